@@ -1,0 +1,42 @@
+"""Set-up: makes the default bundle, `python build_bundle.py [--precision int8|fp32|all] [--bundles FOLDER]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bundle_build.build import build
+from bundle_build.checkpoint import CheckpointError
+from bundle_build.folder import BuildError
+from bundle_build.recipe import Precision
+
+ALL = "all"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make what is missing; return the exit status."""
+    options = _parser().parse_args(arguments)
+    precisions = list(Precision) if options.precision == ALL else [Precision(options.precision)]
+    try:
+        build(options.bundles, precisions, _say)
+    except (CheckpointError, BuildError, OSError) as error:
+        sys.stderr.write(f"The bundle could not be made: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Makes the default bundle from the installed weights.")
+    parser.add_argument("--precision", choices=[*Precision, ALL], default=ALL, help="which to make (default: all)")
+    parser.add_argument(
+        "--bundles", type=Path, default=Path("bundles"), metavar="FOLDER", help="where (default: %(default)s)"
+    )
+    return parser
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

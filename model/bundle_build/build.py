@@ -1,0 +1,48 @@
+"""Makes the bundles that are missing."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic
+
+from bundle_build.folder import activate_if_unset, alone_in, is_whole, put
+from bundle_build.recipe import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, Precision, Recipe, labels
+
+Say = Callable[[str], None]
+
+
+def build(bundles: Path, precisions: Iterable[Precision], say: Say) -> None:
+    """Make each bundle that is not there or not whole; without an active one, the first becomes it."""
+    recipes = [Recipe(precision) for precision in precisions]
+    with alone_in(bundles):
+        broken = [recipe for recipe in recipes if not is_whole(bundles, recipe)]
+        for recipe in recipes:
+            if recipe not in broken:
+                say(f"The bundle {recipe.identity} is there and whole.")
+        if broken:
+            _make(bundles, broken, say)
+        activate_if_unset(bundles, recipes[0])
+
+
+def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
+    # Not at the top: onnx takes longer to import than all the rest of a set-up that finds its bundles whole.
+    from bundle_build.checkpoint import load_checkpoint  # noqa: PLC0415
+    from bundle_build.folding import fold  # noqa: PLC0415
+    from bundle_build.graphs import graph_bytes  # noqa: PLC0415
+
+    started = monotonic()
+    say("Reading the published weights of EfficientNet-Lite0 ...")
+    network = fold(load_checkpoint())
+    for recipe in recipes:
+        say(f"Making the bundle {recipe.identity} ...")
+        files = {
+            MODEL_FILE: graph_bytes(network, recipe.precision),
+            LABELS_FILE: label_bytes(),
+            DESCRIPTION_FILE: recipe.description().encode(),
+        }
+        put(bundles, recipe, files)
+    say(f"Made {len(recipes)} in {monotonic() - started:.1f} s: {bundles}")
+
+
+def label_bytes() -> bytes:
+    """Return labels.txt: one label a line, in the order of the model's output."""
+    return "".join(f"{label}\n" for label in labels()).encode()
