@@ -1,0 +1,1 @@
+"""What the test suites of this repository share. Development only: no application imports it."""

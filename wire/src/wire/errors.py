@@ -1,0 +1,55 @@
+"""Everything that can go wrong between asking and answering: one tree, and the class says whose fault it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wire.messages import Failure
+
+
+class WireError(Exception):
+    """Root of every error that this library raises on purpose."""
+
+
+class MessageError(WireError):
+    """Bytes that are no message of ours; `evidence` holds the first of them, printable."""
+
+    def __init__(self, reason: str, evidence: str = "") -> None:
+        super().__init__(f"{reason}: {evidence}" if evidence else reason)
+        self.reason = reason
+        self.evidence = evidence
+
+
+class QueueUnavailable(WireError):  # noqa: N818  the name says what happened
+    """Redis is away, or too slow to be of use."""
+
+
+class QueueFull(WireError):  # noqa: N818  the name says what happened
+    """The queue is at its bound: the job was refused and is not in it."""
+
+    def __init__(self, depth: int, bound: int, retry_after_s: float) -> None:
+        super().__init__(f"the queue holds {depth} jobs and takes {bound}; try again in {retry_after_s:.1f} s")
+        self.depth = depth
+        self.bound = bound
+        self.retry_after_s = retry_after_s
+
+
+class NoWorker(WireError):  # noqa: N818  the name says what happened
+    """No live worker has been heard of: nobody would run the job."""
+
+
+class DeadlineExceeded(WireError):  # noqa: N818  the name says what happened
+    """The time given for the answer has passed."""
+
+
+class Abandoned(WireError):  # noqa: N818  the name says what happened
+    """The caller has gone; the job was taken back where it still waited."""
+
+
+class JobFailed(WireError):  # noqa: N818  the name says what happened
+    """A worker answered that this job cannot be done; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"job {failure.id} failed, {failure.code}: {failure.detail}")
+        self.failure = failure
