@@ -1,0 +1,70 @@
+"""`make serve`: run the service until Ctrl-C, and say when and where it answers."""
+
+import sys
+import time
+
+from launcher import ports, programs, readiness, settings, state
+from launcher.errors import LauncherError, StateInUseError
+from launcher.supervision import Supervisor
+
+ASK_EVERY_S = 0.1
+REMIND_EVERY_S = 15.0
+
+
+class Announcement:
+    """Says once that the service is ready; until then, from time to time, what it waits for."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._remind_at = time.monotonic() + REMIND_EVERY_S
+        self._is_ready = False
+
+    def tick(self) -> float | None:
+        """Ask the service; return in how many seconds to ask again, None when there is nothing more to say."""
+        if self._is_ready:
+            return None
+        lacking = readiness.missing(self._host, self._port)
+        if lacking is None:
+            self._is_ready = True
+            say(f"ready: {readiness.base_url(self._host, self._port)}  (Ctrl-C stops it)")
+            return None
+        if time.monotonic() > self._remind_at:
+            self._remind_at = time.monotonic() + REMIND_EVERY_S
+            say(f"not ready yet: {lacking}")
+        return ASK_EVERY_S
+
+
+def say(text: str) -> None:
+    """Print a line of the launcher's own."""
+    print(f"sightline: {text}", flush=True)  # noqa: T201 - what the user reads
+
+
+def serve() -> None:
+    """Run the service; returns after a stop signal, when every process of it has ended."""
+    told = settings.read()
+    state.make_folders(told.state_dir)
+    try:
+        lock = state.take(told.state_dir)
+    except StateInUseError:
+        ports.check(told.host, told.port)  # most often the port is taken too, and its message says by what
+        raise
+    ports.check(told.host, told.port)
+    state.secret_key_file(told.state_dir)
+    supervisor = Supervisor(programs.stages(told), say, pass_fds=[lock])
+    supervisor.run(Announcement(told.host, told.port).tick)
+    say("stopped")
+
+
+def main() -> int:
+    """Run the service; a reason not to start is one line and exit status 1."""
+    try:
+        serve()
+    except LauncherError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""Why the service cannot be started; every message says what to do about it."""
+
+
+class LauncherError(Exception):
+    """A reason not to start that the user can do something about."""
+
+
+class SettingError(LauncherError):
+    """A setting has a value that the launcher cannot use."""
+
+
+class PortUnavailableError(LauncherError):
+    """The api could not listen where it was told to."""
+
+
+class StateInUseError(LauncherError):
+    """Another run keeps its state in the same folder."""
+
+
+class NoRedisServerError(LauncherError):
+    """No redis-server that is new enough stands on this machine."""

@@ -1,0 +1,60 @@
+"""What a local run consists of: the processes, their folders and what they are told."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from launcher import redis_server, state
+from launcher.settings import REPOSITORY, Settings
+from launcher.supervision import Program
+
+# The api answers what it has accepted before it ends: longer than REQUEST_TIMEOUT_S.
+API_GRACE_S = 10.0
+# A worker finishes its batch: longer than MAX_BATCH_S.
+WORKER_GRACE_S = 12.0
+
+
+def stages(settings: Settings) -> list[list[Program]]:
+    """Return the programs in the order of their start; they are stopped the other way round."""
+    environment = _environment(settings)
+    workers = [
+        Program(name, _python("ml_service.py"), REPOSITORY / "model", environment, WORKER_GRACE_S)
+        for name in _worker_names(settings.model_workers)
+    ]
+    api = Program("api", _python("app.py"), REPOSITORY / "api", environment, API_GRACE_S)
+    return [*_redis(settings, environment), workers, [api]]
+
+
+def _redis(settings: Settings, environment: Mapping[str, str]) -> list[list[Program]]:
+    if not settings.uses_own_redis:
+        return []
+    data = settings.state_dir / "redis"
+    command = redis_server.command(redis_server.find_binary(), data, state.socket_path(settings.state_dir))
+    return [[Program("redis", command, data, environment)]]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of every program: what the user set, else the places of a local run."""
+    own = {
+        "UPLOAD_FOLDER": str(settings.state_dir / "uploads"),
+        "FEEDBACK_FILEPATH": str(settings.state_dir / "feedback" / "feedback"),
+        "BUNDLES_FOLDER": str(settings.state_dir / "bundles"),
+        "SECRET_KEY_FILE": str(settings.state_dir / "secret_key"),
+    }
+    told = {"HOST": settings.host, "PORT": str(settings.port), "MODEL_WORKERS": str(settings.model_workers)}
+    if settings.uses_own_redis:
+        told |= {
+            "REDIS_SOCKET": str(state.socket_path(settings.state_dir)),
+            "REDIS_USERNAME": "",
+            "REDIS_PASSWORD": "",
+            "REDIS_DB_ID": "0",
+        }
+    return own | dict(settings.environment) | told | {"PYTHONPATH": ".", "PYTHONUNBUFFERED": "1"}
+
+
+def _worker_names(count: int) -> list[str]:
+    return ["model worker"] if count == 1 else [f"model worker {number}" for number in range(1, count + 1)]
+
+
+def _python(script: str) -> list[str]:
+    return [sys.executable, str(Path(script))]

@@ -1,0 +1,83 @@
+"""The folder that a local run keeps its state in: one run at a time, one secret, one short socket path."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import tempfile
+import time
+from pathlib import Path
+
+from launcher.errors import StateInUseError
+from launcher.ports import describe_command
+
+FOLDERS = ("bundles", "uploads", "feedback", "redis", "run")
+# sun_path holds 108 bytes on Linux, the closing zero included.
+LONGEST_SOCKET_PATH = 107
+PATIENCE_S = 15.0
+
+
+def make_folders(state_dir: Path) -> None:
+    """Make the state folder and what belongs in it."""
+    for name in FOLDERS:
+        (state_dir / name).mkdir(parents=True, exist_ok=True)
+
+
+def take(state_dir: Path) -> int:
+    """Claim the folder for this run and return the lock's descriptor, which every process of the run inherits.
+
+    The lock is free again only when the last of them has ended: what a killed run left behind is waited for.
+    """
+    descriptor = os.open(state_dir / "run" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + PATIENCE_S
+    while not _locked(descriptor):
+        holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        command = describe_command(int(holder)) if holder.isdecimal() else ""
+        if command or time.monotonic() > deadline:
+            os.close(descriptor)
+            user = f"pid {holder} ({command})" if command else "a program that an earlier run has left behind"
+            raise StateInUseError(
+                f"{state_dir} is in use by {user}. "
+                "Stop that run with Ctrl-C, or choose another folder: make serve STATE_DIR=var2"
+            )
+        time.sleep(0.1)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def secret_key_file(state_dir: Path) -> Path:
+    """Return the file with this machine's secret key, made once; a reader never sees half of it."""
+    path = state_dir / "secret_key"
+    if not path.exists():
+        draft = state_dir / "run" / f"secret_key.{secrets.token_hex(8)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+    return path
+
+
+def socket_path(state_dir: Path) -> Path:
+    """Return where Redis listens: in the state folder, or in a private short folder if that path is too long."""
+    path = state_dir / "run" / "redis.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"sightline-{os.getuid()}-{digest}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    owner = folder.lstat()
+    if owner.st_uid != os.getuid() or owner.st_mode & 0o077 or folder.is_symlink():
+        raise StateInUseError(f"{folder} is not a private folder of this user; remove it, or set a shorter STATE_DIR")
+    return folder / "redis.sock"
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
