@@ -1,0 +1,33 @@
+# The two commands of a newcomer are `make serve` and `make test`; `make` alone lists them all.
+PYTHON ?= python3
+STATE_DIR ?= var
+export STATE_DIR
+
+RUN := .venv/bin/python
+INSTALL := @$(PYTHON) deploy/install.py
+
+.PHONY: help install serve test lint clean
+.DEFAULT_GOAL := help
+
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
+
+install: ## Set up alone: .venv, the pinned packages, the default model bundle
+	$(INSTALL) serve --bundles $(STATE_DIR)/bundles
+
+serve: install ## Set up if needed, then run the whole service (PORT=8000 HOST=127.0.0.1 MODEL_WORKERS=1)
+	@PYTHONPATH=deploy exec $(RUN) -m launcher
+
+test: ## Run every test
+	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
+	@$(RUN) -m sightline_testing.suites
+
+lint: ## Check style and types
+	$(INSTALL) serve dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m sightline_testing.types
+
+clean: ## Remove what set-up and tests made; keeps uploads and feedback
+	rm -rf .venv $(STATE_DIR)/bundles $(STATE_DIR)/redis $(STATE_DIR)/run .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
