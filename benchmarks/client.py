@@ -1,0 +1,87 @@
+"""Plain requests for what is not under the clock: the first right answer, and the check of every answer."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ANSWER_TIMEOUT_S = 30
+CHECK_CONNECTIONS = 4
+ATTEMPT_INTERVAL_S = 0.01
+_BOUNDARY = "sightline-bench-check"
+
+
+class NoAnswerError(Exception):
+    """A server did not give a right answer in time."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where pictures are posted to, and as what body: raw or multipart."""
+
+    url: str
+    body: str
+
+    def post(self, content: bytes) -> tuple[int, dict[str, Any]]:
+        """Post one picture; return the status and the JSON answer."""
+        parts = urlsplit(self.url)
+        headers = {"Content-Type": "image/jpeg"}
+        if self.body == "multipart":
+            headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
+            content = _multipart(content)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=ANSWER_TIMEOUT_S)
+        try:
+            connection.request("POST", parts.path, content, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        return answer.status, json.loads(text) if text.startswith(b"{") else {}
+
+    def outcome(self, content: bytes) -> str:
+        """Post one picture; return its label, or in words what came instead."""
+        try:
+            status, answer = self.post(content)
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        return str(answer.get("prediction")) if status == http.HTTPStatus.OK else f"status {status}"
+
+
+def _multipart(content: bytes) -> bytes:
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="picture.jpg"\r\n'
+    return f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def wait_for_first_answer(
+    endpoint: Endpoint, picture: Path, label: str, *, timeout_s: float, is_running: Callable[[], bool]
+) -> None:
+    """Ask again and again until one picture is answered with its label; fail when that takes too long."""
+    content = picture.read_bytes()
+    deadline = time.monotonic() + timeout_s
+    outcome = "no connection"
+    while time.monotonic() < deadline and is_running():
+        outcome = endpoint.outcome(content)
+        if outcome == label:
+            return
+        time.sleep(ATTEMPT_INTERVAL_S)
+    state = "is running" if is_running() else "has ended"
+    raise NoAnswerError(
+        f"{endpoint.url} should have answered {label!r} for {picture.name}; last: {outcome}; the server {state}"
+    )
+
+
+def collect_answers(endpoint: Endpoint, pictures: list[Path]) -> dict[str, str]:
+    """Return the outcome for each picture by file name."""
+    with ThreadPoolExecutor(CHECK_CONNECTIONS) as pool:
+        outcomes = list(pool.map(lambda picture: endpoint.outcome(picture.read_bytes()), pictures))
+    return dict(zip((picture.name for picture in pictures), outcomes, strict=True))
+
+
+def share_equal(answers: Mapping[str, str], expected: Mapping[str, str]) -> float:
+    """Return the share of pictures whose answer is the expected one."""
+    return sum(answers.get(name) == label for name, label in expected.items()) / len(expected)

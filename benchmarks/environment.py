@@ -1,0 +1,25 @@
+"""The environment of the systems compared with, separate from the project's own, installed on first use."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import settings
+
+REQUIREMENTS = settings.ROOT / "benchmarks" / "requirements" / "peers.txt"
+
+
+def peer_python() -> Path:
+    """Return the interpreter of the peers' environment, installing what the requirements name if they changed."""
+    folder = settings.WORKSPACE / "venv"
+    python = folder / "bin" / "python"
+    stamp = folder / "requirements.sha256"
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == digest:
+        return python
+    print(f"Installing the systems to compare with into {folder.relative_to(settings.ROOT)} ...", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", REQUIREMENTS], check=True)
+    stamp.write_text(digest)
+    return python

@@ -1,0 +1,62 @@
+"""The load: wrk in a closed loop, posting distinct pictures over a fixed number of connections."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import settings
+
+SCRIPT = Path(__file__).with_name("load.lua")
+# Longer than any answer may take, so that slowness shows as latency and not as an error.
+ANSWER_TIMEOUT_S = 120
+
+
+class LoadError(Exception):
+    """The load could not be put on or came back without a result."""
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What wrk saw: latencies in milliseconds, answers that were not 200, connections that failed."""
+
+    answers: int
+    seconds: float
+    not_200: int
+    socket_errors: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @property
+    def images_per_s(self) -> float:
+        """Right answers for each second."""
+        return (self.answers - self.not_200) / self.seconds
+
+
+def picture_list(folder: Path) -> Path:
+    """Write the paths of a folder's pictures where the script can read them, and return that file."""
+    listing = settings.WORKSPACE / f"{folder.name}.list"
+    listing.write_text("".join(f"{path}\n" for path in sorted(folder.glob("*.jpg"))))
+    return listing
+
+
+def put_load(url: str, listing: Path, body: str, connections: int, seconds: float) -> LoadResult:
+    """Keep `connections` requests under way for `seconds` and return what came back."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise LoadError("wrk is not installed; on Debian and Ubuntu: apt-get install wrk")
+    command = [wrk, "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
+    command += ["--timeout", f"{ANSWER_TIMEOUT_S}s", "--script", str(SCRIPT), url, "--", str(listing), body]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    return parse_result(finished.stdout + finished.stderr)
+
+
+def parse_result(output: str) -> LoadResult:
+    """Read the JSON line that the script writes last."""
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    if not lines:
+        raise LoadError(f"wrk gave no result; its output was: {output.strip() or '(nothing)'}")
+    return LoadResult(**json.loads(lines[-1]))

@@ -1,0 +1,76 @@
+"""One measurement: a system, a load, and what both cost."""
+
+import resource
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import processes
+from benchmarks.load import put_load
+from benchmarks.server import Server
+
+MB = 1_000_000
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is put on a server: pictures (a list file), the kind of body, how many requests at once, how long."""
+
+    listing: Path
+    body: str
+    connections: int
+    seconds: float
+    warm_up_s: float
+
+
+@dataclass(frozen=True)
+class _Clocks:
+    wall: float
+    server: float
+    generator: float
+    machine: float
+
+
+def measure_load(server: Server, load: Load) -> Row:
+    """Warm up, then measure rate, latency, processor time of the whole process tree, and memory half-way."""
+    url = server.endpoint(load.body).url
+    if load.warm_up_s:
+        put_load(url, load.listing, load.body, load.connections, load.warm_up_s)
+    memory: list[int] = []
+    sampler = threading.Timer(load.seconds / 2, lambda: memory.append(processes.memory_bytes(server.pids())))
+    before = _read_clocks(server)
+    sampler.start()
+    result = put_load(url, load.listing, load.body, load.connections, load.seconds)
+    after = _read_clocks(server)
+    sampler.join()
+    return {
+        "images": result.answers - result.not_200,
+        "not_200": result.not_200,
+        "socket_errors": result.socket_errors,
+        "images_per_s": result.images_per_s,
+        "p50_ms": result.p50_ms,
+        "p90_ms": result.p90_ms,
+        "p99_ms": result.p99_ms,
+        "cpu_ms": 1000 * (after.server - before.server) / max(1, result.answers),
+        "memory_mb": memory[0] / MB,
+        "other_cores": _cores_of_others(before, after),
+    }
+
+
+def _read_clocks(server: Server) -> _Clocks:
+    generator = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return _Clocks(
+        wall=time.monotonic(),
+        server=processes.cpu_seconds(server.pids()),
+        generator=generator.ru_utime + generator.ru_stime,
+        machine=processes.machine_cpu_seconds(),
+    )
+
+
+def _cores_of_others(before: _Clocks, after: _Clocks) -> float:
+    """Return how many cores were busy with neither the system nor the load: the noise of this measurement."""
+    own = after.server - before.server + after.generator - before.generator
+    return max(0.0, (after.machine - before.machine - own) / (after.wall - before.wall))

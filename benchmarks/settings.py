@@ -1,0 +1,29 @@
+"""What the servers under test and the picture maker are told through the environment."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Everything the bench makes and may throw away: environment, pictures, state folders, logs.
+WORKSPACE = ROOT / "var" / "bench"
+RESULTS = ROOT / "benchmarks" / "results"
+
+# Where set-up puts the bundles of a local run; every system under test loads its model from there.
+BUNDLES = ROOT / "var" / "bundles" / "efficientnet-lite0"
+
+IMAGENET_DIR = Path(os.environ.get("IMAGENET_DIR") or ROOT.parent / "shared" / "imagenet")
+
+# Set by the bench for the servers that it starts (naive/ and peers/).
+BUNDLE = Path(os.environ.get("BENCH_BUNDLE", ""))
+PORT = int(os.environ.get("BENCH_PORT", "8000"))
+WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))
+MAX_BATCH_SIZE = int(os.environ.get("BENCH_MAX_BATCH_SIZE", "1"))
+MAX_BATCH_WAIT_MS = int(os.environ.get("BENCH_MAX_BATCH_WAIT_MS", "0"))
+PILLOW_DRAFT = os.environ.get("BENCH_PILLOW_DRAFT", "0") == "1"
+REDIS_SOCKET = os.environ.get("BENCH_REDIS_SOCKET", "")
+UPLOADS = Path(os.environ.get("BENCH_UPLOADS", ""))
+
+
+def environment_with(values: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment with some values added, for a process to be started."""
+    return dict(os.environ) | values
