@@ -54,7 +54,7 @@ def check_python() -> None:
 
 def make_environment(environment: Path) -> bool:
     """Make the virtual environment unless it works; return whether that was needed."""
-    if _run([environment / "bin" / "python", "-m", "pip", "--version"], quiet=True):
+    if _run([environment / "bin" / "python", "-c", "import pip"], quiet=True):
         return False
     say(f"making {environment.name} with Python {sys.version.split()[0]}")
     if not _run([sys.executable, "-m", "venv", "--clear", environment]):
@@ -84,7 +84,7 @@ def install(environment: Path, name: str) -> bool:
 
 def build_bundle(environment: Path, bundles: Path) -> None:
     """Make the default bundle where it is missing or not whole."""
-    script = [environment / "bin" / "python", "build_bundle.py", "--bundles", bundles]
+    script: list[str | Path] = [environment / "bin" / "python", "build_bundle.py", "--bundles", bundles]
     if not _run(script, folder=REPOSITORY / "model"):
         raise InstallError("The default bundle could not be built; the lines above say why")
 
@@ -96,7 +96,15 @@ def say(text: str) -> None:
 
 def _pip(environment: Path, *arguments: str) -> None:
     """Run pip install without dependencies (the lists are complete), again if a download breaks off."""
-    command = [environment / "bin" / "python", "-m", "pip", "install", "--no-deps", "--no-input", *arguments]
+    command: list[str | Path] = [
+        environment / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-input",
+        *arguments,
+    ]
     patience = ["--retries", "10", "--timeout", "60", "--disable-pip-version-check"]
     for attempt in range(1, ATTEMPTS + 1):
         if _run([*command, *patience]):
