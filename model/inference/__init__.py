@@ -1,0 +1,1 @@
+"""Inference as values in, values out: no queue, no settings, no environment."""

@@ -1,0 +1,121 @@
+"""PNG, GIF, BMP and WebP as far as their headers go: the size, and the file without what is not the first picture.
+
+Pillow walks GIF blocks, PNG text and BMP runs in Python: a hostile file keeps it busy for many seconds. So this walks
+first, in a bounded number of steps, and leaves out what is never looked at (text, colour profiles, further frames).
+"""
+
+import struct
+
+from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+
+Size = tuple[int, int]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"))
+# PNG encoders write chunks of 8 KiB or more: 2,560 in the largest upload. GIF comments are a few blocks of 255 bytes.
+MAX_CHUNKS = 20_000
+GIF_EXTENSION, GIF_IMAGE, GIF_GRAPHIC_CONTROL = b"!", b",", 0xF9
+BMP_CORE_HEADER = 12
+BMP_RUN_LENGTH = (1, 2)  # compression by runs of 8 and of 4 bits
+MAX_RUN_LENGTH_BYTES = 1024 * 1024
+
+
+def first_picture(kind: str, content: bytes) -> tuple[Size, bytes]:
+    """Width and height, and the bytes that a decoder needs to see of a PNG, GIF, BMP or WEBP."""
+    try:
+        return _READERS[kind](content)
+    except (struct.error, IndexError):
+        raise ImageError(IMAGE_BROKEN, f"{kind} ends inside its header") from None
+
+
+def _png(content: bytes) -> tuple[Size, bytes]:
+    width, height = struct.unpack_from(">II", content, 16)
+    kept, at, is_bare = [PNG_SIGNATURE], len(PNG_SIGNATURE), True
+    for _ in range(MAX_CHUNKS):
+        length, kind = _png_chunk(content, at)
+        end = at + 12 + length
+        if kind in PNG_KEPT:
+            kept.append(content[at:end])
+        else:
+            is_bare = False
+        if kind == b"IEND":
+            return (width, height), content if is_bare else b"".join(kept)
+        at = end
+    raise ImageError(IMAGE_TOO_LARGE, f"PNG has more than {MAX_CHUNKS} chunks")
+
+
+def _png_chunk(content: bytes, at: int) -> tuple[int, bytes]:
+    if at + 12 > len(content):
+        raise ImageError(IMAGE_BROKEN, "PNG is truncated: its end chunk is missing")
+    length, kind = struct.unpack_from(">I4s", content, at)
+    if at + 12 + length > len(content):
+        raise ImageError(IMAGE_BROKEN, f"PNG is truncated: a chunk of {length} bytes goes beyond the end of the file")
+    return length, kind
+
+
+def _gif(content: bytes) -> tuple[Size, bytes]:
+    width, height = struct.unpack_from("<HH", content, 6)
+    at = colours_end = 13 + _gif_colours(content[10])
+    control = b""
+    for _ in range(MAX_CHUNKS):
+        if content[at : at + 1] == GIF_IMAGE:
+            left, top, own_width, own_height = struct.unpack_from("<HHHH", content, at + 1)
+            size = max(width, left + own_width), max(height, top + own_height)
+            return size, content[:colours_end] + control + content[at:]
+        if content[at : at + 1] != GIF_EXTENSION:
+            raise ImageError(IMAGE_BROKEN, f"GIF has {content[at : at + 1]!r} where a picture should begin")
+        end = _after_gif_blocks(content, at + 2)
+        if content[at + 1] == GIF_GRAPHIC_CONTROL:
+            control = content[at:end]
+        at = end
+    raise ImageError(IMAGE_TOO_LARGE, f"GIF has more than {MAX_CHUNKS} extensions before its picture")
+
+
+def _gif_colours(flags: int) -> int:
+    """Bytes of the colour table that these flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _after_gif_blocks(content: bytes, at: int) -> int:
+    for _ in range(MAX_CHUNKS):
+        length = content[at]
+        at += 1 + length
+        if not length:
+            return at
+    raise ImageError(IMAGE_TOO_LARGE, f"GIF has an extension of more than {MAX_CHUNKS} blocks")
+
+
+def _bmp(content: bytes) -> tuple[Size, bytes]:
+    (header,) = struct.unpack_from("<I", content, 14)
+    if header == BMP_CORE_HEADER:
+        width, height = struct.unpack_from("<HH", content, 18)
+        return (width, height), content
+    width, height, _, _, compression = struct.unpack_from("<iiHHI", content, 18)
+    if compression in BMP_RUN_LENGTH and len(content) > MAX_RUN_LENGTH_BYTES:
+        limit = f"{len(content)} bytes; run-length coding is taken up to {MAX_RUN_LENGTH_BYTES}"
+        raise ImageError(IMAGE_TOO_LARGE, f"BMP has {limit}")
+    return (width, abs(height)), content  # a negative height is a picture stored from the top
+
+
+def _webp(content: bytes) -> tuple[Size, bytes]:
+    (length,) = struct.unpack_from("<I", content, 4)
+    if length + 8 > len(content):
+        raise ImageError(IMAGE_BROKEN, f"WebP is truncated: it announces {length + 8} bytes and has {len(content)}")
+    return _webp_size(content), content
+
+
+def _webp_size(content: bytes) -> Size:
+    kind = content[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", content, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", content, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        low_width, high_width, low_height, high_height = struct.unpack_from("<HBHB", content, 24)
+        return (high_width << 16 | low_width) + 1, (high_height << 16 | low_height) + 1
+    raise ImageError(IMAGE_BROKEN, f"WebP begins with a chunk {kind!r} that holds no picture")
+
+
+_READERS = {"PNG": _png, "GIF": _gif, "BMP": _bmp, "WEBP": _webp}

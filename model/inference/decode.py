@@ -1,0 +1,70 @@
+"""A picture's bytes to pixels: one function for every format, checked by its header before anything is decoded."""
+
+from dataclasses import dataclass
+
+import simplejpeg
+
+from inference import containers, jpeg_header, pillow_pixels
+from inference.arrays import Pixels
+from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
+from inference.limits import check_bytes, check_size
+from inference.view import View
+
+SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+)
+# What libjpeg-turbo warns of although the picture is whole, and what simplejpeg does not take: Pillow reads these.
+# Every other warning means that pixels are missing.
+TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS parameters", "subsampling level")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the view shows of a picture as it is stored, and the EXIF orientation in which to look at it."""
+
+    pixels: Pixels
+    orientation: int
+
+
+def kind_of(content: bytes) -> str:
+    """JPEG, PNG, GIF, BMP or WEBP by the first bytes; names and declared types are not asked."""
+    for signature, kind in SIGNATURES:
+        if content.startswith(signature):
+            return kind
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "WEBP"
+    raise ImageError(UNSUPPORTED_TYPE, f"begins with {content[:8]!r}; JPEG, PNG, GIF, WebP and BMP are taken")
+
+
+def decode(content: bytes, view: View) -> Picture:
+    """The pixels that the view shows, in RGB; large pictures come scaled down, never below what the view wants."""
+    check_bytes(len(content))
+    kind = kind_of(content)
+    return _decode_jpeg(content, view) if kind == "JPEG" else _decode_other(kind, content, view)
+
+
+def _decode_jpeg(content: bytes, view: View) -> Picture:
+    header = jpeg_header.read(content)
+    view = view.as_stored(header.orientation)
+    factor = view.jpeg_factor(header.width, header.height)
+    try:
+        # Not the fast DCT: it saves 2 % of the time and changes 3 of 100 labels.
+        pixels = simplejpeg.decode_jpeg(
+            content, min_height=-(-header.height // factor), min_width=-(-header.width // factor), min_factor=factor
+        )
+    except ValueError as fault:
+        if not any(text in str(fault) for text in TOLERATED):
+            raise ImageError(IMAGE_BROKEN, f"JPEG cannot be decoded: {fault}") from None
+        return Picture(*pillow_pixels.decode("JPEG", content, view))
+    left, top, right, bottom = view.box(pixels.shape[1], pixels.shape[0])
+    return Picture(pixels[top:bottom, left:right], header.orientation)
+
+
+def _decode_other(kind: str, content: bytes, view: View) -> Picture:
+    size, first_picture = containers.first_picture(kind, content)
+    check_size(*size)
+    return Picture(*pillow_pixels.decode(kind, first_picture, view))

@@ -1,0 +1,26 @@
+"""What can go wrong in inference; the class says whose fault it is."""
+
+UNSUPPORTED_TYPE = "unsupported_type"
+IMAGE_TOO_LARGE = "image_too_large"
+IMAGE_BROKEN = "image_broken"
+IMAGE_MISSING = "image_missing"
+
+
+class InferenceError(Exception):
+    """Root of everything that this package raises on purpose."""
+
+
+class ImageError(InferenceError):
+    """The picture's fault: `code` is one of the constants above, the text says what was found in it."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class BundleError(InferenceError):
+    """The model bundle's fault: a file is missing, altered, or says what this version does not understand."""
+
+
+class EngineError(InferenceError):
+    """The installation's fault: the engine is not there or refuses the model."""

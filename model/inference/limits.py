@@ -1,0 +1,31 @@
+"""What a picture may be, told from its header, before anything is decoded."""
+
+from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_SIDE = 12_000
+MAX_ASPECT = 50
+MAX_PIXELS = 25_000_000
+# A JPEG of one sequential scan is decoded row by row at an eighth of its size: no buffer grows with its pixels.
+MAX_SCALED_PIXELS = 100_000_000
+# Every scan of a progressive JPEG walks over the whole picture again; cameras and encoders write about ten.
+MAX_SCANS = 64
+
+
+def check_bytes(count: int) -> None:
+    """Refuse an upload by its size."""
+    if count > MAX_BYTES:
+        raise ImageError(IMAGE_TOO_LARGE, f"{count} bytes; at most {MAX_BYTES} are taken")
+
+
+def check_size(width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a picture by its sides, shape and area."""
+    if width < 1 or height < 1:
+        raise ImageError(IMAGE_BROKEN, f"its header says {width} x {height} pixels")
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; a side may have {MAX_SIDE}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; one side may be {MAX_ASPECT} times the other")
+    if width * height > max_pixels:
+        limit = f"at most {max_pixels // 1_000_000} megapixels are taken in this format"
+        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; {limit}")

@@ -1,0 +1,57 @@
+"""Decoding by Pillow: every format but plain JPEG, and every mode of pixel turned to RGB as it is meant to be seen."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from inference import exif
+from inference.arrays import Pixels
+from inference.errors import IMAGE_BROKEN, ImageError
+from inference.view import View
+
+SIXTEEN_BIT_GREY = ("I", "I;16", "I;16B", "I;16L")
+WITH_ALPHA = ("RGBA", "LA", "PA")
+WHITE = (255, 255, 255)
+# Modes that Pillow can average in, transparency weighed in.
+AVERAGED = ("L", "RGB", "RGBA", "LA")
+
+
+def decode(kind: str, content: bytes, view: View) -> tuple[Pixels, int]:
+    """RGB pixels of what the view shows of the first frame, and the EXIF orientation; the size has been checked."""
+    # Whatever a decoder trips over in hostile bytes is the picture's fault: Pillow raises ten kinds of exceptions.
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
+            factor = view.jpeg_factor(*picture.size)
+            picture.draft("RGB", (picture.width // factor, picture.height // factor))
+            picture.load()
+            orientation = exif.orientation(picture.info.get("exif", b""))
+            return _rgb(_shrunk(picture, view.as_stored(orientation))), orientation
+    except (ImageError, MemoryError):
+        raise
+    except Exception as fault:  # noqa: BLE001
+        raise ImageError(IMAGE_BROKEN, f"{kind} cannot be decoded: {fault}") from None
+
+
+def _shrunk(picture: Image.Image, view: View) -> Image.Image:
+    """What the view shows, averaged to less than twice the pixels it wants before any further copy is made."""
+    box = view.box(*picture.size)
+    factor = int(view.shrinkage(*picture.size))
+    is_averaged = picture.mode in AVERAGED and "transparency" not in picture.info
+    return picture.reduce(factor, box) if factor > 1 and is_averaged else picture.crop(box)
+
+
+def _rgb(picture: Image.Image) -> Pixels:
+    if picture.mode in SIXTEEN_BIT_GREY:
+        # Pillow's own conversion saturates: every value above 255 of 65535 would be white.
+        grey = (np.asarray(picture).clip(0, 65_535).astype(np.uint32) + 128) // 257
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if picture.mode in WITH_ALPHA or "transparency" in picture.info:
+        return np.asarray(_on_white(picture.convert("RGBA")))
+    return np.asarray(picture.convert("RGB"))
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    ground = Image.new("RGB", picture.size, WHITE)
+    ground.paste(picture, mask=picture.getchannel("A"))
+    return ground

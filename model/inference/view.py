@@ -1,0 +1,39 @@
+"""Which part of a picture the model looks at, and in how many pixels. Numbers only."""
+
+from dataclasses import dataclass
+
+from inference import exif
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+# The factors for which libjpeg-turbo has SIMD code; 3/8, 5/8 and the like are slower than twice the pixels.
+JPEG_FACTORS = (8, 4, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A centred square of `crop_ratio` of the shorter side, or all of the picture where that is None."""
+
+    height: int
+    width: int
+    crop_ratio: float | None
+
+    def box(self, width: int, height: int) -> Box:
+        """The part to look at in a picture of this size."""
+        if self.crop_ratio is None:
+            return 0, 0, width, height
+        side = max(1, round(min(width, height) * self.crop_ratio))
+        left, top = (width - side) // 2, (height - side) // 2
+        return left, top, left + side, top + side
+
+    def shrinkage(self, width: int, height: int) -> float:
+        """How many pixels of the picture become one of the model's, on the side where they are fewest."""
+        left, top, right, bottom = self.box(width, height)
+        return min((right - left) / self.width, (bottom - top) / self.height)
+
+    def jpeg_factor(self, width: int, height: int) -> int:
+        """By how much a JPEG may be scaled down while it is decoded."""
+        return next((factor for factor in JPEG_FACTORS if self.shrinkage(width, height) >= factor), 1)
+
+    def as_stored(self, orientation: int) -> "View":
+        """The same view of a picture that is stored in this EXIF orientation."""
+        return View(self.width, self.height, self.crop_ratio) if exif.is_turned(orientation) else self
