@@ -27,7 +27,7 @@ def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     # Not at the top: onnx takes longer to import than all the rest of a set-up that finds its bundles whole.
     from bundle_build.checkpoint import load_checkpoint  # noqa: PLC0415
     from bundle_build.folding import fold  # noqa: PLC0415
-    from bundle_build.graphs import graph_bytes  # noqa: PLC0415
+    from bundle_build.graphs import graph_file  # noqa: PLC0415
 
     started = monotonic()
     say("Reading the published weights of EfficientNet-Lite0 ...")
@@ -35,7 +35,7 @@ def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     for recipe in recipes:
         say(f"Making the bundle {recipe.identity} ...")
         files = {
-            MODEL_FILE: graph_bytes(network, recipe.precision),
+            MODEL_FILE: graph_file(network, recipe.precision),
             LABELS_FILE: label_bytes(),
             DESCRIPTION_FILE: recipe.description().encode(),
         }
