@@ -1,0 +1,88 @@
+/* The two things asked of the service: what is in a picture, and to keep a report. */
+
+import { Trouble, stopped } from "./trouble.js";
+
+const TOP_K = 5;
+// The service answers within seconds or says why not; a connection silent for longer than this is lost.
+const ANSWER_TIMEOUT_MS = 30_000;
+const DEFAULT_RETRY_S = 2;
+
+const UNREACHABLE = "The service cannot be reached. Check the connection, then try again.";
+
+/**
+ * Ask what is in the picture. `onSent` hears the share of the upload that is done, from 0 to 1.
+ * XMLHttpRequest, since fetch cannot tell how far an upload is.
+ */
+export function predict(url, file, { onSent, signal }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const body = new FormData();
+    body.append("file", file, file.name);
+    let patience = null;
+    request.upload.onprogress = (event) => event.lengthComputable && onSent(event.loaded / event.total);
+    request.upload.onload = () => {
+      onSent(1);
+      patience = setTimeout(() => request.abort(), ANSWER_TIMEOUT_MS);
+    };
+    request.onload = () => settle(request, resolve, reject);
+    request.onerror = () => reject(new Trouble(UNREACHABLE));
+    request.onabort = () => reject(signal.aborted ? stopped() : new Trouble("No answer came. Try again."));
+    request.onloadend = () => clearTimeout(patience);
+    signal.addEventListener("abort", () => request.abort());
+    request.open("POST", `${url}?top_k=${TOP_K}`);
+    request.setRequestHeader("Accept", "application/json, application/problem+json");
+    request.send(body);
+  });
+}
+
+/** Send a report; resolves once the service has it. */
+export async function sendReport(url, report) {
+  let response;
+  try {
+    response = await fetch(url, { method: "POST", body: new URLSearchParams({ report }) });
+  } catch {
+    throw new Trouble(UNREACHABLE);
+  }
+  if (!response.ok) throw troubleOf(response.status, await response.text(), response.headers.get("Retry-After"));
+}
+
+function settle(request, resolve, reject) {
+  const answer = parsed(request.responseText);
+  if (request.status === 200 && answer.success) resolve(withPredictions(answer));
+  else reject(troubleOf(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+}
+
+function withPredictions(answer) {
+  const single = [{ label: answer.prediction, score: answer.score }];
+  return { ...answer, predictions: answer.predictions?.length ? answer.predictions : single };
+}
+
+function troubleOf(status, text, retryAfterHeader) {
+  const problem = parsed(text);
+  const retryAfter = secondsOf(retryAfterHeader) ?? (status === 503 ? DEFAULT_RETRY_S : null);
+  const message = problem.detail || problem.title || messageOf(status);
+  return new Trouble(message, { status, code: problem.code ?? "", retryAfter });
+}
+
+function messageOf(status) {
+  if (status === 400) return "The service could not use that file. Choose a JPEG, PNG, WebP, GIF or BMP.";
+  if (status === 413) return "The picture is too large.";
+  if (status === 503) return "The service is busy.";
+  return `The service answered with status ${status}. Try again in a moment.`;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+// The header holds seconds or a date.
+function secondsOf(header) {
+  if (!header) return null;
+  const given = Number(header);
+  const wanted = Number.isNaN(given) ? (Date.parse(header) - Date.now()) / 1000 : given;
+  return Number.isNaN(wanted) ? null : Math.max(1, Math.ceil(wanted));
+}

@@ -1,0 +1,45 @@
+/* The four ways in: choose, photograph, drop, paste. Each ends in onFiles(list of File). */
+
+/** Listen to all of them. `onNothing` hears, in words, of a drop or paste that held no picture. */
+export function listen({ onFiles, onNothing }) {
+  choosing(document.getElementById("file"), onFiles);
+  choosing(document.getElementById("camera"), onFiles);
+  dropping(onFiles, onNothing);
+  pasting(onFiles, onNothing);
+}
+
+function choosing(input, onFiles) {
+  input.addEventListener("change", () => {
+    const files = [...input.files];
+    input.value = ""; // so that the same file can be chosen again
+    if (files.length) onFiles(files);
+  });
+}
+
+// The whole page is the target: nobody has to aim.
+function dropping(onFiles, onNothing) {
+  const dragging = (on) => document.documentElement.classList.toggle("dragging", on);
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    dragging(true);
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) dragging(false);
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    dragging(false);
+    const files = [...event.dataTransfer.files];
+    if (files.length) onFiles(files);
+    else onNothing("That was not a file. Save the picture first, or copy it and paste it here.");
+  });
+}
+
+function pasting(onFiles, onNothing) {
+  document.addEventListener("paste", (event) => {
+    if (event.target.closest?.("textarea, input:not([type=file])")) return;
+    const files = [...event.clipboardData.files];
+    if (files.length) onFiles(files);
+    else onNothing("The clipboard holds no picture. Copy a picture first, then paste it here.");
+  });
+}
