@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from bundle_build.build import build
-from bundle_build.checkpoint import CheckpointError
-from bundle_build.folder import BuildError
+from bundle_build.errors import BuildError
 from bundle_build.recipe import Precision
 
 ALL = "all"
@@ -18,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     precisions = list(Precision) if options.precision == ALL else [Precision(options.precision)]
     try:
         build(options.bundles, precisions, _say)
-    except (CheckpointError, BuildError, OSError) as error:
+    except (BuildError, OSError) as error:
         sys.stderr.write(f"The bundle could not be made: {error}\n")
         return 1
     return 0

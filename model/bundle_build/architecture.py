@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 as a list of convolutions, in the order in which they are computed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 INPUT_SIZE = 224
 FEATURES = 1280
@@ -23,10 +23,10 @@ class Convolution:
     weights: str
     norm: str
     size: int
-    kernel: int
-    stride: int
-    groups: int
     relu6: bool
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
     adds: str = ""
     total: str = ""
 
@@ -69,11 +69,11 @@ STAGES = (
 
 def convolutions() -> tuple[Convolution, ...]:
     """Return every convolution of the network, the stem first, the head (`feature_map`) last."""
-    stem = Convolution("stem", "image", "_conv_stem", "_bn0", INPUT_SIZE, kernel=3, stride=2, groups=1, relu6=True)
+    stem = Convolution("stem", "image", "_conv_stem", "_bn0", INPUT_SIZE, relu6=True, kernel=3, stride=2)
     body = list(_blocks(stem))
     last = body[-1]
     size = last.size // last.stride
-    head = Convolution("feature_map", last.result, "_conv_head", "_bn1", size, kernel=1, stride=1, groups=1, relu6=True)
+    head = Convolution("feature_map", last.result, "_conv_head", "_bn1", size, relu6=True)
     return (stem, *body, head)
 
 
@@ -81,46 +81,57 @@ def _blocks(stem: Convolution) -> Iterator[Convolution]:
     source, size, channels, index = stem.name, INPUT_SIZE // stem.stride, STEM_CHANNELS, 0
     for stage in STAGES:
         for position in range(stage.blocks):
-            stride = stage.stride if position == 0 else 1
-            layers = _block(index, source, size, channels, stride, stage)
-            yield from layers
-            source, size, channels, index = layers[-1].result, size // stride, stage.channels, index + 1
+            block = Block(index, source, size, channels, stage, stage.stride if position == 0 else 1)
+            yield from block.layers()
+            source, size, channels, index = block.result, size // block.stride, stage.channels, index + 1
 
 
-def _block(  # noqa: PLR0913 - a block is these six facts
-    index: int, source: str, size: int, channels: int, stride: int, stage: Stage
-) -> list[Convolution]:
-    name, weights = f"block{index}", f"_blocks.{index}"
-    wide = channels * stage.expansion
-    adds = source if stride == 1 and channels == stage.channels else ""
-    expand = Convolution(f"{name}.expand", source, f"{weights}._expand_conv", f"{weights}._bn0", size, 1, 1, 1, True)
-    layers = [expand] if stage.expansion > 1 else []
-    layers.append(
-        Convolution(
-            name=f"{name}.depthwise",
-            source=layers[-1].name if layers else source,
-            weights=f"{weights}._depthwise_conv",
-            norm=f"{weights}._bn1",
-            size=size,
-            kernel=stage.kernel,
-            stride=stride,
-            groups=wide,
-            relu6=True,
+@dataclass(frozen=True)
+class Block:
+    """An inverted residual: widen (where the stage says so), filter each channel, narrow, add what came in."""
+
+    index: int
+    source: str
+    size: int
+    channels: int
+    stage: Stage
+    stride: int
+
+    @property
+    def name(self) -> str:
+        """Prefix of the names of its tensors."""
+        return f"block{self.index}"
+
+    @property
+    def residual(self) -> bool:
+        """Whether what came in can be added to the result."""
+        return self.stride == 1 and self.channels == self.stage.channels
+
+    @property
+    def result(self) -> str:
+        """Name of the tensor that the next block reads."""
+        return self.layers()[-1].result
+
+    def layers(self) -> list[Convolution]:
+        """Return the two or three convolutions of the block."""
+        expand = [self._expand()] if self.stage.expansion > 1 else []
+        depthwise = self._depthwise(expand[0].name if expand else self.source)
+        return [*expand, depthwise, self._project(depthwise.name)]
+
+    def _expand(self) -> Convolution:
+        return self._layer("expand", "_bn0", self.source, self.size, relu6=True)
+
+    def _depthwise(self, source: str) -> Convolution:
+        layer = self._layer("depthwise", "_bn1", source, self.size, relu6=True)
+        groups = self.channels * self.stage.expansion
+        return replace(layer, kernel=self.stage.kernel, stride=self.stride, groups=groups)
+
+    def _project(self, source: str) -> Convolution:
+        layer = self._layer("project", "_bn2", source, self.size // self.stride, relu6=False)
+        return replace(layer, adds=self.source, total=f"{self.name}.sum") if self.residual else layer
+
+    def _layer(self, kind: str, norm: str, source: str, size: int, *, relu6: bool) -> Convolution:
+        weights = f"_blocks.{self.index}"
+        return Convolution(
+            f"{self.name}.{kind}", source, f"{weights}._{kind}_conv", f"{weights}.{norm}", size, relu6=relu6
         )
-    )
-    layers.append(
-        Convolution(
-            name=f"{name}.project",
-            source=layers[-1].name,
-            weights=f"{weights}._project_conv",
-            norm=f"{weights}._bn2",
-            size=size // stride,
-            kernel=1,
-            stride=1,
-            groups=1,
-            relu6=False,
-            adds=adds,
-            total=f"{name}.sum" if adds else "",
-        )
-    )
-    return layers

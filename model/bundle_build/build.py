@@ -27,6 +27,7 @@ def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     # Not at the top: onnx takes longer to import than all the rest of a set-up that finds its bundles whole.
     from bundle_build.checkpoint import load_checkpoint  # noqa: PLC0415
     from bundle_build.folding import fold  # noqa: PLC0415
+    from bundle_build.golden_outputs import can_check, check_outputs  # noqa: PLC0415
     from bundle_build.graphs import graph_file  # noqa: PLC0415
 
     started = monotonic()
@@ -34,12 +35,11 @@ def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     network = fold(load_checkpoint())
     for recipe in recipes:
         say(f"Making the bundle {recipe.identity} ...")
-        files = {
-            MODEL_FILE: graph_file(network, recipe.precision),
-            LABELS_FILE: label_bytes(),
-            DESCRIPTION_FILE: recipe.description().encode(),
-        }
-        put(bundles, recipe, files)
+        model = graph_file(network, recipe.precision)
+        if can_check():
+            check_outputs(model, recipe.precision)
+        description = recipe.description().encode()
+        put(bundles, recipe, {MODEL_FILE: model, LABELS_FILE: label_bytes(), DESCRIPTION_FILE: description})
     say(f"Made {len(recipes)} in {monotonic() - started:.1f} s: {bundles}")
 
 

