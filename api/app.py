@@ -1,0 +1,63 @@
+"""The Flask application: which parts there are and how they fit together. `python app.py` serves it."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # Another program takes this process over: gevent must be there before anything else, so nothing is loaded here.
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "app:app"])  # noqa: S606
+
+from pathlib import Path
+
+from flask import Flask
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.wrappers import Request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import failures
+import feedback
+import health
+import security
+import settings
+import views
+from forms import MAX_FIELD_BYTES, MemoryRequest
+
+HERE = Path(__file__).parent
+
+
+class LazySession(SecureCookieSessionInterface):
+    """Opens the signed cookie only where there is one; programs send none."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Give the session of a request."""
+        if self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
+
+
+def create_app() -> Flask:
+    """Make the application; settings that contradict each other are refused here."""
+    feedback.paths()
+    app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
+    app.request_class = MemoryRequest
+    app.session_interface = LazySession()
+    app.config.update(
+        UPLOAD_FOLDER=settings.UPLOAD_FOLDER,
+        SECRET_KEY=settings.SECRET_KEY,
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=MAX_FIELD_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_FIELD_BYTES,
+    )
+    # What "not set since" means for app.config["UPLOAD_FOLDER"].
+    app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
+    app.register_blueprint(views.router)
+    app.register_blueprint(health.router)
+    failures.install(app, pages={"app_router.upload_image": views.failure_page})
+    security.install(app)
+    if settings.TRUSTED_PROXIES:
+        count = settings.TRUSTED_PROXIES
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+    return app
+
+
+app = create_app()

@@ -1,0 +1,97 @@
+"""What a request may ask beyond its picture, and what the edge says of the answer."""
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from flask import Request
+
+import middleware
+import settings
+from problems import Problem
+
+# A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
+EARLY_REFUSAL_BYTES = 8 * 1024
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_STAGES = ("queue", "decode", "infer")
+
+
+class Wishes(NamedTuple):
+    """What the client may choose: how many classes it is told, and how long it would wait."""
+
+    top_k: int | None = None
+    timeout_s: float | None = None
+
+
+def wishes_of(request: Request) -> Wishes:
+    """Read the client's choices; raises Problem naming the one that cannot be."""
+    top_k = request.args.get("top_k")
+    timeout_ms = request.headers.get("X-Request-Timeout-Ms")
+    return Wishes(
+        None if top_k is None else _whole_number("top_k", top_k, settings.MAX_TOP_K),
+        None if timeout_ms is None else _whole_number("X-Request-Timeout-Ms", timeout_ms, 24 * 3_600_000) / 1000,
+    )
+
+
+def _whole_number(name: str, text: str, at_most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= at_most):
+        raise Problem(400, "invalid_parameter", f"{name}={text[:40]!r} is not a whole number from 1 to {at_most}.")
+    return int(text)
+
+
+def refuse_early(request: Request) -> None:
+    """Raise QueueFull before the body is read, where the queue is known to be full and the body large."""
+    if request.content_length is None or request.content_length > EARLY_REFUSAL_BYTES:
+        middleware.refuse_if_full()
+
+
+def ask_of(request: Request, wishes: Wishes) -> middleware.Ask:
+    """Give what the queue is told beside the picture; the job's id is the prediction's."""
+    timeout_s = settings.REQUEST_TIMEOUT_S
+    traceparent = request.headers.get("traceparent", "")
+    return middleware.Ask(
+        job_id=secrets.token_hex(16),
+        top_k=max(middleware.USUAL_TOP_K, wishes.top_k or 0),
+        timeout_s=timeout_s if wishes.timeout_s is None else min(timeout_s, wishes.timeout_s),
+        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+        is_abandoned=request.environ.get("sightline.client_gone"),
+    )
+
+
+class Result:
+    """An answer of `model_predict`, whether it says more than its pair or not; scores as they are told."""
+
+    def __init__(self, prediction_id: str, answer: tuple[str, float]) -> None:
+        self.id = prediction_id
+        self.label = str(answer[0])
+        self.score = _told(answer[1])
+        self._answer: Any = answer
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """Give the best classes, as many as were asked for and are known."""
+        known: Sequence[tuple[str, float]] = getattr(self._answer, "predictions", None) or ((self.label, self.score),)
+        return [(str(label), _told(score)) for label, score in known[:count]]
+
+    @cached_property
+    def model_version(self) -> str | None:
+        """Which bundle answered: "<model>/<version>"."""
+        names = (getattr(self._answer, "model", ""), getattr(self._answer, "model_version", ""))
+        return "/".join(name for name in names if name) or None
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers of an answer to a program."""
+        headers = {"X-Prediction-Id": self.id}
+        if self.model_version:
+            headers["X-Model-Version"] = self.model_version
+        timings: Mapping[str, float] = getattr(self._answer, "timings", None) or {}
+        stages = [f"{stage};dur={timings[stage]:.3g}" for stage in _STAGES if stage in timings]
+        if stages:
+            headers["Server-Timing"] = ", ".join(stages)
+        return headers
+
+
+def _told(score: float) -> float:
+    return round(float(score), 4)

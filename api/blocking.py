@@ -1,0 +1,44 @@
+"""Work that waits for a disk or a lock, kept away from the loop that serves every client."""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+# A disk or a lock that takes longer than this is not coming back while the client waits.
+PATIENCE_S = 10.0
+# Few: a disk serves one writer at a time, and each thread may be stuck with it.
+THREADS = 4
+
+
+class StorageStuck(Exception):  # noqa: N818  the name says what happened
+    """The disk, or who holds the lock, did not answer in time; the work may still be done later."""
+
+
+def run(work: Callable[[], Result]) -> Result:
+    """Do `work` in a thread where gevent serves this process, else here; raises StorageStuck after PATIENCE_S."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket"):
+        return work()
+    return _run_in_thread(work)
+
+
+def _run_in_thread(work: Callable[[], Result]) -> Result:
+    import gevent  # noqa: PLC0415  only where gevent serves, and then it is there already
+
+    try:
+        with gevent.Timeout(PATIENCE_S):
+            result: Result = _pool().apply(work)
+            return result
+    except gevent.Timeout:
+        raise StorageStuck(f"The service's disk did not answer within {PATIENCE_S:g} s.") from None
+
+
+@cache
+def _pool() -> Any:
+    from gevent.threadpool import ThreadPool  # noqa: PLC0415  as above
+
+    # Of our own: what is stuck here must not keep gevent's own work, such as name look-ups, waiting.
+    return ThreadPool(THREADS)

@@ -1,0 +1,33 @@
+"""How gunicorn serves the api; the deadlines of clients are in pace.py."""
+
+import os
+import resource
+
+import settings
+
+wsgi_app = "app:app"
+bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
+workers = settings.API_WORKERS
+worker_class = "server.Worker"
+worker_connections = settings.MAX_CONNECTIONS
+keepalive = settings.IDLE_TIMEOUT_S
+# What is under way when the process is told to stop is answered first.
+graceful_timeout = settings.REQUEST_TIMEOUT_S + 3
+timeout = 30
+loglevel = settings.LOG_LEVEL.lower()
+accesslog = "-" if settings.ACCESS_LOG else None
+sendfile = False
+control_socket_disable = True
+# Heartbeats are a file; one in memory works on a read-only disk too and never waits for it.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn makes a name of its own
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the number of open files to what the connections need, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+_allow_files(settings.MAX_CONNECTIONS + 256)

@@ -1,0 +1,23 @@
+"""Whether the process lives, and whether it can answer: for supervisors, containers and load balancers."""
+
+from flask import Blueprint
+
+import middleware
+from wire.errors import NoWorker
+
+router = Blueprint("health", __name__)
+
+
+@router.route("/livez")
+def livez() -> dict[str, object]:
+    """Answer as long as this process serves, whatever else is down."""
+    return {"status": "ok"}
+
+
+@router.route("/readyz")
+def readyz() -> dict[str, object]:
+    """Answer 200 where a picture would be answered now; else 503 with the reason."""
+    state = middleware.refresh_queue_state()
+    if not state.workers:
+        raise NoWorker
+    return {"status": "ready", "model": state.model, "model_version": state.version, "workers": len(state.workers)}

@@ -1,0 +1,140 @@
+"""From a stored picture to what the model says of it, through the queue."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import settings
+from wire.connection import Address
+from wire.errors import QueueFull
+from wire.messages import Answer
+from wire.queue import Asker, QueueState
+
+# An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
+USUAL_TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request may say about its job, beyond the picture."""
+
+    job_id: str = ""
+    top_k: int = USUAL_TOP_K
+    timeout_s: float | None = None
+    traceparent: str = ""
+    is_abandoned: Callable[[], bool] | None = None
+
+
+# Beside the call rather than in it: `model_predict` takes the picture's name and nothing else, by contract.
+current_ask: ContextVar[Ask] = ContextVar("current_ask", default=Ask())  # noqa: B039  frozen
+
+
+class Prediction(tuple[str, float]):
+    """The best class and its score, as a pair, with everything else that the worker answered as attributes."""
+
+    predictions: tuple[tuple[str, float], ...]
+    model: str
+    model_version: str
+    timings: Mapping[str, float]
+    cache: str
+
+    def __new__(cls, answer: Answer) -> "Prediction":
+        """Make the pair of the answer's first class."""
+        prediction = super().__new__(cls, answer.predictions[0])
+        prediction.predictions = answer.predictions
+        prediction.model = answer.model
+        prediction.model_version = answer.version
+        prediction.timings = answer.timings
+        prediction.cache = ""
+        return prediction
+
+
+def model_predict(image_name: str) -> tuple[str, float]:
+    """Ask a model worker what is in a stored picture; raises the errors of `wire`."""
+    ask = current_ask.get()
+    answer = _asker().ask(
+        image_name,
+        timeout_s=settings.REQUEST_TIMEOUT_S if ask.timeout_s is None else ask.timeout_s,
+        top_k=ask.top_k,
+        traceparent=ask.traceparent,
+        job_id=ask.job_id or None,
+        is_abandoned=ask.is_abandoned,
+    )
+    return Prediction(answer)
+
+
+def refuse_if_full() -> None:
+    """Raise QueueFull where the queue is known to be at its bound; let everything pass while its state is unknown."""
+    state = queue_state()
+    if state is not None and 0 < state.bound <= state.depth:
+        raise QueueFull(state.depth, state.bound, state.depth / state.rate if state.rate else 1.0)
+
+
+def queue_state() -> QueueState | None:
+    """Give the last look at the queue, without waiting; None where there is none yet."""
+    return _asker().state()
+
+
+def refresh_queue_state() -> QueueState:
+    """Look at the queue now; raises QueueUnavailable."""
+    return _asker().refresh_state()
+
+
+def close() -> None:
+    """Let go of Redis; the next question connects again."""
+    with _lock:
+        if _open.asker is not None:
+            _open.asker.close()
+            _open.asker = None
+
+
+class _Target(NamedTuple):
+    address: Address
+    queue: str
+    max_queue_size: int
+    timeout_s: float
+
+
+@dataclass
+class _Open:
+    """The one asker of this process, and what it was made for."""
+
+    target: _Target | None = None
+    asker: Asker | None = None
+
+
+_open = _Open()
+_lock = threading.Lock()
+
+
+def _asker() -> Asker:
+    target = _target()
+    if _open.asker is not None and _open.target == target:
+        return _open.asker
+    with _lock:
+        return _replaced(target)
+
+
+def _replaced(target: _Target) -> Asker:
+    if _open.asker is None or _open.target != target:
+        if _open.asker is not None:
+            _open.asker.close()
+        _open.asker = Asker(
+            target.address, target.queue, max_queue_size=target.max_queue_size, timeout_s=target.timeout_s
+        )
+        _open.target = target
+    return _open.asker
+
+
+def _target() -> _Target:
+    address = Address(
+        host=settings.REDIS_IP,
+        port=settings.REDIS_PORT,
+        db=settings.REDIS_DB_ID,
+        socket_path=settings.REDIS_SOCKET,
+        username=settings.REDIS_USERNAME,
+        password=settings.REDIS_PASSWORD,
+    )
+    return _Target(address, settings.REDIS_QUEUE, settings.MAX_QUEUE_SIZE, settings.REQUEST_TIMEOUT_S)

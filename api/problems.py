@@ -1,0 +1,59 @@
+"""Every failure that is told to a client: RFC 9457 problem details with a stable `code`. No I/O, no framework."""
+
+import json
+import secrets
+from http import HTTPStatus
+
+MEDIA_TYPE = "application/problem+json"
+# The contract's answer to a request without a usable file, byte for byte the same for every reason.
+MALFORMED_BODY = b'{"success": false, "prediction": null, "score": null}'
+
+
+class Problem(Exception):  # noqa: N818  it is told to the client as a problem
+    """A failure with its status, its stable code and what to say; `retry_after_s` where waiting helps."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, retry_after_s: int | None = None, allow: str | None = None
+    ) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.allow = allow
+
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return HTTPStatus(self.status).phrase
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers that belong to this failure."""
+        headers = {}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.allow is not None:
+            headers["Allow"] = self.allow
+        return headers
+
+    def body(self, *, instance: str, request_id: str) -> bytes:
+        """Give the JSON document; `error` says the detail again, for clients of the Open Inference Protocol."""
+        document = {
+            "type": f"urn:sightline:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "code": self.code,
+            "request_id": request_id,
+            "error": self.detail,
+            "success": False,
+            "prediction": None,
+            "score": None,
+        }
+        return json.dumps(document).encode()
+
+
+def soon() -> int:
+    """Give 1 to 3 seconds: spread, so that those who wait do not come back all at once."""
+    return 1 + secrets.randbelow(3)

@@ -1,0 +1,226 @@
+"""The gunicorn worker that serves the api: gevent, with every client under the deadlines of pace.py.
+
+Nothing of the application is imported here: gunicorn's master loads this module, and gevent has to patch the worker
+before anything else is in it.
+"""
+
+import errno
+import logging
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import gevent
+from gunicorn.http import errors as http_errors
+from gunicorn.http import wsgi
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.ggevent import GeventWorker
+
+import settings
+from headers import DEFAULT_HEADERS, SECURITY_HEADERS
+from pace import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader
+from problems import MEDIA_TYPE, Problem
+
+LOG = logging.getLogger("sightline.server")
+
+# An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
+MAX_DISCARD_BYTES = 64 * 1024
+# How long a client that is still sending may take to notice the answer, before the connection ends under it.
+LINGER_S = 2.0
+LINGER_BYTES = 64 * 1024**2
+
+# What gunicorn's parser raises at a request that is not HTTP as it should be; everything else is our own fault.
+_FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
+    (http_errors.InvalidResponseHeader, 500, "internal"),
+    (http_errors.InvalidResponseHeaderName, 500, "internal"),
+    (ClientTooSlow, 408, "client_too_slow"),
+    (http_errors.LimitRequestLine, 414, "uri_too_long"),
+    (http_errors.LimitRequestHeaders, 431, "headers_too_large"),
+    (http_errors.ExpectationFailed, 417, "expectation_failed"),
+    (http_errors.UnsupportedTransferCoding, 501, "unsupported_transfer_coding"),
+    (http_errors.ParseException, 400, "malformed"),
+)
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ESHUTDOWN})
+
+
+class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """Sends the head together with the first piece of the body: one packet for nearly every answer."""
+
+    def __init__(self, request: Any, connection: Any, configuration: Any) -> None:
+        super().__init__(request, connection, configuration)
+        self.headers_sent = False
+        self._head = b""
+
+    def send_headers(self) -> None:
+        """Make the head; it leaves with the body."""
+        if self.headers_sent:
+            return
+        lines = self.default_headers()
+        lines.extend([f"{name}: {value}\r\n" for name, value in self.headers])
+        self._head = "".join([*lines, "\r\n"]).encode("latin-1")
+        self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        if self.chunked:
+            data = b"%X\r\n%b\r\n" % (len(data), data)
+        self.sock.sendall(self._head + data)
+        self._head = b""
+
+    def close(self) -> None:
+        """Send what was not sent with a body, and the end of one."""
+        self.send_headers()
+        rest = self._head + (b"0\r\n\r\n" if self.chunked else b"")
+        self._head = b""
+        if rest:
+            self.sock.sendall(rest)
+
+
+class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Serves each connection in a greenlet of its own: head, application, answer, and again."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pace = Pace(
+            idle_s=settings.IDLE_TIMEOUT_S,
+            head_s=settings.HEAD_TIMEOUT_S,
+            body_s=settings.UPLOAD_TIMEOUT_S,
+            window_s=settings.UPLOAD_PACE_S,
+            send_s=settings.SEND_TIMEOUT_S,
+        )
+        self._budget = Budget(settings.MAX_UPLOADS_BYTES)
+        self._readers: set[PacedReader] = set()
+
+    def run(self) -> None:
+        """Serve until told to stop; then those who wait between two requests are let go at once."""
+        gevent.spawn(self._let_go_when_stopping)
+        super().run()
+
+    def _let_go_when_stopping(self) -> None:
+        while self.alive:
+            gevent.sleep(0.1)
+        for reader in list(self._readers):
+            if reader.is_idle:
+                with suppress(OSError):
+                    # What the client had sent by now is still read and answered.
+                    reader.sock.shutdown(socket.SHUT_RD)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection to its end."""
+        reader = PacedReader(client, self._pace, self._budget)
+        self._readers.add(reader)
+        try:
+            self._serve(reader, listener.getsockname(), client, addr)
+        except (ClientIdle, StopIteration, http_errors.NoMoreData):
+            pass
+        except OSError as error:
+            if error.errno not in _GONE and not isinstance(error, TimeoutError):
+                LOG.exception("a connection failed")
+        except Exception as error:  # noqa: BLE001  the edge of the connection's loop
+            self.handle_error(None, client, addr, error)
+        finally:
+            self._readers.discard(reader)
+            reader.forget_body()
+            client.close()
+
+    def _serve(self, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> None:
+        parser = RequestParser(self.cfg, client, addr)
+        parser.unreader = reader
+        while True:
+            reader.expect_head()
+            request = next(parser)
+            reader.expect_body()
+            if not self._answer(request, reader, listener_name, client, addr):
+                break
+            if not self.alive and reader.buf.tell() == 0:
+                break
+
+    def _answer(self, request: Any, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> bool:
+        """Run the application for one request; False where the connection ends with it."""
+        started = datetime.now()
+        response, environ = wsgi.create(request, client, addr, listener_name, self.cfg, OneWriteResponse)
+        environ["wsgi.multithread"] = True
+        environ["sightline.forget_body"] = reader.forget_body
+        environ["sightline.client_gone"] = partial(is_gone, client)
+        pieces = self.wsgi(environ, response.start_response)
+        lingers = not request.body.failed and _unread(request.body.reader) > MAX_DISCARD_BYTES
+        if lingers or request.body.failed or not self.alive:
+            response.force_close()
+        try:
+            _send(response, pieces)
+        finally:
+            self.log.access(response, request, environ, datetime.now() - started)
+        if lingers:
+            _linger(client)
+        return not response.should_close()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what never became a request, in the shape and with the headers of every other failure."""
+        status, code = next(
+            ((status, code) for kind, status, code in _FAULTS if isinstance(exc, kind)), (500, "internal")
+        )
+        if status == 500:
+            LOG.error("a request could not be answered", exc_info=exc)
+        detail = f"This is not HTTP as it is expected here: {exc}" if status != 500 else "The service failed."
+        with suppress(OSError):
+            client.sendall(_whole_answer(Problem(status, code, detail)))
+            _linger(client)
+
+
+def _send(response: OneWriteResponse, pieces: Iterable[bytes]) -> None:
+    try:
+        for piece in pieces:
+            response.write(piece)
+        response.close()
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+
+
+def is_gone(client: Any) -> bool:
+    """Say whether the client has closed its side, without waiting and without taking anything from the stream."""
+    try:
+        # The socket below gevent's, whose own recv would wait.
+        return not client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _unread(reader: LengthReader | ChunkedReader) -> float:
+    """Give how much of a request's body the application has left unread."""
+    if isinstance(reader, ChunkedReader):
+        return float("inf") if reader.parser else 0
+    return float(reader.length)
+
+
+def _linger(client: Any) -> None:
+    """Take what the client still sends for a moment: a connection reset at once would swallow the answer."""
+    until, taken = monotonic() + LINGER_S, 0
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_WR)
+        while taken < LINGER_BYTES and (remaining := until - monotonic()) > 0:
+            client.settimeout(remaining)
+            piece = client.recv(65536)
+            if not piece:
+                return
+            taken += len(piece)
+
+
+def _whole_answer(problem: Problem) -> bytes:
+    body = problem.body(instance="", request_id="")
+    headers = (
+        ("Connection", "close"),
+        ("Content-Type", MEDIA_TYPE),
+        ("Content-Length", str(len(body))),
+        *SECURITY_HEADERS,
+        *DEFAULT_HEADERS,
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {problem.status} {problem.title}\r\n{head}\r\n".encode() + body

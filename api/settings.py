@@ -1,0 +1,137 @@
+"""What the api is told through the environment: one line for each setting, read once, at import.
+
+Read a setting as `settings.NAME` where it is used, so that a test may set it.
+"""
+
+import math
+import os
+import secrets
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+Value = TypeVar("Value", str, int, float, bool)
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names its key and its value."""
+
+
+class Setting(NamedTuple):
+    """One row of the table: what can be set, of which type, to what unless told, and what it does."""
+
+    name: str
+    type: type
+    default: str | int | float | bool
+    help: str
+
+
+SETTINGS: list[Setting] = []
+
+
+def _setting(
+    name: str, default: Value, explanation: str, *, at_least: float | None = None, at_most: float | None = None
+) -> Value:
+    """Add a row to the table and give the value in force; an empty variable counts as none."""
+    SETTINGS.append(Setting(name, type(default), default, explanation))
+    text = os.environ.get(name, "")
+    value = _parsed(name, text, type(default)) if text.strip() else default
+    if not isinstance(value, str):
+        _check_range(name, value, at_least, at_most)
+    return value
+
+
+def _parsed(name: str, text: str, kind: type[Value]) -> Value:
+    if kind is bool:
+        if text.strip().lower() not in _TRUE | _FALSE:
+            raise SettingError(f"{name}={text!r} is neither yes nor no: give 1 or 0")
+        return kind(text.strip().lower() in _TRUE)
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise SettingError(f"{name}={text!r} is not {wanted}") from None
+
+
+def _check_range(name: str, value: float, at_least: float | None, at_most: float | None) -> None:
+    if not math.isfinite(value):
+        raise SettingError(f"{name}={value} is not a finite number")
+    if at_least is not None and value < at_least:
+        raise SettingError(f"{name}={value} is too small: give at least {at_least}")
+    if at_most is not None and value > at_most:
+        raise SettingError(f"{name}={value} is too large: give at most {at_most}")
+
+
+HOST = _setting("HOST", "0.0.0.0", "Address to listen on; 127.0.0.1 for this machine only.")  # noqa: S104  the contract's default, for containers
+PORT = _setting("PORT", 5000, "TCP port to listen on.", at_least=1, at_most=65535)
+API_WORKERS = _setting("API_WORKERS", 1, "Number of api processes that share the port.", at_least=1)
+LOG_LEVEL = _setting("LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.")
+if LOG_LEVEL.lower() not in {"debug", "info", "warning", "error"}:
+    raise SettingError(f"LOG_LEVEL={LOG_LEVEL!r} is unknown: give debug, info, warning or error")
+ACCESS_LOG = _setting("ACCESS_LOG", False, "Log a line for each request.")
+
+UPLOAD_FOLDER = _setting(
+    "UPLOAD_FOLDER", "static/uploads/", "Folder that pictures are stored in, shared with the model."
+)
+FEEDBACK_FILEPATH = _setting(
+    "FEEDBACK_FILEPATH", "feedback/feedback", "File of the reports as sent; feedback.csv stands beside it."
+)
+MIN_FREE_BYTES = _setting("MIN_FREE_BYTES", 64 * 1024**2, "Disk space that uploads leave free.", at_least=0)
+
+REDIS_IP = _setting("REDIS_IP", "127.0.0.1", "Host name or address of Redis.")
+REDIS_PORT = _setting("REDIS_PORT", 6379, "TCP port of Redis.", at_least=1, at_most=65535)
+REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.", at_least=0)
+REDIS_SOCKET = _setting("REDIS_SOCKET", "", "Unix socket of Redis; goes before REDIS_IP and REDIS_PORT.")
+REDIS_USERNAME = _setting("REDIS_USERNAME", "", "Redis user to enter as.")
+REDIS_PASSWORD = _setting("REDIS_PASSWORD", "", "Password of that Redis user.")
+REDIS_QUEUE = _setting("REDIS_QUEUE", "sightline", "Name of the queue: the prefix of every Redis key.")
+
+REQUEST_TIMEOUT_S = _setting("REQUEST_TIMEOUT_S", 5.0, "Seconds to wait for the model's answer.", at_least=0.001)
+MAX_QUEUE_SIZE = _setting(
+    "MAX_QUEUE_SIZE", 0, "Waiting jobs above which requests are refused; 0 computes it.", at_least=0
+)
+MAX_UPLOAD_BYTES = _setting("MAX_UPLOAD_BYTES", 20 * 1024**2, "Largest picture, in bytes.", at_least=1)
+MAX_UPLOADS_BYTES = _setting(
+    "MAX_UPLOADS_BYTES", 256 * 1024**2, "Memory for pictures that are being uploaded, for each api process.", at_least=1
+)
+MAX_TOP_K = _setting("MAX_TOP_K", 1000, "Most classes that one answer may list.", at_least=1)
+
+MAX_CONNECTIONS = _setting("MAX_CONNECTIONS", 4096, "Connections that one api process holds open.", at_least=1)
+IDLE_TIMEOUT_S = _setting(
+    "IDLE_TIMEOUT_S", 15.0, "Seconds that a connection may wait between requests.", at_least=0.001
+)
+HEAD_TIMEOUT_S = _setting("HEAD_TIMEOUT_S", 10.0, "Seconds in which a request's headers must be there.", at_least=0.001)
+UPLOAD_TIMEOUT_S = _setting(
+    "UPLOAD_TIMEOUT_S", 120.0, "Seconds in which a request's body must be there.", at_least=0.001
+)
+UPLOAD_PACE_S = _setting(
+    "UPLOAD_PACE_S", 10.0, "Seconds in which each further 64 KiB of a body must come.", at_least=0.001
+)
+SEND_TIMEOUT_S = _setting(
+    "SEND_TIMEOUT_S", 30.0, "Seconds in which a client must take a piece of an answer.", at_least=0.001
+)
+
+TRUSTED_PROXIES = _setting(
+    "TRUSTED_PROXIES", 0, "Number of reverse proxies whose X-Forwarded headers count.", at_least=0
+)
+CORS_ORIGINS = _setting("CORS_ORIGINS", "", "Origins of other sites whose pages may call this service, by commas.")
+SECRET_KEY = _setting("SECRET_KEY", "", "Key that signs the page's cookie; several api processes need the same.")
+SECRET_KEY_FILE = _setting("SECRET_KEY_FILE", "", "File that holds SECRET_KEY.")
+
+
+def _secret_key() -> str:
+    """Give the key told, else the one in the file, else a random one for this process and its children."""
+    if SECRET_KEY or not SECRET_KEY_FILE:
+        return SECRET_KEY or secrets.token_hex(32)
+    try:
+        key = Path(SECRET_KEY_FILE).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingError(f"SECRET_KEY_FILE={SECRET_KEY_FILE!r} cannot be read: {error.strerror}") from error
+    if not key:
+        raise SettingError(f"SECRET_KEY_FILE={SECRET_KEY_FILE!r} is empty: write a random key into it")
+    return key
+
+
+SECRET_KEY = _secret_key()

@@ -1,0 +1,178 @@
+"""Pictures on their way in: the checks, once for every way to send one, and the store."""
+
+import hashlib
+import os
+import secrets
+import uuid
+from collections.abc import Mapping
+from io import BufferedReader, BytesIO
+from pathlib import Path
+from typing import IO
+
+from flask import Request
+from werkzeug.datastructures import FileStorage
+
+import blocking
+import settings
+import signatures
+import utils
+from forms import MAX_OVERHEAD_BYTES
+from problems import Problem
+
+# Hashing and writing more than this takes long enough for others to notice.
+BLOCKING_BYTES = 1024**2
+STORAGE_RETRY_S = 60
+_RAW_TYPES = frozenset({"", "application/octet-stream"})
+
+
+class UnusableFile(Exception):  # noqa: N818  it is the client's file
+    """The request holds no file to work with; the message says why."""
+
+
+class EmptyFile(UnusableFile):
+    """The request holds a file with nothing in it."""
+
+
+def receive(request: Request, folder: Path) -> str:
+    """Check the request's picture, store it, and give its name; raises UnusableFile or Problem."""
+    request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
+    file = _raw_file(request) if request.mimetype != "multipart/form-data" else _form_file(request.files)
+    try:
+        data = file.stream.read()
+        _check_content(data)
+        name = _in_thread_if_large(file, data, folder)
+    finally:
+        file.close()
+    # Waiting for the answer takes longer than anything else; the picture's bytes are not needed for it.
+    del data
+    request.environ.get("sightline.forget_body", _nothing)()
+    return name
+
+
+def _form_file(files: Mapping[str, FileStorage]) -> FileStorage:
+    file = files.get("file")
+    if file is None:
+        raise UnusableFile("No file was sent. Choose a picture first.")
+    if not file.filename:
+        raise UnusableFile("No file was chosen. Choose a picture first.")
+    if not utils.allowed_file(file.filename):
+        raise UnusableFile(f"This type of file cannot be used. Choose a {signatures.ACCEPTED}.")
+    return file
+
+
+def _raw_file(request: Request) -> FileStorage:
+    """Make a file of a body that is a picture and nothing else, whether or not it says so."""
+    declared = request.mimetype.startswith("image/")
+    if not declared and request.mimetype not in _RAW_TYPES:
+        raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or a picture.")
+    data = request.stream.read()
+    kind = signatures.kind_of(data[: signatures.HEAD_BYTES])
+    if kind is None and not (declared and data):
+        raise EmptyFile("The body is empty.") if not data else UnusableFile("The body is not a picture.")
+    return FileStorage(BytesIO(data), "picture" + (kind.extension if kind else ""))
+
+
+def _check_content(data: bytes) -> None:
+    if not data:
+        raise EmptyFile("The file is empty. Choose another picture.")
+    if len(data) > settings.MAX_UPLOAD_BYTES:
+        raise Problem(
+            413,
+            "too_large",
+            f"The picture has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are taken.",
+        )
+    if signatures.kind_of(data[: signatures.HEAD_BYTES]) is None:
+        raise Problem(
+            415, "unsupported_type", f"The file is not a picture that can be used. Send a {signatures.ACCEPTED}."
+        )
+
+
+def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> str:
+    def work() -> str:
+        return store(folder, utils.get_file_hash(file), data)
+
+    return work() if len(data) <= BLOCKING_BYTES else blocking.run(work)
+
+
+def store(folder: Path, name: str, data: bytes) -> str:
+    """Keep the bytes under their hash name, and give the name that they really have.
+
+    A picture that is there already is kept and counts as new. Other bytes of the same MD5 get a name of their own.
+    """
+    path = folder / name
+    try:
+        stored = path.read_bytes() if path.stat().st_size == len(data) else None
+    except FileNotFoundError:
+        return _write(folder, name, data)
+    if stored == data:
+        os.utime(path)
+        return name
+    if _is_damaged(path):
+        return _write(folder, name, data)
+    return _write(folder, f"{uuid.uuid4()}{path.suffix}", data)
+
+
+def _is_damaged(path: Path) -> bool:
+    """Say whether the file is not what its name says, as after a power cut."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != path.stem
+
+
+def _write(folder: Path, name: str, data: bytes) -> str:
+    """Write to a temporary file beside, then rename: no reader ever sees half a picture."""
+    _check_free_space(folder, len(data))
+    temporary = folder / f".{name}.{secrets.token_hex(8)}.part"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  a descriptor, not a path
+            _write_all(file, data)
+        temporary.replace(folder / name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return name
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _check_free_space(folder: Path, size: int) -> None:
+    try:
+        disk = os.statvfs(folder)
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize - size < settings.MIN_FREE_BYTES:
+        raise Problem(507, "storage_full", "The service's disk is full.", retry_after_s=STORAGE_RETRY_S)
+
+
+def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kind] | None:
+    """Open a stored picture for reading and tell its kind by its content; None where there is none of that name."""
+    if not utils.allowed_file(name) or "/" in name or "\0" in name:
+        return None
+    try:
+        # Neither a link nor a device, whoever may have put it there.
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    file = open(descriptor, "rb")  # noqa: PTH123, SIM115  a descriptor, and the caller closes it
+    kind = signatures.kind_of(file.peek(signatures.HEAD_BYTES))
+    if kind is None:
+        file.close()
+        return None
+    return file, kind
+
+
+def sha256_of(folder: Path, name: str) -> str:
+    """Give the SHA-256 of a stored picture; empty where there is none of that name."""
+    opened = open_stored(folder, name)
+    if opened is None:
+        return ""
+    with opened[0] as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _nothing() -> None:
+    """Stand in for a server that counts no bodies."""

@@ -1,0 +1,150 @@
+"""The routes of the page and of the HTTP API.
+
+What the templates get:
+
+- `index.html`: `filename` (stored name), `prediction` (class), `score` (0 to 1, 4 decimals), `predictions` (a list of
+  (label, score), best first), `prediction_id`, `model_version` ("<model>/<version>"), `report` (what the page's form
+  posts to /feedback as `report`), all None before there is an answer; `error` (what went wrong, in words, or None);
+  `max_upload_bytes`. Messages about a file that cannot be used come by `get_flashed_messages()`.
+- `feedback.html`: `report` (what was just saved, or None).
+- `error.html`: `status`, `message`.
+
+The report form may add fields that go into the CSV: `label`, `comment`, `model`, `model_version`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response as AnyResponse
+from werkzeug.wsgi import FileWrapper
+
+import asking
+import feedback as feedback_files
+import middleware
+import settings
+import uploads
+from headers import PICTURE_POLICY
+from middleware import model_predict
+from problems import Problem
+
+router = Blueprint("app_router", __name__)
+
+# A report is a line of text; a body that is larger is none.
+MAX_REPORT_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+PICTURE_CACHING = "private, max-age=86400, immutable"
+
+
+@router.route("/", methods=["GET"])
+def index() -> str:
+    """Show the page."""
+    return _page()
+
+
+@router.route("/", methods=["POST"])
+def upload_image() -> str | AnyResponse:
+    """Answer the page's plain form."""
+    try:
+        name, answer = _predict(asking.Wishes())
+    except uploads.EmptyFile:
+        raise
+    except uploads.UnusableFile as error:
+        flash(str(error))
+        return redirect(url_for("app_router.index"))
+    return _page(name, answer)
+
+
+@router.route("/display/<filename>")
+def display_image(filename: str) -> Response:
+    """Give a stored picture, inert: its detected type, and no right to do anything."""
+    opened = uploads.open_stored(upload_folder(), filename)
+    if opened is None:
+        raise NotFound
+    file, kind = opened
+    response = Response(FileWrapper(file, READ_BYTES), content_type=kind.media_type, direct_passthrough=True)
+    response.call_on_close(file.close)
+    response.content_length = file.seek(0, 2)
+    file.seek(0)
+    response.headers["Content-Security-Policy"] = PICTURE_POLICY
+    response.headers["Cache-Control"] = PICTURE_CACHING
+    response.set_etag(filename)
+    response.make_conditional(request)
+    return response
+
+
+@router.route("/predict", methods=["POST", "PUT"])
+def predict() -> Response:
+    """Answer a program: three keys, and more for those who ask."""
+    wishes = asking.wishes_of(request)
+    name, answer = _predict(wishes)
+    document: dict[str, object] = {"success": True, "prediction": answer.label, "score": answer.score}
+    if wishes.top_k is not None:
+        document["predictions"] = [{"label": label, "score": score} for label, score in answer.top(wishes.top_k)]
+        document |= {"filename": name, "prediction_id": answer.id, "model_version": answer.model_version}
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return Response(body, headers=answer.headers(), content_type="application/json")
+
+
+@router.route("/feedback", methods=["GET", "POST"])
+def feedback() -> str:
+    """Say what reports are for; keep one."""
+    if request.method != "POST":
+        return render_template("feedback.html", report=None)
+    request.max_content_length = MAX_REPORT_BYTES
+    report = request.form.get("report")
+    if report:
+        feedback_files.save(report, upload_folder(), _details(request.form))
+    return render_template("feedback.html", report=report)
+
+
+def upload_folder() -> Path:
+    """Give the folder that pictures go to: as set on the app since it was made, else as the settings say."""
+    told = str(current_app.config["UPLOAD_FOLDER"])
+    return Path(settings.UPLOAD_FOLDER if told == current_app.extensions["sightline.upload_folder"] else told)
+
+
+def failure_page(problem: Problem) -> str:
+    """Show the page with what went wrong."""
+    return _page(error=problem.detail)
+
+
+def _predict(wishes: asking.Wishes) -> tuple[str, asking.Result]:
+    """Take the request's picture through the model: the one path of every route that has a picture."""
+    asking.refuse_early(request)
+    name = uploads.receive(request, upload_folder())
+    ask = asking.ask_of(request, wishes)
+    token = middleware.current_ask.set(ask)
+    try:
+        return name, asking.Result(ask.job_id, model_predict(name))
+    finally:
+        middleware.current_ask.reset(token)
+
+
+def _page(name: str | None = None, answer: asking.Result | None = None, error: str | None = None) -> str:
+    shown: dict[str, object] = dict.fromkeys(
+        ("prediction", "score", "predictions", "prediction_id", "model_version", "report")
+    )
+    if answer is not None:
+        shown = {
+            "prediction": answer.label,
+            "score": answer.score,
+            "predictions": answer.top(middleware.USUAL_TOP_K),
+            "prediction_id": answer.id,
+            "model_version": answer.model_version,
+            "report": f"{{'filename': '{name}', 'prediction': '{answer.label}', 'score': {answer.score}}}",
+        }
+    return render_template(
+        "index.html", filename=name, error=error, max_upload_bytes=settings.MAX_UPLOAD_BYTES, **shown
+    )
+
+
+def _details(form: Mapping[str, str]) -> dict[str, str]:
+    """Give what the report itself does not say; the model is the one that answers now, unless the page says which."""
+    told = {name: form[name] for name in ("label", "comment", "model", "model_version") if name in form}
+    if "model" in told:
+        return told
+    state = middleware.queue_state()
+    return told if state is None else told | {"model": state.model, "model_version": state.version}
