@@ -6,35 +6,23 @@ Unknown fields are tolerated, so that a newer side may add some; every other fau
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, Self, get_args
+from typing import Literal, Self, cast, get_args
 
 from wire.errors import MessageError
+from wire.fields import Fields, bytes_of, evidence_of, is_token
 
-VERSION = 1
 # A job is a few hundred bytes; an answer holds at most MAX_TOP_K labels. Whatever is larger is not from us.
 MAX_JOB_BYTES = 16_384
 MAX_REPLY_BYTES = 1_048_576
 MAX_TTL_MS = 24 * 3_600_000
 MAX_TOP_K = 1000
-MAX_NAME_BYTES = 255  # what a file name may have on the common file systems
-EVIDENCE_BYTES = 200
 
 FailureCode = Literal[
     "unsupported_type", "image_too_large", "image_broken", "image_missing", "expired", "poison", "internal"
 ]
 FAILURE_CODES: frozenset[str] = frozenset(get_args(FailureCode))
-
-_TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
-def is_token(text: object) -> bool:
-    """Whether this may name a job or a process: short, printable, and safe inside a Redis key."""
-    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +37,9 @@ class Job:
     traceparent: str = ""
 
     def encode(self) -> bytes:
-        """Give the bytes that travel; raises ValueError where a field cannot travel."""
-        return _bytes_of(
+        """Give the bytes that travel."""
+        return bytes_of(
             {
-                "v": VERSION,
                 "id": self.id,
                 "image": self.image,
                 "reply_to": self.reply_to,
@@ -65,7 +52,7 @@ class Job:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read what `encode` gave; raises MessageError."""
-        fields = _Fields(data, MAX_JOB_BYTES)
+        fields = Fields(data, MAX_JOB_BYTES)
         return cls(
             id=fields.token("id"),
             image=fields.file_name("image"),
@@ -87,10 +74,9 @@ class Answer:
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """Give the bytes that travel; raises ValueError where a field cannot travel."""
-        return _bytes_of(
+        """Give the bytes that travel; raises ValueError for a score that is no finite number."""
+        return bytes_of(
             {
-                "v": VERSION,
                 "id": self.id,
                 "predictions": self.predictions,
                 "model": self.model,
@@ -102,10 +88,10 @@ class Answer:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read what `encode` gave; raises MessageError."""
-        fields = _Fields(data, MAX_REPLY_BYTES)
+        fields = Fields(data, MAX_REPLY_BYTES)
         return cls(
             id=fields.token("id"),
-            predictions=fields.predictions("predictions"),
+            predictions=fields.pairs("predictions"),
             model=fields.text("model"),
             version=fields.text("version"),
             timings=fields.numbers("timings"),
@@ -114,90 +100,48 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job cannot be answered; a code of a newer side reads as `internal`."""
+    """Why a job cannot be answered; a code that only a newer side knows reads as `internal`."""
 
     id: str
     code: FailureCode
     detail: str = ""
 
     def encode(self) -> bytes:
-        """Give the bytes that travel; raises ValueError where a field cannot travel."""
-        return _bytes_of({"v": VERSION, "id": self.id, "code": self.code, "detail": self.detail})
+        """Give the bytes that travel."""
+        return bytes_of({"id": self.id, "code": self.code, "detail": self.detail})
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read what `encode` gave; raises MessageError."""
-        fields = _Fields(data, MAX_REPLY_BYTES)
-        return cls(id=fields.token("id"), code=fields.failure_code("code"), detail=fields.text("detail", default=""))
+        fields = Fields(data, MAX_REPLY_BYTES)
+        code = fields.text("code")
+        known = cast(FailureCode, code if code in FAILURE_CODES else "internal")
+        return cls(id=fields.token("id"), code=known, detail=fields.text("detail", default=""))
 
 
-class _Fields:
-    """One JSON object of ours, asked field by field; each fault names the field and shows the bytes."""
-
-    def __init__(self, data: bytes, max_bytes: int) -> None:
-        self._evidence = ascii(data[:EVIDENCE_BYTES])
-        if len(data) > max_bytes:
-            self._fail(f"a message of {len(data)} bytes, where {max_bytes} are the limit")
-        try:
-            values = json.loads(data, parse_constant=self._fail)
-        except (ValueError, RecursionError) as error:
-            raise MessageError(f"not JSON ({error})", self._evidence) from error
-        if not isinstance(values, dict):
-            self._fail("not a JSON object")
-        self._values: dict[str, Any] = values
-        if self._values.get("v") != VERSION:
-            self._fail(f"message version {self._values.get('v')!r}, this side reads {VERSION}")
-
-    def text(self, name: str, *, default: str | None = None) -> str:
-        value = self._values.get(name, default)
-        if not isinstance(value, str):
-            self._fail(f"field {name!r} is not text")
-        return value
-
-    def token(self, name: str) -> str:
-        value = self.text(name)
-        if not is_token(value):
-            self._fail(f"field {name!r} is not a token")
-        return value
-
-    def file_name(self, name: str) -> str:
-        value = self.text(name)
-        if value in {"", ".", ".."} or "/" in value or not value.isprintable() or len(value.encode()) > MAX_NAME_BYTES:
-            self._fail(f"field {name!r} is not a plain file name")
-        return value
-
-    def integer(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
-        value = self._values.get(name, default)
-        if type(value) is not int or not low <= value <= high:
-            self._fail(f"field {name!r} is not a whole number from {low} to {high}")
-        return value
-
-    def failure_code(self, name: str) -> FailureCode:
-        value = self.text(name)
-        return value if value in FAILURE_CODES else "internal"  # type: ignore[return-value]  # a member of the Literal
-
-    def predictions(self, name: str) -> tuple[tuple[str, float], ...]:
-        try:
-            pairs = tuple((label, score) for label, score in self._values[name])
-        except (KeyError, TypeError, ValueError):
-            self._fail(f"field {name!r} is not a list of pairs")
-        if not all(isinstance(label, str) and _is_number(score) for label, score in pairs):
-            self._fail(f"field {name!r} does not hold pairs of label and score")
-        return pairs
-
-    def numbers(self, name: str) -> dict[str, float]:
-        values = self._values.get(name, {})
-        if not isinstance(values, dict) or not all(map(_is_number, values.values())):
-            self._fail(f"field {name!r} is not an object of numbers")
-        return values
-
-    def _fail(self, reason: str) -> NoReturn:
-        raise MessageError(reason, self._evidence)
+Reply = Answer | Failure
 
 
-def _bytes_of(fields: dict[str, object]) -> bytes:
-    return _encode_json(fields).encode()
+def reply_kind(reply: Reply) -> str:
+    """Name the stream field under which a reply travels."""
+    return "answer" if isinstance(reply, Answer) else "failure"
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (float, int) and math.isfinite(value)  # type: ignore[arg-type]  # a number by now
+def decode_reply(kind: bytes, data: bytes) -> Reply:
+    """Read a reply from its stream field; raises MessageError."""
+    if kind == b"answer":
+        return Answer.decode(data)
+    if kind == b"failure":
+        return Failure.decode(data)
+    raise MessageError(f"a reply of kind {kind[:20]!r}", evidence_of(data))
+
+
+def sender_of(data: bytes) -> tuple[str, str] | None:
+    """Find (id, reply_to) in a job that cannot be decoded, so that its sender hears of it; None where they are lost."""
+    try:
+        values = json.loads(data[:MAX_JOB_BYTES])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not is_token(values.get("id")) or not is_token(values.get("reply_to")):
+        return None
+    return values["id"], values["reply_to"]

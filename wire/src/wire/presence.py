@@ -2,30 +2,90 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Final, Self
 
-from wire.connection import Address
+from wire.clock import time_ms
+from wire.connection import Address, Connection, checked, pack
+from wire.errors import MessageError, QueueUnavailable
+from wire.fields import Fields, bytes_of, is_token
+from wire.keys import Keys
+from wire.loop import Loop
+
+log = logging.getLogger(__name__)
+
+ANNOUNCE_EVERY_S: Final = 1.0
+DEAD_AFTER_MS: Final = 3000
+# A dead worker stays listed for a while, for whoever looks for what happened; then the living remove it.
+FORGOTTEN_AFTER_MS: Final = 60_000
+KEPT_S: Final = 3600
+MAX_INFO_BYTES: Final = 16_384
+MAX_COUNT: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What one worker says of itself; `seen_ms` is Redis' clock, `rate` the images a second it can do."""
+    """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock."""
 
     id: str
     host: str
     model: str
     version: str
     preprocessing: str
-    labels_digest: str
+    labels_digest: str = ""
     lanes: int = 1
     max_batch: int = 1
     rate: float = 0.0
     seen_ms: int = 0
 
+    def encode(self) -> bytes:
+        """Give the bytes that are published."""
+        return bytes_of(asdict(self))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read what `encode` gave; raises MessageError."""
+        fields = Fields(data, MAX_INFO_BYTES)
+        return cls(
+            id=fields.token("id"),
+            host=fields.text("host"),
+            model=fields.text("model"),
+            version=fields.text("version"),
+            preprocessing=fields.text("preprocessing"),
+            labels_digest=fields.text("labels_digest"),
+            lanes=fields.integer("lanes", 1, MAX_COUNT),
+            max_batch=fields.integer("max_batch", 1, MAX_COUNT),
+            rate=fields.number("rate"),
+            seen_ms=fields.integer("seen_ms", 0, 2**63),
+        )
+
+
+def digest_of(labels: Sequence[str]) -> str:
+    """Name a list of labels by its content."""
+    return hashlib.sha256(_encode_labels(labels)).hexdigest()[:16]
+
+
+def decode_labels(data: bytes | None, digest: str) -> tuple[str, ...]:
+    """Read a published list of labels; empty where it is absent or is not the list of that digest."""
+    try:
+        labels = tuple(json.loads(data or b"[]"))
+        return labels if digest_of(labels) == digest else ()
+    except (ValueError, TypeError, RecursionError):
+        return ()
+
+
+def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, ...]:
+    """Pick those that were heard of lately from the reply of HGETALL; what cannot be read is no worker."""
+    workers = [info for info in map(_decode_or_none, published[1::2]) if info is not None]
+    return tuple(info for info in workers if now_ms - info.seen_ms < DEAD_AFTER_MS)
+
 
 class Announcer:
-    """A thread of the worker process that says each second that it lives and what it serves."""
+    """A thread of the worker process that says each second that it lives, what it serves and how fast it is."""
 
     def __init__(
         self,
@@ -35,12 +95,55 @@ class Announcer:
         labels: Sequence[str],
         rate: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        raise NotImplementedError
+        if not is_token(info.id):
+            message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
+            raise ValueError(message)
+        self._connection = Connection(address, "sightline-announcer")
+        self._keys = Keys(queue)
+        self._info = replace(info, labels_digest=digest_of(labels))
+        self._labels = _encode_labels(labels)
+        self._rate = rate
+        self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
 
     def start(self) -> None:
         """Say it for the first time at once, then each second."""
-        raise NotImplementedError
+        self._loop.ensure_running()
 
     def stop(self) -> None:
-        """Take the worker off the list and end the thread."""
-        raise NotImplementedError
+        """End the thread and take the worker off the list."""
+        self._loop.stop()
+        try:
+            self._connection.exchange(pack("HDEL", self._keys.workers, self._info.id), 1)
+        except QueueUnavailable as error:
+            log.warning("worker %s stays listed until it is forgotten: %s", self._info.id, error)
+        self._connection.close()
+
+    def _announce(self) -> None:
+        keys = self._keys
+        labels_key = keys.labels(self._info.labels_digest)
+        look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
+        now, labels_known, published = map(checked, self._connection.exchange(look, 3))
+        info = replace(self._info, seen_ms=time_ms(now), rate=self._rate())
+        # The labels stand before the worker that names them.
+        commands = [] if labels_known else [pack("SET", labels_key, self._labels, "EX", KEPT_S)]
+        commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
+        commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
+        for reply in self._connection.exchange(b"".join(commands), len(commands)):
+            checked(reply)
+
+
+def _encode_labels(labels: Sequence[str]) -> bytes:
+    return json.dumps(list(labels), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _decode_or_none(data: bytes) -> WorkerInfo | None:
+    try:
+        return WorkerInfo.decode(data)
+    except MessageError as error:
+        log.debug("an entry of the worker list is unreadable: %s", error)
+        return None
+
+
+def _forgotten(published: Sequence[bytes], now_ms: int) -> list[bytes]:
+    infos = zip(published[::2], map(_decode_or_none, published[1::2]), strict=True)
+    return [name for name, info in infos if info is None or now_ms - info.seen_ms > FORGOTTEN_AFTER_MS]

@@ -1,0 +1,39 @@
+"""How many jobs the queue takes: half of what the live workers can do within the deadline, and never too few."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Final
+
+from wire.presence import WorkerInfo
+
+# While no rate is known nobody can tell what is too much: let a burst in, and let the deadlines sort it.
+UNKNOWN_BOUND: Final = 1024
+# A queue that fills half of the deadline leaves the other half for the work itself and for what the rate got wrong.
+SHARE_OF_DEADLINE: Final = 0.5
+SHORTEST_RETRY_S: Final = 1.0
+LONGEST_RETRY_S: Final = 3.0
+
+
+def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: int) -> int:
+    """Give the depth at which a job is refused; max_queue_size decides where it is set (not 0)."""
+    if max_queue_size:
+        return max_queue_size
+    if not workers or any(info.rate <= 0 for info in workers):
+        return UNKNOWN_BOUND
+    # Each lane may hold one batch and find another one waiting.
+    floor = 2 * sum(info.lanes * info.max_batch for info in workers)
+    return max(floor, int(SHARE_OF_DEADLINE * total_rate(workers) * timeout_s))
+
+
+def total_rate(workers: Sequence[WorkerInfo]) -> float:
+    """Give the jobs a second that these workers can do together."""
+    return sum(info.rate for info in workers)
+
+
+def retry_after_s(depth: int, rate: float) -> float:
+    """Guess when half the queue will be done; jittered, so that those who were refused do not return as one."""
+    half_done_s = depth / 2 / rate if rate > 0 else SHORTEST_RETRY_S
+    jitter_s = random.uniform(0.0, 0.5)  # noqa: S311  spreads load, guards nothing
+    return min(max(half_done_s, SHORTEST_RETRY_S), LONGEST_RETRY_S - 0.5) + jitter_s

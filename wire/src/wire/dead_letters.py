@@ -1,0 +1,84 @@
+"""Jobs that could not be done and that somebody should look at: list them, ask again, throw them away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wire.asking import Asker
+from wire.clock import entry_ms
+from wire.connection import Address, Connection, checked, pack
+from wire.errors import MessageError
+from wire.keys import Keys
+from wire.messages import Answer, Job
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Why a job ended here; `job` is None where its entry could not be read, and `evidence` then shows its bytes."""
+
+    id: str
+    at_ms: int
+    reason: str
+    entry_id: str
+    deliveries: int
+    worker: str
+    job: Job | None
+    evidence: str
+
+
+class DeadLetters:
+    """The dead letters of one queue."""
+
+    def __init__(self, address: Address, queue: str) -> None:
+        self._connection = Connection(address, "sightline-dead-letters")
+        self._key = Keys(queue).dead
+
+    def newest(self, count: int = 100) -> list[DeadLetter]:
+        """Give up to count of them, newest first; raises QueueUnavailable."""
+        [entries] = self._connection.exchange(pack("XREVRANGE", self._key, "+", "-", "COUNT", count), 1)
+        return [_letter_of(entry_id, fields) for entry_id, fields in checked(entries)]
+
+    def replay(self, letter: DeadLetter, asker: Asker, *, timeout_s: float) -> Answer:
+        """Ask for the same image again, and drop the letter once there is an answer; raises what `ask` raises."""
+        if letter.job is None:
+            message = f"dead letter {letter.id} holds no job that can be read: {letter.evidence}"
+            raise ValueError(message)
+        answer = asker.ask(letter.job.image, timeout_s=timeout_s, top_k=letter.job.top_k)
+        self.drop([letter])
+        return answer
+
+    def drop(self, letters: Sequence[DeadLetter]) -> None:
+        """Throw them away; raises QueueUnavailable."""
+        if letters:
+            checked(self._connection.exchange(pack("XDEL", self._key, *(each.id for each in letters)), 1)[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _letter_of(entry_id: bytes, fields: list[bytes]) -> DeadLetter:
+    facts = dict(zip(fields[::2], fields[1::2], strict=True))
+    return DeadLetter(
+        id=entry_id.decode(),
+        at_ms=entry_ms(entry_id),
+        reason=_text(facts, b"reason"),
+        entry_id=_text(facts, b"entry"),
+        deliveries=int(facts.get(b"deliveries", 0)),
+        worker=_text(facts, b"worker"),
+        job=_job_or_none(facts.get(b"job", b"")),
+        evidence=_text(facts, b"evidence"),
+    )
+
+
+def _text(facts: dict[Any, bytes], name: bytes) -> str:
+    return facts.get(name, b"").decode(errors="replace")
+
+
+def _job_or_none(data: bytes) -> Job | None:
+    try:
+        return Job.decode(data)
+    except MessageError:
+        return None

@@ -1,0 +1,110 @@
+"""Reading one JSON object of ours field by field: every fault is a MessageError with the field's name and evidence."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from wire.errors import MessageError
+
+VERSION = 1
+MAX_NAME_BYTES = 255  # what a file name may have on the common file systems
+EVIDENCE_BYTES = 200
+
+_TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def is_token(text: object) -> bool:
+    """Whether this may name a job, a process or a queue: short, printable, and safe inside a Redis key."""
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
+
+
+def evidence_of(data: bytes) -> str:
+    """Give the first bytes in printable form, for logs and dead letters."""
+    return ascii(data[:EVIDENCE_BYTES])
+
+
+def bytes_of(fields: dict[str, object]) -> bytes:
+    """Give the compact UTF-8 JSON of a message; raises ValueError for a number that is not finite."""
+    # A file name that is no UTF-8 reaches error texts as lone surrogates, and those must not stop an answer.
+    return _encode_json({"v": VERSION, **fields}).encode(errors="replace")
+
+
+class Fields:
+    """One JSON object of ours, asked field by field."""
+
+    def __init__(self, data: bytes, max_bytes: int) -> None:
+        self._data = data
+        if len(data) > max_bytes:
+            self._fail(f"a message of {len(data)} bytes, where {max_bytes} are the limit")
+        try:
+            values = json.loads(data, parse_constant=self._fail)
+        except (ValueError, RecursionError) as error:
+            raise MessageError(f"not JSON ({error})", evidence_of(data)) from error
+        if not isinstance(values, dict):
+            self._fail("not a JSON object")
+        self._values: dict[str, Any] = values
+        if self._values.get("v") != VERSION:
+            self._fail(f"message version {self._values.get('v')!r}, this side reads {VERSION}")
+
+    def text(self, name: str, *, default: str | None = None) -> str:
+        """Give a text field."""
+        value = self._values.get(name, default)
+        if not isinstance(value, str):
+            self._fail(f"field {name!r} is not text")
+        return value
+
+    def token(self, name: str) -> str:
+        """Give a field that may become part of a key or a log line."""
+        value = self.text(name)
+        if not is_token(value):
+            self._fail(f"field {name!r} is not a token")
+        return value
+
+    def file_name(self, name: str) -> str:
+        """Give a field that names a file in a folder, and can name nothing outside of it."""
+        value = self.text(name)
+        if value in {"", ".", ".."} or "/" in value or not value.isprintable() or len(value.encode()) > MAX_NAME_BYTES:
+            self._fail(f"field {name!r} is not a plain file name")
+        return value
+
+    def integer(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
+        """Give a whole number within its limits."""
+        value = self._values.get(name, default)
+        if type(value) is not int or not low <= value <= high:
+            self._fail(f"field {name!r} is not a whole number from {low} to {high}")
+        return value
+
+    def number(self, name: str, *, default: float | None = None) -> float:
+        """Give a finite number."""
+        value = self._values.get(name, default)
+        if not _is_number(value):
+            self._fail(f"field {name!r} is not a number")
+        return float(value)  # type: ignore[arg-type]  # a number by now
+
+    def pairs(self, name: str) -> tuple[tuple[str, float], ...]:
+        """Give a list of label and score."""
+        try:
+            pairs = tuple((label, score) for label, score in self._values[name])
+        except (KeyError, TypeError, ValueError):
+            self._fail(f"field {name!r} is not a list of pairs")
+        if not all(isinstance(label, str) and _is_number(score) for label, score in pairs):
+            self._fail(f"field {name!r} does not hold pairs of label and score")
+        return pairs
+
+    def numbers(self, name: str) -> dict[str, float]:
+        """Give an object of numbers; absent means empty."""
+        values = self._values.get(name, {})
+        if not isinstance(values, dict) or not all(map(_is_number, values.values())):
+            self._fail(f"field {name!r} is not an object of numbers")
+        return values
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise MessageError(reason, evidence_of(self._data))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (float, int) and math.isfinite(value)  # type: ignore[arg-type]  # a number by now

@@ -1,0 +1,29 @@
+"""Every Redis key, group and stream field of one queue is named here and nowhere else."""
+
+from __future__ import annotations
+
+from wire.fields import is_token
+
+GROUP = "workers"
+JOB_FIELD = "job"
+
+
+class Keys:
+    """The keys of one queue; they share one hash tag, so that on a Redis Cluster all of them live on one node."""
+
+    def __init__(self, queue: str) -> None:
+        if not is_token(queue):
+            message = f"queue name {queue!r} is not 1 to 80 letters, digits, or any of _ . : -"
+            raise ValueError(message)
+        self._tag = "{" + queue + "}"
+        self.jobs = f"{self._tag}:jobs"
+        self.dead = f"{self._tag}:dead"
+        self.workers = f"{self._tag}:workers"
+
+    def replies(self, process: str) -> str:
+        """Give the reply stream of one api process."""
+        return f"{self._tag}:replies:{process}"
+
+    def labels(self, digest: str) -> str:
+        """Give the key that holds one list of labels."""
+        return f"{self._tag}:labels:{digest}"

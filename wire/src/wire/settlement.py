@@ -1,0 +1,68 @@
+"""Ending entries: reply, then acknowledge, then delete, for a whole batch in one transaction and one round trip."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from wire.connection import Connection, checked, pack
+from wire.deliveries import Settlement
+from wire.keys import GROUP, Keys
+from wire.messages import Failure, Reply, reply_kind
+
+log = logging.getLogger(__name__)
+
+# Much longer than any request waits; after that nobody can want the replies of a process that went.
+REPLIES_KEPT_S: Final = 120
+# Room for the replies that a stalled process has not read; they are trimmed as they are delivered.
+MAX_REPLIES: Final = 10_000
+MAX_DEAD_LETTERS: Final = 1000
+SETTLE_TIMEOUT_S: Final = 2.0
+
+
+def settle(connection: Connection, keys: Keys, settlements: Sequence[Settlement]) -> None:
+    """Do it; may be repeated with the same settlements. Raises QueueUnavailable."""
+    words = _words(keys, settlements)
+    results = _transaction(connection, words)
+    if any(isinstance(result, Exception) and "OOM" in str(result) for result in results):
+        # Redis has no memory for replies. Deleting needs none and makes room for the next ones.
+        log.error("Redis is out of memory: %d replies may be lost", len(settlements))
+        results = _transaction(connection, _endings(keys, settlements))
+        _transaction(connection, words)
+    for result in results:
+        checked(result)
+
+
+def _transaction(connection: Connection, commands: Sequence[bytes]) -> list[Any]:
+    """Give the results, or the errors that kept it from being run."""
+    packet = pack("MULTI") + b"".join(commands) + pack("EXEC")
+    *queued, executed = connection.exchange(packet, len(commands) + 2, SETTLE_TIMEOUT_S)
+    return executed if isinstance(executed, list) else [*queued, executed]
+
+
+def _words(keys: Keys, settlements: Sequence[Settlement]) -> list[bytes]:
+    replies = [_reply(keys, each.reply_to, each.reply) for each in settlements if each.reply is not None]
+    processes = {each.reply_to for each in settlements if each.reply is not None}
+    expiries = [pack("EXPIRE", keys.replies(process), REPLIES_KEPT_S) for process in processes]
+    letters = [_dead_letter(keys, each) for each in settlements if each.dead_letter is not None]
+    return [*replies, *expiries, *letters, *_endings(keys, settlements)]
+
+
+def _endings(keys: Keys, settlements: Sequence[Settlement]) -> list[bytes]:
+    entry_ids = [each.entry_id for each in settlements]
+    return [pack("XACK", keys.jobs, GROUP, *entry_ids), pack("XDEL", keys.jobs, *entry_ids)]
+
+
+def _reply(keys: Keys, reply_to: str, reply: Reply) -> bytes:
+    try:
+        data = reply.encode()
+    except ValueError as error:
+        reply = Failure(reply.id, "internal", f"the answer cannot travel: {error}")
+        data = reply.encode()
+    return pack("XADD", keys.replies(reply_to), "MAXLEN", "~", MAX_REPLIES, "*", reply_kind(reply), data)
+
+
+def _dead_letter(keys: Keys, settlement: Settlement) -> bytes:
+    words = [word for pair in (settlement.dead_letter or {}).items() for word in pair]
+    return pack("XADD", keys.dead, "MAXLEN", "~", MAX_DEAD_LETTERS, "*", *words)

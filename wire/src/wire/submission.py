@@ -1,0 +1,122 @@
+"""Putting jobs into the queue: admission and XADD in one atomic step, many callers in one packet."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError
+
+from wire.admission import retry_after_s
+from wire.connection import PATIENCE_S, Address, Connection, checked, pack
+from wire.errors import QueueFull, QueueUnavailable
+from wire.keys import JOB_FIELD, Keys
+
+# XLEN counts what waits and what is in progress, since an answer deletes its entry. A job that costs more than the
+# whole bound still enters an empty queue, else nobody could ever send it.
+ADMIT: Final = f"""
+local depth = redis.call('XLEN', KEYS[1])
+if depth > 0 and depth + tonumber(ARGV[2]) > tonumber(ARGV[1]) then
+  return {{depth}}
+end
+return {{depth, redis.call('XADD', KEYS[1], '*', '{JOB_FIELD}', ARGV[3])}}
+"""
+ADMIT_SHA: Final = hashlib.sha1(ADMIT.encode(), usedforsecurity=False).hexdigest()
+UNBOUNDED: Final = 2**53
+MAX_TICKETS: Final = 256
+LEAST_PATIENCE_S: Final = 0.03
+
+
+class Ticket:
+    """One job on its way into the queue, and what Redis said to it."""
+
+    __slots__ = ("arguments", "bound", "give_up_at", "reply")
+
+    def __init__(self, job: bytes, bound: int = UNBOUNDED, cost: int = 1) -> None:
+        self.arguments = (bound, cost, job)
+        self.bound = bound
+        self.give_up_at = time.monotonic() + PATIENCE_S
+        self.reply: Any = None
+
+    def entry_id(self, rate: float = 0.0) -> bytes:
+        """Give the entry's id; raises QueueUnavailable, or QueueFull with a time to wait that fits the rate."""
+        reply = self.reply
+        if isinstance(reply, QueueUnavailable):
+            # Many tickets may share one fault, and each of their callers raises it.
+            raise QueueUnavailable(str(reply)) from reply
+        if isinstance(reply, Exception) and "OOM" in str(reply):
+            raise QueueFull(0, self.bound, retry_after_s(0, rate)) from reply
+        depth, *entry_ids = checked(reply)
+        if not entry_ids:
+            raise QueueFull(depth, self.bound, retry_after_s(depth, rate))
+        entry_id: bytes = entry_ids[0]
+        return entry_id
+
+
+class Submitter:
+    """One connection for all callers of a process: whoever gets it sends for everybody who waits for it."""
+
+    def __init__(self, address: Address, keys: Keys) -> None:
+        self._connection = Connection(address, "sightline-submitter")
+        self._jobs_key = keys.jobs
+        self._waiting: deque[Ticket] = deque()
+        self._lock = threading.Lock()
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Come back once each ticket has its reply, be it an error, within PATIENCE_S and a little."""
+        self._waiting.extend(tickets)
+        for ticket in tickets:
+            if ticket.reply is None:
+                self._take_turn(ticket)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _take_turn(self, ticket: Ticket) -> None:
+        with self._lock:
+            until = max(ticket.give_up_at, time.monotonic() + LEAST_PATIENCE_S)
+            while ticket.reply is None and self._waiting:
+                self._send(self._take_waiting(MAX_TICKETS), until)
+
+    def _take_waiting(self, count: int) -> list[Ticket]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), count))]
+
+    def _send(self, tickets: list[Ticket], until: float) -> None:
+        try:
+            for ticket, reply in zip(tickets, self._evaluate(tickets, until), strict=True):
+                ticket.reply = reply
+        except QueueUnavailable as fault:
+            # Those that came meanwhile would wait as long again, only to learn the same.
+            for ticket in [*tickets, *self._take_waiting(len(self._waiting))]:
+                ticket.reply = fault
+        finally:
+            # A greenlet may be killed in here; those it sent for must not wait for it.
+            for ticket in tickets:
+                ticket.reply = ticket.reply or QueueUnavailable("the submission was broken off")
+
+    def _evaluate(self, tickets: list[Ticket], until: float) -> list[Any]:
+        replies = self._exchange("EVALSHA", ADMIT_SHA, tickets, until)
+        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            again = self._exchange("EVAL", ADMIT, [tickets[index] for index in unknown], until)
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+        return replies
+
+    def _exchange(self, command: str, script: str, tickets: list[Ticket], until: float) -> list[Any]:
+        packet = b"".join(pack(command, script, 1, self._jobs_key, *ticket.arguments) for ticket in tickets)
+        was_open = self._connection.is_open
+        try:
+            return self._connection.exchange(packet, len(tickets), until - time.monotonic())
+        except QueueUnavailable:
+            # A connection that Redis closed earlier shows it only now. Whether the jobs went in is then unknown; the
+            # same ids go again, since a job that runs twice does no harm and its second reply is dropped.
+            remaining_s = until - time.monotonic()
+            if not was_open or remaining_s <= 0:
+                raise
+            return self._connection.exchange(packet, len(tickets), remaining_s)

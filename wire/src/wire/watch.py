@@ -1,0 +1,131 @@
+"""A look at the queue: depth, age, workers, labels, and whether Redis is there at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wire.admission import total_rate
+from wire.clock import entry_ms, time_ms
+from wire.connection import Address, Connection, checked, pack
+from wire.errors import QueueUnavailable
+from wire.keys import Keys
+from wire.presence import WorkerInfo, decode_labels, live_workers
+
+LOOK_EVERY_S: Final = 0.1
+STALE_AFTER_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A look at the queue; `as_of` is this process' monotonic clock in seconds.
+
+    `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
+    `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
+    """
+
+    depth: int
+    oldest_age_s: float
+    bound: int
+    rate: float
+    workers: tuple[WorkerInfo, ...]
+    labels: tuple[str, ...]
+    model: str
+    version: str
+    preprocessing: str
+    as_of: float
+
+
+class Watcher:
+    """Holds the last look; one connection, which its owner's thread and `refresh` share."""
+
+    def __init__(self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int]) -> None:
+        self._connection = Connection(address, "sightline-watcher")
+        self._keys = keys
+        self._bound = bound
+        self._lock = threading.Lock()
+        self._state: QueueState | None = None
+        self._labels: dict[str, tuple[str, ...]] = {}
+        self._worker_seen_at = float("-inf")
+        self._fault: QueueUnavailable | None = None
+        look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
+        self._look_packet = b"".join(pack(*command) for command in look)
+
+    @property
+    def fault(self) -> QueueUnavailable | None:
+        """Why Redis is known to be away; None while it answers, or while nobody has tried."""
+        return self._fault
+
+    def report_fault(self, fault: QueueUnavailable) -> None:
+        """Say that Redis is away, as somebody else has found."""
+        self._fault = fault
+
+    def state(self) -> QueueState | None:
+        """Give the last look without waiting; None where there is none, or none that is fresh."""
+        state = self._state
+        return state if state is not None and time.monotonic() - state.as_of < STALE_AFTER_S else None
+
+    def worker_seen_within(self, seconds: float) -> bool:
+        """Whether a live worker was in one of the looks of the last seconds."""
+        return time.monotonic() - self._worker_seen_at < seconds
+
+    def refresh(self) -> QueueState:
+        """Look now; raises QueueUnavailable."""
+        try:
+            state = self._look()
+        except QueueUnavailable as fault:
+            self._state, self._fault = None, fault
+            raise
+        if state.workers:
+            self._worker_seen_at = state.as_of
+        self._state, self._fault = state, None
+        return state
+
+    def exchange(self, packet: bytes, replies: int) -> list[Any]:
+        """Use the watcher's connection, one caller at a time."""
+        with self._lock:
+            return self._connection.exchange(packet, replies)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _look(self) -> QueueState:
+        now, depth, oldest, published = map(checked, self.exchange(self._look_packet, 4))
+        now_ms = time_ms(now)
+        workers = live_workers(published, now_ms)
+        served = _most_served(workers)
+        return QueueState(
+            depth=depth,
+            oldest_age_s=max(now_ms - entry_ms(oldest[0][0]), 0) / 1000 if oldest else 0.0,
+            bound=self._bound(workers),
+            rate=total_rate(workers),
+            workers=workers,
+            labels=self._labels_of(served.labels_digest) if served else (),
+            model=served.model if served else "",
+            version=served.version if served else "",
+            preprocessing=served.preprocessing if served else "",
+            as_of=time.monotonic(),
+        )
+
+    def _labels_of(self, digest: str) -> tuple[str, ...]:
+        if not self._labels.get(digest):
+            [published] = map(checked, self.exchange(pack("GET", self._keys.labels(digest)), 1))
+            self._labels = {digest: decode_labels(published, digest)}
+        return self._labels[digest]
+
+
+def _most_served(workers: Sequence[WorkerInfo]) -> WorkerInfo | None:
+    """Give a worker that serves what most lanes serve; of equals the one whose name is last, so that it stays."""
+    lanes: Counter[tuple[str, ...]] = Counter()
+    for info in workers:
+        lanes[_served_by(info)] += info.lanes
+    return max(workers, key=lambda info: (lanes[_served_by(info)], _served_by(info)), default=None)
+
+
+def _served_by(info: WorkerInfo) -> tuple[str, ...]:
+    return (info.model, info.version, info.preprocessing, info.labels_digest)
