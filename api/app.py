@@ -3,8 +3,10 @@
 import os
 import sys
 
+import settings
+
 if __name__ == "__main__":
-    # Another program takes this process over: gevent must be there before anything else, so nothing is loaded here.
+    # Gunicorn takes this process over, rather than being called: gevent has to be there before the rest of this file.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "app:app"])  # noqa: S606
 
 from pathlib import Path
@@ -18,7 +20,6 @@ import failures
 import feedback
 import health
 import security
-import settings
 import views
 from forms import MAX_FIELD_BYTES, MemoryRequest
 

@@ -1,7 +1,10 @@
 """How gunicorn serves the api; the deadlines of clients are in pace.py."""
 
+import logging
+import math
 import os
 import resource
+from typing import Any
 
 import settings
 
@@ -10,9 +13,8 @@ bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{sett
 workers = settings.API_WORKERS
 worker_class = "server.Worker"
 worker_connections = settings.MAX_CONNECTIONS
-keepalive = settings.IDLE_TIMEOUT_S
 # What is under way when the process is told to stop is answered first.
-graceful_timeout = settings.REQUEST_TIMEOUT_S + 3
+graceful_timeout = math.ceil(settings.REQUEST_TIMEOUT_S) + 3
 timeout = 30
 loglevel = settings.LOG_LEVEL.lower()
 accesslog = "-" if settings.ACCESS_LOG else None
@@ -31,3 +33,20 @@ def _allow_files(wanted: int) -> None:
 
 
 _allow_files(settings.MAX_CONNECTIONS + 256)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Prepare a process that is about to serve."""
+    import middleware  # noqa: PLC0415  not in the master: gevent comes first
+
+    logging.basicConfig(
+        level=loglevel.upper(), format="%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+    )
+    middleware.open_queue()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Leave nothing behind in Redis."""
+    import middleware  # noqa: PLC0415  as above
+
+    middleware.close_queue()

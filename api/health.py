@@ -20,4 +20,4 @@ def readyz() -> dict[str, object]:
     state = middleware.refresh_queue_state()
     if not state.workers:
         raise NoWorker
-    return {"status": "ready", "model": state.model, "model_version": state.version, "workers": len(state.workers)}
+    return {"status": "ready", "model_version": f"{state.model}/{state.version}", "workers": len(state.workers)}

@@ -73,8 +73,13 @@ def refuse_if_full() -> None:
 
 
 def queue_state() -> QueueState | None:
-    """Give the last look at the queue, without waiting; None where there is none yet."""
-    return _asker().state()
+    """Give the last look at the queue, without waiting; None where there is none, or nobody has asked anything yet."""
+    return None if _open.asker is None else _open.asker.state()
+
+
+def open_queue() -> None:
+    """Begin to look at the queue, so that its state is known when the first request comes."""
+    _asker().state()
 
 
 def refresh_queue_state() -> QueueState:
@@ -82,7 +87,7 @@ def refresh_queue_state() -> QueueState:
     return _asker().refresh_state()
 
 
-def close() -> None:
+def close_queue() -> None:
     """Let go of Redis; the next question connects again."""
     with _lock:
         if _open.asker is not None:

@@ -6,6 +6,7 @@ before anything else is in it.
 
 import errno
 import logging
+import secrets
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -214,13 +215,15 @@ def _linger(client: Any) -> None:
 
 
 def _whole_answer(problem: Problem) -> bytes:
-    body = problem.body(instance="", request_id="")
+    request_id = secrets.token_hex(16)
+    body = problem.body(instance="", request_id=request_id)
     headers = (
         ("Connection", "close"),
         ("Content-Type", MEDIA_TYPE),
         ("Content-Length", str(len(body))),
         *SECURITY_HEADERS,
         *DEFAULT_HEADERS,
+        ("X-Request-Id", request_id),
     )
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"HTTP/1.1 {problem.status} {problem.title}\r\n{head}\r\n".encode() + body
