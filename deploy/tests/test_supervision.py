@@ -18,7 +18,7 @@ import os, sys
 from pathlib import Path
 from launcher.supervision import Program, Supervisor
 def program(name, line):
-    return Program(name, ["sh", "-c", line], Path.cwd(), os.environ, 3.0)
+    return Program(name, ["sh", "-c", line], Path.cwd(), os.environ, {grace_s})
 stages = [[program(*pair) for pair in stage] for stage in {stages}]
 Supervisor(stages, lambda text: print(text, flush=True)).run(lambda: None)
 print("ended", flush=True)
@@ -28,11 +28,11 @@ print("ended", flush=True)
 class Run:
     """A supervisor in a process of its own, in an empty folder that its programs leave traces in."""
 
-    def __init__(self, folder: Path, stages: list[list[tuple[str, str]]]) -> None:
+    def __init__(self, folder: Path, stages: list[list[tuple[str, str]]], grace_s: float) -> None:
         self.folder = folder
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SCRIPT.format(stages=stages)],
+                [sys.executable, "-c", SCRIPT.format(stages=stages, grace_s=grace_s)],
                 cwd=folder,
                 env=os.environ | {"PYTHONPATH": str(FOLDER)},
                 stdout=output,
@@ -53,11 +53,11 @@ class Run:
 
 
 @pytest.fixture
-def supervise(tmp_path: Path) -> Iterator[Callable[[list[list[tuple[str, str]]]], Run]]:
+def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
-    def start(stages: list[list[tuple[str, str]]]) -> Run:
-        runs.append(Run(tmp_path, stages))
+    def start(stages: list[list[tuple[str, str]]], grace_s: float = 1.0) -> Run:
+        runs.append(Run(tmp_path, stages, grace_s))
         return runs[-1]
 
     yield start
@@ -125,7 +125,7 @@ def test_what_does_not_stop_is_killed_with_everything_it_started(supervise: Call
 
 
 def test_a_second_stop_signal_is_not_kept_waiting(supervise: Callable[..., Run]) -> None:
-    run = supervise([[("stubborn", "trap '' TERM; echo $$ >> stubborn; while :; do sleep 0.01; done")]])
+    run = supervise([[("stubborn", "trap '' TERM; echo $$ >> stubborn; while :; do sleep 0.01; done")]], 2 * PATIENCE_S)
     eventually(lambda: run.pids("stubborn"), "the program runs")
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.2)
