@@ -21,9 +21,11 @@ class View:
         """The part to look at in a picture of this size."""
         if self.crop_ratio is None:
             return 0, 0, width, height
-        side = max(1, round(min(width, height) * self.crop_ratio))
-        left, top = (width - side) // 2, (height - side) // 2
-        return left, top, left + side, top + side
+        # Each edge is rounded by itself: keeping the middle where it is matters more than an exact square.
+        half = min(width, height) * self.crop_ratio / 2
+        left, right = round(width / 2 - half), round(width / 2 + half)
+        top, bottom = round(height / 2 - half), round(height / 2 + half)
+        return left, top, max(right, left + 1), max(bottom, top + 1)
 
     def shrinkage(self, width: int, height: int) -> float:
         """How many pixels of the picture become one of the model's, on the side where they are fewest."""

@@ -1,0 +1,105 @@
+"""A model bundle: graph, labels and what they need to know, read once and checked against its own SHA-256s."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference import labels, preprocessing
+from inference.errors import BundleError
+from inference.preprocessing import Preprocessing
+
+SCHEMA = 1
+DESCRIPTION_FILE, MODEL_FILE, LABELS_FILE, ACTIVE_FILE = "bundle.toml", "model.onnx", "labels.txt", "active"
+OUTPUTS = ("logits", "probabilities")
+# How ONNX names a file beside the graph that holds its weights: those bytes would go unchecked.
+EXTERNAL_WEIGHTS = b"\n\x08location\x12"
+DEFAULT_NAME = "efficientnet-lite0"
+PRECISIONS = ("int8", "fp32")
+DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in PRECISIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Everything there is to know of a model; `model` is the verified graph itself, not a path to read again."""
+
+    name: str
+    version: str
+    precision: str
+    preprocessing: Preprocessing
+    output: str
+    labels: tuple[str, ...]
+    model: bytes
+
+
+def choose(folder: Path, named: str = "", precision: str = "") -> Path:
+    """The bundle to serve: the one named, else the active one; a precision picks between the default's versions."""
+    chosen = named or _active(folder)
+    if not named and precision and chosen in ("", *DEFAULT_VERSIONS.values()):
+        chosen = DEFAULT_VERSIONS[precision]
+    chosen = chosen or DEFAULT_VERSIONS["int8"]
+    parts = chosen.split("/")
+    if len(parts) != 2 or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(f"bundle {chosen!r}; expected <model>/<version> below {folder}")
+    return folder / chosen
+
+
+def load(folder: Path) -> Bundle:
+    """Read and verify the bundle in this folder; BundleError says what is wrong with it."""
+    table = _description(folder)
+    sums = _value(table, "files", dict)
+    content = {name: _verified(folder / name, sums.get(name)) for name in (MODEL_FILE, LABELS_FILE)}
+    if EXTERNAL_WEIGHTS in content[MODEL_FILE]:
+        raise BundleError(f"{folder / MODEL_FILE} keeps weights in another file; save them inside the graph")
+    output = _value(_value(table, "output", dict), "kind", str)
+    if output not in OUTPUTS:
+        raise BundleError(f"[output] kind = {output!r}; expected one of {list(OUTPUTS)}")
+    return Bundle(
+        name=_value(table, "name", str),
+        version=_value(table, "version", str),
+        precision=_value(table, "precision", str),
+        preprocessing=preprocessing.from_table(_value(table, "preprocessing", dict)),
+        output=output,
+        labels=labels.parse(content[LABELS_FILE]),
+        model=content[MODEL_FILE],
+    )
+
+
+def _active(folder: Path) -> str:
+    try:
+        return (folder / ACTIVE_FILE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION_FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing; `make install` builds the default bundle") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise BundleError(f"{path} cannot be read: {fault}") from None
+    if table.get("schema") != SCHEMA:
+        raise BundleError(f"{path} has schema {table.get('schema')!r}; this version reads {SCHEMA}")
+    return table
+
+
+def _verified(path: Path, expected: Any) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise BundleError(f"{path} has SHA-256 {found}; bundle.toml says {expected}; install the bundle again")
+    return content
+
+
+def _value(table: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = table.get(key)
+    if not isinstance(value, kind):
+        raise BundleError(f"{DESCRIPTION_FILE}: {key} = {value!r}; expected a {kind.__name__}")
+    return value

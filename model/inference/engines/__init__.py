@@ -1,0 +1,40 @@
+"""The engines, each with three verbs: load, warm up, predict a batch. None is imported before it is chosen."""
+
+import importlib
+from typing import Protocol
+
+import numpy as np
+
+from inference.arrays import Batch, Scores
+from inference.bundle import Bundle
+from inference.errors import EngineError
+
+MODULES = {"openvino": "inference.engines.openvino_engine", "onnxruntime": "inference.engines.onnxruntime_engine"}
+
+
+class Engine(Protocol):
+    """A model, ready to be asked by several lanes at once."""
+
+    def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
+        """Probabilities for each picture; `is_alone` says that no other lane works, so every core may."""
+
+
+def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
+    """The engine of this name with the bundle's model in it, for as many lanes as will ask at once."""
+    try:
+        module = importlib.import_module(MODULES[name])
+    except ImportError as fault:
+        raise EngineError(f"engine {name!r} is not installed here: {fault}") from fault
+    engine: Engine = module.load(bundle, lanes=lanes, cores=cores)
+    return engine
+
+
+def warm_up(engine: Engine, bundle: Bundle) -> None:
+    """Let an example pay for what the first picture would wait for, and see that the model fits its bundle."""
+    example = np.full((1, *bundle.preprocessing.size, 3), 127, np.uint8)
+    for is_alone in (False, True):
+        scores = engine.predict(example, is_alone=is_alone)
+        if scores.shape != (1, len(bundle.labels)):
+            raise EngineError(f"the model puts out {scores.shape[1:]} scores; labels.txt has {len(bundle.labels)}")
+        if not np.isfinite(scores).all():
+            raise EngineError("the model puts out scores that are no numbers")

@@ -1,0 +1,57 @@
+"""ONNX Runtime on the CPU: slower than OpenVINO, and runs whatever ONNX can say (see docs/decisions/0003-engine.md)."""
+
+import numpy as np
+import onnxruntime
+
+from inference.arrays import Batch, Scores
+from inference.bundle import Bundle
+from inference.errors import EngineError
+from inference.scores import probabilities
+
+
+def load(bundle: Bundle, *, lanes: int, cores: int) -> "OnnxRuntimeEngine":
+    """One session in which each lane computes in its own thread, and one that spreads a lone picture over the cores."""
+    try:
+        narrow = _session(bundle.model, 1)
+        wide = _session(bundle.model, cores) if cores > 1 else narrow
+    except Exception as fault:  # its errors have no class in common but this
+        raise EngineError(f"ONNX Runtime refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
+    return OnnxRuntimeEngine(narrow, wide, bundle)
+
+
+class OnnxRuntimeEngine:
+    """A session takes calls from many threads; what it wants normalised is normalised here."""
+
+    def __init__(
+        self, narrow: onnxruntime.InferenceSession, wide: onnxruntime.InferenceSession, bundle: Bundle
+    ) -> None:
+        self.narrow, self.wide, self.output = narrow, wide, bundle.output
+        self.input_name = narrow.get_inputs()[0].name
+        self.output_name = narrow.get_outputs()[0].name
+        self.table = bundle.preprocessing
+        self.factor = 1 / np.array(self.table.std, np.float32)
+        self.offset = -np.array(self.table.mean, np.float32) * self.factor
+
+    def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
+        """Probabilities for each picture of the batch."""
+        session = self.wide if is_alone else self.narrow
+        outputs = [
+            session.run([self.output_name], {self.input_name: self._normalised(batch[at : at + 1])})[0]
+            for at in range(len(batch))
+        ]
+        return probabilities(np.concatenate(outputs), self.output)
+
+    def _normalised(self, batch: Batch) -> Scores:
+        if self.table.channels == "BGR":
+            batch = batch[..., ::-1]
+        values = np.multiply(batch, self.factor, dtype=np.float32) + self.offset
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2)) if self.table.layout == "NCHW" else values
+
+
+def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin while they wait take the cores from the decoders.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,84 @@
+"""OpenVINO on the CPU: pixels go in as bytes, normalisation is part of the compiled graph."""
+
+import sys
+from collections import deque
+
+import numpy as np
+
+from inference.arrays import Batch, Scores
+from inference.bundle import Bundle
+from inference.errors import EngineError
+from inference.scores import probabilities
+
+# `import openvino` also imports its model converter: 0.1 s and 8 MB for nothing, and it reports the import over the
+# network where openvino-telemetry is installed. It does without when the converter is not to be had.
+sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402
+from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
+
+del sys.modules["openvino.tools.ovc"]
+
+# Whatever the machine can do in half precision: the same picture has the same scores everywhere.
+PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+# A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
+PINNING = {"ENABLE_CPU_PINNING": False}
+
+
+def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
+    """Compile the graph for one picture at a time, which measures no slower than batches.
+
+    Twice: one thread for each lane, and all cores on one picture for the request that comes alone.
+    """
+    core = openvino.Core()
+    streams = min(lanes, cores)
+    try:
+        graph = _with_preprocessing(core.read_model(bundle.model), bundle)
+        narrow = core.compile_model(graph, "CPU", _threads(streams, streams))
+        wide = core.compile_model(graph, "CPU", _threads(1, cores)) if cores > 1 else narrow
+    except RuntimeError as fault:
+        raise EngineError(f"OpenVINO refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
+    return OpenVinoEngine(narrow, wide, lanes, bundle.output)
+
+
+class OpenVinoEngine:
+    """Requests are borrowed, one for each call under way; the graph and its weights are shared."""
+
+    def __init__(self, narrow: openvino.CompiledModel, wide: openvino.CompiledModel, lanes: int, output: str) -> None:
+        self.narrow = deque(narrow.create_infer_request() for _ in range(lanes))
+        self.wide = deque(wide.create_infer_request() for _ in range(lanes))
+        self.output = output
+
+    def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
+        """Probabilities for each picture of the batch."""
+        idle = self.wide if is_alone else self.narrow
+        request = idle.pop()
+        try:
+            outputs = np.concatenate([_infer(request, batch[at : at + 1]) for at in range(len(batch))])
+        finally:
+            idle.append(request)
+        return probabilities(outputs, self.output)
+
+
+def _infer(request: openvino.InferRequest, picture: Batch) -> Scores:
+    request.set_input_tensor(openvino.Tensor(picture, shared_memory=True))
+    request.infer()
+    scores: Scores = request.get_output_tensor(0).data.copy()
+    return scores
+
+
+def _threads(streams: int, threads: int) -> dict[str, object]:
+    return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, **PRECISION, **PINNING}
+
+
+def _with_preprocessing(model: openvino.Model, bundle: Bundle) -> openvino.Model:
+    table = bundle.preprocessing
+    height, width = table.size
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC")).set_shape(
+        [1, height, width, 3]
+    ).set_color_format(ColorFormat.RGB)
+    steps.input().model().set_layout(openvino.Layout(table.layout))
+    if table.channels == "BGR":
+        steps.input().preprocess().convert_color(ColorFormat.BGR)
+    steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(list(table.mean)).scale(list(table.std))
+    return steps.build()
