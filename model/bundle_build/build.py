@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
 
-from bundle_build.folder import activate_if_unset, alone_in, is_whole, put
+from bundle_build.folder import activate, alone_in, is_active_set, is_whole, put
 from bundle_build.recipe import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, Precision, Recipe, labels
 
 Say = Callable[[str], None]
@@ -13,14 +13,19 @@ Say = Callable[[str], None]
 def build(bundles: Path, precisions: Iterable[Precision], say: Say) -> None:
     """Make each bundle that is not there or not whole; without an active one, the first becomes it."""
     recipes = [Recipe(precision) for precision in precisions]
+    broken = [recipe for recipe in recipes if not is_whole(bundles, recipe)]
+    for recipe in recipes:
+        if recipe not in broken:
+            say(f"The bundle {recipe.identity} is there and whole.")
+    if not broken and is_active_set(bundles):
+        return  # without a lock: the folder may be read-only
     with alone_in(bundles):
-        broken = [recipe for recipe in recipes if not is_whole(bundles, recipe)]
-        for recipe in recipes:
-            if recipe not in broken:
-                say(f"The bundle {recipe.identity} is there and whole.")
+        # Another set-up may have made them while this one waited.
+        broken = [recipe for recipe in broken if not is_whole(bundles, recipe)]
         if broken:
             _make(bundles, broken, say)
-        activate_if_unset(bundles, recipes[0])
+        if not is_active_set(bundles):
+            activate(bundles, recipes[0])
 
 
 def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:

@@ -46,6 +46,7 @@ def put(bundles: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:
     """Write the bundle beside its place, check it there, and rename it into place."""
     target = bundles / recipe.identity
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
     fresh = _beside(target)
     fresh.mkdir()
     try:
@@ -58,6 +59,12 @@ def put(bundles: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def _remove_leftovers(target: Path) -> None:
+    # Of a set-up that was killed; nobody else is writing, because this one holds the lock.
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover)
+
+
 def _replace(target: Path, fresh: Path) -> None:
     # A folder cannot be renamed over a folder that is not empty: the old one steps aside first.
     old = _beside(target)
@@ -67,11 +74,14 @@ def _replace(target: Path, fresh: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def activate_if_unset(bundles: Path, recipe: Recipe) -> None:
-    """Name the bundle in `active`, unless a bundle is named there already."""
+def is_active_set(bundles: Path) -> bool:
+    """Return whether a bundle is named in `active`."""
+    return (bundles / ACTIVE_FILE).exists()
+
+
+def activate(bundles: Path, recipe: Recipe) -> None:
+    """Name the bundle in `active`."""
     active = bundles / ACTIVE_FILE
-    if active.exists():
-        return
     fresh = _beside(active)
     fresh.write_text(f"{recipe.identity}\n", encoding="utf-8")
     fresh.replace(active)
