@@ -44,7 +44,8 @@ class OnnxRuntimeEngine:
     def _normalised(self, batch: Batch) -> Scores:
         if self.table.channels == "BGR":
             batch = batch[..., ::-1]
-        values = np.multiply(batch, self.factor, dtype=np.float32) + self.offset
+        values: Scores = np.multiply(batch, self.factor, dtype=np.float32)
+        values += self.offset
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2)) if self.table.layout == "NCHW" else values
 
 

@@ -1,0 +1,46 @@
+"""A model that is ready: from the bytes of pictures to labels."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from inference import bundle, engines, labels
+from inference.arrays import Batch, Pixels, Scores
+from inference.bundle import Bundle
+from inference.engines import Engine
+from inference.labels import Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A verified bundle in a warm engine; several lanes may use it at once."""
+
+    bundle: Bundle
+    engine: Engine
+
+    def new_batch(self, count: int) -> Batch:
+        """Room for the pixels of so many pictures."""
+        return np.empty((count, *self.bundle.preprocessing.size, 3), np.uint8)
+
+    def prepare(self, content: bytes, out: Pixels) -> None:
+        """Write what the model looks at in this picture into a place of a batch; ImageError where it cannot be."""
+        self.bundle.preprocessing.prepare(content, out)
+
+    def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
+        """Probabilities of every class for each picture."""
+        return self.engine.predict(batch, is_alone=is_alone)
+
+    def best(self, scores: npt.NDArray[np.float32], count: int) -> Predictions:
+        """The likeliest classes of one picture with their probabilities, best first."""
+        return labels.best(scores, self.bundle.labels, count)
+
+
+def load(folder: Path, engine_name: str, *, lanes: int, cores: int) -> Model:
+    """Verify the bundle in this folder, put it into the engine and warm it up; BundleError or EngineError if not."""
+    loaded = bundle.load(folder)
+    engine = engines.load(engine_name, loaded, lanes=lanes, cores=cores)
+    engines.warm_up(engine, loaded)
+    # The graph's bytes have served.
+    return Model(replace(loaded, model=b""), engine)

@@ -1,0 +1,82 @@
+"""What a model worker is told through the environment: one line for each setting, read once, at import.
+
+Read a setting as `settings.NAME` where it is used, so that a test may set it.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+Value = TypeVar("Value", str, int, float)
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names its key and its value."""
+
+
+class Setting(NamedTuple):
+    """One row of the table: what can be set, of which type, to what unless told, and what it does."""
+
+    name: str
+    type: type
+    default: str | int | float
+    help: str
+
+
+SETTINGS: list[Setting] = []
+
+
+def _setting(name: str, default: Value, explanation: str, *, least: float = 0, most: float = float("inf")) -> Value:
+    """Add a row to the table and give the value in force; an empty variable counts as none."""
+    SETTINGS.append(Setting(name, type(default), default, explanation))
+    text = os.environ.get(name, "").strip()
+    if not text or isinstance(default, str):
+        return type(default)(text or default)
+    try:
+        value = type(default)(text)
+    except ValueError:
+        raise SettingError(
+            f"{name}={text!r} is not {'a whole number' if type(default) is int else 'a number'}"
+        ) from None
+    if not least <= value <= most:
+        raise SettingError(f"{name}={text!r} is out of range: give {least} to {most}")
+    return value
+
+
+def _choice(name: str, default: str, explanation: str, choices: Sequence[str]) -> str:
+    value = _setting(name, default, explanation).lower()
+    if value not in choices:
+        raise SettingError(f"{name}={value!r} is unknown: give one of {', '.join(filter(None, choices))}")
+    return value
+
+
+UPLOAD_FOLDER = _setting("UPLOAD_FOLDER", "uploads/", "Folder that the api stores pictures in.")
+REDIS_IP = _setting("REDIS_IP", "127.0.0.1", "Host name or address of Redis.")
+REDIS_PORT = _setting("REDIS_PORT", 6379, "TCP port of Redis.", least=1, most=65_535)
+REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.")
+REDIS_SOCKET = _setting("REDIS_SOCKET", "", "Unix socket of Redis; goes before REDIS_IP and REDIS_PORT.")
+REDIS_USERNAME = _setting("REDIS_USERNAME", "", "Redis user to enter as.")
+REDIS_PASSWORD = _setting("REDIS_PASSWORD", "", "Password of that Redis user.")
+REDIS_QUEUE = _setting("REDIS_QUEUE", "sightline", "Name of the queue: the prefix of every Redis key.")
+
+BUNDLES_FOLDER = _setting(
+    "BUNDLES_FOLDER", "", "Folder of the model bundles; empty: bundles/, else where `make install` put them."
+)
+MODEL_BUNDLE = _setting("MODEL_BUNDLE", "", "Bundle to serve, as <model>/<version>; empty: the active one.")
+PRECISION = _choice(
+    "PRECISION", "", "int8 or fp32: which version of the default bundle; empty: the active one.", ("", "int8", "fp32")
+)
+ENGINE = _choice("ENGINE", "openvino", "What runs the model: openvino or onnxruntime.", ("openvino", "onnxruntime"))
+MODEL_WORKERS = _setting("MODEL_WORKERS", 1, "Model worker processes that share this machine's cores.", least=1)
+LANES = _setting("LANES", 0, "Batches that a worker has under way at once; 0: one for each core it has.")
+MAX_BATCH_SIZE = _setting("MAX_BATCH_SIZE", 8, "Most jobs that a lane takes at once.", least=1, most=256)
+MAX_BATCH_WAIT_MS = _setting(
+    "MAX_BATCH_WAIT_MS", 0, "Milliseconds to wait for a batch to fill; 0: take what is there.", most=10_000
+)
+LEASE_MS = _setting("LEASE_MS", 1000, "Milliseconds after which a dead worker's jobs are taken over.", least=100)
+MAX_BATCH_S = _setting(
+    "MAX_BATCH_S", 10.0, "Seconds that a batch may take; a worker that hangs longer ends and is restarted.", least=1
+)
+LOG_LEVEL = _choice(
+    "LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.", ("debug", "info", "warning", "error")
+)

@@ -1,0 +1,37 @@
+"""Reading a stored picture by the name that a job gives, which may come from anyone who can write to Redis."""
+
+import os
+import stat
+from pathlib import Path
+
+from inference.errors import IMAGE_MISSING, ImageError
+from inference.limits import check_bytes
+
+MAX_NAME_BYTES = 255
+# Not through a link, not into a child process, and not waiting for the writer of a pipe.
+FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def read(folder: Path, name: str) -> bytes:
+    """The bytes of a regular file directly in the folder; ImageError where there is none of that name."""
+    if not is_plain(name):
+        raise ImageError(IMAGE_MISSING, f"{name!r} is not the name of a file")
+    try:
+        with os.fdopen(os.open(folder / name, FLAGS), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(IMAGE_MISSING, f"{name!r} is not a regular file")
+            check_bytes(status.st_size)
+            return file.read()
+    except OSError as fault:
+        raise ImageError(IMAGE_MISSING, f"{name!r} cannot be read: {fault.strerror}") from fault
+
+
+def is_plain(name: str) -> bool:
+    """Whether this is a name and not a path."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        return False
+    try:
+        return len(os.fsencode(name)) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
