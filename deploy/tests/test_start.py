@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from launcher import ports, programs, readiness, redis_server, settings, state
 from launcher.errors import NoRedisServerError, PortUnavailableError, SettingError, StateInUseError
 
