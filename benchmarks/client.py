@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.errors import NoAnswerError
+
 ANSWER_TIMEOUT_S = 30
 CHECK_CONNECTIONS = 4
 ATTEMPT_INTERVAL_S = 0.01
 _BOUNDARY = "sightline-bench-check"
-
-
-class NoAnswerError(Exception):
-    """A server did not give a right answer in time."""
 
 
 @dataclass(frozen=True)

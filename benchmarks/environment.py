@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks import settings
 
 REQUIREMENTS = settings.ROOT / "benchmarks" / "requirements" / "peers.txt"
+PIP_OPTIONS = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--retries", "10", "--timeout", "60")
 
 
 def peer_python() -> Path:
@@ -20,6 +21,6 @@ def peer_python() -> Path:
         return python
     print(f"Installing the systems to compare with into {folder.relative_to(settings.ROOT)} ...", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", REQUIREMENTS], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *PIP_OPTIONS, "-r", REQUIREMENTS], check=True)
     stamp.write_text(digest)
     return python

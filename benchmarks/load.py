@@ -3,18 +3,16 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import settings
+from benchmarks.errors import LoadError
 
 SCRIPT = Path(__file__).with_name("load.lua")
 # Longer than any answer may take, so that slowness shows as latency and not as an error.
 ANSWER_TIMEOUT_S = 120
-
-
-class LoadError(Exception):
-    """The load could not be put on or came back without a result."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,15 @@ class LoadResult:
         return (self.answers - self.not_200) / self.seconds
 
 
-def picture_list(folder: Path) -> Path:
-    """Write the paths of a folder's pictures where the script can read them, and return that file."""
-    listing = settings.WORKSPACE / f"{folder.name}.list"
-    listing.write_text("".join(f"{path}\n" for path in sorted(folder.glob("*.jpg"))))
+def picture_folder(name: str) -> Path:
+    """Return where the pictures of a set lie."""
+    return settings.WORKSPACE / "pictures" / name
+
+
+def picture_list(name: str, paths: Iterable[Path]) -> Path:
+    """Write paths where the script can read them, and return that file."""
+    listing = settings.WORKSPACE / f"{name}.list"
+    listing.write_text("".join(f"{path}\n" for path in paths), "utf-8")
     return listing
 
 

@@ -8,12 +8,12 @@ import io
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from benchmarks import settings
+from benchmarks.load import picture_folder
 
 SEED = 20
 CODE_MADE_PICTURES = 32
@@ -40,15 +40,10 @@ SETS = (
 )
 
 
-def folder_of(name: str) -> Path:
-    """Return where the pictures of a set lie."""
-    return settings.WORKSPACE / "pictures" / name
-
-
 def make_sets() -> None:
     """Make every set that is not complete yet."""
     for wanted in SETS:
-        folder = folder_of(wanted.name)
+        folder = picture_folder(wanted.name)
         if len(list(folder.glob("*.jpg"))) == wanted.count:
             continue
         print(f"Making {wanted.count} pictures of about {wanted.size_bytes // 1000} KB ...", flush=True)

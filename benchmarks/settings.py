@@ -8,8 +8,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKSPACE = ROOT / "var" / "bench"
 RESULTS = ROOT / "benchmarks" / "results"
 
-# Where set-up puts the bundles of a local run; every system under test loads its model from there.
-BUNDLES = ROOT / "var" / "bundles" / "efficientnet-lite0"
+# Sightline's state folder in the bench; every system under test loads its model from the bundles in it.
+STATE = WORKSPACE / "state"
+BUNDLES = STATE / "bundles" / "efficientnet-lite0"
 
 IMAGENET_DIR = Path(os.environ.get("IMAGENET_DIR") or ROOT.parent / "shared" / "imagenet")
 

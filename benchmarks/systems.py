@@ -85,7 +85,7 @@ def command_and_environment(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command line that starts a system, to be run in the project's root, and what it is told."""
     if not system.module:
-        return ["make", "--silent", "serve"], _sightline_environment(setting, port, state)
+        return ["make", "--silent", "serve"], _sightline_environment(setting, port)
     told = system.environment | {
         "BENCH_BUNDLE": str(setting.bundle),
         "BENCH_PORT": str(port),
@@ -101,11 +101,10 @@ def command_and_environment(
     return [str(python), "-m", system.module], told
 
 
-def _sightline_environment(setting: Setting, port: int, state: Path) -> dict[str, str]:
+def _sightline_environment(setting: Setting, port: int) -> dict[str, str]:
     told = {
         "PORT": str(port),
-        "STATE_DIR": str(state),
-        "BUNDLES_FOLDER": str(settings.BUNDLES.parent),
+        "STATE_DIR": str(settings.STATE),
         "PRECISION": setting.precision,
     }
     if setting.workers:

@@ -1,0 +1,54 @@
+"""The bench: python -m benchmarks [--quick] [--only ...]; `make bench` runs it."""
+
+import subprocess
+import sys
+import time
+
+from benchmarks import settings
+from benchmarks.environment import peer_python
+from benchmarks.errors import BenchError, PreparationError
+from benchmarks.options import Options, parse_options
+from benchmarks.plan import plan
+from benchmarks.report import report
+from benchmarks.results import Results, open_results
+from benchmarks.run import Runner
+
+
+def main() -> int:
+    """Prepare, measure what is not measured yet, and report."""
+    options = parse_options()
+    try:
+        results = open_results(options.resume)
+    except PreparationError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    python = peer_python()
+    subprocess.run([python, "-m", "benchmarks.pictures"], cwd=settings.ROOT, check=True)
+    failures = measure(options, results)
+    print(report(results))
+    subprocess.run([python, "-m", "benchmarks.plot", results.folder], cwd=settings.ROOT, check=True)
+    print(f"Results: {results.folder.relative_to(settings.ROOT)}")
+    return 1 if failures else 0
+
+
+def measure(options: Options, results: Results) -> int:
+    """Carry out every step that the results lack; return how many failed."""
+    runner = Runner(options)
+    steps = [step for step in plan(options) if not results.has(step.key)]
+    failures = 0
+    for number, step in enumerate(steps, start=1):
+        started_at = time.monotonic()
+        print(f"[{number}/{len(steps)}] {step.key} ", end="", flush=True)
+        try:
+            results.add(step.key, runner.carry_out(step))
+        # One system that fails must not cost the figures of the others; the step is tried again by --resume.
+        except (BenchError, OSError, subprocess.SubprocessError) as error:
+            failures += 1
+            print(f"FAILED: {error}")
+        else:
+            print(f"{time.monotonic() - started_at:.0f} s")
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""The bench's errors, under one root."""
+
+
+class BenchError(Exception):
+    """Something that ends a step of the bench; the others go on."""
+
+
+class LoadError(BenchError):
+    """The load could not be put on or came back without a result."""
+
+
+class NoAnswerError(BenchError):
+    """A server did not give a right answer in time."""
+
+
+class WrongAnswersError(BenchError):
+    """A system's answers are not those of direct inference, so timing it would mean nothing."""
+
+
+class PreparationError(BenchError):
+    """What a run needs is missing."""

@@ -1,0 +1,120 @@
+"""The tables that a run ends with, as text; the same figures go to summary.json for the plot and for readers."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.results import Results
+from benchmarks.summary import Figure, Line, summarise
+from benchmarks.systems import SYSTEMS
+from benchmarks.targets import judge
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric: its heading, its place among the figures, and how it is written."""
+
+    heading: str
+    metric: str
+    decimals: int = 1
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """One experiment's lines: which dimensions name a line, and which metrics follow."""
+
+    title: str
+    experiment: str
+    names: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+RATE = Column("images/s", "images_per_s", 0)
+CPU = Column("CPU ms/image", "cpu_ms", 2)
+MEMORY = Column("MB", "memory_mb", 0)
+LATENCY = (Column("p50 ms", "p50_ms"), Column("p90 ms", "p90_ms"), Column("p99 ms", "p99_ms"))
+FAULTS = (Column("not 200", "not_200", 0), Column("socket errors", "socket_errors", 0))
+NOISE = Column("others' cores", "other_cores", 2)
+LOADED = (RATE, *LATENCY, CPU, MEMORY, *FAULTS, NOISE)
+STARTED = (
+    Column("first right answer s", "cold_start_s", 2),
+    Column("idle MB", "idle_mb", 0),
+    Column("processes", "processes", 0),
+    Column("as direct %", "equal_to_direct", 1, 100),
+    Column("right %", "right", 1, 100),
+)
+
+TABLES = (
+    Table(
+        "This machine's limit: no network, no queue, every core", "limit", ("system", "precision", "part"), (RATE, CPU)
+    ),
+    Table("Start", "speed", ("system",), STARTED),
+    Table("Load, int8", "speed", ("connections", "system", "body"), LOADED),
+    Table("Picture sizes, 32 connections", "sizes", ("pictures", "system"), LOADED),
+    Table("Worker processes, 32 connections", "workers", ("workers", "system"), LOADED),
+    Table("fp32", "fp32", ("connections", "system"), LOADED),
+    Table(
+        "Queue depth: cost of a job", "depth", ("depth",), (RATE, CPU, Column("Redis CPU ms/job", "redis_cpu_ms", 3))
+    ),
+)
+
+
+def report(results: Results) -> str:
+    """Return all tables and the targets as text, and leave both beside the results."""
+    lines = summarise(results.rows)
+    machine = json.loads((results.folder / "machine.json").read_text("utf-8"))
+    verdicts = judge(results.rows)
+    sections = [", ".join(f"{name}: {value}" for name, value in machine.items())]
+    sections += [text for table in TABLES if (text := _table_text(table, lines))]
+    sections.append("\n".join(verdict.text() for verdict in verdicts))
+    text = "\n\n".join(sections) + "\n"
+    summary = {
+        "machine": machine,
+        "lines": [asdict(line) for line in lines],
+        "targets": [asdict(verdict) for verdict in verdicts],
+    }
+    _write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    _write(results.folder / "report.txt", text)
+    return text
+
+
+def _table_text(table: Table, lines: list[Line]) -> str:
+    wanted = {"experiment": table.experiment}
+    chosen = [line for line in lines if line.matches(wanted) and table.columns[0].metric in line.figures]
+    if not chosen:
+        return ""
+    chosen.sort(key=lambda line: [_sort_key(line.dimensions.get(name)) for name in table.names])
+    columns = [column for column in table.columns if any(column.metric in line.figures for line in chosen)]
+    cells = [[*table.names, *(column.heading for column in columns)]]
+    for line in chosen:
+        names = [_name(line.dimensions.get(name, "")) for name in table.names]
+        cells.append(names + [_cell(line.figures.get(column.metric), column) for column in columns])
+    return f"{table.title} (median, lowest-highest)\n" + _aligned(cells)
+
+
+def _sort_key(value: object) -> tuple[float, str]:
+    return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
+
+
+def _name(value: object) -> str:
+    system = SYSTEMS.get(str(value))
+    return system.title if system else str(value)
+
+
+def _cell(figure: Figure | None, column: Column) -> str:
+    if figure is None:
+        return "-"
+    median, low, high = (f"{column.factor * x:.{column.decimals}f}" for x in (figure.median, figure.low, figure.high))
+    return median if low == high else f"{median} ({low}-{high})"
+
+
+def _aligned(cells: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
