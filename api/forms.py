@@ -62,7 +62,7 @@ class _Cursor:
 def parse(body: bytes, boundary: bytes) -> list[Part]:
     """Give the parts of a multipart/form-data body (RFC 7578, RFC 2046); raises MalformedForm."""
     cursor, delimiter = _Cursor(body), b"\r\n--" + boundary
-    if not cursor.skip(b"--" + boundary):
+    if not cursor.skip(delimiter[2:]):
         cursor.until(delimiter)
     parts: list[Part] = []
     while not cursor.skip(b"--"):
@@ -71,7 +71,9 @@ def parse(body: bytes, boundary: bytes) -> list[Part]:
         if cursor.until(b"\r\n", MAX_PADDING_BYTES).strip(b" \t"):
             raise MalformedForm("a boundary does not end its line")
         head = cursor.until(b"\r\n\r\n", MAX_PART_HEAD_BYTES)
-        parts.append(_part(head, cursor.until(delimiter)))
+        # An empty part may come without the line break that ends its data.
+        data = b"" if cursor.skip(delimiter[2:]) else cursor.until(delimiter)
+        parts.append(_part(head, data))
     return parts
 
 

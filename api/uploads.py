@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import stat
 import uuid
 from collections.abc import Mapping
 from io import BufferedReader, BytesIO
@@ -156,6 +157,9 @@ def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kin
         # Neither a link nor a device, whoever may have put it there.
         descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         return None
     file = open(descriptor, "rb")  # noqa: PTH123, SIM115  a descriptor, and the caller closes it
     kind = signatures.kind_of(file.peek(signatures.HEAD_BYTES))

@@ -1,0 +1,86 @@
+"""What the api's tests share: an application with folders of its own, pictures, a worker that echoes, a real server."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+import feedback
+import middleware
+import settings
+import views
+from app import create_app
+from sightline_testing import pictures
+from sightline_testing.redis_server import RedisServer
+from tests.serving import EchoWorker, Served, serving
+
+ANSWER = ("tabby", 0.876543)
+
+
+@pytest.fixture
+def picture() -> bytes:
+    return pictures.jpeg(64, 48)
+
+
+@pytest.fixture
+def uploads_folder(tmp_path: Path) -> Path:
+    return tmp_path / "uploads"
+
+
+@pytest.fixture
+def application(tmp_path: Path, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """An application whose files are all in the test's folder, and which has no Redis to ask."""
+    monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(tmp_path / "feedback" / "feedback"))
+    application = create_app()
+    application.config["UPLOAD_FOLDER"] = str(uploads_folder)
+    return application
+
+
+@pytest.fixture
+def client(application: Flask) -> FlaskClient:
+    return application.test_client()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that the model was asked about; it answers ANSWER to each, without any queue."""
+    names: list[str] = []
+
+    def answer(image_name: str) -> tuple[str, float]:
+        names.append(image_name)
+        return ANSWER
+
+    monkeypatch.setattr(views, "model_predict", answer)
+    return names
+
+
+@pytest.fixture
+def queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
+    """A real, empty Redis that the settings point to."""
+    monkeypatch.setattr(settings, "REDIS_IP", redis_server.host)
+    monkeypatch.setattr(settings, "REDIS_PORT", redis_server.port)
+    yield redis_server
+    middleware.close_queue()
+
+
+@pytest.fixture
+def worker(queue: RedisServer) -> Iterator[EchoWorker]:
+    with EchoWorker(queue.port) as echo:
+        yield echo
+
+
+Serve = Callable[..., AbstractContextManager[Served]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """Start the real server on a free port, with its files in the test's folder and the settings given."""
+    return lambda **told: serving(tmp_path, told)
+
+
+@pytest.fixture
+def csv_path() -> Path:
+    return feedback.paths()[1]

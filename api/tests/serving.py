@@ -1,0 +1,150 @@
+"""The real server as a process of its own, plain sockets to talk to it, and a worker that answers by the file's name."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from sightline_testing.redis_server import free_port
+from wire.connection import Address
+from wire.errors import QueueUnavailable
+from wire.messages import Answer, Failure
+from wire.presence import Announcer, WorkerInfo
+from wire.queue import Delivery, Lane
+
+API = Path(__file__).parent.parent
+PATIENCE_S = 30.0
+MODEL, VERSION = "echo-net", "7"
+LABELS = ("tabby", "tiger_cat", "carpenter's_kit", "=cmd", "ocelot", "lynx", "puma", "lion")
+CONFIDENCE = 0.654321
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Come back once the condition holds; a test that waits in vain says for what."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"waited {PATIENCE_S} s in vain: {what}")
+        time.sleep(0.02)
+
+
+class EchoWorker:
+    """A model worker without a model: it answers LABELS in order, or what `reply` says."""
+
+    def __init__(self, port: int) -> None:
+        address = Address(port=port)
+        self.images: list[str] = []
+        self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
+        self._lane = Lane(address, "sightline", "echo", lease_ms=1000, max_batch_s=10)
+        info = WorkerInfo("echo", "here", MODEL, VERSION, "none", max_batch=8)
+        self._announcer = Announcer(address, "sightline", info, LABELS, rate=lambda: 100.0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Self:
+        self._announcer.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._announcer.stop()
+        self._lane.close()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                for delivery in self._lane.receive(8, 50):
+                    self._settle(delivery)
+            except QueueUnavailable:
+                continue
+
+    def _settle(self, delivery: Delivery) -> None:
+        self.images.append(delivery.job.image)
+        outcome = self.reply(delivery)
+        if outcome is not None:
+            self._lane.answer([(delivery, outcome)])
+
+    def _answer(self, delivery: Delivery) -> Answer:
+        scores = tuple((label, CONFIDENCE / (rank + 1)) for rank, label in enumerate(LABELS))
+        timings = {"queue": 1.25, "decode": 2.5, "infer": 4.125}
+        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, VERSION, timings)
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+
+    def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send one request over a connection of its own and give status, headers and body."""
+        with closing(self.connect()) as connection:
+            connection.sendall(request)
+            return read_answer(connection)
+
+    def is_live(self) -> bool:
+        try:
+            return self.ask(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+        except OSError:
+            return False
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Read one answer; raises ConnectionError where the connection ends first."""
+    stream = connection.makefile("rb")
+    status_line = stream.readline()
+    if not status_line:
+        raise ConnectionResetError("the connection ended before an answer")
+    headers = {}
+    while (line := stream.readline()) not in (b"\r\n", b""):
+        name, _, value = line.decode().partition(":")
+        headers[name.strip().lower()] = value.strip()
+    body = stream.read(int(headers.get("content-length", "0")))
+    return int(status_line.split()[1]), headers, body
+
+
+def raw_picture(content: bytes, *, path: str = "/predict", headers: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n{headers}"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+@contextmanager
+def serving(folder: Path, told: Mapping[str, Any]) -> Iterator[Served]:
+    """Run `python app.py`, and end it; its log is shown where it does not start."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "PYTHONPATH": ".",
+        "PYTHONWARNINGS": "default",
+        "UPLOAD_FOLDER": str(folder / "uploads"),
+        "FEEDBACK_FILEPATH": str(folder / "feedback" / "feedback"),
+        **{name: str(value) for name, value in told.items()},
+    }
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=API, env=environment, stdout=output, stderr=output)
+    served = Served(port, process, log)
+    try:
+        wait_until(lambda: served.is_live() or process.poll() is not None, "the server answers")
+        assert process.poll() is None, log.read_text()
+        yield served
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_S)

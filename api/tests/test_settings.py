@@ -1,0 +1,109 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import settings
+
+API = Path(settings.__file__).parent
+
+
+def told(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Import the settings in a process of its own, with these variables and no other."""
+    program = "import settings; print(*(getattr(settings, row.name) for row in settings.SETTINGS), sep='|')"
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=API, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def value(name: str, **environment: str) -> str:
+    outcome = told(**environment)
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout.rstrip("\n").split("|")[[row.name for row in settings.SETTINGS].index(name)]
+
+
+def test_every_row_of_the_table_is_an_attribute_of_its_type() -> None:
+    for row in settings.SETTINGS:
+        assert type(getattr(settings, row.name)) is row.type
+        assert row.type is type(row.default)
+        assert row.help.endswith(".")
+
+
+def test_every_setting_is_in_the_table_once() -> None:
+    names = [row.name for row in settings.SETTINGS]
+    assert len(names) == len(set(names))
+    assert sorted(names) == sorted(
+        name for name in vars(settings) if name.isupper() and name != "SETTINGS" and name[0] != "_"
+    )
+
+
+def test_the_contract_s_defaults_hold() -> None:
+    defaults = {row.name: row.default for row in settings.SETTINGS}
+    assert defaults["FEEDBACK_FILEPATH"] == "feedback/feedback"
+    assert defaults["UPLOAD_FOLDER"] == "static/uploads/"
+    assert (defaults["HOST"], defaults["PORT"]) == ("0.0.0.0", 5000)  # noqa: S104  what the contract says
+    assert defaults["MAX_UPLOAD_BYTES"] == 20 * 1024 * 1024
+    assert defaults["REQUEST_TIMEOUT_S"] == 5
+
+
+def test_the_environment_sets_a_setting_and_an_empty_variable_does_not() -> None:
+    assert value("REDIS_IP", REDIS_IP="redis") == "redis"
+    assert value("REDIS_PORT", REDIS_PORT=" 6380 ") == "6380"
+    assert value("REDIS_PORT", REDIS_PORT="") == "6379"
+    assert value("ACCESS_LOG", ACCESS_LOG="Yes") == "True"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REDIS_PORT", "abc"),
+        ("REDIS_PORT", "0"),
+        ("REDIS_PORT", "65536"),
+        ("REQUEST_TIMEOUT_S", "-1"),
+        ("REQUEST_TIMEOUT_S", "nan"),
+        ("REQUEST_TIMEOUT_S", "inf"),
+        ("ACCESS_LOG", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+        ("SECRET_KEY_FILE", "/nowhere/key"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_key_and_itself(name: str, text: str) -> None:
+    outcome = told(**{name: text})
+    assert outcome.returncode != 0
+    last_line = outcome.stderr.strip().splitlines()[-1]
+    assert name in last_line
+    assert text in last_line
+
+
+def test_the_secret_key_comes_from_the_environment_before_the_file(tmp_path: Path) -> None:
+    key_file = tmp_path / "secret_key"
+    key_file.write_text("of-the-file\n")
+    assert value("SECRET_KEY", SECRET_KEY_FILE=str(key_file)) == "of-the-file"
+    assert value("SECRET_KEY", SECRET_KEY_FILE=str(key_file), SECRET_KEY="told") == "told"
+
+
+def test_a_bare_import_gets_a_random_secret_key() -> None:
+    assert len(value("SECRET_KEY")) == 64
+    assert value("SECRET_KEY") != value("SECRET_KEY")
+
+
+def test_an_empty_secret_key_file_is_refused(tmp_path: Path) -> None:
+    key_file = tmp_path / "secret_key"
+    key_file.touch()
+    assert "is empty" in told(SECRET_KEY_FILE=str(key_file)).stderr
+
+
+def test_nothing_but_the_settings_reads_the_environment() -> None:
+    readers = [
+        path.name for path in API.glob("*.py") if "os.environ" in path.read_text() or "getenv" in path.read_text()
+    ]
+    assert readers == ["settings.py"]
+
+
+def test_the_settings_need_nothing_but_the_standard_library() -> None:
+    spec = importlib.util.find_spec("settings")
+    assert spec is not None
+    outcome = subprocess.run([sys.executable, "-S", "-c", "import settings"], cwd=API, env={}, check=False)
+    assert outcome.returncode == 0

@@ -1,0 +1,45 @@
+import hashlib
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import FileStorage
+
+import utils
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "jpeg", "gif", "webp", "bmp", "PNG", "Jpg", "JPEG"])
+def test_a_picture_s_extension_is_allowed_in_any_case(extension: str) -> None:
+    assert utils.allowed_file(f"dog.{extension}")
+
+
+@pytest.mark.parametrize("name", ["/srv/pictures/dog.jpg", "../dog.png", "a.b/dog.gif", "dog.tar.jpeg", "C:\\dog.jpg"])
+def test_a_path_before_the_name_changes_nothing(name: str) -> None:
+    assert utils.allowed_file(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "jpg", "dog", "dog.", "dog.txt", "dog.jpg.exe", "dog.jpg ", "jpg/dog", "a.jpg/dog"]
+)
+def test_anything_else_is_not_allowed(name: str) -> None:
+    assert not utils.allowed_file(name)
+
+
+def test_the_hash_name_is_the_content_s_md5_with_the_original_extension() -> None:
+    file = FileStorage(io.BytesIO(b"the content"), "some/where/dog.jpeg")
+    assert utils.get_file_hash(file) == hashlib.md5(b"the content", usedforsecurity=False).hexdigest() + ".jpeg"
+
+
+@given(content=st.binary(), read_before=st.integers(0, 8))
+def test_the_stream_is_at_its_start_afterwards_wherever_it_was(content: bytes, read_before: int) -> None:
+    file = FileStorage(io.BytesIO(content), "dog.png")
+    file.stream.read(read_before)
+    name = utils.get_file_hash(file)
+    assert name == hashlib.md5(content, usedforsecurity=False).hexdigest() + ".png"
+    assert file.stream.read() == content
+
+
+@given(name=st.text())
+def test_the_hash_name_never_holds_a_directory(name: str) -> None:
+    assert "/" not in utils.get_file_hash(FileStorage(io.BytesIO(b""), name))
