@@ -1,0 +1,93 @@
+"""From jobs in hand to answers, one batch at a time: what a lane does between taking and giving."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import cast
+
+import stored
+from inference.arrays import Batch, Pixels, Scores
+from inference.errors import ImageError
+from inference.model import Model
+from wire.messages import Answer, Failure, FailureCode
+from wire.queue import Delivery
+
+log = logging.getLogger(__name__)
+
+Outcome = tuple[Delivery, Answer | Failure]
+# How to decode the pictures of a batch: one after the other in the lane, or by a pool of threads' map.
+Map = Callable[..., Iterable[float | Failure]]
+
+
+class Occupancy:
+    """How many lanes are at work; `with` counts one in and out."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
+
+
+class Classifier:
+    """A lane's share of the worker: room for one batch of pixels, and the way through it."""
+
+    def __init__(self, model: Model, folder: Path, max_batch_size: int, busy: Occupancy, decode_map: Map = map) -> None:
+        self.model = model
+        self.folder = folder
+        self.pixels = model.new_batch(max_batch_size)
+        self.busy = busy
+        self.decode_map = decode_map
+
+    def outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
+        """An answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
+        try:
+            with self.busy:
+                return self._outcomes(batch)
+        except Exception:
+            if len(batch) > 1:
+                return [outcome for delivery in batch for outcome in self.outcomes([delivery])]
+            log.exception("job %s: unforeseen fault on image %r", batch[0].job.id, batch[0].job.image)
+            return [(batch[0], Failure(batch[0].job.id, "internal", "the worker failed on it; its log says why"))]
+
+    def _outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
+        decoded = list(self.decode_map(self._decode, batch, self.pixels))
+        whole = [at for at, took in enumerate(decoded) if not isinstance(took, Failure)]
+        begin = time.perf_counter()
+        scores = iter(self._predict(whole))
+        infer_ms = (time.perf_counter() - begin) * 1000
+        return [
+            (delivery, took if isinstance(took, Failure) else self._answer(delivery, next(scores), took, infer_ms))
+            for delivery, took in zip(batch, decoded, strict=True)
+        ]
+
+    def _decode(self, delivery: Delivery, out: Pixels) -> float | Failure:
+        """Milliseconds that it took, or why it cannot be."""
+        begin, job = time.perf_counter(), delivery.job
+        try:
+            self.model.prepare(stored.read(self.folder, job.image), out)
+        except ImageError as fault:
+            log.info("job %s: image %r refused, %s: %s", job.id, job.image, fault.code, fault)
+            return Failure(job.id, cast(FailureCode, fault.code), str(fault))
+        return (time.perf_counter() - begin) * 1000
+
+    def _predict(self, whole: list[int]) -> Scores | tuple[()]:
+        if not whole:
+            return ()
+        is_gapless = whole[-1] == len(whole) - 1
+        pixels: Batch = self.pixels[: len(whole)] if is_gapless else self.pixels[whole]
+        return self.model.predict(pixels, is_alone=len(whole) == 1 and self.busy.count == 1)
+
+    def _answer(self, delivery: Delivery, scores: Scores, decode_ms: float, infer_ms: float) -> Answer:
+        bundle, job = self.model.bundle, delivery.job
+        timings = {"queue": delivery.waited_ms, "decode": decode_ms, "infer": infer_ms}
+        log.debug("job %s: classified, %s", job.id, timings)
+        return Answer(job.id, self.model.best(scores, job.top_k), bundle.name, bundle.version, timings)
