@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks import settings
 
@@ -11,16 +10,16 @@ REQUIREMENTS = settings.ROOT / "benchmarks" / "requirements" / "peers.txt"
 PIP_OPTIONS = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--retries", "10", "--timeout", "60")
 
 
-def peer_python() -> Path:
-    """Return the interpreter of the peers' environment, installing what the requirements name if they changed."""
-    folder = settings.WORKSPACE / "venv"
-    python = folder / "bin" / "python"
+def prepare_peers() -> None:
+    """Install what the requirements name, if that changed."""
+    folder = settings.PEER_PYTHON.parent.parent
     stamp = folder / "requirements.sha256"
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text() == digest:
-        return python
+    if stamp.exists() and stamp.read_text() == digest:
+        return
     print(f"Installing the systems to compare with into {folder.relative_to(settings.ROOT)} ...", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PIP_OPTIONS, "-r", REQUIREMENTS], check=True)
+    subprocess.run(
+        [settings.PEER_PYTHON, "-m", "pip", "install", "--quiet", *PIP_OPTIONS, "-r", REQUIREMENTS], check=True
+    )
     stamp.write_text(digest)
-    return python

@@ -60,6 +60,14 @@ def start_time(pid: int) -> str | None:
     return None if fields is None else fields[_START_TIME]
 
 
+def name(pid: int) -> str:
+    """Return the name of a process's program, empty once it has ended."""
+    try:
+        return (PROC / str(pid) / "comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def machine_cpu_seconds() -> float:
     """Return the time that all cores together have been busy or withheld by the host since boot."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, (PROC / "stat").read_text().split()[1:9])

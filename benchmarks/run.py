@@ -1,21 +1,22 @@
 """Carries out the steps of a plan: start a system, check every answer, then measure."""
 
-import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import processes
+from benchmarks import processes, settings
+from benchmarks.check_pictures import CheckPictures, check_pictures
 from benchmarks.client import collect_answers, share_equal, wait_for_first_answer
+from benchmarks.direct import direct_labels, direct_speed, standing_queue
 from benchmarks.errors import WrongAnswersError
-from benchmarks.expected import CheckPictures, check_pictures, direct_labels, run_direct
 from benchmarks.load import picture_folder, picture_list
 from benchmarks.measure import MB, Load, measure_load
 from benchmarks.options import WARM_UP_S, Options
-from benchmarks.plan import DIRECT, PHOTOGRAPHS, QUEUE, Case, Step
+from benchmarks.plan import DEPTHS, DIRECT, PHOTOGRAPHS, QUEUE, Case, Step
 from benchmarks.results import Row
 from benchmarks.server import Server
-from benchmarks.systems import SYSTEMS, Pipeline, Setting
+from benchmarks.systems import SIGHTLINE, SYSTEMS, Pipeline, Setting
 
 START_TIMEOUT_S = 120
 # Long enough for a system to fall quiet after its first answer.
@@ -44,17 +45,23 @@ class Runner:
         """Return the labels of direct inference."""
         key = (pipeline, setting.precision)
         if key not in self._labels:
-            self._labels[key] = direct_labels(pipeline, setting, self.pictures)
+            listing = picture_list("check", self.pictures.paths)
+            self._labels[key] = direct_labels(pipeline, setting, listing)
         return self._labels[key]
 
     def _measure_direct(self, step: Step) -> list[Row]:
         pipeline = next(pipeline for pipeline, name in DIRECT.items() if name == step.system)
-        listing = _list_of(PHOTOGRAPHS)
-        output = run_direct(pipeline, step.setting, "speed", str(listing), str(self.options.duration_s))
-        return [_dimensions(step) | row for row in json.loads(output)]
+        rows = direct_speed(pipeline, step.setting, _list_of(PHOTOGRAPHS), self.options.duration_s)
+        return [_dimensions(step) | row for row in rows]
 
     def _measure_queue(self, step: Step) -> list[Row]:
-        raise NotImplementedError
+        expected = self.expected(SIGHTLINE.pipeline, step.setting)
+        with Server(SIGHTLINE, step.setting) as server:
+            self._start_and_check(server, expected)
+            for path in picture_folder(PHOTOGRAPHS).glob("*.jpg"):
+                shutil.copy(path, settings.STATE / "uploads")
+            rows = standing_queue(server.root, self.options.duration_s, DEPTHS)
+        return [_dimensions(step) | row for row in rows]
 
     def _measure_server(self, step: Step) -> list[Row]:
         system = SYSTEMS[step.system]

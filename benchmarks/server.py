@@ -61,6 +61,11 @@ class Server:
         self._process.wait()
         shutil.rmtree(self._state, ignore_errors=True)
 
+    @property
+    def root(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
     def is_running(self) -> bool:
         """Whether the process that was started is still there."""
         return self._process.poll() is None

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKSPACE = ROOT / "var" / "bench"
 RESULTS = ROOT / "benchmarks" / "results"
 
+PEER_PYTHON = WORKSPACE / "venv" / "bin" / "python"
 # Sightline's state folder in the bench; every system under test loads its model from the bundles in it.
 STATE = WORKSPACE / "state"
 BUNDLES = STATE / "bundles" / "efficientnet-lite0"

@@ -97,8 +97,7 @@ def command_and_environment(
     }
     if setting.workers:
         told["BENCH_WORKERS"] = str(setting.workers)
-    python = settings.WORKSPACE / "venv" / "bin" / "python"
-    return [str(python), "-m", system.module], told
+    return [str(settings.PEER_PYTHON), "-m", system.module], told
 
 
 def _sightline_environment(setting: Setting, port: int) -> dict[str, str]:

@@ -1,0 +1,87 @@
+"""What a job costs while a given number of others stand in the queue.
+
+Run while Sightline runs in the bench's state folder, with deploy/ on the import path:
+python -m benchmarks.own.standing_queue ROOT_PID SECONDS DEPTH [DEPTH ...]     print one row for each depth as JSON
+
+Each of DEPTH greenlets asks for one picture after the other, so the queue keeps its depth. The processor time is that
+of the running system (workers, Redis, and the api, which has nothing to do) over a window in which the queue stands.
+"""
+
+import gevent.monkey
+
+gevent.monkey.patch_all()
+
+import json  # noqa: E402 - gevent must patch before anything else is imported
+import sys  # noqa: E402
+import time  # noqa: E402
+from itertools import count  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+
+from benchmarks import processes, settings  # noqa: E402
+from launcher import state  # noqa: E402
+from wire.connection import Address  # noqa: E402
+from wire.queue import Asker  # noqa: E402
+
+QUEUE_NAME = "sightline"
+# No job may expire: the last of 10,000 waits for all the others.
+PATIENCE_S = 600.0
+LARGEST_DEPTH = 20_000
+# The share of the depth from which on the queue counts as standing; the rest is in the lanes' hands.
+STANDING = 0.9
+FILL_TIMEOUT_S = 60.0
+
+
+class Crowd:
+    """So many askers, each with one job under way at any time."""
+
+    def __init__(self, asker: Asker, depth: int, images: list[str]) -> None:
+        self.answers = 0
+        self._asker = asker
+        self._images = images
+        self._numbers = count()
+        self._greenlets = [gevent.spawn(self._ask_on) for _ in range(depth)]
+
+    def _ask_on(self) -> None:
+        while True:
+            self._asker.ask(self._images[next(self._numbers) % len(self._images)], timeout_s=PATIENCE_S)
+            self.answers += 1
+
+    def wait_until_standing(self) -> None:
+        """Wait until nearly every job is in the queue."""
+        deadline = time.monotonic() + FILL_TIMEOUT_S
+        while self._asker.refresh_state().depth < STANDING * len(self._greenlets) and time.monotonic() < deadline:
+            gevent.sleep(0.05)
+
+    def leave(self) -> None:
+        """Stop asking and take back what is in the queue."""
+        gevent.killall(self._greenlets)
+
+
+def measure(depth: int, root: int, seconds: float) -> dict[str, Any]:
+    """Return the rate and the cost of a job at one depth."""
+    asker = Asker(Address(socket_path=str(state.socket_path(settings.STATE))), QUEUE_NAME, max_queue_size=LARGEST_DEPTH)
+    crowd = Crowd(asker, depth, sorted(path.name for path in (settings.STATE / "uploads").iterdir()))
+    crowd.wait_until_standing()
+    tree = processes.tree(root)
+    redis = [pid for pid in tree if processes.name(pid) == "redis-server"]
+    answers, started_at = crowd.answers, time.monotonic()
+    cpu, redis_cpu, own_cpu = processes.cpu_seconds(tree), processes.cpu_seconds(redis), time.process_time()
+    gevent.sleep(seconds)
+    jobs = max(1, crowd.answers - answers)
+    row = {
+        "depth": depth,
+        "images_per_s": jobs / (time.monotonic() - started_at),
+        "cpu_ms": 1000 * (processes.cpu_seconds(tree) - cpu) / jobs,
+        "redis_cpu_ms": 1000 * (processes.cpu_seconds(redis) - redis_cpu) / jobs,
+        "asker_cpu_ms": 1000 * (time.process_time() - own_cpu) / jobs,
+    }
+    crowd.leave()
+    asker.close()
+    return row
+
+
+if __name__ == "__main__":
+    root_pid, window_s, *depths = sys.argv[1:]
+    print(json.dumps([measure(int(depth), int(root_pid), float(window_s)) for depth in depths]))
