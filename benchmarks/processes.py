@@ -8,7 +8,7 @@ PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 # Positions in /proc/PID/stat, counted after the command name in parentheses.
-_PARENT, _SESSION, _USER_TIME, _CHILDREN_SYSTEM_TIME, _START_TIME = 1, 3, 11, 14, 19
+_STATE, _PARENT, _SESSION, _USER_TIME, _CHILDREN_SYSTEM_TIME, _START_TIME = 0, 1, 3, 11, 14, 19
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -55,9 +55,10 @@ def _pss_bytes(pid: int) -> int:
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a process started, in ticks since boot: with the pid it names one process for good."""
+    """Return when a running process started, in ticks since boot: with the pid it names one process for good."""
     fields = _stat(pid)
-    return None if fields is None else fields[_START_TIME]
+    # A zombie runs no more; who started it has not looked yet.
+    return None if fields is None or fields[_STATE] == "Z" else fields[_START_TIME]
 
 
 def name(pid: int) -> str:

@@ -50,14 +50,11 @@ class Server:
     ) -> None:
         tree = {pid: processes.start_time(pid) for pid in self.pids()}
         self._process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while _alive(tree) and time.monotonic() < deadline:
-            # Reaps the root, which otherwise stays visible as a zombie.
-            self._process.poll()
-            time.sleep(0.05)
+        _wait_until_ended(tree)
         for pid in _alive(tree):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        _wait_until_ended(tree)
         self._process.wait()
         shutil.rmtree(self._state, ignore_errors=True)
 
@@ -83,6 +80,12 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _wait_until_ended(tree: dict[int, str | None]) -> None:
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while _alive(tree) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _alive(tree: dict[int, str | None]) -> list[int]:
