@@ -5,6 +5,7 @@ all of them alike; every bad one says with which failure code (see wire's Failur
 """
 
 import io
+import math
 import random
 import struct
 import zlib
@@ -19,6 +20,8 @@ UNSUPPORTED_TYPE = "unsupported_type"
 IMAGE_TOO_LARGE = "image_too_large"
 IMAGE_BROKEN = "image_broken"
 
+SCENE_LABEL = "analog_clock"  # what the default model calls the scene
+WALL = (200, 180, 150)
 ORIENTATION_TAG = 0x0112
 # How to store an upright picture so that the EXIF orientation turns it back.
 STORED_BY_ORIENTATION = {
@@ -44,17 +47,31 @@ class Picture:
 
 @cache
 def scene(width: int = 480, height: int = 360, seed: int = 1) -> Image.Image:
-    """A picture with the statistics of a photograph: coarse colours, fine texture, edges, and no symmetry."""
+    """A clock on a wall, with the statistics of a photograph: coarse shades, fine grain, edges, no symmetry."""
     draw_number = random.Random(seed)  # noqa: S311 -- pictures, not secrets
-    picture = Image.new("RGB", (width, height))
+    picture = Image.new("RGB", (width, height), WALL)
     for octave in range(1, width.bit_length() - 3):
         cells = (2**octave * 2, 2**octave)
         noise = Image.frombytes("RGB", cells, draw_number.randbytes(cells[0] * cells[1] * 3))
-        picture = Image.blend(picture, noise.resize((width, height), Image.Resampling.BICUBIC), 1 / octave)
-    draw = ImageDraw.Draw(picture)
-    draw.ellipse((width // 3, height // 4, width * 3 // 4, height * 9 // 10), fill=(205, 60, 30))
-    draw.rectangle((width // 8, height // 8, width // 2, height // 2), fill=(30, 90, 190))
+        picture = Image.blend(picture, noise.resize((width, height), Image.Resampling.BICUBIC), 0.12)
+    _draw_clock(ImageDraw.Draw(picture), width * 0.49, height / 2, height * 0.4)
     return picture
+
+
+def _draw_clock(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float) -> None:
+    def ray(angle: float, start: float, end: float, thickness: float) -> None:
+        across, down = math.sin(angle) * radius, -math.cos(angle) * radius
+        line = (x + across * start, y + down * start, x + across * end, y + down * end)
+        draw.line(line, fill=(10, 10, 10), width=max(1, round(thickness * radius)))
+
+    draw.circle((x, y), radius, fill=(90, 50, 20))
+    draw.circle((x, y), radius * 0.9, fill=(250, 250, 245))
+    for minute in range(60):
+        is_hour = minute % 5 == 0
+        ray(minute * math.pi / 30, 0.74 if is_hour else 0.82, 0.87, 0.035 if is_hour else 0.008)
+    ray(math.radians(48), 0, 0.5, 0.065)
+    ray(math.radians(-18), 0, 0.72, 0.043)
+    draw.circle((x, y), radius * 0.06, fill=(180, 20, 20))
 
 
 def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
