@@ -1,4 +1,4 @@
-"""Test pictures made by code: none is stored, none is anybody's photograph.
+"""Test pictures made by code: none is stored here, and the one photograph comes with PyWavelets (CC0).
 
 GOOD and BAD hold them by file name. Every good picture shows `scene()`, so that whatever names one of them names
 all of them alike; every bad one says with which failure code (see wire's Failure) it has to be refused.
@@ -8,10 +8,13 @@ import io
 import math
 import random
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
@@ -21,6 +24,7 @@ IMAGE_TOO_LARGE = "image_too_large"
 IMAGE_BROKEN = "image_broken"
 
 SCENE_LABEL = "analog_clock"  # what the default model calls the scene
+PHOTOGRAPH_LABEL = "tripod"
 WALL = (200, 180, 150)
 ORIENTATION_TAG = 0x0112
 # How to store an upright picture so that the EXIF orientation turns it back.
@@ -72,6 +76,17 @@ def _draw_clock(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float) ->
     ray(math.radians(48), 0, 0.5, 0.065)
     ray(math.radians(-18), 0, 0.72, 0.043)
     draw.circle((x, y), radius * 0.06, fill=(180, 20, 20))
+
+
+@cache
+def photograph() -> Image.Image:
+    """A real photograph, grey, 512 by 512: a man behind a camera on a tripod."""
+    package = find_spec("pywt")
+    if package is None or package.origin is None:
+        raise LookupError("the photograph is part of PyWavelets, which is not installed: see requirements/dev.in")
+    with zipfile.ZipFile(Path(package.origin).with_name("data") / "camera.npz") as archive:
+        array = archive.read(archive.namelist()[0])
+    return Image.frombytes("L", (512, 512), array[-512 * 512 :])
 
 
 def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
