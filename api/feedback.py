@@ -11,9 +11,10 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import blocking
 import reports
@@ -22,8 +23,8 @@ import uploads
 
 CSV_NAME = "feedback.csv"
 LOCK_NAME = f".{CSV_NAME}.lock"
-# Whose line is being written, from which byte on, and how long it is.
-_INTENT = struct.Struct("<IQQ")
+# In the lock's file, while somebody writes: whose line it is; from which byte on and how long are the line and the row.
+_INTENT = struct.Struct("<IQQQQ")
 _TAIL_BYTES = 64 * 1024
 
 
@@ -67,23 +68,101 @@ def _cells(report: reports.Report, upload_folder: Path, details: Mapping[str, st
 
 def append(lines: Path, rows: Path, line: str, row: str | None) -> None:
     """Append `line`, and `row` where there is one: both or neither, on the disk when this returns."""
-    with _locked(lines.with_name(LOCK_NAME)) as lock, _opened(lines) as line_file:
-        _heal_lines(line_file, lock, lines.name)
-        entry = _encoded(line)
-        start = os.fstat(line_file).st_size
-        os.pwrite(lock, _INTENT.pack(_key(lines.name), start, len(entry)), 0)
-        with _taken_back_on_error(line_file, start):
-            _write(line_file, entry)
-            if row is not None:
-                _append_row(rows, row)
+    with ExitStack() as stack:
+        lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
+        line_file = stack.enter_context(_opened(lines))
+        row_file = stack.enter_context(_opened(rows)) if row is not None or rows.exists() else None
+        interrupted = _read_intent(lock, lines.name)
+        entries = [_Entry(line_file, _heal_lines(line_file, interrupted.line), _encoded(line))]
+        if row_file is not None:
+            start = _heal_rows(row_file, interrupted.row)
+            header = b"" if start else _encoded(reports.HEADER_LINE)
+            entries.append(_Entry(row_file, start, b"" if row is None else header + _encoded(row)))
+        _write_all_or_none(lock, lines.name, entries)
 
 
-def _append_row(rows: Path, row: str) -> None:
-    with _opened(rows) as file:
-        _heal_rows(file)
-        start = os.fstat(file).st_size
-        with _taken_back_on_error(file, start):
-            _write(file, _encoded(row) if start else _encoded(reports.HEADER_LINE) + _encoded(row))
+class _Entry(NamedTuple):
+    """What is to stand in a file, from which byte on."""
+
+    file: int
+    start: int
+    data: bytes
+
+
+class _Span(NamedTuple):
+    """Where something was being written."""
+
+    start: int = 0
+    length: int = 0
+
+    def is_cut(self, size: int) -> bool:
+        """Say whether a file of this size holds some of it and not all."""
+        return self.start < size < self.start + self.length
+
+
+class _Intent(NamedTuple):
+    """What the last writer was about, if it did not come to its end."""
+
+    line: _Span = _Span()
+    row: _Span = _Span()
+
+
+def _write_all_or_none(lock: int, name: str, entries: list[_Entry]) -> None:
+    spans = [number for entry in entries for number in (entry.start, len(entry.data))]
+    os.pwrite(lock, _INTENT.pack(zlib.crc32(os.fsencode(name)), *spans, *[0] * (4 - len(spans))), 0)
+    try:
+        for entry in entries:
+            _write(entry.file, entry.data)
+    except BaseException:
+        for entry in entries:
+            os.ftruncate(entry.file, entry.start)
+        raise
+    finally:
+        os.pwrite(lock, bytes(_INTENT.size), 0)
+
+
+def _read_intent(lock: int, name: str) -> _Intent:
+    data = os.pread(lock, _INTENT.size, 0)
+    if len(data) < _INTENT.size:
+        return _Intent()
+    key, line_start, line_length, row_start, row_length = _INTENT.unpack(data)
+    if key != zlib.crc32(os.fsencode(name)):
+        return _Intent()
+    return _Intent(_Span(line_start, line_length), _Span(row_start, row_length))
+
+
+def _heal_lines(file: int, interrupted: _Span) -> int:
+    """Take back a line that its writer did not finish, end one that anybody else left open; give the size then."""
+    size = os.fstat(file).st_size
+    if _ends_with_a_line_end(file, size):
+        return size
+    if interrupted.is_cut(size):
+        return _truncated(file, interrupted.start)
+    _write(file, b"\n")
+    return size + 1
+
+
+def _heal_rows(file: int, interrupted: _Span) -> int:
+    """Take back a row that its writer did not finish, end a whole one that lacks its line end; give the size then."""
+    size = os.fstat(file).st_size
+    if _ends_with_a_line_end(file, size):
+        return size
+    if interrupted.is_cut(size):
+        return _truncated(file, interrupted.start)
+    start = _last_line_start(file, size)
+    if not reports.is_whole_row(os.pread(file, size - start, start).decode("utf-8", "replace")):
+        return _truncated(file, start)
+    _write(file, b"\n")
+    return size + 1
+
+
+def _ends_with_a_line_end(file: int, size: int) -> bool:
+    return size == 0 or os.pread(file, 1, size - 1) == b"\n"
+
+
+def _truncated(file: int, size: int) -> int:
+    os.ftruncate(file, size)
+    return size
 
 
 @contextmanager
@@ -119,46 +198,13 @@ def _created(path: Path, flags: int) -> int:
     return file
 
 
-@contextmanager
-def _taken_back_on_error(file: int, start: int) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        os.ftruncate(file, start)
-        raise
-
-
 def _write(file: int, data: bytes) -> None:
+    if not data:
+        return
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
     os.fdatasync(file)
-
-
-def _heal_lines(file: int, lock: int, name: str) -> None:
-    """Take back a line that its writer did not finish; end a last line that anybody else left open."""
-    size = os.fstat(file).st_size
-    if size == 0 or os.pread(file, 1, size - 1) == b"\n":
-        return
-    intent = os.pread(lock, _INTENT.size, 0)
-    if len(intent) == _INTENT.size:
-        key, start, length = _INTENT.unpack(intent)
-        if key == _key(name) and start < size < start + length:
-            os.ftruncate(file, start)
-            return
-    _write(file, b"\n")
-
-
-def _heal_rows(file: int) -> None:
-    """Take back a row that its writer did not finish; a whole one only lacks its line end."""
-    size = os.fstat(file).st_size
-    if size == 0 or os.pread(file, 1, size - 1) == b"\n":
-        return
-    start = _last_line_start(file, size)
-    if reports.is_whole_row(os.pread(file, size - start, start).decode("utf-8", "replace")):
-        _write(file, b"\n")
-    else:
-        os.ftruncate(file, start)
 
 
 def _last_line_start(file: int, size: int) -> int:
@@ -174,7 +220,3 @@ def _last_line_start(file: int, size: int) -> int:
 
 def _encoded(line: str) -> bytes:
     return line.encode("utf-8", "replace") + b"\n"
-
-
-def _key(name: str) -> int:
-    return zlib.crc32(name.encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""The real server as a process of its own, plain sockets to talk to it, and a worker that answers by the file's name."""
+"""The real server as a process of its own, plain sockets to talk to it, and a worker without a model."""
 
 import os
 import signal

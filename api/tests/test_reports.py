@@ -2,7 +2,7 @@ import csv
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import reports
@@ -114,7 +114,10 @@ def test_a_row_is_one_line_of_csv_with_every_column(cells: dict[str, str]) -> No
 def test_a_row_cut_short_is_told_from_a_whole_one(cells: dict[str, str], data: st.DataObject) -> None:
     line = reports.row_line(cells)
     assert reports.is_whole_row(line)
-    assert not reports.is_whole_row(line[: data.draw(st.integers(0, len(line) - 1))])
+    kept = data.draw(st.integers(0, len(line) - 1))
+    # Between the two quotes that stand for one in the last cell, a row cannot be told from a whole one.
+    assume(not (line[kept - 1] == line[kept] == '"'))
+    assert not reports.is_whole_row(line[:kept])
 
 
 @pytest.mark.parametrize("kept", range(len(reports.HEADER_LINE)))
