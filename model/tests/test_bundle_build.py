@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import build_bundle
 from bundle_build import checkpoint
 from bundle_build.accuracy import right, top
-from bundle_build.architecture import convolutions
+from bundle_build.architecture import INPUT_SIZE, convolutions
 from bundle_build.build import build
 from bundle_build.drawn import drawn_pictures
 from bundle_build.engine import run
@@ -29,8 +29,8 @@ from bundle_build.errors import BuildError, CheckpointError
 from bundle_build.folder import is_whole, put
 from bundle_build.folding import Parameters
 from bundle_build.golden_outputs import check_outputs
-from bundle_build.photographs import Photographs, read_photographs
-from bundle_build.pixels import normalise
+from bundle_build.photographs import CROP_RATIO, Photographs, read_photographs
+from bundle_build.pixels import MEAN, STD, normalise
 from bundle_build.quantising import IMAGE_GRID, any_pairs, grid, neighbouring_pairs, quantise
 from bundle_build.ranges import measured_tensors, read_ranges
 from bundle_build.recipe import Precision, Recipe, labels
@@ -201,6 +201,12 @@ def test_a_bundle_describes_and_hashes_what_lies_in_it(bundles: Path) -> None:
         assert sorted(path.name for path in folder.iterdir()) == sorted([*description["files"], "bundle.toml"])
         for name, sha256 in description["files"].items():
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+
+
+def test_the_checks_prepare_pictures_as_the_bundle_says() -> None:
+    told = tomllib.loads(INT8.description())["preprocessing"]
+    assert (told["mean"], told["std"]) == ([MEAN] * 3, [STD] * 3)
+    assert (told["crop_ratio"], told["size"]) == (CROP_RATIO, [INPUT_SIZE] * 2)
 
 
 def test_the_labels_are_1000_different_ones_in_the_order_of_the_output(bundles: Path) -> None:
