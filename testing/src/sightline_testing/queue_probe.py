@@ -1,0 +1,87 @@
+"""A queue under test: both of its sides, opened on demand and closed together, and a look at what Redis holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sightline_testing.redis_server import RedisServer
+from wire.connection import Address, Connection, checked, pack
+from wire.errors import QueueUnavailable
+from wire.keys import GROUP, Keys
+from wire.messages import Job
+from wire.queue import Asker, Lane
+from wire.submission import Submitter, Ticket
+
+QUEUE = "test"
+TIMEOUT_S = 10.0
+
+
+class QueueProbe:
+    """One queue as its tests see it: both of its sides, and a look at what Redis holds."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self.name = QUEUE
+        self.address = Address(port=server.port)
+        self.keys = Keys(QUEUE)
+        self._connection = Connection(self.address, "test")
+        self._submitter = Submitter(self.address, self.keys)
+        self._lanes: list[Lane] = []
+        self._askers: list[Asker] = []
+
+    def redis(self, *words: str | bytes | int) -> Any:
+        """Run one command, over a new connection where the server was restarted meanwhile."""
+        try:
+            [reply] = self._connection.exchange(pack(*words), 1, TIMEOUT_S)
+        except QueueUnavailable:
+            [reply] = self._connection.exchange(pack(*words), 1, TIMEOUT_S)
+        return checked(reply)
+
+    def add(self, image: str = "cat.jpg", *, job_id: str = "", ttl_ms: int = 60_000, reply_to: str = "asker") -> str:
+        """Put a job into the queue and give its entry id."""
+        ticket = Ticket(Job(job_id or image, image, reply_to, ttl_ms).encode())
+        self._submitter.submit([ticket])
+        return ticket.entry_id().decode()
+
+    def lane(self, name: str = "lane", *, lease_ms: int = 60_000, **options: Any) -> Lane:
+        """Give a lane that is closed after the test."""
+        self._lanes.append(Lane(self.address, QUEUE, name, lease_ms=lease_ms, max_batch_s=60, **options))
+        return self._lanes[-1]
+
+    def asker(self, **options: Any) -> Asker:
+        """Give an asker that is closed after the test."""
+        self._askers.append(Asker(self.address, QUEUE, **options))
+        return self._askers[-1]
+
+    def depth(self) -> int:
+        """Give how many entries the job stream holds."""
+        depth: int = self.redis("XLEN", self.keys.jobs)
+        return depth
+
+    def pending(self) -> int:
+        """Give how many entries are in somebody's hands."""
+        pending: int = self.redis("XPENDING", self.keys.jobs, GROUP)[0]
+        return pending
+
+    def replies(self, reply_to: str = "asker") -> list[list[bytes]]:
+        """Give the fields of each entry of a reply stream."""
+        return [fields for _, fields in self.redis("XRANGE", self.keys.replies(reply_to), "-", "+")]
+
+    def dead_letters(self) -> list[dict[bytes, bytes]]:
+        """Give the fields of each dead letter."""
+        entries = self.redis("XRANGE", self.keys.dead, "-", "+")
+        return [dict(zip(fields[::2], fields[1::2], strict=True)) for _, fields in entries]
+
+    def reply_streams(self) -> list[bytes]:
+        """Give the names of the reply streams there are."""
+        names: list[bytes] = self.redis("KEYS", self.keys.replies("*").replace("{", "[{]"))
+        return names
+
+    def close(self) -> None:
+        """Close whatever the test has opened."""
+        for asker in self._askers:
+            asker.close()
+        for lane in self._lanes:
+            lane.close()
+        self._submitter.close()
+        self._connection.close()

@@ -1,0 +1,78 @@
+"""A model worker without a model: real leases, real answers, real presence, and a function in place of the engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from wire.connection import Address
+from wire.errors import QueueUnavailable
+from wire.messages import Answer, Failure, Job
+from wire.presence import Announcer, WorkerInfo
+from wire.queue import Delivery, Lane
+
+LABELS = ("tabby", "tiger cat", "carpenter's kit")
+BLOCK_MS = 100
+WAIT_S = 30.0
+
+Respond = Callable[[Delivery], Answer | Failure]
+
+
+def answer_for(job: Job) -> Answer:
+    """Give the answer that the stand-in worker has for a job: its image's name is the best guess."""
+    guesses = ((job.image, 0.75), *((label, 0.05) for label in LABELS))
+    return Answer(job.id, guesses[: job.top_k], "stand-in", "1", {"queue": 1.0, "decode": 2.0, "infer": 3.0})
+
+
+class StandInWorker:
+    """Serves a queue from a thread; `with` starts and stops it. `seen` holds what it was given, in order."""
+
+    def __init__(  # noqa: PLR0913  the limits go by keyword
+        self,
+        address: Address,
+        queue: str,
+        respond: Respond = lambda delivery: answer_for(delivery.job),
+        *,
+        lease_ms: int = 60_000,
+        max_jobs: int = 8,
+        labels: Sequence[str] = LABELS,
+    ) -> None:
+        self.lane = Lane(address, queue, "stand-in:0", lease_ms=lease_ms, max_batch_s=60)
+        self.seen: list[Delivery] = []
+        self._respond = respond
+        self._max_jobs = max_jobs
+        info = WorkerInfo("stand-in", "here", "stand-in", "1", "none", lanes=1, max_batch=max_jobs)
+        self._announcer = Announcer(address, queue, info, labels, rate=lambda: self.lane.rate)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="stand-in worker", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._announcer.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(WAIT_S)
+        self._announcer.stop()
+        self.lane.close()
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            try:
+                batch = self.lane.receive(self._max_jobs, BLOCK_MS)
+                self.seen += batch
+                self.lane.answer([(delivery, self._respond(delivery)) for delivery in batch])
+            except QueueUnavailable:
+                continue
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
+    """Wait for a condition; raises AssertionError in words when it does not come true."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"waited {timeout_s} s in vain until {what}")
+        time.sleep(0.005)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wire.errors import MessageError
+from wire.messages import Answer, Failure, Job, decode_reply, sender_of
+
+JOB = Job(
+    id="41-9f-1",
+    image="c0ffee.jpeg",
+    reply_to="41-9f",
+    ttl_ms=5000,
+    top_k=3,
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+JOB_BYTES = (
+    b'{"v":1,"id":"41-9f-1","image":"c0ffee.jpeg","reply_to":"41-9f","ttl_ms":5000,"top_k":3,'
+    b'"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
+)
+ANSWER = Answer(
+    id="41-9f-1",
+    predictions=(("carpenter's kit", 0.75), ("Äpfel", 0.125)),
+    model="efficientnet-lite0",
+    version="1-int8",
+    timings={"queue": 1.5, "decode": 2, "infer": 4.25},
+)
+ANSWER_BYTES = (
+    b'{"v":1,"id":"41-9f-1","predictions":[["carpenter\'s kit",0.75],["\xc3\x84pfel",0.125]],'
+    b'"model":"efficientnet-lite0","version":"1-int8","timings":{"queue":1.5,"decode":2,"infer":4.25}}'
+)
+FAILURE = Failure(id="41-9f-1", code="image_broken", detail="the JPEG ends early")
+FAILURE_BYTES = b'{"v":1,"id":"41-9f-1","code":"image_broken","detail":"the JPEG ends early"}'
+
+TOKENS = st.text("abcXYZ019_.:-", min_size=1, max_size=80)
+
+
+@pytest.mark.parametrize(
+    ("message", "data"),
+    [(JOB, JOB_BYTES), (ANSWER, ANSWER_BYTES), (FAILURE, FAILURE_BYTES)],
+    ids=["job", "answer", "failure"],
+)
+def test_a_message_has_exactly_these_bytes(message: Job | Answer | Failure, data: bytes) -> None:
+    assert message.encode() == data
+    assert type(message).decode(data) == message
+
+
+@pytest.mark.parametrize("kind", [Job, Answer, Failure])
+def test_a_field_that_a_newer_side_added_is_tolerated(kind: type[Job | Answer | Failure]) -> None:
+    data = {Job: JOB_BYTES, Answer: ANSWER_BYTES, Failure: FAILURE_BYTES}[kind]
+    newer = json.dumps(json.loads(data) | {"added": {"later": [1]}}).encode()
+    assert kind.decode(newer) == kind.decode(data)
+
+
+def test_what_a_job_may_leave_out_has_defaults() -> None:
+    job = Job.decode(b'{"v":1,"id":"a","image":"b.png","reply_to":"c","ttl_ms":1}')
+    assert job == Job("a", "b.png", "c", 1, top_k=5, traceparent="")
+
+
+def test_a_failure_code_of_a_newer_side_reads_as_internal() -> None:
+    assert Failure.decode(b'{"v":1,"id":"a","code":"too_pretty"}') == Failure("a", "internal", "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{",
+        b"[" * 100_000,
+        b'{"v":1' + b" " * 2_000_000 + b"}",
+        b'{"v":1e999}',
+        b'{"v":NaN}',
+        b'{"id":"a"}',
+        b'{"v":2,"id":"a"}',
+        b'{"v":"1","id":"a"}',
+        b"9" * 5000,
+    ],
+    ids=range(14),
+)
+@pytest.mark.parametrize("kind", [Job, Answer, Failure])
+def test_bytes_that_are_no_message_are_one_error_with_evidence(kind: type[Job | Answer | Failure], data: bytes) -> None:
+    with pytest.raises(MessageError) as caught:
+        kind.decode(data)
+    assert len(caught.value.evidence) < 1000
+    assert caught.value.evidence.isascii()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", 7),
+        ("id", ""),
+        ("id", "a b"),
+        ("id", "a" * 81),
+        ("id", "a\n"),
+        ("image", None),
+        ("image", ""),
+        ("image", ".."),
+        ("image", "../secret"),
+        ("image", "a\x00b"),
+        ("image", "\udc80"),
+        ("image", "ä" * 128),
+        ("reply_to", "a}:jobs{"),
+        ("ttl_ms", 0),
+        ("ttl_ms", True),
+        ("ttl_ms", 1.5),
+        ("ttl_ms", "5"),
+        ("ttl_ms", 10**12),
+        ("top_k", 0),
+        ("top_k", 1001),
+        ("traceparent", 1),
+    ],
+)
+def test_a_fault_in_a_job_names_its_field(name: str, value: Any) -> None:
+    data = json.dumps(json.loads(JOB_BYTES) | {name: value}).encode()
+    with pytest.raises(MessageError, match=repr(name)):
+        Job.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("predictions", None),
+        ("predictions", [["a"]]),
+        ("predictions", [[1, 0.5]]),
+        ("predictions", [["a", "0.5"]]),
+        ("predictions", [["a", True]]),
+        ("model", 1),
+        ("version", None),
+        ("timings", [1]),
+        ("timings", {"queue": "1"}),
+    ],
+)
+def test_a_fault_in_an_answer_names_its_field(name: str, value: Any) -> None:
+    data = json.dumps(json.loads(ANSWER_BYTES) | {name: value}).encode()
+    with pytest.raises(MessageError, match=repr(name)):
+        Answer.decode(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_job_or_a_message_error(data: bytes) -> None:
+    sender_of(data)
+    try:
+        job = Job.decode(data)
+    except MessageError:
+        return
+    assert Job.decode(job.encode()) == job
+
+
+@given(TOKENS, TOKENS, st.integers(1, 86_400_000), st.integers(1, 1000), st.text(max_size=55).filter(str.isprintable))
+def test_a_job_survives_the_journey(job_id: str, process: str, ttl_ms: int, top_k: int, traceparent: str) -> None:
+    job = Job(job_id, "a b'ü.jpg", process, ttl_ms, top_k, traceparent)
+    assert Job.decode(job.encode()) == job
+
+
+@given(st.lists(st.tuples(st.text().filter(str.isprintable), st.floats(allow_nan=False, allow_infinity=False))))
+def test_an_answer_survives_the_journey(predictions: list[tuple[str, float]]) -> None:
+    answer = Answer("a", tuple(predictions), "m", "1", {})
+    assert decode_reply(b"answer", answer.encode()) == answer
+
+
+def test_a_name_that_is_no_utf_8_does_not_stop_a_failure() -> None:
+    assert Failure.decode(Failure("a", "image_missing", "no file 'x\udc80'").encode()).detail == "no file 'x?'"
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_cannot_travel(score: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Answer("a", (("tabby", score),), "m", "1").encode()
+
+
+def test_a_reply_of_unknown_kind_is_a_message_error() -> None:
+    with pytest.raises(MessageError, match="kind"):
+        decode_reply(b"closing", b"")
+
+
+def test_the_sender_of_an_unreadable_job_is_found_where_it_is_named() -> None:
+    assert sender_of(b'{"v":9,"id":"a","reply_to":"b","image":5}') == ("a", "b")
+    assert sender_of(b'{"v":9,"id":"a","reply_to":"b}:jobs"}') is None
+    assert sender_of(b"[") is None
