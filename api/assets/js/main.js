@@ -9,7 +9,7 @@ import { Trouble, stopped } from "./trouble.js";
 import { reportOf } from "./words.js";
 
 const MOST_ATTEMPTS = 6;
-const LONGEST_WAIT_S = 60;
+const LONGEST_WAIT_S = 20;
 
 const part = (id) => document.getElementById(id);
 const predictUrl = part("stage").dataset.predict;
@@ -121,9 +121,10 @@ function show(look) {
 
 async function report(event) {
   event.preventDefault();
-  const look = shown; // none where the server rendered the answer: then its own report is sent
+  const form = part("report-form");
+  const look = shown; // none where the server rendered the answer: then its own fields are sent
   try {
-    await sendReport(part("report-form").action, look ? reportOf(look.answer) : part("report").value);
+    await sendReport(form.action, look ? reportOf(look.answer) : new FormData(form));
   } catch (trouble) {
     stage.showReportTrouble(trouble);
     return;

@@ -35,11 +35,11 @@ export function predict(url, file, { onSent, signal }) {
   });
 }
 
-/** Send a report; resolves once the service has it. */
-export async function sendReport(url, report) {
+/** Send the fields of a report; resolves once the service has it. */
+export async function sendReport(url, fields) {
   let response;
   try {
-    response = await fetch(url, { method: "POST", body: new URLSearchParams({ report }) });
+    response = await fetch(url, { method: "POST", body: new URLSearchParams(fields) });
   } catch {
     throw new Trouble(UNREACHABLE);
   }

@@ -1,0 +1,154 @@
+"""The page as its visitor meets it: a real Chromium, driven by Playwright."""
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# Generous: other work may share the machine. A test waits for what it needs, never for the clock.
+TIMEOUT_MS = 60_000
+
+_CLIPBOARD_WRITE = """async (encoded) => {
+  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+  await navigator.clipboard.write([new ClipboardItem({"image/png": new Blob([bytes], {type: "image/png"})})]);
+}"""
+
+
+class Guess(NamedTuple):
+    """One line of an answer, as it is written on the page."""
+
+    name: str
+    percent: str
+    bar: float
+
+
+def chromium() -> str | None:
+    """Return the browser that CHROMIUM names, else the first one on the PATH."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def running_chromium(executable: str) -> Iterator[Browser]:
+    """Run a browser until the block ends."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visitor:
+    """Somebody in front of one page of the service; `complaints` is what the browser found wrong with it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+
+    def open(self, path: str = "/") -> None:
+        """Go to a page of the service."""
+        self.page.goto(self.url + path)
+        self.page.wait_for_load_state()
+
+    def choose(self, *files: Path) -> None:
+        """Choose files in the file dialog."""
+        self.page.set_input_files("#file", list(files))
+
+    def drop(self, *files: Path) -> None:
+        """Drag files from the desktop over the page and let go."""
+        session = self.page.context.new_cdp_session(self.page)
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+        session.detach()
+
+    def paste(self, png: bytes) -> None:
+        """Have a picture in the clipboard and press the keys for pasting."""
+        self.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page.evaluate(_CLIPBOARD_WRITE, base64.b64encode(png).decode())
+        self.page.keyboard.press("Control+V")
+
+    def answer(self) -> list[Guess]:
+        """Wait for the answer and read its lines."""
+        self.page.wait_for_selector("#answer:not([hidden]) .guess")
+        lines = self.page.locator("#guesses .guess").all()
+        return [
+            Guess(
+                line.locator(".guess-name").inner_text(),
+                line.locator(".guess-percent").inner_text(),
+                float(line.locator("meter").get_attribute("value") or "nan"),
+            )
+            for line in lines
+        ]
+
+    def answer_name(self) -> str:
+        """Read what the answer says in large letters."""
+        return self.page.locator("#answer-name").inner_text()
+
+    def report(self) -> None:
+        """Press "That's wrong"."""
+        self.page.locator("#report-button").click()
+
+    def reported(self) -> None:
+        """Wait for the thanks."""
+        self.page.locator("#report-line", has_text="Thank you. Your report is saved.").wait_for()
+
+    def trouble(self) -> str:
+        """Wait for the section that says what went wrong, and read it."""
+        self.page.wait_for_selector("#trouble:not([hidden])")
+        return self.page.locator("#trouble-line").inner_text()
+
+    def spoken(self) -> str:
+        """Give what was said to screen readers last."""
+        return self.page.locator("#announcement").inner_text()
+
+    def focused(self) -> str:
+        """Give the id, else the text, of the element that has the keyboard."""
+        element: str = self.page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
+        return element
+
+    def tab_to(self, wanted: str, most: int = 30) -> None:
+        """Press Tab until the element with this id or text has the keyboard."""
+        passed = []
+        for _ in range(most):
+            self.page.keyboard.press("Tab")
+            passed.append(self.focused())
+            if passed[-1] == wanted:
+                return
+        message = f"Tab never reached {wanted!r}; it passed {passed}"
+        raise AssertionError(message)
+
+    def overflow(self) -> int:
+        """Give by how many pixels the page is wider than its window."""
+        width: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        return width
+
+    def barriers(self) -> Sequence[str]:
+        """Give what axe-core finds in the way of people with disabilities: rule and element each."""
+        self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+        found: dict[str, Any] = self.page.evaluate("axe.run()")
+        return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # A failed request is told by the page, in words; that the browser notes it as well is not a fault of the page.
+        if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
+            self.complaints.append(f"{message.type}: {message.text}")

@@ -1,0 +1,75 @@
+"""One service and one browser for all of these tests; a new visitor for each."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from sightline_testing import photographs
+from sightline_testing.browser import Visitor, chromium, running_chromium
+from sightline_testing.pictures import good
+from sightline_testing.service import Service, some_service
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with some_service(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = chromium()
+    if executable is None:
+        message = "no Chromium: install it, or name it with CHROMIUM"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with running_chromium(executable) as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Visit]:
+    """Open the page with the given options of Playwright's new_context; at the end, the browser has no complaints."""
+    visitors: list[Visitor] = []
+
+    def begin(path: str = "/", **options: Any) -> Visitor:
+        context = browser.new_context(**options)
+        visitors.append(Visitor(context.new_page(), service.url))
+        visitors[-1].open(path)
+        return visitors[-1]
+
+    yield begin
+    for visitor in visitors:
+        visitor.page.context.close()
+    assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
+
+
+@pytest.fixture
+def visitor(visit: Visit) -> Visitor:
+    """Somebody at a desktop, in front of the page."""
+    return visit()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture that the service has an answer to."""
+    return written(tmp_path, "scene.jpg", good("baseline.jpg").content)
+
+
+@pytest.fixture
+def photograph() -> Path:
+    """A photograph of a zebra."""
+    return next(found.path for found in photographs.required() if found.label == "zebra")
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    file = folder / name
+    file.write_bytes(content)
+    return file

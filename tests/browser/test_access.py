@@ -1,0 +1,107 @@
+"""Everybody can use it: no barrier that axe-core knows, no sideways scrolling, no motion for who wants none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route
+
+from sightline_testing.browser import Visitor
+from sightline_testing.pictures import bad
+
+Visit = Callable[..., Visitor]
+SCHEMES = ("light", "dark")
+WIDTHS = (360, 1280)
+PHONE = {"width": 360, "height": 740}
+
+
+def held(page: Page) -> list[Route]:
+    """Hold back the next answer, so that the page stays busy."""
+    routes: list[Route] = []
+    hold = lambda route: routes.append(route)  # noqa: E731, PLW0108 -- Playwright marks its handlers, and can no method
+    page.route("**/predict*", hold, times=1)
+    return routes
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(
+    visit: Visit, picture: Path, tmp_path: Path, scheme: str, width: int
+) -> None:
+    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
+    barriers = {}
+
+    def look(state: str) -> None:
+        assert visitor.overflow() == 0, state
+        barriers[state] = visitor.barriers()
+
+    look("start")
+    routes = held(visitor.page)
+    visitor.choose(picture)
+    visitor.page.locator("[data-state=busy] #view img").wait_for()
+    look("busy")
+    routes[0].continue_()
+    visitor.answer()
+    look("answer")
+    visitor.report()
+    visitor.reported()
+    look("reported")
+    damaged = tmp_path / ("a_file_with_a_name_so_long_that_it_fits_on_no_telephone" * 3 + ".jpg")
+    damaged.write_bytes(bad("truncated.jpg").content)
+    visitor.choose(damaged)
+    visitor.trouble()
+    look("trouble, with the pictures of this visit")
+    assert {state: found for state, found in barriers.items() if found} == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("path", ["/feedback", "/there-is-no-such-page"])
+def test_no_other_page_has_a_barrier_or_scrolls_sideways(visit: Visit, scheme: str, path: str) -> None:
+    visitor = visit(path, color_scheme=scheme, viewport=PHONE)
+    assert visitor.page.get_by_role("link", name="Sightline").is_visible()
+    assert visitor.overflow() == 0
+    assert visitor.barriers() == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_plain_form_fits_a_phone(visit: Visit, picture: Path, *, scripts: bool) -> None:
+    visitor = visit(java_script_enabled=scripts, viewport=PHONE)
+    assert visitor.overflow() == 0
+    visitor.choose(picture)
+    if not scripts:
+        visitor.page.get_by_role("button", name="Name it").click()
+    visitor.answer()
+    assert visitor.overflow() == 0
+
+
+@pytest.mark.parametrize(("wish", "moves"), [("reduce", False), ("no-preference", True)])
+def test_nothing_moves_for_who_wants_no_motion(visit: Visit, picture: Path, wish: str, *, moves: bool) -> None:
+    visitor = visit(reduced_motion=wish)
+    held(visitor.page)
+    visitor.choose(picture)
+    visitor.page.locator("[data-state=busy] #view img").wait_for()
+    running = visitor.page.evaluate("document.getAnimations().some((one) => one.playState === 'running')")
+    assert running is moves
+
+
+def test_the_answer_is_spoken_without_moving_the_keyboard(visitor: Visitor, picture: Path) -> None:
+    visitor.page.locator("#file").focus()
+    visitor.choose(picture)
+    first, *_ = visitor.answer()
+    assert f"{first.name.lower()}, {first.percent}" in visitor.spoken().lower()
+    assert visitor.page.locator("#announcement").get_attribute("role") == "status"
+    assert visitor.focused() == "file"
+
+
+def test_the_policy_of_the_page_runs_no_inline_script(visitor: Visitor) -> None:
+    ran = visitor.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+          return window.ran === true;
+        }"""
+    )
+    assert not ran
+    assert any("Content Security Policy" in complaint for complaint in visitor.complaints)
+    visitor.complaints.clear()

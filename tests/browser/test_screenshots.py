@@ -1,0 +1,63 @@
+"""Pictures of the page for people to look at, in SCREENSHOTS_DIR where it is set.
+
+The picture in the README: SCREENSHOT_PICTURE=coffee.png README_SCREENSHOT=docs/screenshot.png and this file. Its
+cup of espresso is skimage/data/coffee.png of the PyPI package scikit-image, by Rachel Michetti, in the public domain
+(CC0).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sightline_testing.browser import Visitor
+from sightline_testing.drawings import drawing_jpeg
+from sightline_testing.pictures import bad
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Path:
+    chosen = os.environ.get("SCREENSHOT_PICTURE")
+    if chosen:
+        return Path(chosen)
+    drawn = tmp_path / "crossword.jpg"
+    drawn.write_bytes(drawing_jpeg("crossword_puzzle", 1))
+    return drawn
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_can_be_looked_at(visit: Visit, subject: Path, tmp_path: Path, scheme: str, width: int) -> None:
+    folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
+    is_phone = width < 500
+    visitor = visit(
+        color_scheme=scheme,
+        viewport={"width": width, "height": 740 if is_phone else 800},
+        is_mobile=is_phone,
+        has_touch=is_phone,
+        device_scale_factor=2 if is_phone else 1,
+        reduced_motion="reduce",
+    )
+
+    def shoot(state: str) -> bytes:
+        return visitor.page.screenshot(path=folder / f"{state}-{width}-{scheme}.png", full_page=True)
+
+    shoot("start")
+    visitor.choose(subject)
+    visitor.answer()
+    visitor.page.locator("#view img").evaluate("image => image.decode()")
+    answer = shoot("answer")
+    visitor.report()
+    visitor.reported()
+    shoot("reported")
+    damaged = tmp_path / "holiday.jpg"
+    damaged.write_bytes(bad("truncated.jpg").content)
+    visitor.choose(damaged)
+    visitor.trouble()
+    shoot("trouble")
+    readme = os.environ.get("README_SCREENSHOT")
+    if readme and (width, scheme) == (1280, "light"):
+        Path(readme).write_bytes(answer)

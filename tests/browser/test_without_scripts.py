@@ -1,0 +1,69 @@
+"""With scripts off the plain form does the same: the server renders the answer, the trouble and the thanks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sightline_testing.browser import Visitor
+from sightline_testing.pictures import bad, good
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def plain_visitor(visit: Visit) -> Visitor:
+    return visit(java_script_enabled=False)
+
+
+def send(visitor: Visitor, file: Path) -> None:
+    visitor.choose(file)
+    visitor.page.get_by_role("button", name="Name it").click()
+
+
+def test_the_plain_form_gives_the_same_answer(plain_visitor: Visitor, visit: Visit, picture: Path) -> None:
+    send(plain_visitor, picture)
+    scripted = visit()
+    scripted.choose(picture)
+    assert plain_visitor.answer() == scripted.answer()
+    assert plain_visitor.answer_name() == scripted.answer_name()
+    for part in ("#answer-opening", "#guesses"):
+        assert plain_visitor.page.locator(part).inner_text() == scripted.page.locator(part).inner_text()
+
+
+def test_the_plain_form_shows_the_stored_picture(plain_visitor: Visitor, picture: Path) -> None:
+    send(plain_visitor, picture)
+    image = plain_visitor.page.get_by_alt_text("The picture you gave")
+    stored = plain_visitor.page.request.get(plain_visitor.url + (image.get_attribute("src") or ""))
+    assert stored.body() == good("baseline.jpg").content
+
+
+def test_the_plain_report_is_thanked_for(plain_visitor: Visitor, picture: Path) -> None:
+    send(plain_visitor, picture)
+    plain_visitor.report()
+    assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "Thank you"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "words.jpg"])
+def test_the_plain_form_refuses_in_words(plain_visitor: Visitor, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(bad("text.jpg").content)
+    send(plain_visitor, file)
+    assert len(plain_visitor.trouble()) > len("No.")
+    assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "What is in the picture?"
+
+
+def test_the_report_of_a_rendered_answer_is_sent_by_script_where_there_are_scripts(
+    visitor: Visitor, picture: Path
+) -> None:
+    visitor.choose(picture)
+    visitor.answer()
+    page = visitor.page.request.post(
+        visitor.url + "/",
+        multipart={"file": {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture.read_bytes()}},
+    )
+    visitor.page.route("**/rendered", lambda route: route.fulfill(body=page.text(), content_type="text/html"))
+    visitor.open("/rendered")
+    visitor.answer()
+    visitor.report()
+    visitor.reported()
