@@ -17,8 +17,8 @@ SIGNATURES = (
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
 )
-# What libjpeg-turbo warns of although the picture is whole, and what simplejpeg does not take: Pillow reads these.
-# Every other warning means that pixels are missing.
+# What libjpeg-turbo warns of although the picture is whole, and a sampling that simplejpeg does not take: Pillow reads
+# these, and refuses what is cut off all the same. Every other warning means that pixels are missing.
 TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS parameters", "subsampling level")
 
 

@@ -54,7 +54,7 @@ class _Walk:
         if not frame:
             raise ImageError(IMAGE_BROKEN, "JPEG has no frame header before its first scan")
         height, width, components = struct.unpack_from(">HHB", self.content, frame_at + 5)
-        in_first_scan = self.content[self.start + 4]
+        (in_first_scan,) = struct.unpack_from("B", self.content, self.start + 4)
         is_single_scan = frame in (BASELINE, EXTENDED_SEQUENTIAL) and in_first_scan == components
         check_size(width, height, max_pixels=MAX_SCALED_PIXELS if is_single_scan else MAX_PIXELS)
         if not is_single_scan:

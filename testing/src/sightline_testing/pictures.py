@@ -185,9 +185,10 @@ def transparent(mode: str = "RGBA") -> Image.Image:
 
 def palette_with_transparency() -> bytes:
     """A palette PNG whose transparent colour is hidden in a tRNS chunk."""
-    picture = scene().quantize(255)
-    picture.paste(255, (0, 0, picture.width // 4, picture.height // 4))
-    return encode(picture, "PNG", transparency=255)
+    picture = scene().copy()
+    picture.paste((255, 0, 255), (0, 0, picture.width // 4, picture.height // 4))
+    indexed = picture.quantize(256)
+    return encode(indexed, "PNG", transparency=indexed.getpixel((0, 0)))
 
 
 def animation(kind: str) -> bytes:

@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import pytest
+
+import settings
+
+# Wherever the tests run from, as long as nothing else was said: the bundles that set-up made.
+INSTALLED = Path(__file__).resolve().parents[2] / "var" / "bundles"
+
+
+@pytest.fixture(scope="session")
+def bundles() -> Path:
+    folder = Path(settings.BUNDLES_FOLDER) if settings.BUNDLES_FOLDER else INSTALLED
+    if not (folder / "efficientnet-lite0").is_dir():
+        pytest.fail(f"no default bundle in {folder}: `make install` builds it, BUNDLES_FOLDER says where it is")
+    return folder
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of labelled photographs, which is no part of the project."""
+    folder = Path(os.environ.get("IMAGENET_DIR") or Path(__file__).resolve().parents[3] / "shared" / "imagenet")
+    if not folder.is_dir():
+        pytest.skip(f"no labelled photographs in {folder}; IMAGENET_DIR says where they are")
+    return folder

@@ -1,0 +1,79 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+import batching
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    deliveries: int = 1
+
+
+class Arrivals:
+    """A queue and its clock: jobs by the millisecond at which they come."""
+
+    def __init__(self, *jobs: tuple[float, Job]) -> None:
+        self.jobs = list(jobs)
+        self.now = 0.0
+
+    def receive(self, most: int, block_ms: int) -> list[Job]:
+        if not any(at <= self.now for at, _ in self.jobs):
+            self.now = min(self.now + block_ms, min((at for at, _ in self.jobs), default=float("inf")))
+        there = [(at, job) for at, job in self.jobs if at <= self.now][:most]
+        self.jobs = [each for each in self.jobs if each not in there]
+        return [job for _, job in there]
+
+
+def collect(arrivals: Arrivals, max_size: int = 4, max_wait_ms: float = 0) -> list[str]:
+    clock: Callable[[], float] = lambda: arrivals.now  # noqa: E731
+    batches = batching.collect(
+        arrivals.receive, max_size=max_size, max_wait_ms=max_wait_ms, idle_ms=100, now_ms=clock
+    )
+    return ["".join(job.name for job in batch) for batch in batches]
+
+
+def jobs(names: str, at: float = 0) -> list[tuple[float, Job]]:
+    return [(at, Job(name)) for name in names]
+
+
+def test_what_has_piled_up_goes_together_oldest_first() -> None:
+    assert collect(Arrivals(*jobs("abc"))) == ["abc"]
+
+
+def test_no_batch_is_larger_than_the_largest_and_the_rest_stays() -> None:
+    arrivals = Arrivals(*jobs("abcdef"))
+    assert collect(arrivals) == ["abcd"]
+    assert collect(arrivals) == ["ef"]
+
+
+def test_by_default_a_lone_job_does_not_wait_for_company() -> None:
+    arrivals = Arrivals((0, Job("a")), (1, Job("b")))
+    assert collect(arrivals) == ["a"]
+    assert arrivals.now == 0
+
+
+def test_the_wait_for_company_counts_from_the_first_job() -> None:
+    arrivals = Arrivals((50, Job("a")), (55, Job("b")), (58, Job("c")), (61, Job("d")))
+    assert collect(arrivals, max_wait_ms=10) == ["abc"]
+    assert arrivals.now == pytest.approx(60)
+
+
+def test_a_full_batch_waits_no_longer() -> None:
+    arrivals = Arrivals(*jobs("ab"), *jobs("cd", at=3))
+    assert collect(arrivals, max_wait_ms=1000) == ["abcd"]
+    assert arrivals.now == 3
+
+
+def test_an_idle_lane_gets_nothing_and_may_look_around() -> None:
+    arrivals = Arrivals()
+    assert collect(arrivals, max_wait_ms=1000) == []
+    assert arrivals.now == 100
+
+
+def test_a_suspect_runs_alone_and_the_innocent_before_it() -> None:
+    arrivals = Arrivals((0, Job("a")), (0, Job("x", deliveries=2)), (5, Job("b")))
+    assert collect(arrivals, max_wait_ms=10) == ["a", "x"]
+    assert arrivals.now == 0

@@ -1,0 +1,216 @@
+import random
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from sightline_testing import pictures
+
+from inference.decode import decode
+from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
+from inference.view import View
+
+VIEW = View(224, 224, 0.875)
+WHOLE = View(224, 224, None)
+CODES = {IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE}
+
+
+def pixels(content: bytes, view: View = WHOLE) -> np.ndarray:
+    return decode(content, view).pixels
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+def refusal(content: bytes) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        decode(content, VIEW)
+    return caught.value
+
+
+SCENE = np.asarray(pictures.scene())
+GREY_SCENE = np.asarray(pictures.scene().convert("L").convert("RGB"))
+LOSSLESS = ("colour.png", "colour_16_bit.png", "lossless.webp", "colour.bmp")
+LOSSY = (
+    "baseline.jpg", "progressive.jpeg", "full_chroma.jpg", "cmyk_inverted.jpg", "ycck.jpg", "with_script_tail.jpg",
+    "with_broken_exif.jpg", "palette.png", "still.gif", "animated.gif", "lossy.webp", "animated.webp", "palette.bmp",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_colour_comes_out_as_it_went_in(name: str) -> None:
+    assert np.array_equal(pixels(pictures.good(name).content), SCENE)
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_colour_comes_out_nearly_as_it_went_in(name: str) -> None:
+    assert distance(pixels(pictures.good(name).content), SCENE) < 3
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey_16_bit.png"])
+def test_grey_becomes_three_equal_channels(name: str) -> None:
+    assert np.array_equal(pixels(pictures.good(name).content), GREY_SCENE)
+
+
+def test_a_grey_jpeg_becomes_three_equal_channels() -> None:
+    assert distance(pixels(pictures.good("grey.jpg").content), GREY_SCENE) < 1
+
+
+@pytest.mark.parametrize("value", [0, 1, 128, 32_768, 65_535])
+def test_sixteen_bits_of_grey_are_scaled_and_not_cut_off(value: int) -> None:
+    content = pictures.png((4, 4), 16, 0, struct.pack(">H", value) * 16)
+    assert np.all(pixels(content) == round(value / 257))
+
+
+@pytest.mark.parametrize("bits", ["one_bit.png", "one_bit.bmp"])
+def test_one_bit_is_black_and_white(bits: str) -> None:
+    assert np.array_equal(pixels(pictures.good(bits).content), np.asarray(pictures.scene().convert("1").convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["transparent.png", "grey_transparent.png", "transparent.webp", "palette_transparent.png"])
+def test_what_is_transparent_is_white_whatever_colour_hides_there(name: str) -> None:
+    found = pixels(pictures.good(name).content)
+    assert np.all(found[:90, :120] == 255)
+    expected = GREY_SCENE if name.startswith("grey") else SCENE
+    assert distance(found[100:], expected[100:]) < 3
+
+
+def test_half_transparent_is_mixed_with_white() -> None:
+    content = pictures.encode(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "PNG")
+    assert pixels(content)[0, 0].tolist() == [255, 127, 127]
+
+
+def test_a_transparent_colour_of_an_rgb_png_is_white() -> None:
+    key = pictures.png_chunk(b"tRNS", struct.pack(">HHH", 255, 0, 255))
+    content = pictures.png((2, 1), 8, 2, bytes((255, 0, 255, 10, 20, 30)), key)
+    assert pixels(content).tolist() == [[[255, 255, 255], [10, 20, 30]]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_is_told_with_the_pixels(orientation: int) -> None:
+    assert decode(pictures.turned_jpeg(orientation), VIEW).orientation == orientation
+
+
+@pytest.mark.parametrize("name", pictures.BAD_NAMES)
+def test_a_bad_picture_is_refused_with_its_code(name: str) -> None:
+    assert refusal(pictures.bad(name).content).code == pictures.bad(name).code
+
+
+@pytest.mark.parametrize("name", ["thin.png", "30_megapixels.png", "30_megapixels.webp", "1000_scans.jpg"])
+def test_a_bomb_is_refused_before_it_costs_memory(name: str) -> None:
+    content = pictures.bad(name).content
+    tracemalloc.start()
+    try:
+        refusal(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(content) + 100_000
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_off_anywhere_is_never_half_a_picture(progressive: bool) -> None:
+    content = pictures.jpeg(160, 120, progressive=progressive)
+    for length in range(4, len(content)):
+        assert refusal(content[:length]).code == IMAGE_BROKEN, length
+
+
+@pytest.mark.parametrize("name", ["colour.png", "palette.png", "still.gif", "lossy.webp", "lossless.webp", "colour.bmp"])
+def test_any_other_format_cut_off_is_never_half_a_picture(name: str) -> None:
+    content = pictures.good(name).content
+    for length in range(30, len(content) - 8, len(content) // 60):
+        assert refusal(content[:length]).code == IMAGE_BROKEN, length
+
+
+@pytest.mark.parametrize("harmless", ["before a table", "before the end", "after the end"])
+def test_stray_bytes_that_cost_no_pixel_are_tolerated(harmless: str) -> None:
+    content = pictures.jpeg()
+    at = {"before a table": content.index(b"\xff\xdb"), "before the end": -2, "after the end": len(content)}[harmless]
+    assert np.array_equal(pixels(content[:at] + b"\0\0\0" + content[at:]), pixels(content))
+
+
+def test_damage_inside_a_jpeg_is_refused() -> None:
+    content = pictures.jpeg()
+    middle = len(content) // 2
+    assert refusal(content[:middle] + content[middle + 200 :]).code == IMAGE_BROKEN
+
+
+def test_stray_bytes_do_not_hide_that_the_end_is_missing() -> None:
+    content = pictures.jpeg()
+    at = content.index(b"\xff\xdb")
+    stray = content[:at] + b"\0\0\0" + content[at:]
+    assert refusal(stray[: len(stray) * 3 // 4]).code == IMAGE_BROKEN
+
+
+def test_a_sampling_that_the_fast_decoder_does_not_know_is_left_to_pillow() -> None:
+    content = bytearray(pictures.jpeg(subsampling="4:4:4"))
+    luma_sampling = content.index(b"\xff\xc0") + 11
+    assert content[luma_sampling] == 0x11
+    content[luma_sampling] = 0x31
+    assert pixels(bytes(content)).shape == (360, 480, 3)
+
+
+def test_large_jpegs_come_scaled_down_but_never_below_what_the_view_wants() -> None:
+    assert pixels(pictures.jpeg(447, 447), WHOLE).shape == (447, 447, 3)
+    assert pixels(pictures.jpeg(448, 448), WHOLE).shape == (224, 224, 3)
+    assert pixels(pictures.large_jpeg(4032, 3024), VIEW).shape == (336, 336, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(6_400, 4_736), (8_064, 8_064), (9_984, 9_984)])
+def test_baseline_jpegs_of_many_megapixels_are_taken(width: int, height: int) -> None:
+    assert min(pixels(pictures.large_jpeg(width, height), VIEW).shape[:2]) >= 224
+
+
+def test_only_one_sequential_scan_may_have_so_many_pixels() -> None:
+    content = bytearray(pictures.large_jpeg(6_400, 4_736))
+    # Three scans with one component each: the decoder would have to hold all coefficients of the picture.
+    scan = content.index(b"\xff\xda")
+    content[scan + 4] = 1
+    assert refusal(bytes(content)).code == IMAGE_TOO_LARGE
+    progressive = bytes(content).replace(b"\xff\xc0", b"\xff\xc2", 1)
+    assert refusal(progressive).code == IMAGE_TOO_LARGE
+
+
+def test_large_pictures_of_other_formats_are_averaged_down_before_they_are_copied() -> None:
+    content = pictures.png((4_000, 3_000), 8, 0, bytes(4_000 * 3_000))
+    assert pixels(content, VIEW).shape[0] < 2 * 224
+
+
+def test_sixty_four_scans_are_taken_and_one_more_is_not() -> None:
+    assert refusal(pictures.many_scans_jpeg(65)).code == IMAGE_TOO_LARGE
+    # Repeated scans are no valid progression, so that it is the decoder which refuses these.
+    assert refusal(pictures.many_scans_jpeg(64)).code == IMAGE_BROKEN
+
+
+def test_metadata_is_not_read_and_cannot_be_a_bomb() -> None:
+    bomb = zlib.compress(bytes(50_000_000), 9)
+    text = pictures.png_chunk(b"zTXt", b"Comment\0\0" + bomb)
+    profile = pictures.png_chunk(b"iCCP", b"profile\0\0" + bomb)
+    content = pictures.png((4, 4), 8, 0, bytes(range(16)), profile + text)
+    tracemalloc.start()
+    try:
+        assert pixels(content).shape == (4, 4, 3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_mutants_of_every_format_are_pictures_or_refusals_and_nothing_else() -> None:
+    draw = random.Random(20261122)
+    for name in pictures.GOOD_NAMES:
+        content = pictures.good(name).content
+        for _ in range(60):
+            mutant = bytearray(content)
+            for _ in range(draw.choice((1, 1, 3, 20))):
+                at = draw.randrange(min(len(mutant), draw.choice((64, 1_000, 1_000_000))))
+                mutant[at] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
+            try:
+                shape = pixels(bytes(mutant), VIEW).shape
+            except ImageError as fault:
+                assert fault.code in CODES
+            else:
+                assert shape[2] == 3

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import settings
+
+MODEL = Path(__file__).resolve().parents[1]
+SETTINGS_PAGE = MODEL.parent / "docs" / "settings.md"
+
+
+def told(name: str, value: str) -> subprocess.CompletedProcess[str]:
+    program = f"import settings; print(repr(settings.{name}))"
+    environment = {"PYTHONPATH": ".", name: value}
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=MODEL, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MAX_BATCH_SIZE", "3", "3"),
+        ("MAX_BATCH_S", "2.5", "2.5"),
+        ("MAX_BATCH_SIZE", " ", "8"),
+        ("PRECISION", "FP32", "'fp32'"),
+        ("UPLOAD_FOLDER", "/src/uploads", "'/src/uploads'"),
+    ],
+)
+def test_the_environment_sets_what_is_set(name: str, value: str, expected: str) -> None:
+    assert told(name, value).stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_BATCH_SIZE", "many"), ("MAX_BATCH_SIZE", "0"), ("REDIS_PORT", "70000"), ("MAX_BATCH_S", "nan"),
+     ("ENGINE", "tensorflow"), ("PRECISION", "int4"), ("LOG_LEVEL", "loud")],
+)  # fmt: skip
+def test_a_bad_value_ends_the_process_with_its_key_and_value(name: str, value: str) -> None:
+    ended = told(name, value)
+    assert ended.returncode != 0
+    assert f"{name}={value!r}" in ended.stderr
+
+
+def test_every_setting_is_in_the_table_with_a_value_of_its_type() -> None:
+    for name, kind, default, help_text in settings.SETTINGS:
+        assert isinstance(getattr(settings, name), kind)
+        assert isinstance(default, kind)
+        assert help_text.endswith(".")
+
+
+def test_every_setting_is_documented() -> None:
+    page = SETTINGS_PAGE.read_text(encoding="utf-8")
+    missing = [setting.name for setting in settings.SETTINGS if f"`{setting.name}`" not in page]
+    assert not missing
