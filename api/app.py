@@ -14,7 +14,6 @@ from pathlib import Path
 from flask import Flask
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.wrappers import Request
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 import failures
 import feedback
@@ -55,9 +54,6 @@ def create_app() -> Flask:
     app.register_blueprint(health.router)
     failures.install(app, pages={"app_router.upload_image": views.failure_page})
     security.install(app)
-    if settings.TRUSTED_PROXIES:
-        count = settings.TRUSTED_PROXIES
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
     return app
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask, Request, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import settings
 from headers import DEFAULT_HEADERS, SECURITY_HEADERS
@@ -45,7 +46,10 @@ def install(app: Flask) -> None:
     """Guard `app`."""
     app.before_request(_refuse_other_sites)
     app.after_request(_open_to_told_origins)
-    app.wsgi_app = Edge(app.wsgi_app)  # type: ignore[method-assign]  # the documented way to wrap an application
+    count = settings.TRUSTED_PROXIES
+    edge: Any = Edge(app.wsgi_app)
+    # Without proxies, what their headers say comes from anybody.
+    app.wsgi_app = ProxyFix(edge, x_for=count, x_proto=count, x_host=count) if count else edge  # type: ignore[method-assign]
 
 
 def _refuse_other_sites() -> None:

@@ -34,10 +34,14 @@ class EmptyFile(UnusableFile):
     """The request holds a file with nothing in it."""
 
 
-def receive(request: Request, folder: Path) -> str:
-    """Check the request's picture, store it, and give its name; raises UnusableFile or Problem."""
+def receive(request: Request, folder: Path, *, raw: bool) -> str:
+    """Check the request's picture, store it, and give its name; raises UnusableFile or Problem.
+
+    `raw` says that a body may also be the picture itself.
+    """
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
-    file = _raw_file(request) if request.mimetype != "multipart/form-data" else _form_file(request.files)
+    is_form = not raw or request.mimetype == "multipart/form-data"
+    file = _form_file(request.files) if is_form else _raw_file(request)
     try:
         data = file.stream.read()
         _check_content(data)

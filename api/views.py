@@ -13,7 +13,9 @@ The report form may add fields that go into the CSV: `label`, `comment`, `model`
 """
 
 import json
+import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
@@ -34,7 +36,7 @@ router = Blueprint("app_router", __name__)
 
 # A report is a line of text; a body that is larger is none.
 MAX_REPORT_BYTES = 256 * 1024
-READ_BYTES = 64 * 1024
+READ_BYTES = 256 * 1024
 PICTURE_CACHING = "private, max-age=86400, immutable"
 
 
@@ -48,7 +50,7 @@ def index() -> str:
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
-        name, answer = _predict(asking.Wishes())
+        name, answer = _predict(asking.Wishes(), raw=False)
     except uploads.EmptyFile:
         raise
     except uploads.UnusableFile as error:
@@ -64,10 +66,8 @@ def display_image(filename: str) -> Response:
     if opened is None:
         raise NotFound
     file, kind = opened
-    response = Response(FileWrapper(file, READ_BYTES), content_type=kind.media_type, direct_passthrough=True)
-    response.call_on_close(file.close)
-    response.content_length = file.seek(0, 2)
-    file.seek(0)
+    response = _picture_response(file)
+    response.content_type = kind.media_type
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
     response.headers["Cache-Control"] = PICTURE_CACHING
     response.set_etag(filename)
@@ -75,11 +75,24 @@ def display_image(filename: str) -> Response:
     return response
 
 
+def _picture_response(file: BufferedReader) -> Response:
+    """Give a small picture in one piece; a large one piece by piece, as the client takes it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size <= READ_BYTES:
+        with file:
+            return Response(file.read())
+    response = Response(FileWrapper(file, READ_BYTES), direct_passthrough=True)
+    response.content_length = size
+    response.call_on_close(file.close)
+    return response
+
+
 @router.route("/predict", methods=["POST", "PUT"])
 def predict() -> Response:
     """Answer a program: three keys, and more for those who ask."""
     wishes = asking.wishes_of(request)
-    name, answer = _predict(wishes)
+    name, answer = _predict(wishes, raw=True)
     document: dict[str, object] = {"success": True, "prediction": answer.label, "score": answer.score}
     if wishes.top_k is not None:
         document["predictions"] = [{"label": label, "score": score} for label, score in answer.top(wishes.top_k)]
@@ -111,10 +124,10 @@ def failure_page(problem: Problem) -> str:
     return _page(error=problem.detail)
 
 
-def _predict(wishes: asking.Wishes) -> tuple[str, asking.Result]:
+def _predict(wishes: asking.Wishes, *, raw: bool) -> tuple[str, asking.Result]:
     """Take the request's picture through the model: the one path of every route that has a picture."""
     asking.refuse_early(request)
-    name = uploads.receive(request, upload_folder())
+    name = uploads.receive(request, upload_folder(), raw=raw)
     ask = asking.ask_of(request, wishes)
     token = middleware.current_ask.set(ask)
     try:

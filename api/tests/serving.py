@@ -41,6 +41,7 @@ class EchoWorker:
 
     def __init__(self, port: int) -> None:
         address = Address(port=port)
+        self.port = port
         self.images: list[str] = []
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
         self._lane = Lane(address, "sightline", "echo", lease_ms=1000, max_batch_s=10)

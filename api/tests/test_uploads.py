@@ -160,7 +160,7 @@ def form_request(content: bytes, name: str, field: str = "file") -> MemoryReques
     "content_type", ["image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None]
 )
 def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: Path, content_type: str | None) -> None:
-    assert uploads.receive(request_with(JPEG, content_type), folder) == NAME
+    assert uploads.receive(request_with(JPEG, content_type), folder, raw=True) == NAME
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: P
 )
 def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: bytes, content_type: str | None) -> None:
     with pytest.raises(uploads.UnusableFile):
-        uploads.receive(request_with(body, content_type), folder)
+        uploads.receive(request_with(body, content_type), folder, raw=True)
     assert not folder.exists()
 
 
@@ -195,7 +195,7 @@ def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: by
 )
 def test_a_form_without_a_usable_file_is_said_to_be_so(folder: Path, content: bytes, name: str, field: str) -> None:
     with pytest.raises(uploads.UnusableFile):
-        uploads.receive(form_request(content, name, field), folder)
+        uploads.receive(form_request(content, name, field), folder, raw=True)
 
 
 @pytest.mark.parametrize(
@@ -203,15 +203,15 @@ def test_a_form_without_a_usable_file_is_said_to_be_so(folder: Path, content: by
 )
 def test_what_only_claims_to_be_a_picture_is_415(folder: Path, request_) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Problem) as refusal:
-        uploads.receive(request_(), folder)
+        uploads.receive(request_(), folder, raw=True)
     assert (refusal.value.status, refusal.value.code) == (415, "unsupported_type")
 
 
 def test_a_picture_over_the_limit_is_413_and_names_both_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", 1000)
-    uploads.receive(form_request(JPEG.ljust(1000), "a.jpg"), folder)
+    uploads.receive(form_request(JPEG.ljust(1000), "a.jpg"), folder, raw=True)
     with pytest.raises(Problem) as refusal:
-        uploads.receive(form_request(JPEG.ljust(1001), "a.jpg"), folder)
+        uploads.receive(form_request(JPEG.ljust(1001), "a.jpg"), folder, raw=True)
     assert refusal.value.status == 413
     assert "1001" in refusal.value.detail
     assert "1000" in refusal.value.detail
@@ -221,11 +221,17 @@ def test_the_server_hears_once_the_bytes_are_let_go(folder: Path) -> None:
     heard: list[bool] = []
     request = form_request(JPEG, "a.jpg")
     request.environ["sightline.forget_body"] = lambda: heard.append(request.files["file"].stream.closed)
-    uploads.receive(request, folder)
+    uploads.receive(request, folder, raw=True)
     assert heard == [True]
 
 
 def test_a_large_picture_is_stored_alike(folder: Path) -> None:
     content = JPEG + bytes(uploads.BLOCKING_BYTES)
-    name = uploads.receive(request_with(content, None), folder)
+    name = uploads.receive(request_with(content, None), folder, raw=True)
     assert (folder / name).read_bytes() == content
+
+
+def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> None:
+    with pytest.raises(uploads.UnusableFile, match="No file was sent"):
+        uploads.receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
+    assert uploads.receive(form_request(JPEG, "a.jpg"), folder, raw=False) == NAME

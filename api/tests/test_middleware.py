@@ -1,0 +1,166 @@
+import threading
+
+import pytest
+
+import middleware
+import settings
+from middleware import Ask, current_ask, model_predict
+from sightline_testing.redis_server import RedisServer
+from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
+from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
+from wire.messages import Answer, Failure
+from wire.queue import Delivery
+
+NAME = "00000000000000000000000000000000.jpg"
+
+
+def test_the_answer_is_a_pair_with_everything_else_beside_it(worker: EchoWorker) -> None:
+    prediction = model_predict(NAME)
+    class_name, score = prediction
+    assert (class_name, score) == (LABELS[0], CONFIDENCE)
+    assert isinstance(prediction, middleware.Prediction)
+    assert [label for label, _ in prediction.predictions] == list(LABELS[:5])
+    assert (prediction.model, prediction.model_version) == (MODEL, VERSION)
+    assert prediction.timings == {"queue": 1.25, "decode": 2.5, "infer": 4.125}
+    assert prediction.cache == ""
+    assert worker.images == [NAME]
+
+
+def test_a_request_s_ask_goes_with_its_job(worker: EchoWorker) -> None:
+    jobs: list[Delivery] = []
+    answer = worker.reply
+
+    def keep(delivery: Delivery) -> Answer | Failure | None:
+        jobs.append(delivery)
+        return answer(delivery)
+
+    worker.reply = keep
+    token = current_ask.set(Ask(job_id="the-id", top_k=7, timeout_s=3.0, traceparent="00-trace"))
+    try:
+        prediction = model_predict(NAME)
+    finally:
+        current_ask.reset(token)
+    job = jobs[0].job
+    assert (job.id, job.top_k, job.ttl_ms, job.traceparent) == ("the-id", 7, 3000, "00-trace")
+    assert isinstance(prediction, middleware.Prediction)
+    assert len(prediction.predictions) == 7
+
+
+def test_a_failure_of_the_worker_is_raised(worker: EchoWorker) -> None:
+    worker.reply = lambda delivery: Failure(delivery.job.id, "image_broken", "it ends too early")
+    with pytest.raises(JobFailed) as failure:
+        model_predict(NAME)
+    assert failure.value.failure.code == "image_broken"
+
+
+def test_the_deadline_is_the_setting_at_the_time_of_the_call(
+    worker: EchoWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.reply = lambda _: None
+    monkeypatch.setattr(settings, "REQUEST_TIMEOUT_S", 0.05)
+    with pytest.raises(DeadlineExceeded):
+        model_predict(NAME)
+
+
+def test_a_caller_that_has_gone_is_not_waited_for(worker: EchoWorker) -> None:
+    worker.reply = lambda _: None
+    token = current_ask.set(Ask(is_abandoned=lambda: True))
+    try:
+        with pytest.raises(Abandoned):
+            model_predict(NAME)
+    finally:
+        current_ask.reset(token)
+
+
+def test_nobody_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "REDIS_PORT", 1)
+    with pytest.raises(QueueUnavailable):
+        model_predict(NAME)
+    middleware.close_queue()
+
+
+def test_without_a_worker_the_caller_hears_so(queue: RedisServer) -> None:
+    middleware.open_queue()
+    wait_until(lambda: middleware.queue_state() is not None, "the queue's state is known")
+    wait_until(lambda: _refusal() is NoWorker, "the grace for restarting workers is over")
+
+
+def _refusal() -> type[Exception] | None:
+    token = current_ask.set(Ask(timeout_s=0.05))
+    try:
+        model_predict(NAME)
+    except (NoWorker, DeadlineExceeded) as error:
+        return type(error)
+    finally:
+        current_ask.reset(token)
+    return None
+
+
+def test_the_queue_s_bound_is_the_setting(worker: EchoWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MAX_QUEUE_SIZE", 1)
+    release = threading.Event()
+    answer = worker.reply
+
+    def hold(delivery: Delivery) -> Answer | Failure | None:
+        release.wait()
+        return answer(delivery)
+
+    worker.reply = hold
+    first = threading.Thread(target=model_predict, args=(NAME,))
+    first.start()
+    try:
+        wait_until(lambda: worker.images != [], "the first job is in progress")
+        with pytest.raises(QueueFull):
+            model_predict(NAME)
+        wait_until(_is_full, "the queue is seen to be full")
+    finally:
+        release.set()
+        first.join()
+
+
+def _is_full() -> bool:
+    try:
+        middleware.refuse_if_full()
+    except QueueFull:
+        return True
+    return False
+
+
+def test_everything_passes_while_the_queue_s_state_is_unknown() -> None:
+    middleware.close_queue()
+    assert middleware.queue_state() is None
+    middleware.refuse_if_full()
+
+
+def test_other_settings_make_another_connection(worker: EchoWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_predict(NAME)
+    monkeypatch.setattr(settings, "REDIS_PORT", 1)
+    with pytest.raises(QueueUnavailable):
+        model_predict(NAME)
+    monkeypatch.setattr(settings, "REDIS_PORT", worker.port)
+    assert model_predict(NAME)[0] == LABELS[0]
+
+
+def test_the_reply_stream_is_gone_once_the_queue_is_closed(worker: EchoWorker, queue: RedisServer) -> None:
+    model_predict(NAME)
+    assert b"replies" in queue.command("KEYS", "*")
+    middleware.close_queue()
+    assert b"replies" not in queue.command("KEYS", "*")
+
+
+def test_threads_share_one_connection_and_each_gets_its_own_answer(worker: EchoWorker) -> None:
+    def echo(delivery: Delivery) -> Answer:
+        return Answer(delivery.job.id, ((delivery.job.image, 1.0),), MODEL, VERSION)
+
+    worker.reply = echo
+    answers: dict[str, str] = {}
+
+    def ask(name: str) -> None:
+        answers[name] = model_predict(name)[0]
+
+    threads = [threading.Thread(target=ask, args=(f"{number}.jpg",)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {f"{number}.jpg": f"{number}.jpg" for number in range(32)}
