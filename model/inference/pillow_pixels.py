@@ -34,11 +34,12 @@ def decode(kind: str, content: bytes, view: View) -> tuple[Pixels, int]:
 
 
 def _shrunk(picture: Image.Image, view: View) -> Image.Image:
-    """What the view shows, averaged to less than twice the pixels it wants before any further copy is made."""
+    """What the view shows, averaged down to twice the pixels it wants before any further copy is made."""
     box = view.box(*picture.size)
-    factor = int(view.shrinkage(*picture.size))
     is_averaged = picture.mode in AVERAGED and "transparency" not in picture.info
-    return picture.reduce(factor, box) if factor > 1 and is_averaged else picture.crop(box)
+    if is_averaged and view.shrinkage(*picture.size) > 2:
+        return picture.resize((2 * view.width, 2 * view.height), Image.Resampling.BOX, box)
+    return picture.crop(box)
 
 
 def _rgb(picture: Image.Image) -> Pixels:

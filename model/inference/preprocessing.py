@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -38,7 +39,7 @@ DIGEST_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """The table [preprocessing] of a bundle; x' = (x - mean) / std with x from 0 to 255, by channel."""
+    """The table [preprocessing] of a bundle; x' = (x - mean) / std, x from 0 to 255, in the order of channels."""
 
     resize: str
     crop_ratio: float
@@ -106,7 +107,11 @@ def from_table(table: Mapping[str, Any]) -> Preprocessing:
 
 
 def _is_numbers(value: Any, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(type(item) in (int, float) for item in value)
+    return isinstance(value, list) and len(value) == count and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _demand(table: Mapping[str, Any], key: str, is_right: bool, expected: str) -> None:

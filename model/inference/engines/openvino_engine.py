@@ -2,6 +2,8 @@
 
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -37,26 +39,40 @@ def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
         wide = core.compile_model(graph, "CPU", _threads(1, cores)) if cores > 1 else narrow
     except RuntimeError as fault:
         raise EngineError(f"OpenVINO refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
-    return OpenVinoEngine(narrow, wide, lanes, bundle.output)
+    return OpenVinoEngine(narrow, wide, bundle.output)
 
 
 class OpenVinoEngine:
     """Requests are borrowed, one for each call under way; the graph and its weights are shared."""
 
-    def __init__(self, narrow: openvino.CompiledModel, wide: openvino.CompiledModel, lanes: int, output: str) -> None:
-        self.narrow = deque(narrow.create_infer_request() for _ in range(lanes))
-        self.wide = deque(wide.create_infer_request() for _ in range(lanes))
+    def __init__(self, narrow: openvino.CompiledModel, wide: openvino.CompiledModel, output: str) -> None:
+        self.narrow, self.wide = _Requests(narrow), _Requests(wide)
         self.output = output
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Probabilities for each picture of the batch."""
-        idle = self.wide if is_alone else self.narrow
-        request = idle.pop()
+        with (self.wide if is_alone else self.narrow).borrowed() as request:
+            outputs = [_infer(request, batch[at : at + 1]) for at in range(len(batch))]
+        return probabilities(np.concatenate(outputs), self.output)
+
+
+class _Requests:
+    """As many requests as there were ever calls at once."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self.compiled = compiled
+        self.idle: deque[openvino.InferRequest] = deque()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[openvino.InferRequest]:
         try:
-            outputs = np.concatenate([_infer(request, batch[at : at + 1]) for at in range(len(batch))])
+            request = self.idle.pop()
+        except IndexError:
+            request = self.compiled.create_infer_request()
+        try:
+            yield request
         finally:
-            idle.append(request)
-        return probabilities(outputs, self.output)
+            self.idle.append(request)
 
 
 def _infer(request: openvino.InferRequest, picture: Batch) -> Scores:
