@@ -54,7 +54,10 @@ def check_python() -> None:
 
 def make_environment(environment: Path) -> bool:
     """Make the virtual environment unless it works; return whether that was needed."""
-    if _run([environment / "bin" / "python", "-c", "import pip"], quiet=True):
+    python = environment / "bin" / "python"
+    if _run([python, "-c", "import pip"], quiet=True):
+        return False
+    if _run([python, "-m", "ensurepip"], quiet=True):  # an environment that another tool made, without pip
         return False
     say(f"making {environment.name} with Python {sys.version.split()[0]}")
     if not _run([sys.executable, "-m", "venv", "--clear", environment]):

@@ -29,8 +29,9 @@ def _redis(settings: Settings, environment: Mapping[str, str]) -> list[list[Prog
     if not settings.uses_own_redis:
         return []
     data = settings.state_dir / "redis"
-    command = redis_server.command(redis_server.find_binary(), data, state.socket_path(settings.state_dir))
-    return [[Program("redis", command, data, environment)]]
+    log = settings.state_dir / "run" / "redis.log"
+    command = redis_server.command(redis_server.find_binary(), data, state.socket_path(settings.state_dir), log)
+    return [[Program("redis", command, data, environment, log=log)]]
 
 
 def _environment(settings: Settings) -> dict[str, str]:

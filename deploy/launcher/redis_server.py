@@ -31,7 +31,7 @@ def find_binary() -> Path:
     )
 
 
-def command(binary: Path, data: Path, socket: Path) -> list[str]:
+def command(binary: Path, data: Path, socket: Path, log: Path) -> list[str]:
     """Return the command line of a server that listens on a unix socket alone and survives being killed."""
     options = {
         "port": "0",
@@ -45,6 +45,7 @@ def command(binary: Path, data: Path, socket: Path) -> list[str]:
         "maxmemory": MAX_MEMORY,
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
+        "logfile": str(log),
     }
     return [str(binary), *(word for key, value in options.items() for word in (f"--{key}", value))]
 

@@ -33,6 +33,7 @@ class Program:
     folder: Path
     environment: Mapping[str, str]
     stop_grace_s: float = 10.0
+    log: Path | None = None  # where it writes, if not to the terminal
 
 
 @dataclass
@@ -109,7 +110,8 @@ class Supervisor:
         child.due_at = time.monotonic() + pause_s
         child.process = None
         after = f" in {pause_s:.2g} s" if pause_s else ""
-        self._say(f"{child.program.name} ended ({_how(process.returncode)}); starting it again{after}")
+        where = f"; see {child.program.log}" if child.program.log else ""
+        self._say(f"{child.program.name} ended ({_how(process.returncode)}{where}); starting it again{after}")
 
     def _stop(self) -> None:
         """Stop stage after stage: what takes requests first, what holds the queue last."""
@@ -137,9 +139,10 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _blocked_signals() -> Iterator[set[signal.Signals]]:
-    """Hold the signals back so that they can be waited for; those ignored from outside (nohup) stay ignored."""
-    stopping = {number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
-    watched = {signal.SIGCHLD, *stopping}
+    """Hold the signals back so that they can be waited for; a hang-up that is ignored from outside stays so (nohup)."""
+    watched = {signal.SIGCHLD, *STOP_SIGNALS}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        watched.remove(signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
         yield watched
