@@ -7,8 +7,8 @@ import time
 from benchmarks import settings
 from benchmarks.environment import prepare_peers
 from benchmarks.errors import BenchError, PreparationError
-from benchmarks.options import Options, parse_options
-from benchmarks.plan import plan
+from benchmarks.options import parse_options
+from benchmarks.plan import Step, plan
 from benchmarks.report import report
 from benchmarks.results import Results, open_results
 from benchmarks.run import Runner
@@ -18,12 +18,13 @@ def main() -> int:
     """Prepare, measure what is not measured yet, and report."""
     options = parse_options()
     try:
+        steps = plan(options)
         results = open_results(options.resume)
     except PreparationError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     prepare()
-    failures = measure(options, results)
+    failures = measure([step for step in steps if not results.has(step.key)], Runner(options), results)
     print(report(results))
     subprocess.run([settings.PEER_PYTHON, "-m", "benchmarks.plot", results.folder], cwd=settings.ROOT, check=True)
     print(f"Results: {results.folder.relative_to(settings.ROOT)}")
@@ -39,10 +40,8 @@ def prepare() -> None:
     subprocess.run([settings.PEER_PYTHON, "-m", "benchmarks.pictures"], cwd=settings.ROOT, check=True)
 
 
-def measure(options: Options, results: Results) -> int:
-    """Carry out every step that the results lack; return how many failed."""
-    runner = Runner(options)
-    steps = [step for step in plan(options) if not results.has(step.key)]
+def measure(steps: list[Step], runner: Runner, results: Results) -> int:
+    """Carry out the steps; return how many failed."""
     failures = 0
     for number, step in enumerate(steps, start=1):
         started_at = time.monotonic()

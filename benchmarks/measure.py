@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import processes
-from benchmarks.load import put_load
+from benchmarks.load import LoadResult, put_load
 from benchmarks.server import Server
 
 MB = 1_000_000
@@ -46,17 +46,25 @@ def measure_load(server: Server, load: Load) -> Row:
     result = put_load(url, load.listing, load.body, load.connections, load.seconds)
     after = _read_clocks(server)
     sampler.join()
-    return {
-        "images": result.answers - result.not_200,
+    row = {
+        "images_per_s": result.images_per_s,
+        "memory_mb": memory[0] / MB,
         "not_200": result.not_200,
         "socket_errors": result.socket_errors,
-        "images_per_s": result.images_per_s,
+        "other_cores": _cores_of_others(before, after),
+    }
+    return row | _for_each_answer(result, after.server - before.server)
+
+
+def _for_each_answer(result: LoadResult, cpu_s: float) -> Row:
+    """Return what has a value only where something was answered."""
+    if not result.answers:
+        return {}
+    return {
         "p50_ms": result.p50_ms,
         "p90_ms": result.p90_ms,
         "p99_ms": result.p99_ms,
-        "cpu_ms": 1000 * (after.server - before.server) / max(1, result.answers),
-        "memory_mb": memory[0] / MB,
-        "other_cores": _cores_of_others(before, after),
+        "cpu_ms": 1000 * cpu_s / result.answers,
     }
 
 

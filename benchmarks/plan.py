@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.errors import PreparationError
 from benchmarks.options import Options
-from benchmarks.systems import LITSERVE, MOSEC, MOSEC_DRAFT, NAIVE, SIGHTLINE, Pipeline, Setting
+from benchmarks.systems import LITSERVE, MOSEC, MOSEC_DRAFT, MOSEC_SINGLE, NAIVE, SIGHTLINE, TUNINGS, Pipeline, Setting
 
 CONNECTIONS = (1, 8, 32, 128)
 BUSY = 32
@@ -47,15 +48,17 @@ def plan(options: Options) -> list[Step]:
     """Return the steps in their order; each repeat begins with another system, so that drift hits all alike."""
     steps: list[Step] = []
     for repeat in range(1, options.repeats + 1):
-        for experiment, make in EXPERIMENTS.items():
-            if experiment in options.experiments:
-                group = [step for step in make(repeat, options) if step.system in options.systems]
-                steps += _rotated(group, repeat - 1)
-    return steps
+        for experiment in options.experiments:
+            steps += _rotated(list(EXPERIMENTS[experiment](repeat, options)), repeat - 1)
+    chosen = [step for step in steps if not options.systems or step.system in options.systems]
+    if not chosen:
+        there = sorted({step.system for step in steps})
+        raise PreparationError(f"no step is for {options.systems}; there are: {', '.join(there)}")
+    return chosen
 
 
 def _rotated(steps: list[Step], by: int) -> list[Step]:
-    by %= max(1, len(steps))
+    by %= len(steps)
     return steps[by:] + steps[:by]
 
 
@@ -67,7 +70,7 @@ def _limit(repeat: int, options: Options) -> Iterator[Step]:
 
 def _speed(repeat: int, options: Options) -> Iterator[Step]:
     connections = (1, BUSY) if options.quick else CONNECTIONS
-    for system in (NAIVE, LITSERVE, MOSEC, SIGHTLINE):
+    for system in (NAIVE, LITSERVE, MOSEC, MOSEC_SINGLE, SIGHTLINE):
         cases = tuple(Case(body, PHOTOGRAPHS, number) for body in system.bodies for number in connections)
         yield Step("speed", system.name, repeat, INT8, cases)
 
@@ -94,6 +97,11 @@ def _depth(repeat: int, _options: Options) -> Iterator[Step]:
     yield Step("depth", QUEUE, repeat)
 
 
+def _tuning(repeat: int, _options: Options) -> Iterator[Step]:
+    for system in TUNINGS:
+        yield Step("tuning", system.name, repeat, INT8, _raw([PHOTOGRAPHS], 1, BUSY))
+
+
 def _raw(sets: Sequence[str], *connections: int) -> tuple[Case, ...]:
     return tuple(Case("raw", name, number) for name in sets for number in connections)
 
@@ -105,4 +113,5 @@ EXPERIMENTS = {
     "workers": _workers,
     "fp32": _fp32,
     "depth": _depth,
+    "tuning": _tuning,
 }

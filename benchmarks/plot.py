@@ -47,6 +47,7 @@ def _series(lines: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def _draw_series(axis: Any, name: str, lines: list[dict[str, Any]], metric: str) -> None:
     lines = sorted(lines, key=lambda line: line["dimensions"]["connections"])
+    lines = [line for line in lines if metric in line["figures"]]
     figures = [line["figures"][metric] for line in lines]
     medians = [figure["median"] for figure in figures]
     spread = [

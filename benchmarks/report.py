@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.results import Results
 from benchmarks.summary import Figure, Line, summarise
-from benchmarks.systems import SYSTEMS
+from benchmarks.systems import COMPARED
 from benchmarks.targets import judge
 
 
@@ -37,6 +37,7 @@ LATENCY = (Column("p50 ms", "p50_ms"), Column("p90 ms", "p90_ms"), Column("p99 m
 FAULTS = (Column("not 200", "not_200", 0), Column("socket errors", "socket_errors", 0))
 NOISE = Column("others' cores", "other_cores", 2)
 LOADED = (RATE, *LATENCY, CPU, MEMORY, *FAULTS, NOISE)
+QUEUE_COSTS = (Column("Redis CPU ms/job", "redis_cpu_ms", 3), Column("asker CPU ms/job", "asker_cpu_ms", 3))
 STARTED = (
     Column("first right answer s", "cold_start_s", 2),
     Column("idle MB", "idle_mb", 0),
@@ -44,6 +45,8 @@ STARTED = (
     Column("as direct %", "equal_to_direct", 1, 100),
     Column("right %", "right", 1, 100),
 )
+
+TITLES = {system.name: system.title for system in COMPARED}
 
 TABLES = (
     Table(
@@ -54,9 +57,8 @@ TABLES = (
     Table("Picture sizes, 32 connections", "sizes", ("pictures", "system"), LOADED),
     Table("Worker processes, 32 connections", "workers", ("workers", "system"), LOADED),
     Table("fp32", "fp32", ("connections", "system"), LOADED),
-    Table(
-        "Queue depth: cost of a job", "depth", ("depth",), (RATE, CPU, Column("Redis CPU ms/job", "redis_cpu_ms", 3))
-    ),
+    Table("Settings of the systems compared with, int8", "tuning", ("connections", "system"), LOADED),
+    Table("Queue depth: cost of a job", "depth", ("depth",), (RATE, CPU, *QUEUE_COSTS)),
 )
 
 
@@ -98,8 +100,7 @@ def _sort_key(value: object) -> tuple[float, str]:
 
 
 def _name(value: object) -> str:
-    system = SYSTEMS.get(str(value))
-    return system.title if system else str(value)
+    return TITLES.get(str(value), str(value))
 
 
 def _cell(figure: Figure | None, column: Column) -> str:

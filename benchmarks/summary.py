@@ -41,8 +41,8 @@ def summarise(rows: Iterable[Row]) -> list[Line]:
 
 def _line(key: Key, group: list[Row]) -> Line:
     dimensions = {name: value for name, value in zip(DIMENSIONS, key, strict=True) if value is not None}
-    metrics = [name for name in group[0] if name not in DIMENSIONS and name != "repeat"]
-    return Line(dimensions, {name: _figure([float(row[name]) for row in group]) for name in metrics})
+    metrics = dict.fromkeys(name for row in group for name in row if name not in DIMENSIONS and name != "repeat")
+    return Line(dimensions, {name: _figure([float(row[name]) for row in group if name in row]) for name in metrics})
 
 
 def _figure(values: list[float]) -> Figure:

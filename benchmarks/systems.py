@@ -30,40 +30,56 @@ class System:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-# Chosen by trying what each documentation proposes for CPUs; benchmarks/README.md has the table.
-ONE_WORKER_EACH_CORE = {"BENCH_WORKERS": str(CORES)}
+@dataclass(frozen=True)
+class Tuning:
+    """How one of the systems compared with is set up: batches up to a size, a wait for company, worker processes."""
+
+    batch: int = 1
+    wait_ms: int = 0
+    workers: int = CORES
+    draft: bool = False
+
+
+def _peer(name: str, title: str, tuning: Tuning) -> System:
+    module, route = PEERS[name.partition("-")[0]]
+    told = {
+        "BENCH_WORKERS": str(tuning.workers),
+        "BENCH_MAX_BATCH_SIZE": str(tuning.batch),
+        "BENCH_MAX_BATCH_WAIT_MS": str(tuning.wait_ms),
+        "BENCH_PILLOW_DRAFT": str(int(tuning.draft)),
+    }
+    return System(name, title, Pipeline.PILLOW_ONNX, route, ("raw",), module, told)
+
+
+PEERS = {
+    "mosec": ("benchmarks.peers.mosec_server", "/inference"),
+    "litserve": ("benchmarks.peers.litserve_server", "/predict"),
+}
 
 SIGHTLINE = System("sightline", "Sightline", Pipeline.OWN, "/predict", ("raw", "multipart"))
-MOSEC = System(
-    "mosec",
-    "Mosec",
-    Pipeline.PILLOW_ONNX,
-    "/inference",
-    ("raw",),
-    "benchmarks.peers.mosec_server",
-    ONE_WORKER_EACH_CORE,
-)
-MOSEC_DRAFT = System(
-    "mosec-draft",
-    "Mosec, Pillow with draft",
-    Pipeline.PILLOW_ONNX,
-    "/inference",
-    ("raw",),
-    "benchmarks.peers.mosec_server",
-    ONE_WORKER_EACH_CORE | {"BENCH_PILLOW_DRAFT": "1"},
-)
-LITSERVE = System(
-    "litserve",
-    "LitServe",
-    Pipeline.PILLOW_ONNX,
-    "/predict",
-    ("raw",),
-    "benchmarks.peers.litserve_server",
-    ONE_WORKER_EACH_CORE,
-)
 NAIVE = System("naive", "usual design", Pipeline.PILLOW_ONNX, "/predict", ("multipart",), "benchmarks.naive.serve")
+# The best of TUNINGS: most images for a core second. Without batches Mosec answers a lone request soonest.
+MOSEC = _peer("mosec", "Mosec", Tuning(8, 1))
+MOSEC_SINGLE = _peer("mosec-single", "Mosec, no batches", Tuning())
+MOSEC_DRAFT = _peer("mosec-draft", "Mosec, Pillow with draft", Tuning(8, 1, draft=True))
+LITSERVE = _peer("litserve", "LitServe", Tuning(8, 1))
 
-SYSTEMS = {system.name: system for system in (NAIVE, LITSERVE, MOSEC, MOSEC_DRAFT, SIGHTLINE)}
+# What the documentation of each proposes to try: workers for each core, batch sizes, waits. `--only tuning` runs them.
+TUNINGS = (
+    _peer("mosec-b1", "Mosec", Tuning()),
+    _peer("mosec-b1-3w", "Mosec", Tuning(workers=CORES + 1)),
+    _peer("mosec-b4-1ms", "Mosec", Tuning(4, 1)),
+    _peer("mosec-b8-1ms", "Mosec", Tuning(8, 1)),
+    _peer("mosec-b8-5ms", "Mosec", Tuning(8, 5)),
+    _peer("mosec-b16-1ms", "Mosec", Tuning(16, 1)),
+    _peer("litserve-b1", "LitServe", Tuning()),
+    _peer("litserve-b4-1ms", "LitServe", Tuning(4, 1)),
+    _peer("litserve-b8-1ms", "LitServe", Tuning(8, 1)),
+    _peer("litserve-b16-2ms", "LitServe", Tuning(16, 2)),
+)
+
+COMPARED = (NAIVE, LITSERVE, MOSEC_SINGLE, MOSEC, MOSEC_DRAFT, SIGHTLINE)
+SYSTEMS = {system.name: system for system in (*COMPARED, *TUNINGS)}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from benchmarks.summary import Figure, ratio, summarise
 
 SIGHTLINE: Row = {"system": "sightline", "precision": "int8", "body": "raw"}
 MOSEC: Row = {"system": "mosec", "precision": "int8", "body": "raw"}
+MOSEC_SINGLE: Row = MOSEC | {"system": "mosec-single"}
 LIMIT: Row = {"experiment": "limit", "system": "direct-own", "precision": "int8", "part": "decode + inference"}
 # CPU ms/image: 6.5 where Mosec takes 9.4.
 CPU_SHARE_OF_MOSEC = 6.5 / 9.4
@@ -50,7 +51,7 @@ def judge(rows: list[Row]) -> list[Verdict]:
             for connections in (32, 128)
         ),
         _at_least("images/s of this machine's limit", _share_of_limit(rows), 0.8),
-        _at_most("p50 at 1 connection, of Mosec's", ratio(rows, SIGHTLINE | _at(1), MOSEC | _at(1), "p50_ms"), 0.6),
+        _at_most("p50 at 1 connection, of Mosec's", _lone_request(rows), 0.6),
         _at_most(
             "p99 at 32 connections, of Mosec's", ratio(rows, SIGHTLINE | _at(32), MOSEC | _at(32), "p99_ms"), 0.75
         ),
@@ -79,6 +80,12 @@ def _share_of_limit(rows: list[Row]) -> Figure | None:
     """Take the better of 32 and 128 connections, as the limit too is a best case."""
     shares = [ratio(rows, SIGHTLINE | _at(connections), LIMIT, "images_per_s") for connections in (32, 128)]
     return max((share for share in shares if share), key=lambda share: share.median, default=None)
+
+
+def _lone_request(rows: list[Row]) -> Figure | None:
+    """Compare with the setting of Mosec that answers a lone request soonest."""
+    ratios = [ratio(rows, SIGHTLINE | _at(1), mosec | _at(1), "p50_ms") for mosec in (MOSEC, MOSEC_SINGLE)]
+    return max((found for found in ratios if found), key=lambda found: found.median, default=None)
 
 
 def _depth_ratio(rows: list[Row]) -> Figure | None:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from benchmarks.options import EXPERIMENT_NAMES, SYSTEM_NAMES, parse_options
+import pytest
+from benchmarks.errors import PreparationError
+from benchmarks.options import EXPERIMENT_NAMES, parse_options
 from benchmarks.plan import DIRECT, EXPERIMENTS, QUEUE, plan
 from benchmarks.results import Results
 from benchmarks.systems import SYSTEMS
@@ -22,9 +24,19 @@ def test_no_two_steps_share_a_key() -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_the_command_line_knows_every_experiment_and_system() -> None:
+def test_the_command_line_knows_every_experiment() -> None:
     assert set(EXPERIMENT_NAMES) == set(EXPERIMENTS)
-    assert set(SYSTEM_NAMES) == {*SYSTEMS, *DIRECT.values(), QUEUE}
+
+
+def test_every_system_of_a_step_can_be_run() -> None:
+    everything = plan(parse_options(["--only", ",".join(EXPERIMENT_NAMES)]))
+
+    assert {step.system for step in everything} <= {*SYSTEMS, *DIRECT.values(), QUEUE}
+
+
+def test_a_choice_that_leaves_nothing_to_measure_is_an_error_that_names_what_there_is() -> None:
+    with pytest.raises(PreparationError, match="mosek.*there are: .*mosec"):
+        plan(parse_options(["--systems", "mosek"]))
 
 
 def test_a_run_that_broke_off_keeps_its_finished_steps(tmp_path: Path) -> None:
