@@ -45,15 +45,19 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 
 def programs(state_dir: Path) -> dict[int, str]:
-    """Return the command line of every process, by its id, that has this state folder in its environment."""
-    mark = f"STATE_DIR={state_dir}\0".encode()
+    """Return the command line of every process of this state folder, by its id.
+
+    Told by its environment; Redis writes its title over that, and the title holds the path of its socket.
+    """
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (process / "environ").read_bytes() + b"\0":
-                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            environment = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
+        if f"STATE_DIR={state_dir}".encode() in environment or f"unixsocket:{state_dir}/" in command:
+            found[int(process.name)] = command
     return found
 
 
