@@ -1,5 +1,7 @@
 """A picture's bytes to pixels: one function for every format, checked by its header before anything is decoded."""
 
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import simplejpeg
@@ -20,6 +22,9 @@ SIGNATURES = (
 # What libjpeg-turbo warns of although the picture is whole, and a sampling that simplejpeg does not take: Pillow reads
 # these, and refuses what is cut off all the same. Every other warning means that pixels are missing.
 TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS parameters", "subsampling level")
+# 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): one at a time, however many lanes.
+LARGE_PIXELS = 6_000_000
+_one_large = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +72,5 @@ def _decode_jpeg(content: bytes, view: View) -> Picture:
 def _decode_other(kind: str, content: bytes, view: View) -> Picture:
     size, first_picture = containers.first_picture(kind, content)
     check_size(*size)
-    return Picture(*pillow_pixels.decode(kind, first_picture, view))
+    with _one_large if size[0] * size[1] > LARGE_PIXELS else nullcontext():
+        return Picture(*pillow_pixels.decode(kind, first_picture, view))

@@ -29,9 +29,7 @@ class Arrivals:
 
 def collect(arrivals: Arrivals, max_size: int = 4, max_wait_ms: float = 0) -> list[str]:
     clock: Callable[[], float] = lambda: arrivals.now  # noqa: E731
-    batches = batching.collect(
-        arrivals.receive, max_size=max_size, max_wait_ms=max_wait_ms, idle_ms=100, now_ms=clock
-    )
+    batches = batching.collect(arrivals.receive, max_size=max_size, max_wait_ms=max_wait_ms, idle_ms=100, now_ms=clock)
     return ["".join(job.name for job in batch) for batch in batches]
 
 

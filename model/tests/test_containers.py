@@ -1,10 +1,10 @@
 import struct
 
 import pytest
-from sightline_testing import pictures
 
 from inference import containers
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+from sightline_testing import pictures
 
 KINDS = {"png": "PNG", "gif": "GIF", "bmp": "BMP", "webp": "WEBP"}
 NAMES = [name for name in pictures.GOOD_NAMES if name.rpartition(".")[2] in KINDS]

@@ -6,15 +6,15 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from sightline_testing import pictures
 
 from inference.decode import decode
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from inference.view import View
+from sightline_testing import pictures
 
 VIEW = View(224, 224, 0.875)
 WHOLE = View(224, 224, None)
-CODES = {IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE}
+CODES = {"", IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE}
 
 
 def pixels(content: bytes, view: View = WHOLE) -> np.ndarray:
@@ -29,6 +29,15 @@ def refusal(content: bytes) -> ImageError:
     with pytest.raises(ImageError) as caught:
         decode(content, VIEW)
     return caught.value
+
+
+def code_of(content: bytes) -> str:
+    """The code that the picture is refused with, empty for pixels."""
+    try:
+        assert decode(content, VIEW).pixels.shape[2] == 3
+    except ImageError as fault:
+        return fault.code
+    return ""
 
 
 SCENE = np.asarray(pictures.scene())
@@ -70,7 +79,9 @@ def test_one_bit_is_black_and_white(bits: str) -> None:
     assert np.array_equal(pixels(pictures.good(bits).content), np.asarray(pictures.scene().convert("1").convert("RGB")))
 
 
-@pytest.mark.parametrize("name", ["transparent.png", "grey_transparent.png", "transparent.webp", "palette_transparent.png"])
+@pytest.mark.parametrize(
+    "name", ["transparent.png", "grey_transparent.png", "transparent.webp", "palette_transparent.png"]
+)
 def test_what_is_transparent_is_white_whatever_colour_hides_there(name: str) -> None:
     found = pixels(pictures.good(name).content)
     assert np.all(found[:90, :120] == 255)
@@ -118,7 +129,9 @@ def test_a_jpeg_cut_off_anywhere_is_never_half_a_picture(progressive: bool) -> N
         assert refusal(content[:length]).code == IMAGE_BROKEN, length
 
 
-@pytest.mark.parametrize("name", ["colour.png", "palette.png", "still.gif", "lossy.webp", "lossless.webp", "colour.bmp"])
+@pytest.mark.parametrize(
+    "name", ["colour.png", "palette.png", "still.gif", "lossy.webp", "lossless.webp", "colour.bmp"]
+)
 def test_any_other_format_cut_off_is_never_half_a_picture(name: str) -> None:
     content = pictures.good(name).content
     for length in range(30, len(content) - 8, len(content) // 60):
@@ -200,7 +213,7 @@ def test_metadata_is_not_read_and_cannot_be_a_bomb() -> None:
 
 
 def test_mutants_of_every_format_are_pictures_or_refusals_and_nothing_else() -> None:
-    draw = random.Random(20261122)
+    draw = random.Random(20261122)  # noqa: S311 -- mutants, not secrets
     for name in pictures.GOOD_NAMES:
         content = pictures.good(name).content
         for _ in range(60):
@@ -208,9 +221,4 @@ def test_mutants_of_every_format_are_pictures_or_refusals_and_nothing_else() -> 
             for _ in range(draw.choice((1, 1, 3, 20))):
                 at = draw.randrange(min(len(mutant), draw.choice((64, 1_000, 1_000_000))))
                 mutant[at] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
-            try:
-                shape = pixels(bytes(mutant), VIEW).shape
-            except ImageError as fault:
-                assert fault.code in CODES
-            else:
-                assert shape[2] == 3
+            assert code_of(bytes(mutant)) in CODES

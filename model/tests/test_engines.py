@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sightline_testing import pictures
 
 from inference import bundle, engines
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.errors import EngineError
+from sightline_testing import pictures
 
 NAMES = tuple(engines.MODULES)
 MODEL = Path(__file__).resolve().parents[1]
@@ -59,7 +59,9 @@ def test_a_picture_has_one_answer_alone_in_company_and_on_all_cores(
     together = running[name].predict(batch)
     for at in range(len(batch)):
         for is_alone in (False, True):
-            assert running[name].predict(batch[at : at + 1], is_alone=is_alone)[0] == pytest.approx(together[at], abs=1e-6)
+            assert running[name].predict(batch[at : at + 1], is_alone=is_alone)[0] == pytest.approx(
+                together[at], abs=1e-6
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,7 +104,7 @@ def test_a_model_that_is_none_is_refused_in_words(loaded: Bundle, name: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_warm_up_finds_labels_that_do_not_fit(running: dict[str, Engine], loaded: Bundle, name: str) -> None:
     engines.warm_up(running[name], loaded)
-    with pytest.raises(EngineError, match="labels.txt has 999"):
+    with pytest.raises(EngineError, match=r"labels\.txt has 999"):
         engines.warm_up(running[name], replace(loaded, labels=loaded.labels[1:]))
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from sightline_testing import pictures
 
 from inference import exif
+from sightline_testing import pictures
 
 
 @pytest.mark.parametrize("byte_order", ["<", ">"])

@@ -1,10 +1,10 @@
 import struct
 
 import pytest
-from sightline_testing import pictures
 
 from inference import jpeg_header
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+from sightline_testing import pictures
 
 
 def segment(marker: int, payload: bytes) -> bytes:
@@ -57,8 +57,8 @@ def test_filling_bytes_before_a_marker_are_passed_over() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0?\0", b"\xff\xd8" + segment(0xC0, b"\x08"),
-     b"\xff\xd8" + bytes(1_000)],
+    [b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0?\0",
+     b"\xff\xd8" + segment(0xC0, b"\x08"), b"\xff\xd8" + bytes(1_000)],
 )  # fmt: skip
 def test_what_has_no_frame_and_scan_is_broken(content: bytes) -> None:
     assert refusal(content).code == IMAGE_BROKEN

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from sightline_testing import pictures
 
 import ml_service
 import settings
 from inference.errors import IMAGE_BROKEN, IMAGE_MISSING, ImageError
+from sightline_testing import pictures
 
 MODEL = Path(__file__).resolve().parents[1]
 

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from sightline_testing import pictures
 
 from inference import preprocessing
 from inference.arrays import Pixels
 from inference.errors import BundleError
 from inference.preprocessing import Preprocessing
 from inference.view import View
+from sightline_testing import pictures
 
 TABLE: dict[str, Any] = {
     "resize": "center-crop",
@@ -127,9 +127,10 @@ def test_the_digest_names_exactly_these_numbers() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("resize", "fit"), ("interpolation", "magic"), ("channels", "CMYK"), ("layout", "NCWH"), ("resize", ["stretch"]),
-        ("crop_ratio", 0), ("crop_ratio", 1.5), ("crop_ratio", "0.9"), ("crop_ratio", True), ("size", 224), ("size", [224]),
-        ("size", [0, 224]), ("size", [224.5, 224]), ("size", [9_999, 224]), ("mean", [1, 2]), ("mean", [1, 2, "3"]),
+        ("resize", "fit"), ("interpolation", "magic"), ("channels", "CMYK"), ("layout", "NCWH"), ("size", 224),
+        ("crop_ratio", 0), ("crop_ratio", 1.5), ("crop_ratio", "0.9"), ("crop_ratio", True), ("resize", ["stretch"]),
+        ("size", [224]), ("size", [0, 224]), ("size", [224.5, 224]), ("size", [9_999, 224]), ("mean", [1, 2]),
+        ("mean", [1, 2, "3"]),
         ("std", [1, 2, 0]), ("std", None), ("mean", [float("nan"), 1.0, 1.0]), ("std", [float("inf"), 1.0, 1.0]),
     ],
 )  # fmt: skip

@@ -1,0 +1,226 @@
+"""ml_service.classify_process() as a process of its own, with a real Redis and a real model."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import ml_service
+import settings
+from sightline_testing import pictures
+from sightline_testing.redis_server import RedisServer
+from sightline_testing.waiting import wait_until
+from wire.connection import Address
+from wire.errors import JobFailed, QueueUnavailable
+from wire.keys import GROUP
+from wire.messages import Answer
+from wire.queue import Asker
+
+MODEL = Path(__file__).resolve().parents[1]
+QUEUE = "worker-test"
+TIMEOUT_S = 60.0
+# Runs the worker with a decoder that never comes back from one picture.
+HANGING = (
+    "import sys, time, classifying, ml_service\n"
+    "decode = classifying.Classifier._decode\n"
+    "def hang(self, delivery, out):\n"
+    "    while delivery.job.image == 'hang.jpg': time.sleep(1)\n"
+    "    return decode(self, delivery, out)\n"
+    "classifying.Classifier._decode = hang\n"
+    "sys.exit(ml_service.main())\n"
+)
+Process = subprocess.Popen[str]
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def folder(uploads: Path) -> Path:
+    for seed in range(4):
+        (uploads / f"{seed}.jpg").write_bytes(pictures.jpeg(seed=seed))
+    (uploads / "camera.png").write_bytes(pictures.encode(pictures.photograph(), "PNG"))
+    (uploads / "broken.jpg").write_bytes(pictures.bad("truncated.jpg").content)
+    return uploads
+
+
+@pytest.fixture
+def asker(redis_server: RedisServer) -> Iterator[Asker]:
+    asker = Asker(Address(port=redis_server.port), QUEUE, max_queue_size=10_000)
+    yield asker
+    asker.close()
+
+
+@pytest.fixture
+def start(redis_server: RedisServer, folder: Path, bundles: Path, tmp_path: Path) -> Iterator[Start]:
+    processes: list[Process] = []
+
+    def start_one(*arguments: str, **changes: str) -> Process:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": ".",
+            "UPLOAD_FOLDER": str(folder),
+            "BUNDLES_FOLDER": str(bundles),
+            "REDIS_PORT": str(redis_server.port),
+            "REDIS_QUEUE": QUEUE,
+            "LANES": "2",
+            **changes,
+        }
+        with (tmp_path / f"worker{len(processes)}.log").open("w") as log:
+            command = [sys.executable, *(arguments or ("ml_service.py",))]
+            processes.append(subprocess.Popen(command, cwd=MODEL, env=environment, stderr=log, text=True))
+        return processes[-1]
+
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def workers(asker: Asker) -> int:
+    try:
+        return len(asker.refresh_state().workers)
+    except QueueUnavailable:
+        return 0
+
+
+def wait_for_workers(asker: Asker, count: int) -> None:
+    wait_until(lambda: workers(asker) == count, f"{count} workers were heard of", TIMEOUT_S)
+
+
+def ask_all(pool: ThreadPoolExecutor, asker: Asker, images: list[str]) -> list[Future[Answer]]:
+    return [pool.submit(asker.ask, image, timeout_s=TIMEOUT_S) for image in images]
+
+
+def is_queue_empty(redis_server: RedisServer) -> bool:
+    jobs = f"{{{QUEUE}}}:jobs"
+    pending = redis_server.command("XPENDING", jobs, GROUP)
+    return redis_server.command("XLEN", jobs) == b":0\r\n" and pending.startswith(b"*4\r\n:0\r\n")
+
+
+def test_every_job_is_answered_as_predict_does_and_nothing_stays_behind(
+    start: Start, asker: Asker, redis_server: RedisServer, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    wait_for_workers(asker, 1)
+    images = ["0.jpg", "camera.png", "1.jpg", "2.jpg", "3.jpg"] * 12
+    with ThreadPoolExecutor(16) as pool:
+        answers = [future.result() for future in ask_all(pool, asker, images)]
+    monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(bundles))
+    for image, answer in zip(images, answers, strict=True):
+        label, probability = answer.predictions[0]
+        assert (label, round(probability, 4)) == ml_service.predict(image)
+    wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
+
+
+def test_a_worker_says_what_it_serves(start: Start, asker: Asker) -> None:
+    start(MAX_BATCH_SIZE="3", PRECISION="fp32")
+    wait_for_workers(asker, 1)
+    state = asker.refresh_state()
+    assert (state.model, state.version) == ("efficientnet-lite0", "1-fp32")
+    assert len(state.labels) == 1_000
+    assert len(state.preprocessing) == 16
+    assert (state.workers[0].lanes, state.workers[0].max_batch) == (2, 3)
+
+
+def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, asker: Asker) -> None:
+    start()
+    wait_for_workers(asker, 1)
+    with ThreadPoolExecutor(8) as pool:
+        futures = ask_all(pool, asker, ["0.jpg", "broken.jpg", "nowhere.jpg", "camera.png"] * 4)
+        faults = [future.exception() for future in futures]
+    assert [fault is None for fault in faults] == [True, False, False, True] * 4
+    codes = {fault.failure.code for fault in faults if isinstance(fault, JobFailed)}
+    assert codes == {"image_broken", "image_missing"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_told_to_stop_answers_what_it_has_and_leaves_no_trace(
+    start: Start, asker: Asker, redis_server: RedisServer, number: signal.Signals
+) -> None:
+    first = start()
+    wait_for_workers(asker, 1)
+    with ThreadPoolExecutor(16) as pool:
+        futures = ask_all(pool, asker, ["0.jpg", "1.jpg"] * 40)
+        wait_until(lambda: sum(future.done() for future in futures) > 4, "some were answered")
+        first.send_signal(number)
+        first.send_signal(number)
+        assert first.wait(TIMEOUT_S) == 0
+        assert workers(asker) == 0
+        assert redis_server.command("XINFO", "CONSUMERS", f"{{{QUEUE}}}:jobs", GROUP) == b"*0\r\n"
+        start()
+        assert all(future.result().predictions for future in futures)
+
+
+def test_a_killed_worker_costs_no_answer(start: Start, asker: Asker, redis_server: RedisServer) -> None:
+    first, _ = start(LEASE_MS="300"), start(LEASE_MS="300")
+    wait_for_workers(asker, 2)
+    with ThreadPoolExecutor(16) as pool:
+        futures = ask_all(pool, asker, ["0.jpg", "1.jpg"] * 60)
+        wait_until(lambda: sum(future.done() for future in futures) > 10, "some were answered")
+        first.kill()
+        assert all(future.result().predictions for future in futures)
+    wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
+
+
+def test_a_batch_that_hangs_ends_the_worker_and_another_one_serves_on(start: Start, asker: Asker) -> None:
+    hanging = start("-c", HANGING, MAX_BATCH_S="1", LEASE_MS="300")
+    wait_for_workers(asker, 1)
+    with ThreadPoolExecutor(4) as pool:
+        hung = pool.submit(asker.ask, "hang.jpg", timeout_s=TIMEOUT_S)
+        assert hanging.wait(TIMEOUT_S) == os.EX_SOFTWARE
+        start(LEASE_MS="300")
+        assert asker.ask("0.jpg", timeout_s=TIMEOUT_S).predictions
+        fault = hung.exception()
+    assert isinstance(fault, JobFailed)
+    assert fault.failure.code == "image_missing"  # the second worker does not hang on it, and there is no such file
+
+
+def test_a_worker_waits_for_redis_and_comes_back_to_it(start: Start, asker: Asker, redis_server: RedisServer) -> None:
+    redis_server.kill()
+    try:
+        worker = start()
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(2)
+    finally:
+        redis_server.start()
+    wait_for_workers(asker, 1)
+    assert asker.ask("0.jpg", timeout_s=TIMEOUT_S).predictions
+    redis_server.kill()
+    redis_server.start()
+    wait_for_workers(asker, 1)
+    assert asker.ask("1.jpg", timeout_s=TIMEOUT_S).predictions
+
+
+def test_rubbish_in_the_queue_stops_nobody(start: Start, asker: Asker, redis_server: RedisServer) -> None:
+    start()
+    wait_for_workers(asker, 1)
+    for rubbish in (
+        b"",
+        b"{}",
+        b"\xff" * 100,
+        b'{"v":1,"id":"x","image":"../../etc/passwd","reply_to":"y","ttl_ms":9}',
+    ):
+        redis_server.command("XADD", f"{{{QUEUE}}}:jobs", "*", "job", rubbish)
+    assert asker.ask("0.jpg", timeout_s=TIMEOUT_S).predictions
+    wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
+
+
+def test_a_worker_without_a_whole_bundle_says_so_and_never_serves(
+    start: Start, asker: Asker, bundles: Path, tmp_path: Path
+) -> None:
+    torn = tmp_path / "bundles" / "efficientnet-lite0" / "1-int8"
+    torn.mkdir(parents=True)
+    for file in (bundles / "efficientnet-lite0" / "1-int8").iterdir():
+        (torn / file.name).write_bytes(file.read_bytes() if file.suffix == ".toml" else file.read_bytes()[:-1])
+    for place in ("bundles", "nowhere"):
+        worker = start(BUNDLES_FOLDER=str(tmp_path / place))
+        assert worker.wait(TIMEOUT_S) == os.EX_CONFIG
+    logs = [path.read_text() for path in sorted(tmp_path.glob("worker*.log"))]
+    assert ["cannot serve" in log for log in logs] == [True, True]
+    assert "SHA-256" in logs[0]
+    assert "is missing" in logs[1]
+    assert workers(asker) == 0
