@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from flask import Flask, Response, current_app, render_template, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 import problems
@@ -72,6 +73,8 @@ def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one return
         return _of_framework(error)
     if isinstance(error, ClientTooSlow):
         return Problem(408, "client_too_slow", str(error))
+    if isinstance(error, ParseException | NoMoreData):
+        return Problem(400, "malformed", "The request's body is not HTTP as it should be, or it ends too early.")
     if isinstance(error, UploadsFull):
         return Problem(503, "uploads_full", str(error), retry_after_s=problems.soon())
     if isinstance(error, OSError) and error.errno in _DISK_FULL:

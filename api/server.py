@@ -16,6 +16,8 @@ from time import monotonic
 from typing import Any
 
 import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader, LengthReader
@@ -34,6 +36,8 @@ MAX_DISCARD_BYTES = 64 * 1024
 # How long a client that is still sending may take to notice the answer, before the connection ends under it.
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 1024**2
+# How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
+BEAT_S = 0.1
 
 # What gunicorn's parser raises at a request that is not HTTP as it should be; everything else is our own fault.
 _FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -97,18 +101,30 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._readers: set[PacedReader] = set()
 
     def run(self) -> None:
-        """Serve until told to stop; then those who wait between two requests are let go at once."""
-        gevent.spawn(self._let_go_when_stopping)
-        super().run()
-
-    def _let_go_when_stopping(self) -> None:
+        """Serve until told to stop; then answer what is under way, and let go at once who waits between requests."""
+        servers = [self._started(listener) for listener in self.sockets]
         while self.alive:
-            gevent.sleep(0.1)
-        for reader in list(self._readers):
-            if reader.is_idle:
-                with suppress(OSError):
-                    # What the client had sent by now is still read and answered.
-                    reader.sock.shutdown(socket.SHUT_RD)
+            self.notify()
+            gevent.sleep(BEAT_S)
+        for server in servers:
+            server.close()
+        for reader in [reader for reader in self._readers if reader.is_idle]:
+            with suppress(OSError):
+                # What the client had sent by now is still read and answered.
+                reader.sock.shutdown(socket.SHUT_RD)
+        until = monotonic() + self.cfg.graceful_timeout
+        while self._readers and monotonic() < until:
+            self.notify()
+            gevent.sleep(BEAT_S)
+
+    def _started(self, listener: Any) -> StreamServer:
+        listener.setblocking(1)
+        server = StreamServer(listener, partial(self.handle, listener), spawn=Pool(self.worker_connections))
+        if self.cfg.workers > 1:
+            # Leave something for the other processes.
+            server.max_accept = 1
+        server.start()
+        return server
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection to its end."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from sightline_testing.redis_server import free_port
 from wire.connection import Address
@@ -87,7 +87,11 @@ class Served:
 
     port: int
     process: subprocess.Popen[bytes]
-    log: Path
+    folder: Path
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text()
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
@@ -98,6 +102,18 @@ class Served:
             connection.sendall(request)
             return read_answer(connection)
 
+    def workers(self) -> list[int]:
+        """Give the ids of the processes that serve."""
+        return [
+            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
+
+    def connections(self) -> int:
+        """Count the connections that the server holds."""
+        established, port = "01", f":{self.port:04X}"
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        return len([line for line in lines if line[1].endswith(port) and line[3] == established])
+
     def is_live(self) -> bool:
         try:
             return self.ask(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
@@ -105,18 +121,19 @@ class Served:
             return False
 
 
-def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Read one answer; raises ConnectionError where the connection ends first."""
-    stream = connection.makefile("rb")
+def read_answer(source: socket.socket | BinaryIO, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
+    """Read one answer, from a stream where more follow; raises ConnectionError where the connection ends first."""
+    stream = source.makefile("rb") if isinstance(source, socket.socket) else source
     status_line = stream.readline()
     if not status_line:
         raise ConnectionResetError("the connection ended before an answer")
     headers = {}
     while (line := stream.readline()) not in (b"\r\n", b""):
         name, _, value = line.decode().partition(":")
+        assert name.lower() not in headers, f"{name} is there twice"
         headers[name.strip().lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length", "0")))
-    return int(status_line.split()[1]), headers, body
+    content = stream.read(int(headers.get("content-length", "0"))) if body else b""
+    return int(status_line.split()[1]), headers, content
 
 
 def raw_picture(content: bytes, *, path: str = "/predict", headers: str = "") -> bytes:
@@ -141,10 +158,10 @@ def serving(folder: Path, told: Mapping[str, Any]) -> Iterator[Served]:
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=API, env=environment, stdout=output, stderr=output)
-    served = Served(port, process, log)
+    served = Served(port, process, folder)
     try:
         wait_until(lambda: served.is_live() or process.poll() is not None, "the server answers")
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, served.log
         yield served
     finally:
         process.send_signal(signal.SIGTERM)
