@@ -36,7 +36,7 @@ INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
 
 def predict(image_name: str) -> tuple[str, float]:
     """The likeliest class of one picture in UPLOAD_FOLDER and its probability; ImageError says why there is none."""
-    model = _model(_bundle_folder(), settings.ENGINE, 1, machine.cores())
+    model = _model(_chosen_bundle(), settings.ENGINE, 1, machine.cores())
     pixels = model.new_batch(1)
     model.prepare(stored.read(Path(settings.UPLOAD_FOLDER), image_name), pixels[0])
     [(class_name, probability)] = model.best(model.predict(pixels, is_alone=True)[0], 1)
@@ -52,7 +52,7 @@ def classify_process() -> None:
             signal.signal(number, lambda number, _: ends.put(signal.Signals(number).name))
     cores = max(1, machine.cores() // settings.MODEL_WORKERS)
     count = settings.LANES or cores
-    worker = Worker(_model(_bundle_folder(), settings.ENGINE, count, cores), count, ends)
+    worker = Worker(_model(_chosen_bundle(), settings.ENGINE, count, cores), count, ends)
     worker.start()
     log.info("%s: stopping: %s", worker.name, ends.get())
     worker.stop()
@@ -167,10 +167,14 @@ def _address() -> Address:
     )
 
 
-def _bundle_folder() -> Path:
+def bundles_folder() -> Path:
+    """The folder of bundles: as set, else that of the container, else that of a local set-up."""
     own = Path("bundles")
-    folder = Path(settings.BUNDLES_FOLDER) if settings.BUNDLES_FOLDER else own if own.is_dir() else INSTALLED_BUNDLES
-    return bundle.choose(folder, settings.MODEL_BUNDLE, settings.PRECISION)
+    return Path(settings.BUNDLES_FOLDER) if settings.BUNDLES_FOLDER else own if own.is_dir() else INSTALLED_BUNDLES
+
+
+def _chosen_bundle() -> Path:
+    return bundle.choose(bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
 
 
 @functools.cache

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,4 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "uploads"
     folder.mkdir()
     monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(folder))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def photographs() -> Path:
-    """The folder of labelled photographs, which is no part of the project."""
-    folder = Path(os.environ.get("IMAGENET_DIR") or Path(__file__).resolve().parents[3] / "shared" / "imagenet")
-    if not folder.is_dir():
-        pytest.skip(f"no labelled photographs in {folder}; IMAGENET_DIR says where they are")
     return folder
