@@ -4,12 +4,12 @@ import argparse
 from dataclasses import dataclass
 
 # In the order in which they run; the last one only when asked for.
-EXPERIMENT_NAMES = ("limit", "speed", "sizes", "workers", "fp32", "depth", "tuning")
+EXPERIMENT_NAMES = ("accuracy", "limit", "speed", "sizes", "workers", "fp32", "depth", "tuning")
 DEFAULT_EXPERIMENTS = EXPERIMENT_NAMES[:-1]
-QUICK_EXPERIMENTS = ("limit", "speed", "sizes")
+QUICK_EXPERIMENTS = ("accuracy", "limit", "speed", "sizes")
 
 REPEATS, QUICK_REPEATS = 3, 1
-DURATION_S, QUICK_DURATION_S = 7.0, 3.0
+DURATION_S, QUICK_DURATION_S = 6.0, 3.0
 WARM_UP_S = 1.0
 
 

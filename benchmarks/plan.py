@@ -10,8 +10,9 @@ from benchmarks.systems import LITSERVE, MOSEC, MOSEC_DRAFT, MOSEC_SINGLE, NAIVE
 CONNECTIONS = (1, 8, 32, 128)
 BUSY = 32
 PHOTOGRAPHS = "photographs"
-SIZES = ("30-kb", "500-kb", "1500-kb", "12-megapixel")
-DEPTHS = (1, 10, 100, 1000, 10_000)
+SIZES = ("30-kb", "500-kb", "1500-kb")
+LARGEST = "12-megapixel"
+DEPTHS = (1, 10, 1000, 10_000)
 INT8 = Setting()
 # The two parts of a run that are no server.
 DIRECT = {Pipeline.OWN: "direct-own", Pipeline.PILLOW_ONNX: "direct-pillow"}
@@ -20,11 +21,12 @@ QUEUE = "queue"
 
 @dataclass(frozen=True)
 class Case:
-    """One load on a running system: kind of body, set of pictures, requests at once."""
+    """One load on a running system: kind of body, set of pictures, requests at once, and how much longer than others."""
 
     body: str
     pictures: str
     connections: int
+    stretch: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Step:
     @property
     def key(self) -> str:
         """The name under which the step's results are kept."""
-        cache = "/cache" if self.setting.cache else ""
-        return f"{self.experiment}/{self.system}/{self.setting.precision}/{self.setting.workers}{cache}/{self.repeat}"
+        workers = f"/{self.setting.workers}-workers" if self.setting.workers else ""
+        return f"{self.experiment}/{self.system}/{self.setting.precision}{workers}/{self.repeat}"
 
 
 def plan(options: Options) -> list[Step]:
@@ -58,8 +60,15 @@ def plan(options: Options) -> list[Step]:
 
 
 def _rotated(steps: list[Step], by: int) -> list[Step]:
-    by %= len(steps)
+    by %= max(1, len(steps))
     return steps[by:] + steps[:by]
+
+
+def _accuracy(repeat: int, _options: Options) -> Iterator[Step]:
+    # The same pictures give the same labels every time.
+    if repeat == 1:
+        for precision in ("int8", "fp32"):
+            yield Step("accuracy", DIRECT[Pipeline.OWN], repeat, Setting(precision))
 
 
 def _limit(repeat: int, options: Options) -> Iterator[Step]:
@@ -76,16 +85,18 @@ def _speed(repeat: int, options: Options) -> Iterator[Step]:
 
 
 def _sizes(repeat: int, options: Options) -> Iterator[Step]:
-    sizes = SIZES[-1:] if options.quick else SIZES
-    yield Step("sizes", MOSEC.name, repeat, INT8, _raw(sizes, BUSY))
-    yield Step("sizes", MOSEC_DRAFT.name, repeat, INT8, _raw(SIZES[-1:], BUSY))
-    yield Step("sizes", SIGHTLINE.name, repeat, INT8, _raw(sizes, BUSY))
+    # Each of these may take a system a tenth of a second, times 32: too few of them in the usual time.
+    largest = (Case("raw", LARGEST, BUSY, stretch=2),)
+    cases = largest if options.quick else _raw(SIZES, BUSY) + largest
+    yield Step("sizes", MOSEC.name, repeat, INT8, cases)
+    yield Step("sizes", MOSEC_DRAFT.name, repeat, INT8, largest)
+    yield Step("sizes", SIGHTLINE.name, repeat, INT8, cases)
 
 
 def _workers(repeat: int, _options: Options) -> Iterator[Step]:
-    for workers in (1, 2):
-        for system in (MOSEC, SIGHTLINE):
-            yield Step("workers", system.name, repeat, Setting(workers=workers), _raw([PHOTOGRAPHS], BUSY))
+    # The other number is the default of each, and measured above.
+    for system, workers in ((MOSEC, 1), (SIGHTLINE, 2)):
+        yield Step("workers", system.name, repeat, Setting(workers=workers), _raw([PHOTOGRAPHS], BUSY))
 
 
 def _fp32(repeat: int, _options: Options) -> Iterator[Step]:
@@ -107,6 +118,7 @@ def _raw(sets: Sequence[str], *connections: int) -> tuple[Case, ...]:
 
 
 EXPERIMENTS = {
+    "accuracy": _accuracy,
     "limit": _limit,
     "speed": _speed,
     "sizes": _sizes,

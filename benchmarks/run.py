@@ -35,6 +35,8 @@ class Runner:
 
     def carry_out(self, step: Step) -> list[Row]:
         """Return the rows of one step."""
+        if step.experiment == "accuracy":
+            return self._measure_accuracy(step)
         if step.system in DIRECT.values():
             return self._measure_direct(step)
         if step.system == QUEUE:
@@ -49,9 +51,18 @@ class Runner:
             self._labels[key] = direct_labels(pipeline, setting, listing)
         return self._labels[key]
 
+    def _measure_accuracy(self, step: Step) -> list[Row]:
+        labels = self.expected(Pipeline.OWN, step.setting)
+        usual = self.expected(Pipeline.PILLOW_ONNX, Setting("fp32"))
+        row = _dimensions(step) | {"pictures_checked": len(labels), "same_class": share_equal(labels, usual)}
+        truth = self.pictures.truth
+        return [
+            row | ({"right": share_equal(labels, truth), "usual_right": share_equal(usual, truth)} if truth else {})
+        ]
+
     def _measure_direct(self, step: Step) -> list[Row]:
         pipeline = next(pipeline for pipeline, name in DIRECT.items() if name == step.system)
-        rows = direct_speed(pipeline, step.setting, _list_of(PHOTOGRAPHS), self.options.duration_s)
+        rows = direct_speed(pipeline, step.setting, _list_of(PHOTOGRAPHS), self.options.duration_s / 2)
         return [_dimensions(step) | row for row in rows]
 
     def _measure_queue(self, step: Step) -> list[Row]:
@@ -98,7 +109,9 @@ class Runner:
         return {"equal_to_direct": share} | ({"right": share_equal(answers, truth)} if truth else {})
 
     def _measure_case(self, server: Server, case: Case) -> Row:
-        load = Load(_list_of(case.pictures), case.body, case.connections, self.options.duration_s, WARM_UP_S)
+        load = Load(
+            _list_of(case.pictures), case.body, case.connections, case.stretch * self.options.duration_s, WARM_UP_S
+        )
         dimensions = {"body": case.body, "pictures": case.pictures, "connections": case.connections}
         return dimensions | measure_load(server, load)
 

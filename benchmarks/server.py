@@ -30,6 +30,8 @@ class Server:
     def __enter__(self) -> "Server":
         # A short path: a unix socket's must not exceed 107 bytes.
         self._state = Path(tempfile.mkdtemp(prefix="sightline-bench-"))
+        for leftovers in (settings.STATE / "redis", settings.STATE / "uploads"):
+            shutil.rmtree(leftovers, ignore_errors=True)
         command, told = command_and_environment(self.system, self.setting, self.port, self._state)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:

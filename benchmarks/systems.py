@@ -88,7 +88,6 @@ class Setting:
 
     precision: str = "int8"
     workers: int = 0
-    cache: bool = False
 
     @property
     def bundle(self) -> Path:

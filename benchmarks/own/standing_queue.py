@@ -14,6 +14,7 @@ gevent.monkey.patch_all()
 import json  # noqa: E402 - gevent must patch before anything else is imported
 import sys  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from itertools import count  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -26,11 +27,12 @@ from wire.queue import Asker  # noqa: E402
 
 QUEUE_NAME = "sightline"
 # No job may expire: the last of 10,000 waits for all the others.
-PATIENCE_S = 600.0
+PATIENCE_S = 300.0
 LARGEST_DEPTH = 20_000
 # The share of the depth from which on the queue counts as standing; the rest is in the lanes' hands.
 STANDING = 0.9
-FILL_TIMEOUT_S = 60.0
+# What the workers may have taken already: two lanes' batches.
+JOBS_IN_LANES = 16
 
 
 class Crowd:
@@ -50,13 +52,20 @@ class Crowd:
 
     def wait_until_standing(self) -> None:
         """Wait until nearly every job is in the queue."""
-        deadline = time.monotonic() + FILL_TIMEOUT_S
-        while self._asker.refresh_state().depth < STANDING * len(self._greenlets) and time.monotonic() < deadline:
-            gevent.sleep(0.05)
+        wanted = STANDING * len(self._greenlets) - JOBS_IN_LANES
+        self._wait_for_depth(lambda depth: depth >= wanted)
 
     def leave(self) -> None:
-        """Stop asking and take back what is in the queue."""
+        """Stop asking, and wait until what is in the queue has been taken back."""
         gevent.killall(self._greenlets)
+        self._wait_for_depth(lambda depth: depth == 0)
+
+    def _wait_for_depth(self, is_right: Callable[[int], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_right(self._asker.refresh_state().depth):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the queue did not get to the depth wanted in {PATIENCE_S:g} s")
+            gevent.sleep(0.05)
 
 
 def measure(depth: int, root: int, seconds: float) -> dict[str, Any]:

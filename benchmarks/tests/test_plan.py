@@ -35,7 +35,7 @@ def test_every_system_of_a_step_can_be_run() -> None:
 
 
 def test_a_choice_that_leaves_nothing_to_measure_is_an_error_that_names_what_there_is() -> None:
-    with pytest.raises(PreparationError, match="mosek.*there are: .*mosec"):
+    with pytest.raises(PreparationError, match=r"mosek.*there are: .*mosec"):
         plan(parse_options(["--systems", "mosek"]))
 
 
