@@ -21,7 +21,7 @@ QUEUE = "queue"
 
 @dataclass(frozen=True)
 class Case:
-    """One load on a running system: kind of body, set of pictures, requests at once, and how much longer than others."""
+    """One load on a running system: body, set of pictures, requests at once, how much longer than others."""
 
     body: str
     pictures: str

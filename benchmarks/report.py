@@ -38,6 +38,12 @@ FAULTS = (Column("not 200", "not_200", 0), Column("socket errors", "socket_error
 NOISE = Column("others' cores", "other_cores", 2)
 LOADED = (RATE, *LATENCY, CPU, MEMORY, *FAULTS, NOISE)
 QUEUE_COSTS = (Column("Redis CPU ms/job", "redis_cpu_ms", 3), Column("asker CPU ms/job", "asker_cpu_ms", 3))
+ACCURACY = (
+    Column("pictures", "pictures_checked", 0),
+    Column("same class %", "same_class", 1, 100),
+    Column("right %", "right", 1, 100),
+    Column("fp32 with Pillow right %", "usual_right", 1, 100),
+)
 STARTED = (
     Column("first right answer s", "cold_start_s", 2),
     Column("idle MB", "idle_mb", 0),
@@ -49,6 +55,9 @@ STARTED = (
 TITLES = {system.name: system.title for system in COMPARED}
 
 TABLES = (
+    Table(
+        "Accuracy beside fp32 with Pillow's bicubic, without a server", "accuracy", ("system", "precision"), ACCURACY
+    ),
     Table(
         "This machine's limit: no network, no queue, every core", "limit", ("system", "precision", "part"), (RATE, CPU)
     ),

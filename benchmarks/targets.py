@@ -9,6 +9,7 @@ SIGHTLINE: Row = {"system": "sightline", "precision": "int8", "body": "raw"}
 MOSEC: Row = {"system": "mosec", "precision": "int8", "body": "raw"}
 MOSEC_SINGLE: Row = MOSEC | {"system": "mosec-single"}
 LIMIT: Row = {"experiment": "limit", "system": "direct-own", "precision": "int8", "part": "decode + inference"}
+ACCURACY: Row = {"experiment": "accuracy", "precision": "int8"}
 # CPU ms/image: 6.5 where Mosec takes 9.4.
 CPU_SHARE_OF_MOSEC = 6.5 / 9.4
 
@@ -64,6 +65,8 @@ def judge(rows: list[Row]) -> list[Verdict]:
         _at_most(
             "first right answer, s", _figure(rows, {"experiment": "speed", "system": "sightline"}, "cold_start_s"), 3
         ),
+        _at_least("same class as fp32 with Pillow", _figure(rows, ACCURACY, "same_class"), 0.96),
+        _at_most("labelled photographs fewer right than fp32 with Pillow", _fewer_right(rows), 2),
         _at_most("cost of a job among 10,000, of an empty queue's", _depth_ratio(rows), 1.05),
     ]
 
@@ -91,6 +94,15 @@ def _lone_request(rows: list[Row]) -> Figure | None:
 def _depth_ratio(rows: list[Row]) -> Figure | None:
     deep, shallow = {"experiment": "depth", "depth": 10_000}, {"experiment": "depth", "depth": 10}
     return ratio(rows, deep, shallow, "cpu_ms")
+
+
+def _fewer_right(rows: list[Row]) -> Figure | None:
+    right, usual = _figure(rows, ACCURACY, "right"), _figure(rows, ACCURACY, "usual_right")
+    pictures = _figure(rows, ACCURACY, "pictures_checked")
+    if not (right and usual and pictures):
+        return None
+    fewer = round((usual.median - right.median) * pictures.median)
+    return Figure(fewer, fewer, fewer)
 
 
 def _figure(rows: list[Row], wanted: Row, metric: str) -> Figure | None:
