@@ -26,6 +26,10 @@ REDIS_SOCKET = os.environ.get("BENCH_REDIS_SOCKET", "")
 UPLOADS = Path(os.environ.get("BENCH_UPLOADS", ""))
 
 
+# What `make bench` leaves behind would override the settings of the `make serve` that the bench starts.
+_MAKES_OWN = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL")
+
+
 def environment_with(values: dict[str, str]) -> dict[str, str]:
     """Return this process's environment with some values added, for a process to be started."""
-    return dict(os.environ) | values
+    return {name: value for name, value in os.environ.items() if name not in _MAKES_OWN} | values
