@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from sightline_testing.queue_probe import QueueProbe
-from sightline_testing.workers import WAIT_S, answer_for, wait_until
+from sightline_testing.waiting import WAIT_S, wait_until
+from sightline_testing.workers import answer_for
 from wire.connection import pack
 from wire.errors import QueueUnavailable
 from wire.keys import GROUP

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sightline_testing.redis_server import RedisServer
+from sightline_testing.waiting import wait_until
 from wire.connection import Address, Connection, checked, pack
 from wire.errors import QueueUnavailable
 from wire.keys import GROUP, Keys
 from wire.messages import Job
+from wire.presence import Announcer, WorkerInfo
 from wire.queue import Asker, Lane
 from wire.submission import Submitter, Ticket
 
@@ -28,6 +31,7 @@ class QueueProbe:
         self._submitter = Submitter(self.address, self.keys)
         self._lanes: list[Lane] = []
         self._askers: list[Asker] = []
+        self._announcers: list[Announcer] = []
 
     def redis(self, *words: str | bytes | int) -> Any:
         """Run one command, over a new connection where the server was restarted meanwhile."""
@@ -53,10 +57,21 @@ class QueueProbe:
         self._askers.append(Asker(self.address, QUEUE, **options))
         return self._askers[-1]
 
+    def announce(self, worker_id: str = "idle", *, labels: Sequence[str] = (), **facts: Any) -> None:
+        """Have a live worker listed, which takes no jobs, until the test ends."""
+        served = {"host": "here", "model": "none", "version": "0", "preprocessing": "none"} | facts
+        self._announcers.append(Announcer(self.address, QUEUE, WorkerInfo(worker_id, **served), labels))
+        self._announcers[-1].start()
+        wait_until(lambda: self.redis("HEXISTS", self.keys.workers, worker_id), "the worker is listed")
+
     def depth(self) -> int:
         """Give how many entries the job stream holds."""
         depth: int = self.redis("XLEN", self.keys.jobs)
         return depth
+
+    def jobs(self) -> list[Job]:
+        """Give the jobs that the stream holds."""
+        return [Job.decode(fields[1]) for _, fields in self.redis("XRANGE", self.keys.jobs, "-", "+")]
 
     def pending(self) -> int:
         """Give how many entries are in somebody's hands."""
@@ -81,6 +96,8 @@ class QueueProbe:
         """Close whatever the test has opened."""
         for asker in self._askers:
             asker.close()
+        for announcer in self._announcers:
+            announcer.stop()
         for lane in self._lanes:
             lane.close()
         self._submitter.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from sightline_testing.waiting import WAIT_S
 from wire.connection import Address
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
@@ -15,7 +15,6 @@ from wire.queue import Delivery, Lane
 
 LABELS = ("tabby", "tiger cat", "carpenter's kit")
 BLOCK_MS = 100
-WAIT_S = 30.0
 
 Respond = Callable[[Delivery], Answer | Failure]
 
@@ -67,12 +66,3 @@ class StandInWorker:
                 self.lane.answer([(delivery, self._respond(delivery)) for delivery in batch])
             except QueueUnavailable:
                 continue
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
-    """Wait for a condition; raises AssertionError in words when it does not come true."""
-    until = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > until:
-            raise AssertionError(f"waited {timeout_s} s in vain until {what}")
-        time.sleep(0.005)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Final
 
+from wire.connection import jittered
 from wire.presence import WorkerInfo
 
 # While no rate is known nobody can tell what is too much: let a burst in, and let the deadlines sort it.
@@ -14,6 +14,7 @@ UNKNOWN_BOUND: Final = 1024
 SHARE_OF_DEADLINE: Final = 0.5
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
+RETRY_JITTER_S: Final = 1.0
 
 
 def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: int) -> int:
@@ -34,6 +35,5 @@ def total_rate(workers: Sequence[WorkerInfo]) -> float:
 
 def retry_after_s(depth: int, rate: float) -> float:
     """Guess when half the queue will be done; jittered, so that those who were refused do not return as one."""
-    half_done_s = depth / 2 / rate if rate > 0 else SHORTEST_RETRY_S
-    jitter_s = random.uniform(0.0, 0.5)  # noqa: S311  spreads load, guards nothing
-    return min(max(half_done_s, SHORTEST_RETRY_S), LONGEST_RETRY_S - 0.5) + jitter_s
+    half_done_s = depth / 2 / rate if rate > 0 else 0.0
+    return min(max(half_done_s, SHORTEST_RETRY_S), LONGEST_RETRY_S - RETRY_JITTER_S) + jittered(RETRY_JITTER_S)

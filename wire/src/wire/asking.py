@@ -84,6 +84,10 @@ class Asker:
         """Look now, within 300 ms; raises QueueUnavailable."""
         return self._desk().watcher.refresh()
 
+    def in_flight(self) -> int:
+        """Give how many callers of this process wait for a job that is in the queue."""
+        return sum(waiter.entry_id is not None for waiter in self._desk().replies.waiting())
+
     def counts(self) -> Counts:
         """Give a copy of what this process' asker has seen so far."""
         return replace(self._desk().counts)

@@ -44,6 +44,10 @@ class Address:
         return f"{place}/{self.db}"
 
 
+# Without a seed that processes forked from one another would share.
+_random = random.SystemRandom()
+
+
 def pack(*words: str | bytes | int) -> bytes:
     """Give one command's bytes; packets are made by joining them."""
     packed: bytes = _pack_command(words)
@@ -160,4 +164,4 @@ class Backoff:
 
 def jittered(ceiling_s: float) -> float:
     """Give a random time between half the ceiling and the ceiling."""
-    return ceiling_s * random.uniform(0.5, 1.0)  # noqa: S311  spreads load, guards nothing
+    return ceiling_s * _random.uniform(0.5, 1.0)

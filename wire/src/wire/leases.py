@@ -11,10 +11,12 @@ from wire.keys import GROUP, Keys
 from wire.lane import Lane
 from wire.loop import Loop
 
+LONGEST_INTERVAL_S: Final = 1.0
 REAP_EVERY_S: Final = 60.0
 REAP_AFTER_MS: Final = 3_600_000
-# Reading one's own pending entries above the highest id gives none and tells Redis that the consumer lives.
-HIGHEST_ID: Final = "18446744073709551615-18446744073709551615"
+# Reading one's own pending entries above this id gives none and tells Redis that the consumer lives. One below the
+# highest id there is, since Redis takes that one for ">" and would deliver a new job.
+ABOVE_ALL: Final = "18446744073709551615-18446744073709551614"
 
 
 class Leases:
@@ -37,7 +39,8 @@ class Leases:
         self._was_stuck = False
         self._reap_at = time.monotonic() + jittered(REAP_EVERY_S)
         # Renewed when a third has run, looked at as often: a lease is never older than two thirds while Redis answers.
-        self._loop = Loop("leases", self._keep, min(lane.lease_ms for lane in lanes) / 3000)
+        third_s = min(lane.lease_ms for lane in lanes) / 3000
+        self._loop = Loop("leases", self._keep, min(third_s, LONGEST_INTERVAL_S))
 
     def start(self) -> None:
         """Begin to renew."""
@@ -77,7 +80,7 @@ class Leases:
     def _reap(self) -> None:
         """Remove consumers that hold nothing and were not heard of for an hour; with pending jobs they must stay."""
         touches = [
-            pack("XREADGROUP", "GROUP", GROUP, lane.consumer, "COUNT", 1, "STREAMS", self._keys.jobs, HIGHEST_ID)
+            pack("XREADGROUP", "GROUP", GROUP, lane.consumer, "COUNT", 1, "STREAMS", self._keys.jobs, ABOVE_ALL)
             for lane in self._lanes
         ]
         packet = b"".join(touches) + pack("XINFO", "CONSUMERS", self._keys.jobs, GROUP)

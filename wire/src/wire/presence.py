@@ -106,7 +106,11 @@ class Announcer:
         self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
 
     def start(self) -> None:
-        """Say it for the first time at once, then each second."""
+        """Say it for the first time before coming back, where Redis is there, then each second."""
+        try:
+            self._announce()
+        except QueueUnavailable as error:
+            log.warning("worker %s is not listed yet: %s", self._info.id, error)
         self._loop.ensure_running()
 
     def stop(self) -> None:

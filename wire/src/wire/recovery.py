@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from wire.connection import checked, pack
+from wire.errors import QueueFull, QueueUnavailable
 from wire.keys import Keys
 from wire.messages import Job
 from wire.replies import Counts, Replies, Waiter
@@ -81,10 +82,17 @@ class Recovery:
         tickets = [Ticket(_with_remaining_time(waiter, now).encode()) for waiter in again]
         self._submitter.submit(tickets)
         for waiter, ticket in zip(again, tickets, strict=True):
+            self._note_resubmission(waiter, ticket)
+
+    def _note_resubmission(self, waiter: Waiter, ticket: Ticket) -> None:
+        try:
             waiter.entry_id = ticket.entry_id()
-            waiter.missed = 0
-            waiter.resubmissions += 1
-            self._counts.resubmitted += 1
+        except (QueueFull, QueueUnavailable) as error:
+            log.warning("job %s could not be submitted again yet: %s", waiter.job.id, error)
+            return
+        waiter.missed = 0
+        waiter.resubmissions += 1
+        self._counts.resubmitted += 1
 
 
 def _with_remaining_time(waiter: Waiter, now: float) -> Job:
