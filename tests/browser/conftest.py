@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from sightline_testing import photographs
+from sightline_testing import pictures
 from sightline_testing.browser import Visitor, chromium, running_chromium
-from sightline_testing.pictures import good
+from sightline_testing.pictures import encode, good
 from sightline_testing.service import Service, some_service
 
 Visit = Callable[..., Visitor]
@@ -64,9 +64,9 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def photograph() -> Path:
-    """A photograph of a zebra."""
-    return next(found.path for found in photographs.required() if found.label == "zebra")
+def photograph(tmp_path: Path) -> Path:
+    """A photograph of what PHOTOGRAPH_LABEL says."""
+    return written(tmp_path, "photograph.png", encode(pictures.photograph(), "PNG"))
 
 
 def written(folder: Path, name: str, content: bytes) -> Path:

@@ -41,6 +41,9 @@ def test_a_report_is_sent_once_for_each_answer(visitor: Visitor, picture: Path) 
     assert not button.is_visible()
     visitor.choose(picture)
     button.wait_for()
+    visitor.page.locator("#tiles .tile").last.click()
+    visitor.reported()
+    assert not button.is_visible(), "nor when the first answer is shown again"
 
 
 def test_a_report_that_does_not_arrive_is_not_thanked_for(visitor: Visitor, picture: Path) -> None:

@@ -12,20 +12,14 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.browser import Visitor
-from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.pictures import bad
 
 Visit = Callable[..., Visitor]
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Path:
-    chosen = os.environ.get("SCREENSHOT_PICTURE")
-    if chosen:
-        return Path(chosen)
-    drawn = tmp_path / "crossword.jpg"
-    drawn.write_bytes(drawing_jpeg("crossword_puzzle", 1))
-    return drawn
+def subject(photograph: Path) -> Path:
+    return Path(os.environ.get("SCREENSHOT_PICTURE", photograph))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -49,6 +49,7 @@ def test_a_damaged_picture_is_refused_in_the_words_of_the_service(visitor: Visit
     with visitor.page.expect_response("**/predict*") as response:
         visitor.choose(file)
     assert visitor.trouble() == response.value.json()["detail"]
+    assert visitor.page.locator("#trouble-title").inner_text() == "This picture is damaged"
 
 
 def test_after_trouble_the_next_picture_is_named(visitor: Visitor, tmp_path: Path, picture: Path) -> None:

@@ -65,12 +65,13 @@ export function showWaiting(message, left, total) {
 }
 
 /** Say what went wrong and offer what helps. */
-export function showTrouble({ heading, message }, { canRetry }) {
+export function showTrouble({ heading, message, advice }, { canRetry }) {
   show("trouble");
   part("trouble-title").textContent = heading;
   part("trouble-line").textContent = message;
+  part("trouble-advice").textContent = advice;
   part("try-again").hidden = !canRetry;
-  announce(`${heading}. ${message}`);
+  announce(`${heading}. ${message} ${advice}`);
 }
 
 /** Show the best guesses. */

@@ -1,8 +1,18 @@
+// What the service's stable codes mean to somebody who only has a picture, and what to do about it.
+const KNOWN = {
+  image_broken: ["This picture is damaged", "Save it anew, or choose another one."],
+  image_too_large: ["This picture is too large", "Save a smaller copy, and choose that one."],
+  too_large: ["This picture is too large", "Save a smaller copy, and choose that one."],
+  unsupported_type: ["This is not a picture", "Choose a JPEG, PNG, WebP, GIF or BMP."],
+  queue_full: ["The service is busy", "Try again in a moment."],
+  no_worker: ["The service is not ready", "Try again in a moment."],
+};
+
 /** Something that went wrong, with a message that can be shown as it is. */
 export class Trouble extends Error {
   constructor(message, { heading = "That did not work", status = 0, code = "", retryAfter = null } = {}) {
     super(message);
-    this.heading = heading;
+    [this.heading, this.advice] = KNOWN[code] ?? [heading, ""];
     this.status = status;
     this.code = code;
     this.retryAfter = retryAfter; // seconds; null where waiting does not help

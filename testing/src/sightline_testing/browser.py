@@ -63,6 +63,8 @@ class Visitor:
         page.set_default_timeout(TIMEOUT_MS)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        # Taking file dialogs over begins with the first listener; begun only when a key is pressed, it can be too late.
+        page.on("filechooser", lambda _: None)
 
     def open(self, path: str = "/") -> None:
         """Go to a page of the service."""
