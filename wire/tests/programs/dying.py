@@ -1,0 +1,15 @@
+"""A worker that takes a batch, says so, and never answers; whoever started it kills it."""
+
+import sys
+import time
+
+from wire.connection import Address
+from wire.queue import Delivery, Lane
+
+lane = Lane(Address(port=int(sys.argv[1])), sys.argv[2], "dying", lease_ms=60_000, max_batch_s=60)
+batch: list[Delivery] = []
+while not batch:
+    batch = lane.receive(8, 1000)
+sys.stdout.write(f"{len(batch)}\n")
+sys.stdout.flush()
+time.sleep(60)

@@ -1,0 +1,33 @@
+"""Asks, forks, and asks in parent and children at once; prints one line for each answer."""
+
+import os
+import sys
+
+from wire.connection import Address
+from wire.queue import Asker
+
+CHILDREN = 3
+asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2])
+
+
+def ask(who: str) -> None:
+    """Ask a few times."""
+    for number in range(5):
+        answer = asker.ask(f"{who}-{number}.jpg", timeout_s=30)
+        os.write(1, f"{answer.predictions[0][0]}\n".encode())
+
+
+ask("before")
+children = []
+for child in range(CHILDREN):
+    pid = os.fork()
+    if pid == 0:
+        ask(f"child{child}")
+        asker.close()
+        os._exit(0)
+    children.append(pid)
+ask("parent")
+for pid in children:
+    os.waitpid(pid, 0)
+ask("after")
+asker.close()

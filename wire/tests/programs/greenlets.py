@@ -1,0 +1,56 @@
+"""What gunicorn's gevent workers do: make the asker, fork, patch, and serve many requests at once from greenlets."""
+
+import os
+import sys
+
+from wire.connection import Address
+from wire.queue import Asker
+
+GREENLETS = 200
+asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2])
+
+if os.fork():
+    _, status = os.wait()
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+from gevent import monkey  # noqa: E402  after the fork, as the server does it
+
+monkey.patch_all()
+
+import gevent  # noqa: E402  after the patch
+
+in_flight = 0
+most_in_flight = 0
+ticks = 0
+
+
+def ask(number: int) -> str:
+    """Ask once, and note how many do so at the same time."""
+    global in_flight, most_in_flight  # noqa: PLW0603  one small program
+    in_flight += 1
+    most_in_flight = max(most_in_flight, in_flight)
+    answer = asker.ask(f"{number}.jpg", timeout_s=30, is_abandoned=lambda: False)
+    in_flight -= 1
+    return answer.predictions[0][0]
+
+
+def tick() -> None:
+    """Count how often the loop is free."""
+    global ticks  # noqa: PLW0603  one small program
+    while True:
+        gevent.sleep(0.001)
+        ticks += 1
+
+
+asker.ask("first.jpg", timeout_s=30)
+gevent.spawn(tick)
+jobs = [gevent.spawn(ask, number) for number in range(GREENLETS)]
+gevent.joinall(jobs, raise_error=True)
+assert [job.value for job in jobs] == [f"{number}.jpg" for number in range(GREENLETS)]
+killed = gevent.spawn(asker.ask, "held.jpg", timeout_s=30)
+gevent.sleep(0.1)
+killed.kill()
+asker.ask("last.jpg", timeout_s=30)
+asker.close()
+os.write(1, f"{most_in_flight} {ticks}\n".encode())
+os._exit(0)
