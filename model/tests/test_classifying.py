@@ -53,7 +53,8 @@ def test_a_picture_has_the_same_answer_alone_and_in_company(classifier: Classifi
     assert isinstance(alone, Answer)
     assert isinstance(together[2][1], Answer)
     for one, other in zip(alone.predictions, together[2][1].predictions, strict=True):
-        assert one == (other[0], pytest.approx(other[1], abs=1e-6))
+        assert one[0] == other[0]
+        assert one[1] == pytest.approx(other[1], abs=1e-6)
 
 
 def test_a_bad_picture_fails_alone_wherever_it_stands(classifier: Classifier) -> None:
