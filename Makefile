@@ -15,7 +15,7 @@ help: ## List these commands
 install: ## Set up alone: .venv, the pinned packages, the default model bundle
 	$(INSTALL) serve --bundles $(STATE_DIR)/bundles
 
-serve: install ## Set up if needed, then run the whole service (PORT=8000 HOST=127.0.0.1 MODEL_WORKERS=1)
+serve: install ## Set up if needed, then run the whole service (PORT=8000 HOST=127.0.0.1 MODEL_WORKERS=2)
 	@PYTHONPATH=deploy exec $(RUN) -m launcher
 
 test: ## Run every test

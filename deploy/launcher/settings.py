@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS: tuple[tuple[str, type, object, str], ...] = (
     ("HOST", str, "127.0.0.1", "Address that the page and the HTTP API are served on."),
     ("PORT", int, 8000, "Port that the page and the HTTP API are served on."),
-    ("MODEL_WORKERS", int, 1, "Number of model worker processes."),
+    ("MODEL_WORKERS", int, 2, "Number of model worker processes."),
     ("STATE_DIR", Path, Path("var"), "Folder of everything a local run keeps: bundles, uploads, feedback, Redis."),
     ("REDIS_IP", str, "", "An existing Redis server to use; empty: one of our own is started."),
     ("REDIS_SOCKET", str, "", "Unix socket of an existing Redis server; empty: as REDIS_IP says."),
