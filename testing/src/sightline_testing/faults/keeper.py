@@ -1,0 +1,82 @@
+"""One service at a time for many tests, and how hard it is hurt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sightline_testing.faults.sabotage import Sabotage
+from sightline_testing.faults.system import System, running_system
+from sightline_testing.service import REPOSITORY
+
+IS_FULL = bool(os.environ.get("FULL"))
+HAS_TWINS = bool(os.environ.get("TWINS"))
+# A machine that is slow by chance answers within this; only FULL=1 asserts times, and runs with the real deadline.
+LONG_DEADLINE = {"REQUEST_TIMEOUT_S": "60"}
+USUAL: Mapping[str, str] = {"FAULT_INJECTION": "1"} | ({} if IS_FULL else LONG_DEADLINE)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long and how hard: a short run asserts counts only, a full one times too."""
+
+    is_full: bool
+
+    def of(self, short: Value, full: Value) -> Value:
+        """The value for the short run, or for the full one."""
+        return full if self.is_full else short
+
+
+class Keeper:
+    """Keeps the last service running for the next test that wants the same."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._stack = ExitStack()
+        self._wanted: tuple[object, ...] = ()
+        self.system: System | None = None
+
+    def give(self, changes: Mapping[str, str] = USUAL, *, workers: int = 2, redis_socket: str = "") -> System:
+        """A running service with these settings."""
+        wanted = (dict(changes), workers, redis_socket)
+        if self.system is None or wanted != self._wanted:
+            self._start(changes, workers, redis_socket, REPOSITORY)
+            self._wanted = wanted
+        assert self.system is not None
+        self.system.wait_until_ready()
+        return self.system
+
+    def give_broken(
+        self, sabotage: Sabotage, changes: Mapping[str, str] = USUAL, *, workers: int = 2, redis_socket: str = ""
+    ) -> System:
+        """A running service with one protection less; for one test."""
+        source = sabotage.source(self._next_folder())
+        self._start({**changes, **sabotage.settings}, workers, redis_socket, source)
+        self._wanted = ()
+        assert self.system is not None
+        return self.system
+
+    def stop(self) -> None:
+        """End the service, if one runs."""
+        self.system = None
+        self._stack.close()
+
+    def _start(self, changes: Mapping[str, str], workers: int, redis_socket: str, source: Path) -> None:
+        self.stop()
+        running = running_system(
+            self._next_folder(), changes, workers=workers, redis_socket=redis_socket, source=source
+        )
+        self.system = self._stack.enter_context(running)
+
+    def _next_folder(self) -> Path:
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        return folder

@@ -1,0 +1,167 @@
+"""The running service and its processes, to be killed, stopped and looked at one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sightline_testing.client import Client, Response
+from sightline_testing.faults.questions import Question, questions
+from sightline_testing.redis_server import free_port
+from sightline_testing.service import REPOSITORY, Service, launch, printed, stop, wait_until_ready
+from sightline_testing.waiting import wait_until
+from wire.connection import Address, Connection, checked, pack
+from wire.keys import GROUP, Keys
+
+QUEUE = "sightline"
+# Generous: other work may share the machine.
+PATIENCE_S = 90.0
+ASK_EVERY_S = 0.05
+
+
+@dataclass
+class System:
+    """A service under test, with what is needed to hurt it."""
+
+    url: str
+    state_dir: Path
+    launcher_pid: int
+    redis_address: Address
+    workers: int
+    keys: Keys = field(default_factory=lambda: Keys(QUEUE))
+    asked: list[Question] = field(default_factory=list, repr=False)
+
+    @property
+    def client(self) -> Client:
+        """A client of the service."""
+        return Client(self.url)
+
+    def redis(self, *words: str | bytes | int) -> Any:
+        """Run one Redis command over a connection of its own."""
+        connection = Connection(self.redis_address, "fault-test")
+        try:
+            [reply] = connection.exchange(pack(*words), 1, 10.0)
+            return checked(reply)
+        finally:
+            connection.close()
+
+    def pids(self, part: str) -> list[int]:
+        """The processes whose command line holds this text: ml_service, gunicorn or redis-server; oldest first."""
+        return sorted(pid for pid, command in processes(self.launcher_pid).items() if part in command)
+
+    def worker_pids(self) -> list[int]:
+        """The model workers."""
+        return self.pids("ml_service")
+
+    def api_master(self) -> int:
+        """The api's process that all others of it are children of."""
+        return next(pid for pid in self.api_pids(with_master=True) if parent_of(pid) == self.launcher_pid)
+
+    def api_pids(self, *, with_master: bool = False) -> list[int]:
+        """The processes of the api that answer requests."""
+        pids = self.pids("gunicorn")
+        return [pid for pid in pids if with_master or parent_of(pid) in pids]
+
+    def announced(self) -> dict[int, str]:
+        """The workers that say they are ready, by process id."""
+        names: list[bytes] = self.redis("HKEYS", self.keys.workers)
+        return {int(name.split(b":")[1]): name.decode() for name in names}
+
+    def readiness(self) -> Response:
+        """What /readyz answers."""
+        return self.client.get("/readyz")
+
+    def wait_until_ready(self, workers: int | None = None) -> None:
+        """Come back when every worker is there and the api says so."""
+        wanted = self.workers if workers is None else workers
+        wait_until(lambda: self._is_ready(wanted), f"{wanted} workers are ready", PATIENCE_S)
+
+    def kill(self, pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to one process of this service, and to no other."""
+        assert pid in processes(self.launcher_pid), f"process {pid} is no process of this service"
+        os.kill(pid, with_signal)
+
+    def queue_depth(self) -> int:
+        """How many jobs wait or are in progress."""
+        depth: int = self.redis("XLEN", self.keys.jobs)
+        return depth
+
+    def pending(self) -> int:
+        """How many jobs are in a worker's hands; 0 where there is no group."""
+        if not self.redis("EXISTS", self.keys.jobs):
+            return 0
+        pending: int = self.redis("XPENDING", self.keys.jobs, GROUP)[0]
+        return pending
+
+    def log(self) -> str:
+        """Everything that the service has printed."""
+        return printed(self.state_dir)
+
+    def _is_ready(self, workers: int) -> bool:
+        try:
+            response = self.readiness()
+            live = set(self.announced()) & set(self.worker_pids())
+        except Exception:  # noqa: BLE001  whatever is not there yet
+            return False
+        return response.status == 200 and len(live) == workers
+
+
+@contextmanager
+def running_system(
+    state_dir: Path,
+    changes: Mapping[str, str] | None = None,
+    *,
+    workers: int = 2,
+    redis_socket: str = "",
+    source: Path = REPOSITORY,
+) -> Iterator[System]:
+    """Run the service of `source` until the block ends; with the Redis behind a socket, or with its own."""
+    told = {"MODEL_WORKERS": str(workers), "PYTHONPATH": str(source / "deploy"), **dict(changes or {})}
+    if redis_socket:
+        told["REDIS_SOCKET"] = redis_socket
+    launcher = launch(state_dir, free_port(), told, folder=source)
+    try:
+        url = wait_until_ready(state_dir, launcher)
+        service = Service(url, state_dir, launcher)
+        address = Address(socket_path=redis_socket or str(service.redis_socket))
+        system = System(url, state_dir, launcher.pid, address, workers)
+        system.wait_until_ready()
+        system.asked = questions(system.client)
+        yield system
+    finally:
+        if launcher.poll() is None:
+            stop(launcher)
+
+
+def processes(launcher_pid: int) -> dict[int, str]:
+    """The command line of every process below the launcher, by its id."""
+    parents, commands = {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            commands[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(process.name)] = parent_of(int(process.name))
+    below = {launcher_pid}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {pid: commands[pid] for pid in below - {launcher_pid} if commands[pid]}
+
+
+def parent_of(pid: int) -> int:
+    """The parent of a process; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def sleep_until(moment: float) -> None:
+    """Sleep to a moment of the monotonic clock."""
+    time.sleep(max(moment - time.monotonic(), 0.0))

@@ -1,0 +1,218 @@
+"""Redis dies, loses all, goes away, stalls, is emptied, is full: what was accepted is answered all the same."""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sightline_testing.faults.keeper import Scale
+from sightline_testing.faults.ledger import Ledger, Outcome
+from sightline_testing.faults.leftovers import nothing_left_over
+from sightline_testing.faults.load import Load
+from sightline_testing.faults.system import System, sleep_until
+from sightline_testing.waiting import wait_until
+from wire.connection import Address, Connection, pack
+from wire.errors import QueueUnavailable
+from wire.keys import GROUP
+
+# Below what one slow shared core can do; the full run is on a machine of its own.
+RATE = (15.0, 60.0)
+AT_STAKE = 5
+AWAY = "redis_unavailable"
+
+
+def test_no_accepted_job_is_lost_when_redis_is_killed(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        ledger, returns = load_while(system, scale, kill_redis, scale.of(2, 10))
+    assert_all_answered_or_refused(ledger)
+    if scale.is_full:
+        assert_back_within(ledger, returns, 1.0)
+        assert ledger.percentile_s(0.99, Outcome.REFUSED) <= 0.3
+
+
+def test_no_accepted_job_is_lost_when_redis_comes_back_empty(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        ledger, _ = load_while(system, scale, kill_and_empty_redis, scale.of(2, 5))
+    assert_all_answered_or_refused(ledger)
+
+
+def test_jobs_survive_that_every_key_is_removed(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        ledger, _ = load_while(system, scale, remove_every_key, scale.of(3, 20))
+    assert_all_answered_or_refused(ledger)
+
+
+def test_jobs_survive_that_the_group_of_workers_is_removed(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        ledger, _ = load_while(system, scale, remove_the_group, scale.of(3, 20))
+    assert_all_answered_or_refused(ledger)
+
+
+def test_requests_are_refused_while_redis_is_out_of_memory(system: System, scale: Scale) -> None:
+    pids = system.worker_pids() + system.api_pids()
+    with nothing_left_over(system):
+        ledger, _ = load_while(system, scale, fill_memory, 1)
+    assert_all_answered_or_refused(ledger)
+    assert ledger.counts()["refused queue_full"]
+    assert pids == system.worker_pids() + system.api_pids(), "a process has died of it"
+
+
+def test_the_service_says_so_while_redis_is_away_and_works_again_after(system: System, scale: Scale) -> None:
+    seconds = scale.of(3.0, 30.0)
+    with nothing_left_over(system), Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        wait_for_answers(load)
+        with redis_away(system):
+            left_at = time.monotonic()
+            wait_until(lambda: system.readiness().status == 503, "it is not ready")
+            not_ready_s = time.monotonic() - left_at
+            assert system.readiness().json()["code"] == AWAY
+            while time.monotonic() < left_at + seconds:
+                assert system.client.get("/livez").status == 200
+                assert system.readiness().status == 503
+                time.sleep(0.05)
+        back_at = time.monotonic()
+        wait_for_answers(load)
+        wait_until(lambda: system.readiness().status == 200, "it is ready")
+    assert_all_answered_or_refused(load.ledger)
+    assert load.ledger.counts()[f"refused {AWAY}"]
+    if scale.is_full:
+        assert load.ledger.percentile_s(0.99, Outcome.REFUSED) <= 0.3
+        assert not_ready_s <= 2.0
+        assert_back_within(load.ledger, [back_at], 2.0)
+
+
+def test_requests_are_refused_while_redis_stalls(system: System, scale: Scale) -> None:
+    with nothing_left_over(system), Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        wait_for_answers(load)
+        [redis] = system.pids("redis-server")
+        system.kill(redis, signal.SIGSTOP)
+        try:
+            stalled_at = time.monotonic()
+            accepted = load.under_way
+            wait_until(lambda: system.readiness().status == 503, "it is not ready")
+            assert system.client.get("/livez").status == 200
+            sleep_until(stalled_at + scale.of(3.0, 10.0))
+        finally:
+            system.kill(redis, signal.SIGCONT)
+        back_at = time.monotonic()
+        wait_for_answers(load)
+    if scale.is_full:  # those that were under way have a deadline shorter than the stall
+        late = load.ledger.ended(Outcome.LATE)
+        assert len(late) <= accepted + 2
+        load.ledger.entries = [each for each in load.ledger.entries if each not in late]
+        assert load.ledger.percentile_s(0.99, Outcome.REFUSED) <= 0.3
+        assert_back_within(load.ledger, [back_at], 2.0)
+    assert_all_answered_or_refused(load.ledger)
+
+
+def load_while(
+    system: System, scale: Scale, hurt: Callable[[System, Load], None], times: int
+) -> tuple[Ledger, list[float]]:
+    """Put load on the service, hurt it so often, and wait each time until it answers again."""
+    returns = []
+    with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        wait_for_answers(load)
+        for _ in range(times):
+            hurt(system, load)
+            returns.append(time.monotonic())
+            wait_for_answers(load)
+            time.sleep(scale.of(0.2, 2.0))
+    return load.ledger, returns
+
+
+@contextmanager
+def jobs_at_stake(system: System) -> Iterator[None]:
+    """Hold the workers still until jobs have piled up, and through the block: so many are lost or not."""
+    for pid in system.worker_pids():
+        system.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: system.queue_depth() >= AT_STAKE, "jobs are at stake")
+        yield
+    finally:
+        for pid in system.worker_pids():
+            system.kill(pid, signal.SIGCONT)
+
+
+def kill_redis(system: System, _: Load) -> None:
+    """Kill it in the midst of work; the supervisor starts it again."""
+    with jobs_at_stake(system):
+        kill_and_wait(system)
+        assert system.queue_depth() >= AT_STAKE, "the append-only file brought the jobs back"
+
+
+def kill_and_empty_redis(system: System, _: Load) -> None:
+    """Kill it when its file is gone already."""
+    with jobs_at_stake(system):
+        shutil.rmtree(system.state_dir / "redis" / "appendonlydir", ignore_errors=True)  # Redis 7
+        (system.state_dir / "redis" / "appendonly.aof").unlink(missing_ok=True)  # Redis 6
+        kill_and_wait(system)
+
+
+def kill_and_wait(system: System) -> None:
+    [before] = system.pids("redis-server")
+    system.kill(before)
+    wait_until(lambda: system.pids("redis-server") not in ([], [before]) and answers(system), "Redis is back", 60)
+
+
+def remove_every_key(system: System, _: Load) -> None:
+    with jobs_at_stake(system):
+        system.redis("FLUSHALL")
+
+
+def remove_the_group(system: System, _: Load) -> None:
+    with jobs_at_stake(system):
+        system.redis("XGROUP", "DESTROY", system.keys.jobs, GROUP)
+
+
+@contextmanager
+def redis_away(system: System) -> Iterator[None]:
+    """Cut every connection to Redis and let none be made, for the length of the block."""
+    socket = Path(system.redis_address.socket_path)
+    hidden = socket.with_suffix(".hidden")
+    socket.rename(hidden)
+    try:
+        cut_connections(hidden)
+        yield
+    finally:
+        hidden.rename(socket)
+
+
+def cut_connections(socket: Path) -> None:
+    connection = Connection(Address(socket_path=str(socket)), "fault-test")
+    connection.exchange(pack("CLIENT", "KILL", "TYPE", "normal"), 1)
+    connection.close()
+
+
+def fill_memory(system: System, load: Load) -> None:
+    system.redis("CONFIG", "SET", "maxmemory", "1mb")
+    sent = len(load.ledger.entries)
+    wait_until(lambda: len(load.ledger.entries) > sent + 30, "some met a full Redis")
+    system.redis("CONFIG", "SET", "maxmemory", "256mb")
+
+
+def answers(system: System) -> bool:
+    try:
+        return bool(system.redis("PING"))
+    except QueueUnavailable:
+        return False
+
+
+def wait_for_answers(load: Load, count: int = 5) -> None:
+    """Wait until so many more were answered right that were sent from now on."""
+    now = time.monotonic()
+    wait_until(lambda: load.ledger.between(now, now + 1e9).count(Outcome.RIGHT) >= count, "it answers again", 90)
+
+
+def assert_all_answered_or_refused(ledger: Ledger) -> None:
+    """Every request was answered right, or refused with the time to come again; none twice."""
+    assert ledger.count(Outcome.RIGHT)
+    assert ledger.count(Outcome.RIGHT, Outcome.REFUSED) == len(ledger.entries), ledger
+    assert not ledger.doubled
+
+
+def assert_back_within(ledger: Ledger, returns: list[float], seconds: float) -> None:
+    for moment in returns:
+        first = min(each.ended_at for each in ledger.ended(Outcome.RIGHT) if each.ended_at > moment)
+        assert first - moment <= seconds, f"the first answer came {first - moment:.2f} s after Redis was back"
