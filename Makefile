@@ -5,6 +5,8 @@ export STATE_DIR
 
 RUN := .venv/bin/python
 INSTALL := @$(PYTHON) deploy/install.py
+# From each import root by itself: api/ and model/ have modules of the same names.
+MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
 .PHONY: help install serve test lint clean
 .DEFAULT_GOAL := help
@@ -18,15 +20,20 @@ install: ## Set up alone: .venv, the pinned packages, the default model bundle
 serve: install ## Set up if needed, then run the whole service (PORT=8000 HOST=127.0.0.1 MODEL_WORKERS=2)
 	@PYTHONPATH=deploy exec $(RUN) -m launcher
 
-test: ## Run every test
+test: ## Run every test, or some suites (SUITES="api wire"; launcher, model, system, remote)
 	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
-	@$(RUN) -m sightline_testing.suites
+	@$(RUN) -m sightline_testing.suites $(SUITES)
 
 lint: ## Check style and types
 	$(INSTALL) serve dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m sightline_testing.types
+	cd wire && ../$(MYPY) src tests
+	cd testing && ../$(MYPY) src
+	cd api && ../$(MYPY) .
+	cd model && ../$(MYPY) .
+	cd deploy && ../$(MYPY) .
+	$(MYPY) tests stress_test benchmarks
 
 clean: ## Remove what set-up and tests made; keeps uploads and feedback
 	rm -rf .venv $(STATE_DIR)/bundles $(STATE_DIR)/redis $(STATE_DIR)/run .mypy_cache .ruff_cache .hypothesis

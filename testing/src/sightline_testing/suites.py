@@ -51,18 +51,23 @@ SUITES = (
     Suite("launcher", "deploy", "tests"),
     Suite("system", ".", "tests"),
 )
+# Only on request: against a service that runs already, which SIGHTLINE_URL names.
+REMOTE = Suite("remote", ".", "tests/test_integration.py")
 
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    if unknown := set(names) - {suite.name for suite in SUITES}:
-        _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(suite.name for suite in SUITES)}")
+    known = {suite.name: suite for suite in (*SUITES, REMOTE)}
+    if unknown := set(names) - set(known):
+        _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        return 2
+    if REMOTE.name in names and "SIGHTLINE_URL" not in os.environ:
+        _say(f"the suite {REMOTE.name} needs SIGHTLINE_URL, the address of a running service")
         return 2
     started = time.monotonic()
     totals = Totals()
-    for suite in SUITES:
-        if not names or suite.name in names:
-            totals += run(suite)
+    for suite in [known[name] for name in names] or SUITES:
+        totals += run(suite)
     _say(f"{totals} in {time.monotonic() - started:.0f} s")
     if totals.skipped and os.environ.get("CI"):
         _say("a test was skipped, and in CI none may be")
