@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test lint clean
+.PHONY: help install serve test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -34,6 +34,9 @@ lint: ## Check style and types
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
 	$(MYPY) tests stress_test benchmarks
+
+bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
+	@$(RUN) -m benchmarks $(BENCH)
 
 clean: ## Remove what set-up and tests made; keeps uploads and feedback
 	rm -rf .venv $(STATE_DIR)/bundles $(STATE_DIR)/redis $(STATE_DIR)/run .mypy_cache .ruff_cache .hypothesis

@@ -30,8 +30,13 @@ class LoadResult:
 
     @property
     def images_per_s(self) -> float:
-        """Right answers for each second."""
-        return (self.answers - self.not_200) / self.seconds
+        """Pictures that were answered with 200, for each second."""
+        return self.images / self.seconds
+
+    @property
+    def images(self) -> int:
+        """Pictures that were answered with 200."""
+        return self.answers - self.not_200
 
 
 def picture_folder(name: str) -> Path:

@@ -11,6 +11,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot
 
+CONNECTIONS = (1, 8, 32, 128)
 PANELS = (("images_per_s", "images/s"), ("p99_ms", "p99, ms"), ("cpu_ms", "CPU ms/image"))
 
 
@@ -26,6 +27,7 @@ def draw(folder: Path) -> None:
             _draw_series(axis, name, lines, metric)
         axis.set_title(title)
         axis.set_xscale("log", base=2)
+        axis.set_xticks(CONNECTIONS, map(str, CONNECTIONS))
         axis.set_xlabel("connections")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)

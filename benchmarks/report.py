@@ -1,10 +1,11 @@
 """The tables that a run ends with, as text; the same figures go to summary.json for the plot and for readers."""
 
 import json
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.results import Results
+from benchmarks.results import Results, Row
 from benchmarks.summary import Figure, Line, summarise
 from benchmarks.systems import COMPARED
 from benchmarks.targets import judge
@@ -54,6 +55,9 @@ STARTED = (
 
 TITLES = {system.name: system.title for system in COMPARED}
 
+# From here on the machine counts as not left alone.
+NOISY_CORES = 0.2
+
 TABLES = (
     Table(
         "Accuracy beside fp32 with Pillow's bicubic, without a server", "accuracy", ("system", "precision"), ACCURACY
@@ -77,6 +81,7 @@ def report(results: Results) -> str:
     machine = json.loads((results.folder / "machine.json").read_text("utf-8"))
     verdicts = judge(results.rows)
     sections = [", ".join(f"{name}: {value}" for name, value in machine.items())]
+    sections += _noise_warning(results.rows)
     sections += [text for table in TABLES if (text := _table_text(table, lines))]
     sections.append("\n".join(verdict.text() for verdict in verdicts))
     text = "\n\n".join(sections) + "\n"
@@ -88,6 +93,16 @@ def report(results: Results) -> str:
     _write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     _write(results.folder / "report.txt", text)
     return text
+
+
+def _noise_warning(rows: list[Row]) -> list[str]:
+    shares = [row["other_cores"] for row in rows if "other_cores" in row]
+    if not shares or statistics.median(shares) < NOISY_CORES:
+        return []
+    return [
+        f"WARNING: other programs kept {statistics.median(shares):.1f} cores busy (median of the measurements). "
+        "Rates, latencies and starts are theirs as much as the systems'; only CPU ms/image and memory can be used."
+    ]
 
 
 def _table_text(table: Table, lines: list[Line]) -> str:

@@ -7,9 +7,6 @@ import mosec  # type: ignore[import-not-found]
 from benchmarks import settings
 from benchmarks.peers.pillow_onnx import PillowOnnxClassifier, Pixels
 
-# Mosec's default of 3 s would fail the largest pictures under load.
-TIMEOUT_S = 60
-
 
 class ImageClassifier(mosec.Worker):  # type: ignore[misc]
     """Decode on arrival, then one run of the model for what Mosec hands over together."""
@@ -36,6 +33,5 @@ if __name__ == "__main__":
         max_batch_size=settings.MAX_BATCH_SIZE,
         max_wait_time=settings.MAX_BATCH_WAIT_MS,
         env=[{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}] * settings.WORKERS,
-        timeout=TIMEOUT_S,
     )
     server.run()

@@ -26,6 +26,15 @@ def test_a_ratio_is_formed_within_each_repeat() -> None:
     assert ratio(rows, {"system": "a"}, {"system": "b"}, "images_per_s") == Figure(1.5, 1.5, 1.5)
 
 
+def test_nobody_is_compared_with_a_system_that_answered_nothing() -> None:
+    rows = [
+        {"system": "a", "repeat": 1, "images_per_s": 300},
+        {"system": "b", "repeat": 1, "images_per_s": 0},
+    ]
+
+    assert ratio(rows, {"system": "a"}, {"system": "b"}, "images_per_s") is None
+
+
 def test_what_was_not_measured_is_neither_held_nor_missed() -> None:
     verdicts = judge([])
 
