@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -101,6 +102,12 @@ class Served:
         with closing(self.connect()) as connection:
             connection.sendall(request)
             return read_answer(connection)
+
+    def ask_patiently(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Ask again after a 503, as a client would: on a machine this busy, Redis may seem to be away for a moment."""
+        while (answer := self.ask(request))[0] == HTTPStatus.SERVICE_UNAVAILABLE:
+            time.sleep(0.1)
+        return answer
 
     def workers(self) -> list[int]:
         """Give the ids of the processes that serve."""
