@@ -144,7 +144,7 @@ def test_other_settings_make_another_connection(worker: EchoWorker, monkeypatch:
     answered(NAME)
     monkeypatch.setattr(settings, "REDIS_PORT", 1)
     with pytest.raises(QueueUnavailable):
-        answered(NAME)
+        model_predict(NAME)
     monkeypatch.setattr(settings, "REDIS_PORT", worker.port)
     assert answered(NAME)[0] == LABELS[0]
 
