@@ -29,7 +29,8 @@ class Verdict:
             return f"  --    {self.what}: {self.wanted} (not measured)"
         figure = self.measured
         mark = "held  " if self.held else "MISSED"
-        return f"  {mark}  {self.what}: {figure.median:.3g} ({figure.low:.3g}-{figure.high:.3g}), wanted {self.wanted}"
+        spread = "" if figure.low == figure.high else f" ({figure.low:.3g} to {figure.high:.3g})"
+        return f"  {mark}  {self.what}: {figure.median:.3g}{spread}, wanted {self.wanted}"
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
