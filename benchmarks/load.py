@@ -46,6 +46,7 @@ def picture_folder(name: str) -> Path:
 
 def picture_list(name: str, paths: Iterable[Path]) -> Path:
     """Write paths where the script can read them, and return that file."""
+    settings.WORKSPACE.mkdir(parents=True, exist_ok=True)
     listing = settings.WORKSPACE / f"{name}.list"
     listing.write_text("".join(f"{path}\n" for path in paths), "utf-8")
     return listing

@@ -49,6 +49,7 @@ SUITES = (
     Suite("model", "model", "tests"),
     Suite("api", "api", "tests"),
     Suite("launcher", "deploy", "tests"),
+    Suite("benchmarks", ".", "benchmarks/tests"),
     Suite("system", ".", "tests"),
 )
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
