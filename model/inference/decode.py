@@ -9,7 +9,8 @@ import simplejpeg
 from inference import containers, jpeg_header, pillow_pixels
 from inference.arrays import Pixels
 from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
-from inference.limits import check_bytes, check_size
+from inference.jpeg_header import JpegHeader
+from inference.limits import check_bytes, check_density, check_size, is_large
 from inference.view import View
 
 SIGNATURES = (
@@ -23,7 +24,6 @@ SIGNATURES = (
 # these, and refuses what is cut off all the same. Every other warning means that pixels are missing.
 TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS parameters", "subsampling level")
 # 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): one at a time, however many lanes.
-LARGE_PIXELS = 6_000_000
 _one_large = threading.Lock()
 
 
@@ -54,6 +54,13 @@ def decode(content: bytes, view: View) -> Picture:
 
 def _decode_jpeg(content: bytes, view: View) -> Picture:
     header = jpeg_header.read(content)
+    # Several scans: every coefficient of the picture is held until the last of them.
+    is_alone = not header.is_single_scan and is_large(header.width, header.height)
+    with _one_large if is_alone else nullcontext():
+        return _decode_scans(header, content, view)
+
+
+def _decode_scans(header: JpegHeader, content: bytes, view: View) -> Picture:
     view = view.as_stored(header.orientation)
     factor = view.jpeg_factor(header.width, header.height)
     try:
@@ -72,5 +79,6 @@ def _decode_jpeg(content: bytes, view: View) -> Picture:
 def _decode_other(kind: str, content: bytes, view: View) -> Picture:
     size, first_picture = containers.first_picture(kind, content)
     check_size(*size)
-    with _one_large if size[0] * size[1] > LARGE_PIXELS else nullcontext():
+    check_density(*size, len(content))
+    with _one_large if is_large(*size) else nullcontext():
         return Picture(*pillow_pixels.decode(kind, first_picture, view))

@@ -5,15 +5,17 @@ import struct
 from dataclasses import dataclass
 
 from inference import exif
-from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from inference.limits import MAX_PIXELS, MAX_SCALED_PIXELS, MAX_SCANS, check_size
 
 # Cameras write a dozen segments, large colour profiles a few hundred.
 MAX_SEGMENTS = 1_000
 START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
-BASELINE, EXTENDED_SEQUENTIAL = 0xC0, 0xC1
+BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 # C4, C8 and CC lie in the range of the frame headers, but are none.
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# No camera and no browser knows the others, and arithmetic coding cannot even tell that its end is missing.
+TAKEN_FRAMES = frozenset((BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE))
 # Inside a scan FF stands before 00 (a stuffed byte), RST0 to RST7 or another FF (filling): all else is a marker.
 NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
@@ -53,6 +55,8 @@ class _Walk:
                 orientation = exif.orientation(self._payload(exif.PREFIX))
         if not frame:
             raise ImageError(IMAGE_BROKEN, "JPEG has no frame header before its first scan")
+        if frame not in TAKEN_FRAMES:
+            raise ImageError(UNSUPPORTED_TYPE, f"JPEG of the kind FF{frame:02X}; baseline and progressive are taken")
         height, width, components = struct.unpack_from(">HHB", self.content, frame_at + 5)
         (in_first_scan,) = struct.unpack_from("B", self.content, self.start + 4)
         is_single_scan = frame in (BASELINE, EXTENDED_SEQUENTIAL) and in_first_scan == components

@@ -2,6 +2,7 @@ import random
 import struct
 import tracemalloc
 import zlib
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from inference.decode import decode
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from inference.view import View
 from sightline_testing import pictures
+from sightline_testing.hostile import jpegs
 
 VIEW = View(224, 224, 0.875)
 WHOLE = View(224, 224, None)
@@ -196,6 +198,26 @@ def test_sixty_four_scans_are_taken_and_one_more_is_not() -> None:
     assert refusal(pictures.many_scans_jpeg(65)).code == IMAGE_TOO_LARGE
     # Repeated scans are no valid progression, so that it is the decoder which refuses these.
     assert refusal(pictures.many_scans_jpeg(64)).code == IMAGE_BROKEN
+
+
+@pytest.mark.parametrize(
+    ("width", "code"), [(2_500, ""), (2_501, IMAGE_TOO_LARGE)], ids=["6.0 megapixels", "just above"]
+)
+def test_a_large_picture_of_next_to_no_bytes_is_refused(width: int, code: str) -> None:
+    content = pictures.encode(Image.new("L", (width, 2_400)), "WEBP", lossless=True, method=0)
+    assert len(content) < 100
+    assert code_of(content) == code
+
+
+def test_large_pictures_that_need_memory_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = MagicMock()
+    monkeypatch.setattr("inference.decode._one_large", lock)
+    for content in (jpegs.progressive(3_000, 2_100, 4), pictures.png((3_000, 2_100), 8, 0, bytes(3_000 * 2_100))):
+        pixels(content)
+    assert lock.__enter__.call_count == 2
+    for content in (pictures.large_jpeg(3_008, 2_100), jpegs.progressive(300, 210, 4)):
+        pixels(content)
+    assert lock.__enter__.call_count == 2
 
 
 def test_metadata_is_not_read_and_cannot_be_a_bomb() -> None:

@@ -3,8 +3,9 @@ import struct
 import pytest
 
 from inference import jpeg_header
-from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from sightline_testing import pictures
+from sightline_testing.hostile import jpegs
 
 
 def segment(marker: int, payload: bytes) -> bytes:
@@ -69,3 +70,10 @@ def test_a_picture_without_height_is_broken() -> None:
     frame = content.index(b"\xff\xc0")
     content[frame + 5 : frame + 7] = b"\0\0"
     assert refusal(bytes(content)).code == IMAGE_BROKEN
+
+
+@pytest.mark.parametrize("marker", [jpegs.LOSSLESS, 0xC5, jpegs.ARITHMETIC, 0xCA, 0xCF])
+def test_kinds_of_jpeg_that_nobody_needs_are_refused_by_name(marker: int) -> None:
+    fault = refusal(jpegs.header_alone(64, 64, marker))
+    assert fault.code == UNSUPPORTED_TYPE
+    assert f"kind FF{marker:02X}" in str(fault)
