@@ -28,12 +28,12 @@ lint: ## Check style and types
 	$(INSTALL) serve dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	cd wire && ../$(MYPY) src tests
-	cd testing && ../$(MYPY) src
+	cd wire && MYPYPATH=src ../$(MYPY) src tests
+	cd testing && MYPYPATH=src ../$(MYPY) src
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
-	$(MYPY) tests benchmarks  # stress_test needs Locust, which is no part of the environment
+	MYPYPATH=deploy:model $(MYPY) tests benchmarks  # stress_test needs Locust, which is no part of the environment
 
 bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
 	@$(RUN) -m benchmarks $(BENCH)

@@ -63,6 +63,7 @@ class Supervisor:
             try:
                 self._run_until_stopped(watched, tick)
             finally:
+                self._say("stopping")
                 self._stop()
 
     def _run_until_stopped(self, watched: set[signal.Signals], tick: Callable[[], float | None]) -> None:

@@ -124,7 +124,7 @@ def test_without_any_redis_the_ways_out_are_told(tmp_path: Path, monkeypatch: py
 def test_with_a_redis_named_no_other_is_started(tmp_path: Path) -> None:
     told = settings.read({"REDIS_IP": "192.0.2.7", "REDIS_PASSWORD": "secret", "STATE_DIR": str(tmp_path)})
     stages = programs.stages(told)
-    assert [program.name for stage in stages for program in stage] == ["model worker", "api"]
+    assert [program.name for stage in stages for program in stage] == ["model worker 1", "model worker 2", "api"]
     assert stages[0][0].environment["REDIS_IP"] == "192.0.2.7"
     assert stages[0][0].environment["REDIS_PASSWORD"] == "secret"  # noqa: S105
     assert "REDIS_SOCKET" not in stages[0][0].environment
