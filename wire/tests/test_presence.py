@@ -9,11 +9,14 @@ from wire.errors import MessageError
 from wire.presence import (
     DEAD_AFTER_MS,
     FORGOTTEN_AFTER_MS,
+    MAX_TROUBLE,
+    TROUBLE_KEPT_S,
     Announcer,
     WorkerInfo,
     decode_labels,
     digest_of,
     live_workers,
+    report_trouble,
 )
 
 INFO = WorkerInfo("w-1", "host", "efficientnet-lite0", "1-int8", "p-1", "abc", 2, 8, 123.5, 1_700_000_000_000)
@@ -100,3 +103,12 @@ def test_a_worker_id_that_cannot_be_a_name_is_refused(queue: QueueProbe) -> None
     info = WorkerInfo("a b", "h", "m", "1", "p")
     with pytest.raises(ValueError, match="'a b'"):
         Announcer(queue.address, queue.name, info, [])
+
+
+def test_why_a_worker_could_not_start_is_known_for_a_while(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    assert asker.refresh_state().trouble == ""
+    report_trouble(queue.address, queue.name, "model.onnx is missing" + "!" * 1000)
+    assert asker.refresh_state().trouble.startswith("model.onnx is missing!")
+    assert len(asker.refresh_state().trouble) == MAX_TROUBLE
+    assert 0 < queue.redis("TTL", queue.keys.trouble) <= TROUBLE_KEPT_S

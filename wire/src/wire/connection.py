@@ -103,6 +103,21 @@ class Connection:
             self.close()
             raise
 
+    def exchange_twice(self, packet: bytes, replies: int, timeout_s: float = PATIENCE_S) -> list[Any]:
+        """Exchange, and do it once more where the time is not over and the socket was an old one.
+
+        Redis may have closed that one long ago, which shows only now. For commands that may run twice.
+        """
+        until = time.monotonic() + timeout_s
+        was_open = self.is_open
+        try:
+            return self.exchange(packet, replies, timeout_s)
+        except QueueUnavailable:
+            remaining_s = until - time.monotonic()
+            if not was_open or remaining_s <= 0:
+                raise
+            return self.exchange(packet, replies, remaining_s)
+
     def close(self) -> None:
         """Close the socket; in a child that inherited it, the parent's stays as it is."""
         link, self._link = self._link, None

@@ -19,6 +19,7 @@ class Keys:
         self.jobs = f"{self._tag}:jobs"
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
+        self.trouble = f"{self._tag}:trouble"
 
     def replies(self, process: str) -> str:
         """Give the reply stream of one api process."""

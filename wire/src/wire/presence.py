@@ -23,6 +23,9 @@ DEAD_AFTER_MS: Final = 3000
 # A dead worker stays listed for a while, for whoever looks for what happened; then the living remove it.
 FORGOTTEN_AFTER_MS: Final = 60_000
 KEPT_S: Final = 3600
+# A worker that cannot start is started again and says so again, every few seconds.
+TROUBLE_KEPT_S: Final = 30
+MAX_TROUBLE: Final = 500
 MAX_INFO_BYTES: Final = 16_384
 MAX_COUNT: Final = 1_000_000
 
@@ -82,6 +85,16 @@ def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, .
     """Pick those that were heard of lately from the reply of HGETALL; what cannot be read is no worker."""
     workers = [info for info in map(_decode_or_none, published[1::2]) if info is not None]
     return tuple(info for info in workers if now_ms - info.seen_ms < DEAD_AFTER_MS)
+
+
+def report_trouble(address: Address, queue: str, text: str) -> None:
+    """Say why a worker cannot serve, for whoever asks why there is none; raises QueueUnavailable."""
+    connection = Connection(address, "sightline-trouble")
+    try:
+        command = pack("SET", Keys(queue).trouble, text[:MAX_TROUBLE].encode(errors="replace"), "EX", TROUBLE_KEPT_S)
+        checked(connection.exchange(command, 1)[0])
+    finally:
+        connection.close()
 
 
 class Announcer:

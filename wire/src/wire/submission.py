@@ -110,13 +110,6 @@ class Submitter:
 
     def _exchange(self, command: str, script: str, tickets: list[Ticket], until: float) -> list[Any]:
         packet = b"".join(pack(command, script, 1, self._jobs_key, *ticket.arguments) for ticket in tickets)
-        was_open = self._connection.is_open
-        try:
-            return self._connection.exchange(packet, len(tickets), until - time.monotonic())
-        except QueueUnavailable:
-            # A connection that Redis closed earlier shows it only now. Whether the jobs went in is then unknown; the
-            # same ids go again, since a job that runs twice does no harm and its second reply is dropped.
-            remaining_s = until - time.monotonic()
-            if not was_open or remaining_s <= 0:
-                raise
-            return self._connection.exchange(packet, len(tickets), remaining_s)
+        # Where the connection broke it is unknown whether the jobs went in, so the same ids go again: a job that runs
+        # twice does no harm, and its second reply is dropped.
+        return self._connection.exchange_twice(packet, len(tickets), until - time.monotonic())

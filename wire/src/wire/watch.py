@@ -25,6 +25,7 @@ class QueueState:
     """A look at the queue; `as_of` is this process' monotonic clock in seconds.
 
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
+    `trouble` is why a worker could not start lately, in words.
     `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
     """
 
@@ -38,6 +39,7 @@ class QueueState:
     version: str
     preprocessing: str
     as_of: float
+    trouble: str = ""
 
 
 class Watcher:
@@ -53,6 +55,7 @@ class Watcher:
         self._worker_seen_at = float("-inf")
         self._fault: QueueUnavailable | None = None
         look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
+        look.append(("GET", keys.trouble))
         self._look_packet = b"".join(pack(*command) for command in look)
 
     @property
@@ -86,16 +89,16 @@ class Watcher:
         return state
 
     def exchange(self, packet: bytes, replies: int) -> list[Any]:
-        """Use the watcher's connection, one caller at a time."""
+        """Use the watcher's connection, one caller at a time, for commands that may run twice."""
         with self._lock:
-            return self._connection.exchange(packet, replies)
+            return self._connection.exchange_twice(packet, replies)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     def _look(self) -> QueueState:
-        now, depth, oldest, published = map(checked, self.exchange(self._look_packet, 4))
+        now, depth, oldest, published, trouble = map(checked, self.exchange(self._look_packet, 5))
         now_ms = time_ms(now)
         workers = live_workers(published, now_ms)
         served = _most_served(workers)
@@ -110,6 +113,7 @@ class Watcher:
             version=served.version if served else "",
             preprocessing=served.preprocessing if served else "",
             as_of=time.monotonic(),
+            trouble=(trouble or b"").decode(errors="replace"),
         )
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:

@@ -1,0 +1,111 @@
+"""Both sides at work under exactly the rights that docs/wire.md lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.waiting import WAIT_S, wait_until
+from sightline_testing.workers import StandInWorker
+from wire import leases
+from wire.connection import Address, Connection, checked, pack
+from wire.dead_letters import DeadLetters
+from wire.errors import DeadlineExceeded, QueueUnavailable
+from wire.keys import GROUP
+from wire.queue import Asker, Lane, Leases
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
+PASSWORD = "a-test-has-no-secrets"  # noqa: S105  a test's own
+
+
+@pytest.fixture
+def users(queue: QueueProbe) -> Iterator[dict[str, Address]]:
+    """Make the documented users and give where each of them enters."""
+    [block] = re.findall(r"```acl\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    entrances = {}
+    for line in block.replace("{QUEUE}", "{" + queue.name + "}").splitlines():
+        _, name, *rules = line.split()
+        queue.redis("ACL", "SETUSER", name, *rules, f">{PASSWORD}")
+        entrances[name] = Address(port=queue.server.port, username=name, password=PASSWORD)
+    queue.redis("ACL", "LOG", "RESET")
+    yield entrances
+    queue.redis("ACL", "DELUSER", *entrances)
+
+
+def names(queue: QueueProbe) -> set[bytes]:
+    return {consumer[1] for consumer in queue.redis("XINFO", "CONSUMERS", queue.keys.jobs, GROUP)}
+
+
+def must_not_be_stuck(job_ids: list[str]) -> None:
+    raise AssertionError(f"{job_ids} do not hang")
+
+
+def test_the_documented_rights_suffice_for_all_that_each_side_does(
+    queue: QueueProbe, users: dict[str, Address], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "REAP_AFTER_MS", 100)
+    monkeypatch.setattr(leases, "REAP_EVERY_S", 0.01)
+    api, worker = users["sightline-api"], users["sightline-worker"]
+    asker = Asker(api, queue.name)
+    with pytest.raises(DeadlineExceeded):
+        asker.ask("withdrawn.jpg", timeout_s=0.05)
+    wait_until(lambda: queue.depth() == 0, "the entry is deleted")
+    dying = Lane(worker, queue.name, "dying", lease_ms=60_000, max_batch_s=60)
+    queue.add("claimed.jpg")
+    wait_until(lambda: dying.receive(1, 100), "the job is taken")
+    queue.redis("XADD", queue.keys.jobs, "*", "job", b"hostile")
+    queue.add("expired.jpg", ttl_ms=1)
+    queue.redis("XGROUP", "CREATECONSUMER", queue.keys.jobs, GROUP, "gone")
+    with StandInWorker(worker, queue.name, lease_ms=50) as serving:
+        keeper = Leases(worker, queue.name, [serving.lane], must_not_be_stuck)
+        keeper.start()
+        wait_until(lambda: asker.refresh_state().labels, "the worker and its labels are known")
+        wait_until(lambda: (state := asker.state()) is not None and state.workers, "the asker knows it too")
+        queue.redis("SCRIPT", "FLUSH")
+        assert asker.ask("cat.jpg", timeout_s=WAIT_S)
+        wait_until(lambda: queue.depth() == 0, "all is settled")
+        wait_until(lambda: b"gone" not in names(queue), "the idle consumer is reaped")
+        keeper.stop()
+        letters = DeadLetters(users["sightline-operator"], queue.name)
+        [letter] = letters.newest()
+        letters.drop([letter])
+        letters.close()
+    dying.close()
+    asker.close()
+    assert queue.redis("ACL", "LOG") == []
+
+
+@pytest.mark.parametrize("user", ["sightline-api", "sightline-worker", "sightline-operator"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL",
+        "KEYS *",
+        "CONFIG GET dir",
+        "GET other",
+        "XADD other * a b",
+        "REPLICAOF NO ONE",
+        "ACL LIST",
+        "DEBUG SLEEP 0",
+    ],
+)
+def test_the_documented_rights_allow_nothing_else(
+    queue: QueueProbe, users: dict[str, Address], user: str, command: str
+) -> None:
+    connection = Connection(users[user], "test")
+    [reply] = connection.exchange(pack(*command.split()), 1)
+    connection.close()
+    with pytest.raises(QueueUnavailable, match="permission"):
+        checked(reply)
+
+
+def test_a_missing_right_is_told_by_its_command(queue: QueueProbe, users: dict[str, Address]) -> None:
+    queue.redis("ACL", "SETUSER", "sightline-api", "-evalsha")
+    asker = Asker(users["sightline-api"], queue.name)
+    with pytest.raises(QueueUnavailable, match="evalsha"):
+        asker.ask("cat.jpg", timeout_s=WAIT_S)
+    asker.close()
