@@ -90,7 +90,6 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         "XADD other * a b",
         "REPLICAOF NO ONE",
         "ACL LIST",
-        "DEBUG SLEEP 0",
     ],
 )
 def test_the_documented_rights_allow_nothing_else(

@@ -12,7 +12,7 @@ from wire import leases
 from wire.keys import GROUP
 from wire.queue import Delivery, Lane, Leases
 
-LEASE_MS = 300
+LEASE_MS = 150
 
 
 def must_not_be_stuck(job_ids: list[str]) -> None:
