@@ -10,8 +10,10 @@ from flask import Flask, Response, current_app, render_template, request
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+import middleware
 import problems
 import settings
+from blocking import StorageStuck
 from pace import ClientTooSlow, UploadsFull
 from problems import Problem
 from uploads import UnusableFile
@@ -77,6 +79,8 @@ def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one return
         return Problem(400, "malformed", "The request's body is not HTTP as it should be, or it ends too early.")
     if isinstance(error, UploadsFull):
         return Problem(503, "uploads_full", str(error), retry_after_s=problems.soon())
+    if isinstance(error, StorageStuck):
+        return Problem(503, "storage_stuck", str(error), retry_after_s=problems.soon())
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return Problem(507, "storage_full", "The service's disk is full.", retry_after_s=30 + secrets.randbelow(30))
     return None
@@ -87,7 +91,7 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
         wait = math.ceil(error.retry_after_s) - 1 + problems.soon()
         return Problem(503, "queue_full", f"The service is busy: {error}.", retry_after_s=wait)
     if isinstance(error, wire_errors.NoWorker):
-        return Problem(503, "no_worker", "No model worker is running.", retry_after_s=problems.soon())
+        return Problem(503, "no_worker", _no_worker(), retry_after_s=problems.soon())
     if isinstance(error, wire_errors.QueueUnavailable):
         return Problem(503, "redis_unavailable", "The queue cannot be reached.", retry_after_s=problems.soon())
     if isinstance(error, wire_errors.DeadlineExceeded):
@@ -98,6 +102,12 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
         status, code = _FAILURES[error.failure.code]
         return Problem(status, code, error.failure.detail or _late())
     return None
+
+
+def _no_worker() -> str:
+    state = middleware.queue_state()
+    trouble = state.trouble if state is not None else ""
+    return f"No model worker is running. One could not start: {trouble}" if trouble else "No model worker is running."
 
 
 def _late() -> str:

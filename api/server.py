@@ -34,7 +34,7 @@ LOG = logging.getLogger("sightline.server")
 # An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
 MAX_DISCARD_BYTES = 64 * 1024
 # How long a client that is still sending may take to notice the answer, before the connection ends under it.
-LINGER_S = 2.0
+LINGER_S = 5.0
 LINGER_BYTES = 64 * 1024**2
 # How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
 BEAT_S = 0.1

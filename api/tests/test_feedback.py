@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_a_report_is_kept_in_both_files(saved_to: tuple[Path, Path], tmp_path: P
     assert (kept["model"], kept["model_version"], kept["comment"]) == ("net", "7", "not a cat")
     assert len(kept["report_id"]) == 36
     assert kept["reported_at"].endswith("+00:00")
+
+
+def test_both_files_are_on_the_disk_before_the_report_counts(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, int]] = []
+
+    def sync(file: int, fdatasync: Callable[[int], None] = os.fdatasync) -> None:
+        synced.append((os.fstat(file).st_ino, os.fstat(file).st_size))
+        fdatasync(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    feedback.append(*files, "a line", row(1))
+    assert synced == [(path.stat().st_ino, path.stat().st_size) for path in files]
 
 
 def test_free_text_is_a_line_and_no_row(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
@@ -135,6 +150,7 @@ def cut(
 
 
 TEXT = 'with "quotes", commas and =SUM(A1) to be cut anywhere'
+WHOLE = len(row(2, TEXT))
 
 
 @pytest.mark.parametrize("kept", range(1, len(TEXT) + 1, 4))
@@ -149,7 +165,9 @@ def test_a_line_that_a_killed_writer_did_not_finish_is_taken_back(
     assert lines.read_text() == "the first\nthe next\n"
 
 
-@pytest.mark.parametrize("kept", range(1, len(row(2, TEXT)) + 1))
+@pytest.mark.parametrize(
+    "kept", [*range(1, len(row(2, TEXT)) - 8, 4), *range(len(row(2, TEXT)) - 8, len(row(2, TEXT)) + 1)]
+)
 @pytest.mark.parametrize("follower", [None, row(3)])
 def test_a_row_that_a_killed_writer_did_not_finish_is_taken_back(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kept: int, follower: str | None

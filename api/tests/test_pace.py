@@ -1,6 +1,4 @@
 import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -26,26 +24,28 @@ def reader_on(ours: socket.socket, budget: Budget | None = None, **seconds: floa
     return PacedReader(ours, Pace(**times), budget or Budget(2**30))
 
 
-def drip(theirs: socket.socket, stop: threading.Event, piece: bytes) -> None:
-    while not stop.wait(SHORT_S / 5):
-        theirs.sendall(piece)
+class Clock:
+    """Goes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def dripping(pair: tuple[socket.socket, socket.socket]) -> Iterator[socket.socket]:
-    """Our end of a connection whose other end sends a byte again and again, more often than any deadline."""
-    ours, theirs = pair
-    stop = threading.Event()
-    thread = threading.Thread(target=drip, args=(theirs, stop, b"x"))
-    thread.start()
-    yield ours
-    stop.set()
-    thread.join()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(pace, "monotonic", clock)
+    return clock
 
 
-def read_for_ever(reader: PacedReader) -> None:
-    while True:
-        reader.chunk()
+def take(reader: PacedReader, theirs: socket.socket, size: int) -> None:
+    """Send so many bytes and read them."""
+    theirs.sendall(b"x" * size)
+    while size:
+        size -= len(reader.chunk())
 
 
 def test_a_quiet_connection_is_let_go_in_silence(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -56,63 +56,65 @@ def test_a_quiet_connection_is_let_go_in_silence(pair: tuple[socket.socket, sock
         reader.chunk()
 
 
-def test_a_head_byte_by_byte_ends_at_its_deadline(dripping: socket.socket) -> None:
-    reader = reader_on(dripping, head_s=SHORT_S)
-    reader.expect_head()
-    with pytest.raises(ClientTooSlow, match="headers"):
-        read_for_ever(reader)
-
-
 def test_a_head_that_stops_half_way_ends_at_its_deadline(pair: tuple[socket.socket, socket.socket]) -> None:
     reader = reader_on(pair[0], head_s=SHORT_S)
     reader.expect_head()
-    pair[1].sendall(b"GET / HT")
+    take(reader, pair[1], 8)
     with pytest.raises(ClientTooSlow, match="headers"):
-        read_for_ever(reader)
+        reader.chunk()
 
 
-def test_a_body_byte_by_byte_ends_with_its_window(dripping: socket.socket) -> None:
-    reader = reader_on(dripping, window_s=SHORT_S)
+def test_a_head_byte_by_byte_ends_at_the_deadline_set_by_its_first(
+    pair: tuple[socket.socket, socket.socket], clock: Clock
+) -> None:
+    reader = reader_on(pair[0], idle_s=1000, head_s=10)
+    reader.expect_head()
+    clock.now = 999
+    for _ in range(3):
+        take(reader, pair[1], 1)
+        clock.now += 4
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientTooSlow, match="headers"):
+        reader.chunk()
+
+
+def test_a_body_byte_by_byte_ends_with_its_window(pair: tuple[socket.socket, socket.socket], clock: Clock) -> None:
+    reader = reader_on(pair[0], window_s=10)
     reader.expect_body()
+    for _ in range(3):
+        take(reader, pair[1], 1)
+        clock.now += 4
+    pair[1].sendall(b"x")
     with pytest.raises(ClientTooSlow, match="body"):
-        read_for_ever(reader)
+        reader.chunk()
 
 
 def test_a_body_that_keeps_the_pace_gets_window_after_window(
-    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[socket.socket, socket.socket], clock: Clock
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(pace, "monotonic", lambda: now[0])
-    reader = reader_on(pair[0], window_s=10, body_s=100)
+    reader = reader_on(pair[0], window_s=10, body_s=1000)
     reader.expect_body()
     for _ in range(9):
-        now[0] += 9.9
-        pair[1].sendall(b"x" * pace.WINDOW_BYTES)
-        taken = 0
-        while taken < pace.WINDOW_BYTES:
-            taken += len(reader.chunk())
-    now[0] += 9.9
-    pair[1].sendall(b"x" * (pace.WINDOW_BYTES - 1))
-    taken = 0
-    while taken < pace.WINDOW_BYTES - 1:
-        taken += len(reader.chunk())
-    now[0] += 0.2
+        clock.now += 9.9
+        take(reader, pair[1], pace.WINDOW_BYTES)
+    clock.now += 9.9
+    take(reader, pair[1], pace.WINDOW_BYTES - 1)
+    clock.now += 0.2
+    pair[1].sendall(b"x")
     with pytest.raises(ClientTooSlow):
         reader.chunk()
 
 
 def test_a_body_ends_at_its_last_deadline_however_fast_it_comes(
-    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[socket.socket, socket.socket], clock: Clock
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(pace, "monotonic", lambda: now[0])
     reader = reader_on(pair[0], window_s=10, body_s=15)
     reader.expect_body()
     for _ in range(2):
-        pair[1].sendall(b"x" * pace.WINDOW_BYTES)
-        reader.chunk(pace.WINDOW_BYTES)
-        now[0] += 7
-    now[0] += 2
+        take(reader, pair[1], pace.WINDOW_BYTES)
+        clock.now += 7
+    clock.now += 2
+    pair[1].sendall(b"x")
     with pytest.raises(ClientTooSlow):
         reader.chunk()
 
@@ -155,6 +157,5 @@ def test_a_request_that_came_with_the_last_one_is_not_idle(pair: tuple[socket.so
     reader.unread(b"GET / HT")
     reader.expect_head()
     assert not reader.is_idle
-    time.sleep(SHORT_S)
     with pytest.raises(ClientTooSlow):
         reader.chunk()

@@ -167,11 +167,15 @@ class TestHttp:
         with closing(served.connect()) as connection:
             connection.sendall(HEAD_OF_A_PICTURE + b"Content-Length: 1000000000\r\n\r\n")
             connection.sendall(bytes(500_000))
-            stream = connection.makefile("rb")
-            status, headers, _ = read_answer(stream)
+            status, headers, _ = read_answer(connection)
             assert status == 413
             assert headers["connection"] == "close"
             assert has_ended(connection)
+
+    def test_who_sends_all_of_a_too_large_picture_first_hears_so_too(self, served: Served) -> None:
+        status, headers, _ = served.ask(raw_picture(bytes(22 * 1024**2)))
+        assert status == 413
+        assert headers["connection"] == "close"
 
 
 class TestSlowClients:
