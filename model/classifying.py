@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
+import fault_injection
 import stored
 from inference.arrays import Batch, Pixels, Scores
 from inference.errors import ImageError
@@ -73,7 +74,9 @@ class Classifier:
         """Milliseconds that it took, or why it cannot be."""
         begin, job = time.perf_counter(), delivery.job
         try:
-            self.model.prepare(stored.read(self.folder, job.image), out)
+            content = stored.read(self.folder, job.image)
+            fault_injection.obey(content)
+            self.model.prepare(content, out)
         except ImageError as fault:
             log.info("job %s: image %r refused, %s: %s", job.id, job.image, fault.code, fault)
             return Failure(job.id, cast(FailureCode, fault.code), str(fault))

@@ -4,33 +4,29 @@ import functools
 import logging
 import os
 import re
-import secrets
 import signal
-import socket
 import sys
 import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
 
-import batching
 import machine
 import settings
 import stored
-from classifying import Classifier, Occupancy
 from inference import bundle
 from inference.errors import InferenceError
 from inference.model import Model
 from inference.model import load as load_model
-from wire.connection import Address
+from queue_address import queue_address
 from wire.errors import QueueUnavailable
-from wire.presence import Announcer, WorkerInfo
-from wire.queue import Lane, Leases
+from wire.presence import report_trouble
+from worker import Worker
 
 log = logging.getLogger("ml_service")
 
-# How long an idle lane waits for a job before it looks whether it is to stop.
-IDLE_MS = 250
+# What stands before the last three parts of a path; who asks the service why it is not ready need not know.
+PLACE = re.compile(r"/\S*/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
 INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
 
 
@@ -59,112 +55,12 @@ def classify_process() -> None:
     log.info("%s: stopped", worker.name)
 
 
-class Worker:
-    """The lanes of one process, what keeps their leases, and what tells the others of them."""
-
-    def __init__(self, model: Model, count: int, ends: SimpleQueue[str]) -> None:
-        self.name = f"{re.sub('[^A-Za-z0-9_.-]', '-', socket.gethostname())[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
-        self.model = model
-        self.ends = ends
-        self.stopping = threading.Event()
-        self.busy = Occupancy()
-        quarantine = threading.Lock()
-        self.lanes = [self._new_lane(quarantine) for _ in range(count)]
-        self.threads = [threading.Thread(target=self._run, args=(lane,), name=lane.consumer) for lane in self.lanes]
-        self.leases = Leases(_address(), settings.REDIS_QUEUE, self.lanes, _leave_hanging_batch)
-        self.announcer = Announcer(
-            _address(),
-            settings.REDIS_QUEUE,
-            self._info(),
-            model.bundle.labels,
-            rate=lambda: sum(lane.rate for lane in self.lanes),
-        )
-
-    def start(self) -> None:
-        """Take work; only then say so."""
-        for thread in self.threads:
-            thread.start()
-        self.leases.start()
-        self.announcer.start()
-        described = f"{self.model.bundle.name}/{self.model.bundle.version}"
-        log.info("%s: ready: %s, %s, %d lanes", self.name, described, settings.ENGINE, len(self.lanes))
-
-    def stop(self) -> None:
-        """Leave nothing behind: no promise to work, no job half done, no consumer."""
-        self.stopping.set()
-        self.announcer.stop()
-        for thread in self.threads:
-            thread.join()  # a batch that hangs is the leases' business, so they end after it
-        self.leases.stop()
-        for lane in self.lanes:
-            lane.close()
-
-    def _run(self, lane: Lane) -> None:
-        classifier = Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy)
-        try:
-            while not self.stopping.is_set():
-                _serve_once(lane, classifier)
-        finally:
-            self.ends.put(f"lane {lane.consumer} has ended")
-
-    def _new_lane(self, quarantine: threading.Lock) -> Lane:
-        return Lane(
-            _address(),
-            settings.REDIS_QUEUE,
-            self.name,
-            lease_ms=settings.LEASE_MS,
-            max_batch_s=settings.MAX_BATCH_S,
-            quarantine=quarantine,
-        )
-
-    def _info(self) -> WorkerInfo:
-        described = self.model.bundle
-        return WorkerInfo(
-            self.name,
-            socket.gethostname(),
-            described.name,
-            described.version,
-            described.preprocessing.digest,
-            lanes=len(self.lanes),
-            max_batch=settings.MAX_BATCH_SIZE,
-        )
-
-
-def _serve_once(lane: Lane, classifier: Classifier) -> None:
-    """The life of a batch: take what has piled up, decode, infer, answer."""
+def _tell(fault: InferenceError) -> None:
+    """Have the api say why there is no worker."""
     try:
-        for batch in batching.collect(
-            lane.receive,
-            max_size=settings.MAX_BATCH_SIZE,
-            max_wait_ms=settings.MAX_BATCH_WAIT_MS,
-            idle_ms=IDLE_MS,
-            now_ms=_now_ms,
-        ):
-            lane.answer(classifier.outcomes(batch))
-    except QueueUnavailable as fault:
-        log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
-
-
-def _now_ms() -> float:
-    return time.monotonic() * 1000
-
-
-def _leave_hanging_batch(job_ids: list[str]) -> None:
-    """End the process at once: a thread cannot be killed, and its jobs are safe in Redis."""
-    log.critical("no end of the batch of jobs %s after %s s: leaving", ", ".join(job_ids), settings.MAX_BATCH_S)
-    logging.shutdown()
-    os._exit(os.EX_SOFTWARE)
-
-
-def _address() -> Address:
-    return Address(
-        settings.REDIS_IP,
-        settings.REDIS_PORT,
-        settings.REDIS_DB_ID,
-        settings.REDIS_SOCKET,
-        settings.REDIS_USERNAME,
-        settings.REDIS_PASSWORD,
-    )
+        report_trouble(queue_address(), settings.REDIS_QUEUE, PLACE.sub("", str(fault)))
+    except QueueUnavailable as silence:
+        log.error("and nobody could be told: %s", silence)
 
 
 def bundles_folder() -> Path:
@@ -192,6 +88,7 @@ def main() -> int:
         classify_process()
     except InferenceError as fault:
         log.error("cannot serve: %s", fault)
+        _tell(fault)
         return os.EX_CONFIG
     return os.EX_OK
 

@@ -77,6 +77,15 @@ LEASE_MS = _setting("LEASE_MS", 1000, "Milliseconds after which a dead worker's 
 MAX_BATCH_S = _setting(
     "MAX_BATCH_S", 10.0, "Seconds that a batch may take; a worker that hangs longer ends and is restarted.", least=1
 )
+MAX_MEMORY_GROWTH_MB = _setting(
+    "MAX_MEMORY_GROWTH_MB", 1024, "Growth at which a worker makes way for a fresh one; 0: never."
+)
+MAX_FAILURES = _setting(
+    "MAX_FAILURES", 5, "Jobs in a row that fail for no fault of theirs before a fresh worker takes over; 0: never."
+)
+FAULT_INJECTION = _setting(
+    "FAULT_INJECTION", 0, "For tests only: 1 lets a picture's last bytes order its worker to fail.", most=1
+)
 LOG_LEVEL = _choice(
     "LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.", ("debug", "info", "warning", "error")
 )

@@ -1,0 +1,140 @@
+"""One model worker: its lanes, and the threads that keep their leases, announce it and look after it."""
+
+import logging
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+
+import batching
+import settings
+from classifying import Classifier, Occupancy
+from inference.model import Model
+from queue_address import queue_address
+from upkeep import Upkeep
+from wire.errors import QueueUnavailable
+from wire.messages import Answer, Failure
+from wire.presence import Announcer, WorkerInfo
+from wire.queue import Lane, Leases
+
+log = logging.getLogger("ml_service")
+
+# How long an idle lane waits for a job before it looks whether it is to stop.
+IDLE_MS = 250
+# How much later the whole process is taken for hung than one batch of it.
+HANG_GRACE_S = 2.0
+
+
+class Worker:
+    """The lanes of one process, what keeps their leases, and what tells the others of them."""
+
+    def __init__(self, model: Model, count: int, ends: SimpleQueue[str]) -> None:
+        self.name = f"{re.sub('[^A-Za-z0-9_.-]', '-', socket.gethostname())[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.model = model
+        self.ends = ends
+        self.stopping = threading.Event()
+        self.busy = Occupancy()
+        quarantine = threading.Lock()
+        self.lanes = [self._new_lane(quarantine) for _ in range(count)]
+        self.threads = [threading.Thread(target=self._run, args=(lane,), name=lane.consumer) for lane in self.lanes]
+        self.leases = Leases(queue_address(), settings.REDIS_QUEUE, self.lanes, _leave_hanging_batch)
+        self.upkeep = Upkeep(
+            ends.put,
+            # Later than the leases, who can say which job it was.
+            hang_s=settings.MAX_BATCH_S + HANG_GRACE_S,
+            max_growth_mb=settings.MAX_MEMORY_GROWTH_MB,
+            max_failures=settings.MAX_FAILURES,
+        )
+        self.announcer = Announcer(
+            queue_address(),
+            settings.REDIS_QUEUE,
+            self._info(),
+            model.bundle.labels,
+            rate=lambda: sum(lane.rate for lane in self.lanes),
+        )
+
+    def start(self) -> None:
+        """Take work; only then say so."""
+        for thread in self.threads:
+            thread.start()
+        self.leases.start()
+        self.upkeep.start()
+        self.announcer.start()
+        described = f"{self.model.bundle.name}/{self.model.bundle.version}"
+        log.info("%s: ready: %s, %s, %d lanes", self.name, described, settings.ENGINE, len(self.lanes))
+
+    def stop(self) -> None:
+        """Leave nothing behind: no promise to work, no job half done, no consumer."""
+        self.stopping.set()
+        self.announcer.stop()
+        for thread in self.threads:
+            thread.join()  # a batch that hangs is the leases' business, so they end after it
+        self.leases.stop()
+        self.upkeep.stop()
+        for lane in self.lanes:
+            lane.close()
+
+    def _run(self, lane: Lane) -> None:
+        classifier = Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy)
+        try:
+            while not self.stopping.is_set():
+                self._serve_once(lane, classifier)
+        finally:
+            self.ends.put(f"lane {lane.consumer} has ended")
+
+    def _serve_once(self, lane: Lane, classifier: Classifier) -> None:
+        """The life of a batch: take what has piled up, decode, infer, answer."""
+        try:
+            for batch in batching.collect(
+                lane.receive,
+                max_size=settings.MAX_BATCH_SIZE,
+                max_wait_ms=settings.MAX_BATCH_WAIT_MS,
+                idle_ms=IDLE_MS,
+                now_ms=_now_ms,
+            ):
+                outcomes = classifier.outcomes(batch)
+                lane.answer(outcomes)
+                self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
+        except QueueUnavailable as fault:
+            log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
+
+    def _new_lane(self, quarantine: threading.Lock) -> Lane:
+        return Lane(
+            queue_address(),
+            settings.REDIS_QUEUE,
+            self.name,
+            lease_ms=settings.LEASE_MS,
+            max_batch_s=settings.MAX_BATCH_S,
+            quarantine=quarantine,
+        )
+
+    def _info(self) -> WorkerInfo:
+        described = self.model.bundle
+        return WorkerInfo(
+            self.name,
+            socket.gethostname(),
+            described.name,
+            described.version,
+            described.preprocessing.digest,
+            lanes=len(self.lanes),
+            max_batch=settings.MAX_BATCH_SIZE,
+        )
+
+
+def _is_failure_of_ours(reply: Answer | Failure) -> bool:
+    return isinstance(reply, Failure) and reply.code == "internal"
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000
+
+
+def _leave_hanging_batch(job_ids: list[str]) -> None:
+    """End the process at once: a thread cannot be killed, and its jobs are safe in Redis."""
+    log.critical("no end of the batch of jobs %s after %s s: leaving", ", ".join(job_ids), settings.MAX_BATCH_S)
+    logging.shutdown()
+    os._exit(os.EX_SOFTWARE)
