@@ -6,9 +6,7 @@ before anything else is in it.
 
 import errno
 import logging
-import secrets
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -25,9 +23,9 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.ggevent import GeventWorker
 
 import settings
-from headers import DEFAULT_HEADERS, SECURITY_HEADERS
+from answers import OneWriteResponse, send, whole_answer
 from pace import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader
-from problems import MEDIA_TYPE, Problem
+from problems import Problem
 
 LOG = logging.getLogger("sightline.server")
 
@@ -51,38 +49,6 @@ _FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.ParseException, 400, "malformed"),
 )
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ESHUTDOWN})
-
-
-class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
-    """Sends the head together with the first piece of the body: one packet for nearly every answer."""
-
-    def __init__(self, request: Any, connection: Any, configuration: Any) -> None:
-        super().__init__(request, connection, configuration)
-        self.headers_sent = False
-        self._head = b""
-
-    def send_headers(self) -> None:
-        """Make the head; it leaves with the body."""
-        if self.headers_sent:
-            return
-        lines = self.default_headers()
-        lines.extend([f"{name}: {value}\r\n" for name, value in self.headers])
-        self._head = "".join([*lines, "\r\n"]).encode("latin-1")
-        self.headers_sent = True
-
-    def _emit_body(self, data: bytes) -> None:
-        if self.chunked:
-            data = b"%X\r\n%b\r\n" % (len(data), data)
-        self.sock.sendall(self._head + data)
-        self._head = b""
-
-    def close(self) -> None:
-        """Send what was not sent with a body, and the end of one."""
-        self.send_headers()
-        rest = self._head + (b"0\r\n\r\n" if self.chunked else b"")
-        self._head = b""
-        if rest:
-            self.sock.sendall(rest)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -168,7 +134,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if lingers or request.body.failed or not self.alive:
             response.force_close()
         try:
-            _send(response, pieces)
+            send(response, pieces)
         finally:
             self.log.access(response, request, environ, datetime.now() - started)
         if lingers:
@@ -184,19 +150,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             LOG.error("a request could not be answered", exc_info=exc)
         detail = f"This is not HTTP as it is expected here: {exc}" if status != 500 else "The service failed."
         with suppress(OSError):
-            client.sendall(_whole_answer(Problem(status, code, detail)))
+            client.sendall(whole_answer(Problem(status, code, detail)))
             _linger(client)
-
-
-def _send(response: OneWriteResponse, pieces: Iterable[bytes]) -> None:
-    try:
-        for piece in pieces:
-            response.write(piece)
-        response.close()
-    finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
 
 
 def is_gone(client: Any) -> bool:
@@ -228,18 +183,3 @@ def _linger(client: Any) -> None:
             if not piece:
                 return
             taken += len(piece)
-
-
-def _whole_answer(problem: Problem) -> bytes:
-    request_id = secrets.token_hex(16)
-    body = problem.body(instance="", request_id=request_id)
-    headers = (
-        ("Connection", "close"),
-        ("Content-Type", MEDIA_TYPE),
-        ("Content-Length", str(len(body))),
-        *SECURITY_HEADERS,
-        *DEFAULT_HEADERS,
-        ("X-Request-Id", request_id),
-    )
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"HTTP/1.1 {problem.status} {problem.title}\r\n{head}\r\n".encode() + body

@@ -77,6 +77,7 @@ def test_a_boundary_s_line_may_end_in_blanks() -> None:
         body(b'Content-Disposition: attachment; name="file"\r\n\r\nno form'),
         body(b"Content-Disposition: form-data\r\n\r\nno name"),
         body(PART + b"x", end=b"junk\r\n"),
+        body(PART + b"x").replace(BOUNDARY, BOUNDARY + b"junk", 1),
     ],
 )
 def test_what_is_no_form_is_refused(form: bytes) -> None:

@@ -282,7 +282,8 @@ class TestWithAWorker:
         reply = worker.reply
         worker.reply = lambda delivery: reply(delivery) if release.wait(PATIENCE_S) else None
         replies = set(redis_process.command("KEYS", "*replies*").split())
-        with serve(REDIS_PORT=worker.port, REQUEST_TIMEOUT_S=PATIENCE_S) as server, ExitStack() as stack:
+        told = {"REDIS_PORT": worker.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "IDLE_TIMEOUT_S": 3600}
+        with serve(**told) as server, ExitStack() as stack:
             busy, idle = (stack.enter_context(closing(server.connect())) for _ in range(2))
             idle.sendall(LIVEZ)
             read_answer(idle)
