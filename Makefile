@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test lint bench clean
+.PHONY: help install serve test test-faults dead-letters lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -23,6 +23,13 @@ serve: install ## Set up if needed, then run the whole service (PORT=8000 HOST=1
 test: ## Run every test, or some suites (SUITES="api wire"; launcher, model, system, remote)
 	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m sightline_testing.suites $(SUITES)
+
+test-faults: ## Kill, starve and flood the service (FULL=1: minutes each, with times; TWINS=1: the broken twins; ONLY=name)
+	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
+	@$(RUN) -m pytest tests/faults $(if $(ONLY),-k "$(ONLY)") $(if $(FULL)$(TWINS),-rP)
+
+dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
+	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)
 
 lint: ## Check style and types
 	$(INSTALL) serve dev
