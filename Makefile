@@ -12,7 +12,7 @@ MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyprojec
 .DEFAULT_GOAL := help
 
 help: ## List these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
 
 install: ## Set up alone: .venv, the pinned packages, the default model bundle
 	$(INSTALL) serve --bundles $(STATE_DIR)/bundles
@@ -24,9 +24,9 @@ test: ## Run every test, or some suites (SUITES="api wire"; launcher, model, sys
 	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m sightline_testing.suites $(SUITES)
 
-test-faults: ## Kill, starve and flood the service (FULL=1: minutes each, with times; TWINS=1: the broken twins; ONLY=name)
+test-faults: ## Kill, starve and flood the service (FULL=1: for minutes, with times; TWINS=1: broken)
 	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
-	@$(RUN) -m pytest tests/faults $(if $(ONLY),-k "$(ONLY)") $(if $(FULL)$(TWINS),-rP)
+	@$(RUN) -m sightline_testing.suites faults
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)

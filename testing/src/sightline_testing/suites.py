@@ -23,6 +23,7 @@ class Suite:
     name: str
     folder: str
     tests: str
+    options: tuple[str, ...] = ()
 
 
 @dataclass
@@ -50,15 +51,17 @@ SUITES = (
     Suite("api", "api", "tests"),
     Suite("launcher", "deploy", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
-    Suite("system", ".", "tests"),
+    Suite("system", ".", "tests", ("--ignore=tests/faults",)),
 )
+# A command of its own, since it takes minutes.
+FAULTS = Suite("faults", ".", "tests/faults")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
 REMOTE = Suite("remote", ".", "tests/test_integration.py")
 
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    known = {suite.name: suite for suite in (*SUITES, REMOTE)}
+    known = {suite.name: suite for suite in (*SUITES, FAULTS, REMOTE)}
     if unknown := set(names) - set(known):
         _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2
@@ -84,7 +87,16 @@ def run(suite: Suite) -> Totals:
     report.unlink(missing_ok=True)
     _say(f"--- {suite.name}")
     finished = subprocess.run(
-        [sys.executable, "-m", "pytest", suite.tests, "--quiet", "--durations=5", f"--junitxml={report}"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            suite.tests,
+            "--quiet",
+            "--durations=5",
+            f"--junitxml={report}",
+            *suite.options,
+        ],
         cwd=REPOSITORY / suite.folder,
         env=os.environ | {"PYTHONPATH": "."},
         check=False,
