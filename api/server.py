@@ -45,7 +45,6 @@ _FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "uri_too_long"),
     (http_errors.LimitRequestHeaders, 431, "headers_too_large"),
     (http_errors.ExpectationFailed, 417, "expectation_failed"),
-    (http_errors.UnsupportedTransferCoding, 501, "unsupported_transfer_coding"),
     (http_errors.ParseException, 400, "malformed"),
 )
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ESHUTDOWN})
@@ -165,11 +164,13 @@ def is_gone(client: Any) -> bool:
         return True
 
 
-def _unread(reader: LengthReader | ChunkedReader) -> float:
+def _unread(reader: LengthReader | ChunkedReader) -> int | float:
     """Give how much of a request's body the application has left unread."""
     if isinstance(reader, ChunkedReader):
         return float("inf") if reader.parser else 0
-    return float(reader.length)
+    # As it is: a length of a thousand digits is a whole number, and no float.
+    length: int = reader.length
+    return length
 
 
 def _linger(client: Any) -> None:
