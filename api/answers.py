@@ -15,6 +15,8 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
 
     def __init__(self, request: Any, connection: Any, configuration: Any) -> None:
         super().__init__(request, connection, configuration)
+        # What serves, and in which version, is nobody's business.
+        self.version = "sightline"
         self.headers_sent = False
         self._head = b""
 

@@ -2,14 +2,14 @@
 
 import os
 import sys
+from pathlib import Path
 
 import settings
 
 if __name__ == "__main__":
     # Gunicorn takes this process over, rather than being called: gevent has to be there before the rest of this file.
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "app:app"])  # noqa: S606
-
-from pathlib import Path
+    CONFIGURATION = str(Path(__file__).resolve().with_name("gunicorn.conf.py"))
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION])  # noqa: S606
 
 from flask import Flask
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
@@ -22,7 +22,7 @@ import security
 import views
 from forms import MAX_FIELD_BYTES, MemoryRequest
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 
 
 class LazySession(SecureCookieSessionInterface):

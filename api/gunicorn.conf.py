@@ -4,7 +4,12 @@ import logging
 import math
 import os
 import resource
+import sys
+from pathlib import Path
 from typing import Any
+
+# Wherever it is started from, the api's own modules are those beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import settings
 

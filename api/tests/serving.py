@@ -149,14 +149,13 @@ def raw_picture(content: bytes, *, path: str = "/predict", headers: str = "") ->
 
 
 @contextmanager
-def serving(folder: Path, told: Mapping[str, Any]) -> Iterator[Served]:
+def serving(folder: Path, told: Mapping[str, Any], cwd: Path = API) -> Iterator[Served]:
     """Run `python app.py`, and end it; its log is shown where it does not start."""
     port = free_port()
     environment = {
         **os.environ,
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "PYTHONPATH": ".",
         "PYTHONWARNINGS": "default",
         "UPLOAD_FOLDER": str(folder / "uploads"),
         "FEEDBACK_FILEPATH": str(folder / "feedback" / "feedback"),
@@ -164,7 +163,9 @@ def serving(folder: Path, told: Mapping[str, Any]) -> Iterator[Served]:
     }
     log = folder / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=API, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, str(API / "app.py")], cwd=cwd, env=environment, stdout=output, stderr=output
+        )
     served = Served(port, process, folder)
     try:
         wait_until(lambda: served.is_live() or process.poll() is not None, "the server answers")

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from problems import Problem
 from sightline_testing import pictures
 from tests.serving import API
 from wire import errors
+from wire.queue import QueueState
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 PROBLEM = "application/problem+json"
@@ -325,10 +327,46 @@ def fresh(value: Any) -> Any:
 
 
 def raising(error: Exception) -> Any:
-    def answer(_: str) -> tuple[str, float]:
+    def answer(*_: object) -> tuple[str, float]:
         raise error
 
     return answer
+
+
+class TestAdmission:
+    @pytest.fixture
+    def _full(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A look at a queue that is at its bound."""
+        state = QueueState(80, 1.0, 80, 40.0, (), (), "", "", "", 0.0)
+        monkeypatch.setattr(middleware, "queue_state", lambda: state)
+
+    @pytest.mark.usefixtures("_full")
+    def test_a_queue_known_to_be_full_refuses_before_the_body_is_read(
+        self, client: FlaskClient, asked: list[str], uploads_folder: Path
+    ) -> None:
+        body = io.BytesIO(b"\xff\xd8\xff" + bytes(100_000))
+        answer = client.post("/predict", input_stream=body, content_length=100_003, content_type="image/jpeg")
+        check_problem(answer, 503, "queue_full")
+        assert int(answer.headers["Retry-After"]) >= 2
+        assert body.tell() == 0
+        assert asked == []
+        assert not uploads_folder.exists()
+
+    @pytest.mark.usefixtures("_full")
+    def test_a_small_malformed_request_is_told_so_all_the_same(self, client: FlaskClient) -> None:
+        assert client.post("/predict", data=form(b"", name="a.jpg")).json == MALFORMED
+
+    def test_no_temporary_file_is_ever_made(
+        self, client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nowhere = raising(FileNotFoundError("No usable temporary directory"))
+        monkeypatch.setattr(tempfile, "_get_default_tempdir", nowhere)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+        body = head + b"\xff\xd8\xff" + bytes(5_000_000) + b"\r\n--x--\r\n"
+        answer = client.post("/predict", data=body, content_type="multipart/form-data; boundary=x")
+        assert answer.status_code == 200
+        assert len(asked) == 1
 
 
 class TestDisplay:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -96,7 +97,7 @@ class TestHttp:
                 "malformed",
             ),
             (b"POST /predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400, "malformed"),
-            (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: magic\r\n\r\n", 501, "unsupported_transfer_coding"),
+            (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: magic\r\n\r\n", 400, "malformed"),
             (HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed"),
             (HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello!!", 400, "malformed"),
         ],
@@ -331,3 +332,8 @@ class TestStart:
         )
         assert outcome.returncode != 0
         assert "PORT='http' is not a whole number" in outcome.stderr
+
+    def test_it_starts_from_any_folder_and_keeps_its_files_there(self, tmp_path: Path) -> None:
+        with serving(tmp_path, {"REDIS_PORT": 1, "UPLOAD_FOLDER": "up/loads"}, cwd=tmp_path) as served:
+            assert served.ask(raw_picture(b"\xff\xd8\xff"))[0] == 503
+        assert len(list((tmp_path / "up" / "loads").iterdir())) == 1
