@@ -63,13 +63,13 @@ if loaded := set(sys.modules) & set(heavy):
 HEAVY_MODULES = ("openvino", "onnxruntime", "onnx", "torch")
 
 
-def sources(folder: str, *, tests: bool = False) -> Iterator[Path]:
-    """Yield the Python files of a folder (or the one file), without its tests unless asked for."""
+def sources(folder: str) -> Iterator[Path]:
+    """Yield the Python files of a folder (or the one file), without its tests."""
     place = REPOSITORY / folder
     files = [place] if place.suffix == ".py" else sorted(place.rglob("*.py"))
     assert files, f"{folder} holds no Python file"
     for file in files:
-        if tests or "tests" not in file.relative_to(REPOSITORY).parts:
+        if "tests" not in file.relative_to(REPOSITORY).parts:
             yield file
 
 
@@ -179,9 +179,8 @@ def test_importing_a_module_of_the_contract_opens_nothing_and_loads_no_engine(ro
 
 
 def test_a_module_of_300_lines_is_two_modules() -> None:
-    roots = ("api", "model", "wire", "testing", "deploy", "stress_test", "tests", "benchmarks")
-    long = {at(file, count) for root in roots for file in sources(root, tests=True) if (count := lines(file)) > 300}
-    assert long == set()
+    roots = ("api", "model", "wire", "testing", "deploy", "stress_test", "benchmarks")
+    assert {at(file, count) for root in roots for file in sources(root) if (count := lines(file)) > 300} == set()
 
 
 def lines(file: Path) -> int:
