@@ -40,6 +40,8 @@ def create_app() -> Flask:
     feedback.paths()
     app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
     app.request_class = MemoryRequest
+    # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.
+    app.url_map.merge_slashes = False
     app.session_interface = LazySession()
     app.config.update(
         UPLOAD_FOLDER=settings.UPLOAD_FOLDER,

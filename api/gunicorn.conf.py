@@ -25,6 +25,10 @@ loglevel = settings.LOG_LEVEL.lower()
 accesslog = "-" if settings.ACCESS_LOG else None
 sendfile = False
 control_socket_disable = True
+# Nobody's headers say what the scheme or the path is, not even this machine's; proxies are told in TRUSTED_PROXIES.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 # Heartbeats are a file; one in memory works on a read-only disk too and never waits for it.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn makes a name of its own
 
