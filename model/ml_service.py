@@ -1,5 +1,6 @@
 """The model worker: `python ml_service.py` takes jobs from Redis, looks at the pictures and answers."""
 
+import faulthandler
 import functools
 import logging
 import os
@@ -27,6 +28,8 @@ log = logging.getLogger("ml_service")
 
 # What stands before the last three parts of a path; who asks the service why it is not ready need not know.
 PLACE = re.compile(r"/\S*/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
+# A disk that hangs while the model is read would hold the worker for ever.
+LONGEST_START_S = 120.0
 INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
 
 
@@ -46,6 +49,8 @@ def classify_process() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: ends.put(signal.Signals(number).name))
+    # Until the worker looks after itself.
+    faulthandler.dump_traceback_later(LONGEST_START_S, exit=True)
     cores = max(1, machine.cores() // settings.MODEL_WORKERS)
     count = settings.LANES or cores
     worker = Worker(_model(_chosen_bundle(), settings.ENGINE, count, cores), count, ends)

@@ -58,11 +58,11 @@ class Worker:
         )
 
     def start(self) -> None:
-        """Take work; only then say so."""
-        for thread in self.threads:
-            thread.start()
+        """Take work, watched from the first job on; only then say so."""
         self.leases.start()
         self.upkeep.start()
+        for thread in self.threads:
+            thread.start()
         self.announcer.start()
         described = f"{self.model.bundle.name}/{self.model.bundle.version}"
         log.info("%s: ready: %s, %s, %d lanes", self.name, described, settings.ENGINE, len(self.lanes))

@@ -17,8 +17,8 @@ from pathlib import Path
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 # A program that lived this long was healthy: its next restart is immediate again.
 HEALTHY_AFTER_S = 10.0
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 5.0
+FIRST_INTERVAL_S = 0.25
+LONGEST_INTERVAL_S = 5.0
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -105,10 +105,12 @@ class Supervisor:
 
     def _plan_restart(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         _kill_group(process)  # what a dead leader left behind may still hold the port
-        was_healthy = time.monotonic() - child.started_at >= HEALTHY_AFTER_S
+        now = time.monotonic()
+        was_healthy = now - child.started_at >= HEALTHY_AFTER_S
         child.early_ends = 0 if was_healthy else child.early_ends + 1
-        pause_s = _pause_after(child.early_ends)
-        child.due_at = time.monotonic() + pause_s
+        # From start to start: what has lived for a while, if not long, need not wait as well.
+        child.due_at = max(now, child.started_at + _interval_after(child.early_ends))
+        pause_s = child.due_at - now
         child.process = None
         after = f" in {pause_s:.2g} s" if pause_s else ""
         where = f"; see {child.program.log}" if child.program.log else ""
@@ -158,9 +160,9 @@ def _wait_for(signals: set[signal.Signals], timeout_s: float | None) -> signal.S
     return None if received is None else signal.Signals(received.si_signo)
 
 
-def _pause_after(early_ends: int) -> float:
-    """Return the pause before the next start: none at first, then doubling; it never gives up."""
-    return 0.0 if early_ends < 2 else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(early_ends - 2, 16))
+def _interval_after(early_ends: int) -> float:
+    """Return the least time between two starts: none at first, then doubling; it never gives up."""
+    return 0.0 if early_ends < 2 else min(LONGEST_INTERVAL_S, FIRST_INTERVAL_S * 2.0 ** min(early_ends - 2, 16))
 
 
 def _soonest(*moments: float | None) -> float | None:
