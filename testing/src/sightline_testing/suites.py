@@ -53,6 +53,7 @@ SUITES = (
     Suite("benchmarks", ".", "benchmarks/tests"),
     Suite("system", ".", "tests", ("--ignore=tests/faults",)),
 )
+PYTEST_OPTIONS = ("--quiet", "--durations=5")
 # A command of its own, since it takes minutes.
 FAULTS = Suite("faults", ".", "tests/faults")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
@@ -87,16 +88,7 @@ def run(suite: Suite) -> Totals:
     report.unlink(missing_ok=True)
     _say(f"--- {suite.name}")
     finished = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            suite.tests,
-            "--quiet",
-            "--durations=5",
-            f"--junitxml={report}",
-            *suite.options,
-        ],
+        [sys.executable, "-m", "pytest", suite.tests, *PYTEST_OPTIONS, f"--junitxml={report}", *suite.options],
         cwd=REPOSITORY / suite.folder,
         env=os.environ | {"PYTHONPATH": "."},
         check=False,

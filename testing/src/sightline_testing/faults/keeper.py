@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ HAS_TWINS = bool(os.environ.get("TWINS"))
 LONG_DEADLINE = {"REQUEST_TIMEOUT_S": "60"}
 USUAL: Mapping[str, str] = {"FAULT_INJECTION": "1"} | ({} if IS_FULL else LONG_DEADLINE)
 
+FIGURES = REPOSITORY / "var" / "test-results" / "faults.txt"
+
 Value = TypeVar("Value")
 
 
@@ -31,6 +34,13 @@ class Scale:
     def of(self, short: Value, full: Value) -> Value:
         """The value for the short run, or for the full one."""
         return full if self.is_full else short
+
+    def tell(self, text: str) -> None:
+        """Show a figure, and keep it beside the results of the tests."""
+        sys.stdout.write(f"{text}\n")
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        with FIGURES.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
 
 
 class Keeper:

@@ -1,0 +1,126 @@
+"""Workers are killed, restarted, poisoned: every good picture is answered all the same, and no good job is buried."""
+
+import hashlib
+import itertools
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sightline_testing.faults.keeper import USUAL, Keeper, Scale
+from sightline_testing.faults.ledger import Ledger, Outcome
+from sightline_testing.faults.leftovers import nothing_left_over
+from sightline_testing.faults.load import Load
+from sightline_testing.faults.system import System, sleep_until
+from sightline_testing.waiting import wait_until
+from wire.messages import Job
+
+CLIENTS = 24
+LEASE_S = 1.0
+PATIENCE_S = 120.0
+RESTART_S = 3.0
+MAX_BATCH_S = 3
+# Long deadlines also in the full run: a poison has to use up its deliveries before its caller is told.
+POISONED = {**USUAL, "REQUEST_TIMEOUT_S": "55", "MAX_BATCH_S": f"{MAX_BATCH_S}"}
+POISONS = ("abort", "memory", "hang", "hang-locked")
+
+
+def test_no_job_is_lost_when_workers_are_killed(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        written = replies_written(system)
+        with Load(system.url, system.asked, clients=CLIENTS) as load:
+            ready_s = list(kill_alternately(system, scale))
+        written = replies_written(system) - written
+    assert_all_right(load.ledger)
+    if scale.is_full:
+        scale.tell(f"{load.ledger}; {len(ready_s)} kills, ready again in {max(ready_s):.2f} s; {written} replies")
+        assert load.ledger.percentile_s(0.99, Outcome.RIGHT) <= LEASE_S + 1.0
+        assert max(ready_s) <= RESTART_S
+        assert written - len(load.ledger.entries) <= 0.001 * written
+
+
+def test_no_request_fails_when_workers_are_restarted_one_by_one(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        with Load(system.url, system.asked, rate=scale.of(15.0, 60.0)) as load:
+            restart_alternately(system, scale)
+        assert_all_right(load.ledger)
+    if scale.is_full:
+        scale.tell(str(load.ledger))
+
+
+def test_poison_is_answered_with_an_error_and_harms_no_innocent_job(keeper: Keeper, scale: Scale) -> None:
+    system = keeper.give(POISONED)
+    groups = scale.of([POISONS], [(kind,) for kind in POISONS])  # all at once is harsher, one by one can be timed
+    with Load(system.url, system.asked, rate=scale.of(10.0, 60.0)) as load:
+        for kinds in groups:
+            with nothing_left_over(system, dead_letters=len(kinds)):
+                time.sleep(scale.of(0.5, 40.0))
+                seconds = give_poison(system, kinds)
+                if scale.is_full:
+                    scale.tell(f"{kinds}: answered after {seconds:.1f} s")
+                    assert seconds <= 4 * (LEASE_S + MAX_BATCH_S + RESTART_S)
+                time.sleep(scale.of(0.5, 40.0))
+            system.redis("DEL", system.keys.dead)
+    assert_all_right(load.ledger)
+
+
+def kill_alternately(system: System, scale: Scale) -> Iterator[float]:
+    """Kill a worker some time after it said it was ready, then the other; yields how long each took to come back."""
+    until = time.monotonic() + scale.of(0.0, 300.0)
+    for count in itertools.count():
+        if count >= scale.of(3, 0) and time.monotonic() >= until:
+            return
+        time.sleep(scale.of(0.3, 2.0))
+        victim = sorted(system.worker_pids())[0]  # the one that lives longest
+        yield seconds_until_replaced(system, victim, signal.SIGKILL)
+
+
+def seconds_until_replaced(system: System, pid: int, with_signal: signal.Signals) -> float:
+    begin = time.monotonic()
+    system.kill(pid, with_signal)
+    wait_until(lambda: pid not in system.worker_pids(), f"worker {pid} ends", PATIENCE_S)
+    system.wait_until_ready()
+    return time.monotonic() - begin
+
+
+def restart_alternately(system: System, scale: Scale) -> None:
+    until = time.monotonic() + scale.of(0.0, 120.0)
+    for count in itertools.count():
+        if count >= scale.of(3, 0) and time.monotonic() >= until:
+            return
+        begin = time.monotonic()
+        seconds_until_replaced(system, sorted(system.worker_pids())[0], signal.SIGTERM)
+        sleep_until(begin + scale.of(0.0, 3.0))
+
+
+def give_poison(system: System, kinds: Sequence[str]) -> float:
+    """Send these pictures together, see that each is answered as poison, and that no other job was given up."""
+    before = dead_images(system)
+    pictures = {kind: system.asked[0].copy(kind.encode()) + f"sightline-fault:{kind}".encode() for kind in kinds}
+    begin = time.monotonic()
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        responses = list(pool.map(lambda picture: system.client.upload("/predict", picture), pictures.values()))
+    seconds = time.monotonic() - begin
+    assert [(each.status, each.json().get("code")) for each in responses] == [(500, "poison")] * len(kinds)
+    wanted = [f"{hashlib.md5(picture, usedforsecurity=False).hexdigest()}.jpg" for picture in pictures.values()]
+    assert sorted(dead_images(system)) == sorted([*before, *wanted]), "others than the poison were given up"
+    return seconds
+
+
+def dead_images(system: System) -> list[str]:
+    """The names of the pictures whose jobs were given up."""
+    letters = system.redis("XRANGE", system.keys.dead, "-", "+")
+    return [Job.decode(dict(zip(each[::2], each[1::2], strict=True))[b"job"]).image for _, each in letters]
+
+
+def replies_written(system: System) -> int:
+    """How many replies workers have written since the api began, its first questions taken off; 0 before Redis 7."""
+    streams = system.redis("KEYS", system.keys.replies("*").replace("{", "[{]"))
+    facts = [system.redis("XINFO", "STREAM", name) for name in streams]
+    return sum(int(dict(zip(each[::2], each[1::2], strict=True)).get(b"entries-added", 0)) for each in facts)
+
+
+def assert_all_right(ledger: Ledger) -> None:
+    assert ledger.entries
+    assert ledger.count(Outcome.RIGHT) == len(ledger.entries), ledger
+    assert not ledger.doubled
