@@ -14,7 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import settings
 
 wsgi_app = "app:app"
-bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
+if settings.LISTEN_FD:
+    bind = f"fd://{settings.LISTEN_FD}"
+else:
+    bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
 workers = settings.API_WORKERS
 worker_class = "server.Worker"
 worker_connections = settings.MAX_CONNECTIONS

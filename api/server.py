@@ -36,6 +36,8 @@ LINGER_S = 5.0
 LINGER_BYTES = 64 * 1024**2
 # How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
 BEAT_S = 0.1
+# How long connections that wait between two requests stay open once the process is to end.
+KEPT_ON_S = 1.0
 
 # What gunicorn's parser raises at a request that is not HTTP as it should be; everything else is our own fault.
 _FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -66,18 +68,23 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._readers: set[PacedReader] = set()
 
     def run(self) -> None:
-        """Serve until told to stop; then answer what is under way, and let go at once who waits between requests."""
+        """Serve until told to stop; then answer what is under way, and soon let go who waits between requests."""
         servers = [self._started(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
             gevent.sleep(BEAT_S)
         for server in servers:
             server.close()
+        # Who asks again meanwhile is told to connect anew; one that is cut off cannot tell whether it was heard.
+        self._wait_for_readers(KEPT_ON_S)
         for reader in [reader for reader in self._readers if reader.is_idle]:
             with suppress(OSError):
                 # What the client had sent by now is still read and answered.
                 reader.sock.shutdown(socket.SHUT_RD)
-        until = monotonic() + self.cfg.graceful_timeout
+        self._wait_for_readers(self.cfg.graceful_timeout)
+
+    def _wait_for_readers(self, seconds: float) -> None:
+        until = monotonic() + seconds
         while self._readers and monotonic() < until:
             self.notify()
             gevent.sleep(BEAT_S)

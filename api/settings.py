@@ -66,6 +66,9 @@ def _check_range(name: str, value: float, at_least: float | None, at_most: float
 
 HOST = _setting("HOST", "0.0.0.0", "Address to listen on; 127.0.0.1 for this machine only.")  # noqa: S104  the contract's default, for containers
 PORT = _setting("PORT", 5000, "TCP port to listen on.", at_least=1, at_most=65535)
+LISTEN_FD = _setting(
+    "LISTEN_FD", 0, "File descriptor of a socket that listens already, instead of HOST and PORT; 0: none.", at_least=0
+)
 API_WORKERS = _setting("API_WORKERS", 1, "Number of api processes that share the port.", at_least=1)
 LOG_LEVEL = _setting("LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.")
 if LOG_LEVEL.lower() not in {"debug", "info", "warning", "error"}:

@@ -47,12 +47,13 @@ def serve() -> None:
     try:
         lock = state.take(told.state_dir)
     except StateInUseError:
-        ports.check(told.host, told.port)  # most often the port is taken too, and its message says by what
+        ports.listen(told.host, told.port).close()  # most often the port is taken too; that message says by what
         raise
-    ports.check(told.host, told.port)
+    listener = ports.listen(told.host, told.port)
     state.secret_key_file(told.state_dir)
-    supervisor = Supervisor(programs.stages(told), say, pass_fds=[lock])
-    supervisor.run(Announcement(told.host, told.port).tick)
+    supervisor = Supervisor(programs.stages(told, listener.fileno()), say, pass_fds=[lock])
+    # From the stop on, nobody shall wait for an api that is not coming back.
+    supervisor.run(Announcement(told.host, told.port).tick, at_stop=listener.close)
     say("stopped")
 
 

@@ -9,21 +9,31 @@ from pathlib import Path
 from launcher.errors import PortUnavailableError
 
 LISTENING = "0A"
+# Connections that may wait for the api; the system takes fewer where its own limit is lower.
+BACKLOG = 2048
 LONGEST_COMMAND = 100
 
 
-def check(host: str, port: int) -> None:
-    """Raise PortUnavailableError, saying why, if `port` of `host` cannot be listened on."""
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; PortUnavailableError says why there is none.
+
+    It outlives the api, which takes its clients from it: those who come while the api is being restarted wait.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            candidate.bind(address)
-            candidate.listen()
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise PortUnavailableError(_explain(error, host, port)) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise PortUnavailableError(_explain(error, host, port)) from error
+    return listener
 
 
 def _explain(error: OSError, host: str, port: int) -> str:

@@ -14,14 +14,15 @@ API_GRACE_S = 10.0
 WORKER_GRACE_S = 12.0
 
 
-def stages(settings: Settings) -> list[list[Program]]:
+def stages(settings: Settings, listener: int) -> list[list[Program]]:
     """Return the programs in the order of their start; they are stopped the other way round."""
     environment = _environment(settings)
     workers = [
         Program(name, _python("ml_service.py"), REPOSITORY / "model", environment, WORKER_GRACE_S)
         for name in _worker_names(settings.model_workers)
     ]
-    api = Program("api", _python("app.py"), REPOSITORY / "api", environment, API_GRACE_S)
+    told = environment | {"LISTEN_FD": str(listener)}
+    api = Program("api", _python("app.py"), REPOSITORY / "api", told, API_GRACE_S, pass_fds=(listener,))
     return [*_redis(settings, environment), workers, [api]]
 
 

@@ -34,6 +34,7 @@ class Program:
     environment: Mapping[str, str]
     stop_grace_s: float = 10.0
     log: Path | None = None  # where it writes, if not to the terminal
+    pass_fds: tuple[int, ...] = ()  # open descriptors that it gets under the same numbers
 
 
 @dataclass
@@ -57,13 +58,14 @@ class Supervisor:
         self._say = say
         self._pass_fds = tuple(pass_fds)
 
-    def run(self, tick: Callable[[], float | None]) -> None:
+    def run(self, tick: Callable[[], float | None], at_stop: Callable[[], None] = lambda: None) -> None:
         """Start everything and keep it running; `tick` returns in how many seconds it wants to be called again."""
         with _blocked_signals() as watched:
             try:
                 self._run_until_stopped(watched, tick)
             finally:
                 self._say("stopping")
+                at_stop()
                 self._stop()
 
     def _run_until_stopped(self, watched: set[signal.Signals], tick: Callable[[], float | None]) -> None:
@@ -90,7 +92,7 @@ class Supervisor:
             env=dict(program.environment),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            pass_fds=self._pass_fds,
+            pass_fds=(*self._pass_fds, *program.pass_fds),
             preexec_fn=lambda: _prepare_child(launcher),  # noqa: PLW1509 - safe: the launcher has one thread
         )
 

@@ -36,7 +36,7 @@ def test_a_taken_port_is_told_with_who_has_it_and_what_to_do(listener: int) -> N
     with pytest.raises(
         PortUnavailableError, match=rf"Port {listener} of 127\.0\.0\.1 is taken by pid {os.getpid()} \("
     ) as told:
-        ports.check("127.0.0.1", listener)
+        ports.listen("127.0.0.1", listener)
     assert f"make serve PORT={listener + 1}" in str(told.value)
 
 
@@ -44,13 +44,13 @@ def test_a_free_port_is_fine_even_just_after_it_was_used(listener: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ports.check("127.0.0.1", port)
-    ports.check("127.0.0.1", port)
+    ports.listen("127.0.0.1", port).close()
+    ports.listen("127.0.0.1", port).close()
 
 
 def test_a_host_that_is_not_of_this_machine_is_told() -> None:
     with pytest.raises(PortUnavailableError, match=r"HOST='192\.0\.2\.1'"):
-        ports.check("192.0.2.1", 8000)
+        ports.listen("192.0.2.1", 8000)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_without_any_redis_the_ways_out_are_told(tmp_path: Path, monkeypatch: py
 
 def test_with_a_redis_named_no_other_is_started(tmp_path: Path) -> None:
     told = settings.read({"REDIS_IP": "192.0.2.7", "REDIS_PASSWORD": "secret", "STATE_DIR": str(tmp_path)})
-    stages = programs.stages(told)
+    stages = programs.stages(told, listener=7)
     assert [program.name for stage in stages for program in stage] == ["model worker 1", "model worker 2", "api"]
     assert stages[0][0].environment["REDIS_IP"] == "192.0.2.7"
     assert stages[0][0].environment["REDIS_PASSWORD"] == "secret"  # noqa: S105
@@ -133,7 +133,7 @@ def test_with_a_redis_named_no_other_is_started(tmp_path: Path) -> None:
 def test_every_program_is_told_the_same_places(tmp_path: Path) -> None:
     told = settings.read({"STATE_DIR": str(tmp_path), "MODEL_WORKERS": "2", "UPLOAD_FOLDER": "/elsewhere"})
     state.make_folders(told.state_dir)
-    stages = programs.stages(told)
+    stages = programs.stages(told, listener=7)
     assert [[program.name for program in stage] for stage in stages] == [
         ["redis"],
         ["model worker 1", "model worker 2"],
