@@ -241,6 +241,7 @@ def test_a_connection_that_redis_closed_costs_no_request(queue: QueueProbe) -> N
         known(asker)
         asker.ask("before.jpg", timeout_s=WAIT_S)
         for _ in range(3):
+            asker.refresh_state()  # no connection is still mending what the last kill did to it
             queue.server.command("CLIENT", "KILL", "TYPE", "normal")
             asker.ask("after.jpg", timeout_s=WAIT_S)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wire.errors import MessageError
 from wire.messages import Answer, Failure, Job, decode_reply, sender_of
+from wire.presence import WorkerInfo
 
 JOB = Job(
     id="41-9f-1",
@@ -34,8 +35,14 @@ ANSWER_BYTES = (
     b'"model":"efficientnet-lite0","version":"1-int8","timings":{"queue":1.5,"decode":2,"infer":4.25}}'
 )
 FAILURE = Failure(id="41-9f-1", code="image_broken", detail="the JPEG ends early")
+WORKER = WorkerInfo("w-1", "host", "model", "1", "p-1", "abc", 2, 8, 123.5, 1_700_000_000_000)
 FAILURE_BYTES = b'{"v":1,"id":"41-9f-1","code":"image_broken","detail":"the JPEG ends early"}'
 
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
 TOKENS = st.text("abcXYZ019_.:-", min_size=1, max_size=80)
 
 
@@ -137,6 +144,8 @@ def test_a_fault_in_a_job_names_its_field(name: str, value: Any) -> None:
         ("version", None),
         ("timings", [1]),
         ("timings", {"queue": "1"}),
+        ("timings", {"queue": 10**400}),
+        ("predictions", [["a", 10**400]]),
     ],
 )
 def test_a_fault_in_an_answer_names_its_field(name: str, value: Any) -> None:
@@ -153,6 +162,24 @@ def test_any_bytes_give_a_job_or_a_message_error(data: bytes) -> None:
     except MessageError:
         return
     assert Job.decode(job.encode()) == job
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [(Job, JOB_BYTES), (Answer, ANSWER_BYTES), (Failure, FAILURE_BYTES), (WorkerInfo, WORKER.encode())],
+    ids=["job", "answer", "failure", "worker"],
+)
+@given(st.data())
+def test_any_value_in_any_field_gives_a_message_or_a_message_error(
+    kind: type[Job | Answer | Failure | WorkerInfo], data: bytes, draw: st.DataObject
+) -> None:
+    fields = json.loads(data)
+    fields[draw.draw(st.sampled_from(sorted(fields)))] = draw.draw(ANY_JSON)
+    try:
+        message = kind.decode(json.dumps(fields).encode())
+    except MessageError:
+        return
+    message.encode()
 
 
 @given(TOKENS, TOKENS, st.integers(1, 86_400_000), st.integers(1, 1000), st.text(max_size=55).filter(str.isprintable))

@@ -29,7 +29,8 @@ ABANDONED_EVERY_S: Final = 0.1
 class Asker:
     """Asks model workers, one for each process, for any number of threads or greenlets.
 
-    Opens nothing until it is used, and begins anew in a child after a fork. `worker_grace_s` is how long jobs are
+    Opens nothing until it is used, and begins anew in a child after a fork. Where gevent has patched the process, it is
+    for greenlets, not for the real threads of gevent's pool. `worker_grace_s` is how long jobs are
     still let in after the last live worker was seen: one that is being restarted finds them.
     """
 
@@ -175,6 +176,7 @@ class _Desk:
         self.watcher.close()
 
     def _look_after(self) -> None:
+        self.replies.ensure_running()
         self.watcher.refresh()
         self._recovery.run()
 

@@ -1,4 +1,4 @@
-"""Where Redis is, and the seam: one socket, whole packets out, replies in, the driver's exceptions turned into ours."""
+"""Where Redis is, and the seam: packets go out, replies come in, and whatever is wrong is one error of ours."""
 
 from __future__ import annotations
 
@@ -8,24 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import hiredis
-import redis.connection
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as DriverTimeout
-from redis.retry import Retry
 
 from wire.errors import QueueUnavailable
+from wire.link import SHORTEST_WAIT_S, Link, RedisRefusal
 
 # Whatever asks Redis on behalf of a waiting caller is over after this, so that "Redis is away" is told within 300 ms.
 PATIENCE_S: Final = 0.25
-SHORTEST_WAIT_S: Final = 0.001
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 
-# redis-py and hiredis are typed in parts only, and those parts wrongly in places: here they are used as untyped.
-_tcp_socket: Any = redis.connection.Connection
-_unix_socket: Any = redis.connection.UnixDomainSocketConnection
-_pack_command: Any = hiredis.pack_command
+_pack_command: Any = hiredis.pack_command  # typed too narrowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ def pack(*words: str | bytes | int) -> bytes:
 
 def checked(reply: Any) -> Any:
     """Give a reply back, or raise QueueUnavailable where it is an error."""
-    if isinstance(reply, Exception):
+    if isinstance(reply, RedisRefusal):
         message = f"Redis refused a command: {reply}"
         raise QueueUnavailable(message) from reply
     return reply
@@ -64,19 +56,19 @@ def checked(reply: Any) -> Any:
 
 def is_out_of_memory(reply: Any) -> bool:
     """Whether Redis refused a command for want of memory; in 6.2 a script's error holds that of its command."""
-    return isinstance(reply, Exception) and "'maxmemory'" in str(reply)
+    return isinstance(reply, RedisRefusal) and "'maxmemory'" in str(reply)
 
 
 class Connection:
     """One socket, opened by its first exchange; a fault closes it, and the next exchange opens another.
 
-    For one thread at a time. Nothing is ever sent twice behind the caller's back: redis-py's retries are off.
+    For one thread at a time. Nothing is ever sent twice behind the caller's back.
     """
 
     def __init__(self, address: Address, name: str) -> None:
         self._address = address
         self._name = name
-        self._link: Any = None
+        self._link: Link | None = None
 
     @property
     def is_open(self) -> bool:
@@ -91,10 +83,10 @@ class Connection:
         timeout_s = max(timeout_s, SHORTEST_WAIT_S)
         until = time.monotonic() + timeout_s
         try:
-            link = self._link or self._open(timeout_s)
-            link.send_packed_command((packet,), check_health=False)
-            return [_read(link, until) for _ in range(replies)]
-        except (RedisError, OSError) as error:
+            link = self._link or self._open(until)
+            link.send(packet, until - time.monotonic())
+            return [link.read(until) for _ in range(replies)]
+        except (RedisRefusal, OSError) as error:
             self.close()
             message = f"Redis at {self._address} is not available: {error or type(error).__name__}"
             raise QueueUnavailable(message) from error
@@ -122,43 +114,22 @@ class Connection:
         """Close the socket; in a child that inherited it, the parent's stays as it is."""
         link, self._link = self._link, None
         if link is not None:
-            link.disconnect()
+            link.close()
 
-    def _open(self, timeout_s: float) -> Any:
+    def _open(self, until: float) -> Link:
         address = self._address
-        options = {
-            "db": address.db,
-            "username": address.username or None,
-            "password": address.password or None,
-            "client_name": self._name,
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "driver_info": None,  # CLIENT SETINFO is unknown before Redis 7.2
-        }
-        if address.socket_path:
-            link = _unix_socket(path=address.socket_path, **options)
-        else:
-            link = _tcp_socket(host=address.host, port=address.port, **options)
-        link.connect()
-        self._link = link
+        place = address.socket_path or (address.host, address.port)
+        self._link = link = Link(place, max(until - time.monotonic(), SHORTEST_WAIT_S))
+        greeting = [pack("CLIENT", "SETNAME", self._name)]
+        if address.db:
+            greeting.insert(0, pack("SELECT", address.db))
+        if address.password:
+            greeting.insert(0, pack("AUTH", *filter(None, [address.username]), address.password))
+        link.send(b"".join(greeting), until - time.monotonic())
+        for reply in [link.read(until) for _ in greeting]:
+            if isinstance(reply, RedisRefusal):
+                raise reply
         return link
-
-
-def _read(link: Any, until: float) -> Any:
-    try:
-        return _read_within(link, max(until - time.monotonic(), SHORTEST_WAIT_S))
-    except DriverTimeout:
-        # A process that was itself kept waiting for the CPU finds time-out and reply at once: look before giving up.
-        return _read_within(link, 0)
-
-
-def _read_within(link: Any, timeout_s: float) -> Any:
-    try:
-        return link.read_response(timeout=timeout_s, disconnect_on_error=False)
-    except ResponseError as error:
-        return error
 
 
 class Backoff:

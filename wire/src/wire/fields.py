@@ -12,6 +12,7 @@ from wire.errors import MessageError
 VERSION = 1
 MAX_NAME_BYTES = 255  # what a file name may have on the common file systems
 EVIDENCE_BYTES = 200
+LARGEST_WHOLE_NUMBER = 2**63
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -107,4 +108,6 @@ class Fields:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (float, int) and math.isfinite(value)  # type: ignore[arg-type]  # a number by now
+    if type(value) is int:
+        return abs(value) <= LARGEST_WHOLE_NUMBER
+    return type(value) is float and math.isfinite(value)

@@ -9,13 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
-
 from wire.clock import time_ms
 from wire.connection import Address, Backoff, Connection, checked, jittered, pack
 from wire.deliveries import Delivery, Entry, Settlement, judge
 from wire.errors import QueueUnavailable
 from wire.keys import GROUP, Keys
+from wire.link import RedisRefusal
 from wire.messages import Answer, Failure
 from wire.pace import Pace
 from wire.settlement import settle
@@ -187,7 +186,7 @@ class Lane:
         return self._sort([Entry(entry_id, fields) for entry_id, fields in entries], time_ms(checked(now)))
 
     def _is_group_lost(self, reply: Any) -> bool:
-        if not isinstance(reply, ResponseError) or not str(reply).startswith(("NOGROUP", "UNBLOCKED")):
+        if not isinstance(reply, RedisRefusal) or not str(reply).startswith(("NOGROUP", "UNBLOCKED")):
             return False
         # At 0, not at $: jobs that came in while there was no group are to be done as well.
         self._intake.exchange(pack("XGROUP", "CREATE", self._keys.jobs, GROUP, "0", "MKSTREAM"), 1)

@@ -84,7 +84,7 @@ def decode_labels(data: bytes | None, digest: str) -> tuple[str, ...]:
 def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, ...]:
     """Pick those that were heard of lately from the reply of HGETALL; what cannot be read is no worker."""
     workers = [info for info in map(_decode_or_none, published[1::2]) if info is not None]
-    return tuple(info for info in workers if now_ms - info.seen_ms < DEAD_AFTER_MS)
+    return tuple(info for info in workers if abs(now_ms - info.seen_ms) < DEAD_AFTER_MS)
 
 
 def report_trouble(address: Address, queue: str, text: str) -> None:
@@ -163,4 +163,4 @@ def _decode_or_none(data: bytes) -> WorkerInfo | None:
 
 def _forgotten(published: Sequence[bytes], now_ms: int) -> list[bytes]:
     infos = zip(published[::2], map(_decode_or_none, published[1::2]), strict=True)
-    return [name for name, info in infos if info is None or now_ms - info.seen_ms > FORGOTTEN_AFTER_MS]
+    return [name for name, info in infos if info is None or abs(now_ms - info.seen_ms) > FORGOTTEN_AFTER_MS]

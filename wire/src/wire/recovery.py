@@ -66,6 +66,9 @@ class Recovery:
         return [waiter for waiter, _ in due if waiter.missed >= MISSED_ROUNDS and not waiter.done.is_set()]
 
     def _due(self, now: float) -> list[tuple[Waiter, bytes]]:
+        if not self._replies.is_connected:
+            # The replies may well be there, unread.
+            return []
         waiters = [
             (waiter, waiter.entry_id)
             for waiter in self._replies.waiting()

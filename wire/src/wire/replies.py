@@ -69,6 +69,11 @@ class Replies:
         """Start the reader, or start it again should it have died."""
         self._loop.ensure_running()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether replies can arrive at this moment."""
+        return self._connection.is_open
+
     def expect(self, waiter: Waiter) -> None:
         """Have the reply to this job handed over; raises ValueError where its id is already waited for."""
         if self._waiters.setdefault(waiter.job.id, waiter) is not waiter:

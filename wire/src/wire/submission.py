@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError
-
 from wire.admission import retry_after_s
 from wire.connection import PATIENCE_S, Address, Connection, checked, is_out_of_memory, pack
 from wire.errors import QueueFull, QueueUnavailable
 from wire.keys import JOB_FIELD, Keys
+from wire.link import RedisRefusal
 
 # XLEN counts what waits and what is in progress, since an answer deletes its entry. A job that costs more than the
 # whole bound still enters an empty queue, else nobody could ever send it.
@@ -101,7 +100,7 @@ class Submitter:
 
     def _evaluate(self, tickets: list[Ticket], until: float) -> list[Any]:
         replies = self._exchange("EVALSHA", ADMIT_SHA, tickets, until)
-        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        unknown = [index for index, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
             again = self._exchange("EVAL", ADMIT, [tickets[index] for index in unknown], until)
             for index, reply in zip(unknown, again, strict=True):
@@ -113,3 +112,7 @@ class Submitter:
         # Where the connection broke it is unknown whether the jobs went in, so the same ids go again: a job that runs
         # twice does no harm, and its second reply is dropped.
         return self._connection.exchange_twice(packet, len(tickets), until - time.monotonic())
+
+
+def _is_unknown_script(reply: Any) -> bool:
+    return isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT")
