@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults dead-letters lint bench clean
+.PHONY: help install serve test test-faults test-security dead-letters lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -27,6 +27,10 @@ test: ## Run every test, or some suites (SUITES="api wire"; launcher, model, sys
 test-faults: ## Kill, starve and flood the service (FULL=1: for minutes, with times; TWINS=1: broken)
 	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m sightline_testing.suites faults
+
+test-security: ## Attack the service: mutants, bombs, broken requests, payloads (FULL=1: for long, with times)
+	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
+	@$(RUN) -m sightline_testing.suites security
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)

@@ -51,18 +51,19 @@ SUITES = (
     Suite("api", "api", "tests"),
     Suite("launcher", "deploy", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
-    Suite("system", ".", "tests", ("--ignore=tests/faults",)),
+    Suite("system", ".", "tests", ("--ignore=tests/faults", "--ignore=tests/security")),
 )
 PYTEST_OPTIONS = ("--quiet", "--durations=5")
-# A command of its own, since it takes minutes.
+# Commands of their own, since they take minutes.
 FAULTS = Suite("faults", ".", "tests/faults")
+SECURITY = Suite("security", ".", "tests/security")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
 REMOTE = Suite("remote", ".", "tests/test_integration.py")
 
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    known = {suite.name: suite for suite in (*SUITES, FAULTS, REMOTE)}
+    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, REMOTE)}
     if unknown := set(names) - set(known):
         _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2

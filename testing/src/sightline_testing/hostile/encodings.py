@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -128,12 +129,12 @@ LOSSLESS: Mapping[str, Callable[[], bytes]] = {
     "text.png": lambda: _png_with(png_chunk(b"tEXt", b"Comment\0cat"), png_chunk(b"tIME", bytes(range(1, 8)))),
     "tail.png": lambda: encode(scene(), "PNG") + b"tail",
     "animated.png": lambda: _animated("PNG"),
-    **{f"turned_{value}.png": lambda value=value: _turned("PNG", value) for value in range(1, 9)},
+    **{f"turned_{value}.png": partial(_turned, "PNG", value) for value in range(1, 9)},
     "lossless.webp": lambda: encode(scene(), "WEBP", lossless=True),
     "lossless_opaque.webp": lambda: encode(_opaque(scene(), "RGBA"), "WEBP", lossless=True, exact=True),
     "lossless_profile.webp": lambda: encode(scene(), "WEBP", lossless=True, icc_profile=_srgb_profile()),
     "lossless_animated.webp": lambda: _animated("WEBP", lossless=True),
-    **{f"turned_{value}.webp": lambda value=value: _turned("WEBP", value, lossless=True) for value in (3, 6, 8)},
+    **{f"turned_{value}.webp": partial(_turned, "WEBP", value, lossless=True) for value in (3, 6, 8)},
     "colour.bmp": lambda: encode(scene(), "BMP"),
     "32_bits.bmp": lambda: encode(_opaque(scene(), "RGBA"), "BMP"),
     "top_down.bmp": _top_down_bmp,
@@ -164,7 +165,7 @@ LOSSY: Mapping[str, Callable[[], bytes]] = {
     "rgb.jpg": _rgb_jpeg,
     "cmyk_inverted.jpg": inverted_cmyk_jpeg,
     "ycck.jpg": lambda: inverted_cmyk_jpeg(transform=2),
-    **{f"turned_{value}.jpg": lambda value=value: turned_jpeg(value) for value in range(1, 9)},
+    **{f"turned_{value}.jpg": partial(turned_jpeg, value) for value in range(1, 9)},
     "turned_6_motorola.jpg": lambda: turned_jpeg(6, byte_order=">"),
     "lossy.webp": lambda: encode(scene(), "WEBP", quality=95),
     "palette.png": lambda: _depth(8),

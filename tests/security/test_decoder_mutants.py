@@ -1,0 +1,69 @@
+"""100,000 broken pictures through the worker's own decoding, in processes whose memory is limited."""
+
+import collections
+import itertools
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from sightline_testing.service import REPOSITORY
+
+IS_FULL = bool(os.environ.get("FULL"))
+COUNT = 2_000_000 if IS_FULL else 100_000
+# FULL=1 looks at others than CI does.
+SEED = 1 if IS_FULL else 0
+PROCESSES = max(1, len(os.sched_getaffinity(0)))
+PROGRAM = Path(__file__).parent / "programs" / "decode_mutants.py"
+OUTCOMES = {"decoded", "image_broken", "image_too_large", "unsupported_type"}
+MAX_EXTRA_MIB = 300
+SLOWEST_S = 2.0
+# Not a gate on speed: one that hangs for ever has to end, too.
+PATIENCE_S = 4 * 3600 if IS_FULL else 1800
+
+
+def test_whatever_a_picture_is_broken_into_it_is_decoded_or_refused(tmp_path: Path) -> None:
+    bounds = [COUNT * number // PROCESSES for number in range(PROCESSES + 1)]
+    runs = [start(first, last, tmp_path / f"at-{first}") for first, last in itertools.pairwise(bounds)]
+    reports = [report_of(*run) for run in runs]
+    assert [line for report in reports for line in report["unexpected"]] == []
+    outcomes: collections.Counter[str] = collections.Counter()
+    for report in reports:
+        outcomes.update(report["outcomes"])
+    assert sum(outcomes.values()) == COUNT
+    # Else these would be no mutants: each outcome is met often.
+    assert {name for name, count in outcomes.items() if count > COUNT / 100} == OUTCOMES
+    assert max(report["extra_mib"] for report in reports) < MAX_EXTRA_MIB
+    slowest = max((report["slowest_s"], report["slowest"]) for report in reports)
+    print(f"{COUNT} mutants: {dict(outcomes)}, slowest {slowest}")  # noqa: T201  a figure for the record
+    assert not IS_FULL or slowest[0] < SLOWEST_S
+
+
+def start(first: int, last: int, progress: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    progress.write_bytes(bytes(8))
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", PROGRAM, str(first), str(last), str(SEED), progress],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "model"), "PYTHONFAULTHANDLER": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    return process, progress
+
+
+def report_of(process: subprocess.Popen[bytes], progress: Path) -> dict[str, Any]:
+    try:
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"mutant {at_hand(progress)} of seed {SEED} does not end") from None
+    assert process.returncode == 0, f"mutant {at_hand(progress)} of seed {SEED} ended the process: {errors.decode()}"
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+def at_hand(progress: Path) -> int:
+    (number,) = struct.unpack("<q", progress.read_bytes())
+    return int(number)
