@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ def _allow_files(wanted: int) -> None:
 
 
 _allow_files(settings.MAX_CONNECTIONS + 256)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let a process that does not serve yet be ended: the handlers it was born with would swallow the signal."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,0 +1,78 @@
+"""The api is restarted and killed: nobody is turned away, and only what was under way in a killed process is lost."""
+
+import itertools
+import signal
+import time
+
+from sightline_testing.faults.keeper import Scale
+from sightline_testing.faults.leftovers import nothing_left_over
+from sightline_testing.faults.ledger import Ledger, Outcome
+from sightline_testing.faults.load import Load
+from sightline_testing.faults.system import System, sleep_until
+from sightline_testing.waiting import wait_until
+
+RATE = (15.0, 60.0)
+PATIENCE_S = 60.0
+
+
+def test_no_request_fails_when_the_api_is_reloaded_again_and_again(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        ledger = load_while_restarting(system, scale, signal.SIGHUP)
+    assert_all_right(ledger)
+
+
+def test_no_request_fails_when_the_api_is_stopped_and_started_again(system: System, scale: Scale) -> None:
+    with nothing_left_over(system):
+        ledger = load_while_restarting(system, scale, signal.SIGTERM)
+    assert_all_right(ledger)
+
+
+def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale: Scale) -> None:
+    lost = 0
+    with nothing_left_over(system), Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        for kill in itertools.islice(itertools.cycle((kill_one_process, kill_all_of_it)), scale.of(2, 60)):
+            time.sleep(scale.of(0.5, 1.0))
+            before = len(load.ledger.ended(Outcome.RIGHT))
+            under_way = load.under_way
+            kill(system)
+            # Some more may have been sent between the count and the kill.
+            lost += under_way + scale.of(5, 5)
+            wait_until(lambda: load.ledger.count(Outcome.RIGHT) > before + 5, "it answers again", PATIENCE_S)
+    ledger = load.ledger
+    assert ledger.count(Outcome.RIGHT, Outcome.LOST) == len(ledger.entries), ledger
+    assert ledger.count(Outcome.LOST) <= lost
+    assert not ledger.doubled
+
+
+def load_while_restarting(system: System, scale: Scale, with_signal: signal.Signals) -> Ledger:
+    until = time.monotonic() + scale.of(0.0, 60.0)
+    with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        for count in itertools.count():
+            if count >= scale.of(2, 0) and time.monotonic() >= until:
+                break
+            begin = time.monotonic()
+            restart(system, with_signal)
+            sleep_until(begin + scale.of(0.5, 3.0))
+        time.sleep(0.5)
+    return load.ledger
+
+
+def restart(system: System, with_signal: signal.Signals) -> None:
+    """Send the signal to the api's first process, and wait until others answer than before."""
+    before = set(system.api_pids())
+    system.kill(system.api_master(), with_signal)
+    wait_until(lambda: before.isdisjoint(system.api_pids()) and system.api_pids(), "the api is a new one", PATIENCE_S)
+
+
+def kill_one_process(system: System) -> None:
+    system.kill(system.api_pids()[0])
+
+
+def kill_all_of_it(system: System) -> None:
+    system.kill(system.api_master())
+
+
+def assert_all_right(ledger: Ledger) -> None:
+    assert ledger.entries
+    assert ledger.count(Outcome.RIGHT) == len(ledger.entries), ledger
+    assert not ledger.doubled
