@@ -5,8 +5,8 @@ import signal
 import time
 
 from sightline_testing.faults.keeper import Scale
-from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.ledger import Ledger, Outcome
+from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.waiting import wait_until
@@ -32,12 +32,10 @@ def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale:
     with nothing_left_over(system), Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
         for kill in itertools.islice(itertools.cycle((kill_one_process, kill_all_of_it)), scale.of(2, 60)):
             time.sleep(scale.of(0.5, 1.0))
-            before = len(load.ledger.ended(Outcome.RIGHT))
-            under_way = load.under_way
-            kill(system)
             # Some more may have been sent between the count and the kill.
-            lost += under_way + scale.of(5, 5)
-            wait_until(lambda: load.ledger.count(Outcome.RIGHT) > before + 5, "it answers again", PATIENCE_S)
+            lost += load.under_way + 5
+            kill(system)
+            wait_for_answers(load)
     ledger = load.ledger
     assert ledger.count(Outcome.RIGHT, Outcome.LOST) == len(ledger.entries), ledger
     assert ledger.count(Outcome.LOST) <= lost
@@ -62,6 +60,11 @@ def restart(system: System, with_signal: signal.Signals) -> None:
     before = set(system.api_pids())
     system.kill(system.api_master(), with_signal)
     wait_until(lambda: before.isdisjoint(system.api_pids()) and system.api_pids(), "the api is a new one", PATIENCE_S)
+
+
+def wait_for_answers(load: Load) -> None:
+    wanted = load.ledger.count(Outcome.RIGHT) + 5
+    wait_until(lambda: load.ledger.count(Outcome.RIGHT) >= wanted, "it answers again", PATIENCE_S)
 
 
 def kill_one_process(system: System) -> None:

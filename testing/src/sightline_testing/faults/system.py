@@ -92,6 +92,12 @@ class System:
         depth: int = self.redis("XLEN", self.keys.jobs)
         return depth
 
+    def last_job(self) -> bytes:
+        """The id of the newest entry that the job stream ever had."""
+        facts = self.redis("XINFO", "STREAM", self.keys.jobs)
+        newest: bytes = dict(zip(facts[::2], facts[1::2], strict=True))[b"last-generated-id"]
+        return newest
+
     def pending(self) -> int:
         """How many jobs are in a worker's hands; 0 where there is no group."""
         if not self.redis("EXISTS", self.keys.jobs):
