@@ -3,6 +3,8 @@
 Runs on the machine's own Python with nothing but the standard library. Each step is left out where its result stands.
 """
 
+from __future__ import annotations  # so that an older Python, too, comes as far as being told that it is too old
+
 import argparse
 import hashlib
 import subprocess
