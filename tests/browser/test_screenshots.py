@@ -1,8 +1,6 @@
 """Pictures of the page for people to look at, in SCREENSHOTS_DIR where it is set.
 
-The picture in the README: SCREENSHOT_PICTURE=coffee.png README_SCREENSHOT=docs/screenshot.png and this file. Its
-cup of espresso is skimage/data/coffee.png of the PyPI package scikit-image, by Rachel Michetti, in the public domain
-(CC0).
+README_SCREENSHOT=docs/screenshot.png makes the picture in the README.
 """
 
 import os
@@ -13,13 +11,16 @@ import pytest
 
 from sightline_testing.browser import Visitor
 from sightline_testing.pictures import bad
+from sightline_testing.still_life import clock_on_a_wall
 
 Visit = Callable[..., Visitor]
 
 
 @pytest.fixture
-def subject(photograph: Path) -> Path:
-    return Path(os.environ.get("SCREENSHOT_PICTURE", photograph))
+def subject(tmp_path: Path) -> Path:
+    picture = tmp_path / "clock.png"
+    clock_on_a_wall().save(picture)
+    return picture
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
