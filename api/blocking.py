@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Callable
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import Any, NoReturn, TypeVar
 
 Result = TypeVar("Result")
 
@@ -30,10 +30,27 @@ def _run_in_thread(work: Callable[[], Result]) -> Result:
 
     try:
         with gevent.Timeout(PATIENCE_S):
-            result: Result = _pool().apply(work)
-            return result
+            give: Callable[[], Result] = _pool().apply(_outcome_of, (work,))
     except gevent.Timeout:
         raise StorageStuck(f"The service's disk did not answer within {PATIENCE_S:g} s.") from None
+    return give()
+
+
+def _outcome_of(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Do `work`, and give what gives its result or raises its error.
+
+    An error that left the thread by itself would be printed there first: for nothing, and where the log is on the same
+    full disk, without an end.
+    """
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001  raised again where it belongs
+        return partial(_raise, error)
+    return lambda: result
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 @cache

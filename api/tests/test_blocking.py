@@ -38,7 +38,11 @@ def patience_ends():
         return
     raise AssertionError
 
-others_go_on(); what_is_raised_comes_back(); patience_ends()
+def a_log_on_a_full_disk_keeps_nobody_waiting():
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+    what_is_raised_comes_back()
+
+others_go_on(); what_is_raised_comes_back(); patience_ends(); a_log_on_a_full_disk_keeps_nobody_waiting()
 """
 
 

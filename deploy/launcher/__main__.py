@@ -1,5 +1,6 @@
 """`make serve`: run the service until Ctrl-C, and say when and where it answers."""
 
+import contextlib
 import sys
 import time
 
@@ -36,8 +37,9 @@ class Announcement:
 
 
 def say(text: str) -> None:
-    """Print a line of the launcher's own."""
-    print(f"sightline: {text}", flush=True)  # noqa: T201 - what the user reads
+    """Print a line of the launcher's own; where the log's disk is full, the service matters more."""
+    with contextlib.suppress(OSError):
+        print(f"sightline: {text}", flush=True)  # noqa: T201 - what the user reads
 
 
 def serve() -> None:
