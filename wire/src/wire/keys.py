@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from wire.fields import is_token
 
 GROUP = "workers"
@@ -28,3 +30,11 @@ class Keys:
     def labels(self, digest: str) -> str:
         """Give the key that holds one list of labels."""
         return f"{self._tag}:labels:{digest}"
+
+    def answer(self, slot: int) -> str:
+        """Give the key of one slot of the result cache."""
+        return f"{self._tag}:answer:{slot}"
+
+    def rate(self, who: str) -> str:
+        """Give the key that counts what one client asks; who it is stays unsaid."""
+        return f"{self._tag}:rate:{hashlib.sha256(who.encode(errors='replace')).hexdigest()[:32]}"

@@ -1,0 +1,33 @@
+"""Asks to be let in again and again, itself and in children that it forks; prints how often each of them was."""
+
+import os
+import sys
+
+from wire.connection import Address
+from wire.rates import Rate, RateLimiter
+
+CHILDREN = 3
+TRIES = 200
+limiter = RateLimiter(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0)
+
+
+def ask() -> None:
+    """Ask for more than the bucket holds."""
+    count = sum(limiter.wait_s("alice", Rate(200, 3600.0)) == 0 for _ in range(TRIES))
+    os.write(1, f"{count}\n".encode())
+
+
+# Opens the connection that the children inherit.
+limiter.wait_s("alice", Rate(200, 3600.0))
+children = []
+for _ in range(CHILDREN):
+    pid = os.fork()
+    if pid == 0:
+        ask()
+        limiter.close()
+        os._exit(0)
+    children.append(pid)
+ask()
+for pid in children:
+    os.waitpid(pid, 0)
+limiter.close()
