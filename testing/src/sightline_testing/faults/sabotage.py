@@ -26,9 +26,7 @@ class Sabotage:
         """The repository to run: the real one, or a copy in `folder` that is broken."""
         if not self.file:
             return REPOSITORY
-        copy = folder / "source"
-        for part in ("api", "model", "deploy"):
-            shutil.copytree(REPOSITORY / part, copy / part, ignore=IGNORED)
+        copy = copy_of_source(folder)
         broken = copy / self.file
         if self.file.startswith("wire/"):
             shutil.copytree(REPOSITORY / "wire" / "src" / "wire", copy / "wire" / "src" / "wire", ignore=IGNORED)
@@ -43,3 +41,11 @@ class Sabotage:
             for part in ("api", "model"):
                 (copy / part / "wire").symlink_to(copy / "wire" / "src" / "wire")
         return copy
+
+
+def copy_of_source(folder: Path) -> Path:
+    """Copy what a service runs on into a folder, and return that place."""
+    copy = folder / "source"
+    for part in ("api", "model", "deploy"):
+        shutil.copytree(REPOSITORY / part, copy / part, ignore=IGNORED)
+    return copy
