@@ -1,4 +1,4 @@
-"""The settings of each part as docs/settings.md has them; `python -m sightline_testing.settings_tables` prints them."""
+"""The settings of each part as docs/settings.md has them; `python -m sightline_testing.settings_tables` renews them."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ PARTS = (
     ("api", "api", "settings"),
     ("model worker", "model", "settings"),
 )
+PAGE = REPOSITORY / "docs" / "settings.md"
 HEADER = "| setting | type | default | meaning |\n|---|---|---|---|\n"
 # In a process of its own each: two of the modules have the same name.
 READ = """
@@ -39,5 +40,12 @@ def _row(name: str, kind: str, default: str, meaning: str) -> str:
     return f"| `{name}` | {kind.lower()} | {shown} | {meaning.replace('<', '&lt;')} |\n"
 
 
+def renew() -> None:
+    """Write the tables into the page, below its introduction."""
+    introduction = PAGE.read_text().partition("\n## ")[0]
+    sections = (f"\n## {heading}\n\n{table(folder, module)}" for heading, folder, module in PARTS)
+    PAGE.write_text(introduction + "".join(sections))
+
+
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(f"## {heading}\n\n{table(folder, module)}" for heading, folder, module in PARTS))
+    renew()
