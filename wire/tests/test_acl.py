@@ -50,7 +50,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
     monkeypatch.setattr(leases, "REAP_AFTER_MS", 100)
     monkeypatch.setattr(leases, "REAP_EVERY_S", 0.01)
     api, worker = users["sightline-api"], users["sightline-worker"]
-    asker = Asker(api, queue.name)
+    asker = Asker(api, queue.name, patience_s=10.0)
     with pytest.raises(DeadlineExceeded):
         asker.ask("withdrawn.jpg", timeout_s=0.05)
     wait_until(lambda: queue.depth() == 0, "the entry is deleted")

@@ -28,7 +28,7 @@ class QueueProbe:
         self.address = Address(port=server.port)
         self.keys = Keys(QUEUE)
         self._connection = Connection(self.address, "test")
-        self._submitter = Submitter(self.address, self.keys)
+        self._submitter = Submitter(self.address, self.keys, TIMEOUT_S)
         self._lanes: list[Lane] = []
         self._askers: list[Asker] = []
         self._announcers: list[Announcer] = []
@@ -53,8 +53,8 @@ class QueueProbe:
         return self._lanes[-1]
 
     def asker(self, **options: Any) -> Asker:
-        """Give an asker that is closed after the test."""
-        self._askers.append(Asker(self.address, QUEUE, **options))
+        """Give an asker that is closed after the test, and that takes a slow Redis on a busy machine for what it is."""
+        self._askers.append(Asker(self.address, QUEUE, **{"patience_s": TIMEOUT_S} | options))
         return self._askers[-1]
 
     def announce(self, worker_id: str = "idle", *, labels: Sequence[str] = (), **facts: Any) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from wire.admission import bound_for
-from wire.connection import Address
+from wire.connection import CALLER_PATIENCE_S, Address
 from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueUnavailable
 from wire.keys import Keys
 from wire.loop import Loop
@@ -31,10 +31,11 @@ class Asker:
 
     Opens nothing until it is used, and begins anew in a child after a fork. Where gevent has patched the process, it is
     for greenlets, not for the real threads of gevent's pool. `worker_grace_s` is how long jobs are
-    still let in after the last live worker was seen: one that is being restarted finds them.
+    still let in after the last live worker was seen: one that is being restarted finds them. `patience_s` is how long
+    Redis may take before it counts as away.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the limits go by keyword
         self,
         address: Address,
         queue: str,
@@ -42,12 +43,14 @@ class Asker:
         max_queue_size: int = 0,
         timeout_s: float = 5.0,
         worker_grace_s: float = 3.0,
+        patience_s: float = CALLER_PATIENCE_S,
     ) -> None:
         self._address = address
         self._keys = Keys(queue)
         self._max_queue_size = max_queue_size
         self._usual_timeout_s = timeout_s
         self._worker_grace_s = worker_grace_s
+        self._patience_s = patience_s
         self._desks: dict[int, _Desk] = {}
 
     def ask(  # noqa: PLR0913  a request has that many sides; all but the image go by keyword
@@ -104,7 +107,7 @@ class Asker:
         desk = self._desks.get(pid)
         if desk is None:
             # No lock: one that another thread held at the moment of a fork would stay locked in the child for ever.
-            desk = self._desks.setdefault(pid, _Desk(self._address, self._keys, self._usual_bound))
+            desk = self._desks.setdefault(pid, _Desk(self._address, self._keys, self._usual_bound, self._patience_s))
             self._drop_inherited(pid)
         desk.ensure_running()
         return desk
@@ -138,12 +141,14 @@ class Asker:
 class _Desk:
     """What one process needs to ask: its name, its reply stream, its connections and its two threads."""
 
-    def __init__(self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int]) -> None:
+    def __init__(
+        self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int], patience_s: float
+    ) -> None:
         self.process = f"{os.getpid()}-{secrets.token_hex(8)}"
         self.counts = Counts()
         self.replies = Replies(address, keys, self.process, self.counts)
-        self.submitter = Submitter(address, keys)
-        self.watcher = Watcher(address, keys, bound)
+        self.submitter = Submitter(address, keys, patience_s)
+        self.watcher = Watcher(address, keys, bound, patience_s)
         self._recovery = Recovery(keys, self.watcher, self.replies, self.submitter, self.counts)
         self._loop = Loop("queue-watch", self._look_after, LOOK_EVERY_S)
         self._numbers = itertools.count(1)

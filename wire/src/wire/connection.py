@@ -13,7 +13,9 @@ from wire.errors import QueueUnavailable
 from wire.link import SHORTEST_WAIT_S, Link, RedisRefusal
 
 # Whatever asks Redis on behalf of a waiting caller is over after this, so that "Redis is away" is told within 300 ms.
-PATIENCE_S: Final = 0.25
+CALLER_PATIENCE_S: Final = 0.25
+# Nobody waits for a worker's housekeeping, and on a busy machine Redis may be slow without being away.
+WORKER_PATIENCE_S: Final = 2.0
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 
@@ -65,9 +67,10 @@ class Connection:
     For one thread at a time. Nothing is ever sent twice behind the caller's back.
     """
 
-    def __init__(self, address: Address, name: str) -> None:
+    def __init__(self, address: Address, name: str, patience_s: float = WORKER_PATIENCE_S) -> None:
         self._address = address
         self._name = name
+        self._patience_s = patience_s
         self._link: Link | None = None
 
     @property
@@ -75,12 +78,12 @@ class Connection:
         """Whether a socket stands; the other end may have gone all the same."""
         return self._link is not None
 
-    def exchange(self, packet: bytes, replies: int, timeout_s: float = PATIENCE_S) -> list[Any]:
+    def exchange(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any]:
         """Send, and read that many replies within timeout_s in all, connecting included; raises QueueUnavailable.
 
         A command that Redis refused gives its exception in the list: see `checked`.
         """
-        timeout_s = max(timeout_s, SHORTEST_WAIT_S)
+        timeout_s = max(self._patience_s if timeout_s is None else timeout_s, SHORTEST_WAIT_S)
         until = time.monotonic() + timeout_s
         try:
             link = self._link or self._open(until)
@@ -95,12 +98,12 @@ class Connection:
             self.close()
             raise
 
-    def exchange_twice(self, packet: bytes, replies: int, timeout_s: float = PATIENCE_S) -> list[Any]:
+    def exchange_twice(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any]:
         """Exchange, and do it once more where the time is not over and the socket was an old one.
 
         Redis may have closed that one long ago, which shows only now. For commands that may run twice.
         """
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + (self._patience_s if timeout_s is None else timeout_s)
         was_open = self.is_open
         try:
             return self.exchange(packet, replies, timeout_s)

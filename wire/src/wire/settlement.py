@@ -18,7 +18,6 @@ REPLIES_KEPT_S: Final = 120
 # Room for the replies that a stalled process has not read; they are trimmed as they are delivered.
 MAX_REPLIES: Final = 10_000
 MAX_DEAD_LETTERS: Final = 1000
-SETTLE_TIMEOUT_S: Final = 2.0
 
 
 def settle(connection: Connection, keys: Keys, settlements: Sequence[Settlement]) -> None:
@@ -29,7 +28,7 @@ def settle(connection: Connection, keys: Keys, settlements: Sequence[Settlement]
         # Nothing enters a transaction then. Deleting needs no memory, and makes room for these replies, or the next.
         log.error("Redis is out of memory: %d replies may be lost", len(settlements))
         endings = _endings(keys, settlements)
-        results = connection.exchange(b"".join(endings), len(endings), SETTLE_TIMEOUT_S)
+        results = connection.exchange(b"".join(endings), len(endings))
         _transaction(connection, commands)
     for result in results:
         checked(result)
@@ -38,7 +37,7 @@ def settle(connection: Connection, keys: Keys, settlements: Sequence[Settlement]
 def _transaction(connection: Connection, commands: Sequence[bytes]) -> list[Any]:
     """Give the results, or the errors that kept it from being run."""
     packet = pack("MULTI") + b"".join(commands) + pack("EXEC")
-    *queued, executed = connection.exchange(packet, len(commands) + 2, SETTLE_TIMEOUT_S)
+    *queued, executed = connection.exchange(packet, len(commands) + 2)
     return executed if isinstance(executed, list) else [*queued, executed]
 
 

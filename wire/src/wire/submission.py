@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from wire.admission import retry_after_s
-from wire.connection import PATIENCE_S, Address, Connection, checked, is_out_of_memory, pack
+from wire.connection import Address, Connection, checked, is_out_of_memory, pack
 from wire.errors import QueueFull, QueueUnavailable
 from wire.keys import JOB_FIELD, Keys
 from wire.link import RedisRefusal
@@ -33,12 +33,11 @@ LEAST_PATIENCE_S: Final = 0.03
 class Ticket:
     """One job on its way into the queue, and what Redis said to it."""
 
-    __slots__ = ("arguments", "bound", "give_up_at", "reply")
+    __slots__ = ("arguments", "bound", "reply")
 
     def __init__(self, job: bytes, bound: int = UNBOUNDED, cost: int = 1) -> None:
         self.arguments = (bound, cost, job)
         self.bound = bound
-        self.give_up_at = time.monotonic() + PATIENCE_S
         self.reply: Any = None
 
     def entry_id(self, rate: float = 0.0) -> bytes:
@@ -59,26 +58,28 @@ class Ticket:
 class Submitter:
     """One connection for all callers of a process: whoever gets it sends for everybody who waits for it."""
 
-    def __init__(self, address: Address, keys: Keys) -> None:
+    def __init__(self, address: Address, keys: Keys, patience_s: float) -> None:
         self._connection = Connection(address, "sightline-submitter")
+        self._patience_s = patience_s
         self._jobs_key = keys.jobs
         self._waiting: deque[Ticket] = deque()
         self._lock = threading.Lock()
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
-        """Come back once each ticket has its reply, be it an error, within PATIENCE_S and a little."""
+        """Come back once each ticket has its reply, be it an error, within the patience and a little."""
+        give_up_at = time.monotonic() + self._patience_s
         self._waiting.extend(tickets)
         for ticket in tickets:
             if ticket.reply is None:
-                self._take_turn(ticket)
+                self._take_turn(ticket, give_up_at)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _take_turn(self, ticket: Ticket) -> None:
+    def _take_turn(self, ticket: Ticket, give_up_at: float) -> None:
         with self._lock:
-            until = max(ticket.give_up_at, time.monotonic() + LEAST_PATIENCE_S)
+            until = max(give_up_at, time.monotonic() + LEAST_PATIENCE_S)
             while ticket.reply is None and self._waiting:
                 self._send(self._take_waiting(MAX_TICKETS), until)
 

@@ -45,8 +45,10 @@ class QueueState:
 class Watcher:
     """Holds the last look; one connection, which its owner's thread and `refresh` share."""
 
-    def __init__(self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int]) -> None:
-        self._connection = Connection(address, "sightline-watcher")
+    def __init__(
+        self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int], patience_s: float
+    ) -> None:
+        self._connection = Connection(address, "sightline-watcher", patience_s)
         self._keys = keys
         self._bound = bound
         self._lock = threading.Lock()

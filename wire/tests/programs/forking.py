@@ -7,7 +7,7 @@ from wire.connection import Address
 from wire.queue import Asker
 
 CHILDREN = 3
-asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2])
+asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0)
 
 
 def ask(who: str) -> None:
