@@ -15,6 +15,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.wrappers import Request
 
+import access
 import failures
 import feedback
 import health
@@ -49,6 +50,7 @@ def create_app() -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=MAX_FIELD_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_FIELD_BYTES,
+        TRUSTED_HOSTS=settings.TRUSTED_HOSTS.replace(",", " ").split() or None,
     )
     # What "not set since" means for app.config["UPLOAD_FOLDER"].
     app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
@@ -56,6 +58,7 @@ def create_app() -> Flask:
     app.register_blueprint(health.router)
     failures.install(app, pages={"app_router.upload_image": views.failure_page})
     security.install(app)
+    access.install(app)
     return app
 
 

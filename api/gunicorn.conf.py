@@ -1,5 +1,6 @@
 """How gunicorn serves the api; the deadlines of clients are in pace.py."""
 
+import ipaddress
 import logging
 import math
 import os
@@ -46,6 +47,19 @@ def _allow_files(wanted: int) -> None:
 
 
 _allow_files(settings.MAX_CONNECTIONS + 256)
+
+
+def when_ready(server: Any) -> None:
+    """Warn once where anybody who reaches this machine may ask."""
+    if not settings.API_KEYS_FILE and not _is_loopback(settings.HOST):
+        server.log.warning("HOST=%s: whoever reaches it may ask, no key is needed; see API_KEYS_FILE", settings.HOST)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -2,6 +2,7 @@
 
 from flask import Blueprint
 
+import access
 import middleware
 from wire.errors import NoWorker
 
@@ -9,12 +10,14 @@ router = Blueprint("health", __name__)
 
 
 @router.route("/livez")
+@access.open_to_all
 def livez() -> dict[str, object]:
     """Answer as long as this process serves, whatever else is down."""
     return {"status": "ok"}
 
 
 @router.route("/readyz")
+@access.open_to_all
 def readyz() -> dict[str, object]:
     """Answer 200 where a picture would be answered now; else 503 with the reason."""
     state = middleware.refresh_queue_state()

@@ -8,6 +8,9 @@ MEDIA_TYPE = "application/problem+json"
 # The contract's answer to a request without a usable file, byte for byte the same for every reason.
 MALFORMED_BODY = b'{"success": false, "prediction": null, "score": null}'
 
+# Programs send a bearer token; a browser asks its user, and sends the key as a password.
+CHALLENGE = 'Bearer realm="Sightline", Basic realm="Sightline", charset="UTF-8"'
+
 
 class Problem(Exception):  # noqa: N818  it is told to the client as a problem
     """A failure with its status, its stable code and what to say; `retry_after_s` where waiting helps."""
@@ -34,6 +37,8 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
             headers["Retry-After"] = str(self.retry_after_s)
         if self.allow is not None:
             headers["Allow"] = self.allow
+        if self.status == 401:
+            headers["WWW-Authenticate"] = CHALLENGE
         return headers
 
     def body(self, *, instance: str, request_id: str) -> bytes:

@@ -86,6 +86,8 @@ def _open_to_told_origins(response: Response) -> Response:
         )
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT"
-            response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Request-Id, X-Request-Timeout-Ms"
+            response.headers["Access-Control-Allow-Headers"] = (
+                "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
+            )
             response.headers["Access-Control-Max-Age"] = "600"
     return response

@@ -89,6 +89,7 @@ REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.", at_lea
 REDIS_SOCKET = _setting("REDIS_SOCKET", "", "Unix socket of Redis; goes before REDIS_IP and REDIS_PORT.")
 REDIS_USERNAME = _setting("REDIS_USERNAME", "", "Redis user to enter as.")
 REDIS_PASSWORD = _setting("REDIS_PASSWORD", "", "Password of that Redis user.")
+REDIS_PASSWORD_FILE = _setting("REDIS_PASSWORD_FILE", "", "File that holds REDIS_PASSWORD.")
 REDIS_QUEUE = _setting("REDIS_QUEUE", "sightline", "Name of the queue: the prefix of every Redis key.")
 
 REQUEST_TIMEOUT_S = _setting("REQUEST_TIMEOUT_S", 5.0, "Seconds to wait for the model's answer.", at_least=0.001)
@@ -100,6 +101,12 @@ MAX_UPLOADS_BYTES = _setting(
     "MAX_UPLOADS_BYTES", 256 * 1024**2, "Memory for pictures that are being uploaded, for each api process.", at_least=1
 )
 MAX_TOP_K = _setting("MAX_TOP_K", 1000, "Most classes that one answer may list.", at_least=1)
+
+RESULT_CACHE = _setting("RESULT_CACHE", False, "Answer a picture that was answered before from memory.")
+CACHE_TTL_S = _setting("CACHE_TTL_S", 3600, "Seconds that an answer is kept in the result cache.", at_least=1)
+CACHE_MAX_ENTRIES = _setting(
+    "CACHE_MAX_ENTRIES", 10_000, "Most answers in the result cache, of at most 2 KiB each.", at_least=1
+)
 
 MAX_CONNECTIONS = _setting("MAX_CONNECTIONS", 4096, "Connections that one api process holds open.", at_least=1)
 IDLE_TIMEOUT_S = _setting(
@@ -120,21 +127,41 @@ TRUSTED_PROXIES = _setting(
     "TRUSTED_PROXIES", 0, "Number of reverse proxies whose X-Forwarded headers count.", at_least=0
 )
 CORS_ORIGINS = _setting("CORS_ORIGINS", "", "Origins of other sites whose pages may call this service, by commas.")
+TRUSTED_HOSTS = _setting("TRUSTED_HOSTS", "", "Host names under which the service may be asked, by commas; empty: any.")
+API_KEYS_FILE = _setting(
+    "API_KEYS_FILE", "", "File of the API keys, one of which each request must bring; empty: none."
+)
+RATE_LIMIT = _setting(
+    "RATE_LIMIT", "", "How much each key or address may ask, such as 60/minute; empty: as much as there is room for."
+)
+OPERATOR_KEY = _setting(
+    "OPERATOR_KEY", "", "Key to what is for the operator alone; empty: that is closed to everybody."
+)
+OPERATOR_KEY_FILE = _setting("OPERATOR_KEY_FILE", "", "File that holds OPERATOR_KEY.")
 SECRET_KEY = _setting("SECRET_KEY", "", "Key that signs the page's cookie; several api processes need the same.")
 SECRET_KEY_FILE = _setting("SECRET_KEY_FILE", "", "File that holds SECRET_KEY.")
+KEEP_UPLOADS_DAYS = _setting(
+    "KEEP_UPLOADS_DAYS", 30.0, "Days after its last use that clean-up removes a picture nobody reported.", at_least=1
+)
+KEEP_UPLOADS_BYTES = _setting(
+    "KEEP_UPLOADS_BYTES", 10 * 1024**3, "Bytes of pictures that clean-up leaves, the latest ones.", at_least=0
+)
 
 
-def _secret_key() -> str:
-    """Give the key told, else the one in the file, else a random one for this process and its children."""
-    if SECRET_KEY or not SECRET_KEY_FILE:
-        return SECRET_KEY or secrets.token_hex(32)
+def _secret(name: str, told: str, file: str) -> str:
+    """Give a secret: the one told, else the one in the file, else none."""
+    if told or not file:
+        return told
     try:
-        key = Path(SECRET_KEY_FILE).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise SettingError(f"SECRET_KEY_FILE={SECRET_KEY_FILE!r} cannot be read: {error.strerror}") from error
-    if not key:
-        raise SettingError(f"SECRET_KEY_FILE={SECRET_KEY_FILE!r} is empty: write a random key into it")
-    return key
+        raise SettingError(f"{name}_FILE={file!r} cannot be read: {error.strerror}") from error
+    if not secret:
+        raise SettingError(f"{name}_FILE={file!r} is empty: write a random {name} into it")
+    return secret
 
 
-SECRET_KEY = _secret_key()
+REDIS_PASSWORD = _secret("REDIS_PASSWORD", REDIS_PASSWORD, REDIS_PASSWORD_FILE)
+OPERATOR_KEY = _secret("OPERATOR_KEY", OPERATOR_KEY, OPERATOR_KEY_FILE)
+# Without one, a random one for this process and its children.
+SECRET_KEY = _secret("SECRET_KEY", SECRET_KEY, SECRET_KEY_FILE) or secrets.token_hex(32)

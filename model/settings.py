@@ -5,6 +5,7 @@ Read a setting as `settings.NAME` where it is used, so that a test may set it.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 Value = TypeVar("Value", str, int, float)
@@ -57,6 +58,7 @@ REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.")
 REDIS_SOCKET = _setting("REDIS_SOCKET", "", "Unix socket of Redis; goes before REDIS_IP and REDIS_PORT.")
 REDIS_USERNAME = _setting("REDIS_USERNAME", "", "Redis user to enter as.")
 REDIS_PASSWORD = _setting("REDIS_PASSWORD", "", "Password of that Redis user.")
+REDIS_PASSWORD_FILE = _setting("REDIS_PASSWORD_FILE", "", "File that holds REDIS_PASSWORD.")
 REDIS_QUEUE = _setting("REDIS_QUEUE", "sightline", "Name of the queue: the prefix of every Redis key.")
 
 BUNDLES_FOLDER = _setting(
@@ -89,3 +91,19 @@ FAULT_INJECTION = _setting(
 LOG_LEVEL = _choice(
     "LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.", ("debug", "info", "warning", "error")
 )
+
+
+def _secret(name: str, told: str, file: str) -> str:
+    """Give a secret: the one told, else the one in the file, else none."""
+    if told or not file:
+        return told
+    try:
+        secret = Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingError(f"{name}_FILE={file!r} cannot be read: {error.strerror}") from error
+    if not secret:
+        raise SettingError(f"{name}_FILE={file!r} is empty: write the {name} into it")
+    return secret
+
+
+REDIS_PASSWORD = _secret("REDIS_PASSWORD", REDIS_PASSWORD, REDIS_PASSWORD_FILE)
