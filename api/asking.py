@@ -48,12 +48,13 @@ def refuse_early(request: Request) -> None:
         middleware.refuse_if_full()
 
 
-def ask_of(request: Request, wishes: Wishes) -> middleware.Ask:
+def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask:
     """Give what the queue is told beside the picture; the job's id is the prediction's."""
     timeout_s = settings.REQUEST_TIMEOUT_S
     traceparent = request.headers.get("traceparent", "")
     return middleware.Ask(
         job_id=secrets.token_hex(16),
+        sha256=sha256,
         top_k=max(middleware.USUAL_TOP_K, wishes.top_k or 0),
         timeout_s=timeout_s if wishes.timeout_s is None else min(timeout_s, wishes.timeout_s),
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
@@ -86,6 +87,9 @@ class Result:
         headers = {"X-Prediction-Id": self.id}
         if self.model_version:
             headers["X-Model-Version"] = self.model_version
+        cache = getattr(self._answer, "cache", "")
+        if cache:
+            headers["X-Cache"] = cache
         timings: Mapping[str, float] = getattr(self._answer, "timings", None) or {}
         stages = [f"{stage};dur={timings[stage]:.3g}" for stage in _STAGES if stage in timings]
         if stages:

@@ -1,12 +1,15 @@
 """From a stored picture to what the model says of it, through the queue."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import settings
+from result_cache import ResultCache
+from wire.cache import AnswerCache, served_by_all
 from wire.connection import Address
 from wire.errors import QueueFull
 from wire.messages import Answer
@@ -18,9 +21,10 @@ USUAL_TOP_K = 5
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request may say about its job, beyond the picture."""
+    """What a request may say about its job, beyond the picture; without a `sha256` of that, no cache is asked."""
 
     job_id: str = ""
+    sha256: str = ""
     top_k: int = USUAL_TOP_K
     timeout_s: float | None = None
     traceparent: str = ""
@@ -32,7 +36,10 @@ current_ask: ContextVar[Ask] = ContextVar("current_ask", default=Ask())  # noqa:
 
 
 class Prediction(tuple[str, float]):
-    """The best class and its score, as a pair, with everything else that the worker answered as attributes."""
+    """The best class and its score, as a pair, with everything else that the worker answered as attributes.
+
+    `cache` is "hit" where it cost no job of its own, "miss" where it did, and empty where no cache was asked.
+    """
 
     predictions: tuple[tuple[str, float], ...]
     model: str
@@ -40,29 +47,45 @@ class Prediction(tuple[str, float]):
     timings: Mapping[str, float]
     cache: str
 
-    def __new__(cls, answer: Answer) -> "Prediction":
+    def __new__(cls, answer: Answer, cache: str = "") -> "Prediction":
         """Make the pair of the answer's first class."""
         prediction = super().__new__(cls, answer.predictions[0])
         prediction.predictions = answer.predictions
         prediction.model = answer.model
         prediction.model_version = answer.version
-        prediction.timings = answer.timings
-        prediction.cache = ""
+        # Those of somebody else's job say nothing of this request.
+        prediction.timings = {} if cache == "hit" else answer.timings
+        prediction.cache = cache
         return prediction
 
 
 def model_predict(image_name: str) -> tuple[str, float]:
     """Ask a model worker what is in a stored picture; raises the errors of `wire`."""
     ask = current_ask.get()
-    answer = _asker().ask(
-        image_name,
-        timeout_s=settings.REQUEST_TIMEOUT_S if ask.timeout_s is None else ask.timeout_s,
-        top_k=ask.top_k,
-        traceparent=ask.traceparent,
-        job_id=ask.job_id or None,
+    queue = _opened()
+    timeout_s = settings.REQUEST_TIMEOUT_S if ask.timeout_s is None else ask.timeout_s
+
+    def ask_worker(timeout_s: float, is_abandoned: Callable[[], bool] | None) -> Answer:
+        return queue.asker.ask(
+            image_name,
+            timeout_s=timeout_s,
+            top_k=ask.top_k,
+            traceparent=ask.traceparent,
+            job_id=ask.job_id or None,
+            is_abandoned=is_abandoned,
+        )
+
+    if not ask.sha256:
+        return Prediction(ask_worker(timeout_s, ask.is_abandoned))
+    answer, is_hit = queue.results.answer(
+        ask.sha256,
+        ask.top_k,
+        served_by_all(queue.asker.state()),
+        timeout_s=timeout_s,
         is_abandoned=ask.is_abandoned,
+        ask=lambda until, is_abandoned: ask_worker(until - time.monotonic(), is_abandoned),
     )
-    return Prediction(answer)
+    return Prediction(answer, "hit" if is_hit else "miss")
 
 
 def refuse_if_full() -> None:
@@ -74,25 +97,25 @@ def refuse_if_full() -> None:
 
 def queue_state() -> QueueState | None:
     """Give the last look at the queue, without waiting; None where there is none, or nobody has asked anything yet."""
-    return None if _open.asker is None else _open.asker.state()
+    return None if _open.queue is None else _open.queue.asker.state()
 
 
 def open_queue() -> None:
     """Begin to look at the queue, so that its state is known when the first request comes."""
-    _asker().state()
+    _opened().asker.state()
 
 
 def refresh_queue_state() -> QueueState:
     """Look at the queue now; raises QueueUnavailable."""
-    return _asker().refresh_state()
+    return _opened().asker.refresh_state()
 
 
 def close_queue() -> None:
     """Let go of Redis; the next question connects again."""
     with _lock:
-        if _open.asker is not None:
-            _open.asker.close()
-            _open.asker = None
+        if _open.queue is not None:
+            _open.queue.close()
+            _open.queue = None
 
 
 class _Target(NamedTuple):
@@ -100,37 +123,54 @@ class _Target(NamedTuple):
     queue: str
     max_queue_size: int
     timeout_s: float
+    cache_entries: int
+    cache_ttl_s: int
+
+
+class _Queue:
+    """What this process has open for one target."""
+
+    def __init__(self, target: _Target) -> None:
+        self.target = target
+        self.asker = Asker(
+            target.address, target.queue, max_queue_size=target.max_queue_size, timeout_s=target.timeout_s
+        )
+        self.results = ResultCache(
+            AnswerCache(target.address, target.queue, max_entries=target.cache_entries, ttl_s=target.cache_ttl_s)
+        )
+
+    def close(self) -> None:
+        """Let go of Redis."""
+        self.asker.close()
+        self.results.close()
 
 
 @dataclass
 class _Open:
-    """The one asker of this process, and what it was made for."""
+    """The one queue of this process."""
 
-    target: _Target | None = None
-    asker: Asker | None = None
+    queue: _Queue | None = None
 
 
 _open = _Open()
 _lock = threading.Lock()
 
 
-def _asker() -> Asker:
+def _opened() -> _Queue:
     target = _target()
-    if _open.asker is not None and _open.target == target:
-        return _open.asker
+    queue = _open.queue
+    if queue is not None and queue.target == target:
+        return queue
     with _lock:
         return _replaced(target)
 
 
-def _replaced(target: _Target) -> Asker:
-    if _open.asker is None or _open.target != target:
-        if _open.asker is not None:
-            _open.asker.close()
-        _open.asker = Asker(
-            target.address, target.queue, max_queue_size=target.max_queue_size, timeout_s=target.timeout_s
-        )
-        _open.target = target
-    return _open.asker
+def _replaced(target: _Target) -> _Queue:
+    if _open.queue is None or _open.queue.target != target:
+        if _open.queue is not None:
+            _open.queue.close()
+        _open.queue = _Queue(target)
+    return _open.queue
 
 
 def _target() -> _Target:
@@ -142,4 +182,11 @@ def _target() -> _Target:
         username=settings.REDIS_USERNAME,
         password=settings.REDIS_PASSWORD,
     )
-    return _Target(address, settings.REDIS_QUEUE, settings.MAX_QUEUE_SIZE, settings.REQUEST_TIMEOUT_S)
+    return _Target(
+        address,
+        settings.REDIS_QUEUE,
+        settings.MAX_QUEUE_SIZE,
+        settings.REQUEST_TIMEOUT_S,
+        settings.CACHE_MAX_ENTRIES,
+        settings.CACHE_TTL_S,
+    )

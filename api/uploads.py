@@ -7,8 +7,8 @@ import stat
 import uuid
 from collections.abc import Mapping
 from io import BufferedReader, BytesIO
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
@@ -18,12 +18,21 @@ import settings
 import signatures
 import utils
 from forms import MAX_OVERHEAD_BYTES
+from known_pictures import KnownPictures
 from problems import Problem
 
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
 STORAGE_RETRY_S = 60
+_known = KnownPictures()
 _RAW_TYPES = frozenset({"", "application/octet-stream"})
+
+
+class Picture(NamedTuple):
+    """A picture that is stored: the name that it has, and its SHA-256 where the result cache is on."""
+
+    name: str
+    sha256: str
 
 
 class UnusableFile(Exception):  # noqa: N818  it is the client's file
@@ -34,8 +43,8 @@ class EmptyFile(UnusableFile):
     """The request holds a file with nothing in it."""
 
 
-def receive(request: Request, folder: Path, *, raw: bool) -> str:
-    """Check the request's picture, store it, and give its name; raises UnusableFile or Problem.
+def receive(request: Request, folder: Path, *, raw: bool) -> Picture:
+    """Check the request's picture and store it; raises UnusableFile or Problem.
 
     `raw` says that a body may also be the picture itself.
     """
@@ -45,13 +54,13 @@ def receive(request: Request, folder: Path, *, raw: bool) -> str:
     try:
         data = file.stream.read()
         _check_content(data)
-        name = _in_thread_if_large(file, data, folder)
+        picture = _in_thread_if_large(file, data, folder)
     finally:
         file.close()
     # Waiting for the answer takes longer than anything else; the picture's bytes are not needed for it.
     del data
     request.environ.get("sightline.forget_body", _nothing)()
-    return name
+    return picture
 
 
 def _form_file(files: Mapping[str, FileStorage]) -> FileStorage:
@@ -92,11 +101,22 @@ def _check_content(data: bytes) -> None:
         )
 
 
-def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> str:
-    def work() -> str:
-        return store(folder, utils.get_file_hash(file), data)
+def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> Picture:
+    def work() -> Picture:
+        if settings.RESULT_CACHE:
+            return _store_or_recognise(file, data, folder)
+        return Picture(store(folder, utils.get_file_hash(file), data), "")
 
     return work() if len(data) <= BLOCKING_BYTES else blocking.run(work)
+
+
+def _store_or_recognise(file: FileStorage, data: bytes, folder: Path) -> Picture:
+    sha256, extension = hashlib.sha256(data).hexdigest(), PurePosixPath(file.filename or "").suffix
+    name = _known.find(folder, sha256, extension, len(data))
+    if name is None:
+        name = store(folder, utils.get_file_hash(file), data)
+        _known.add(folder, sha256, extension, name)
+    return Picture(name, sha256)
 
 
 def store(folder: Path, name: str, data: bytes) -> str:

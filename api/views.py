@@ -127,11 +127,11 @@ def failure_page(problem: Problem) -> str:
 def _predict(wishes: asking.Wishes, *, raw: bool) -> tuple[str, asking.Result]:
     """Take the request's picture through the model: the one path of every route that has a picture."""
     asking.refuse_early(request)
-    name = uploads.receive(request, upload_folder(), raw=raw)
-    ask = asking.ask_of(request, wishes)
+    picture = uploads.receive(request, upload_folder(), raw=raw)
+    ask = asking.ask_of(request, wishes, picture.sha256)
     token = middleware.current_ask.set(ask)
     try:
-        return name, asking.Result(ask.job_id, model_predict(name))
+        return picture.name, asking.Result(ask.job_id, model_predict(picture.name))
     finally:
         middleware.current_ask.reset(token)
 

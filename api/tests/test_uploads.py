@@ -160,7 +160,7 @@ def form_request(content: bytes, name: str, field: str = "file") -> MemoryReques
     "content_type", ["image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None]
 )
 def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: Path, content_type: str | None) -> None:
-    assert uploads.receive(request_with(JPEG, content_type), folder, raw=True) == NAME
+    assert uploads.receive(request_with(JPEG, content_type), folder, raw=True).name == NAME
 
 
 @pytest.mark.parametrize(
@@ -227,11 +227,11 @@ def test_the_server_hears_once_the_bytes_are_let_go(folder: Path) -> None:
 
 def test_a_large_picture_is_stored_alike(folder: Path) -> None:
     content = JPEG + bytes(uploads.BLOCKING_BYTES)
-    name = uploads.receive(request_with(content, None), folder, raw=True)
+    name = uploads.receive(request_with(content, None), folder, raw=True).name
     assert (folder / name).read_bytes() == content
 
 
 def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> None:
     with pytest.raises(uploads.UnusableFile, match="No file was sent"):
         uploads.receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
-    assert uploads.receive(form_request(JPEG, "a.jpg"), folder, raw=False) == NAME
+    assert uploads.receive(form_request(JPEG, "a.jpg"), folder, raw=False).name == NAME

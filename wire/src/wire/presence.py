@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from wire.clock import time_ms
 from wire.connection import Address, Connection, checked, pack
@@ -30,6 +30,15 @@ MAX_INFO_BYTES: Final = 16_384
 MAX_COUNT: Final = 1_000_000
 
 
+class Served(NamedTuple):
+    """What makes the answer to a picture what it is; workers that have this in common answer alike."""
+
+    model: str
+    version: str
+    preprocessing: str
+    labels_digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock."""
@@ -44,6 +53,11 @@ class WorkerInfo:
     max_batch: int = 1
     rate: float = 0.0
     seen_ms: int = 0
+
+    @property
+    def served(self) -> Served:
+        """What this worker serves."""
+        return Served(self.model, self.version, self.preprocessing, self.labels_digest)
 
     def encode(self) -> bytes:
         """Give the bytes that are published."""
