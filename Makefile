@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security dead-letters lint bench clean
+.PHONY: help install serve test test-faults test-security dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -34,6 +34,9 @@ test-security: ## Attack the service: mutants, bombs, broken requests, payloads 
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)
+
+api-keys: ## List the keys that requests must bring (DO="add NAME --rate 60/minute", DO="revoke NAME")
+	@cd api && ../$(RUN) manage_keys.py --file $(abspath $(STATE_DIR))/api_keys $(or $(DO),list)
 
 lint: ## Check style and types
 	$(INSTALL) serve dev

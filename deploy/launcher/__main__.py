@@ -15,8 +15,9 @@ REMIND_EVERY_S = 15.0
 class Announcement:
     """Says once that the service is ready; until then, from time to time, what it waits for."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, operator_key: str) -> None:
         self._host = host
+        self._operator_key = operator_key
         self._port = port
         self._remind_at = time.monotonic() + REMIND_EVERY_S
         self._is_ready = False
@@ -29,6 +30,7 @@ class Announcement:
         if lacking is None:
             self._is_ready = True
             say(f"ready: {readiness.base_url(self._host, self._port)}  (Ctrl-C stops it)")
+            say(f"the operator's key, for what nobody else may do: {self._operator_key}")
             return None
         if time.monotonic() > self._remind_at:
             self._remind_at = time.monotonic() + REMIND_EVERY_S
@@ -52,10 +54,11 @@ def serve() -> None:
         ports.listen(told.host, told.port).close()  # most often the port is taken too; that message says by what
         raise
     listener = ports.listen(told.host, told.port)
-    state.secret_key_file(told.state_dir)
+    state.secret_file(told.state_dir, state.SECRET_KEY)
+    operator_key = state.secret_file(told.state_dir, state.OPERATOR_KEY).read_text()
     supervisor = Supervisor(programs.stages(told, listener.fileno()), say, pass_fds=[lock])
     # From the stop on, nobody shall wait for an api that is not coming back.
-    supervisor.run(Announcement(told.host, told.port).tick, at_stop=listener.close)
+    supervisor.run(Announcement(told.host, told.port, operator_key).tick, at_stop=listener.close)
     say("stopped")
 
 

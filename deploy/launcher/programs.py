@@ -41,14 +41,19 @@ def _environment(settings: Settings) -> dict[str, str]:
         "UPLOAD_FOLDER": str(settings.state_dir / "uploads"),
         "FEEDBACK_FILEPATH": str(settings.state_dir / "feedback" / "feedback"),
         "BUNDLES_FOLDER": str(settings.state_dir / "bundles"),
-        "SECRET_KEY_FILE": str(settings.state_dir / "secret_key"),
+        "SECRET_KEY_FILE": str(settings.state_dir / state.SECRET_KEY),
+        "OPERATOR_KEY_FILE": str(settings.state_dir / state.OPERATOR_KEY),
     }
+    api_keys = settings.state_dir / state.API_KEYS
+    if api_keys.exists():
+        own["API_KEYS_FILE"] = str(api_keys)
     told = {"HOST": settings.host, "PORT": str(settings.port), "MODEL_WORKERS": str(settings.model_workers)}
     if settings.uses_own_redis:
         told |= {
             "REDIS_SOCKET": str(state.socket_path(settings.state_dir)),
             "REDIS_USERNAME": "",
             "REDIS_PASSWORD": "",
+            "REDIS_PASSWORD_FILE": "",
             "REDIS_DB_ID": "0",
         }
     return own | dict(settings.environment) | told | {"PYTHONPATH": ".", "PYTHONUNBUFFERED": "1"}

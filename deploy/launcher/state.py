@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.errors import StateInUseError
 from launcher.ports import describe_command
 
+SECRET_KEY, OPERATOR_KEY, API_KEYS = "secret_key", "operator_key", "api_keys"
 FOLDERS = ("bundles", "uploads", "feedback", "redis", "run")
 # sun_path holds 108 bytes on Linux, the closing zero included.
 LONGEST_SOCKET_PATH = 107
@@ -19,9 +20,10 @@ PATIENCE_S = 15.0
 
 
 def make_folders(state_dir: Path) -> None:
-    """Make the state folder and what belongs in it."""
+    """Make the state folder and what belongs in it; what is personal or secret is for this user alone."""
+    state_dir.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
-        (state_dir / name).mkdir(parents=True, exist_ok=True)
+        (state_dir / name).mkdir(mode=0o777 if name == "bundles" else 0o700, exist_ok=True)
 
 
 def take(state_dir: Path) -> int:
@@ -47,11 +49,11 @@ def take(state_dir: Path) -> int:
     return descriptor
 
 
-def secret_key_file(state_dir: Path) -> Path:
-    """Return the file with this machine's secret key, made once; a reader never sees half of it."""
-    path = state_dir / "secret_key"
+def secret_file(state_dir: Path, name: str) -> Path:
+    """Return the file with a secret of this machine, made once; a reader never sees half of it."""
+    path = state_dir / name
     if not path.exists():
-        draft = state_dir / "run" / f"secret_key.{secrets.token_hex(8)}"
+        draft = state_dir / "run" / f"{name}.{secrets.token_hex(8)}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))

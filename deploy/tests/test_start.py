@@ -70,12 +70,27 @@ def test_a_state_folder_serves_one_run_at_a_time(tmp_path: Path) -> None:
     os.close(state.take(tmp_path))
 
 
-def test_the_secret_key_is_made_once_and_is_private(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [state.SECRET_KEY, state.OPERATOR_KEY])
+def test_a_secret_is_made_once_and_is_private(tmp_path: Path, name: str) -> None:
     state.make_folders(tmp_path)
-    first = state.secret_key_file(tmp_path).read_text()
-    assert state.secret_key_file(tmp_path).read_text() == first
+    first = state.secret_file(tmp_path, name).read_text()
+    assert state.secret_file(tmp_path, name).read_text() == first
     assert len(first) == 64
-    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_is_personal_or_secret_is_for_this_user_alone(tmp_path: Path) -> None:
+    state.make_folders(tmp_path / "state")
+    modes = {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in (tmp_path / "state").iterdir()}
+    assert {name for name, mode in modes.items() if mode == 0o700} == {"uploads", "feedback", "redis", "run"}
+
+
+def test_keys_are_asked_for_once_there_are_any(tmp_path: Path) -> None:
+    told = settings.read({"STATE_DIR": str(tmp_path)})
+    assert "API_KEYS_FILE" not in programs.stages(told, 3)[-1][0].environment
+    (tmp_path / "api_keys").touch()
+    assert programs.stages(told, 3)[-1][0].environment["API_KEYS_FILE"] == str(tmp_path / "api_keys")
 
 
 def test_a_state_folder_with_a_long_path_gets_a_short_private_socket(tmp_path: Path) -> None:
