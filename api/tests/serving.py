@@ -40,13 +40,14 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 class EchoWorker:
     """A model worker without a model: it answers LABELS in order, or what `reply` says."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, version: str = VERSION) -> None:
         address = Address(port=port)
         self.port = port
+        self.version = version
         self.images: list[str] = []
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
-        self._lane = Lane(address, "sightline", "echo", lease_ms=1000, max_batch_s=10)
-        info = WorkerInfo("echo", "here", MODEL, VERSION, "none", max_batch=8)
+        self._lane = Lane(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
+        info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
         self._announcer = Announcer(address, "sightline", info, LABELS, rate=lambda: 100.0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
@@ -79,7 +80,7 @@ class EchoWorker:
     def _answer(self, delivery: Delivery) -> Answer:
         scores = tuple((label, CONFIDENCE / (rank + 1)) for rank, label in enumerate(LABELS))
         timings = {"queue": 1.25, "decode": 2.5, "infer": 4.125}
-        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, VERSION, timings)
+        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, self.version, timings)
 
 
 @dataclass

@@ -21,9 +21,10 @@ REST_S: Final = 1.0
 class Aside:
     """One connection for each process, for any number of threads; opens nothing until it is used."""
 
-    def __init__(self, address: Address, name: str) -> None:
+    def __init__(self, address: Address, name: str, patience_s: float = PATIENCE_S) -> None:
         self._address = address
         self._name = name
+        self._patience_s = patience_s
         self._seats: dict[int, _Seat] = {}
 
     def exchange(self, packet: bytes, replies: int) -> list[Any] | None:
@@ -33,7 +34,7 @@ class Aside:
             if time.monotonic() < seat.rests_until:
                 return None
             try:
-                return seat.connection.exchange_twice(packet, replies, PATIENCE_S)
+                return seat.connection.exchange_twice(packet, replies, self._patience_s)
             except QueueUnavailable as fault:
                 log.warning("%s: doing without Redis for a moment: %s", self._name, fault)
                 seat.rests_until = time.monotonic() + REST_S

@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from wire.aside import Aside
+from wire.aside import PATIENCE_S, Aside
 from wire.connection import Address, pack
 from wire.errors import MessageError
 from wire.fields import Fields, bytes_of
@@ -54,8 +54,10 @@ def served_by_all(state: QueueState | None) -> Served | None:
 class AnswerCache:
     """The cache of one queue; where Redis is away or out of memory, it is as if it were empty."""
 
-    def __init__(self, address: Address, queue: str, *, max_entries: int, ttl_s: int) -> None:
-        self._aside = Aside(address, "sightline-cache")
+    def __init__(
+        self, address: Address, queue: str, *, max_entries: int, ttl_s: int, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._aside = Aside(address, "sightline-cache", patience_s)
         self._keys = Keys(queue)
         self._max_entries = max_entries
         self._ttl_s = ttl_s

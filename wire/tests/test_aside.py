@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.redis_server import free_port
+from sightline_testing.waiting import WAIT_S, wait_until
+from wire import aside
+from wire.aside import Aside
+from wire.connection import Address, pack
+
+PING = pack("PING")
+
+
+def test_redis_that_answers_is_used(queue: QueueProbe) -> None:
+    connection = Aside(queue.address, "test", WAIT_S)
+    assert connection.exchange(PING + PING, 2) == [b"PONG", b"PONG"]
+    connection.close()
+
+
+def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
+    start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "REST_S", 3600.0)
+    queue = start_redis()
+    connection = Aside(queue.address, "test", WAIT_S)
+    queue.server.kill()
+    assert connection.exchange(PING, 1) is None
+    queue.server.start()
+    assert connection.exchange(PING, 1) is None
+    connection.close()
+
+
+def test_redis_that_comes_back_is_used_after_a_rest(
+    start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "REST_S", 0.01)
+    queue = start_redis()
+    connection = Aside(queue.address, "test", WAIT_S)
+    assert connection.exchange(PING, 1) == [b"PONG"]
+    queue.server.kill()
+    assert connection.exchange(PING, 1) is None
+    queue.server.start()
+    wait_until(lambda: connection.exchange(PING, 1) == [b"PONG"], "it is used again")
+    connection.close()
+
+
+def test_a_redis_that_hangs_keeps_one_caller_waiting_and_not_those_behind(
+    queue: QueueProbe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(aside, "REST_S", 3600.0)
+    connection = Aside(queue.address, "test", 0.2)
+    queue.server.pause()
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            replies = list(pool.map(lambda _: connection.exchange(PING, 1), range(32)))
+    finally:
+        queue.server.resume()
+    assert replies == [None] * 32
+    # Were each of them to try for itself, the last would come back after more than six seconds.
+    assert len(caplog.records) == 1
+    connection.close()
+
+
+def test_nothing_is_opened_until_it_is_used() -> None:
+    Aside(Address(host="203.0.113.1", port=free_port()), "test").close()
+
+
+def test_a_child_process_has_a_connection_of_its_own(queue: QueueProbe) -> None:
+    connection = Aside(queue.address, "test", WAIT_S)
+    own = connection.exchange(pack("CLIENT", "ID"), 1)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, repr(connection.exchange(pack("CLIENT", "ID"), 1)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    child = os.read(reader, 100).decode()
+    os.close(reader)
+    os.close(writer)
+    assert child not in ("None", repr(own))
+    assert connection.exchange(pack("CLIENT", "ID"), 1) == own
+    connection.close()
