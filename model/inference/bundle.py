@@ -9,13 +9,12 @@ from typing import Any
 
 from inference import labels, preprocessing
 from inference.errors import BundleError
+from inference.onnx_file import keeps_weights_elsewhere
 from inference.preprocessing import Preprocessing
 
 SCHEMA = 1
 DESCRIPTION_FILE, MODEL_FILE, LABELS_FILE, ACTIVE_FILE = "bundle.toml", "model.onnx", "labels.txt", "active"
 OUTPUTS = ("logits", "probabilities")
-# How ONNX names a file beside the graph that holds its weights: those bytes would go unchecked.
-EXTERNAL_WEIGHTS = b"\n\x08location\x12"
 DEFAULT_NAME = "efficientnet-lite0"
 PRECISIONS = ("int8", "fp32")
 DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in PRECISIONS}
@@ -51,8 +50,7 @@ def load(folder: Path) -> Bundle:
     table = _description(folder)
     sums = _value(table, "files", dict)
     content = {name: _verified(folder / name, sums.get(name)) for name in (MODEL_FILE, LABELS_FILE)}
-    if EXTERNAL_WEIGHTS in content[MODEL_FILE]:
-        raise BundleError(f"{folder / MODEL_FILE} keeps weights in another file; save them inside the graph")
+    _check_is_self_contained(folder / MODEL_FILE, content[MODEL_FILE])
     output = _value(_value(table, "output", dict), "kind", str)
     if output not in OUTPUTS:
         raise BundleError(f"[output] kind = {output!r}; expected one of {list(OUTPUTS)}")
@@ -96,6 +94,15 @@ def _verified(path: Path, expected: Any) -> bytes:
     if found != expected:
         raise BundleError(f"{path} has SHA-256 {found}; bundle.toml says {expected}; install the bundle again")
     return content
+
+
+def _check_is_self_contained(path: Path, content: bytes) -> None:
+    try:
+        is_elsewhere = keeps_weights_elsewhere(content)
+    except ValueError as fault:
+        raise BundleError(f"{path} is no ONNX graph: {fault}") from None
+    if is_elsewhere:
+        raise BundleError(f"{path} keeps weights in another file; save them inside the graph")
 
 
 def _value(table: Mapping[str, Any], key: str, kind: type) -> Any:

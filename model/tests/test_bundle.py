@@ -6,6 +6,7 @@ import pytest
 
 from inference import bundle
 from inference.errors import BundleError
+from tests.test_onnx_file import with_external_weights
 
 
 @pytest.fixture
@@ -68,12 +69,19 @@ def test_what_the_description_says_wrongly_is_told(copied: Path, old: str, new: 
 
 
 def test_weights_outside_the_graph_would_be_unchecked_and_are_refused(copied: Path) -> None:
-    # The entry of a tensor's external_data as onnx writes it: key "location", value the file.
-    content = b"\x6a\x17\n\x08location\x12\x0bweights.bin"
+    content = with_external_weights().SerializeToString()
     (copied / "model.onnx").write_bytes(content)
     old = next(line for line in (copied / "bundle.toml").read_text().splitlines() if line.startswith('"model.onnx"'))
     edited(copied, old, f'"model.onnx" = "{hashlib.sha256(content).hexdigest()}"')
     assert "another file" in refusal(copied)
+
+
+def test_a_graph_that_is_none_is_refused_before_any_engine_sees_it(copied: Path) -> None:
+    content = b"\x3a\xff\xff"
+    (copied / "model.onnx").write_bytes(content)
+    old = next(line for line in (copied / "bundle.toml").read_text().splitlines() if line.startswith('"model.onnx"'))
+    edited(copied, old, f'"model.onnx" = "{hashlib.sha256(content).hexdigest()}"')
+    assert "no ONNX graph" in refusal(copied)
 
 
 @pytest.mark.parametrize(
