@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security audit sbom dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -29,8 +29,18 @@ test-faults: ## Kill, starve and flood the service (FULL=1: for minutes, with ti
 	@$(RUN) -m sightline_testing.suites faults
 
 test-security: ## Attack the service: mutants, bombs, broken requests, payloads (FULL=1: for long, with times)
-	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
+	$(INSTALL) serve dev security --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m sightline_testing.suites security
+
+audit: ## Look for known weaknesses in the packages and for suspicious lines in our own code
+	$(INSTALL) serve dev security
+	@$(RUN) deploy/audit.py
+
+sbom: ## List what the two images consist of, as CycloneDX documents in STATE_DIR/sbom
+	$(INSTALL) serve dev security
+	@mkdir -p $(STATE_DIR)/sbom
+	@for part in api model; do $(RUN) -W ignore -m cyclonedx_py requirements requirements/$$part.txt \
+	  --output-reproducible -o $(STATE_DIR)/sbom/$$part.cdx.json && echo $(STATE_DIR)/sbom/$$part.cdx.json; done
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)

@@ -1,5 +1,9 @@
-"""One-shot of docker-compose: gives the mounted folders to the services' user, and the model its default bundle."""
+"""One-shot of docker-compose: gives the mounted folders to the services' user, and each service what it has to have.
 
+That is the default bundle for the model, the api's keys, and for every user of Redis a password of its own.
+"""
+
+import hashlib
 import os
 import secrets
 import shutil
@@ -9,6 +13,11 @@ from pathlib import Path
 
 OWNER = 10001  # as in api/Dockerfile and model/Dockerfile
 DELIVERED_BUNDLES = Path("/opt/bundles")
+REDIS_USERS = Path("/opt/users.acl")
+# Each service sees the folder with its own secrets alone.
+SECRETS = {"api": ("secret_key", "operator_key", "redis_password")} | dict.fromkeys(
+    ("worker", "operator"), ("redis_password",)
+)
 
 
 def main(folders: list[str]) -> None:
@@ -18,7 +27,7 @@ def main(folders: list[str]) -> None:
         if folder.name == "bundles":
             deliver_bundles(folder)
         if folder.name == "secrets":
-            make_secret_key(folder / "secret_key")
+            make_secrets(folder, os.environ.get("REDIS_QUEUE", "sightline"))
         for path in owned_by_others(folder):
             os.chown(path, OWNER, OWNER, follow_symlinks=False)
 
@@ -43,13 +52,32 @@ def is_same(delivered: Path, present: Path) -> bool:
     return present.exists() and present.read_bytes() == delivered.read_bytes()
 
 
-def make_secret_key(path: Path) -> None:
-    """Make the key that signs the page's cookie, once."""
+def make_secrets(folder: Path, queue: str, template: Path = REDIS_USERS) -> None:
+    """Make every secret once, and the list of Redis' users anew: it knows their passwords by hash alone."""
+    for service, names in SECRETS.items():
+        for name in names:
+            make_secret(folder / service / name)
+    users = template.read_text().replace("{QUEUE}", "{" + queue + "}")
+    for service in SECRETS:
+        digest = hashlib.sha256((folder / service / "redis_password").read_bytes()).hexdigest()
+        users = users.replace(f"user sightline-{service} on", f"user sightline-{service} on #{digest}")
+    write(folder / "redis" / "users.acl", users, mode=0o444)
+
+
+def make_secret(path: Path) -> None:
+    """Make a random secret, once."""
     if not path.exists():
-        draft = path.with_suffix(".draft")
-        draft.write_text(secrets.token_hex(32))
-        draft.chmod(0o400)
-        draft.rename(path)
+        write(path, secrets.token_hex(32), mode=0o400)
+
+
+def write(path: Path, content: str, mode: int) -> None:
+    """Write a file that appears when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    draft.write_text(content)
+    draft.chmod(mode)
+    draft.rename(path)
 
 
 def owned_by_others(folder: Path) -> Iterator[Path]:

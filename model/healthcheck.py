@@ -4,31 +4,25 @@ import socket
 import sys
 
 import settings
-from wire.connection import Address
+from queue_address import queue_address
 from wire.errors import QueueUnavailable
-from wire.queue import Asker
+from wire.keys import Keys
+from wire.watch import Watcher
+
+
+PATIENCE_S = 2.0
 
 
 def main() -> int:
     """Return 0 where a worker of this host serves."""
-    asker = Asker(
-        Address(
-            settings.REDIS_IP,
-            settings.REDIS_PORT,
-            settings.REDIS_DB_ID,
-            settings.REDIS_SOCKET,
-            settings.REDIS_USERNAME,
-            settings.REDIS_PASSWORD,
-        ),
-        settings.REDIS_QUEUE,
-    )
+    watcher = Watcher(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, patience_s=PATIENCE_S)
     try:
-        workers = asker.refresh_state().workers
+        workers = watcher.refresh().workers
     except QueueUnavailable as fault:
         sys.stderr.write(f"{fault}\n")
         return 1
     finally:
-        asker.close()
+        watcher.close()
     return 0 if any(worker.host == socket.gethostname() for worker in workers) else 1
 
 

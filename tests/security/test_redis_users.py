@@ -1,0 +1,226 @@
+"""The whole service under the users that docker-compose gives it: each may do what it has to, and nothing else."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from sightline_testing.client import Client
+from sightline_testing.pictures import good, jpeg
+from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
+from sightline_testing.service import BUNDLES, REPOSITORY
+from sightline_testing.waiting import wait_until
+from wire.connection import Address, Connection, checked, pack
+from wire.errors import QueueUnavailable
+from wire.keys import Keys
+
+QUEUE = "sightline"
+USERS = REPOSITORY / "deploy" / "redis" / "users.acl"
+# May look at what was refused; no part of what is delivered.
+AUDITOR = "user auditor on >auditor ~* &* +@all\n"
+PATIENCE_S = 120.0
+DENIED = ("FLUSHALL", "KEYS *", "CONFIG GET dir", "GET other", "SET other x", "MODULE LIST", "REPLICAOF NO ONE", "SAVE")
+MAKE_SECRETS = """
+import sys
+from pathlib import Path
+from prepare_volumes import make_secrets
+folder, queue, template = sys.argv[1:]
+make_secrets(Path(folder), queue, Path(template))
+"""
+DENIED_TO = {
+    "sightline-api": ("XREADGROUP GROUP workers x COUNT 1 STREAMS {sightline}:jobs >", "HSET {sightline}:workers x y"),
+    "sightline-worker": ("EVAL return,1 0", "XTRIM {sightline}:jobs MAXLEN 0", "DEL {sightline}:jobs"),
+    "sightline-operator": ("HSET {sightline}:workers x y", "XREADGROUP GROUP workers x STREAMS {sightline}:jobs >"),
+}
+
+
+@dataclass(frozen=True)
+class Redis:
+    """A Redis with the delivered users."""
+
+    server: RedisServer
+    secrets: Path
+
+    def address(self, user: str) -> Address:
+        return Address(port=self.server.port, username=user, password=self.password(user))
+
+    def password(self, user: str) -> str:
+        return (self.secrets / user.removeprefix("sightline-") / "redis_password").read_text()
+
+    def ask(self, address: Address, *words: str) -> object:
+        connection = Connection(address, "test")
+        try:
+            return checked(connection.exchange(pack(*words), 1, 10.0)[0])
+        finally:
+            connection.close()
+
+    def refused(self) -> object:
+        return self.ask(Address(port=self.server.port, username="auditor", password="auditor"), "ACL", "LOG")  # noqa: S106
+
+
+class GuardedServer(RedisServer):
+    """A server that lets nobody in without a password, this class neither."""
+
+    def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]") -> None:
+        wait_until(lambda: process.poll() is not None or b"NOAUTH" in self.answer_to_a_stranger(), "Redis answers")
+        assert process.poll() is None, Path(self.folder, "redis.log").read_text()
+
+    def answer_to_a_stranger(self) -> bytes:
+        try:
+            return self.command("PING")
+        except OSError:
+            return b""
+
+
+def make_secrets(folder: Path, queue: str) -> None:
+    """Do what docker-compose's one-shot does."""
+    command = [sys.executable, "-c", MAKE_SECRETS, folder, queue, USERS]
+    subprocess.run(command, env={"PYTHONPATH": str(REPOSITORY / "deploy")}, check=True)
+
+
+@pytest.fixture(scope="module", params=sorted(redis_binaries()))
+def redis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    folder = tmp_path_factory.mktemp("redis")
+    make_secrets(folder / "secrets", QUEUE)
+    users = folder / "users.acl"
+    users.write_text((folder / "secrets" / "redis" / "users.acl").read_text() + AUDITOR)
+    server = GuardedServer(redis_binaries()[request.param], folder, "--aclfile", str(users))
+    server.start()
+    yield Redis(server, folder / "secrets")
+    server.close()
+
+
+@contextmanager
+def program(root: str, script: str, user: str, redis: Redis, **told: str) -> Iterator["subprocess.Popen[bytes]"]:
+    with (redis.secrets.parent / f"{user}.log").open("wb") as log:
+        command = [sys.executable, script]
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY / root, env=environment(user, redis, **told), stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def environment(user: str, redis: Redis, **told: str) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("REDIS_")},
+        "PYTHONPATH": ".",
+        "REDIS_PORT": str(redis.server.port),
+        "REDIS_USERNAME": user,
+        "REDIS_PASSWORD_FILE": str(redis.secrets / user.removeprefix("sightline-") / "redis_password"),
+        "UPLOAD_FOLDER": str(redis.secrets.parent / "uploads"),
+        **told,
+    }
+
+
+@pytest.fixture(scope="module")
+def client(redis: Redis) -> Iterator[Client]:
+    port = free_port()
+    told = {"PORT": str(port), "HOST": "127.0.0.1", "RATE_LIMIT": "1000/second", "REQUEST_TIMEOUT_S": "60"}
+    told["FEEDBACK_FILEPATH"] = str(redis.secrets.parent / "feedback" / "feedback")
+    with ExitStack() as stack:
+        stack.enter_context(program("model", "ml_service.py", "sightline-worker", redis, BUNDLES_FOLDER=str(BUNDLES)))
+        stack.enter_context(program("api", "app.py", "sightline-api", redis, **told))
+        client = Client(f"http://127.0.0.1:{port}")
+        wait_until(lambda: is_ready(client), "the service is ready", PATIENCE_S)
+        yield client
+
+
+def is_ready(client: Client) -> bool:
+    try:
+        return client.get("/readyz").status == 200
+    except OSError:
+        return False
+
+
+def run(redis: Redis, user: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=REPOSITORY / "model",
+        env=environment(user, redis),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_everything_works_and_nothing_is_refused(redis: Redis, client: Client) -> None:
+    answer = client.upload("/predict", good("baseline.jpg").content)
+    assert (answer.status, answer.json()["prediction"]) == (200, "analog_clock")
+    assert [client.upload("/predict", jpeg(64, 48, seed=seed)).status for seed in range(20)] == [200] * 20
+    assert client.upload("/predict", b"\xff\xd8\xff broken").status == 422
+    assert client.post_form("/feedback", {"report": "x"}).status == 200
+    api = redis.address("sightline-api")
+    redis.ask(api, "XADD", Keys(QUEUE).jobs, "*", "job", "hostile")
+    worker = run(redis, "sightline-worker", "healthcheck.py")
+    assert worker.returncode == 0, worker.stderr
+    letters = run(redis, "sightline-operator", "dead_letters.py", "list")
+    assert "undecodable" in letters.stdout, letters.stderr
+    assert run(redis, "sightline-operator", "dead_letters.py", "drop").returncode == 0
+    assert redis.refused() == []
+
+
+def test_without_its_password_nobody_is_anybody(redis: Redis) -> None:
+    assert b"NOAUTH" in redis.server.command("PING")
+    for user in ("default", "sightline-api", "sightline-worker", "sightline-operator"):
+        for password in ("", "wrong", redis.password("sightline-api") if user != "sightline-api" else "api"):
+            with pytest.raises(QueueUnavailable):
+                redis.ask(Address(port=redis.server.port, username=user, password=password), "TIME")
+
+
+@pytest.mark.parametrize("user", DENIED_TO)
+def test_nobody_may_do_what_is_not_its_own(redis: Redis, user: str) -> None:
+    for command in (*DENIED, *DENIED_TO[user]):
+        with pytest.raises(QueueUnavailable, match="permission"):
+            redis.ask(redis.address(user), *command.split())
+
+
+def test_passwords_are_made_once_and_redis_knows_their_hashes_alone(tmp_path: Path) -> None:
+    make_secrets(tmp_path, QUEUE)
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    make_secrets(tmp_path, "other")
+    users = (tmp_path / "redis" / "users.acl").read_text()
+    assert "{other}:*" in users
+    assert "{QUEUE}" not in users
+    assert "nopass" not in users
+    assert [line for line in users.splitlines() if not re.search(r" off$| on #[0-9a-f]{64} ", line)] == []
+    for path, content in before.items():
+        if path.name != "users.acl":
+            assert path.read_text() == content
+            assert path.stat().st_mode & 0o777 == 0o400
+            assert content not in users
+    assert len({content for path, content in before.items() if path.name != "users.acl"}) == len(before) - 1
+    assert {path.name for path in tmp_path.iterdir()} == {"api", "worker", "operator", "redis"}
+
+
+def test_the_documented_rights_are_the_delivered_ones() -> None:
+    [documented] = re.findall(r"```acl\n(.*?)```", (REPOSITORY / "docs" / "wire.md").read_text(), re.DOTALL)
+    assert USERS.read_text() == "user default off\n" + documented
+
+
+def test_compose_gives_each_service_its_own_user_and_no_ones_secrets_but_its_own() -> None:
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    users = {name: service.get("environment", {}).get("REDIS_USERNAME") for name, service in services.items()}
+    assert {name: user for name, user in users.items() if user} == {
+        "api": "sightline-api",
+        "model": "sightline-worker",
+        "operator": "sightline-operator",
+    }
+    mounted = {
+        name: [volume for volume in service.get("volumes", []) if "secrets" in volume or "users" in volume]
+        for name, service in services.items()
+    }
+    assert mounted["api"] == ["api-secrets:/src/secrets:ro"]
+    assert mounted["model"] == ["worker-secrets:/src/secrets:ro"]
+    assert mounted["operator"] == ["operator-secrets:/src/secrets:ro"]
+    assert mounted["redis"] == ["redis-users:/run/users:ro"]
+    assert "--aclfile /run/users/users.acl" in services["redis"]["command"]
