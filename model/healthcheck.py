@@ -9,7 +9,6 @@ from wire.errors import QueueUnavailable
 from wire.keys import Keys
 from wire.watch import Watcher
 
-
 PATIENCE_S = 2.0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from sightline_testing.client import Client
 from sightline_testing.pictures import good, jpeg
 from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
@@ -80,7 +81,7 @@ class GuardedServer(RedisServer):
 
 def make_secrets(folder: Path, queue: str) -> None:
     """Do what docker-compose's one-shot does."""
-    command = [sys.executable, "-c", MAKE_SECRETS, folder, queue, USERS]
+    command = [sys.executable, "-c", MAKE_SECRETS, str(folder), queue, str(USERS)]
     subprocess.run(command, env={"PYTHONPATH": str(REPOSITORY / "deploy")}, check=True)
 
 
