@@ -86,10 +86,9 @@ class Flights(Generic[Answer]):
             flight.done.set()
 
     def _follow(self, flight: _Flight[Answer], until: float, is_abandoned: IsAbandoned | None) -> None:
+        longest_s = float("inf") if is_abandoned is None else ABANDONED_EVERY_S
         try:
-            while not flight.done.wait(
-                _left_s(until) if is_abandoned is None else min(_left_s(until), ABANDONED_EVERY_S)
-            ):
+            while not flight.done.wait(min(_left_s(until), longest_s)):
                 if is_abandoned is not None and is_abandoned():
                     raise Abandoned("nobody waits for this answer any more")
         finally:

@@ -151,6 +151,17 @@ def test_the_same_picture_many_times_at_once_is_one_job(worker: EchoWorker) -> N
     assert len(worker.images) == 1
     assert {tuple(answer) for answer in answers} == {tuple(answers[0])}
     assert sorted(answer.cache for answer in answers) == ["hit"] * (MANY - 1) + ["miss"]
+    assert [answer.timings != {} for answer in answers] == [answer.cache == "miss" for answer in answers]
+
+
+def test_more_classes_than_the_job_under_way_will_tell_are_a_job_of_their_own(worker: EchoWorker) -> None:
+    with held(worker) as release, ThreadPoolExecutor(2) as pool:
+        few = pool.submit(asked, top_k=5)
+        wait_until(lambda: worker.images != [], "the first has asked")
+        many = pool.submit(asked, top_k=7)
+        wait_until(lambda: jobs() == 2 or followers() == 1, "the second has asked, too")
+        release.set()
+        assert (len(few.result().predictions), len(many.result().predictions)) == (5, 7)
 
 
 class held:  # noqa: N801  reads as the state that it makes
@@ -171,6 +182,10 @@ class held:  # noqa: N801  reads as the state that it makes
     def _wait(self, delivery: Delivery) -> Answer | Failure | None:
         self._release.wait(PATIENCE_S)
         return self._reply(delivery)
+
+
+def jobs() -> int:
+    return middleware.refresh_queue_state().depth
 
 
 def followers() -> int:
