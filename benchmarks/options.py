@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 
 # In the order in which they run; the last one only when asked for.
-EXPERIMENT_NAMES = ("accuracy", "limit", "speed", "sizes", "workers", "fp32", "depth", "tuning")
+EXPERIMENT_NAMES = ("accuracy", "limit", "speed", "sizes", "workers", "fp32", "depth", "cache", "tuning")
 DEFAULT_EXPERIMENTS = EXPERIMENT_NAMES[:-1]
 QUICK_EXPERIMENTS = ("accuracy", "limit", "speed", "sizes")
 

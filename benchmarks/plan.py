@@ -5,13 +5,26 @@ from dataclasses import dataclass
 
 from benchmarks.errors import PreparationError
 from benchmarks.options import Options
-from benchmarks.systems import LITSERVE, MOSEC, MOSEC_DRAFT, MOSEC_SINGLE, NAIVE, SIGHTLINE, TUNINGS, Pipeline, Setting
+from benchmarks.systems import (
+    LITSERVE,
+    MOSEC,
+    MOSEC_DRAFT,
+    MOSEC_SINGLE,
+    NAIVE,
+    SIGHTLINE,
+    SIGHTLINE_CACHED,
+    TUNINGS,
+    Pipeline,
+    Setting,
+)
 
 CONNECTIONS = (1, 8, 32, 128)
 BUSY = 32
 PHOTOGRAPHS = "photographs"
 SIZES = ("30-kb", "500-kb", "1500-kb")
 LARGEST = "12-megapixel"
+# One of the photographs, again and again.
+SAME_PICTURE = "same-picture"
 DEPTHS = (1, 10, 1000, 10_000)
 INT8 = Setting()
 # The two parts of a run that are no server.
@@ -108,6 +121,11 @@ def _depth(repeat: int, _options: Options) -> Iterator[Step]:
     yield Step("depth", QUEUE, repeat)
 
 
+def _cache(repeat: int, _options: Options) -> Iterator[Step]:
+    for system in (SIGHTLINE, SIGHTLINE_CACHED):
+        yield Step("cache", system.name, repeat, INT8, _raw([SAME_PICTURE], 1, BUSY))
+
+
 def _tuning(repeat: int, _options: Options) -> Iterator[Step]:
     for system in TUNINGS:
         yield Step("tuning", system.name, repeat, INT8, _raw([PHOTOGRAPHS], 1, BUSY))
@@ -125,5 +143,6 @@ EXPERIMENTS = {
     "workers": _workers,
     "fp32": _fp32,
     "depth": _depth,
+    "cache": _cache,
     "tuning": _tuning,
 }

@@ -70,6 +70,7 @@ TABLES = (
     Table("Picture sizes, 32 connections", "sizes", ("pictures", "system"), LOADED),
     Table("Worker processes, 32 connections", "workers", ("workers", "system"), LOADED),
     Table("fp32", "fp32", ("connections", "system"), LOADED),
+    Table("The same picture again and again, int8", "cache", ("connections", "system"), LOADED),
     Table("Settings of the systems compared with, int8", "tuning", ("connections", "system"), LOADED),
     Table("Queue depth: cost of a job", "depth", ("depth",), (RATE, CPU, *QUEUE_COSTS)),
 )

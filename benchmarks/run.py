@@ -13,7 +13,7 @@ from benchmarks.errors import WrongAnswersError
 from benchmarks.load import picture_folder, picture_list
 from benchmarks.measure import MB, Load, measure_load
 from benchmarks.options import WARM_UP_S, Options
-from benchmarks.plan import DEPTHS, DIRECT, PHOTOGRAPHS, QUEUE, Case, Step
+from benchmarks.plan import DEPTHS, DIRECT, PHOTOGRAPHS, QUEUE, SAME_PICTURE, Case, Step
 from benchmarks.results import Row
 from benchmarks.server import Server
 from benchmarks.systems import SIGHTLINE, SYSTEMS, Pipeline, Setting
@@ -117,7 +117,8 @@ class Runner:
 
 
 def _list_of(name: str) -> Path:
-    return picture_list(name, sorted(picture_folder(name).glob("*.jpg")))
+    pictures = sorted(picture_folder(PHOTOGRAPHS if name == SAME_PICTURE else name).glob("*.jpg"))
+    return picture_list(name, pictures[:1] if name == SAME_PICTURE else pictures)
 
 
 def _dimensions(step: Step) -> Row:

@@ -60,7 +60,12 @@ PEERS = {
     "litserve": ("benchmarks.peers.litserve_server", "/predict"),
 }
 
-SIGHTLINE = System("sightline", "Sightline", Pipeline.OWN, "/predict", ("raw", "multipart"))
+SIGHTLINE = System(
+    "sightline", "Sightline", Pipeline.OWN, "/predict", ("raw", "multipart"), environment={"RESULT_CACHE": "0"}
+)
+SIGHTLINE_CACHED = System(
+    "sightline-cached", "Sightline, cache on", Pipeline.OWN, "/predict", ("raw",), environment={"RESULT_CACHE": "1"}
+)
 NAIVE = System("naive", "usual design", Pipeline.PILLOW_ONNX, "/predict", ("multipart",), "benchmarks.naive.serve")
 # The best of TUNINGS: most images for a core second. Without batches Mosec answers a lone request soonest.
 MOSEC = _peer("mosec", "Mosec", Tuning(8, 1))
@@ -82,7 +87,7 @@ TUNINGS = (
     _peer("litserve-b16-2ms", "LitServe", Tuning(16, 2)),
 )
 
-COMPARED = (NAIVE, LITSERVE, MOSEC_SINGLE, MOSEC, MOSEC_DRAFT, SIGHTLINE)
+COMPARED = (NAIVE, LITSERVE, MOSEC_SINGLE, MOSEC, MOSEC_DRAFT, SIGHTLINE, SIGHTLINE_CACHED)
 SYSTEMS = {system.name: system for system in (*COMPARED, *TUNINGS)}
 
 
@@ -104,7 +109,7 @@ def command_and_environment(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command line that starts a system, to be run in the project's root, and what it is told."""
     if not system.module:
-        return ["make", "--silent", "serve"], _sightline_environment(setting, port)
+        return ["make", "--silent", "serve"], system.environment | _sightline_environment(setting, port)
     told = system.environment | {
         "BENCH_BUNDLE": str(setting.bundle),
         "BENCH_PORT": str(port),

@@ -8,6 +8,7 @@ from benchmarks.summary import Figure, ratio, summarise
 SIGHTLINE: Row = {"system": "sightline", "precision": "int8", "body": "raw"}
 MOSEC: Row = {"system": "mosec", "precision": "int8", "body": "raw"}
 MOSEC_SINGLE: Row = MOSEC | {"system": "mosec-single"}
+CACHED: Row = SIGHTLINE | {"system": "sightline-cached"}
 LIMIT: Row = {"experiment": "limit", "system": "direct-own", "precision": "int8", "part": "decode + inference"}
 ACCURACY: Row = {"experiment": "accuracy", "precision": "int8"}
 # CPU ms/image: 6.5 where Mosec takes 9.4.
@@ -69,6 +70,8 @@ def judge(rows: list[Row]) -> list[Verdict]:
         _at_least("same class as fp32 with Pillow", _figure(rows, ACCURACY, "same_class"), 0.96),
         _at_most("labelled photographs fewer right than fp32 with Pillow", _fewer_right(rows), 2),
         _at_most("cost of a job among 10,000, of an empty queue's", _depth_ratio(rows), 1.05),
+        _at_least("cache on, same picture: images/s at 32 connections, of those with it off", _cached_ratio(rows), 5),
+        _at_most("cache on, same picture: p50 at 1 connection, ms", _figure(rows, CACHED | _same(1), "p50_ms"), 3),
     ]
 
 
@@ -78,6 +81,14 @@ def _at(connections: int) -> Row:
 
 def _large() -> Row:
     return {"experiment": "sizes", "pictures": "12-megapixel", "connections": 32}
+
+
+def _same(connections: int) -> Row:
+    return {"experiment": "cache", "connections": connections}
+
+
+def _cached_ratio(rows: list[Row]) -> Figure | None:
+    return ratio(rows, CACHED | _same(32), SIGHTLINE | _same(32), "images_per_s")
 
 
 def _share_of_limit(rows: list[Row]) -> Figure | None:
