@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security audit sbom dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security audit sbom clean-uploads dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -41,6 +41,10 @@ sbom: ## List what the two images consist of, as CycloneDX documents in STATE_DI
 	@mkdir -p $(STATE_DIR)/sbom
 	@for part in api model; do $(RUN) -W ignore -m cyclonedx_py requirements requirements/$$part.txt \
 	  --output-reproducible -o $(STATE_DIR)/sbom/$$part.cdx.json && echo $(STATE_DIR)/sbom/$$part.cdx.json; done
+
+clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
+	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \
+	  ../$(RUN) clean_uploads.py $(DO)
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)

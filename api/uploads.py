@@ -1,12 +1,13 @@
 """Pictures on their way in: the checks, once for every way to send one, and the store."""
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
 import uuid
 from collections.abc import Mapping
-from io import BufferedReader, BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -126,20 +127,39 @@ def store(folder: Path, name: str, data: bytes) -> str:
     """
     path = folder / name
     try:
-        stored = path.read_bytes() if path.stat().st_size == len(data) else None
-    except FileNotFoundError:
+        with _opened(path) as file:
+            is_same = os.fstat(file.fileno()).st_size == len(data) and file.read() == data
+            is_damaged = not is_same and _md5_of(file) != path.stem
+        if is_same:
+            os.utime(path)
+            return name
+    except OSError:
+        # None there, or a link, or removed by clean-up this very moment.
         return _write(folder, name, data)
-    if stored == data:
-        os.utime(path)
-        return name
-    if _is_damaged(path):
+    if is_damaged:
         return _write(folder, name, data)
-    return _write(folder, f"{uuid.uuid4()}{path.suffix}", data)
+    return store(folder, collision_stem(hashlib.sha256(data).digest()) + path.suffix, data)
 
 
-def _is_damaged(path: Path) -> bool:
-    """Say whether the file is not what its name says, as after a power cut."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != path.stem
+def collision_stem(sha256: bytes) -> str:
+    """Name bytes whose MD5 is taken: a UUID that is made of their SHA-256, so that the name still tells the content."""
+    return str(uuid.UUID(bytes=sha256[:16], version=4))
+
+
+def _opened(path: Path) -> FileIO:
+    """Open a regular file and nothing else; raises OSError."""
+    # Neither a link nor a pipe to wait for, whoever may have put it there.
+    file = FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def _md5_of(file: FileIO) -> str:
+    """Give the MD5 of a file, which says whether it is what its name says, as after a power cut it may not be."""
+    file.seek(0)
+    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _write(folder: Path, name: str, data: bytes) -> str:
@@ -178,14 +198,9 @@ def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kin
     if not utils.allowed_file(name) or "/" in name or "\0" in name:
         return None
     try:
-        # Neither a link nor a device, whoever may have put it there.
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file: BufferedReader = BufferedReader(_opened(folder / name))
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    file = open(descriptor, "rb")  # noqa: PTH123, SIM115  a descriptor, and the caller closes it
     kind = signatures.kind_of(file.peek(signatures.HEAD_BYTES))
     if kind is None:
         file.close()

@@ -70,6 +70,27 @@ def test_other_bytes_of_the_same_md5_get_a_name_of_their_own(folder: Path) -> No
     assert uuid.UUID(other.removesuffix(".png")).version == 4
     assert (folder / f"{digest}.png").read_bytes() == first
     assert (folder / other).read_bytes() == second
+    # However often they come: the name is made of what they are.
+    assert uploads.store(folder, f"{digest}.png", second) == other
+    assert len(names(folder)) == 2
+
+
+@pytest.mark.parametrize("planted", ["link", "link to the same bytes", "link to nothing", "pipe"])
+def test_what_somebody_planted_under_a_pictures_name_is_neither_followed_nor_waited_for(
+    folder: Path, tmp_path: Path, planted: str
+) -> None:
+    uploads.store(folder, "other.jpg", JPEG)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(JPEG if planted.endswith("bytes") else b"secret")
+    if planted == "pipe":
+        os.mkfifo(folder / NAME)
+    else:
+        (folder / NAME).symlink_to(elsewhere if planted != "link to nothing" else tmp_path / "missing")
+    content = elsewhere.read_bytes()
+    assert uploads.store(folder, NAME, JPEG) == NAME
+    assert not (folder / NAME).is_symlink()
+    assert (folder / NAME).read_bytes() == JPEG
+    assert elsewhere.read_bytes() == content
 
 
 def test_a_damaged_file_is_replaced_by_the_picture_it_should_be(folder: Path) -> None:
