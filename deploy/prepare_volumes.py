@@ -23,12 +23,13 @@ SECRETS = {"api": ("secret_key", "operator_key", "redis_password")} | dict.fromk
 def main(folders: list[str]) -> None:
     """Prepare each folder; safe to run at every start."""
     for folder in map(Path, folders):
-        folder.mkdir(parents=True, exist_ok=True)
+        mounted = [folder]
         if folder.name == "bundles":
             deliver_bundles(folder)
         if folder.name == "secrets":
             make_secrets(folder, os.environ.get("REDIS_QUEUE", "sightline"))
-        for path in owned_by_others(folder):
+            mounted = list(folder.iterdir())  # a volume for each service; what holds them is the container's own
+        for path in (path for each in mounted for path in owned_by_others(each)):
             os.chown(path, OWNER, OWNER, follow_symlinks=False)
 
 

@@ -51,7 +51,7 @@ SUITES = (
     Suite("api", "api", "tests"),
     Suite("launcher", "deploy", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
-    Suite("system", ".", "tests", ("--ignore=tests/faults", "--ignore=tests/security")),
+    Suite("system", ".", "tests", ("--ignore=tests/faults", "--ignore=tests/security", "--ignore=tests/containers")),
 )
 PYTEST_OPTIONS = ("--quiet", "--durations=5")
 # Commands of their own, since they take minutes.
@@ -59,16 +59,19 @@ FAULTS = Suite("faults", ".", "tests/faults")
 SECURITY = Suite("security", ".", "tests/security")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
 REMOTE = Suite("remote", ".", "tests/test_integration.py")
+CONTAINERS = Suite("containers", ".", "tests/containers")
+ELSEWHERE = (REMOTE, CONTAINERS)
 
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, REMOTE)}
+    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, *ELSEWHERE)}
     if unknown := set(names) - set(known):
         _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2
-    if REMOTE.name in names and "SIGHTLINE_URL" not in os.environ:
-        _say(f"the suite {REMOTE.name} needs SIGHTLINE_URL, the address of a running service")
+    remote = [suite.name for suite in ELSEWHERE if suite.name in names]
+    if remote and "SIGHTLINE_URL" not in os.environ:
+        _say(f"the suite {remote[0]} needs SIGHTLINE_URL, the address of a running service")
         return 2
     started = time.monotonic()
     totals = Totals()
