@@ -1,6 +1,6 @@
 """The running containers of docker-compose: who they are, and what they can neither change nor reach.
 
-On request, beside a stack that runs (`docker-compose up`): `SIGHTLINE_URL=http://127.0.0.1 make test SUITES=containers`.
+On request, beside a stack that runs: `SIGHTLINE_URL=http://127.0.0.1 make test SUITES=containers`.
 """
 
 import json
