@@ -12,10 +12,12 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
 from wire import leases
+from wire.cache import AnswerCache, Question
 from wire.connection import Address, Connection, checked, pack
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded, QueueUnavailable
 from wire.keys import GROUP
+from wire.presence import Served
 from wire.queue import Asker, Lane, Leases
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
@@ -66,10 +68,15 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         wait_until(lambda: asker.refresh_state().labels, "the worker and its labels are known")
         wait_until(lambda: (state := asker.state()) is not None and state.workers, "the asker knows it too")
         queue.redis("SCRIPT", "FLUSH")
-        assert asker.ask("cat.jpg", timeout_s=WAIT_S)
+        answer = asker.ask("cat.jpg", timeout_s=WAIT_S)
         wait_until(lambda: queue.depth() == 0, "all is settled")
         wait_until(lambda: b"gone" not in names(queue), "the idle consumer is reaped")
         keeper.stop()
+        cache = AnswerCache(api, queue.name, max_entries=1, ttl_s=60, patience_s=10.0)
+        question = Question("ab" * 32, Served(answer.model, answer.version, "none", "none"))
+        cache.keep(question, 5, answer, cache.find(question, 5).slot)
+        assert cache.find(question, 5).answer
+        cache.close()
         letters = DeadLetters(users["sightline-operator"], queue.name)
         [letter] = letters.newest()
         letters.drop([letter])

@@ -85,3 +85,28 @@ def test_a_child_process_has_a_connection_of_its_own(queue: QueueProbe) -> None:
     assert child not in ("None", repr(own))
     assert connection.exchange(pack("CLIENT", "ID"), 1) == own
     connection.close()
+
+
+def test_what_is_told_comes_before_what_is_asked_next_and_its_replies_are_nobody_s(queue: QueueProbe) -> None:
+    connection = Aside(queue.address, "test", WAIT_S)
+    for number in range(10):
+        connection.tell(pack("SET", "key", number) + pack("LPUSH", "key", "not a list"), 2)
+        connection.tell(pack("APPEND", "key", "0"), 1)
+        assert connection.exchange(pack("GET", "key") + PING, 2) == [b"%d0" % number, b"PONG"]
+    connection.close()
+
+
+def test_replies_that_nobody_reads_are_never_many(queue: QueueProbe) -> None:
+    connection = Aside(queue.address, "test", WAIT_S)
+    for _ in range(10 * aside.MAX_UNREAD):
+        connection.tell(pack("INCR", "count"), 1)
+    assert connection.exchange(pack("GET", "count"), 1) == [b"%d" % aside.MAX_UNREAD]
+    connection.close()
+
+
+def test_a_connection_that_redis_closed_is_opened_again_and_owes_nothing(queue: QueueProbe) -> None:
+    connection = Aside(queue.address, "test", WAIT_S)
+    connection.tell(pack("SET", "key", "1"), 1)
+    queue.server.command("CLIENT", "KILL", "TYPE", "normal")
+    assert connection.exchange(PING, 1) == [b"PONG"]
+    connection.close()

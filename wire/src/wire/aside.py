@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 PATIENCE_S: Final = 0.1
 # After a fault nobody waits for Redis for as long; then one caller finds out whether it is back, and the others go on.
 REST_S: Final = 1.0
+# Replies that nobody has read yet must never fill the socket.
+MAX_UNREAD: Final = 64
 
 
 class Aside:
@@ -34,11 +36,27 @@ class Aside:
             if time.monotonic() < seat.rests_until:
                 return None
             try:
-                return seat.connection.exchange_twice(packet, replies, self._patience_s)
+                return seat.exchange(packet, replies, self._patience_s)
             except QueueUnavailable as fault:
-                log.warning("%s: doing without Redis for a moment: %s", self._name, fault)
-                seat.rests_until = time.monotonic() + REST_S
+                self._rest(seat, fault)
                 return None
+
+    def tell(self, packet: bytes, replies: int) -> None:
+        """Send without waiting: what is exchanged from now on comes after it, and nobody hears of its replies."""
+        seat = self._seat()
+        with seat.lock:
+            if time.monotonic() < seat.rests_until or seat.unread + replies > MAX_UNREAD:
+                return
+            try:
+                seat.connection.exchange(packet, 0, self._patience_s)
+                seat.unread += replies
+            except QueueUnavailable as fault:
+                self._rest(seat, fault)
+
+    def _rest(self, seat: _Seat, fault: QueueUnavailable) -> None:
+        log.warning("%s: doing without Redis for a moment: %s", self._name, fault)
+        seat.rests_until = time.monotonic() + REST_S
+        seat.unread = 0
 
     def close(self) -> None:
         """Close the connection; the next exchange opens another."""
@@ -64,3 +82,17 @@ class _Seat:
         self.connection = connection
         self.lock = threading.Lock()
         self.rests_until = float("-inf")
+        self.unread = 0
+
+    def exchange(self, packet: bytes, replies: int, patience_s: float) -> list[Any]:
+        """Send, and once more over a new socket where the old one turns out to be closed; raises QueueUnavailable."""
+        until = time.monotonic() + patience_s
+        was_open, unread = self.connection.is_open, self.unread
+        self.unread = 0
+        try:
+            return self.connection.exchange(packet, unread + replies, patience_s)[unread:]
+        except QueueUnavailable:
+            remaining_s = until - time.monotonic()
+            if not was_open or remaining_s <= 0:
+                raise
+            return self.connection.exchange(packet, replies, remaining_s)

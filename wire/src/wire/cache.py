@@ -11,7 +11,7 @@ import hashlib
 import logging
 import random
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from wire.aside import PATIENCE_S, Aside
 from wire.connection import Address, pack
@@ -65,10 +65,10 @@ class AnswerCache:
     def find(self, question: Question, top_k: int) -> Found:
         """Look for an answer with at least that many classes."""
         slots = self._slots(question)
-        replies = self._aside.exchange(pack("MGET", *slots), 1)
-        if replies is None or isinstance(replies[0], RedisRefusal):
+        replies = self._aside.exchange(b"".join(pack("GET", slot) for slot in slots), SLOTS_EACH)
+        if replies is None:
             return Found(None, "")
-        return self._found(question, top_k, dict(zip(slots, replies[0], strict=True)))
+        return self._found(question, top_k, dict(zip(slots, replies, strict=True)))
 
     def keep(self, question: Question, top_k: int, answer: Answer, slot: str) -> None:
         """Keep an answer to a question that was looked for in vain, where the one who answered is the one asked for."""
@@ -78,15 +78,13 @@ class AnswerCache:
         data = _Entry(question, top_k, answer.predictions).encode()
         if len(data) > MAX_ENTRY_BYTES:
             return
-        replies = self._aside.exchange(pack("SET", slot, data, "EX", self._ttl_s), 1)
-        if replies is not None and isinstance(replies[0], RedisRefusal):
-            log.debug("an answer was not kept: %s", replies[0])
+        self._aside.tell(pack("SET", slot, data, "EX", self._ttl_s), 1)
 
     def close(self) -> None:
         """Close the connection."""
         self._aside.close()
 
-    def _found(self, question: Question, top_k: int, contents: dict[str, bytes | None]) -> Found:
+    def _found(self, question: Question, top_k: int, contents: dict[str, Any]) -> Found:
         empty = []
         for slot, data in contents.items():
             entry = _decode_or_none(data)
@@ -134,9 +132,9 @@ class _Entry:
         return cls(question, fields.integer("top_k", 1, MAX_TOP_K), fields.pairs("predictions"))
 
 
-def _decode_or_none(data: bytes | None) -> _Entry | None:
-    """Read a slot; whatever cannot be read may be written over."""
-    if data is None:
+def _decode_or_none(data: Any) -> _Entry | None:
+    """Read the reply of GET; whatever cannot be read may be written over."""
+    if data is None or isinstance(data, RedisRefusal):
         return None
     try:
         entry = _Entry.decode(data)
