@@ -19,6 +19,7 @@ import access
 import failures
 import feedback
 import health
+import openapi
 import security
 import views
 from forms import MAX_FIELD_BYTES, MemoryRequest
@@ -56,6 +57,7 @@ def create_app() -> Flask:
     app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
     app.register_blueprint(views.router)
     app.register_blueprint(health.router)
+    app.register_blueprint(openapi.router)
     failures.install(app, pages={"app_router.upload_image": views.failure_page})
     security.install(app)
     access.install(app)

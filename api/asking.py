@@ -10,13 +10,24 @@ from flask import Request
 
 import middleware
 import settings
-from problems import Problem
+from parameters import WholeNumber
 
 # A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
 EARLY_REFUSAL_BYTES = 8 * 1024
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _STAGES = ("queue", "decode", "infer")
+
+
+TOP_K = WholeNumber(
+    "top_k", "query", lambda: settings.MAX_TOP_K, "how many classes to list in `predictions`, best first"
+)
+TIMEOUT_MS = WholeNumber(
+    "X-Request-Timeout-Ms",
+    "header",
+    lambda: 24 * 3_600_000,
+    "how long the client waits, in milliseconds; work for which that is over is dropped",
+)
 
 
 class Wishes(NamedTuple):
@@ -28,18 +39,8 @@ class Wishes(NamedTuple):
 
 def wishes_of(request: Request) -> Wishes:
     """Read the client's choices; raises Problem naming the one that cannot be."""
-    top_k = request.args.get("top_k")
-    timeout_ms = request.headers.get("X-Request-Timeout-Ms")
-    return Wishes(
-        None if top_k is None else _whole_number("top_k", top_k, settings.MAX_TOP_K),
-        None if timeout_ms is None else _whole_number("X-Request-Timeout-Ms", timeout_ms, 24 * 3_600_000) / 1000,
-    )
-
-
-def _whole_number(name: str, text: str, at_most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= at_most):
-        raise Problem(400, "invalid_parameter", f"{name}={text[:40]!r} is not a whole number from 1 to {at_most}.")
-    return int(text)
+    timeout_ms = TIMEOUT_MS.read(request)
+    return Wishes(TOP_K.read(request), None if timeout_ms is None else timeout_ms / 1000)
 
 
 def refuse_early(request: Request) -> None:

@@ -4,6 +4,8 @@ from flask import Blueprint
 
 import access
 import middleware
+from describing import OF_THE_QUEUE, Answer, Operation, describe
+from shapes import Alive, Ready
 from wire.errors import NoWorker
 
 router = Blueprint("health", __name__)
@@ -11,14 +13,19 @@ router = Blueprint("health", __name__)
 
 @router.route("/livez")
 @access.open_to_all
-def livez() -> dict[str, object]:
+@describe("GET", Operation("Does the process serve?", {200: Answer("It does.", Alive)}))
+def livez() -> Alive:
     """Answer as long as this process serves, whatever else is down."""
     return {"status": "ok"}
 
 
 @router.route("/readyz")
 @access.open_to_all
-def readyz() -> dict[str, object]:
+@describe(
+    "GET",
+    Operation("Would a picture be answered now?", {200: Answer("It would.", Ready)}, problems=OF_THE_QUEUE),
+)
+def readyz() -> Ready:
     """Answer 200 where a picture would be answered now; else 503 with the reason."""
     state = middleware.refresh_queue_state()
     if not state.workers:

@@ -4,6 +4,8 @@ import json
 import secrets
 from http import HTTPStatus
 
+from shapes import ProblemDocument
+
 MEDIA_TYPE = "application/problem+json"
 # The contract's answer to a request without a usable file, byte for byte the same for every reason.
 MALFORMED_BODY = b'{"success": false, "prediction": null, "score": null}'
@@ -43,7 +45,7 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
 
     def body(self, *, instance: str, request_id: str) -> bytes:
         """Give the JSON document; `error` says the detail again, for clients of the Open Inference Protocol."""
-        document = {
+        document: ProblemDocument = {
             "type": f"urn:sightline:problem:{self.code}",
             "title": self.title,
             "status": self.status,

@@ -15,6 +15,7 @@ PNG = Kind(".png", "image/png")
 GIF = Kind(".gif", "image/gif")
 BMP = Kind(".bmp", "image/bmp")
 WEBP = Kind(".webp", "image/webp")
+KINDS = (JPEG, PNG, GIF, BMP, WEBP)
 
 HEAD_BYTES = 16
 ACCEPTED = "JPEG, PNG, WebP, GIF or BMP"

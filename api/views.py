@@ -26,11 +26,14 @@ from werkzeug.wsgi import FileWrapper
 import asking
 import feedback as feedback_files
 import middleware
+import operations
 import settings
 import uploads
+from describing import describe
 from headers import PICTURE_POLICY
 from middleware import model_predict
 from problems import Problem
+from shapes import Predicted
 
 router = Blueprint("app_router", __name__)
 
@@ -41,12 +44,14 @@ PICTURE_CACHING = "private, max-age=86400, immutable"
 
 
 @router.route("/", methods=["GET"])
+@describe("GET", operations.PAGE)
 def index() -> str:
     """Show the page."""
     return _page()
 
 
 @router.route("/", methods=["POST"])
+@describe("POST", operations.UPLOAD)
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
@@ -60,6 +65,7 @@ def upload_image() -> str | AnyResponse:
 
 
 @router.route("/display/<filename>")
+@describe("GET", operations.STORED_PICTURE)
 def display_image(filename: str) -> Response:
     """Give a stored picture, inert: its detected type, and no right to do anything."""
     opened = uploads.open_stored(upload_folder(), filename)
@@ -89,11 +95,12 @@ def _picture_response(file: BufferedReader) -> Response:
 
 
 @router.route("/predict", methods=["POST", "PUT"])
+@describe("POST PUT", operations.PREDICT)
 def predict() -> Response:
     """Answer a program: three keys, and more for those who ask."""
     wishes = asking.wishes_of(request)
     name, answer = _predict(wishes, raw=True)
-    document: dict[str, object] = {"success": True, "prediction": answer.label, "score": answer.score}
+    document: Predicted = {"success": True, "prediction": answer.label, "score": answer.score}
     if wishes.top_k is not None:
         document["predictions"] = [{"label": label, "score": score} for label, score in answer.top(wishes.top_k)]
         document |= {"filename": name, "prediction_id": answer.id, "model_version": answer.model_version}
@@ -102,6 +109,8 @@ def predict() -> Response:
 
 
 @router.route("/feedback", methods=["GET", "POST"])
+@describe("GET", operations.ABOUT_REPORTS)
+@describe("POST", operations.REPORT)
 def feedback() -> str:
     """Say what reports are for; keep one."""
     if request.method != "POST":
@@ -156,7 +165,7 @@ def _page(name: str | None = None, answer: asking.Result | None = None, error: s
 
 def _details(form: Mapping[str, str]) -> dict[str, str]:
     """Give what the report itself does not say; the model is the one that answers now, unless the page says which."""
-    told = {name: form[name] for name in ("label", "comment", "model", "model_version") if name in form}
+    told = {name: form[name] for name in operations.DETAILS if name in form}
     if "model" in told:
         return told
     state = middleware.queue_state()

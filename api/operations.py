@@ -1,0 +1,51 @@
+"""What the routes of views.py are for, take and answer: for people and programs, by openapi.py."""
+
+import asking
+from describing import HTML, OF_A_PICTURE, Answer, Body, Operation
+from shapes import Malformed, Predicted
+from signatures import KINDS
+
+# What a report's form may say beyond the report itself: columns of the CSV.
+DETAILS = {
+    "label": "what it really is",
+    "comment": "anything else",
+    "model": "which model was wrong",
+    "model_version": "which version of it",
+}
+
+PAGE = Operation("The page", {200: Answer("the page", media_types=[HTML])})
+UPLOAD = Operation(
+    "The page's form, without scripts",
+    {
+        200: Answer("the page with the answer", media_types=[HTML]),
+        302: Answer("there was no picture: back to the page", media_types=[HTML]),
+    },
+    body=Body(required=["file"], picture_field="file"),
+    problems=OF_A_PICTURE,
+)
+STORED_PICTURE = Operation(
+    "A stored picture",
+    {200: Answer("the picture", media_types=[kind.media_type for kind in KINDS]), 304: Answer("not changed")},
+    problems=(404,),
+)
+PREDICT = Operation(
+    "Name what is in a picture",
+    {200: Answer("the best class, and more where it was asked for", Predicted)},
+    parameters=(asking.TOP_K, asking.TIMEOUT_MS),
+    body=Body(required=["file"], picture_field="file", is_picture=True),
+    problems=OF_A_PICTURE,
+    other_problems={400: Malformed},
+    problems_as_page=False,
+)
+ABOUT_REPORTS = Operation("What reports are for", {200: Answer("a page", media_types=[HTML])})
+REPORT = Operation(
+    "Report a wrong answer",
+    {200: Answer("the report is kept", media_types=[HTML])},
+    body=Body(
+        fields={
+            "report": "free text, or {'filename': '<stored name>', 'prediction': '<class>', 'score': <score>}",
+            **DETAILS,
+        }
+    ),
+    problems=(503, 507),
+)

@@ -1,0 +1,63 @@
+"""The JSON documents that the api answers with: what its code builds, and what /openapi.json says of them."""
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+Score = Annotated[float, {"minimum": 0, "maximum": 1, "description": "how sure the model is, to 4 decimals"}]
+Label = Annotated[str, {"description": "a class, as the model spells it", "examples": ["tabby"]}]
+
+
+class Guess(TypedDict):
+    """One class that it may be."""
+
+    label: Label
+    score: Score
+
+
+class Predicted(TypedDict):
+    """The best class; the other keys stand there where `top_k` was asked for."""
+
+    success: Literal[True]
+    prediction: Label
+    score: Score
+    predictions: NotRequired[list[Guess]]
+    filename: NotRequired[Annotated[str, {"description": "the name that the picture is stored under"}]]
+    prediction_id: NotRequired[str]
+    model_version: NotRequired[Annotated[str | None, {"description": "<model>/<version>"}]]
+
+
+class Malformed(TypedDict):
+    """There is no picture in the request."""
+
+    success: Literal[False]
+    prediction: None
+    score: None
+
+
+class ProblemDocument(TypedDict):
+    """Why a request was not answered (RFC 9457)."""
+
+    type: str
+    title: str
+    status: Annotated[int, {"minimum": 400, "maximum": 599}]
+    detail: Annotated[str, {"description": "in words, with the value that was wrong and the limit"}]
+    instance: str
+    code: Annotated[str, {"description": "stable, for programs", "examples": ["queue_full", "image_too_large"]}]
+    request_id: str
+    error: Annotated[str, {"description": "the detail again, for clients of the Open Inference Protocol"}]
+    success: Literal[False]
+    prediction: None
+    score: None
+
+
+class Alive(TypedDict):
+    """The process serves."""
+
+    status: Literal["ok"]
+
+
+class Ready(TypedDict):
+    """A picture would be answered now."""
+
+    status: Literal["ready"]
+    model_version: str
+    workers: Annotated[int, {"minimum": 1}]
