@@ -59,7 +59,7 @@ def test_jobs_outlive_a_redis_that_forgets_everything(start_redis: Callable[...,
 def test_jobs_outlive_a_redis_that_is_killed_and_nothing_is_submitted_twice(
     start_redis: Callable[..., QueueProbe],
 ) -> None:
-    queue = start_redis("--appendonly", "yes")
+    queue = start_redis("--appendonly", "yes", "--appendfsync", "always")
     asker = queue.asker(worker_grace_s=WAIT_S)
     with waiting_callers(queue, asker) as futures:
         queue.server.kill()
