@@ -58,6 +58,7 @@ def received(folder: Path) -> uploads.Picture:
 def test_with_the_cache_on_a_picture_comes_with_its_sha256_and_is_stored_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(settings, "RESULT_CACHE", False)
     usual = received(tmp_path / "usual")
     monkeypatch.setattr(settings, "RESULT_CACHE", True)
     pictures = [received(tmp_path / "cached") for _ in range(2)]

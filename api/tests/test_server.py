@@ -48,8 +48,8 @@ def echo(redis_process: RedisServer) -> Iterator[EchoWorker]:
 
 @pytest.fixture(scope="module")
 def answering(tmp_path_factory: pytest.TempPathFactory, echo: EchoWorker) -> Iterator[Served]:
-    """A server of two processes with a worker behind it."""
-    told = {"REDIS_PORT": echo.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "API_WORKERS": 2}
+    """A server of two processes with a worker behind it, for which each picture is a job."""
+    told = {"REDIS_PORT": echo.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "API_WORKERS": 2, "RESULT_CACHE": 0}
     with serving(tmp_path_factory.mktemp("answering"), told) as running:
         wait_until(lambda: len(running.workers()) == 2, "both processes run")
         wait_until(lambda: running.ask(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200, "the service is ready")

@@ -128,7 +128,9 @@ def running_system(
     source: Path = REPOSITORY,
 ) -> Iterator[System]:
     """Run the service of `source` until the block ends; with the Redis behind a socket, or with its own."""
-    told = {"MODEL_WORKERS": str(workers), "PYTHONPATH": str(source / "deploy"), **dict(changes or {})}
+    told = {"MODEL_WORKERS": str(workers), "PYTHONPATH": str(source / "deploy")}
+    # Each question is a job, or nothing would be lost whatever breaks.
+    told |= {"RESULT_CACHE": "0", **dict(changes or {})}
     if redis_socket:
         told["REDIS_SOCKET"] = redis_socket
     launcher = launch(state_dir, free_port(), told, folder=source)
