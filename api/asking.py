@@ -20,13 +20,14 @@ _STAGES = ("queue", "decode", "infer")
 
 
 TOP_K = WholeNumber(
-    "top_k", "query", lambda: settings.MAX_TOP_K, "how many classes to list in `predictions`, best first"
+    "top_k", "query", lambda: settings.MAX_TOP_K, "how many classes to list in `predictions`, best first", example=5
 )
 TIMEOUT_MS = WholeNumber(
     "X-Request-Timeout-Ms",
     "header",
     lambda: 24 * 3_600_000,
     "how long the client waits, in milliseconds; work for which that is over is dropped",
+    example=5000,
 )
 
 

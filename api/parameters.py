@@ -19,6 +19,7 @@ class WholeNumber:
     place: Literal["query", "header"]
     at_most: Callable[[], int]
     meaning: str
+    example: int
 
     def read(self, request: Request) -> int | None:
         """Give the number, None where there is none; raises Problem where it is no such number."""
@@ -34,4 +35,10 @@ class WholeNumber:
     def described(self) -> dict[str, Any]:
         """Give the parameter as OpenAPI has it."""
         schema = {"type": "integer", "minimum": 1, "maximum": self.at_most()}
-        return {"name": self.name, "in": self.place, "description": self.meaning, "schema": schema}
+        return {
+            "name": self.name,
+            "in": self.place,
+            "description": self.meaning,
+            "schema": schema,
+            "example": self.example,
+        }
