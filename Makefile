@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security audit sbom clean-uploads dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security fuzz audit sbom clean-uploads dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -31,6 +31,10 @@ test-faults: ## Kill, starve and flood the service (FULL=1: for minutes, with ti
 test-security: ## Attack the service: mutants, bombs, broken requests, payloads (FULL=1: for long, with times)
 	$(INSTALL) serve dev security --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m sightline_testing.suites security
+
+fuzz: ## Fuzz decoding, messages and forms, guided by coverage (MINUTES=10 for each)
+	$(INSTALL) serve dev fuzz
+	@$(RUN) tests/security/fuzz/__main__.py $(or $(MINUTES),10)
 
 audit: ## Look for known weaknesses in the packages and for suspicious lines in our own code
 	$(INSTALL) serve dev security
