@@ -11,6 +11,7 @@ from PIL import Image
 from sightline_testing.drawn.sheet import grey, hsv
 
 Pixels = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[Any]
 
 
 def captured(number: Random, drawing: Image.Image) -> Image.Image:
@@ -51,11 +52,11 @@ def _table(number: Random, width: int, height: int) -> Pixels:
     if number.random() < 0.4:
         colour = grey(number.uniform(0.1, 0.8))
     draw = np.random.default_rng(number.getrandbits(32))
-    coarse = draw.normal(0, number.uniform(2, 18), (height // 8 + 1, 6)).astype(np.float32)
-    grain: npt.NDArray[Any] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    coarse: Numbers = draw.normal(0, number.uniform(2, 18), (height // 8 + 1, 6)).astype(np.float32)
     if number.random() < 0.5:
-        grain = cv2.resize(coarse.T.copy(), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(np.array(colour, np.float32) + grain[:, :, None], 0, 255).astype(np.uint8)
+        coarse = coarse.T.copy()
+    grain: Numbers = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return _pixels(np.array(colour, np.float32) + grain[:, :, None])
 
 
 def _exposed(number: Random, pixels: Pixels, *, blur: float, noise: float) -> Pixels:
@@ -64,8 +65,11 @@ def _exposed(number: Random, pixels: Pixels, *, blur: float, noise: float) -> Pi
     across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :] * number.uniform(-0.35, 0.35)
     down = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * number.uniform(-0.35, 0.35)
     cast = np.array([number.uniform(0.9, 1.0) for _ in range(3)], np.float32)
-    lit = pixels * ((1 + across + down) * number.uniform(0.72, 1.08))[:, :, None] * cast
+    lit: Numbers = pixels * ((1 + across + down) * number.uniform(0.72, 1.08))[:, :, None] * cast
     lit = cv2.GaussianBlur(lit, (0, 0), 0.2 + number.uniform(0, blur))
     draw = np.random.default_rng(number.getrandbits(32))
-    lit += draw.normal(0, number.uniform(0, noise), pixels.shape).astype(np.float32)
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return _pixels(lit + draw.normal(0, number.uniform(0, noise), pixels.shape))
+
+
+def _pixels(values: Numbers) -> Pixels:
+    return np.clip(values, 0, 255).astype(np.uint8)
