@@ -17,7 +17,7 @@ from wire.connection import Address, Connection, checked, pack
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded, QueueUnavailable
 from wire.keys import GROUP
-from wire.presence import Served
+from wire.presence import Announcer, Served, WorkerInfo
 from wire.queue import Asker, Lane, Leases
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
@@ -53,8 +53,12 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
     monkeypatch.setattr(leases, "REAP_EVERY_S", 0.01)
     api, worker = users["sightline-api"], users["sightline-worker"]
     asker = Asker(api, queue.name, patience_s=10.0)
+    idle = Announcer(worker, queue.name, WorkerInfo("idle", "host", "none", "0", "none"), ())
+    idle.start()  # or the asker may have looked already and refuse for want of a worker
+    wait_until(lambda: asker.refresh_state().workers, "the idle worker is known")
     with pytest.raises(DeadlineExceeded):
         asker.ask("withdrawn.jpg", timeout_s=0.05)
+    idle.stop()
     wait_until(lambda: queue.depth() == 0, "the entry is deleted")
     dying = Lane(worker, queue.name, "dying", lease_ms=60_000, max_batch_s=60)
     queue.add("claimed.jpg")
