@@ -115,6 +115,7 @@ def test_the_documented_rights_allow_nothing_else(
 
 def test_a_missing_right_is_told_by_its_command(queue: QueueProbe, users: dict[str, Address]) -> None:
     queue.redis("ACL", "SETUSER", "sightline-api", "-evalsha")
+    queue.announce()
     asker = Asker(users["sightline-api"], queue.name)
     with pytest.raises(QueueUnavailable, match="evalsha"):
         asker.ask("cat.jpg", timeout_s=WAIT_S)
