@@ -50,7 +50,8 @@ def test_no_request_fails_when_workers_are_restarted_one_by_one(system: System, 
 
 def test_poison_is_answered_with_an_error_and_harms_no_innocent_job(keeper: Keeper, scale: Scale) -> None:
     system = keeper.give(POISONED)
-    groups = scale.of([POISONS], [(kind,) for kind in POISONS])  # all at once is harsher, one by one can be timed
+    # All at once is harsher, one by one can be timed.
+    groups: list[tuple[str, ...]] = scale.of([POISONS], [(kind,) for kind in POISONS])
     with Load(system.url, system.asked, rate=scale.of(10.0, 60.0)) as load:
         for kinds in groups:
             with nothing_left_over(system, dead_letters=len(kinds)):
