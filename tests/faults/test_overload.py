@@ -1,0 +1,96 @@
+"""More requests than can be done: as many as ever are done in time, and the others are told at once when to come."""
+
+import time
+
+import pytest
+
+from sightline_testing.faults.keeper import USUAL, Keeper, Scale
+from sightline_testing.faults.ledger import Ledger, Outcome
+from sightline_testing.faults.leftovers import nothing_left_over
+from sightline_testing.faults.load import Load
+from sightline_testing.faults.questions import questions
+from sightline_testing.faults.system import System
+from sightline_testing.waiting import wait_until
+
+CLIENTS = 32
+# In the short run long enough for a machine that is slow by chance, and short enough to be passed without the bound.
+DEADLINE_S = (4.0, 5.0)
+REFUSALS = {"queue_full", "overloaded"}
+TOLD = (Outcome.RIGHT, Outcome.REFUSED, Outcome.LATE)
+# Wider than those of other tests: pictures above 8 KB, as photographs are.
+WIDTH = 400
+
+
+def flooded(keeper: Keeper, scale: Scale) -> System:
+    return keeper.give({**USUAL, "REQUEST_TIMEOUT_S": f"{scale.of(*DEADLINE_S)}"})
+
+
+def test_a_flood_is_refused_and_what_is_accepted_is_answered(keeper: Keeper, scale: Scale) -> None:
+    assert_withstands(flooded(keeper, scale), scale, 5.0)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("factor", "share"), [(2.0, 0.95), (5.0, 0.95), (10.0, 0.90)])
+def test_goodput_stays_in_a_flood(keeper: Keeper, scale: Scale, factor: float, share: float) -> None:
+    system = flooded(keeper, scale)
+    peak, usual, flood, after = assert_withstands(system, scale, factor)
+    goodput, deadline_s = goodput_of(flood), scale.of(*DEADLINE_S)
+    accepted_s = flood.percentile_s(0.99, Outcome.RIGHT, Outcome.LATE)
+    refused_s = flood.percentile_s(0.99, Outcome.REFUSED)
+    scale.tell(
+        f"{factor:g} x the peak of {peak:.0f}/s: {goodput:.0f}/s right, {goodput / peak:.0%}; p99 accepted "
+        f"{accepted_s:.2f} s, refused {refused_s * 1000:.0f} ms; at half the peak p99 "
+        f"{usual.percentile_s(0.99, Outcome.RIGHT) * 1000:.0f} ms before, "
+        f"{after.percentile_s(0.99, Outcome.RIGHT) * 1000:.0f} ms from 2 s after"
+    )
+    assert accepted_s <= deadline_s
+    assert refused_s <= 0.05
+    assert after.percentile_s(0.99, Outcome.RIGHT) <= 2 * usual.percentile_s(0.99, Outcome.RIGHT)
+    assert goodput >= share * peak
+
+
+def assert_withstands(system: System, scale: Scale, factor: float) -> tuple[float, Ledger, Ledger, Ledger]:
+    """Flood the service; give the peak, and what became of the requests before, in, and from 2 s after the flood."""
+    system.asked = questions(system.client, WIDTH)
+    with nothing_left_over(system):
+        peak = peak_rate(system, scale)
+        with Load(system.url, system.asked, rate=peak / 2) as load:
+            time.sleep(scale.of(0.5, 20.0))
+            begin = time.monotonic()
+            load.rate = factor * peak
+            while time.monotonic() < begin + scale.of(4.0, 60.0):
+                assert system.client.get("/livez").status == 200
+                assert system.readiness().status == 200
+                time.sleep(0.1)
+            end = time.monotonic()
+            load.rate = peak / 2
+            time.sleep(scale.of(1.0, 20.0))
+        wait_until(lambda: system.client.upload("/predict", system.asked[0].content).status == 200, "it is at ease", 60)
+    ledger = load.ledger
+    assert ledger.count(*TOLD) == len(ledger.entries), ledger
+    assert ledger.count(Outcome.REFUSED) > ledger.count(Outcome.LATE), ledger
+    assert ledger.count(Outcome.RIGHT) > ledger.count(Outcome.LATE), ledger
+    assert_told_when_to_come(ledger)
+    return peak, ledger.between(0, begin), ledger.between(begin, end), ledger.between(end + 2, end + 3600)
+
+
+def peak_rate(system: System, scale: Scale) -> float:
+    """The right answers a second that patient clients get."""
+    with Load(system.url, system.asked, clients=CLIENTS) as load:
+        time.sleep(scale.of(2.0, 15.0))
+    return goodput_of(load.ledger)
+
+
+def goodput_of(ledger: Ledger) -> float:
+    """The right answers a second, over the time in which requests were sent."""
+    begin, end = ledger.entries[0].due_at, ledger.entries[-1].due_at
+    return sum(each.ended_at <= end for each in ledger.ended(Outcome.RIGHT)) / (end - begin)
+
+
+def assert_told_when_to_come(ledger: Ledger) -> None:
+    """Each refusal has a code of its own and a time to come again, and these are spread."""
+    refused = ledger.ended(Outcome.REFUSED)
+    assert {each.code for each in refused} <= REFUSALS
+    waits = {each.retry_after_s for each in refused}
+    assert len(waits) > 1
+    assert all(wait is not None and 1 <= wait <= 10 for wait in waits)
