@@ -1,6 +1,7 @@
 """Decoding by Pillow: every format but plain JPEG, and every mode of pixel turned to RGB as it is meant to be seen."""
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -8,7 +9,12 @@ from PIL import Image
 from inference import exif
 from inference.arrays import Pixels
 from inference.errors import IMAGE_BROKEN, ImageError
+from inference.limits import MAX_SCALED_PIXELS
 from inference.view import View
+
+# The size has been checked by then. Should Pillow find more pixels in a file than that, it is an error, not a warning.
+Image.MAX_IMAGE_PIXELS = MAX_SCALED_PIXELS
+warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 SIXTEEN_BIT_GREY = ("I", "I;16", "I;16B", "I;16L")
 WITH_ALPHA = ("RGBA", "LA", "PA")

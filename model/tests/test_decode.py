@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference import pillow_pixels
 from inference.decode import decode
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from inference.view import View
@@ -218,6 +219,12 @@ def test_large_pictures_that_need_memory_are_decoded_one_at_a_time(monkeypatch: 
     for content in (pictures.large_jpeg(3_008, 2_100), jpegs.progressive(300, 210, 4)):
         pixels(content)
     assert lock.__enter__.call_count == 2
+
+
+def test_pillow_itself_refuses_what_is_larger_than_anything_we_take() -> None:
+    content = pictures.png((11_000, 9_200), 1, 0, bytes(1_375 * 9_200))
+    with pytest.raises(ImageError, match="decompression bomb"):
+        pillow_pixels.decode("PNG", content, VIEW)
 
 
 def test_metadata_is_not_read_and_cannot_be_a_bomb() -> None:
