@@ -11,6 +11,8 @@ from typing import Protocol
 from gunicorn.http.unreader import SocketUnreader
 
 WINDOW_BYTES = 64 * 1024
+# An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
+MAX_DISCARD_BYTES = 64 * 1024
 
 
 class ClientTooSlow(Exception):  # noqa: N818  it is the client's doing

@@ -15,6 +15,7 @@ import problems
 import settings
 import signatures
 from asking import EARLY_REFUSAL_BYTES
+from pace import MAX_DISCARD_BYTES
 from problems import Problem
 from wire.admission import retry_after_s
 from wire.errors import QueueFull
@@ -23,8 +24,6 @@ from wire.watch import LOOK_EVERY_S
 
 # A request that would lose so much of its deadline before anybody looks at it is better told at once.
 LAG_SHARE: Final = 0.1
-# To read what comes and throw it away is cheaper than another connection, up to here.
-MAX_DISCARD_BYTES: Final = 256 * 1024
 # Strict on purpose: any doubt is the parser's business.
 _HEAD = re.compile(rb"(?:POST|PUT) /predict HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ \t]*[^\r\n\0]*\r\n)+)\r\n")
 _FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")

@@ -24,19 +24,16 @@ from gunicorn.workers.ggevent import GeventWorker
 
 import settings
 from answers import OneWriteResponse, send, whole_answer
-from pace import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader
+from pace import MAX_DISCARD_BYTES, Budget, ClientIdle, ClientTooSlow, Pace, PacedReader
 from problems import Problem
 
 LOG = logging.getLogger("sightline.server")
 
-# An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
-MAX_DISCARD_BYTES = 64 * 1024
 # How long a client that is still sending may take to notice the answer, before the connection ends under it.
 LINGER_S = 5.0
 LINGER_BYTES = 64 * 1024**2
 # How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
 BEAT_S = 0.1
-MAX_ACCEPT = 1024
 TICK_S = 0.02
 # How long connections that wait between two requests stay open once the process is to end.
 KEPT_ON_S = 1.0
@@ -109,8 +106,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _started(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
         server = StreamServer(listener, partial(self.handle, listener), spawn=Pool(self.worker_connections))
-        # Whoever waits to be accepted waits unseen; of several processes, each leaves something for the others.
-        server.max_accept = MAX_ACCEPT if self.cfg.workers == 1 else MAX_ACCEPT // 64
+        if self.cfg.workers > 1:
+            # Leave something for the other processes.
+            server.max_accept = 1
         server.start()
         return server
 
