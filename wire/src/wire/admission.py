@@ -26,7 +26,7 @@ def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: i
         return UNKNOWN_BOUND
     # Each lane may hold one batch and find another one waiting.
     floor = 2 * sum(info.lanes * info.max_batch for info in workers)
-    return max(floor, round(SHARE_OF_DEADLINE * total_rate(workers) * timeout_s))
+    return max(floor, int(SHARE_OF_DEADLINE * total_rate(workers) * timeout_s))
 
 
 def total_rate(workers: Sequence[WorkerInfo]) -> float:
