@@ -11,8 +11,6 @@ from typing import Protocol
 from gunicorn.http.unreader import SocketUnreader
 
 WINDOW_BYTES = 64 * 1024
-# An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
-MAX_DISCARD_BYTES = 64 * 1024
 
 
 class ClientTooSlow(Exception):  # noqa: N818  it is the client's doing
@@ -98,16 +96,6 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         """Tell that the body's bytes are not in memory any more."""
         self._budget.give_back(self._held)
         self._held = 0
-
-    def discard(self, size: int) -> bool:
-        """Throw away so many bytes, within the time of the head; False where the client ends before."""
-        while size > 0:
-            data = self.chunk(size)
-            if not data:
-                return False
-            self.unread(data[size:])
-            size -= len(data)
-        return True
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Give the next bytes; raises ClientTooSlow or ClientIdle at the deadline."""

@@ -1,4 +1,4 @@
-"""How many jobs the queue takes: a share of what the live workers can do within the deadline, and never too few."""
+"""How many jobs the queue takes: half of what the live workers can do within the deadline, and never too few."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from wire.presence import WorkerInfo
 
 # While no rate is known nobody can tell what is too much: let a burst in, and let the deadlines sort it.
 UNKNOWN_BOUND: Final = 1024
-# Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
-# after a flood, so that those who come then do not wait behind it.
-SHARE_OF_DEADLINE: Final = 0.3
+# A queue that fills half of the deadline leaves the other half for the work itself and for what the rate got wrong.
+SHARE_OF_DEADLINE: Final = 0.5
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
 RETRY_JITTER_S: Final = 1.0
