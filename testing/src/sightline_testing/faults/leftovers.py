@@ -81,7 +81,7 @@ def _grown(system: System, before: dict[str, Holdings]) -> Iterator[str]:
 
 
 def _held_by(pids: Iterable[int]) -> Holdings:
-    held = [found for found in map(_held_by_one, pids) if found is not None]
+    held = [found for found in map(held_by_one, pids) if found is not None]
     return Holdings(
         len(held),
         sum(each.files for each in held),
@@ -90,7 +90,8 @@ def _held_by(pids: Iterable[int]) -> Holdings:
     )
 
 
-def _held_by_one(pid: int) -> Holdings | None:
+def held_by_one(pid: int) -> Holdings | None:
+    """What one process holds; None where it has ended."""
     place = Path(f"/proc/{pid}")
     try:
         threads, files = (len(list((place / kind).iterdir())) for kind in ("task", "fd"))

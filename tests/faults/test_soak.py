@@ -1,0 +1,98 @@
+"""Twenty minutes of work with bad pictures and kills: nothing grows."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from sightline_testing.faults.keeper import Keeper, Scale
+from sightline_testing.faults.ledger import Outcome
+from sightline_testing.faults.leftovers import Holdings, held_by_one, nothing_left_over
+from sightline_testing.faults.load import Load
+from sightline_testing.faults.questions import Question
+from sightline_testing.faults.system import System, sleep_until
+from sightline_testing.pictures import bad
+
+CLIENTS = 32
+SECONDS = 1200.0
+WARM_UP_S = 300.0
+LOOK_EVERY_S = 5.0
+KILL_EVERY_S = 60.0
+SHARE_OF_PEAK = 0.7
+SHARE_OF_BAD = 0.01
+MAX_MB_AN_HOUR = 5.0
+BAD_NAMES = ("truncated.jpg", "truncated_progressive.jpg", "header_only.jpg")
+
+
+@dataclass
+class Watched:
+    """What one process held, look after look."""
+
+    name: str
+    times: list[float] = field(default_factory=list)
+    looks: list[Holdings] = field(default_factory=list)
+
+    def slope_mb_an_hour(self) -> float:
+        """How fast its memory grew, by least squares."""
+        mean_s = sum(self.times) / len(self.times)
+        mean_mb = sum(look.memory_mb for look in self.looks) / len(self.looks)
+        apart = sum((at - mean_s) ** 2 for at in self.times)
+        pairs = zip(self.times, self.looks, strict=True)
+        return 3600 * sum((at - mean_s) * (look.memory_mb - mean_mb) for at, look in pairs) / apart
+
+    def spread(self) -> tuple[int, int]:
+        """By how much the number of its open files and of its threads differed."""
+        files, threads = ([getattr(look, kind) for look in self.looks] for kind in ("files", "threads"))
+        return max(files) - min(files), max(threads) - min(threads)
+
+
+@pytest.mark.full
+def test_nothing_grows_in_twenty_minutes_of_work_with_bad_pictures_and_kills(keeper: Keeper, scale: Scale) -> None:
+    system = keeper.give({})
+    rate = SHARE_OF_PEAK * peak_rate(system)
+    broken = [Question(bad(name).content, "") for name in BAD_NAMES]
+    with (
+        nothing_left_over(system),
+        Load(system.url, system.asked, rate=rate) as load,
+        Load(system.url, broken, rate=rate * SHARE_OF_BAD) as bad_load,
+    ):
+        watched = list(watch(system))
+    assert load.ledger.count(Outcome.RIGHT) == len(load.ledger.entries), load.ledger
+    assert set(bad_load.ledger.counts()) == {"failed image_broken"}, bad_load.ledger
+    scale.tell(f"soak at {rate:.0f}/s: {load.ledger}; {len(bad_load.ledger.entries)} bad pictures")
+    for each in watched:
+        scale.tell(f"soak, {each.name}: {each.slope_mb_an_hour():+.1f} MB/h, files and threads within {each.spread()}")
+    assert all(each.slope_mb_an_hour() < MAX_MB_AN_HOUR for each in watched)
+    # Connections come and go with the load: as many as there are requests under way.
+    assert all(files <= 2 * CLIENTS and threads <= 2 for files, threads in (each.spread() for each in watched))
+
+
+def peak_rate(system: System) -> float:
+    with Load(system.url, system.asked, clients=CLIENTS) as load:
+        time.sleep(15)
+    return load.ledger.count(Outcome.RIGHT) / 15
+
+
+def watch(system: System) -> Iterator[Watched]:
+    """Kill the same worker each minute, and look at every process that lives from the beginning to the end."""
+    begin = time.monotonic()
+    staying = {system.pids("redis-server")[0]: Watched("Redis"), system.api_pids()[0]: Watched("api")}
+    staying[system.worker_pids()[0]] = Watched("worker")
+    kill_at = begin + KILL_EVERY_S
+    for look in itertools.count(1):
+        sleep_until(begin + look * LOOK_EVERY_S)
+        now = time.monotonic()
+        if now > begin + SECONDS:
+            break
+        if now > kill_at:
+            kill_at += KILL_EVERY_S
+            system.kill(next(pid for pid in system.worker_pids() if pid not in staying))
+        if now > begin + WARM_UP_S:
+            for pid, watched in staying.items():
+                found = held_by_one(pid)
+                assert found is not None, f"{watched.name} has ended"
+                watched.times.append(now)
+                watched.looks.append(found)
+    yield from staying.values()
