@@ -17,10 +17,13 @@ IsAbandoned = Callable[[], bool]
 
 @dataclass(eq=False, slots=True)
 class _Flight(Generic[Answer]):
-    """One question under way; what comes of it is an answer, a failure, or neither where its leader alone gave up."""
+    """One question under way; what comes of it is an answer, a failure, or neither where its leader alone gave up.
 
-    done: threading.Event = field(default_factory=threading.Event)
-    followers: int = 0
+    Each follower waits for an event of its own. Of several that wait for one, with time-outs, gevent (26.9.0) forgets
+    some for ever: one whose time-out meets the event being set, and who waits again while another's does the same.
+    """
+
+    followers: list[threading.Event] = field(default_factory=list)
     answer: Answer | None = None
     failure: WireError | None = None
 
@@ -46,23 +49,25 @@ class Flights(Generic[Answer]):
         """
         until = time.monotonic() + timeout_s
         while True:
-            flight, leads = self._board(question)
-            if leads:
+            flight, landed = self._board(question)
+            if landed is None:
                 return self._lead(question, flight, is_abandoned, lambda gone: ask(until, gone)), False
-            self._follow(flight, until, is_abandoned)
+            self._follow(flight, landed, until, is_abandoned)
             if flight.failure is not None:
                 raise _again(flight.failure)
             if flight.answer is not None:
                 return flight.answer, True
 
-    def _board(self, question: Hashable) -> tuple[_Flight[Answer], bool]:
+    def _board(self, question: Hashable) -> tuple[_Flight[Answer], threading.Event | None]:
+        """Give the question's flight, and what its follower waits for; None for the one who is to lead it."""
         with self._lock:
             flight = self._flights.get(question)
-            if flight is not None:
-                flight.followers += 1
-                return flight, False
-            flight = self._flights[question] = _Flight()
-            return flight, True
+            if flight is None:
+                flight = self._flights[question] = _Flight()
+                return flight, None
+            landed = threading.Event()
+            flight.followers.append(landed)
+            return flight, landed
 
     def _lead(
         self,
@@ -82,18 +87,23 @@ class Flights(Generic[Answer]):
             flight.failure = failure
             raise
         finally:
-            del self._flights[question]
-            flight.done.set()
+            with self._lock:
+                del self._flights[question]
+            # Nobody boards any more; who leaves meanwhile needs no call.
+            for landed in list(flight.followers):
+                landed.set()
 
-    def _follow(self, flight: _Flight[Answer], until: float, is_abandoned: IsAbandoned | None) -> None:
+    def _follow(
+        self, flight: _Flight[Answer], landed: threading.Event, until: float, is_abandoned: IsAbandoned | None
+    ) -> None:
         longest_s = float("inf") if is_abandoned is None else ABANDONED_EVERY_S
         try:
-            while not flight.done.wait(min(_left_s(until), longest_s)):
+            while not landed.wait(min(_left_s(until), longest_s)):
                 if is_abandoned is not None and is_abandoned():
                     raise Abandoned("nobody waits for this answer any more")
         finally:
             with self._lock:
-                flight.followers -= 1
+                flight.followers.remove(landed)
 
 
 def _left_s(until: float) -> float:

@@ -103,7 +103,7 @@ MAX_UPLOADS_BYTES = _setting(
 MAX_TOP_K = _setting("MAX_TOP_K", 1000, "Most classes that one answer may list.", at_least=1)
 
 RESULT_CACHE = _setting(
-    "RESULT_CACHE", False, "Answer the same picture again without asking a worker; 0: each request is a job."
+    "RESULT_CACHE", True, "Answer the same picture again without asking a worker; 0: each request is a job."
 )
 CACHE_TTL_S = _setting("CACHE_TTL_S", 3600, "Seconds that an answer is kept in the result cache.", at_least=1)
 CACHE_MAX_ENTRIES = _setting(

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +60,7 @@ class Airport:
         return follower
 
     def followers(self) -> int:
-        return sum(flight.followers for flight in self.flights._flights.values())
+        return sum(len(flight.followers) for flight in self.flights._flights.values())
 
 
 @pytest.fixture
@@ -171,3 +173,34 @@ def raising(fault: BaseException) -> Callable[[], str]:
         raise fault
 
     return fail
+
+
+# Everything falls due in one round of gevent's loop: the answer, and the moment at which both followers look up.
+UNDER_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import time, gevent
+from flights import ABANDONED_EVERY_S, Flights
+
+blocked = monkey.get_original("time", "sleep")
+flights = Flights()
+
+def ask(until, gone):
+    gevent.sleep(ABANDONED_EVERY_S / 2)
+    return "answer"
+
+def share():
+    return flights.share("cat", 5.0, lambda: False, ask)
+
+passengers = [gevent.spawn(share) for _ in range(4)]
+gevent.sleep(ABANDONED_EVERY_S / 4)
+blocked(ABANDONED_EVERY_S * 2)
+gevent.joinall(passengers, timeout=10)
+print([passenger.value for passenger in passengers])
+"""
+
+
+def test_under_gevent_nobody_is_forgotten_who_looks_up_the_moment_the_answer_comes() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", UNDER_GEVENT], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ran.stdout.strip() == str([("answer", False)] + [("answer", True)] * 3), ran.stderr

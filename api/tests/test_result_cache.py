@@ -191,7 +191,7 @@ def jobs() -> int:
 def followers() -> int:
     queue = middleware._open.queue
     assert queue is not None
-    return sum(flight.followers for flight in queue.results._flights._flights.values())
+    return sum(len(flight.followers) for flight in queue.results._flights._flights.values())
 
 
 def test_a_picture_that_is_known_is_answered_while_the_queue_is_full(
