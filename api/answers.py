@@ -56,16 +56,17 @@ def send(response: OneWriteResponse, pieces: Iterable[bytes]) -> None:
             close()
 
 
-def whole_answer(problem: Problem) -> bytes:
-    """Give every byte of an answer to what never became a request."""
-    request_id = secrets.token_hex(16)
-    body = problem.body(instance="", request_id=request_id)
+def whole_answer(problem: Problem, *, request_id: str = "", instance: str = "", closes: bool = True) -> bytes:
+    """Give every byte of an answer to what never reaches the application."""
+    request_id = request_id or secrets.token_hex(16)
+    body = problem.body(instance=instance, request_id=request_id)
     headers = (
-        ("Connection", "close"),
+        ("Connection", "close" if closes else "keep-alive"),
         ("Content-Type", MEDIA_TYPE),
         ("Content-Length", str(len(body))),
         *SECURITY_HEADERS,
         *DEFAULT_HEADERS,
+        *problem.headers().items(),
         ("X-Request-Id", request_id),
     )
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)

@@ -97,6 +97,16 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         self._budget.give_back(self._held)
         self._held = 0
 
+    def discard(self, size: int) -> bool:
+        """Throw away so many bytes, within the time of the head; False where the client ends before."""
+        while size > 0:
+            data = self.chunk(size)
+            if not data:
+                return False
+            self.unread(data[size:])
+            size -= len(data)
+        return True
+
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Give the next bytes; raises ClientTooSlow or ClientIdle at the deadline."""
         remaining = self._deadline - monotonic()

@@ -36,6 +36,8 @@ LINGER_S = 5.0
 LINGER_BYTES = 64 * 1024**2
 # How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
 BEAT_S = 0.1
+MAX_ACCEPT = 1024
+TICK_S = 0.02
 # How long connections that wait between two requests stay open once the process is to end.
 KEPT_ON_S = 1.0
 
@@ -66,9 +68,18 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         )
         self._budget = Budget(settings.MAX_UPLOADS_BYTES)
         self._readers: set[PacedReader] = set()
+        self._due_at = float("inf")
+
+    def load_wsgi(self) -> None:
+        """Load the application, and what refuses requests in its place."""
+        super().load_wsgi()
+        from refusal import refuse  # noqa: PLC0415  gevent comes first
+
+        self._refuse = refuse
 
     def run(self) -> None:
         """Serve until told to stop; then answer what is under way, and soon let go who waits between requests."""
+        gevent.spawn(self._measure_lag)
         servers = [self._started(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
@@ -83,6 +94,12 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                 reader.sock.shutdown(socket.SHUT_RD)
         self._wait_for_readers(self.cfg.graceful_timeout)
 
+    def _measure_lag(self) -> None:
+        """Keep the moment at which this greenlet should have its next turn: by how much it is over, all are late."""
+        while True:
+            self._due_at = monotonic() + TICK_S
+            gevent.sleep(TICK_S)
+
     def _wait_for_readers(self, seconds: float) -> None:
         until = monotonic() + seconds
         while self._readers and monotonic() < until:
@@ -92,9 +109,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _started(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
         server = StreamServer(listener, partial(self.handle, listener), spawn=Pool(self.worker_connections))
-        if self.cfg.workers > 1:
-            # Leave something for the other processes.
-            server.max_accept = 1
+        # Whoever waits to be accepted waits unseen; of several processes, each leaves something for the others.
+        server.max_accept = MAX_ACCEPT if self.cfg.workers == 1 else MAX_ACCEPT // 64
         server.start()
         return server
 
@@ -121,12 +137,35 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         parser.unreader = reader
         while True:
             reader.expect_head()
+            if not parser.finish_body():
+                break
+            if (goes_on := self._refuse_early(reader, client)) is not None:
+                if goes_on:
+                    continue
+                break
             request = next(parser)
             reader.expect_body()
             if not self._answer(request, reader, listener_name, client, addr):
                 break
             if not self.alive and reader.buf.tell() == 0:
                 break
+
+    def _refuse_early(self, reader: PacedReader, client: Any) -> bool | None:
+        """Refuse a request without looking at it closely, where there is no place for it; None where it is to be read.
+
+        Else whether another one may follow on this connection.
+        """
+        received = reader.read()
+        refusal = self._refuse(received, max(monotonic() - self._due_at, 0.0), closes=not self.alive)
+        if refusal is None:
+            reader.unread(received)
+            return None
+        client.sendall(refusal.answer)
+        if refusal.closes:
+            _linger(client)
+        elif refusal.unread < 0:
+            reader.unread(received[refusal.unread :])
+        return not refusal.closes and reader.discard(refusal.unread)
 
     def _answer(self, request: Any, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> bool:
         """Run the application for one request; False where the connection ends with it."""

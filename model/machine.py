@@ -1,8 +1,11 @@
-"""How many cores this process may use."""
+"""How many cores this process may use, and behind whom it stands back."""
 
+import contextlib
 import os
 from pathlib import Path
 
+AUTOGROUP = Path("/proc/self/autogroup")
+THREADS = Path("/proc/self/task")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -18,3 +21,17 @@ def _quota(otherwise: int) -> int:
         return otherwise if quota == "max" else -(-int(quota) // int(period))
     except (OSError, ValueError):
         return otherwise
+
+
+def stand_back(niceness: int) -> None:
+    """Leave the cores to others first, in the threads that there are and those that they will start."""
+    if not niceness:
+        return
+    for thread in THREADS.iterdir() if THREADS.exists() else ():
+        with contextlib.suppress(OSError):  # it may have ended
+            own = int(thread.name)
+            os.setpriority(os.PRIO_PROCESS, own, max(niceness, os.getpriority(os.PRIO_PROCESS, own)))
+    if AUTOGROUP.exists():
+        # Where the system shares its cores by session, each process that the launcher starts is one by itself.
+        with contextlib.suppress(OSError):
+            AUTOGROUP.write_text(f"{niceness}\n", encoding="ascii")

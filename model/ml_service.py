@@ -53,7 +53,10 @@ def classify_process() -> None:
     faulthandler.dump_traceback_later(LONGEST_START_S, exit=True)
     cores = max(1, machine.cores() // settings.MODEL_WORKERS)
     count = settings.LANES or cores
-    worker = Worker(_model(_chosen_bundle(), settings.ENGINE, count, cores), count, ends)
+    model = _model(_chosen_bundle(), settings.ENGINE, count, cores)
+    # Loading had all the speed there is; from now on the api can still refuse what the workers cannot do.
+    machine.stand_back(settings.NICENESS)
+    worker = Worker(model, count, ends)
     worker.start()
     log.info("%s: stopping: %s", worker.name, ends.get())
     worker.stop()

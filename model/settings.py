@@ -79,6 +79,9 @@ LEASE_MS = _setting("LEASE_MS", 1000, "Milliseconds after which a dead worker's 
 MAX_BATCH_S = _setting(
     "MAX_BATCH_S", 10.0, "Seconds that a batch may take; a worker that hangs longer ends and is restarted.", least=1
 )
+NICENESS = _setting(
+    "NICENESS", 5, "How far a worker stands back behind the api and others on a busy machine, as of `nice`.", most=19
+)
 MAX_MEMORY_GROWTH_MB = _setting(
     "MAX_MEMORY_GROWTH_MB", 1024, "Growth at which a worker makes way for a fresh one; 0: never."
 )

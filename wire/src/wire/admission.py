@@ -1,4 +1,4 @@
-"""How many jobs the queue takes: half of what the live workers can do within the deadline, and never too few."""
+"""How many jobs the queue takes: a share of what the live workers can do within the deadline, and never too few."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from wire.presence import WorkerInfo
 
 # While no rate is known nobody can tell what is too much: let a burst in, and let the deadlines sort it.
 UNKNOWN_BOUND: Final = 1024
-# A queue that fills half of the deadline leaves the other half for the work itself and for what the rate got wrong.
-SHARE_OF_DEADLINE: Final = 0.5
+# Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
+# after a flood, so that those who come then do not wait behind it.
+SHARE_OF_DEADLINE: Final = 0.3
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
 RETRY_JITTER_S: Final = 1.0
@@ -25,7 +26,7 @@ def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: i
         return UNKNOWN_BOUND
     # Each lane may hold one batch and find another one waiting.
     floor = 2 * sum(info.lanes * info.max_batch for info in workers)
-    return max(floor, int(SHARE_OF_DEADLINE * total_rate(workers) * timeout_s))
+    return max(floor, round(SHARE_OF_DEADLINE * total_rate(workers) * timeout_s))
 
 
 def total_rate(workers: Sequence[WorkerInfo]) -> float:

@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
 
 from wire.admission import bound_for
 from wire.connection import CALLER_PATIENCE_S, Address
@@ -21,9 +20,6 @@ from wire.recovery import Recovery
 from wire.replies import Counts, Replies, Waiter
 from wire.submission import Submitter, Ticket
 from wire.watch import LOOK_EVERY_S, QueueState, Watcher
-
-# How often a waiting caller is asked whether it is still there.
-ABANDONED_EVERY_S: Final = 0.1
 
 
 class Asker:
@@ -66,17 +62,17 @@ class Asker:
     ) -> Answer:
         """Submit a job and wait for its answer.
 
-        `is_abandoned` is polled while waiting: once true, the job is taken back. `cost` is what the job counts at
-        admission, for a caller that sends many. Raises QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded,
-        Abandoned or JobFailed.
+        `is_abandoned` is polled by a thread of the asker's: once true, the job is taken back. `cost` is what the job
+        counts at admission, for a caller that sends many. Raises QueueUnavailable, QueueFull, NoWorker,
+        DeadlineExceeded, Abandoned or JobFailed.
         """
         desk = self._desk()
         job = Job(job_id or desk.next_id(), image, desk.process, max(int(timeout_s * 1000), 1), top_k, traceparent)
-        waiter = Waiter(job, time.monotonic() + timeout_s)
+        waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         desk.replies.expect(waiter)
         try:
             self._submit(desk, waiter, cost, timeout_s)
-            return _answer_of(_wait(waiter, is_abandoned))
+            return _answer_of(_wait(waiter))
         finally:
             desk.dismiss(waiter)
 
@@ -182,24 +178,22 @@ class _Desk:
 
     def _look_after(self) -> None:
         self.replies.ensure_running()
+        self.replies.release_abandoned()
         self.watcher.refresh()
         self._recovery.run()
 
 
-def _wait(waiter: Waiter, is_abandoned: Callable[[], bool] | None) -> Reply:
-    while not waiter.done.is_set():
-        remaining_s = waiter.until - time.monotonic()
-        if remaining_s <= 0:
-            message = f"job {waiter.job.id} was not answered in time"
-            raise DeadlineExceeded(message)
-        answered = waiter.done.wait(remaining_s if is_abandoned is None else min(remaining_s, ABANDONED_EVERY_S))
-        if not answered and is_abandoned is not None and is_abandoned():
-            message = f"nobody waits for job {waiter.job.id} any more"
-            raise Abandoned(message)
-    if waiter.reply is None:
-        message = "the asker was closed while the job was under way"
-        raise QueueUnavailable(message)
-    return waiter.reply
+def _wait(waiter: Waiter) -> Reply:
+    if not waiter.done.wait(max(waiter.until - time.monotonic(), 0.0)):
+        message = f"job {waiter.job.id} was not answered in time"
+        raise DeadlineExceeded(message)
+    if waiter.reply is not None:
+        return waiter.reply
+    if waiter.was_abandoned:
+        message = f"nobody waits for job {waiter.job.id} any more"
+        raise Abandoned(message)
+    message = "the asker was closed while the job was under way"
+    raise QueueUnavailable(message)
 
 
 def _answer_of(reply: Reply) -> Answer:

@@ -37,11 +37,24 @@ class Counts:
 class Waiter:
     """A job that somebody waits for; `done` is set once `reply` is there."""
 
-    __slots__ = ("done", "entry_id", "job", "looked_at", "missed", "reply", "resubmissions", "until")
+    __slots__ = (
+        "done",
+        "entry_id",
+        "is_abandoned",
+        "job",
+        "looked_at",
+        "missed",
+        "reply",
+        "resubmissions",
+        "until",
+        "was_abandoned",
+    )
 
-    def __init__(self, job: Job, until: float) -> None:
+    def __init__(self, job: Job, until: float, is_abandoned: Callable[[], bool] | None = None) -> None:
         self.job = job
         self.until = until
+        self.is_abandoned = is_abandoned
+        self.was_abandoned = False
         self.done = threading.Event()
         self.reply: Reply | None = None
         self.entry_id: bytes | None = None
@@ -87,6 +100,13 @@ class Replies:
     def waiting(self) -> list[Waiter]:
         """Give those that wait now."""
         return list(self._waiters.values())
+
+    def release_abandoned(self) -> None:
+        """Wake those whose callers have gone; one look at all of them costs less than a timer for each."""
+        for waiter in self.waiting():
+            if waiter.is_abandoned is not None and waiter.is_abandoned():
+                waiter.was_abandoned = True
+                waiter.done.set()
 
     def close(self, exchange: Callable[[bytes, int], list[Any]]) -> None:
         """End the reader, wake whoever waits, and remove the stream by a connection that is not blocked in a read."""

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+from pathlib import Path
+
+MODEL = Path(__file__).resolve().parents[1]
+# Two threads, one from before and one from after, tell their niceness.
+PROGRAM = """
+import os, threading, machine
+from queue import SimpleQueue
+go, told = SimpleQueue(), SimpleQueue()
+def tell():
+    go.get()
+    told.put(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+before = threading.Thread(target=tell)
+before.start()
+machine.stand_back({niceness})
+after = threading.Thread(target=tell)
+after.start()
+go.put(None), go.put(None)
+print(told.get(), told.get(), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+def niceness_after(stand_back: int) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(niceness=stand_back)],
+        cwd=MODEL,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def test_every_thread_stands_back() -> None:
+    assert niceness_after(7) == "7 7 7"
+
+
+def test_nobody_stands_back_who_was_not_told_to() -> None:
+    usual = niceness_after(0).split()
+    assert len(set(usual)) == 1
