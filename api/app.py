@@ -19,6 +19,7 @@ import access
 import failures
 import feedback
 import health
+import metrics
 import openapi
 import security
 import views
@@ -60,6 +61,7 @@ def create_app() -> Flask:
     app.register_blueprint(openapi.router)
     failures.install(app, pages={"app_router.upload_image": views.failure_page})
     security.install(app)
+    metrics.install(app)
     access.install(app)
     return app
 

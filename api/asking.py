@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from flask import Request
 
+import metrics
 import middleware
 import settings
 from parameters import WholeNumber
+from wire.errors import QueueFull
 
 # A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
 EARLY_REFUSAL_BYTES = 8 * 1024
@@ -47,7 +49,11 @@ def wishes_of(request: Request) -> Wishes:
 def refuse_early(request: Request) -> None:
     """Raise QueueFull before the body is read, where the queue is known to be full and the body large."""
     if request.content_length is None or request.content_length > EARLY_REFUSAL_BYTES:
-        middleware.refuse_if_full()
+        try:
+            middleware.refuse_if_full()
+        except QueueFull as refusal:
+            metrics.count_drop(refusal)
+            raise
 
 
 def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask:

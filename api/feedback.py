@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import blocking
+import metrics
 import report_files
 import reports
 import settings
@@ -27,6 +28,7 @@ def save(text: str, upload_folder: Path, details: Mapping[str, str]) -> None:
         report_files.append(lines, rows, reports.one_line(text), row)
 
     blocking.run(work)
+    metrics.FEEDBACK.inc()
 
 
 def paths() -> tuple[Path, Path]:

@@ -1,7 +1,6 @@
 """How gunicorn serves the api; the deadlines of clients are in pace.py."""
 
 import ipaddress
-import logging
 import math
 import os
 import resource
@@ -13,6 +12,8 @@ from typing import Any
 # Wherever it is started from, the api's own modules are those beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import logs
+import metrics_folder
 import settings
 
 wsgi_app = "app:app"
@@ -28,6 +29,8 @@ graceful_timeout = math.ceil(settings.REQUEST_TIMEOUT_S) + 3
 timeout = 30
 loglevel = settings.LOG_LEVEL.lower()
 accesslog = "-" if settings.ACCESS_LOG else None
+access_log_format = logs.ACCESS_LINE
+logger_class = logs.ServerLogger
 sendfile = False
 control_socket_disable = True
 # Nobody's headers say what the scheme or the path is, not even this machine's; proxies are told in TRUSTED_PROXIES.
@@ -47,6 +50,15 @@ def _allow_files(wanted: int) -> None:
 
 
 _allow_files(settings.MAX_CONNECTIONS + 256)
+
+
+# The master names it before it has children; a child that counts alone would tell a part of the whole.
+settings.share_metrics(metrics_folder.make(worker_tmp_dir))
+
+
+def on_exit(server: Any) -> None:
+    """Remove the counts."""
+    metrics_folder.remove(settings.metrics_folder())
 
 
 def when_ready(server: Any) -> None:
@@ -72,9 +84,7 @@ def post_worker_init(worker: Any) -> None:
     """Prepare a process that is about to serve."""
     import middleware  # noqa: PLC0415  not in the master: gevent comes first
 
-    logging.basicConfig(
-        level=loglevel.upper(), format="%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
-    )
+    logs.set_up()
     middleware.open_queue()
 
 

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,6 +32,7 @@ class Edge:
         given = environ.get("HTTP_X_REQUEST_ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         environ["sightline.request_id"] = request_id
+        environ["sightline.started"] = time.perf_counter()
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             names = {name.lower() for name, _ in headers}

@@ -73,6 +73,9 @@ API_WORKERS = _setting("API_WORKERS", 1, "Number of api processes that share the
 LOG_LEVEL = _setting("LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.")
 if LOG_LEVEL.lower() not in {"debug", "info", "warning", "error"}:
     raise SettingError(f"LOG_LEVEL={LOG_LEVEL!r} is unknown: give debug, info, warning or error")
+LOG_FORMAT = _setting("LOG_FORMAT", "auto", "json, text, or auto: text on a terminal and JSON elsewhere.").lower()
+if LOG_FORMAT not in {"auto", "json", "text"}:
+    raise SettingError(f"LOG_FORMAT={LOG_FORMAT!r} is unknown: give auto, json or text")
 ACCESS_LOG = _setting("ACCESS_LOG", False, "Log a line for each request.")
 
 UPLOAD_FOLDER = _setting(
@@ -148,6 +151,20 @@ KEEP_UPLOADS_DAYS = _setting(
 KEEP_UPLOADS_BYTES = _setting(
     "KEEP_UPLOADS_BYTES", 10 * 1024**3, "Bytes of pictures that clean-up leaves, the latest ones.", at_least=0
 )
+
+
+# The library that counts reads where to from the environment, and nowhere else.
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def share_metrics(folder: str) -> None:
+    """Have this process and its children count in the files of a folder."""
+    os.environ[_METRICS_FOLDER] = folder
+
+
+def metrics_folder() -> str:
+    """Give the folder in which all processes count; empty where this one counts alone."""
+    return os.environ.get(_METRICS_FOLDER, "")
 
 
 def _secret(name: str, told: str, file: str) -> str:

@@ -14,6 +14,7 @@ The report form may add fields that go into the CSV: `label`, `comment`, `model`
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
@@ -25,6 +26,7 @@ from werkzeug.wsgi import FileWrapper
 
 import asking
 import feedback as feedback_files
+import metrics
 import middleware
 import operations
 import settings
@@ -34,6 +36,7 @@ from headers import PICTURE_POLICY
 from middleware import model_predict
 from problems import Problem
 from shapes import Predicted
+from wire.errors import WireError
 
 router = Blueprint("app_router", __name__)
 
@@ -136,13 +139,24 @@ def failure_page(problem: Problem) -> str:
 def _predict(wishes: asking.Wishes, *, raw: bool) -> tuple[str, asking.Result]:
     """Take the request's picture through the model: the one path of every route that has a picture."""
     asking.refuse_early(request)
+    started = time.perf_counter()
     picture = uploads.receive(request, upload_folder(), raw=raw)
-    ask = asking.ask_of(request, wishes, picture.sha256)
-    token = middleware.current_ask.set(ask)
+    metrics.count_upload(time.perf_counter() - started)
+    return picture.name, ask_model(picture.name, asking.ask_of(request, wishes, picture.sha256))
+
+
+def ask_model(name: str, ask: middleware.Ask) -> asking.Result:
+    """Ask what is in a stored picture, by the name that a caller may put another function under."""
+    token, started = middleware.current_ask.set(ask), time.perf_counter()
     try:
-        return picture.name, asking.Result(ask.job_id, model_predict(picture.name))
+        answer = model_predict(name)
+    except WireError as error:
+        metrics.count_drop(error)
+        raise
     finally:
         middleware.current_ask.reset(token)
+    metrics.count_prediction(answer, time.perf_counter() - started)
+    return asking.Result(ask.job_id, answer)
 
 
 def _page(name: str | None = None, answer: asking.Result | None = None, error: str | None = None) -> str:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
+import logs
 import machine
 import settings
 import stored
@@ -91,7 +92,7 @@ def _model(folder: Path, engine: str, lanes: int, cores: int) -> Model:
 
 def main() -> int:
     """Run as a process; the exit code says whether starting it again may help."""
-    logging.basicConfig(level=settings.LOG_LEVEL.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     try:
         classify_process()
     except InferenceError as fault:

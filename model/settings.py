@@ -88,11 +88,16 @@ MAX_MEMORY_GROWTH_MB = _setting(
 MAX_FAILURES = _setting(
     "MAX_FAILURES", 5, "Jobs in a row that fail for no fault of theirs before a fresh worker takes over; 0: never."
 )
+METRICS_PORT = _setting("METRICS_PORT", 0, "TCP port at which the worker tells its metrics; 0: nowhere.", most=65_535)
+METRICS_HOST = _setting("METRICS_HOST", "127.0.0.1", "Address that METRICS_PORT belongs to.")
 FAULT_INJECTION = _setting(
     "FAULT_INJECTION", 0, "For tests only: 1 lets a picture's last bytes order its worker to fail.", most=1
 )
 LOG_LEVEL = _choice(
     "LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.", ("debug", "info", "warning", "error")
+)
+LOG_FORMAT = _choice(
+    "LOG_FORMAT", "auto", "json, text, or auto: text on a terminal and JSON elsewhere.", ("auto", "json", "text")
 )
 
 

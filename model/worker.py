@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import batching
+import metrics
 import settings
 from classifying import Classifier, Occupancy
 from inference.model import Model
@@ -64,6 +65,9 @@ class Worker:
         for thread in self.threads:
             thread.start()
         self.announcer.start()
+        metrics.name(self.name, self.model.bundle.name, self.model.bundle.version, settings.ENGINE)
+        if settings.METRICS_PORT:
+            metrics.serve(settings.METRICS_HOST, settings.METRICS_PORT)
         described = f"{self.model.bundle.name}/{self.model.bundle.version}"
         log.info("%s: ready: %s, %s, %d lanes", self.name, described, settings.ENGINE, len(self.lanes))
 
@@ -98,6 +102,7 @@ class Worker:
             ):
                 outcomes = classifier.outcomes(batch)
                 lane.answer(outcomes)
+                metrics.count_batch([reply for _, reply in outcomes])
                 self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
         except QueueUnavailable as fault:
             log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back

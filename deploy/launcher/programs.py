@@ -18,12 +18,23 @@ def stages(settings: Settings, listener: int) -> list[list[Program]]:
     """Return the programs in the order of their start; they are stopped the other way round."""
     environment = _environment(settings)
     workers = [
-        Program(name, _python("ml_service.py"), REPOSITORY / "model", environment, WORKER_GRACE_S)
-        for name in _worker_names(settings.model_workers)
+        Program(
+            name,
+            _python("ml_service.py"),
+            REPOSITORY / "model",
+            environment | _metrics_port(settings, number),
+            WORKER_GRACE_S,
+        )
+        for number, name in enumerate(_worker_names(settings.model_workers))
     ]
     told = environment | {"LISTEN_FD": str(listener)}
     api = Program("api", _python("app.py"), REPOSITORY / "api", told, API_GRACE_S, pass_fds=(listener,))
     return [*_redis(settings, environment), workers, [api]]
+
+
+def _metrics_port(settings: Settings, number: int) -> dict[str, str]:
+    """Give each worker a port of its own: a scrape must meet every one of them."""
+    return {"METRICS_PORT": str(settings.metrics_port + number if settings.metrics_port else 0)}
 
 
 def _redis(settings: Settings, environment: Mapping[str, str]) -> list[list[Program]]:

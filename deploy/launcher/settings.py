@@ -14,6 +14,7 @@ SETTINGS: tuple[tuple[str, type, object, str], ...] = (
     ("HOST", str, "127.0.0.1", "Address that the page and the HTTP API are served on."),
     ("PORT", int, 8000, "Port that the page and the HTTP API are served on."),
     ("MODEL_WORKERS", int, 2, "Number of model worker processes."),
+    ("METRICS_PORT", int, 0, "Port of the first worker's metrics, the next one of the second, and so on; 0: none."),
     ("STATE_DIR", Path, Path("var"), "Folder of everything a local run keeps: bundles, uploads, feedback, Redis."),
     ("REDIS_IP", str, "", "An existing Redis server to use; empty: one of our own is started."),
     ("REDIS_SOCKET", str, "", "Unix socket of an existing Redis server; empty: as REDIS_IP says."),
@@ -27,6 +28,7 @@ class Settings:
     host: str
     port: int
     model_workers: int
+    metrics_port: int
     state_dir: Path
     uses_own_redis: bool
     environment: Mapping[str, str]
@@ -40,6 +42,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         host=_text(environment, "HOST"),
         port=_number(environment, "PORT", 1, 65535),
         model_workers=_number(environment, "MODEL_WORKERS", 1, 256),
+        metrics_port=_number(environment, "METRICS_PORT", 0, 65000),
         state_dir=state_dir if state_dir.is_absolute() else REPOSITORY / state_dir,
         uses_own_redis=not (_text(environment, "REDIS_IP") or _text(environment, "REDIS_SOCKET")),
         environment=environment,

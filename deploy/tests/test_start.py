@@ -157,3 +157,14 @@ def test_every_program_is_told_the_same_places(tmp_path: Path) -> None:
     for program in (program for stage in stages for program in stage):
         assert program.environment["UPLOAD_FOLDER"] == "/elsewhere"
         assert program.environment["REDIS_SOCKET"] == str(tmp_path / "run" / "redis.sock")
+
+
+def test_each_worker_has_a_port_of_its_own_for_its_metrics(tmp_path: Path) -> None:
+    told = settings.read({"METRICS_PORT": "9101", "MODEL_WORKERS": "2", "STATE_DIR": str(tmp_path)})
+    names = {
+        program.name: program.environment["METRICS_PORT"]
+        for stage in programs.stages(told, listener=0)
+        for program in stage
+        if program.name.startswith("model worker")
+    }
+    assert names == {"model worker 1": "9101", "model worker 2": "9102"}

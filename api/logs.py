@@ -1,0 +1,63 @@
+"""How the api's log lines look: a JSON object each for machines, a plain line for a person at a terminal.
+
+Gunicorn's master loads this module, so nothing of the application is imported at its top (server.py says why).
+"""
+
+import logging
+import sys
+from typing import Any
+
+from gunicorn.glogging import Logger
+from pythonjsonlogger.json import JsonFormatter
+
+import settings
+
+FIELDS = ("levelname", "name", "process", "message")
+PLAIN = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+# By gunicorn's letters; a line of access in words, for people.
+ACCESS_LINE = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %({x-request-id}o)s'
+
+
+def formatter() -> logging.Formatter:
+    """Give the look that LOG_FORMAT asks for; by itself, it goes by whether somebody is watching."""
+    if settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty()):
+        return logging.Formatter(PLAIN)
+    names = {"levelname": "level", "name": "logger", "process": "pid"}
+    return JsonFormatter(FIELDS, style=",", rename_fields=names, timestamp="time")
+
+
+def set_up() -> None:
+    """Have this process log to its standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter())
+    handler.addFilter(_add_request_id)
+    logging.basicConfig(level=settings.LOG_LEVEL.upper(), handlers=[handler])
+
+
+class ServerLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn's own lines, which look like all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """Follow the configuration, then dress what came of it."""
+        super().setup(cfg)
+        for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            handler.setFormatter(formatter())
+        for handler in self.access_log.handlers:
+            handler.addFilter(_add_access)
+
+
+def _add_request_id(record: logging.LogRecord) -> bool:
+    from flask import has_request_context, request  # noqa: PLC0415  in a worker, after gevent
+
+    if has_request_context():
+        record.request_id = request.environ.get("sightline.request_id", "")
+    return True
+
+
+def _add_access(record: logging.LogRecord) -> bool:
+    atoms: Any = record.args
+    record.request_id = atoms["{x-request-id}o"]
+    record.prediction_id = atoms["{x-prediction-id}o"]
+    record.client, record.method, record.path = atoms["h"], atoms["m"], atoms["U"]
+    record.status, record.duration_ms = int(atoms["s"]), int(atoms["M"])
+    return True
