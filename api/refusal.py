@@ -69,20 +69,24 @@ class Gate:
 gate = Gate()
 
 
-def refuse(received: bytes, lag_s: float, *, closes: bool) -> Refusal | None:
-    """Judge a request that begins with these bytes; the process is so far behind, or closes its connections anyway."""
+def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> Refusal | None:
+    """Judge a request that begins with these bytes.
+
+    The process is so far behind, holds so many connections, and closes them anyway or not.
+    """
     if not received.startswith((b"POST /predict ", b"PUT /predict ")) or settings.ACCESS_LOG:
         return None
-    fault = _fault(lag_s)
+    fault = fault_of(middleware.queue_state(), lag_s, connections)
     return None if fault is None else refusal_of(received, fault, closes=closes)
 
 
-def _fault(lag_s: float) -> QueueFull | Problem | None:
-    """Say why there is no place for one more."""
-    if lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
+def fault_of(state: QueueState | None, lag_s: float, connections: int) -> QueueFull | Problem | None:
+    """Say why there is no place for one more; None where there is one."""
+    # Late with few to serve, it is the machine that is busy, and that passes.
+    is_flooded = state is None or connections > state.bound
+    if is_flooded and lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
         detail = f"The service is busy: it is {lag_s:.1f} s behind with reading requests."
         return Problem(503, "overloaded", detail, retry_after_s=problems.soon())
-    state = middleware.queue_state()
     if state is None or not gate.is_closed(state):
         return None
     return QueueFull(state.depth, state.bound, retry_after_s(state.depth, state.rate))

@@ -156,7 +156,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         Else whether another one may follow on this connection.
         """
         received = reader.read()
-        refusal = self._refuse(received, max(monotonic() - self._due_at, 0.0), closes=not self.alive)
+        lag_s = max(monotonic() - self._due_at, 0.0)
+        refusal = self._refuse(received, lag_s, len(self._readers), closes=not self.alive)
         if refusal is None:
             reader.unread(received)
             return None

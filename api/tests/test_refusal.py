@@ -101,11 +101,16 @@ class TestRefusalOf:
         assert refusal_of(request_, FULL) is None
 
     def test_a_process_that_is_far_behind_refuses_without_knowing_the_queue(self) -> None:
-        assert refusal.refuse(raw_picture(LARGE), lag_s=0.01, closes=False) is None
-        found = refusal.refuse(raw_picture(LARGE), lag_s=60.0, closes=True)
+        assert refusal.refuse(raw_picture(LARGE), lag_s=0.01, connections=1, closes=False) is None
+        found = refusal.refuse(raw_picture(LARGE), lag_s=60.0, connections=1, closes=True)
         assert found is not None
         assert b'"code": "overloaded"' in found.answer
         assert found.closes
+
+    def test_who_is_late_with_few_to_serve_is_not_flooded(self) -> None:
+        state = replace(STATE, as_of=2.0)
+        assert refusal.fault_of(state, lag_s=60.0, connections=state.bound) is None
+        assert refusal.fault_of(state, lag_s=60.0, connections=state.bound + 1) is not None
 
     def test_a_problem_is_told_as_it_is(self) -> None:
         found = refusal_of(raw_picture(LARGE), Problem(503, "overloaded", "Too much."))
