@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security fuzz audit sbom clean-uploads dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security fuzz audit sbom improve clean-uploads dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -45,6 +45,13 @@ sbom: ## List what the two images consist of, as CycloneDX documents in STATE_DI
 	@mkdir -p $(STATE_DIR)/sbom
 	@for part in api model; do $(RUN) -W ignore -m cyclonedx_py requirements requirements/$$part.txt \
 	  --output-reproducible -o $(STATE_DIR)/sbom/$$part.cdx.json && echo $(STATE_DIR)/sbom/$$part.cdx.json; done
+
+# What the commands of the feedback loop work on: the folders of `make serve`.
+LOOP := cd model && BUNDLES_FOLDER=$(abspath $(STATE_DIR))/bundles UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads \
+  FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN)
+
+improve: ## Make a better version of the model from reviewed reports (DO="--version NAME")
+	@$(LOOP) improve.py $(DO)
 
 clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \

@@ -52,6 +52,9 @@ def _choice(name: str, default: str, explanation: str, choices: Sequence[str]) -
 
 
 UPLOAD_FOLDER = _setting("UPLOAD_FOLDER", "uploads/", "Folder that the api stores pictures in.")
+FEEDBACK_FILEPATH = _setting(
+    "FEEDBACK_FILEPATH", "feedback/feedback", "The api's file of reports; those that were reviewed stand beside it."
+)
 REDIS_IP = _setting("REDIS_IP", "127.0.0.1", "Host name or address of Redis.")
 REDIS_PORT = _setting("REDIS_PORT", 6379, "TCP port of Redis.", least=1, most=65_535)
 REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.")

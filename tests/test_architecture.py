@@ -36,10 +36,25 @@ PLACES = (
 )
 # folder (or file), and what nothing in it may import
 FORBIDDEN_IMPORTS = (
-    ("api", {"inference", "bundle_build", "ml_service", "batching", "numpy", "cv2", "openvino", "onnxruntime", "onnx"}),
+    (
+        "api",
+        {
+            "inference",
+            "learning",
+            "bundle_build",
+            "ml_service",
+            "batching",
+            "numpy",
+            "cv2",
+            "openvino",
+            "onnxruntime",
+            "onnx",
+        },
+    ),
     ("model", {"flask", "werkzeug", "gunicorn", "gevent", "app", "views", "middleware"}),
     ("wire/src", {"flask", "werkzeug", "numpy", "settings", "inference", "openvino", "onnxruntime"}),
-    ("model/inference", {"wire", "redis", "hiredis", "settings"}),
+    ("model/inference", {"wire", "redis", "hiredis", "settings", "learning"}),
+    ("model/learning", {"wire", "redis", "hiredis", "settings"}),
     ("model/batching.py", {"wire", "redis", "hiredis"}),
     ("deploy/launcher", {"wire", "redis", "flask", "numpy"}),
 )
