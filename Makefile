@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security fuzz audit sbom improve clean-uploads dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security fuzz audit sbom improve export clean-uploads dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -52,6 +52,9 @@ LOOP := cd model && BUNDLES_FOLDER=$(abspath $(STATE_DIR))/bundles UPLOAD_FOLDER
 
 improve: ## Make a better version of the model from reviewed reports (DO="--version NAME")
 	@$(LOOP) improve.py $(DO)
+
+export: ## Write the reviewed cases as folders by label, CSV and JSONL (TO=folder)
+	@$(LOOP) export.py $(abspath $(or $(TO),$(STATE_DIR)/export))
 
 clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \

@@ -20,7 +20,7 @@ import places
 import settings
 import stored
 from inference import bundle
-from inference.errors import ImageError, InferenceError
+from inference.errors import InferenceError
 from learning import cases, traffic, versions
 from learning.arrays import Floats
 from learning.cases import Reviewed
@@ -88,7 +88,8 @@ def material_of(
     reader: Reader, wanted: Sequence[Reviewed], names: Sequence[str], uploads: Path, labels: tuple[str, ...]
 ) -> tuple[list[Reviewed], Material, tuple[str, ...]]:
     """The cases whose pictures are there and whole, what is learned from, and the labels with the new ones."""
-    rows = _shown("reviewed cases", len(wanted), reader.of_contents(_contents(uploads, wanted), views))
+    contents = (stored.read_same(uploads, case.image, case.sha256) for case in wanted)
+    rows = _shown("reviewed cases", len(wanted), reader.of_contents(contents, views))
     kept = [(case, row) for case, row in zip(wanted, rows, strict=True) if row is not None]
     if not kept:
         raise CasesError(f"none of the {len(wanted)} reviewed pictures is in {uploads}: --uploads says where they are")
@@ -104,22 +105,9 @@ def material_of(
     )
     ordinary = ordinary_pictures(ORDINARY_PICTURES, *reader.preprocessing.size)
     drawn = _stacked(_shown("pictures made by code", ORDINARY_PICTURES, reader.of_pixels(ordinary)))
-    stored_contents = (_read(uploads, name) for name in names)
+    stored_contents = (stored.read_same(uploads, name) for name in names)
     seen = _stacked(_shown("unreported pictures", len(names), reader.of_contents(stored_contents)), drawn.shape[1])
     return used, Material(learned, drawn, seen), extended
-
-
-def _contents(uploads: Path, wanted: Iterable[Reviewed]) -> Iterator[bytes | None]:
-    return (_read(uploads, case.image, case.sha256) for case in wanted)
-
-
-def _read(uploads: Path, name: str, sha256: str = "") -> bytes | None:
-    """A stored picture's bytes; None where it is gone, or is not the one that was reported."""
-    try:
-        content = stored.read(uploads, name)
-    except ImageError:
-        return None
-    return content if not sha256 or versions.sum_of(content) == sha256 else None
 
 
 def _stacked(rows: Iterable[Floats | None], width: int = 0) -> Floats:

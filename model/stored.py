@@ -1,5 +1,6 @@
 """Reading a stored picture by the name that a job gives, which may come from anyone who can write to Redis."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -25,6 +26,15 @@ def read(folder: Path, name: str) -> bytes:
             return file.read()
     except OSError as fault:
         raise ImageError(IMAGE_MISSING, f"{name!r} cannot be read: {fault.strerror}") from fault
+
+
+def read_same(folder: Path, name: str, sha256: str = "") -> bytes | None:
+    """The bytes of a picture that was stored once; None where it is gone, or has another SHA-256 than then."""
+    try:
+        content = read(folder, name)
+    except ImageError:
+        return None
+    return content if not sha256 or hashlib.sha256(content).hexdigest() == sha256 else None
 
 
 def is_plain(name: str) -> bool:

@@ -55,13 +55,19 @@ def reported_images(folder: Path) -> set[str]:
     return {image_name(row) for row in _rows(folder / REPORTS_FILE, REPORT_COLUMNS)}
 
 
+def newest(folder: Path) -> Iterator[Reviewed]:
+    """Each reviewed picture once, as it was named last."""
+    last = {case.image: case.report_id for case in reviewed(folder)}
+    return (case for case in reviewed(folder) if last.get(case.image) == case.report_id)
+
+
 def chosen(cases: Iterator[Reviewed], most: int) -> list[Reviewed]:
     """At most so many, each picture once with its newest label; all labels have the same share, for their newest."""
-    newest = {case.image: case for case in cases}
-    if len(newest) <= most:
-        return list(newest.values())
+    of_image = {case.image: case for case in cases}
+    if len(of_image) <= most:
+        return list(of_image.values())
     of_label: defaultdict[str, list[Reviewed]] = defaultdict(list)
-    for case in newest.values():
+    for case in of_image.values():
         of_label[case.label].append(case)
     found: list[Reviewed] = []
     # From the rarest label on: what it leaves of its share goes to the others.

@@ -1,0 +1,103 @@
+"""Writes the reviewed cases into a folder to train on elsewhere: `python export.py FOLDER [--feedback FOLDER]`.
+
+FOLDER/<label>/<picture> is what ImageFolder reads (torchvision, Hugging Face, Keras); beside the labels' folders stand
+cases.csv and metadata.jsonl with a line for each picture. Each picture is there once, as it was named last.
+"""
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import places
+import stored
+from learning import cases
+from learning.cases import Reviewed
+from learning.errors import CasesError, LearningError
+
+CSV_FILE, LINES_FILE = "cases.csv", "metadata.jsonl"
+# What a folder's name cannot hold everywhere, and a dot in front, which would hide it.
+UNSAFE = re.compile(r'^\.|[%/\\:*?"<>|\x00-\x1f\x7f]')
+MAX_FOLDER_NAME = 200
+
+
+class Row(NamedTuple):
+    """A line of both lists; `file_name` is the column that Hugging Face's ImageFolder looks for."""
+
+    file_name: str
+    label: str
+    prediction: str
+    report_id: str
+    sha256: str
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the folder; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        written, missing = export(options.folder, options.feedback, options.uploads)
+    except (LearningError, OSError) as fault:
+        sys.stderr.write(f"nothing was exported: {fault}\n")
+        return 1
+    lacking = f"; {missing} pictures are gone or altered" if missing else ""
+    sys.stdout.write(f"{written} pictures in {options.folder}, with {CSV_FILE} and {LINES_FILE}{lacking}\n")
+    return 0
+
+
+def export(folder: Path, feedback: Path, uploads: Path) -> tuple[int, int]:
+    """How many cases were written, and how many pictures are no longer there; one picture in memory at a time."""
+    if folder.exists() and any(folder.iterdir()):
+        raise CasesError(f"{folder} is not empty: give a new folder, so that no case of before is left in it")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = missing = 0
+    with ExitStack() as files:
+        table = csv.DictWriter(
+            files.enter_context((folder / CSV_FILE).open("w", encoding="utf-8", newline="")), Row._fields
+        )
+        lines = files.enter_context((folder / LINES_FILE).open("w", encoding="utf-8"))
+        table.writeheader()
+        for row in _written(folder, cases.newest(feedback), uploads):
+            if row is None:
+                missing += 1
+                continue
+            written += 1
+            table.writerow(row._asdict())
+            lines.write(json.dumps(row._asdict(), ensure_ascii=False) + "\n")
+    return written, missing
+
+
+def folder_name(label: str) -> str:
+    """The label as a folder's name: what no folder can be called stands in it as %XX, as in an address."""
+    return UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", label)[:MAX_FOLDER_NAME]
+
+
+def _written(folder: Path, found: Iterator[Reviewed], uploads: Path) -> Iterator[Row | None]:
+    for case in found:
+        content = stored.read_same(uploads, case.image, case.sha256)
+        if content is None:
+            yield None
+            continue
+        target = folder / folder_name(case.label) / case.image
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content)
+        name = target.relative_to(folder).as_posix()
+        yield Row(name, case.label, case.prediction, case.report_id, case.sha256)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
+    parser.add_argument("--feedback", type=Path, default=places.feedback_folder(), help="default: %(default)s")
+    parser.add_argument("--uploads", type=Path, default=places.uploads_folder(), help="default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
