@@ -30,7 +30,7 @@ def stand_back(niceness: int) -> None:
     for thread in THREADS.iterdir() if THREADS.exists() else ():
         with contextlib.suppress(OSError):  # it may have ended
             own = int(thread.name)
-            os.setpriority(os.PRIO_PROCESS, own, max(niceness, os.getpriority(os.PRIO_PROCESS, own)))
+            os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + niceness)
     if AUTOGROUP.exists():
         # Where the system shares its cores by session, each process that the launcher starts is one by itself.
         with contextlib.suppress(OSError):
