@@ -31,7 +31,7 @@ def stand_back(niceness: int) -> None:
         with contextlib.suppress(OSError):  # it may have ended
             own = int(thread.name)
             os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + niceness)
-    if AUTOGROUP.exists():
-        # Where the system shares its cores by session, each process that the launcher starts is one by itself.
+    if AUTOGROUP.exists() and os.getsid(0) == os.getpid():
+        # Where the system shares its cores by session: that of each worker is its own, others' are not touched.
         with contextlib.suppress(OSError):
             AUTOGROUP.write_text(f"{niceness}\n", encoding="ascii")

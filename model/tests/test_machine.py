@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import machine
+
 MODEL = Path(__file__).resolve().parents[1]
 # Two threads, one from before and one from after, tell their niceness.
 PROGRAM = """
@@ -38,3 +40,9 @@ def test_every_thread_stands_back() -> None:
 
 def test_nobody_stands_back_who_was_not_told_to() -> None:
     assert niceness_after(0) == "0 0 0"
+
+
+def test_the_session_of_another_does_not_stand_back_with_it() -> None:
+    before = machine.AUTOGROUP.read_text() if machine.AUTOGROUP.exists() else ""
+    niceness_after(3)
+    assert not before or machine.AUTOGROUP.read_text() == before
