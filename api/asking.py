@@ -10,8 +10,10 @@ from flask import Request
 
 import metrics
 import middleware
+import prediction_ids
 import settings
 from parameters import WholeNumber
+from prediction_ids import Predicted
 from wire.errors import QueueFull
 
 # A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
@@ -57,7 +59,7 @@ def refuse_early(request: Request) -> None:
 
 
 def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask:
-    """Give what the queue is told beside the picture; the job's id is the prediction's."""
+    """Give what the queue is told beside the picture; the prediction's id begins with the job's."""
     timeout_s = settings.REQUEST_TIMEOUT_S
     traceparent = request.headers.get("traceparent", "")
     return middleware.Ask(
@@ -73,11 +75,22 @@ def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask
 class Result:
     """An answer of `model_predict`, whether it says more than its pair or not; scores as they are told."""
 
-    def __init__(self, prediction_id: str, answer: tuple[str, float]) -> None:
-        self.id = prediction_id
+    def __init__(self, job_id: str, filename: str, answer: tuple[str, float]) -> None:
+        self._job_id = job_id
+        self._filename = filename
         self.label = str(answer[0])
         self.score = _told(answer[1])
         self._answer: Any = answer
+
+    @cached_property
+    def id(self) -> str:
+        """The prediction's id, by which it can be reported."""
+        return prediction_ids.issue(self._job_id, self.predicted)
+
+    @property
+    def predicted(self) -> Predicted:
+        """What a report of this answer is about."""
+        return Predicted(self._filename, self.label, self.score, self.model_version or "")
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """Give the best classes, as many as were asked for and are known."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from parameters import WholeNumber
+from parameters import Parameter
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -29,12 +29,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a request brings: a form's fields (`file` is the picture's), or the picture itself."""
+    """What a request brings: a form's fields (`file` is the picture's), the picture itself, or a JSON document."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     required: Sequence[str] = ()
     picture_field: str = ""
     is_picture: bool = False
+    document: type | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Operation:
 
     summary: str
     answers: Mapping[int, Answer]
-    parameters: Sequence[WholeNumber] = ()
+    parameters: Sequence[Parameter] = ()
     body: Body | None = None
     problems: Sequence[int] = ()
     # Shapes that stand in for the usual document of a problem, by status.

@@ -1,18 +1,24 @@
 """Reports: what is kept of them, and where."""
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import blocking
+<<<<<<< HEAD
 import metrics
+=======
+import known_labels
+>>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
 import report_files
 import reports
 import settings
 import uploads
-
-CSV_NAME = "feedback.csv"
+from csv_rows import one_line
+from problems import Problem
+from report_index import ReportIndex
 
 
 def save(text: str, upload_folder: Path, details: Mapping[str, str]) -> None:
@@ -22,19 +28,44 @@ def save(text: str, upload_folder: Path, details: Mapping[str, str]) -> None:
     """
     lines, rows = paths()
     report = reports.parse(text)
+    details = spelled(details)
 
     def work() -> None:
-        row = None if report is None else reports.row_line(_cells(report, upload_folder, details))
-        report_files.append(lines, rows, reports.one_line(text), row)
+        cells = None if report is None else _cells(str(uuid.uuid4()), report, upload_folder, details)
+        report_files.append(lines, rows, one_line(text), None if cells is None else reports.TABLE.line(cells))
 
     blocking.run(work)
     metrics.FEEDBACK.inc()
 
 
+def save_once(key: str, report: reports.Report, upload_folder: Path, details: Mapping[str, str]) -> str:
+    """Append a report as a line and a row, unless one came under this key before; give its id.
+
+    An empty key is none. Raises Problem where the key came with another report.
+    """
+    lines, rows = paths()
+    report_id = _id_of(key) if key else str(uuid.uuid4())
+    details = spelled(details)
+
+    def work() -> None:
+        cells = _cells(report_id, report, upload_folder, details)
+        report_files.append(
+            lines,
+            rows,
+            one_line(reports.shaped(report)),
+            reports.TABLE.line(cells),
+            # The id is made of the key, so the CSV knows which keys there were.
+            is_there=(lambda: _is_there(lines.parent, cells)) if key else None,
+        )
+
+    blocking.run(work)
+    return report_id
+
+
 def paths() -> tuple[Path, Path]:
     """Give the file of lines and the CSV beside it; refuses one path for both."""
     lines = Path(settings.FEEDBACK_FILEPATH)
-    rows = lines.with_name(CSV_NAME)
+    rows = lines.with_name(reports.FILE_NAME)
     if lines.resolve() == rows.resolve():
         raise settings.SettingError(
             f"FEEDBACK_FILEPATH={settings.FEEDBACK_FILEPATH!r} is the place of the CSV: choose another file name"
@@ -42,10 +73,29 @@ def paths() -> tuple[Path, Path]:
     return lines, rows
 
 
-def _cells(report: reports.Report, upload_folder: Path, details: Mapping[str, str]) -> dict[str, str]:
+def spelled(details: Mapping[str, str]) -> dict[str, str]:
+    """Give what a report says beside itself, its label as the model spells it."""
+    return {**details, **({"label": known_labels.spelled(details["label"])} if "label" in details else {})}
+
+
+def _id_of(key: str) -> str:
+    return str(uuid.UUID(bytes=hashlib.sha256(b"sightline report\0" + key.encode()).digest()[:16], version=4))
+
+
+def _is_there(folder: Path, cells: Mapping[str, str]) -> bool:
+    found = ReportIndex(folder).find(cells["report_id"])
+    if found is None:
+        return False
+    told = (Path(cells["image_path"]).name, one_line(cells.get("label", "")), one_line(cells.get("comment", "")))
+    if told != (found["filename"], found["label"], found["comment"]):
+        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key came with another report before.")
+    return True
+
+
+def _cells(report_id: str, report: reports.Report, upload_folder: Path, details: Mapping[str, str]) -> dict[str, str]:
     return {
         **details,
-        "report_id": str(uuid.uuid4()),
+        "report_id": report_id,
         "reported_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "image_path": str(upload_folder / report.filename),
         "image_sha256": uploads.sha256_of(upload_folder, report.filename),

@@ -128,11 +128,15 @@ def _body(body: Body) -> dict[str, Any]:
     if body.is_picture:
         content |= {kind.media_type: {"schema": PICTURE} for kind in KINDS}
         content["application/octet-stream"] = {"schema": PICTURE}
+    if body.document is not None:
+        content[JSON] = {"schema": reference(body.document)}
     return {"content": content, "required": bool(body.required)}
 
 
 def _shapes_of(operation: Operation) -> set[type]:
     told = {answer.shape for answer in operation.answers.values() if answer.shape is not None}
+    if operation.body is not None and operation.body.document is not None:
+        told.add(operation.body.document)
     return told | set(operation.other_problems.values())
 
 

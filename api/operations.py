@@ -2,7 +2,8 @@
 
 import asking
 from describing import HTML, OF_A_PICTURE, Answer, Body, Operation
-from shapes import Malformed, Predicted
+from report_requests import IDEMPOTENCY_KEY
+from shapes import LabelList, Malformed, Predicted, Reported, ReportRequest
 from signatures import KINDS
 
 # What a report's form may say beyond the report itself: columns of the CSV.
@@ -37,15 +38,21 @@ PREDICT = Operation(
     other_problems={400: Malformed},
     problems_as_page=False,
 )
+LABELS = Operation("What the model can say", {200: Answer("its labels, none while no worker is heard of", LabelList)})
 ABOUT_REPORTS = Operation("What reports are for", {200: Answer("a page", media_types=[HTML])})
 REPORT = Operation(
     "Report a wrong answer",
-    {200: Answer("the report is kept", media_types=[HTML])},
+    {
+        200: Answer("the form's report is kept", media_types=[HTML]),
+        201: Answer("the JSON report is kept", Reported),
+    },
+    parameters=(IDEMPOTENCY_KEY,),
     body=Body(
         fields={
             "report": "free text, or {'filename': '<stored name>', 'prediction': '<class>', 'score': <score>}",
             **DETAILS,
-        }
+        },
+        document=ReportRequest,
     ),
-    problems=(503, 507),
+    problems=(404, 415, 422, 503, 504, 507),
 )

@@ -1,5 +1,6 @@
 """What a request may say beside its body: read and described from one declaration."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,3 +43,35 @@ class WholeNumber:
             "schema": schema,
             "example": self.example,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of a certain form in the query or in a header."""
+
+    name: str
+    place: Literal["query", "header"]
+    pattern: re.Pattern[str]
+    meaning: str
+    example: str
+
+    def read(self, request: Request) -> str | None:
+        """Give the text, None where there is none; raises Problem where it has another form."""
+        text = request.args.get(self.name) if self.place == "query" else request.headers.get(self.name)
+        if text is not None and not self.pattern.fullmatch(text):
+            raise Problem(400, "invalid_parameter", f"{self.name}={text[:40]!r} does not match {self.pattern.pattern}.")
+        return text
+
+    def described(self) -> dict[str, Any]:
+        """Give the parameter as OpenAPI has it."""
+        schema = {"type": "string", "pattern": f"^{self.pattern.pattern}$"}
+        return {
+            "name": self.name,
+            "in": self.place,
+            "description": self.meaning,
+            "schema": schema,
+            "example": self.example,
+        }
+
+
+Parameter = WholeNumber | Text

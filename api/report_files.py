@@ -9,12 +9,13 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import reports
+from csv_rows import Table
 
 LOCK_NAME = ".feedback.lock"
 # In the lock's file, while somebody writes: whose line it is; from which byte on and how long are the line and the row.
@@ -22,8 +23,11 @@ _INTENT = struct.Struct("<IQQQQ")
 _TAIL_BYTES = 64 * 1024
 
 
-def append(lines: Path, rows: Path, line: str, row: str | None) -> None:
-    """Append `line`, and `row` where there is one: both or neither, on the disk when this returns."""
+def append(lines: Path, rows: Path, line: str, row: str | None, *, is_there: Callable[[], bool] | None = None) -> None:
+    """Append `line`, and `row` where there is one: both or neither, on the disk when this returns.
+
+    Nothing is written where `is_there`, asked while nobody else can write, says that it is there already.
+    """
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
         line_file = stack.enter_context(_opened(lines))
@@ -31,10 +35,22 @@ def append(lines: Path, rows: Path, line: str, row: str | None) -> None:
         interrupted = _read_intent(lock, lines.name)
         entries = [_Entry(line_file, _heal_lines(line_file, interrupted.line), _encoded(line))]
         if row_file is not None:
-            start = _heal_rows(row_file, interrupted.row)
-            header = b"" if start else _encoded(reports.HEADER_LINE)
-            entries.append(_Entry(row_file, start, b"" if row is None else header + _encoded(row)))
-        _write_all_or_none(lock, lines.name, entries)
+            entries.append(_row_entry(row_file, interrupted.row, reports.TABLE, row))
+        if is_there is None or not is_there():
+            _write_all_or_none(lock, lines.name, entries)
+
+
+def append_row(path: Path, table: Table, row: str) -> None:
+    """Append a row to a file that stands by itself; on the disk when this returns."""
+    with _locked(path.with_name(f".{path.stem}.lock")) as lock, _opened(path) as file:
+        interrupted = _read_intent(lock, path.name)
+        _write_all_or_none(lock, path.name, [_row_entry(file, interrupted.line, table, row)])
+
+
+def _row_entry(file: int, interrupted: "_Span", table: Table, row: str | None) -> "_Entry":
+    start = _heal_rows(file, interrupted, table)
+    header = b"" if start else _encoded(table.header_line)
+    return _Entry(file, start, b"" if row is None else header + _encoded(row))
 
 
 class _Entry(NamedTuple):
@@ -98,7 +114,7 @@ def _heal_lines(file: int, interrupted: _Span) -> int:
     return size + 1
 
 
-def _heal_rows(file: int, interrupted: _Span) -> int:
+def _heal_rows(file: int, interrupted: _Span, table: Table) -> int:
     """Take back a row that its writer did not finish, end a whole one that lacks its line end; give the size then."""
     size = os.fstat(file).st_size
     if _ends_with_a_line_end(file, size):
@@ -106,7 +122,7 @@ def _heal_rows(file: int, interrupted: _Span) -> int:
     if interrupted.is_cut(size):
         return _truncated(file, interrupted.start)
     start = _last_line_start(file, size)
-    if not reports.is_whole_row(os.pread(file, size - start, start).decode("utf-8", "replace")):
+    if not table.is_whole(os.pread(file, size - start, start).decode("utf-8", "replace")):
         return _truncated(file, start)
     _write(file, b"\n")
     return size + 1

@@ -2,6 +2,9 @@
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
+MAX_LABEL = 200
+MAX_COMMENT = 2000
+
 Score = Annotated[float, {"minimum": 0, "maximum": 1, "description": "how sure the model is, to 4 decimals"}]
 Label = Annotated[str, {"description": "a class, as the model spells it", "examples": ["tabby"]}]
 
@@ -23,6 +26,34 @@ class Predicted(TypedDict):
     filename: NotRequired[Annotated[str, {"description": "the name that the picture is stored under"}]]
     prediction_id: NotRequired[str]
     model_version: NotRequired[Annotated[str | None, {"description": "<model>/<version>"}]]
+
+
+class ReportRequest(TypedDict):
+    """A wrong answer, named by the prediction's id; or a stored picture, about which the model is asked again."""
+
+    prediction_id: NotRequired[Annotated[str, {"description": "X-Prediction-Id of the answer"}]]
+    filename: NotRequired[Annotated[str, {"description": "the name that the picture is stored under"}]]
+    label: NotRequired[
+        Annotated[str, {"maxLength": MAX_LABEL, "description": "what it really is, be it unknown to the model"}]
+    ]
+    comment: NotRequired[Annotated[str, {"maxLength": MAX_COMMENT, "description": "anything else"}]]
+
+
+class Reported(TypedDict):
+    """The report is kept."""
+
+    success: Literal[True]
+    report_id: str
+    label_known: Annotated[
+        bool | None, {"description": "whether the model has a class of that label; null without a label or a model"}
+    ]
+
+
+class LabelList(TypedDict):
+    """What the model can say."""
+
+    model_version: Annotated[str | None, {"description": "<model>/<version>"}]
+    labels: Annotated[list[str], {"description": "in the order of the model's outputs"}]
 
 
 class Malformed(TypedDict):

@@ -208,6 +208,14 @@ def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kin
     return file, kind
 
 
+def is_stored(folder: Path, name: str) -> bool:
+    """Say whether there is a picture of that name."""
+    opened = open_stored(folder, name)
+    if opened is not None:
+        opened[0].close()
+    return opened is not None
+
+
 def sha256_of(folder: Path, name: str) -> str:
     """Give the SHA-256 of a stored picture; empty where there is none of that name."""
     opened = open_stored(folder, name)

@@ -5,7 +5,8 @@ What the templates get:
 - `index.html`: `filename` (stored name), `prediction` (class), `score` (0 to 1, 4 decimals), `predictions` (a list of
   (label, score), best first), `prediction_id`, `model_version` ("<model>/<version>"), `report` (what the page's form
   posts to /feedback as `report`), all None before there is an answer; `error` (what went wrong, in words, or None);
-  `max_upload_bytes`. Messages about a file that cannot be used come by `get_flashed_messages()`.
+  `max_upload_bytes`; `max_label` (characters). Messages about a file that cannot be used come by
+  `get_flashed_messages()`.
 - `feedback.html`: `report` (what was just saved, or None).
 - `error.html`: `status`, `message`.
 
@@ -26,17 +27,28 @@ from werkzeug.wsgi import FileWrapper
 
 import asking
 import feedback as feedback_files
+<<<<<<< HEAD
 import metrics
+=======
+import known_labels
+>>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
 import middleware
 import operations
+import report_requests
 import settings
 import uploads
 from describing import describe
 from headers import PICTURE_POLICY
 from middleware import model_predict
+from prediction_ids import Predicted as Prediction
 from problems import Problem
+<<<<<<< HEAD
 from shapes import Predicted
 from wire.errors import WireError
+=======
+from reports import Report, shaped
+from shapes import MAX_LABEL, LabelList, Predicted, Reported
+>>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
 
 router = Blueprint("app_router", __name__)
 
@@ -111,18 +123,46 @@ def predict() -> Response:
     return Response(body, headers=answer.headers(), content_type="application/json")
 
 
+@router.route("/labels")
+@describe("GET", operations.LABELS)
+def labels() -> LabelList:
+    """Say what the model can say, for whoever names a picture rightly."""
+    state = middleware.queue_state()
+    version = f"{state.model}/{state.version}" if state is not None and state.model else None
+    return {"model_version": version, "labels": list(known_labels.current())}
+
+
 @router.route("/feedback", methods=["GET", "POST"])
 @describe("GET", operations.ABOUT_REPORTS)
 @describe("POST", operations.REPORT)
-def feedback() -> str:
+def feedback() -> str | tuple[Reported, int]:
     """Say what reports are for; keep one."""
     if request.method != "POST":
         return render_template("feedback.html", report=None)
     request.max_content_length = MAX_REPORT_BYTES
+    if report_requests.is_one(request):
+        return _report(), 201
     report = request.form.get("report")
     if report:
         feedback_files.save(report, upload_folder(), _details(request.form))
     return render_template("feedback.html", report=report)
+
+
+def _report() -> Reported:
+    """Keep a report that came as JSON."""
+    told, key = report_requests.read(request, upload_folder()), report_requests.key_of(request)
+    predicted = told.predicted or _predicted_now(told.filename)
+    report = Report(predicted.filename, predicted.label, predicted.score)
+    details = told.details | report_requests.model_of(predicted)
+    report_id = feedback_files.save_once(key, report, upload_folder(), details)
+    label = known_labels.spelled(told.label)
+    return {"success": True, "report_id": report_id, "label_known": known_labels.is_known(label) if label else None}
+
+
+def _predicted_now(filename: str) -> Prediction:
+    """Ask the model what it says of a stored picture."""
+    ask = asking.ask_of(request, asking.Wishes())
+    return _asked(ask, filename).predicted
 
 
 def upload_folder() -> Path:
@@ -141,6 +181,7 @@ def _predict(wishes: asking.Wishes, *, raw: bool) -> tuple[str, asking.Result]:
     asking.refuse_early(request)
     started = time.perf_counter()
     picture = uploads.receive(request, upload_folder(), raw=raw)
+<<<<<<< HEAD
     metrics.count_upload(time.perf_counter() - started)
     return picture.name, ask_model(picture.name, asking.ask_of(request, wishes, picture.sha256))
 
@@ -153,6 +194,16 @@ def ask_model(name: str, ask: middleware.Ask) -> asking.Result:
     except WireError as error:
         metrics.count_drop(error)
         raise
+=======
+    ask = asking.ask_of(request, wishes, picture.sha256)
+    return picture.name, _asked(ask, picture.name)
+
+
+def _asked(ask: middleware.Ask, name: str) -> asking.Result:
+    token = middleware.current_ask.set(ask)
+    try:
+        return asking.Result(ask.job_id, name, model_predict(name))
+>>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
     finally:
         middleware.current_ask.reset(token)
     metrics.count_prediction(answer, time.perf_counter() - started)
@@ -170,10 +221,15 @@ def _page(name: str | None = None, answer: asking.Result | None = None, error: s
             "predictions": answer.top(middleware.USUAL_TOP_K),
             "prediction_id": answer.id,
             "model_version": answer.model_version,
-            "report": f"{{'filename': '{name}', 'prediction': '{answer.label}', 'score': {answer.score}}}",
+            "report": shaped(Report(name or "", answer.label, answer.score)),
         }
     return render_template(
-        "index.html", filename=name, error=error, max_upload_bytes=settings.MAX_UPLOAD_BYTES, **shown
+        "index.html",
+        filename=name,
+        error=error,
+        max_upload_bytes=settings.MAX_UPLOAD_BYTES,
+        max_label=MAX_LABEL,
+        **shown,
     )
 
 

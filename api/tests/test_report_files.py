@@ -26,7 +26,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def row(number: int, comment: str = "") -> str:
-    return reports.row_line({"report_id": str(number), "comment": comment})
+    return reports.TABLE.line({"report_id": str(number), "comment": comment})
 
 
 def test_both_files_are_on_the_disk_before_the_report_counts(
@@ -129,7 +129,7 @@ def test_a_last_line_whose_end_an_editor_has_removed_is_kept(files: tuple[Path, 
     assert lines.read_text() == "1\n2\n"
 
 
-@pytest.mark.parametrize("kept", [0, 1, 40, len(reports.HEADER_LINE) - 1, len(reports.HEADER_LINE)])
+@pytest.mark.parametrize("kept", [0, 1, 40, len(reports.TABLE.header_line) - 1, len(reports.TABLE.header_line)])
 def test_a_header_cut_short_is_made_anew(files: tuple[Path, Path], kept: int) -> None:
     lines, rows = files
     report_files.append(lines, rows, "1", row(1))
@@ -165,7 +165,7 @@ lines, rows, name, ledger = map(__import__("pathlib").Path, sys.argv[1:])
 with ledger.open("a", buffering=1) as done:
     for number in range(int(1e9)):
         comment = f"{name}-{number} " + "payload " * (number % 7 * 300)
-        row = reports.row_line({"report_id": f"{name}-{number}", "comment": comment})
+        row = reports.TABLE.line({"report_id": f"{name}-{number}", "comment": comment})
         report_files.append(lines, rows, comment, row)
         print(f"{name}-{number}", file=done)
 """

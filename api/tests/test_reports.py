@@ -1,26 +1,12 @@
-import csv
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reports
 from reports import Report
-
-# Where lines break, what ends a quoted string, what begins a formula.
-tricky = st.text(
-    st.one_of(st.characters(codec="utf-8"), st.sampled_from("\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029'\"\\{},:=+-@\t"))
-)
-
-
-@given(text=tricky)
-def test_a_report_is_one_line_and_only_its_line_breaks_change(text: str) -> None:
-    line = reports.one_line(text)
-    assert line.splitlines() in ([line], [])
-    assert line == text.replace("\r\n", "\n").translate(
-        {ord(mark): " " for mark in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
-    )
+from tests.test_csv_rows import tricky
 
 
 @given(
@@ -86,45 +72,3 @@ def test_any_other_text_is_no_report(text: str) -> None:
 def test_no_text_makes_the_reader_fail(text: str) -> None:
     report = reports.parse(text)
     assert report is None or math.isfinite(report.score)
-
-
-@given(cell=tricky)
-def test_the_guard_can_be_undone(cell: str) -> None:
-    assert reports.unguarded(reports.guarded(cell)) == cell
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
-def test_a_cell_that_a_spreadsheet_would_run_is_guarded(start: str) -> None:
-    assert reports.guarded(start + "SUM(A1)").startswith("'")
-    assert reports.guarded("SUM" + start) == "SUM" + start
-
-
-@given(cells=st.dictionaries(st.sampled_from(reports.COLUMNS), tricky))
-def test_a_row_is_one_line_of_csv_with_every_column(cells: dict[str, str]) -> None:
-    line = reports.row_line(cells)
-    assert "\n" not in line
-    assert "\r" not in line
-    [row] = csv.reader([line], strict=True)
-    told = dict(zip(reports.COLUMNS, map(reports.unguarded, row), strict=True))
-    assert told == {column: reports.one_line(cells.get(column, "")) for column in reports.COLUMNS}
-    assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in row)
-
-
-@given(cells=st.dictionaries(st.sampled_from(reports.COLUMNS), tricky), data=st.data())
-def test_a_row_cut_short_is_told_from_a_whole_one(cells: dict[str, str], data: st.DataObject) -> None:
-    line = reports.row_line(cells)
-    assert reports.is_whole_row(line)
-    kept = data.draw(st.integers(0, len(line) - 1))
-    # Between the two quotes that stand for one in the last cell, a row cannot be told from a whole one.
-    assume(not (line[kept - 1] == line[kept] == '"'))
-    assert not reports.is_whole_row(line[:kept])
-
-
-@pytest.mark.parametrize("kept", range(len(reports.HEADER_LINE)))
-def test_a_header_cut_short_is_not_whole(kept: int) -> None:
-    assert not reports.is_whole_row(reports.HEADER_LINE[:kept])
-
-
-def test_a_row_in_somebody_else_s_hand_is_whole() -> None:
-    assert reports.is_whole_row(reports.HEADER_LINE)
-    assert reports.is_whole_row("1,2026-01-01,a.jpg,,tabby,0.5,,,,by hand")

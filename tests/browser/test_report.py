@@ -1,7 +1,10 @@
-"""That's wrong: the report is sent as it has always been, and what became of it is said."""
+"""That's wrong: in one step it asks what it is, and what became of the report is said."""
 
+import csv
 from pathlib import Path
-from urllib.parse import parse_qs
+
+import pytest
+from playwright.sync_api import Request
 
 from sightline_testing.browser import Visitor
 from sightline_testing.service import Service
@@ -13,23 +16,81 @@ def lines(service: Service) -> list[str]:
     return file.read_text().splitlines() if file and file.exists() else []
 
 
-def test_a_report_names_the_stored_picture_the_class_and_the_score(
+def last_row(service: Service) -> dict[str, str] | None:
+    if not service.state_dir:
+        return None
+    with (service.state_dir / "feedback" / "feedback.csv").open(newline="") as file:
+        return list(csv.DictReader(file))[-1]
+
+
+def reported(visitor: Visitor, label: str = "", button: str = "report-button") -> Request:
+    """Report the answer that is shown, and give what was sent."""
+    if label:
+        visitor.page.locator("#report-label").fill(label)
+    with visitor.page.expect_request("**/feedback") as sent:
+        visitor.page.locator(f"#{button}").click()
+    visitor.reported()
+    return sent.value
+
+
+def test_a_report_names_the_prediction_the_stored_picture_the_class_and_the_score(
     visitor: Visitor, service: Service, picture: Path
 ) -> None:
     before = lines(service)
     with visitor.page.expect_response("**/predict*") as answered:
         visitor.choose(picture)
     visitor.answer()
-    with visitor.page.expect_request("**/feedback") as sent:
-        visitor.report()
-    visitor.reported()
+    sent = reported(visitor)
     answer = answered.value.json()
-    said = "{{'filename': '{filename}', 'prediction': '{prediction}', 'score': {score}}}".format(**answer)
-    model, version = answer["model_version"].split("/")
-    fields = {"report": [said], "model": [model], "model_version": [version]}
-    assert parse_qs(sent.value.post_data or "") == fields
+    assert sent.post_data_json == {"prediction_id": answer["prediction_id"], "label": ""}
     if service.state_dir:
+        said = "{{'filename': '{filename}', 'prediction': '{prediction}', 'score': {score}}}".format(**answer)
         assert lines(service) == [*before, said]
+        row = last_row(service)
+        assert row is not None
+        assert (row["model"], row["model_version"]) == tuple(answer["model_version"].split("/"))
+        assert len(row["image_sha256"]) == 64
+
+
+@pytest.mark.parametrize(("typed", "kept"), [("Tiger cat", "tiger_cat"), ("bar chart <b>", "bar chart <b>")])
+def test_what_it_really_is_may_be_known_to_the_model_or_not(
+    visitor: Visitor, service: Service, picture: Path, typed: str, kept: str
+) -> None:
+    visitor.choose(picture)
+    visitor.answer()
+    reported(visitor, typed)
+    row = last_row(service)
+    assert row is None or row["label"] == kept
+
+
+def test_who_is_not_sure_need_not_say_what_it_is(visitor: Visitor, service: Service, picture: Path) -> None:
+    visitor.choose(picture)
+    visitor.answer()
+    visitor.page.locator("#report-label").fill("half a gue")
+    reported(visitor, button="report-unsure")
+    row = last_row(service)
+    assert row is None or row["label"] == ""
+
+
+def test_the_labels_of_the_model_are_offered_while_one_types(visitor: Visitor, picture: Path) -> None:
+    visitor.choose(picture)
+    visitor.answer()
+    assert visitor.page.locator("#labels option").count() == 0, "nobody has begun to type"
+    visitor.page.locator("#report-label").focus()
+    offered = visitor.page.locator('#labels option[value="tiger cat"]')
+    offered.wait_for(state="attached")
+    assert visitor.page.locator("#labels option").count() > 100
+
+
+def test_enter_sends_what_was_typed(visitor: Visitor, service: Service, picture: Path) -> None:
+    visitor.choose(picture)
+    visitor.answer()
+    visitor.page.locator("#report-label").fill("lynx")
+    visitor.page.keyboard.press("Enter")
+    visitor.reported()
+    row = last_row(service)
+    assert row is None or row["label"] == "lynx"
+    assert visitor.focused() == "report-line", "the field is gone, and the keyboard is where the thanks stand"
 
 
 def test_a_report_is_sent_once_for_each_answer(visitor: Visitor, picture: Path) -> None:
@@ -55,3 +116,16 @@ def test_a_report_that_does_not_arrive_is_not_thanked_for(visitor: Visitor, pict
     visitor.page.context.set_offline(False)
     visitor.report()
     visitor.reported()
+
+
+def test_a_report_whose_answer_was_lost_is_kept_once(visitor: Visitor, service: Service, picture: Path) -> None:
+    visitor.choose(picture)
+    visitor.answer()
+    before = lines(service)
+    lose = lambda route: (route.fetch(), route.abort())  # noqa: E731 -- Playwright marks its handlers
+    visitor.page.route("**/feedback", lose, times=1)
+    visitor.report()
+    visitor.page.locator("#report-line", has_text="The report was not saved.").wait_for()
+    visitor.report()
+    visitor.reported()
+    assert not service.state_dir or len(lines(service)) == len(before) + 1

@@ -38,8 +38,10 @@ def test_the_plain_form_shows_the_stored_picture(plain_visitor: Visitor, picture
     assert stored.body() == good("baseline.jpg").content
 
 
-def test_the_plain_report_is_thanked_for(plain_visitor: Visitor, picture: Path) -> None:
+@pytest.mark.parametrize("label", ["", "tiger cat"])
+def test_the_plain_report_is_thanked_for(plain_visitor: Visitor, picture: Path, label: str) -> None:
     send(plain_visitor, picture)
+    plain_visitor.page.locator("#report-label").fill(label)
     plain_visitor.report()
     assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "Thank you"
 

@@ -45,16 +45,3 @@ def test_a_label_is_spoken_with_spaces_in_both(visitor: Visitor) -> None:
     labels = ["carpenter's_kit", "black_and_gold_garden_spider", "jack-o'-lantern", "espresso"]
     assert scripted(visitor, "words.spoken(value)", labels) == rendered("spoken", labels)
     assert rendered("spoken", labels)[0] == "carpenter's kit"
-
-
-def test_a_report_keeps_the_label_as_the_model_spells_it(visitor: Visitor) -> None:
-    answer = {"filename": "ab.jpg", "prediction": "carpenter's_kit", "score": 0.5}
-    certain = answer | {"score": 1, "model_version": "lite/1"}
-    assert scripted(visitor, "words.reportOf(value)", [answer, certain]) == [
-        {"report": "{'filename': 'ab.jpg', 'prediction': 'carpenter's_kit', 'score': 0.5}"},
-        {
-            "report": "{'filename': 'ab.jpg', 'prediction': 'carpenter's_kit', 'score': 1.0}",
-            "model": "lite",
-            "model_version": "1",
-        },
-    ]

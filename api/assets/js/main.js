@@ -2,11 +2,11 @@
 
 import * as history from "./history.js";
 import { prepare, scaledDown } from "./picture.js";
-import { predict, sendReport } from "./service.js";
+import { report } from "./report.js";
+import { predict } from "./service.js";
 import { listen } from "./sources.js";
 import * as stage from "./stage.js";
 import { Trouble, stopped } from "./trouble.js";
-import { reportOf } from "./words.js";
 
 const MOST_ATTEMPTS = 6;
 const LONGEST_WAIT_S = 20;
@@ -25,7 +25,7 @@ listen({ onFiles: take, onNothing: stage.showNotice });
 part("stop").addEventListener("click", () => running?.abort());
 part("try-now").addEventListener("click", () => skipWait());
 part("try-again").addEventListener("click", () => enqueue([shown]));
-part("report-form").addEventListener("submit", report);
+part("report-form").addEventListener("submit", reportShown);
 
 function take(files) {
   enqueue(files.map((original) => ({ original, address: "", isReported: false })));
@@ -119,12 +119,11 @@ function show(look) {
   else stage.showAnswer(look);
 }
 
-async function report(event) {
+async function reportShown(event) {
   event.preventDefault();
-  const form = part("report-form");
-  const look = shown; // none where the server rendered the answer: then its own fields are sent
+  const look = shown; // none where the server rendered the answer
   try {
-    await sendReport(form.action, look ? reportOf(look.answer) : new FormData(form));
+    await report(look, { isUnsure: event.submitter === part("report-unsure") });
   } catch (trouble) {
     stage.showReportTrouble(trouble);
     return;

@@ -1,4 +1,4 @@
-/* The two things asked of the service: what is in a picture, and to keep a report. */
+/* What is asked of the service: what is in a picture, what it can say, and to keep a report. */
 
 import { Trouble, stopped } from "./trouble.js";
 
@@ -35,15 +35,30 @@ export function predict(url, file, { onSent, signal }) {
   });
 }
 
-/** Send the fields of a report; resolves once the service has it. */
-export async function sendReport(url, fields) {
+/** Send a report; resolves once the service has it. The same one under the same key is kept once. */
+export async function sendReport(url, report, key) {
+  const headers = { "Content-Type": "application/json", "Idempotency-Key": key, Accept: "application/json" };
+  await fetched(url, { method: "POST", headers, body: JSON.stringify(report) });
+}
+
+/** The model's labels; none where they cannot be had. */
+export async function fetchLabels(url) {
+  try {
+    return (await (await fetched(url)).json()).labels;
+  } catch {
+    return [];
+  }
+}
+
+async function fetched(url, options) {
   let response;
   try {
-    response = await fetch(url, { method: "POST", body: new URLSearchParams(fields) });
+    response = await fetch(url, options);
   } catch {
     throw new Trouble(UNREACHABLE);
   }
   if (!response.ok) throw troubleOf(response.status, await response.text(), response.headers.get("Retry-After"));
+  return response;
 }
 
 function settle(request, resolve, reject) {

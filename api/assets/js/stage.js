@@ -91,7 +91,8 @@ export function showReport({ isReported }) {
   part("report-line").textContent = isReported
     ? "Thank you. Your report is saved."
     : "Not what is in the picture?";
-  keepFocus(() => { part("report-button").hidden = isReported; }, part("report-line"));
+  part("report-label").value = "";
+  keepFocus(() => { part("report-fields").hidden = isReported; }, part("report-line"));
   if (isReported) announce(part("report-line").textContent);
 }
 

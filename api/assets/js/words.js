@@ -32,14 +32,6 @@ export function origin(answer, elapsedMs, note) {
   return `Answered${by} in ${(elapsedMs / 1000).toFixed(elapsedMs < 995 ? 2 : 1)} s${before}.`;
 }
 
-/** The report in the form that the service has always been sent, and which model gave the answer. */
-export function reportOf({ filename, prediction, score, model_version: modelVersion = "" }) {
-  const number = Number.isInteger(score) ? score.toFixed(1) : String(score);
-  const report = `{'filename': '${filename}', 'prediction': '${prediction}', 'score': ${number}}`;
-  const [model, version] = modelVersion.split("/");
-  return version ? { report, model, model_version: version } : { report };
-}
-
 /** How long to wait, in words. */
 export function seconds(count) {
   return count === 1 ? "1 second" : `${count} seconds`;

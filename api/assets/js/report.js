@@ -1,0 +1,33 @@
+/* "That's wrong": which answer, and what the picture really shows. */
+
+import { fetchLabels, sendReport } from "./service.js";
+import { spoken } from "./words.js";
+
+const form = document.getElementById("report-form");
+const field = document.getElementById("report-label");
+const keys = new Map(); // one for each report, so that sending it again adds nothing
+
+// A thousand names are fetched by whoever is about to type one.
+field.addEventListener("focus", offerLabels, { once: true });
+
+/** Report the answer to a look, or the one that the server rendered; resolves once it is kept. */
+export async function report(look, { isUnsure }) {
+  const predictionId = look ? look.answer.prediction_id : form.dataset.predictionId;
+  const label = isUnsure ? "" : field.value.trim();
+  await sendReport(form.action, { prediction_id: predictionId, label }, keyOf(`${predictionId} ${label}`));
+}
+
+async function offerLabels() {
+  const labels = await fetchLabels(form.dataset.labels);
+  document.getElementById("labels").replaceChildren(...labels.map((label) => new Option("", spoken(label))));
+}
+
+function keyOf(said) {
+  if (!keys.has(said)) keys.set(said, randomKey());
+  return keys.get(said);
+}
+
+// Not randomUUID, which pages without TLS lack.
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,59 @@
+"""Ids of predictions: each says itself what was answered, signed, so that a report needs no memory of it.
+
+An id is the job's, a dot, and a signed note of picture, class, score and model. Whoever reports a prediction by its id
+can neither invent one nor change what it said; no process has to keep it, and it lasts as long as SECRET_KEY.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from functools import lru_cache
+from typing import NamedTuple
+
+import settings
+
+MAX_LENGTH = 4096
+SIGNATURE_BYTES = 16
+
+
+class Predicted(NamedTuple):
+    """What was answered; `model_version` is "<model>/<version>", empty where it is not known."""
+
+    filename: str
+    label: str
+    score: float
+    model_version: str
+
+
+def issue(job_id: str, predicted: Predicted) -> str:
+    """Give the id of a prediction."""
+    note = "\0".join((predicted.filename, predicted.label, repr(predicted.score), predicted.model_version)).encode(
+        "utf-8", "replace"
+    )
+    return f"{job_id}.{base64.urlsafe_b64encode(_signature(job_id, note) + note).rstrip(b'=').decode()}"
+
+
+def read(prediction_id: str) -> Predicted | None:
+    """Give what was answered under an id; None where it was not issued here."""
+    job_id, _, rest = prediction_id[: MAX_LENGTH + 1].partition(".")
+    try:
+        signed = base64.urlsafe_b64decode(rest.encode("ascii") + b"=" * (-len(rest) % 4))
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    signature, note = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
+    if not hmac.compare_digest(signature, _signature(job_id, note)):
+        return None
+    filename, label, score, model_version = note.decode().split("\0")
+    return Predicted(filename, label, float(score), model_version)
+
+
+def _signature(job_id: str, note: bytes) -> bytes:
+    message = job_id.encode("utf-8", "replace") + b"\0" + note
+    return hmac.digest(_key(settings.SECRET_KEY), message, "sha256")[:SIGNATURE_BYTES]
+
+
+@lru_cache(maxsize=1)
+def _key(secret: str) -> bytes:
+    """Derive a key for this one purpose."""
+    return hashlib.sha256(b"sightline prediction id\0" + secret.encode()).digest()
