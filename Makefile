@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security fuzz audit sbom improve export clean-uploads dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security fuzz audit sbom improve export clean-uploads reports-index dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -59,6 +59,9 @@ export: ## Write the reviewed cases as folders by label, CSV and JSONL (TO=folde
 clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \
 	  ../$(RUN) clean_uploads.py $(DO)
+
+reports-index: ## Make the index of the reports anew from their CSV files, which it follows by itself otherwise
+	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) report_index.py
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)

@@ -7,11 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import blocking
-<<<<<<< HEAD
-import metrics
-=======
 import known_labels
->>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
+import metrics
 import report_files
 import reports
 import settings
@@ -59,6 +56,7 @@ def save_once(key: str, report: reports.Report, upload_folder: Path, details: Ma
         )
 
     blocking.run(work)
+    metrics.FEEDBACK.inc()
     return report_id
 
 

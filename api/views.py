@@ -27,11 +27,8 @@ from werkzeug.wsgi import FileWrapper
 
 import asking
 import feedback as feedback_files
-<<<<<<< HEAD
-import metrics
-=======
 import known_labels
->>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
+import metrics
 import middleware
 import operations
 import report_requests
@@ -42,13 +39,9 @@ from headers import PICTURE_POLICY
 from middleware import model_predict
 from prediction_ids import Predicted as Prediction
 from problems import Problem
-<<<<<<< HEAD
-from shapes import Predicted
-from wire.errors import WireError
-=======
 from reports import Report, shaped
 from shapes import MAX_LABEL, LabelList, Predicted, Reported
->>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
+from wire.errors import WireError
 
 router = Blueprint("app_router", __name__)
 
@@ -161,8 +154,7 @@ def _report() -> Reported:
 
 def _predicted_now(filename: str) -> Prediction:
     """Ask the model what it says of a stored picture."""
-    ask = asking.ask_of(request, asking.Wishes())
-    return _asked(ask, filename).predicted
+    return ask_model(filename, asking.ask_of(request, asking.Wishes())).predicted
 
 
 def upload_folder() -> Path:
@@ -181,7 +173,6 @@ def _predict(wishes: asking.Wishes, *, raw: bool) -> tuple[str, asking.Result]:
     asking.refuse_early(request)
     started = time.perf_counter()
     picture = uploads.receive(request, upload_folder(), raw=raw)
-<<<<<<< HEAD
     metrics.count_upload(time.perf_counter() - started)
     return picture.name, ask_model(picture.name, asking.ask_of(request, wishes, picture.sha256))
 
@@ -194,20 +185,10 @@ def ask_model(name: str, ask: middleware.Ask) -> asking.Result:
     except WireError as error:
         metrics.count_drop(error)
         raise
-=======
-    ask = asking.ask_of(request, wishes, picture.sha256)
-    return picture.name, _asked(ask, picture.name)
-
-
-def _asked(ask: middleware.Ask, name: str) -> asking.Result:
-    token = middleware.current_ask.set(ask)
-    try:
-        return asking.Result(ask.job_id, name, model_predict(name))
->>>>>>> 7675e90 (Report by the prediction's id, once for each key, and say what it really is; keep an index that follows the CSV)
     finally:
         middleware.current_ask.reset(token)
     metrics.count_prediction(answer, time.perf_counter() - started)
-    return asking.Result(ask.job_id, answer)
+    return asking.Result(ask.job_id, name, answer)
 
 
 def _page(name: str | None = None, answer: asking.Result | None = None, error: str | None = None) -> str:

@@ -90,7 +90,7 @@ export function showReport({ isReported }) {
   part("report-form").classList.toggle("sent", isReported);
   part("report-line").textContent = isReported
     ? "Thank you. Your report is saved."
-    : "Not what is in the picture?";
+    : "Not right? What is it?";
   part("report-label").value = "";
   keepFocus(() => { part("report-fields").hidden = isReported; }, part("report-line"));
   if (isReported) announce(part("report-line").textContent);
