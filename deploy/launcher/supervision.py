@@ -108,10 +108,14 @@ class Supervisor:
     def _plan_restart(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         _kill_group(process)  # what a dead leader left behind may still hold the port
         now = time.monotonic()
-        was_healthy = now - child.started_at >= HEALTHY_AFTER_S
-        child.early_ends = 0 if was_healthy else child.early_ends + 1
+        if now - child.started_at >= HEALTHY_AFTER_S:
+            child.early_ends = 0
+        elif process.returncode != os.EX_OK:
+            child.early_ends += 1
+        # Who ended well was told to, and is wanted back at once, however often: a rolling restart is no failure.
+        interval_s = FIRST_INTERVAL_S if process.returncode == os.EX_OK else _interval_after(child.early_ends)
         # From start to start: what has lived for a while, if not long, need not wait as well.
-        child.due_at = max(now, child.started_at + _interval_after(child.early_ends))
+        child.due_at = max(now, child.started_at + interval_s)
         pause_s = child.due_at - now
         child.process = None
         after = f" in {pause_s:.2g} s" if pause_s else ""

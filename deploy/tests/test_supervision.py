@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher import supervision
+
 FOLDER = Path(__file__).resolve().parents[1]
 PATIENCE_S = 30.0
 
@@ -103,6 +105,16 @@ def test_a_program_that_always_fails_is_tried_without_end_and_at_growing_interva
     assert "broken ended (exit status 3); starting it again\n" in run.output()
     assert pauses(run) == sorted(pauses(run))
     assert len(run.pids("other")) == 1
+
+
+def test_a_program_that_is_told_to_stop_again_and_again_need_not_wait(supervise: Callable[..., Run]) -> None:
+    run = supervise([[("api", "trap 'exit 0' TERM; echo $$ >> api; while :; do sleep 0.01; done")]])
+    for stopped in range(8):
+        eventually(lambda: run.pids("api")[stopped:], "it runs again")  # noqa: B023 - called now
+        os.kill(run.pids("api")[stopped], signal.SIGTERM)
+    eventually(lambda: len(run.pids("api")) == 9, "it runs again")
+    waited = [float(found) for found in re.findall(r"api ended .* in ([\d.]+) s", run.output())]
+    assert all(each <= supervision.FIRST_INTERVAL_S for each in waited)
 
 
 def pauses(run: Run) -> list[float]:
