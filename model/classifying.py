@@ -4,15 +4,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import fault_injection
 import stored
+from explaining import NotExplainableError, explain
 from inference.arrays import Batch, Pixels, Scores
 from inference.errors import ImageError
 from inference.model import Model
-from wire.messages import Answer, Failure, FailureCode
+from wire.messages import Answer, Failure, FailureCode, Job
 from wire.queue import Delivery
 
 log = logging.getLogger(__name__)
@@ -89,8 +91,17 @@ class Classifier:
         pixels: Batch = self.pixels[: len(whole)] if is_gapless else self.pixels[whole]
         return self.model.predict(pixels, is_alone=len(whole) == 1 and self.busy.count == 1)
 
-    def _answer(self, delivery: Delivery, scores: Scores, decode_ms: float, infer_ms: float) -> Answer:
+    def _answer(self, delivery: Delivery, scores: Scores, decode_ms: float, infer_ms: float) -> Answer | Failure:
         bundle, job = self.model.bundle, delivery.job
         timings = {"queue": delivery.waited_ms, "decode": decode_ms, "infer": infer_ms}
         log.debug("job %s: classified, %s", job.id, timings)
-        return Answer(job.id, self.model.best(scores, job.top_k), bundle.name, bundle.version, timings)
+        answer = Answer(job.id, self.model.best(scores, job.top_k), bundle.name, bundle.version, timings)
+        return self._explained(job, scores, answer) if job.is_explained else answer
+
+    def _explained(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
+        try:
+            found = explain(self.model, job, stored.read(self.folder, job.image), scores)
+        except NotExplainableError as fault:
+            log.info("job %s: not explained: %s", job.id, fault)
+            return Failure(job.id, "not_explainable", str(fault))
+        return replace(answer, activation_map=found)

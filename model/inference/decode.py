@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import simplejpeg
 
-from inference import containers, jpeg_header, pillow_pixels
+from inference import containers, exif, jpeg_header, pillow_pixels
 from inference.arrays import Pixels
 from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
 from inference.jpeg_header import JpegHeader
@@ -50,6 +50,19 @@ def decode(content: bytes, view: View) -> Picture:
     check_bytes(len(content))
     kind = kind_of(content)
     return _decode_jpeg(content, view) if kind == "JPEG" else _decode_other(kind, content, view)
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a picture as it is meant to be seen; its header is all that is read."""
+    check_bytes(len(content))
+    kind = kind_of(content)
+    if kind == "JPEG":
+        header = jpeg_header.read(content)
+        (width, height), orientation = (header.width, header.height), header.orientation
+    else:
+        (width, height), first_picture = containers.first_picture(kind, content)
+        orientation = pillow_pixels.orientation(kind, first_picture)
+    return (height, width) if exif.is_turned(orientation) else (width, height)
 
 
 def _decode_jpeg(content: bytes, view: View) -> Picture:

@@ -31,12 +31,21 @@ def decode(kind: str, content: bytes, view: View) -> tuple[Pixels, int]:
             factor = view.jpeg_factor(*picture.size)
             picture.draft("RGB", (picture.width // factor, picture.height // factor))
             picture.load()
-            orientation = exif.orientation(picture.info.get("exif", b""))
-            return _rgb(_shrunk(picture, view.as_stored(orientation))), orientation
+            turned = exif.orientation(picture.info.get("exif", b""))
+            return _rgb(_shrunk(picture, view.as_stored(turned))), turned
     except (ImageError, MemoryError):
         raise
     except Exception as fault:  # noqa: BLE001
         raise ImageError(IMAGE_BROKEN, f"{kind} cannot be decoded: {fault}") from None
+
+
+def orientation(kind: str, content: bytes) -> int:
+    """The EXIF orientation that stands before the pixels; upright where there is none."""
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
+            return exif.orientation(picture.info.get("exif", b""))
+    except Exception as fault:  # noqa: BLE001  as above
+        raise ImageError(IMAGE_BROKEN, f"{kind} cannot be read: {fault}") from None
 
 
 def _shrunk(picture: Image.Image, view: View) -> Image.Image:

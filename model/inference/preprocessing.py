@@ -12,9 +12,9 @@ import numpy as np
 
 from inference import exif
 from inference.arrays import Pixels
-from inference.decode import decode
+from inference.decode import decode, upright_size
 from inference.errors import BundleError
-from inference.view import View
+from inference.view import Box, View
 
 # Lanes are the parallelism: a second layer of threads under them only makes them wait for each other.
 cv2.setNumThreads(1)
@@ -70,6 +70,12 @@ class Preprocessing:
         stored = np.empty_like(exif.upright(out, picture.orientation), order="C")
         self._resize(picture.pixels, stored)
         out[...] = exif.upright(stored, picture.orientation)
+
+    def seen(self, content: bytes) -> tuple[tuple[int, int], Box]:
+        """The upright picture's width and height, and the part of it that `prepare` shows to the model."""
+        size = upright_size(content)
+        left, top, right, bottom = self.view.box(*size)
+        return size, (max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1]))
 
     def _resize(self, pixels: Pixels, out: Pixels) -> None:
         """Shrink without aliasing, which OpenCV's interpolations by themselves do not care for.

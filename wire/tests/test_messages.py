@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wire.activation_map import ActivationMap
 from wire.errors import MessageError
 from wire.messages import Answer, Failure, Job, decode_reply, sender_of
 from wire.presence import WorkerInfo
@@ -34,6 +35,17 @@ ANSWER_BYTES = (
     b'{"v":1,"id":"41-9f-1","predictions":[["carpenter\'s kit",0.75],["\xc3\x84pfel",0.125]],'
     b'"model":"efficientnet-lite0","version":"1-int8","timings":{"queue":1.5,"decode":2,"infer":4.25}}'
 )
+EXPLAINED_JOB = Job("1", "c0ffee.jpeg", "41-9f", 5000, explain_rank=2, explain_label="tabby")
+EXPLAINED_JOB_BYTES = (
+    b'{"v":1,"id":"1","image":"c0ffee.jpeg","reply_to":"41-9f","ttl_ms":5000,"top_k":5,"traceparent":"",'
+    b'"explain_rank":2,"explain_label":"tabby"}'
+)
+MAP = ActivationMap("tabby", 1, 2, (-0.5, 2.25), (640, 480), (110, 30, 530, 450))
+EXPLAINED = Answer("1", (("tabby", 0.75),), "net", "1", {}, MAP)
+EXPLAINED_BYTES = (
+    b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"map":{"label":"tabby",'
+    b'"rows":1,"columns":2,"values":[-0.5,2.25],"picture":[640,480],"view":[110,30,530,450]}}'
+)
 FAILURE = Failure(id="41-9f-1", code="image_broken", detail="the JPEG ends early")
 WORKER = WorkerInfo("w-1", "host", "model", "1", "p-1", "abc", 2, 8, 123.5, 1_700_000_000_000)
 FAILURE_BYTES = b'{"v":1,"id":"41-9f-1","code":"image_broken","detail":"the JPEG ends early"}'
@@ -48,8 +60,14 @@ TOKENS = st.text("abcXYZ019_.:-", min_size=1, max_size=80)
 
 @pytest.mark.parametrize(
     ("message", "data"),
-    [(JOB, JOB_BYTES), (ANSWER, ANSWER_BYTES), (FAILURE, FAILURE_BYTES)],
-    ids=["job", "answer", "failure"],
+    [
+        (JOB, JOB_BYTES),
+        (ANSWER, ANSWER_BYTES),
+        (FAILURE, FAILURE_BYTES),
+        (EXPLAINED_JOB, EXPLAINED_JOB_BYTES),
+        (EXPLAINED, EXPLAINED_BYTES),
+    ],
+    ids=["job", "answer", "failure", "explained job", "explained answer"],
 )
 def test_a_message_has_exactly_these_bytes(message: Job | Answer | Failure, data: bytes) -> None:
     assert message.encode() == data
@@ -124,6 +142,9 @@ def test_bytes_that_are_no_message_are_one_error_with_evidence(kind: type[Job | 
         ("top_k", 0),
         ("top_k", 1001),
         ("traceparent", 1),
+        ("explain_rank", -1),
+        ("explain_rank", 1001),
+        ("explain_label", 1),
     ],
 )
 def test_a_fault_in_a_job_names_its_field(name: str, value: Any) -> None:
@@ -154,6 +175,39 @@ def test_a_fault_in_an_answer_names_its_field(name: str, value: Any) -> None:
         Answer.decode(data)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("label", 1),
+        ("rows", 0),
+        ("rows", 129),
+        ("columns", "2"),
+        ("values", [1.0]),
+        ("values", [1.0, None]),
+        ("values", "ab"),
+        ("values", [1.0, 10**400]),
+        ("picture", [640]),
+        ("picture", [0, 480]),
+        ("picture", [640, 480.5]),
+        ("view", [0, 0, 641, 480]),
+        ("view", [0, 0, 640, 481]),
+        ("view", [10, 0, 10, 480]),
+        ("view", [-1, 0, 10, 480]),
+        ("view", None),
+    ],
+)
+def test_a_fault_in_a_map_names_its_field(name: str, value: Any) -> None:
+    document = json.loads(EXPLAINED_BYTES)
+    document["map"][name] = value
+    with pytest.raises(MessageError, match=repr(name)):
+        Answer.decode(json.dumps(document).encode())
+
+
+def test_a_map_that_is_none_is_a_fault() -> None:
+    with pytest.raises(MessageError, match="'map'"):
+        Answer.decode(json.dumps(json.loads(ANSWER_BYTES) | {"map": [1]}).encode())
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_job_or_a_message_error(data: bytes) -> None:
     sender_of(data)
@@ -166,8 +220,14 @@ def test_any_bytes_give_a_job_or_a_message_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "data"),
-    [(Job, JOB_BYTES), (Answer, ANSWER_BYTES), (Failure, FAILURE_BYTES), (WorkerInfo, WORKER.encode())],
-    ids=["job", "answer", "failure", "worker"],
+    [
+        (Job, JOB_BYTES),
+        (Answer, ANSWER_BYTES),
+        (Answer, EXPLAINED_BYTES),
+        (Failure, FAILURE_BYTES),
+        (WorkerInfo, WORKER.encode()),
+    ],
+    ids=["job", "answer", "explained answer", "failure", "worker"],
 )
 @given(st.data())
 def test_any_value_in_any_field_gives_a_message_or_a_message_error(

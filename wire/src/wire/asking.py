@@ -59,15 +59,19 @@ class Asker:
         job_id: str | None = None,
         is_abandoned: Callable[[], bool] | None = None,
         cost: int = 1,
+        explain_rank: int = 0,
+        explain_label: str = "",
     ) -> Answer:
-        """Submit a job and wait for its answer.
+        """Submit a job and wait for its answer; with a map where one class is to be explained: see wire.messages.Job.
 
         `is_abandoned` is polled by a thread of the asker's: once true, the job is taken back. `cost` is what the job
         counts at admission, for a caller that sends many. Raises QueueUnavailable, QueueFull, NoWorker,
         DeadlineExceeded, Abandoned or JobFailed.
         """
         desk = self._desk()
-        job = Job(job_id or desk.next_id(), image, desk.process, max(int(timeout_s * 1000), 1), top_k, traceparent)
+        ttl_ms = max(int(timeout_s * 1000), 1)
+        explained = (explain_rank, explain_label)
+        job = Job(job_id or desk.next_id(), image, desk.process, ttl_ms, top_k, traceparent, *explained)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         desk.replies.expect(waiter)
         try:

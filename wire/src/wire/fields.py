@@ -103,6 +103,37 @@ class Fields:
             self._fail(f"field {name!r} is not an object of numbers")
         return values
 
+    def number_list(self, name: str, count: int) -> tuple[float, ...]:
+        """Give a list of so many finite numbers."""
+        value = self._values.get(name)
+        if not isinstance(value, list) or len(value) != count or not all(map(_is_number, value)):
+            self._fail(f"field {name!r} is not a list of {count} numbers")
+        return tuple(map(float, value))
+
+    def integers(self, name: str, count: int, low: int, high: int) -> tuple[int, ...]:
+        """Give a list of so many whole numbers within their limits."""
+        value = self._values.get(name)
+        if not isinstance(value, list) or len(value) != count:
+            self._fail(f"field {name!r} is not a list of {count} whole numbers")
+        if not all(type(each) is int and low <= each <= high for each in value):
+            self._fail(f"field {name!r} is not a list of whole numbers from {low} to {high}")
+        return tuple(value)
+
+    def inner(self, name: str) -> Fields | None:
+        """Give an object inside this one; None where it is absent."""
+        values = self._values.get(name)
+        if values is None:
+            return None
+        if not isinstance(values, dict):
+            self._fail(f"field {name!r} is not an object")
+        inner = object.__new__(Fields)
+        inner._data, inner._values = self._data, values
+        return inner
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Say what is wrong beyond a field's type; raises MessageError."""
+        self._fail(reason)
+
     def _fail(self, reason: str) -> NoReturn:
         raise MessageError(reason, evidence_of(self._data))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast, get_args
 
+from wire.activation_map import ActivationMap
 from wire.errors import MessageError
 from wire.fields import Fields, bytes_of, evidence_of, is_token
 
@@ -20,14 +21,25 @@ MAX_TTL_MS = 24 * 3_600_000
 MAX_TOP_K = 1000
 
 FailureCode = Literal[
-    "unsupported_type", "image_too_large", "image_broken", "image_missing", "expired", "poison", "internal"
+    "unsupported_type",
+    "image_too_large",
+    "image_broken",
+    "image_missing",
+    "not_explainable",
+    "expired",
+    "poison",
+    "internal",
 ]
 FAILURE_CODES: frozenset[str] = frozenset(get_args(FailureCode))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Classify one stored image; `ttl_ms` counts from the moment at which Redis took the job, by Redis' clock."""
+    """Classify one stored image; `ttl_ms` counts from the moment at which Redis took the job, by Redis' clock.
+
+    A map of where the model looked is made for the class of `explain_label`, else for the `explain_rank`th best; for
+    none where neither is given.
+    """
 
     id: str
     image: str
@@ -35,9 +47,17 @@ class Job:
     ttl_ms: int
     top_k: int = 5
     traceparent: str = ""
+    explain_rank: int = 0
+    explain_label: str = ""
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether a map is wanted."""
+        return bool(self.explain_rank or self.explain_label)
 
     def encode(self) -> bytes:
         """Give the bytes that travel."""
+        explain = {"explain_rank": self.explain_rank, "explain_label": self.explain_label}
         return bytes_of(
             {
                 "id": self.id,
@@ -46,6 +66,8 @@ class Job:
                 "ttl_ms": self.ttl_ms,
                 "top_k": self.top_k,
                 "traceparent": self.traceparent,
+                # Hardly ever there, so the usual job stays as small as it is.
+                **{name: value for name, value in explain.items() if value},
             }
         )
 
@@ -60,6 +82,8 @@ class Job:
             ttl_ms=fields.integer("ttl_ms", 1, MAX_TTL_MS),
             top_k=fields.integer("top_k", 1, MAX_TOP_K, default=5),
             traceparent=fields.text("traceparent", default=""),
+            explain_rank=fields.integer("explain_rank", 0, MAX_TOP_K, default=0),
+            explain_label=fields.text("explain_label", default=""),
         )
 
 
@@ -72,6 +96,7 @@ class Answer:
     model: str
     version: str
     timings: Mapping[str, float] = field(default_factory=dict)
+    activation_map: ActivationMap | None = None
 
     def encode(self) -> bytes:
         """Give the bytes that travel; raises ValueError for a score that is no finite number."""
@@ -82,6 +107,7 @@ class Answer:
                 "model": self.model,
                 "version": self.version,
                 "timings": dict(self.timings),
+                **({} if self.activation_map is None else {"map": self.activation_map.fields()}),
             }
         )
 
@@ -95,6 +121,7 @@ class Answer:
             model=fields.text("model"),
             version=fields.text("version"),
             timings=fields.numbers("timings"),
+            activation_map=None if (inner := fields.inner("map")) is None else ActivationMap.read(inner),
         )
 
 
