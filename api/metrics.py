@@ -99,6 +99,12 @@ def count_drop(error: errors.WireError) -> None:
         _dropped[reason].inc()
 
 
+def count_refusal() -> None:
+    """Count a picture that was refused before it was read."""
+    _of_endpoint("/predict", 503)[0].inc()
+    _dropped["rejected"].inc()
+
+
 def _reason(error: errors.WireError) -> str:
     if isinstance(error, errors.QueueFull):
         return "rejected"

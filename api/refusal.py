@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import answers
 import failures
+import metrics
 import middleware
 import problems
 import settings
@@ -77,7 +78,10 @@ def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> 
     if not received.startswith((b"POST /predict ", b"PUT /predict ")) or settings.ACCESS_LOG:
         return None
     fault = fault_of(middleware.queue_state(), lag_s, connections)
-    return None if fault is None else refusal_of(received, fault, closes=closes)
+    refusal = None if fault is None else refusal_of(received, fault, closes=closes)
+    if refusal is not None:
+        metrics.count_refusal()
+    return refusal
 
 
 def fault_of(state: QueueState | None, lag_s: float, connections: int) -> QueueFull | Problem | None:

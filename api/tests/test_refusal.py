@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -159,6 +160,16 @@ class TestOverTheWire:
 
     def test_a_malformed_request_is_told_so_before_the_queue_is_looked_at(self, full: Served) -> None:
         assert full.ask(raw_picture(b"no picture").replace(b"image/jpeg", b"text/plain"))[0] == 400
+
+    def test_who_was_refused_is_counted(self, full: Served) -> None:
+        def refused_so_far() -> float:
+            counts = full.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")[2].decode()
+            [count] = re.findall(r'^sightline_dropped_total\{reason="rejected"\} (.*)$', counts, re.MULTILINE)
+            return float(count)
+
+        before = refused_so_far()
+        answers = [full.ask(raw_picture(LARGE))[0] for _ in range(5)]
+        assert refused_so_far() - before == answers.count(503)
 
     def test_health_is_answered_all_the_same(self, full: Served) -> None:
         assert full.is_live()
