@@ -35,6 +35,12 @@ def open_to_all(view: View) -> View:
     return view
 
 
+def costs_a_job(view: View) -> View:
+    """Mark a view that has a worker do something, though it is asked by GET: rates count it."""
+    view.costs_a_job = True  # type: ignore[attr-defined]
+    return view
+
+
 def require_operator() -> None:
     """Refuse who does not bring the operator's key; `before_request` of the operator's blueprints."""
     if not _is_operator(_key_of(request)):
@@ -92,7 +98,11 @@ def _needs_no_key() -> bool:
     """Say whether a view is for everybody; a browser that asks whether it may ask has no key to show yet."""
     if request.method == "OPTIONS" or request.endpoint in {None, "static"}:
         return True
-    return getattr(current_app.view_functions.get(request.endpoint or ""), "is_open_to_all", False)
+    return _is_marked("is_open_to_all")
+
+
+def _is_marked(mark: str) -> bool:
+    return bool(getattr(current_app.view_functions.get(request.endpoint or ""), mark, False))
 
 
 def _key_of(request: Request) -> str:
@@ -110,7 +120,7 @@ def _is_operator(key: str) -> bool:
 
 def _count(limiter: RateLimiter, usual: Rate | None) -> None:
     """Refuse who has asked too much; who has a key is counted by it, everybody else by address."""
-    if request.method in UNCOUNTED_METHODS:
+    if request.method in UNCOUNTED_METHODS and not _is_marked("costs_a_job"):
         return
     key: ApiKey | None = g.get("api_key")
     if key is not None and key.name == OPERATOR:

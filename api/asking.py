@@ -12,14 +12,17 @@ import metrics
 import middleware
 import prediction_ids
 import settings
-from parameters import WholeNumber
+from parameters import Text, WholeNumber
 from prediction_ids import Predicted
+from problems import Problem
+from wire.activation_map import ActivationMap
 from wire.errors import QueueFull
 
 # A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
 EARLY_REFUSAL_BYTES = 8 * 1024
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_RANKS = frozenset(map(str, range(1, middleware.USUAL_TOP_K + 1)))
 _STAGES = ("queue", "decode", "infer")
 
 
@@ -35,17 +38,40 @@ TIMEOUT_MS = WholeNumber(
 )
 
 
+EXPLAIN = Text(
+    "explain",
+    "query",
+    re.compile(r"[^\x00-\x1f]{1,1000}"),
+    "also say where the model looked for one class: its place among the five best (1 is the best), or its name",
+    example="1",
+)
+
+
 class Wishes(NamedTuple):
-    """What the client may choose: how many classes it is told, and how long it would wait."""
+    """What the client may choose: how many classes it is told, how long it would wait, and which class to explain."""
 
     top_k: int | None = None
     timeout_s: float | None = None
+    explain_rank: int = 0
+    explain_label: str = ""
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether a map is wanted."""
+        return bool(self.explain_rank or self.explain_label)
 
 
 def wishes_of(request: Request) -> Wishes:
     """Read the client's choices; raises Problem naming the one that cannot be."""
     timeout_ms = TIMEOUT_MS.read(request)
-    return Wishes(TOP_K.read(request), None if timeout_ms is None else timeout_ms / 1000)
+    explain = EXPLAIN.read(request) or ""
+    is_rank = explain in _RANKS
+    return Wishes(
+        TOP_K.read(request),
+        None if timeout_ms is None else timeout_ms / 1000,
+        int(explain) if is_rank else 0,
+        "" if is_rank else explain,
+    )
 
 
 def refuse_early(request: Request) -> None:
@@ -64,11 +90,14 @@ def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask
     traceparent = request.headers.get("traceparent", "")
     return middleware.Ask(
         job_id=secrets.token_hex(16),
-        sha256=sha256,
+        # What was answered before came without a map.
+        sha256="" if wishes.is_explained else sha256,
         top_k=max(middleware.USUAL_TOP_K, wishes.top_k or 0),
         timeout_s=timeout_s if wishes.timeout_s is None else min(timeout_s, wishes.timeout_s),
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
         is_abandoned=request.environ.get("sightline.client_gone"),
+        explain_rank=wishes.explain_rank,
+        explain_label=wishes.explain_label,
     )
 
 
@@ -102,6 +131,14 @@ class Result:
         """Which bundle answered: "<model>/<version>"."""
         names = (getattr(self._answer, "model", ""), getattr(self._answer, "model_version", ""))
         return "/".join(name for name in names if name) or None
+
+    @property
+    def activation_map(self) -> ActivationMap:
+        """Where the model looked; raises Problem where the answer does not say."""
+        found: ActivationMap | None = getattr(self._answer, "activation_map", None)
+        if found is None:
+            raise Problem(422, "not_explainable", "The worker that answered cannot say where it looked: restart it.")
+        return found
 
     def headers(self) -> dict[str, str]:
         """Give the headers of an answer to a program."""

@@ -10,6 +10,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 HTML = "text/html"
 JSON = "application/json"
+PNG = "image/png"
 
 # What may go wrong with any request, and with any that brings something or wants something of the queue.
 ALWAYS = (400, 408, 414, 417, 431, 500)

@@ -26,6 +26,7 @@ _FAILURES: Mapping[str, tuple[int, str]] = {
     "unsupported_type": (415, "unsupported_type"),
     "image_too_large": (422, "image_too_large"),
     "image_broken": (422, "image_broken"),
+    "not_explainable": (422, "not_explainable"),
     "expired": (504, "deadline_exceeded"),
     "image_missing": (500, "image_missing"),
     "poison": (500, "poison"),
@@ -98,6 +99,8 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
         return Problem(504, "deadline_exceeded", _late(), retry_after_s=problems.soon())
     if isinstance(error, wire_errors.Abandoned):
         return Problem(408, "client_gone", "The client went away before the answer was there.")
+    if isinstance(error, wire_errors.JobFailed) and error.failure.code == "not_ready":
+        return Problem(503, "not_ready", f"{error.failure.detail}.", retry_after_s=problems.soon())
     if isinstance(error, wire_errors.JobFailed) and error.failure.code in _FAILURES:
         status, code = _FAILURES[error.failure.code]
         return Problem(status, code, error.failure.detail or _late())

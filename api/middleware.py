@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import settings
 from result_cache import ResultCache
+from wire.activation_map import ActivationMap
 from wire.cache import AnswerCache, served_by_all
 from wire.connection import Address
 from wire.errors import QueueFull
@@ -17,6 +18,8 @@ from wire.queue import Asker, QueueState
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
 USUAL_TOP_K = 5
+# A map is one more pass through the network.
+EXPLAINED_COST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class Ask:
     timeout_s: float | None = None
     traceparent: str = ""
     is_abandoned: Callable[[], bool] | None = None
+    # One class to say where the model looked for: by its place among the best, or by its name.
+    explain_rank: int = 0
+    explain_label: str = ""
 
 
 # Beside the call rather than in it: `model_predict` takes the picture's name and nothing else, by contract.
@@ -46,6 +52,7 @@ class Prediction(tuple[str, float]):
     model_version: str
     timings: Mapping[str, float]
     cache: str
+    activation_map: ActivationMap | None
 
     def __new__(cls, answer: Answer, cache: str = "") -> "Prediction":
         """Make the pair of the answer's first class."""
@@ -56,6 +63,7 @@ class Prediction(tuple[str, float]):
         # Those of somebody else's job say nothing of this request.
         prediction.timings = {} if cache == "hit" else answer.timings
         prediction.cache = cache
+        prediction.activation_map = answer.activation_map
         return prediction
 
 
@@ -73,6 +81,9 @@ def model_predict(image_name: str) -> tuple[str, float]:
             traceparent=ask.traceparent,
             job_id=ask.job_id or None,
             is_abandoned=is_abandoned,
+            cost=EXPLAINED_COST if ask.explain_rank or ask.explain_label else 1,
+            explain_rank=ask.explain_rank,
+            explain_label=ask.explain_label,
         )
 
     if not ask.sha256:

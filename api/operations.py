@@ -1,7 +1,7 @@
 """What the routes of views.py are for, take and answer: for people and programs, by openapi.py."""
 
 import asking
-from describing import HTML, OF_A_PICTURE, Answer, Body, Operation
+from describing import HTML, OF_A_PICTURE, PNG, Answer, Body, Operation
 from report_requests import IDEMPOTENCY_KEY
 from shapes import LabelList, Malformed, Predicted, Reported, ReportRequest
 from signatures import KINDS
@@ -32,11 +32,20 @@ STORED_PICTURE = Operation(
 PREDICT = Operation(
     "Name what is in a picture",
     {200: Answer("the best class, and more where it was asked for", Predicted)},
-    parameters=(asking.TOP_K, asking.TIMEOUT_MS),
+    parameters=(asking.TOP_K, asking.EXPLAIN, asking.TIMEOUT_MS),
     body=Body(required=["file"], picture_field="file", is_picture=True),
     problems=OF_A_PICTURE,
     other_problems={400: Malformed},
     problems_as_page=False,
+)
+MAP = Operation(
+    "Where the model looked in a stored picture for one class, to lay over it",
+    {
+        200: Answer(
+            "as large as the picture's proportions, transparent where nothing speaks for the class", media_types=[PNG]
+        )
+    },
+    problems=(404, 415, 422, 429, 503, 504),
 )
 LABELS = Operation("What the model can say", {200: Answer("its labels, none while no worker is heard of", LabelList)})
 ABOUT_REPORTS = Operation("What reports are for", {200: Answer("a page", media_types=[HTML])})

@@ -37,12 +37,11 @@ CREATE TABLE reports (
   seq INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, reported_at TEXT NOT NULL, filename TEXT NOT NULL,
   image_sha256 TEXT NOT NULL, prediction TEXT NOT NULL, score REAL, model TEXT NOT NULL, model_version TEXT NOT NULL,
   label TEXT NOT NULL, comment TEXT NOT NULL, status TEXT NOT NULL DEFAULT '{OPEN}',
-  final_label TEXT NOT NULL DEFAULT '', decided_at TEXT NOT NULL DEFAULT '', reviewer TEXT NOT NULL DEFAULT '',
-  decided INTEGER NOT NULL DEFAULT 0
+  final_label TEXT NOT NULL DEFAULT '', decided_at TEXT NOT NULL DEFAULT '', reviewer TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX by_status ON reports (status, seq);
 CREATE INDEX by_model ON reports (model, model_version);
-CREATE INDEX by_picture ON reports (filename, decided);
+CREATE INDEX by_picture ON reports (filename, seq);
 CREATE TABLE sources (name TEXT PRIMARY KEY, offset INTEGER NOT NULL, tail BLOB NOT NULL);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -51,10 +50,8 @@ INSERT OR IGNORE INTO reports
   (report_id, reported_at, filename, image_sha256, prediction, score, model, model_version, label, comment)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-# The place in the file tells which of several decisions is the last.
-_ADD_DECISION = """
-UPDATE reports SET status = ?, final_label = ?, decided_at = ?, reviewer = ?, decided = ? WHERE report_id = ?
-"""
+# In the order of the file, so that the last one stays.
+_ADD_DECISION = "UPDATE reports SET status = ?, final_label = ?, decided_at = ?, reviewer = ? WHERE report_id = ?"
 
 
 class ReportIndex:
@@ -168,7 +165,7 @@ def _decision_of(row: Row) -> Values | None:
     status = STATUS_OF.get(cells["decision"])
     if status is None:
         return None
-    return (status, cells["label"][:MAX_TEXT], cells["time"], cells["reviewer"], row.end, cells["report_id"])
+    return (status, cells["label"][:MAX_TEXT], cells["time"], cells["reviewer"], cells["report_id"])
 
 
 def _number(text: str) -> float | None:

@@ -16,16 +16,29 @@ class Guess(TypedDict):
     score: Score
 
 
+class Explanation(TypedDict):
+    """Where the model looked for one class: what each place of a grid over `view` adds to the class' logit."""
+
+    label: Label
+    rows: int
+    columns: int
+    values: Annotated[list[float], {"description": "row by row; their mean is the logit"}]
+    picture: Annotated[list[int], {"description": "width and height of the upright picture"}]
+    view: Annotated[list[int], {"description": "left, top, right and bottom of the part that the model looked at"}]
+    png: Annotated[str, {"description": "address of the map as a picture to lay over the whole one"}]
+
+
 class Predicted(TypedDict):
-    """The best class; the other keys stand there where `top_k` was asked for."""
+    """The best class; the other keys stand there where `top_k` or `explain` was asked for."""
 
     success: Literal[True]
     prediction: Label
     score: Score
     predictions: NotRequired[list[Guess]]
     filename: NotRequired[Annotated[str, {"description": "the name that the picture is stored under"}]]
-    prediction_id: NotRequired[str]
+    prediction_id: NotRequired[Annotated[str, {"description": "names this answer in a report"}]]
     model_version: NotRequired[Annotated[str | None, {"description": "<model>/<version>"}]]
+    explanation: NotRequired[Explanation]
 
 
 class ReportRequest(TypedDict):

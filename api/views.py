@@ -25,9 +25,11 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 from werkzeug.wsgi import FileWrapper
 
+import access
 import asking
 import feedback as feedback_files
 import known_labels
+import maps
 import metrics
 import middleware
 import operations
@@ -111,9 +113,26 @@ def predict() -> Response:
     document: Predicted = {"success": True, "prediction": answer.label, "score": answer.score}
     if wishes.top_k is not None:
         document["predictions"] = [{"label": label, "score": score} for label, score in answer.top(wishes.top_k)]
+    if wishes.is_explained:
+        document["explanation"] = maps.explanation(name, answer.activation_map)
+    if wishes.top_k is not None or wishes.is_explained:
         document |= {"filename": name, "prediction_id": answer.id, "model_version": answer.model_version}
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return Response(body, headers=answer.headers(), content_type="application/json")
+
+
+@router.route("/maps/<filename>/<path:label>.png")
+@access.costs_a_job
+@describe("GET", operations.MAP)
+def activation_map(filename: str, label: str) -> Response:
+    """Give where the model looks for a class in a stored picture, as a picture."""
+    if not uploads.is_stored(upload_folder(), filename):
+        raise NotFound
+    answer = ask_model(filename, asking.ask_of(request, asking.Wishes(explain_label=label)))
+    response = Response(maps.png(answer.activation_map), content_type="image/png")
+    response.headers["Content-Security-Policy"] = PICTURE_POLICY
+    response.headers["Cache-Control"] = maps.CACHING
+    return response
 
 
 @router.route("/labels")

@@ -10,7 +10,7 @@ from typing import cast
 
 import fault_injection
 import stored
-from explaining import NotExplainableError, explain
+from explaining import NotExplainableError, NotReadyError, explain
 from inference.arrays import Batch, Pixels, Scores
 from inference.errors import ImageError
 from inference.model import Model
@@ -104,4 +104,6 @@ class Classifier:
         except NotExplainableError as fault:
             log.info("job %s: not explained: %s", job.id, fault)
             return Failure(job.id, "not_explainable", str(fault))
+        except NotReadyError as fault:
+            return Failure(job.id, "not_ready", str(fault))
         return replace(answer, activation_map=found)

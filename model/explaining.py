@@ -2,11 +2,13 @@
 
 There a class' logit is the mean, over the places of the last feature map, of the features' product with the class'
 weights: so each place's product says exactly what it adds. The map costs one more pass through the network, and a
-session of its own that is made when somebody first asks.
+session of its own that is loaded when somebody first asks.
 """
 
 import logging
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +27,7 @@ from wire.messages import Job
 log = logging.getLogger(__name__)
 
 DECIMALS = 4
+LONGEST_WAIT_S = 1.5
 
 
 class NotExplainableError(Exception):
@@ -72,7 +75,25 @@ class Maps:
         return values
 
 
+class NotReadyError(Exception):
+    """What makes the maps is being loaded; it will be there in a moment."""
+
+
+def _maps(folder: Path, engine: str) -> Maps:
+    """What makes the maps of a bundle; the lane, which has other jobs to do, does not wait long for it to be loaded."""
+    with _lock:
+        loading = _loading(folder, engine)
+    try:
+        return loading.result(LONGEST_WAIT_S)
+    except TimeoutError:
+        raise NotReadyError(f"what explains {folder.parent.name}/{folder.name} is being loaded") from None
+
+
+_lock = threading.Lock()
+_loader = ThreadPoolExecutor(1, "explain")
+
+
 # Two: around a promotion, workers may be asked about the version before.
 @lru_cache(maxsize=2)
-def _maps(folder: Path, engine: str) -> Maps:
-    return Maps(folder, engine)
+def _loading(folder: Path, engine: str) -> Future[Maps]:
+    return _loader.submit(Maps, folder, engine)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from sightline_testing.redis_server import free_port
+from wire.activation_map import ActivationMap
 from wire.connection import Address
 from wire.errors import QueueUnavailable
-from wire.messages import Answer, Failure
+from wire.messages import Answer, Failure, Job
 from wire.presence import Announcer, WorkerInfo
 from wire.queue import Delivery, Lane
 
@@ -80,7 +81,13 @@ class EchoWorker:
     def _answer(self, delivery: Delivery) -> Answer:
         scores = tuple((label, CONFIDENCE / (rank + 1)) for rank, label in enumerate(LABELS))
         timings = {"queue": 1.25, "decode": 2.5, "infer": 4.125}
-        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, self.version, timings)
+        found = self._map(delivery.job) if delivery.job.is_explained else None
+        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, self.version, timings, found)
+
+    def _map(self, job: Job) -> ActivationMap:
+        """What speaks for any class stands at the left, in the middle square of a picture that is as wide as two."""
+        label = job.explain_label or LABELS[job.explain_rank - 1]
+        return ActivationMap(label, 2, 2, (3.0, -1.0, 2.0, -2.0), (400, 200), (100, 0, 300, 200))
 
 
 @dataclass

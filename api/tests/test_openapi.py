@@ -64,7 +64,7 @@ def test_documents_are_described_as_they_are_built() -> None:
     assert set(schemas["ProblemDocument"]["required"]) == set(built)
     assert schemas["Predicted"]["required"] == ["prediction", "score", "success"]
     assert schemas["Predicted"]["properties"]["predictions"]["items"] == {"$ref": "#/components/schemas/Guess"}
-    assert set(schemas) == {"Guess", "Predicted", "ProblemDocument"}
+    assert set(schemas) == {"Explanation", "Guess", "Predicted", "ProblemDocument"}
 
 
 def test_keys_are_a_part_of_it_where_they_are_needed(

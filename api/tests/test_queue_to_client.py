@@ -47,6 +47,8 @@ def test_more_classes_than_there_are_is_all_of_them(client: FlaskClient, picture
         ("unsupported_type", 415, "unsupported_type"),
         ("image_too_large", 422, "image_too_large"),
         ("image_broken", 422, "image_broken"),
+        ("not_ready", 503, "not_ready"),
+        ("not_explainable", 422, "not_explainable"),
         ("image_missing", 500, "image_missing"),
         ("poison", 500, "poison"),
         ("internal", 500, "internal"),

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+import explaining
 import settings
 from classifying import Classifier, Occupancy
 from explaining import NotExplainableError, explain
@@ -34,6 +36,11 @@ def model(request: pytest.FixtureRequest, bundles: Path) -> Model:
 @pytest.fixture
 def photograph() -> bytes:
     return pictures.encode(pictures.photograph(), "PNG")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "LONGEST_WAIT_S", 60.0)
 
 
 def explained(model: Model, content: bytes, rank: int = 0, label: str = "") -> ActivationMap:
@@ -151,3 +158,13 @@ def test_a_bundle_without_such_a_layer_says_so_and_answers_all_the_same(unexplai
     assert isinstance(asked, Failure)
     assert asked.code == "not_explainable"
     assert "ReduceMean" in asked.detail
+
+
+def test_while_it_is_being_loaded_nobody_waits_long(
+    model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explaining, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(explaining, "_loading", lambda *_: Future())
+    [(_, reply)] = Classifier(model, folder, 8, Occupancy()).outcomes(deliveries(replace(JOB, explain_rank=1)))
+    assert isinstance(reply, Failure)
+    assert reply.code == "not_ready"

@@ -25,6 +25,10 @@ listen({ onFiles: take, onNothing: stage.showNotice });
 part("stop").addEventListener("click", () => running?.abort());
 part("try-now").addEventListener("click", () => skipWait());
 part("try-again").addEventListener("click", () => enqueue([shown]));
+part("guesses").addEventListener("click", ({ target }) => {
+  const filename = shown ? shown.answer.filename : part("stage").dataset.filename;
+  if (target.matches(".guess-map")) stage.toggleMap(target, filename);
+});
 part("report-form").addEventListener("submit", reportShown);
 
 function take(files) {

@@ -50,6 +50,11 @@ export async function fetchLabels(url) {
   }
 }
 
+/** The bytes of a picture. */
+export async function fetchPicture(url) {
+  return (await fetched(url, { headers: { Accept: "image/png, application/problem+json" } })).blob();
+}
+
 async function fetched(url, options) {
   let response;
   try {

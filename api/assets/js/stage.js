@@ -1,5 +1,6 @@
 /* What is on the page at this moment: the picture on one side; start, busy, trouble or answer on the other. */
 
+import { layMap, liftMap } from "./maps.js";
 import { opening, origin, percent, seconds, spoken, summary } from "./words.js";
 
 const part = (id) => document.getElementById(id);
@@ -16,6 +17,7 @@ export function enhance() {
   part("file").accept = "image/*";
   part("conversion").hidden = false;
   part("camera-choice").hidden = !touch;
+  for (const button of part("guesses").querySelectorAll(".guess-map")) button.hidden = false;
   part("prompt-line").textContent = touch ? "Choose or take a picture" : "Drop a picture here";
   part("prompt-hint").hidden = touch;
 }
@@ -74,6 +76,29 @@ export function showTrouble({ heading, message, advice }, { canRetry }) {
   announce(`${heading}. ${message} ${advice}`);
 }
 
+/** Lay a map over the picture for the guess of this button, or take it away again. */
+export async function toggleMap(button, filename) {
+  const { label } = button.closest(".guess").dataset;
+  const isShown = button.ariaPressed === "true";
+  takeMapAway();
+  if (isShown) return;
+  const url = stage.dataset.map.replace("FILENAME", () => encodeURIComponent(filename))
+    .replace("LABEL", () => encodeURIComponent(label));
+  try {
+    await layMap(part("view"), url);
+    button.ariaPressed = "true";
+    showNotice(`The redder, the more it speaks for ${spoken(label)}. What is darkened at the edge was not looked at.`);
+  } catch (trouble) {
+    showNotice(trouble.message);
+  }
+}
+
+function takeMapAway() {
+  liftMap(part("view"));
+  for (const button of part("guesses").querySelectorAll(".guess-map")) button.ariaPressed = "false";
+  showNotice("");
+}
+
 /** Show the best guesses. */
 export function showAnswer({ answer, elapsedMs, note, isReported }) {
   show("answer");
@@ -104,7 +129,10 @@ export function showReportTrouble({ message }) {
 
 function guessLine({ label, score }) {
   const line = part("guess-template").content.cloneNode(true);
+  line.querySelector(".guess").dataset.label = label;
   line.querySelector(".guess-name").textContent = spoken(label);
+  line.querySelector(".guess-map").ariaLabel = `Where is ${spoken(label)}?`;
+  line.querySelector(".guess-map").hidden = false;
   line.querySelector(".guess-percent").textContent = percent(score);
   line.querySelector(".guess-bar").value = score;
   return line;

@@ -26,6 +26,7 @@ FailureCode = Literal[
     "image_broken",
     "image_missing",
     "not_explainable",
+    "not_ready",
     "expired",
     "poison",
     "internal",
