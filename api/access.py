@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Flask, Request, current_app, g, request
+from flask import Flask, Request, current_app, g, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
 
 import api_keys
+import operator_session
+import security
 import settings
 from api_keys import ApiKey, KeyFile, KeyFileError
 from problems import Problem
@@ -41,10 +44,23 @@ def costs_a_job(view: View) -> View:
     return view
 
 
-def require_operator() -> None:
-    """Refuse who does not bring the operator's key; `before_request` of the operator's blueprints."""
-    if not _is_operator(_key_of(request)):
-        raise Problem(401, "operator_key_needed", "This is for the operator: send the operator's key.")
+def require_operator() -> AnyResponse | None:
+    """Refuse who does not bring the operator's key, or a cookie; `before_request` of the operator's blueprints.
+
+    A browser that goes somewhere is led to where it can show the key.
+    """
+    if is_operator_key(_key_of(request)) or _has_operator_cookie():
+        return None
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return redirect(url_for("door.login"))
+    raise Problem(401, "operator_key_needed", "This is for the operator: send the operator's key.")
+
+
+def _has_operator_cookie() -> bool:
+    """Say whether a cookie lets in; where something is changed, only if our own page surely sent the request."""
+    if operator_session.name_of(request) is None:
+        return False
+    return request.method in UNCOUNTED_METHODS or security.comes_from_our_page(request)
 
 
 def install(app: Flask) -> None:
@@ -88,7 +104,8 @@ def _authenticate(keys: KeyFile) -> None:
     if _needs_no_key():
         return
     key = _key_of(request)
-    g.api_key = ApiKey(OPERATOR, b"") if _is_operator(key) else keys.find(key) if key else None
+    is_operator = is_operator_key(key) or (not key and _has_operator_cookie())
+    g.api_key = ApiKey(OPERATOR, b"") if is_operator else keys.find(key) if key else None
     if g.api_key is None:
         said = "The key is not known." if key else "A key is needed: Authorization: Bearer <key>, or X-API-Key: <key>."
         raise Problem(401, "unauthorized", said)
@@ -113,7 +130,8 @@ def _key_of(request: Request) -> str:
     return (given.token or "") if given.type == "bearer" else (given.password or "")
 
 
-def _is_operator(key: str) -> bool:
+def is_operator_key(key: str) -> bool:
+    """Say whether this is the operator's key; how long it takes says nothing about how much of it was right."""
     known = settings.OPERATOR_KEY
     return bool(known) and hmac.compare_digest(api_keys.digest_of(known), api_keys.digest_of(key))
 
@@ -123,7 +141,7 @@ def _count(limiter: RateLimiter, usual: Rate | None) -> None:
     if request.method in UNCOUNTED_METHODS and not _is_marked("costs_a_job"):
         return
     key: ApiKey | None = g.get("api_key")
-    if key is not None and key.name == OPERATOR:
+    if (key.name == OPERATOR) if key is not None else (is_operator_key(_key_of(request)) or _has_operator_cookie()):
         return
     rate = (key.rate if key is not None else None) or usual
     if rate is None:

@@ -21,6 +21,7 @@ import feedback
 import health
 import metrics
 import openapi
+import review
 import security
 import views
 from forms import MAX_FIELD_BYTES, MemoryRequest
@@ -59,6 +60,8 @@ def create_app() -> Flask:
     app.register_blueprint(views.router)
     app.register_blueprint(health.router)
     app.register_blueprint(openapi.router)
+    app.register_blueprint(review.router)
+    app.register_blueprint(review.door)
     failures.install(app, pages={"app_router.upload_image": views.failure_page})
     security.install(app)
     metrics.install(app)

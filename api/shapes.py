@@ -62,6 +62,25 @@ class Reported(TypedDict):
     ]
 
 
+class DecisionRequest(TypedDict):
+    """What a reviewer decides about a report."""
+
+    report_id: str
+    decision: Annotated[str, {"enum": ["accept", "correct", "reject"]}]
+    label: NotRequired[
+        Annotated[str, {"maxLength": MAX_LABEL, "description": "what it is, where the decision is to correct"}]
+    ]
+
+
+class Decided(TypedDict):
+    """The decision is kept; the last one about a report counts."""
+
+    success: Literal[True]
+    report_id: str
+    status: Annotated[str, {"enum": ["accepted", "corrected", "rejected"]}]
+    label: Annotated[str, {"description": "what it is, as the model spells it; empty for a rejected report"}]
+
+
 class LabelList(TypedDict):
     """What the model can say."""
 

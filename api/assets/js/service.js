@@ -41,6 +41,12 @@ export async function sendReport(url, report, key) {
   await fetched(url, { method: "POST", headers, body: JSON.stringify(report) });
 }
 
+/** Keep a reviewer's decision, and give what was kept. */
+export async function decide(url, decision) {
+  const headers = { "Content-Type": "application/json", Accept: "application/json" };
+  return (await fetched(url, { method: "POST", headers, body: JSON.stringify(decision) })).json();
+}
+
 /** The model's labels; none where they cannot be had. */
 export async function fetchLabels(url) {
   try {
