@@ -30,7 +30,7 @@ class Announcement:
         if lacking is None:
             self._is_ready = True
             say(f"ready: {readiness.base_url(self._host, self._port)}  (Ctrl-C stops it)")
-            say(f"the operator's key, for what nobody else may do: {self._operator_key}")
+            say(f"the operator's key, for /review and what else nobody may do: {self._operator_key}")
             return None
         if time.monotonic() > self._remind_at:
             self._remind_at = time.monotonic() + REMIND_EVERY_S
@@ -55,7 +55,8 @@ def serve() -> None:
         raise
     listener = ports.listen(told.host, told.port)
     state.secret_file(told.state_dir, state.SECRET_KEY)
-    operator_key = state.secret_file(told.state_dir, state.OPERATOR_KEY).read_text()
+    made = state.secret_file(told.state_dir, state.OPERATOR_KEY).read_text()
+    operator_key = told.environment.get("OPERATOR_KEY") or made
     supervisor = Supervisor(programs.stages(told, listener.fileno()), say, pass_fds=[lock])
     # From the stop on, nobody shall wait for an api that is not coming back.
     supervisor.run(Announcement(told.host, told.port, operator_key).tick, at_stop=listener.close)

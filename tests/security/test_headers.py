@@ -13,6 +13,8 @@ from sightline_testing.service import Service
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 PATHS = ("/", "/predict", "/feedback", "/display/missing.png", "/livez", "/readyz", "/assets/css/base.css", "/nowhere")
+PATHS += ("/labels", "/maps/missing.png/tabby.png", "/review", "/review/login", "/review/logout", "/review/decisions")
+PATHS += ("/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip")
 EXACT = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -83,7 +85,7 @@ def test_a_stored_picture_can_do_nothing_at_all(client: Client) -> None:
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/predict", "/feedback"])
+@pytest.mark.parametrize("path", ["/", "/predict", "/feedback", "/review/login", "/review/decisions"])
 def test_the_pages_of_other_sites_may_post_nothing(client: Client, path: str, headers: dict[str, str]) -> None:
     body, kind = form_of(good("baseline.jpg").content)
     answer = client.send("POST", path, body, {"Content-Type": kind, **headers})
