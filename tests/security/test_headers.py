@@ -12,9 +12,11 @@ from sightline_testing.pictures import bad, good
 from sightline_testing.service import Service
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-PATHS = ("/", "/predict", "/feedback", "/display/missing.png", "/livez", "/readyz", "/assets/css/base.css", "/nowhere")
-PATHS += ("/labels", "/maps/missing.png/tabby.png", "/review", "/review/login", "/review/logout", "/review/decisions")
-PATHS += ("/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip")
+PATHS = (
+    *("/", "/predict", "/feedback", "/display/missing.png", "/livez", "/readyz", "/assets/css/base.css", "/nowhere"),
+    *("/labels", "/maps/missing.png/tabby.png", "/review", "/review/login", "/review/logout", "/review/decisions"),
+    *("/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip"),
+)
 EXACT = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
