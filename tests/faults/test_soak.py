@@ -59,11 +59,13 @@ def test_nothing_grows_in_twenty_minutes_of_work_with_bad_pictures_and_kills(kee
         Load(system.url, broken, rate=rate * SHARE_OF_BAD) as bad_load,
     ):
         watched = list(watch(system))
-    assert load.ledger.count(Outcome.RIGHT) == len(load.ledger.entries), load.ledger
-    assert set(bad_load.ledger.counts()) == {"failed image_broken"}, bad_load.ledger
-    scale.tell(f"soak at {rate:.0f}/s: {load.ledger}; {len(bad_load.ledger.entries)} bad pictures")
+    counts = load.ledger.counts()
+    scale.tell(f"soak at {rate:.0f}/s: {dict(counts)}; {len(bad_load.ledger.entries)} bad pictures")
     for each in watched:
         scale.tell(f"soak, {each.name}: {each.slope_mb_an_hour():+.1f} MB/h, files and threads within {each.spread()}")
+    # While a killed worker is away, the other may have more to do than it can.
+    assert load.ledger.count(Outcome.RIGHT, Outcome.REFUSED) == len(load.ledger.entries), counts
+    assert set(bad_load.ledger.counts()) <= {"failed image_broken", "refused queue_full"}, bad_load.ledger.counts()
     assert all(each.slope_mb_an_hour() < MAX_MB_AN_HOUR for each in watched)
     # Connections come and go with the load: as many as there are requests under way.
     assert all(files <= 2 * CLIENTS and threads <= 2 for files, threads in (each.spread() for each in watched))
