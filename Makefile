@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security fuzz audit sbom improve export clean-uploads reports-index dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security fuzz audit sbom improve evaluate models export clean-uploads reports-index dead-letters api-keys lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -47,11 +47,17 @@ sbom: ## List what the two images consist of, as CycloneDX documents in STATE_DI
 	  --output-reproducible -o $(STATE_DIR)/sbom/$$part.cdx.json && echo $(STATE_DIR)/sbom/$$part.cdx.json; done
 
 # What the commands of the feedback loop work on: the folders of `make serve`.
-LOOP := cd model && BUNDLES_FOLDER=$(abspath $(STATE_DIR))/bundles UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads \
+LOOP := cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} BUNDLES_FOLDER=$(abspath $(STATE_DIR))/bundles UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads \
   FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN)
 
 improve: ## Make a better version of the model from reviewed reports (DO="--version NAME")
 	@$(LOOP) improve.py $(DO)
+
+evaluate: ## Compare two versions of the model (DO="VERSION --labelled FOLDER")
+	@$(LOOP) evaluate.py $(DO)
+
+models: ## List the versions of the model (DO="promote VERSION", DO=rollback, DO="shadow VERSION")
+	@$(LOOP) models.py $(or $(DO),list)
 
 export: ## Write the reviewed cases as folders by label, CSV and JSONL (TO=folder)
 	@$(LOOP) export.py $(abspath $(or $(TO),$(STATE_DIR)/export))

@@ -5,11 +5,10 @@ label of each WordNet id. Pictures take the same way as in the service: the same
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import labelled
 import machine
 import ml_service
 import settings
@@ -17,8 +16,6 @@ from inference import bundle, model
 from inference.errors import InferenceError
 from inference.model import Model
 
-PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"))
-CLASSES_FILE = "classes.csv"
 SHOWN = 5
 
 
@@ -28,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
         judged = model.load(folder, options.engine, lanes=1, cores=machine.cores())
-        ranks = [rank(judged, path, label) for path, label in labelled(options.folder)]
+        ranks = [rank(judged, path, label) for path, label in labelled.pictures(options.folder)]
     except (InferenceError, OSError, KeyError) as fault:
         sys.stderr.write(f"cannot measure: {fault}\n")
         return 1
@@ -41,27 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def labelled(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each picture and its label."""
-    label_of = _labels_by_wnid(folder / CLASSES_FILE)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            yield path, path.parent.name if path.parent != folder else label_of[path.name.partition("_")[0]]
-
-
 def rank(judged: Model, path: Path, label: str) -> int:
     """How many labels the model finds likelier than the right one; SHOWN where it is not among the first."""
     pixels = judged.new_batch(1)
     judged.prepare(path.read_bytes(), pixels[0])
     best = judged.best(judged.predict(pixels, is_alone=True)[0], SHOWN)
     return next((place for place, (found, _) in enumerate(best) if found == label), SHOWN)
-
-
-def _labels_by_wnid(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["wnid"]: row["label"] for row in csv.DictReader(file)}
 
 
 def _parser() -> argparse.ArgumentParser:

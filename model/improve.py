@@ -8,36 +8,27 @@ rejected later leaves no trace. Reports that nobody has reviewed are not used. T
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 import machine
+import material
 import ml_service
 import places
 import settings
-import stored
 from inference import bundle
 from inference.errors import InferenceError
 from learning import cases, traffic, versions
-from learning.arrays import Floats
-from learning.cases import Reviewed
 from learning.errors import CasesError, LearningError
 from learning.features import Reader
-from learning.fitting import Cases
 from learning.head import read_head, with_head
-from learning.improving import Material, improved
-from learning.ordinary import ordinary_pictures
+from learning.improving import improved
 from learning.versions import Case, Record
-from learning.views import views
-from progress import Progress
 
 # With these, memory and time stay the same however many reports there are.
 MOST_CASES = 2000
 MOST_TRAFFIC = 400
-ORDINARY_PICTURES = 256
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +49,8 @@ def improve(options: argparse.Namespace) -> Path:
     begin, bundles = time.perf_counter(), ml_service.bundles_folder()
     base = versions.base_of(bundles, bundle.choose(bundles, options.bundle, settings.PRECISION))
     loaded, uploads = bundle.load(base), options.uploads
-    wanted = cases.chosen(cases.reviewed(options.feedback), options.most_cases)
+    chosen = cases.chosen(cases.reviewed(options.feedback), options.most_cases)
+    wanted = [Case(case.report_id, case.image, case.sha256, case.label) for case in chosen]
     if not wanted:
         raise CasesError(
             f"{options.feedback} holds no reviewed report: accept or correct some on the review page; "
@@ -67,16 +59,16 @@ def improve(options: argparse.Namespace) -> Path:
     names = traffic.unreported(uploads, cases.reported_images(options.feedback), options.most_traffic)
     _say(f"{len(wanted)} reviewed cases, {len(names)} unreported pictures, from {versions.identity(base)}")
     reader = Reader(loaded, settings.ENGINE, machine.cores())
-    used, material, labels = material_of(reader, wanted, names, uploads, loaded.labels)
+    used, learned, labels = material.gathered(reader, wanted, names, uploads, loaded.labels)
     _say(f"fitting {len(labels) - len(loaded.labels)} new classes and {len(_known(used, loaded.labels))} old ones ...")
-    head, held_to = improved(read_head(loaded.model), material)
+    head, held_to = improved(read_head(loaded.model), learned)
     record = Record(
         base=versions.identity(base),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        cases=tuple(Case(case.report_id, case.image, case.sha256, case.label) for case in used),
+        cases=tuple(used),
         traffic=tuple(names),
         held_to=held_to,
-        ordinary=ORDINARY_PICTURES,
+        ordinary=len(learned.ordinary),
     )
     version = options.version or versions.next_version(base.parent, base.name)
     folder = versions.put(base, version, with_head(loaded.model, head), labels, record)
@@ -84,44 +76,8 @@ def improve(options: argparse.Namespace) -> Path:
     return folder
 
 
-def material_of(
-    reader: Reader, wanted: Sequence[Reviewed], names: Sequence[str], uploads: Path, labels: tuple[str, ...]
-) -> tuple[list[Reviewed], Material, tuple[str, ...]]:
-    """The cases whose pictures are there and whole, what is learned from, and the labels with the new ones."""
-    contents = (stored.read_same(uploads, case.image, case.sha256) for case in wanted)
-    rows = _shown("reviewed cases", len(wanted), reader.of_contents(contents, views))
-    kept = [(case, row) for case, row in zip(wanted, rows, strict=True) if row is not None]
-    if not kept:
-        raise CasesError(f"none of the {len(wanted)} reviewed pictures is in {uploads}: --uploads says where they are")
-    used = [case for case, _ in kept]
-    # A dict keeps the order of the first report of each.
-    extended = tuple(dict.fromkeys((*labels, *(case.label for case in used))))
-    index = {label: at for at, label in enumerate(extended)}
-    looks = [len(row) for _, row in kept]
-    learned = Cases(
-        np.concatenate([row for _, row in kept]),
-        np.repeat([index[case.label] for case in used], looks),
-        np.repeat(np.arange(len(used)), looks),
-    )
-    ordinary = ordinary_pictures(ORDINARY_PICTURES, *reader.preprocessing.size)
-    drawn = _stacked(_shown("pictures made by code", ORDINARY_PICTURES, reader.of_pixels(ordinary)))
-    stored_contents = (stored.read_same(uploads, name) for name in names)
-    seen = _stacked(_shown("unreported pictures", len(names), reader.of_contents(stored_contents)), drawn.shape[1])
-    return used, Material(learned, drawn, seen), extended
-
-
-def _stacked(rows: Iterable[Floats | None], width: int = 0) -> Floats:
-    """One row under the other; none at all is so wide."""
-    found = [row for row in rows if row is not None]
-    return np.concatenate(found) if found else np.empty((0, width), np.float32)
-
-
-def _known(used: Iterable[Reviewed], labels: tuple[str, ...]) -> set[str]:
+def _known(used: Iterable[Case], labels: tuple[str, ...]) -> set[str]:
     return {case.label for case in used} & set(labels)
-
-
-def _shown(what: str, count: int, rows: Iterator[Floats | None]) -> Iterator[Floats | None]:
-    return Progress(what, count).through(rows)
 
 
 def _say(text: str) -> None:

@@ -42,7 +42,8 @@ def serve(host: str, port: int) -> None:
 
 
 def name(worker: str, model: str, version: str, engine: str) -> None:
-    """Say who counts."""
+    """Say who counts, and what it serves now."""
+    SERVES.clear()
     SERVES.labels(worker, model, version, engine).set(1)
 
 

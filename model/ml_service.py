@@ -20,7 +20,10 @@ from inference import bundle
 from inference.errors import InferenceError
 from inference.model import Model
 from inference.model import load as load_model
+from learning import activation
+from learning.activation import Trial
 from queue_address import queue_address
+from watching import Watch
 from wire.errors import QueueUnavailable
 from wire.presence import report_trouble
 from worker import Worker
@@ -54,12 +57,21 @@ def classify_process() -> None:
     faulthandler.dump_traceback_later(LONGEST_START_S, exit=True)
     cores = max(1, machine.cores() // settings.MODEL_WORKERS)
     count = settings.LANES or cores
-    model = _model(_chosen_bundle(), settings.ENGINE, count, cores)
+    folder = _chosen_bundle()
+    model = _loaded(folder, settings.ENGINE, count, cores)
     # Loading had all the speed there is; from now on the api can still refuse what the workers cannot do.
     machine.stand_back(settings.NICENESS)
     worker = Worker(model, count, ends)
+    watch = Watch(
+        _wanted,
+        folder,
+        (lambda path: _loaded(path, settings.ENGINE, count, cores), lambda path: _loaded(path, settings.ENGINE, 1, 1)),
+        (worker.serve, worker.try_beside),
+    )
     worker.start()
+    watch.start()
     log.info("%s: stopping: %s", worker.name, ends.get())
+    watch.stop()
     worker.stop()
     log.info("%s: stopped", worker.name)
 
@@ -82,12 +94,18 @@ def _chosen_bundle() -> Path:
     return bundle.choose(bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
 
 
-@functools.cache
-def _model(folder: Path, engine: str, lanes: int, cores: int) -> Model:
+def _wanted() -> tuple[Path, Trial | None]:
+    return _chosen_bundle(), activation.tried_beside(bundles_folder())
+
+
+def _loaded(folder: Path, engine: str, lanes: int, cores: int) -> Model:
     begin = time.perf_counter()
     model = load_model(folder, engine, lanes=lanes, cores=cores)
     log.info("loaded %s into %s in %.2f s", folder, engine, time.perf_counter() - begin)
     return model
+
+
+_model = functools.cache(_loaded)
 
 
 def main() -> int:

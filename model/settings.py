@@ -68,6 +68,15 @@ BUNDLES_FOLDER = _setting(
     "BUNDLES_FOLDER", "", "Folder of the model bundles; empty: bundles/, else where `make install` put them."
 )
 MODEL_BUNDLE = _setting("MODEL_BUNDLE", "", "Bundle to serve, as <model>/<version>; empty: the active one.")
+LABELLED_FOLDER = _setting(
+    "LABELLED_FOLDER", "", "Folder of pictures with known labels that a version is held against before it is promoted."
+)
+PROMOTE_MOST_LOSS = _setting(
+    "PROMOTE_MOST_LOSS", 0.01, "Share of the labelled pictures that a promoted version may name worse.", most=1
+)
+PROMOTE_LEAST_AGREEMENT = _setting(
+    "PROMOTE_LEAST_AGREEMENT", 0.95, "Share of unreported pictures that a promoted version must name as before.", most=1
+)
 PRECISION = _choice(
     "PRECISION", "", "int8 or fp32: which version of the default bundle; empty: the active one.", ("", "int8", "fp32")
 )

@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,6 +17,7 @@ import settings
 from classifying import Classifier, Occupancy
 from inference.model import Model
 from queue_address import queue_address
+from shadowing import Shadow
 from upkeep import Upkeep
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure
@@ -34,6 +36,7 @@ class Worker:
     """The lanes of one process, what keeps their leases, and what tells the others of them."""
 
     def __init__(self, model: Model, count: int, ends: SimpleQueue[str]) -> None:
+        self.shadow: Shadow | None = None
         self.name = f"{re.sub('[^A-Za-z0-9_.-]', '-', socket.gethostname())[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
         self.model = model
         self.ends = ends
@@ -56,6 +59,7 @@ class Worker:
             self._info(),
             model.bundle.labels,
             rate=lambda: sum(lane.rate for lane in self.lanes),
+            shadow=self._told_of_shadow,
         )
 
     def start(self) -> None:
@@ -71,21 +75,39 @@ class Worker:
         described = f"{self.model.bundle.name}/{self.model.bundle.version}"
         log.info("%s: ready: %s, %s, %d lanes", self.name, described, settings.ENGINE, len(self.lanes))
 
+    def serve(self, model: Model) -> None:
+        """Have every lane use this model from its next batch on, and tell the others."""
+        self.model = model
+        described = model.bundle
+        self.announcer.say(self._info(), described.labels)
+        metrics.name(self.name, described.name, described.version, settings.ENGINE)
+        log.info("%s: serves %s/%s from now on", self.name, described.name, described.version)
+
+    def try_beside(self, model: Model | None, share: float) -> None:
+        """Let this model see such a share of the jobs after they are answered; None ends that."""
+        before, folder = self.shadow, Path(settings.UPLOAD_FOLDER)
+        self.shadow = None if model is None else Shadow(model, share, folder, self._has_idle_lane)
+        if before is not None:
+            before.stop()
+
     def stop(self) -> None:
         """Leave nothing behind: no promise to work, no job half done, no consumer."""
         self.stopping.set()
         self.announcer.stop()
         for thread in self.threads:
             thread.join()  # a batch that hangs is the leases' business, so they end after it
+        self.try_beside(None, 0)
         self.leases.stop()
         self.upkeep.stop()
         for lane in self.lanes:
             lane.close()
 
     def _run(self, lane: Lane) -> None:
-        classifier = Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy)
+        classifier = self._new_classifier()
         try:
             while not self.stopping.is_set():
+                if classifier.model is not self.model:
+                    classifier = self._new_classifier()
                 self._serve_once(lane, classifier)
         finally:
             self.ends.put(f"lane {lane.consumer} has ended")
@@ -102,10 +124,22 @@ class Worker:
             ):
                 outcomes = classifier.outcomes(batch)
                 lane.answer(outcomes)
+                if (shadow := self.shadow) is not None:
+                    shadow.offer(outcomes)
                 metrics.count_batch([reply for _, reply in outcomes])
                 self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
         except QueueUnavailable as fault:
             log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
+
+    def _new_classifier(self) -> Classifier:
+        return Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy)
+
+    def _has_idle_lane(self) -> bool:
+        return self.busy.count < len(self.lanes)
+
+    def _told_of_shadow(self) -> tuple[str, Mapping[str, float]]:
+        shadow = self.shadow
+        return ("", {}) if shadow is None else (shadow.name, shadow.counts())
 
     def _new_lane(self, quarantine: threading.Lock) -> Lane:
         return Lane(

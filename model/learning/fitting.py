@@ -18,7 +18,7 @@ from learning.whitening import Whitening, whitening
 
 # Measured in docs/decisions/0009-last-layer.md; results hardly change within a factor of three of each.
 STIFFNESS = 0.1  # against moving a row, where features vary by one
-LABEL_WEIGHT = 0.6  # of all cases of one label, against one of all anchors
+LABEL_WEIGHT = 0.4  # of all cases of one label, against one of all anchors
 ANCHORS_PER_LABEL = 0.2
 REPLAYS = 500
 MOST_STEPS = 300

@@ -22,7 +22,7 @@ from wire.presence import (
 INFO = WorkerInfo("w-1", "host", "efficientnet-lite0", "1-int8", "p-1", "abc", 2, 8, 123.5, 1_700_000_000_000)
 INFO_BYTES = (
     b'{"v":1,"id":"w-1","host":"host","model":"efficientnet-lite0","version":"1-int8","preprocessing":"p-1",'
-    b'"labels_digest":"abc","lanes":2,"max_batch":8,"rate":123.5,"seen_ms":1700000000000}'
+    b'"labels_digest":"abc","lanes":2,"max_batch":8,"rate":123.5,"seen_ms":1700000000000,"shadow":"","shadow_counts":{}}'
 )
 
 
@@ -72,6 +72,23 @@ def test_a_worker_says_what_it_serves_until_it_stops(queue: QueueProbe) -> None:
     announcer.stop()
     assert asker.refresh_state().workers == ()
     assert queue.redis("EXISTS", queue.keys.workers) == 0
+
+
+def test_a_worker_that_changes_its_model_says_so_under_its_old_name(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    counts = {"compared": 3.0}
+    announcer = Announcer(
+        queue.address, queue.name, WorkerInfo("w-1", "h", "m", "1", "p"), ["tabby"], shadow=lambda: ("m/2", counts)
+    )
+    announcer.start()
+    try:
+        announcer.say(WorkerInfo("w-1", "h", "m", "2", "p"), ["tabby", "tiger"])
+        wait_until(lambda: asker.refresh_state().version == "2", "the change is known")
+        state = asker.refresh_state()
+        assert state.labels == ("tabby", "tiger")
+        assert [(info.id, info.shadow, info.shadow_counts) for info in state.workers] == [("w-1", "m/2", counts)]
+    finally:
+        announcer.stop()
 
 
 def test_a_list_that_redis_lost_is_written_again_labels_and_all(queue: QueueProbe) -> None:

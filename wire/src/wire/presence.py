@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final, NamedTuple, Self
 
 from wire.clock import time_ms
@@ -41,7 +41,10 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock."""
+    """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock.
+
+    `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
+    """
 
     id: str
     host: str
@@ -53,6 +56,8 @@ class WorkerInfo:
     max_batch: int = 1
     rate: float = 0.0
     seen_ms: int = 0
+    shadow: str = ""
+    shadow_counts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def served(self) -> Served:
@@ -78,6 +83,8 @@ class WorkerInfo:
             max_batch=fields.integer("max_batch", 1, MAX_COUNT),
             rate=fields.number("rate"),
             seen_ms=fields.integer("seen_ms", 0, 2**63),
+            shadow=fields.text("shadow", default=""),
+            shadow_counts=fields.numbers("shadow_counts"),
         )
 
 
@@ -114,22 +121,24 @@ def report_trouble(address: Address, queue: str, text: str) -> None:
 class Announcer:
     """A thread of the worker process that says each second that it lives, what it serves and how fast it is."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what is asked each time goes by keyword
         self,
         address: Address,
         queue: str,
         info: WorkerInfo,
         labels: Sequence[str],
+        *,
         rate: Callable[[], float] = lambda: 0.0,
+        shadow: Callable[[], tuple[str, Mapping[str, float]]] = lambda: ("", {}),
     ) -> None:
         if not is_token(info.id):
             message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
             raise ValueError(message)
         self._connection = Connection(address, "sightline-announcer")
         self._keys = Keys(queue)
-        self._info = replace(info, labels_digest=digest_of(labels))
-        self._labels = _encode_labels(labels)
         self._rate = rate
+        self._shadow = shadow
+        self.say(info, labels)
         self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
 
     def start(self) -> None:
@@ -137,26 +146,32 @@ class Announcer:
         try:
             self._announce()
         except QueueUnavailable as error:
-            log.warning("worker %s is not listed yet: %s", self._info.id, error)
+            log.warning("worker %s is not listed yet: %s", self._said[0].id, error)
         self._loop.ensure_running()
+
+    def say(self, info: WorkerInfo, labels: Sequence[str]) -> None:
+        """Say this from the next time on: another model, perhaps, of a worker that goes on under its name."""
+        self._said = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
 
     def stop(self) -> None:
         """End the thread and take the worker off the list."""
         self._loop.stop()
         try:
-            self._connection.exchange(pack("HDEL", self._keys.workers, self._info.id), 1)
+            self._connection.exchange(pack("HDEL", self._keys.workers, self._said[0].id), 1)
         except QueueUnavailable as error:
-            log.warning("worker %s stays listed until it is forgotten: %s", self._info.id, error)
+            log.warning("worker %s stays listed until it is forgotten: %s", self._said[0].id, error)
         self._connection.close()
 
     def _announce(self) -> None:
         keys = self._keys
-        labels_key = keys.labels(self._info.labels_digest)
+        said, labels = self._said
+        labels_key = keys.labels(said.labels_digest)
         look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
         now, labels_known, published = map(checked, self._connection.exchange(look, 3))
-        info = replace(self._info, seen_ms=time_ms(now), rate=self._rate())
+        shadow, counts = self._shadow()
+        info = replace(said, seen_ms=time_ms(now), rate=self._rate(), shadow=shadow, shadow_counts=counts)
         # The labels stand before the worker that names them.
-        commands = [] if labels_known else [pack("SET", labels_key, self._labels, "EX", KEPT_S)]
+        commands = [] if labels_known else [pack("SET", labels_key, labels, "EX", KEPT_S)]
         commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
         commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
         for reply in self._connection.exchange(b"".join(commands), len(commands)):

@@ -1,0 +1,98 @@
+"""What a worker does about the version that it is to serve; loading is a function here, the looks are real."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from inference import model
+from inference.errors import BundleError
+from inference.model import Model
+from learning.activation import Trial
+from learning.errors import VersionError
+from watching import Watch
+
+
+@dataclass
+class Seen:
+    """What a watch was told to look at, and what it has handed over."""
+
+    ready: Model
+    wanted: tuple[Path, Trial | None] | Exception
+    tried: list[str] = field(default_factory=list)
+    serves: list[str] = field(default_factory=list)
+    shadows: list[float] = field(default_factory=list)
+
+    def want(self) -> tuple[Path, Trial | None]:
+        if isinstance(self.wanted, Exception):
+            raise self.wanted
+        return self.wanted
+
+    def load(self, folder: Path) -> Model:
+        self.tried.append(folder.name)
+        if folder.name == "torn":
+            raise BundleError("it is torn")
+        return self.ready
+
+    def watch(self) -> Watch:
+        return Watch(
+            self.want,
+            Path("b/m/1"),
+            (self.load, self.load),
+            (lambda _: self.serves.append(self.tried[-1]), lambda model, share: self.shadows.append(share)),
+        )
+
+
+@pytest.fixture
+def seen(bundles: Path) -> Seen:
+    ready = model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", lanes=1, cores=1)
+    return Seen(ready, (Path("b/m/1"), None))
+
+
+def test_another_version_is_loaded_and_handed_over_once(seen: Seen) -> None:
+    watch = seen.watch()
+    watch.look()
+    assert seen.tried == []
+    seen.wanted = Path("b/m/2"), None
+    watch.look()
+    watch.look()
+    assert seen.serves == seen.tried == ["2"]
+
+
+def test_a_version_that_cannot_be_loaded_is_not_tried_each_second(seen: Seen) -> None:
+    watch = seen.watch()
+    seen.wanted = Path("b/m/torn"), None
+    watch.look()
+    watch.look()
+    assert (seen.tried, seen.serves) == (["torn"], [])
+    seen.wanted = Path("b/m/1"), None
+    watch.look()
+    assert seen.tried == ["torn"]
+
+
+def test_a_folder_that_says_nothing_sensible_changes_nothing(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
+    watch = seen.watch()
+    for fault in (BundleError("bundle 'x'; expected <model>/<version>"), VersionError("the share"), OSError("gone")):
+        seen.wanted = fault
+        watch.look()
+        watch.look()
+    assert len(caplog.records) == 3
+    assert seen.serves == []
+
+
+def test_a_trial_begins_changes_and_ends_as_it_is_told(seen: Seen) -> None:
+    watch = seen.watch()
+    for trial in (Trial("m/2", 0.1), Trial("m/2", 0.1), Trial("m/2", 0.5), None, None):
+        seen.wanted = Path("b/m/1"), trial
+        watch.look()
+    assert seen.shadows == [0.1, 0.5, 0]
+
+
+def test_a_trial_ends_when_its_version_is_promoted(seen: Seen) -> None:
+    watch = seen.watch()
+    seen.wanted = Path("b/m/1"), Trial("m/2", 0.1)
+    watch.look()
+    seen.wanted = Path("b/m/2"), Trial("m/2", 0.1)
+    watch.look()
+    assert seen.serves == ["2"]
+    assert seen.shadows == [0.1, 0]

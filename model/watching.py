@@ -1,0 +1,92 @@
+"""A worker's look at what it is to serve: another version is loaded beside the one at work, and then handed over."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from inference.errors import InferenceError
+from inference.model import Model
+from learning.activation import Trial
+from learning.errors import LearningError
+from wire.loop import Loop
+
+log = logging.getLogger("ml_service")
+
+LOOK_EVERY_S = 1.0
+# A version that cannot be loaded is tried again so often: its files may have been mended.
+AGAIN_AFTER_S = 30.0
+
+Load = Callable[[Path], Model]
+
+
+class Watch:
+    """A thread that loads and hands over whatever `wanted` names; what cannot be loaded changes nothing."""
+
+    def __init__(
+        self,
+        wanted: Callable[[], tuple[Path, Trial | None]],
+        serving: Path,
+        load: tuple[Load, Load],
+        hand_over: tuple[Callable[[Model], None], Callable[[Model | None, float], None]],
+    ) -> None:
+        """`load` and `hand_over` are each for the version to serve, then for the one to try beside it."""
+        self._wanted = wanted
+        self._serving = serving
+        self._trying: Trial | None = None
+        self._load, self._load_trial = load
+        self._hand_over, self._hand_over_trial = hand_over
+        self._refused: dict[Path, float] = {}
+        self._last_fault = ""
+        self._loop = Loop("watch", self.look, LOOK_EVERY_S)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._loop.ensure_running()
+
+    def stop(self) -> None:
+        """Look no more; waits a while for a version that is being loaded, which the engine does not break off."""
+        self._loop.stop()
+
+    def look(self) -> None:
+        """See what is wanted, and do what is new of it."""
+        try:
+            folder, trial = self._wanted()
+        except (InferenceError, LearningError, OSError) as fault:
+            self._tell(str(fault))
+            return
+        self._last_fault = ""
+        if folder != self._serving and (model := self._loaded(folder, self._load)) is not None:
+            self._hand_over(model)
+            self._serving = folder
+        self._try(folder, trial)
+
+    def _try(self, folder: Path, trial: Trial | None) -> None:
+        bundles = folder.parents[1]
+        if trial is not None and bundles / trial.version == self._serving:
+            trial = None  # it has been promoted
+        if trial == self._trying:
+            return
+        if trial is None:
+            self._hand_over_trial(None, 0)
+        elif (model := self._loaded(bundles / trial.version, self._load_trial)) is not None:
+            self._hand_over_trial(model, trial.share)
+        else:
+            return
+        self._trying = trial
+
+    def _loaded(self, folder: Path, load: Load) -> Model | None:
+        if time.monotonic() < self._refused.get(folder, 0):
+            return None
+        try:
+            return load(folder)
+        except (InferenceError, OSError) as fault:
+            log.error("%s stays, %s cannot be loaded: %s", self._serving.name, folder, fault)
+            self._refused = {folder: time.monotonic() + AGAIN_AFTER_S}
+            return None
+
+    def _tell(self, fault: str) -> None:
+        """Once, not each second."""
+        if fault != self._last_fault:
+            log.error("%s stays: %s", self._serving.name, fault)
+        self._last_fault = fault

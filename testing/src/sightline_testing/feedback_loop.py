@@ -1,0 +1,79 @@
+"""A running service with bundles, uploads and reports of its own, and the operator's commands on them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+from sightline_testing.client import Client
+from sightline_testing.reviewed import FeedbackFiles
+from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
+
+MODEL = "efficientnet-lite0"
+BASE = f"{MODEL}/1-int8"
+COMMAND_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class FeedbackLoop:
+    """The service, its files, and what its operator's commands are told."""
+
+    service: Service
+    files: FeedbackFiles
+    environment: Mapping[str, str]
+
+    @property
+    def bundles(self) -> Path:
+        """The folder of the service's bundles."""
+        return Path(self.environment["BUNDLES_FOLDER"])
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of model/ to its end."""
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=REPOSITORY / "model",
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+
+    def done(self, *words: str) -> str:
+        """Run a command that has to succeed; return what it printed."""
+        finished = self.command(*words)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    def ask(self, content: bytes) -> tuple[str, str]:
+        """What is said of a picture, and by which version."""
+        path = "/predict?" + urlencode({"top_k": 1})
+        response = Client(self.service.url).send("POST", path, content, {"Content-Type": "image/jpeg"})
+        assert response.status == 200, response.text
+        answer = response.json()
+        return answer["prediction"], answer["model_version"]
+
+
+@contextmanager
+def running_loop(folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[FeedbackLoop]:
+    """Run a service whose only version is the default one, until the block ends."""
+    bundles, state = folder / "bundles", folder / "state"
+    (bundles / MODEL).mkdir(parents=True)
+    shutil.copytree(BUNDLES / BASE, bundles / BASE)
+    (bundles / "active").write_text(f"{BASE}\n")
+    told = {"BUNDLES_FOLDER": str(bundles), **(changes or {})}
+    with running_service(state, {"MODEL_WORKERS": "2", **told}) as service:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": ".",
+            "REDIS_SOCKET": str(service.redis_socket),
+            "UPLOAD_FOLDER": str(state / "uploads"),
+            "FEEDBACK_FILEPATH": str(state / "feedback" / "feedback"),
+            **told,
+        }
+        yield FeedbackLoop(service, FeedbackFiles(state / "uploads", state / "feedback"), environment)

@@ -1,0 +1,156 @@
+"""A better version from reviewed reports, promoted and rolled back under load; a worse one refused."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sightline_testing.drawings import drawing_jpeg
+from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
+from sightline_testing.pictures import jpeg
+from sightline_testing.waiting import wait_until
+
+KIND, OTHER = "sheet_music", "floor_plan"
+OLD, NEW = BASE, f"{MODEL}/2-int8"
+PATIENCE_S = 120.0
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackLoop]:
+    # Every question is to be a job.
+    with running_loop(tmp_path_factory.mktemp("loop"), {"RESULT_CACHE": "0"}) as loop:
+        loop.files.accept((drawing_jpeg(kind, seed), kind) for kind in (KIND, OTHER) for seed in range(8))
+        assert f"made {NEW}" in loop.done("improve.py")
+        yield loop
+
+
+@dataclass
+class Load:
+    """Clients that ask about the same few pictures again and again, and keep what they were told."""
+
+    loop: FeedbackLoop
+    pictures: list[bytes]
+    heard: set[tuple[int, str, str]] = field(default_factory=set)
+    answered: int = 0
+    faults: list[str] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self, clients: int) -> Iterator[None]:
+        threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            for thread in threads:
+                thread.join(PATIENCE_S)
+
+    def _ask(self) -> None:
+        at = 0
+        while not self.stopping.is_set():
+            number = at % len(self.pictures)
+            try:
+                self.heard.add((number, *self.loop.ask(self.pictures[number])))
+                self.answered += 1
+            except Exception as fault:  # noqa: BLE001  whatever it was, the test fails and shows it
+                self.faults.append(repr(fault))
+            at += 1
+
+
+def test_promotion_and_rollback_under_load_fail_and_mix_up_nothing(loop: FeedbackLoop) -> None:
+    pictures = [drawing_jpeg(KIND, 1000), drawing_jpeg(OTHER, 1000), jpeg()]
+    expected = set()
+    load = Load(loop, pictures)
+    with load.running(clients=4):
+        for _ in range(ROUNDS):
+            for words, version in ((("promote", NEW, "--force"), NEW), (("rollback",), OLD)):
+                printed = loop.done("models.py", *words)
+                assert f"{version} is active; 2 workers serve it after" in printed
+                # Every answer that begins from now on is of the version that was promoted.
+                for number, picture in enumerate(pictures):
+                    label, named = loop.ask(picture)
+                    assert named == version
+                    expected.add((number, label, named))
+    assert load.faults == []
+    assert load.answered > 0
+    assert len(expected) == 2 * len(pictures)  # each version always says the same of a picture ...
+    assert load.heard <= expected  # ... and nobody was told anything else
+    assert {label for _, label, version in expected if version == NEW} > {KIND, OTHER}
+    assert not {label for _, label, version in expected if version == OLD} & {KIND, OTHER}
+
+
+def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> None:
+    loop.done("models.py", "promote", NEW, "--force")
+    assert " active " not in loop.done("models.py", "list").splitlines()[0]
+    loop.done("models.py", "rollback")
+    finished = loop.command("models.py", "rollback")
+    assert finished.returncode == 1
+    assert "nothing was promoted" in finished.stderr
+
+
+def test_a_version_that_was_taught_wrong_labels_is_refused_and_force_overrules(
+    loop: FeedbackLoop, tmp_path: Path
+) -> None:
+    loop.done("models.py", "promote", NEW, "--force")
+    for kind in (KIND, OTHER):
+        (tmp_path / "labelled" / kind).mkdir(parents=True)
+        for seed in range(2000, 2010):
+            (tmp_path / "labelled" / kind / f"{seed}.jpg").write_bytes(drawing_jpeg(kind, seed))
+    # A reviewer accepts a hundred reports of somebody who calls one kind by the other's name.
+    loop.files.accept((drawing_jpeg(KIND, seed), OTHER) for seed in range(100, 200))
+    loop.done("improve.py", "--version", "poisoned")
+    finished = loop.command("models.py", "promote", "poisoned", "--labelled", str(tmp_path / "labelled"))
+    assert finished.returncode == 2
+    assert "poisoned was not promoted: it names" in finished.stderr
+    assert loop.ask(drawing_jpeg(KIND, 1000))[1] == NEW
+    assert loop.done("models.py", "list").count("active") == 1
+    assert "poisoned is active" in loop.done("models.py", "promote", "poisoned", "--force")
+    loop.done("models.py", "rollback")
+    loop.done("models.py", "rollback")
+
+
+def test_a_good_version_passes_the_guard(loop: FeedbackLoop, tmp_path: Path) -> None:
+    (tmp_path / KIND).mkdir()
+    for seed in range(2000, 2005):
+        (tmp_path / KIND / f"{seed}.jpg").write_bytes(drawing_jpeg(KIND, seed))
+    printed = loop.done("models.py", "promote", NEW, "--labelled", str(tmp_path))
+    assert "labelled pictures: 0 right before, " in printed
+    assert "pictures made by code: 12" in printed
+    loop.done("models.py", "rollback")
+
+
+def test_a_shadow_sees_live_jobs_and_answers_nobody(loop: FeedbackLoop) -> None:
+    loop.done("models.py", "shadow", NEW, "--share", "1")
+    pictures = [drawing_jpeg(KIND, seed) for seed in range(3000, 3003)]
+
+    def has_compared() -> bool:
+        for picture in pictures:
+            assert loop.ask(picture)[1] == OLD
+        return f"{NEW}: " in (said := loop.done("models.py", "shadow", "--status")) and "agrees on" in said
+
+    wait_until(has_compared, "the candidate has seen a job", PATIENCE_S)
+    assert "decode and inference" in loop.done("models.py", "shadow", "--status")
+    loop.done("models.py", "shadow", "--stop")
+    wait_until(lambda: "no worker has a version" in loop.done("models.py", "shadow"), "the trial has ended", PATIENCE_S)
+
+
+def test_a_version_that_cannot_be_loaded_changes_nothing(loop: FeedbackLoop) -> None:
+    bundles = loop.bundles
+    shutil.copytree(bundles / NEW, bundles / MODEL / "torn")
+    (bundles / MODEL / "torn" / "model.onnx").write_bytes(b"")
+    finished = loop.command("models.py", "promote", "torn", "--force")
+    assert finished.returncode == 1
+    assert "SHA-256" in finished.stderr
+    # Somebody writes it into `active` all the same.
+    (bundles / "active").write_text(f"{MODEL}/torn\n")
+    log = loop.service.state_dir / "launcher.log" if loop.service.state_dir else Path()
+    wait_until(lambda: "torn cannot be loaded" in log.read_text(), "a worker has tried", PATIENCE_S)
+    assert loop.ask(drawing_jpeg(KIND, 1000))[1] == OLD
+    (bundles / "active").write_text(f"{OLD}\n")
