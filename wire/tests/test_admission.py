@@ -11,8 +11,8 @@ def worker(rate: float, lanes: int = 2, max_batch: int = 8) -> WorkerInfo:
     return WorkerInfo("w", "host", "model", "1", "p", lanes=lanes, max_batch=max_batch, rate=rate)
 
 
-def test_the_queue_takes_what_is_done_in_three_tenths_of_the_deadline() -> None:
-    assert bound_for([worker(200), worker(100)], 4.0, 0) == 360
+def test_the_queue_takes_what_is_done_in_a_quarter_of_the_deadline() -> None:
+    assert bound_for([worker(200), worker(100)], 4.0, 0) == 300
 
 
 def test_slow_workers_still_get_two_batches_for_each_lane() -> None:

@@ -12,7 +12,7 @@ from wire.presence import WorkerInfo
 UNKNOWN_BOUND: Final = 1024
 # Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
 # after a flood, so that those who come then do not wait behind it.
-SHARE_OF_DEADLINE: Final = 0.3
+SHARE_OF_DEADLINE: Final = 0.25
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
 RETRY_JITTER_S: Final = 1.0
