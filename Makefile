@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security fuzz audit sbom improve evaluate models export clean-uploads reports-index dead-letters api-keys lint bench clean
+.PHONY: help install serve test test-faults test-security fuzz audit sbom improve evaluate models export clean-uploads reports-index dead-letters api-keys lint bench stress clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -84,10 +84,14 @@ lint: ## Check style and types
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
-	MYPYPATH=deploy:model $(MYPY) tests benchmarks  # stress_test needs Locust, which is no part of the environment
+	MYPYPATH=deploy:model $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test  # Locust is not installed
 
 bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
 	@$(RUN) -m benchmarks $(BENCH)
+
+stress: ## Put load on the whole service and write stress_test/REPORT.md (STRESS=--quick: 2 minutes, no Docker)
+	$(INSTALL) serve dev stress --bundles $(STATE_DIR)/bundles
+	@$(RUN) -m stress_test $(STRESS)
 
 clean: ## Remove what set-up and tests made; keeps uploads and feedback
 	rm -rf .venv $(STATE_DIR)/bundles $(STATE_DIR)/redis $(STATE_DIR)/run .mypy_cache .ruff_cache .hypothesis

@@ -51,6 +51,7 @@ SUITES = (
     Suite("api", "api", "tests"),
     Suite("launcher", "deploy", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
+    Suite("stress", ".", "stress_test/tests"),
     Suite("system", ".", "tests", ("--ignore=tests/faults", "--ignore=tests/security", "--ignore=tests/containers")),
 )
 PYTEST_OPTIONS = ("--quiet", "--durations=5")
