@@ -85,10 +85,8 @@ def _saturation(rows: list[Row], cores: int) -> list[str]:
         return []
     best = max(found.values(), key=lambda line: rate(saturation(line)))
     full = saturation(best)
-    said = (
-        f"**It saturates at {full['users']} users**: {rate(full):.0f} images/s ({_named(full)}); "
-        f"a user alone has an answer after {latency(best[0], 'p50_ms'):.0f} ms (p50 at {best[0]['users']})."
-    )
+    alone = f" A user alone has an answer after {latency(best[0], 'p50_ms'):.0f} ms." if best[0]["users"] == 1 else ""
+    said = f"**It saturates at {full['users']} users**: {rate(full):.0f} images/s ({_named(full)}).{alone}"
     return [f"{said} {_limit(full, cores)}"]
 
 
