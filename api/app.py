@@ -19,8 +19,10 @@ import access
 import failures
 import feedback
 import health
+import jobs
 import metrics
 import openapi
+import protocols
 import review
 import security
 import views
@@ -62,6 +64,8 @@ def create_app() -> Flask:
     app.register_blueprint(openapi.router)
     app.register_blueprint(review.router)
     app.register_blueprint(review.door)
+    app.register_blueprint(jobs.router)
+    app.register_blueprint(protocols.router)
     failures.install(app, pages={"app_router.upload_image": views.failure_page})
     security.install(app)
     metrics.install(app)

@@ -12,9 +12,10 @@ import metrics
 import middleware
 import prediction_ids
 import settings
-from parameters import Text, WholeNumber
-from prediction_ids import Predicted
+from parameters import Text, WholeNumber, Word
+from prediction_ids import Predicted as Prediction
 from problems import Problem
+from shapes import Explanation, Guess, Predicted
 from wire.activation_map import ActivationMap
 from wire.errors import QueueFull
 
@@ -45,6 +46,7 @@ EXPLAIN = Text(
     "also say where the model looked for one class: its place among the five best (1 is the best), or its name",
     example="1",
 )
+PREFER = Word("Prefer", "respond-async", "`respond-async`: answer at once with a job to ask for later")
 
 
 class Wishes(NamedTuple):
@@ -106,7 +108,7 @@ class Result:
 
     def __init__(self, job_id: str, filename: str, answer: tuple[str, float]) -> None:
         self._job_id = job_id
-        self._filename = filename
+        self.filename = filename
         self.label = str(answer[0])
         self.score = _told(answer[1])
         self._answer: Any = answer
@@ -117,9 +119,9 @@ class Result:
         return prediction_ids.issue(self._job_id, self.predicted)
 
     @property
-    def predicted(self) -> Predicted:
+    def predicted(self) -> Prediction:
         """What a report of this answer is about."""
-        return Predicted(self._filename, self.label, self.score, self.model_version or "")
+        return Prediction(self.filename, self.label, self.score, self.model_version or "")
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """Give the best classes, as many as were asked for and are known."""
@@ -157,3 +159,20 @@ class Result:
 
 def _told(score: float) -> float:
     return round(float(score), 4)
+
+
+def guesses(result: Result, count: int) -> list[Guess]:
+    """Give the best classes as documents have them."""
+    return [{"label": label, "score": score} for label, score in result.top(count)]
+
+
+def told(result: Result, wishes: Wishes, explanation: Explanation | None = None) -> Predicted:
+    """Give an answer as it is told; more than the three keys only where something more was asked for."""
+    document: Predicted = {"success": True, "prediction": result.label, "score": result.score}
+    if wishes.top_k is not None:
+        document["predictions"] = guesses(result, wishes.top_k)
+    if explanation is not None:
+        document["explanation"] = explanation
+    if wishes.top_k is not None or wishes.is_explained:
+        document |= {"filename": result.filename, "prediction_id": result.id, "model_version": result.model_version}
+    return document

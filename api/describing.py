@@ -25,18 +25,19 @@ class Answer:
 
     meaning: str
     shape: type | None = None
+    other_shapes: Sequence[type] = ()
     media_types: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a request brings: a form's fields (`file` is the picture's), the picture itself, or a JSON document."""
+    """What a request brings: a form's fields (`file` is the picture's), the picture itself, or a document."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     required: Sequence[str] = ()
     picture_field: str = ""
     is_picture: bool = False
-    document: type | None = None
+    documents: Sequence[type] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
         return Problem(408, "client_gone", "The client went away before the answer was there.")
     if isinstance(error, wire_errors.JobFailed) and error.failure.code == "not_ready":
         return Problem(503, "not_ready", f"{error.failure.detail}.", retry_after_s=problems.soon())
+    if isinstance(error, wire_errors.UnknownJob):
+        return Problem(404, "unknown_job", "There is no such job; answers are kept for two minutes.")
     if isinstance(error, wire_errors.JobFailed) and error.failure.code in _FAILURES:
         status, code = _FAILURES[error.failure.code]
         return Problem(status, code, error.failure.detail or _late())

@@ -12,6 +12,7 @@ router = Blueprint("health", __name__)
 
 
 @router.route("/livez")
+@router.route("/healthz", endpoint="healthz")
 @access.open_to_all
 @describe("GET", Operation("Does the process serve?", {200: Answer("It does.", Alive)}))
 def livez() -> Alive:
@@ -20,6 +21,7 @@ def livez() -> Alive:
 
 
 @router.route("/readyz")
+@router.route("/health", endpoint="health")
 @access.open_to_all
 @describe(
     "GET",

@@ -37,15 +37,19 @@ def _object(shape: type, others: list[type]) -> Schema:
     }
 
 
-def _schema(hint: Any, others: list[type]) -> Schema:
+def _schema(hint: Any, others: list[type]) -> Schema:  # noqa: PLR0911  one return for each kind of type
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in {NotRequired, Annotated}:
         added: Schema = arguments[1] if origin is Annotated else {}
         return _schema(arguments[0], others) | added
     if origin is Literal:
-        return {"const": arguments[0]}
+        return {"const": arguments[0]} if len(arguments) == 1 else {"enum": list(arguments)}
     if origin is list:
         return {"type": "array", "items": _schema(arguments[0], others)}
+    if hint is Any:
+        return {}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _schema(arguments[1], others)}
     if origin in {Union, types.UnionType}:
         return {"type": [PLAIN[each] for each in arguments]}
     if hint in PLAIN:

@@ -13,6 +13,7 @@ from wire.activation_map import ActivationMap
 from wire.cache import AnswerCache, served_by_all
 from wire.connection import Address
 from wire.errors import QueueFull
+from wire.jobs import Found, Jobs
 from wire.messages import Answer
 from wire.queue import Asker, QueueState
 
@@ -99,10 +100,36 @@ def model_predict(image_name: str) -> tuple[str, float]:
     return Prediction(answer, "hit" if is_hit else "miss")
 
 
-def refuse_if_full() -> None:
-    """Raise QueueFull where the queue is known to be at its bound; let everything pass while its state is unknown."""
+def hand_in(image_name: str, ask: Ask) -> str:
+    """Hand in a job for a stored picture and give its handle; raises the errors of `wire`."""
+    queue = _opened()
+    return queue.jobs.hand_in(
+        image_name,
+        state=queue.asker.state(),
+        usual_timeout_s=settings.REQUEST_TIMEOUT_S,
+        timeout_s=settings.JOB_TIMEOUT_S,
+        top_k=ask.top_k,
+        traceparent=ask.traceparent,
+    )
+
+
+def look(handle: str) -> Found:
+    """Give what came of a job that was handed in; raises UnknownJob."""
+    return _opened().jobs.look(handle)
+
+
+def cancel(handle: str) -> None:
+    """Take a job back that was handed in; raises UnknownJob."""
+    _opened().jobs.cancel(handle)
+
+
+def refuse_if_full(count: int = 1) -> None:
+    """Raise QueueFull where the queue is known to have no room for so many; let all pass while its state is unknown.
+
+    An empty queue takes as many as come, else nobody could ever send them.
+    """
     state = queue_state()
-    if state is not None and 0 < state.bound <= state.depth:
+    if state is not None and state.depth > 0 and state.depth + count > state.bound:
         raise QueueFull(state.depth, state.bound, state.depth / state.rate if state.rate else 1.0)
 
 
@@ -136,6 +163,7 @@ class _Target(NamedTuple):
     timeout_s: float
     cache_entries: int
     cache_ttl_s: int
+    max_jobs: int
 
 
 class _Queue:
@@ -150,9 +178,12 @@ class _Queue:
             AnswerCache(target.address, target.queue, max_entries=target.cache_entries, ttl_s=target.cache_ttl_s)
         )
 
+        self.jobs = Jobs(target.address, target.queue, max_jobs=target.max_jobs, max_queue_size=target.max_queue_size)
+
     def close(self) -> None:
         """Let go of Redis."""
         self.asker.close()
+        self.jobs.close()
         self.results.close()
 
 
@@ -200,4 +231,5 @@ def _target() -> _Target:
         settings.REQUEST_TIMEOUT_S,
         settings.CACHE_MAX_ENTRIES,
         settings.CACHE_TTL_S,
+        settings.MAX_JOBS,
     )

@@ -105,7 +105,8 @@ def _needs_key(view: Any) -> bool:
 def _answer(answer: Answer) -> dict[str, Any]:
     content: dict[str, Any] = {media_type: {} for media_type in answer.media_types}
     if answer.shape is not None:
-        content[JSON] = {"schema": reference(answer.shape)}
+        schemas = [reference(shape) for shape in (answer.shape, *answer.other_shapes)]
+        content[JSON] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
     return {"description": answer.meaning, **({"content": content} if content else {})}
 
 
@@ -124,20 +125,20 @@ def _body(body: Body) -> dict[str, Any]:
         fields[body.picture_field] = PICTURE
     form = {"schema": {"type": "object", "properties": fields, "required": list(body.required)}}
     kind = "multipart/form-data" if body.picture_field else "application/x-www-form-urlencoded"
-    content: dict[str, Any] = {kind: form}
+    content: dict[str, Any] = {kind: form} if fields else {}
     if body.is_picture:
         content |= {kind.media_type: {"schema": PICTURE} for kind in KINDS}
         content["application/octet-stream"] = {"schema": PICTURE}
-    if body.document is not None:
-        content[JSON] = {"schema": reference(body.document)}
+    if body.documents:
+        content[JSON] = {"schema": {"anyOf": [reference(shape) for shape in body.documents]}}
     return {"content": content, "required": bool(body.required)}
 
 
 def _shapes_of(operation: Operation) -> set[type]:
     told = {answer.shape for answer in operation.answers.values() if answer.shape is not None}
-    if operation.body is not None and operation.body.document is not None:
-        told.add(operation.body.document)
-    return told | set(operation.other_problems.values())
+    told |= {shape for answer in operation.answers.values() for shape in answer.other_shapes}
+    taken = set(operation.body.documents) if operation.body is not None else set()
+    return told | taken | set(operation.other_problems.values())
 
 
 def _security_schemes() -> Mapping[str, Any]:

@@ -3,7 +3,17 @@
 import asking
 from describing import HTML, OF_A_PICTURE, PNG, Answer, Body, Operation
 from report_requests import IDEMPOTENCY_KEY
-from shapes import LabelList, Malformed, Predicted, Reported, ReportRequest
+from shapes import (
+    JobState,
+    LabelList,
+    Malformed,
+    PictureInText,
+    PicturesInText,
+    Predicted,
+    Reported,
+    ReportRequest,
+    Several,
+)
 from signatures import KINDS
 
 # What a report's form may say beyond the report itself: columns of the CSV.
@@ -31,9 +41,12 @@ STORED_PICTURE = Operation(
 )
 PREDICT = Operation(
     "Name what is in a picture",
-    {200: Answer("the best class, and more where it was asked for", Predicted)},
-    parameters=(asking.TOP_K, asking.EXPLAIN, asking.TIMEOUT_MS),
-    body=Body(required=["file"], picture_field="file", is_picture=True),
+    {
+        200: Answer("the best class, and more where it was asked for; of several pictures, each", Predicted, [Several]),
+        202: Answer("a job to ask for later, at `Location`", JobState),
+    },
+    parameters=(asking.TOP_K, asking.EXPLAIN, asking.TIMEOUT_MS, asking.PREFER),
+    body=Body(required=["file"], picture_field="file", is_picture=True, documents=[PictureInText, PicturesInText]),
     problems=OF_A_PICTURE,
     other_problems={400: Malformed},
     problems_as_page=False,
@@ -61,7 +74,7 @@ REPORT = Operation(
             "report": "free text, or {'filename': '<stored name>', 'prediction': '<class>', 'score': <score>}",
             **DETAILS,
         },
-        document=ReportRequest,
+        documents=[ReportRequest],
     ),
     problems=(404, 415, 422, 503, 504, 507),
 )

@@ -13,6 +13,20 @@ LONGEST_NUMBER = 11
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A header that says one thing, or is ignored."""
+
+    name: str
+    word: str
+    meaning: str
+
+    def described(self) -> dict[str, Any]:
+        """Give the parameter as OpenAPI has it."""
+        schema = {"type": "string"}
+        return {"name": self.name, "in": "header", "description": self.meaning, "schema": schema, "example": self.word}
+
+
+@dataclass(frozen=True, slots=True)
 class WholeNumber:
     """A whole number from 1 to `at_most` in the query or in a header."""
 
@@ -74,4 +88,4 @@ class Text:
         }
 
 
-Parameter = WholeNumber | Text
+Parameter = WholeNumber | Text | Word

@@ -44,8 +44,12 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
         return headers
 
     def body(self, *, instance: str, request_id: str) -> bytes:
-        """Give the JSON document; `error` says the detail again, for clients of the Open Inference Protocol."""
-        document: ProblemDocument = {
+        """Give the JSON document."""
+        return json.dumps(self.document(instance=instance, request_id=request_id)).encode()
+
+    def document(self, *, instance: str, request_id: str) -> ProblemDocument:
+        """Give the document; `error` says the detail again, for clients of the Open Inference Protocol."""
+        return {
             "type": f"urn:sightline:problem:{self.code}",
             "title": self.title,
             "status": self.status,
@@ -58,7 +62,6 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
             "prediction": None,
             "score": None,
         }
-        return json.dumps(document).encode()
 
 
 def soon() -> int:

@@ -49,7 +49,7 @@ DECIDE = Operation(
             "label": "what it is, where the decision is to correct",
         },
         required=["report_id", "decision"],
-        document=DecisionRequest,
+        documents=[DecisionRequest],
     ),
     problems=(*KEY_NEEDED, 404, 415, 503, 507),
 )

@@ -95,9 +95,9 @@ def _open_to_told_origins(response: Response) -> Response:
             "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, Server-Timing, Retry-After"
         )
         if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT"
+            response.headers["Access-Control-Allow-Methods"] = "DELETE, GET, POST, PUT"
             response.headers["Access-Control-Allow-Headers"] = (
-                "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
+                "Authorization, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
             )
             response.headers["Access-Control-Max-Age"] = "600"
     return response

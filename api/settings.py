@@ -99,6 +99,10 @@ REQUEST_TIMEOUT_S = _setting("REQUEST_TIMEOUT_S", 5.0, "Seconds to wait for the 
 MAX_QUEUE_SIZE = _setting(
     "MAX_QUEUE_SIZE", 0, "Waiting jobs above which requests are refused; 0 computes it.", at_least=0
 )
+JOB_TIMEOUT_S = _setting(
+    "JOB_TIMEOUT_S", 60.0, "Seconds in which a job that nobody waits for has to be done.", at_least=0.001, at_most=600
+)
+MAX_JOBS = _setting("MAX_JOBS", 10_000, "Most jobs that nobody waits for, and their answers, kept.", at_least=1)
 MAX_UPLOAD_BYTES = _setting("MAX_UPLOAD_BYTES", 20 * 1024**2, "Largest picture, in bytes.", at_least=1)
 MAX_UPLOADS_BYTES = _setting(
     "MAX_UPLOADS_BYTES", 256 * 1024**2, "Memory for pictures that are being uploaded, for each api process.", at_least=1

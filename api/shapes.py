@@ -1,6 +1,6 @@
 """The JSON documents that the api answers with: what its code builds, and what /openapi.json says of them."""
 
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 MAX_LABEL = 200
 MAX_COMMENT = 2000
@@ -110,6 +110,146 @@ class ProblemDocument(TypedDict):
     success: Literal[False]
     prediction: None
     score: None
+
+
+class Outcome(TypedDict):
+    """What came of one of several pictures."""
+
+    file: Annotated[str, {"description": "its name, as it was sent"}]
+    success: bool
+    prediction: str | None
+    score: float | None
+    predictions: NotRequired[list[Guess]]
+    filename: NotRequired[str]
+    prediction_id: NotRequired[str]
+    model_version: NotRequired[str | None]
+    problem: NotRequired[ProblemDocument]
+
+
+class Several(TypedDict):
+    """What came of each picture, in the order in which they were sent."""
+
+    results: list[Outcome]
+
+
+class PictureInText(TypedDict):
+    """A picture as a string of base64."""
+
+    image: Annotated[str, {"description": "base64, or a data URL", "contentEncoding": "base64"}]
+
+
+class PicturesInText(TypedDict):
+    """Several pictures as strings of base64."""
+
+    images: Annotated[list[str], {"minItems": 1, "maxItems": 16}]
+
+
+class JobState(TypedDict):
+    """A job that was handed in."""
+
+    id: str
+    status: Literal["pending", "done", "failed"]
+    result: NotRequired[Predicted]
+    problem: NotRequired[ProblemDocument]
+
+
+Parameters = dict[str, str | int | float | bool]
+
+
+class TensorIn(TypedDict):
+    """Pictures as a tensor of BYTES; with `binary_data_size` in its parameters the data follow the JSON."""
+
+    name: str
+    datatype: Literal["BYTES"]
+    shape: list[Annotated[int, {"minimum": 1, "maximum": 16}]]
+    data: NotRequired[list[Annotated[str, {"description": "base64", "contentEncoding": "base64"}]]]
+    parameters: NotRequired[Parameters]
+
+
+class OutputWanted(TypedDict):
+    """An output to be told; with `classification` in its parameters as so many best classes."""
+
+    name: Literal["label", "score", "probabilities"]
+    parameters: NotRequired[Parameters]
+
+
+class InferenceAsked(TypedDict):
+    """A request of the Open Inference Protocol, version 2."""
+
+    id: NotRequired[str]
+    inputs: Annotated[list[TensorIn], {"minItems": 1, "maxItems": 1}]
+    outputs: NotRequired[Annotated[list[OutputWanted], {"maxItems": 3}]]
+    parameters: NotRequired[Parameters]
+
+
+class TensorOut(TypedDict):
+    """An output; with `binary_data_size` in its parameters the data follow the JSON."""
+
+    name: str
+    datatype: Literal["BYTES", "FP32"]
+    shape: list[int]
+    data: NotRequired[list[Any]]
+    parameters: NotRequired[dict[str, int]]
+
+
+class Inferred(TypedDict):
+    """An answer of the Open Inference Protocol, version 2."""
+
+    model_name: str
+    model_version: str
+    id: NotRequired[str]
+    outputs: list[TensorOut]
+
+
+class TensorKind(TypedDict):
+    """A tensor that a model takes or gives; -1 is any number."""
+
+    name: str
+    datatype: Literal["BYTES", "FP32"]
+    shape: list[int]
+
+
+class ModelMetadata(TypedDict):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorKind]
+    outputs: list[TensorKind]
+
+
+class ServerMetadata(TypedDict):
+    """What serves."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class IsLive(TypedDict):
+    """The process serves."""
+
+    live: Literal[True]
+
+
+class IsReady(TypedDict):
+    """A picture would be answered now."""
+
+    ready: Literal[True]
+
+
+class ModelIsReady(TypedDict):
+    """This model would answer now."""
+
+    name: str
+    ready: Literal[True]
+
+
+class Healthy(TypedDict):
+    """What TorchServe says where all is well."""
+
+    status: Literal["Healthy"]
 
 
 class Alive(TypedDict):

@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -26,7 +26,8 @@ from problems import Problem
 BLOCKING_BYTES = 1024**2
 STORAGE_RETRY_S = 60
 _known = KnownPictures()
-_RAW_TYPES = frozenset({"", "application/octet-stream"})
+# The last is what SageMaker calls a picture of any kind.
+_RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-image"})
 
 
 class Picture(NamedTuple):
@@ -44,30 +45,61 @@ class EmptyFile(UnusableFile):
     """The request holds a file with nothing in it."""
 
 
-def receive(request: Request, folder: Path, *, raw: bool) -> Picture:
+def receive(request: Request, folder: Path, *, raw: bool, fields: Sequence[str] = ("file",)) -> Picture:
     """Check the request's picture and store it; raises UnusableFile or Problem.
 
-    `raw` says that a body may also be the picture itself.
+    `raw` says that a body may also be the picture itself; in a form it is the file of the first of these fields.
     """
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
     is_form = not raw or request.mimetype == "multipart/form-data"
-    file = _form_file(request.files) if is_form else _raw_file(request)
-    try:
-        data = file.stream.read()
-        _check_content(data)
-        picture = _in_thread_if_large(file, data, folder)
-    finally:
-        file.close()
-    # Waiting for the answer takes longer than anything else; the picture's bytes are not needed for it.
-    del data
-    request.environ.get("sightline.forget_body", _nothing)()
+    file = _form_file(request.files, fields) if is_form else _raw_file(request)
+    picture = _kept(file, folder)
+    forget_body(request)
     return picture
 
 
-def _form_file(files: Mapping[str, FileStorage]) -> FileStorage:
-    file = files.get("file")
-    if file is None:
-        raise UnusableFile("No file was sent. Choose a picture first.")
+def files_of(request: Request) -> list[FileStorage]:
+    """Give the files of a form that has more than one; together they may be as large as one may be."""
+    if request.mimetype != "multipart/form-data":
+        return []
+    request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
+    files = request.files.getlist("file")
+    return files if len(files) > 1 else []
+
+
+def take(file: FileStorage, folder: Path) -> Picture:
+    """Check one of several files and store it; raises UnusableFile or Problem."""
+    return _kept(_checked(file), folder)
+
+
+def as_file(data: bytes) -> FileStorage:
+    """Make a file of a picture's bytes, named by what they are."""
+    kind = signatures.kind_of(data[: signatures.HEAD_BYTES])
+    return FileStorage(BytesIO(data), "picture" + (kind.extension if kind else signatures.JPEG.extension))
+
+
+def forget_body(request: Request) -> None:
+    """Say that the body's bytes are in use no longer: waiting for the answer takes longer than anything else."""
+    request.environ.get("sightline.forget_body", _nothing)()
+
+
+def _kept(file: FileStorage, folder: Path) -> Picture:
+    try:
+        data = file.stream.read()
+        _check_content(data)
+        return _in_thread_if_large(file, data, folder)
+    finally:
+        file.close()
+
+
+def _form_file(files: Mapping[str, FileStorage], fields: Sequence[str]) -> FileStorage:
+    for field in fields:
+        if field in files:
+            return _checked(files[field])
+    raise UnusableFile("No file was sent. Choose a picture first.")
+
+
+def _checked(file: FileStorage) -> FileStorage:
     if not file.filename:
         raise UnusableFile("No file was chosen. Choose a picture first.")
     if not utils.allowed_file(file.filename):

@@ -16,18 +16,22 @@ The report form may add fields that go into the CSV: `label`, `comment`, `model`
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 from werkzeug.wsgi import FileWrapper
 
 import access
 import asking
+import failures
 import feedback as feedback_files
+import jobs
+import json_bodies
 import known_labels
 import maps
 import metrics
@@ -35,14 +39,15 @@ import middleware
 import operations
 import report_requests
 import settings
+import several
 import uploads
-from describing import describe
+from describing import JSON, describe
 from headers import PICTURE_POLICY
 from middleware import model_predict
 from prediction_ids import Predicted as Prediction
 from problems import Problem
 from reports import Report, shaped
-from shapes import MAX_LABEL, LabelList, Predicted, Reported
+from shapes import MAX_LABEL, LabelList, Reported
 from wire.errors import WireError
 
 router = Blueprint("app_router", __name__)
@@ -65,13 +70,14 @@ def index() -> str:
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
-        name, answer = _predict(asking.Wishes(), raw=False)
+        asking.refuse_early(request)
+        picture = _received(raw=False)
     except uploads.EmptyFile:
         raise
     except uploads.UnusableFile as error:
         flash(str(error))
         return redirect(url_for("app_router.index"))
-    return _page(name, answer)
+    return _page(picture.name, ask_model(picture.name, asking.ask_of(request, asking.Wishes(), picture.sha256)))
 
 
 @router.route("/display/<filename>")
@@ -109,16 +115,21 @@ def _picture_response(file: BufferedReader) -> Response:
 def predict() -> Response:
     """Answer a program: three keys, and more for those who ask."""
     wishes = asking.wishes_of(request)
-    name, answer = _predict(wishes, raw=True)
-    document: Predicted = {"success": True, "prediction": answer.label, "score": answer.score}
-    if wishes.top_k is not None:
-        document["predictions"] = [{"label": label, "score": score} for label, score in answer.top(wishes.top_k)]
-    if wishes.is_explained:
-        document["explanation"] = maps.explanation(name, answer.activation_map)
-    if wishes.top_k is not None or wishes.is_explained:
-        document |= {"filename": name, "prediction_id": answer.id, "model_version": answer.model_version}
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
-    return Response(body, headers=answer.headers(), content_type="application/json")
+    asking.refuse_early(request)
+    pictures, are_several = json_bodies.pictures_of(request) if request.mimetype == JSON else ([], False)
+    files = [uploads.as_file(picture) for picture in pictures] or uploads.files_of(request)
+    are_several |= len(files) > 1
+    if wishes.is_explained and (are_several or jobs.are_wanted()):
+        raise Problem(400, "invalid_parameter", "explain is for one picture whose answer is waited for.")
+    if are_several:
+        return _answer_several(files, wishes)
+    picture = _received(files[0] if files else None)
+    ask = asking.ask_of(request, wishes, picture.sha256)
+    if jobs.are_wanted():
+        return jobs.accept(picture.name, ask)
+    answer = ask_model(picture.name, ask)
+    explanation = maps.explanation(picture.name, answer.activation_map) if wishes.is_explained else None
+    return _json(asking.told(answer, wishes, explanation), answer.headers())
 
 
 @router.route("/maps/<filename>/<path:label>.png")
@@ -187,13 +198,26 @@ def failure_page(problem: Problem) -> str:
     return _page(error=problem.detail)
 
 
-def _predict(wishes: asking.Wishes, *, raw: bool) -> tuple[str, asking.Result]:
-    """Take the request's picture through the model: the one path of every route that has a picture."""
-    asking.refuse_early(request)
+def _answer_several(files: Sequence[FileStorage], wishes: asking.Wishes) -> Response:
+    """Answer for each picture by itself; the request as a whole succeeds."""
+    answered = several.answer(request, files, upload_folder(), wishes, ask_model)
+    told = {"instance": request.path, "request_id": failures.request_id()}
+    return _json({"results": [several.outcome(one, wishes, **told) for one in answered]}, {})
+
+
+def _received(file: FileStorage | None = None, *, raw: bool = True) -> uploads.Picture:
+    """Store the request's one picture, or the file that was found in it."""
     started = time.perf_counter()
-    picture = uploads.receive(request, upload_folder(), raw=raw)
+    folder = upload_folder()
+    picture = uploads.receive(request, folder, raw=raw) if file is None else uploads.take(file, folder)
+    uploads.forget_body(request)
     metrics.count_upload(time.perf_counter() - started)
-    return picture.name, ask_model(picture.name, asking.ask_of(request, wishes, picture.sha256))
+    return picture
+
+
+def _json(document: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return Response(body, headers=dict(headers), content_type=JSON)
 
 
 def ask_model(name: str, ask: middleware.Ask) -> asking.Result:

@@ -16,6 +16,7 @@ from wire.cache import AnswerCache, Question
 from wire.connection import Address, Connection, checked, pack
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded, QueueUnavailable
+from wire.jobs import Jobs
 from wire.keys import GROUP
 from wire.presence import Announcer, Served, WorkerInfo
 from wire.queue import Asker, Lane, Leases
@@ -81,6 +82,11 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         cache.keep(question, 5, answer, cache.find(question, 5).slot)
         assert cache.find(question, 5).answer
         cache.close()
+        jobs = Jobs(api, queue.name, max_jobs=10, patience_s=10.0)
+        handle = jobs.hand_in("dog.jpg", state=asker.state(), usual_timeout_s=WAIT_S, timeout_s=WAIT_S)
+        wait_until(lambda: jobs.look(handle).reply is not None, "the job that was handed in is done")
+        jobs.cancel(handle)
+        jobs.close()
         letters = DeadLetters(users["sightline-operator"], queue.name)
         [letter] = letters.newest()
         letters.drop([letter])

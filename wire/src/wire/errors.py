@@ -47,6 +47,10 @@ class Abandoned(WireError):  # noqa: N818  the name says what happened
     """The caller has gone; the job was taken back where it still waited."""
 
 
+class UnknownJob(WireError):  # noqa: N818  the name says what happened
+    """There is no job of that handle: it never was, it was cancelled, or its answer was kept long enough."""
+
+
 class JobFailed(WireError):  # noqa: N818  the name says what happened
     """A worker answered that this job cannot be done; `failure` says why."""
 

@@ -21,6 +21,7 @@ class Keys:
         self.jobs = f"{self._tag}:jobs"
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
+        self.ledger = f"{self._tag}:ledger"
         self.trouble = f"{self._tag}:trouble"
 
     def replies(self, process: str) -> str:

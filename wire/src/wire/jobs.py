@@ -1,0 +1,178 @@
+"""Jobs whose caller does not wait: handed in by one api process, asked for later at any.
+
+The reply goes to a stream of the job's own, which the worker writes and which expires by itself. A ledger of what was
+handed in lately bounds how many of them there are. Whoever has the handle may look and cancel, and nobody can guess it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Any, Final, NamedTuple
+
+from wire.admission import bound_for, retry_after_s
+from wire.aside import Aside
+from wire.connection import CALLER_PATIENCE_S, Address, checked, is_out_of_memory, pack
+from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
+from wire.keys import JOB_FIELD, Keys
+from wire.link import RedisRefusal
+from wire.messages import Job, Reply, decode_reply
+from wire.settlement import REPLIES_KEPT_S
+from wire.watch import QueueState
+
+# Answers that nobody has fetched yet take memory; with so few classes each, a place in the ledger is at most 4 KiB.
+MAX_TOP_K: Final = 100
+MAX_TIMEOUT_S: Final = 600.0
+
+# Both bounds in one step. A refusal says which one it was.
+HAND_IN: Final = f"""
+local time = redis.call('TIME')
+redis.call('XTRIM', KEYS[2], 'MINID', (time[1] - ARGV[4]) * 1000)
+local depth, kept = redis.call('XLEN', KEYS[1]), redis.call('XLEN', KEYS[2])
+if depth > 0 and depth + 1 > tonumber(ARGV[1]) then
+  return {{'queue', depth}}
+end
+if kept >= tonumber(ARGV[3]) then
+  return {{'ledger', kept}}
+end
+local place = redis.call('XADD', KEYS[2], '*', 'image', ARGV[5])
+return {{place, redis.call('XADD', KEYS[1], '*', '{JOB_FIELD}', ARGV[2])}}
+"""
+HAND_IN_SHA: Final = hashlib.sha1(HAND_IN.encode(), usedforsecurity=False).hexdigest()
+_HANDLE = re.compile(r"([0-9a-f]{32})-([0-9]{1,20}-[0-9]{1,20})-([0-9]{1,20}-[0-9]{1,20})")
+
+
+class Found(NamedTuple):
+    """What is known of a job: its picture, and its reply; None while it is under way."""
+
+    image: str
+    reply: Reply | None
+
+
+class _Handle(NamedTuple):
+    """What a handle says: the job's secret id, its entry in the queue, and its place in the ledger."""
+
+    id: str
+    entry_id: str
+    place: str
+
+    @classmethod
+    def read(cls, text: str) -> _Handle:
+        """Take a handle apart; raises UnknownJob."""
+        match = _HANDLE.fullmatch(text)
+        if match is None:
+            raise UnknownJob(text)
+        return cls(*match.groups())
+
+    @property
+    def reply_to(self) -> str:
+        """The name under which the worker answers."""
+        return f"job-{self.id}"
+
+
+class Jobs:
+    """Hands in jobs and looks after them; for any number of threads, with one connection for each process."""
+
+    def __init__(
+        self,
+        address: Address,
+        queue: str,
+        *,
+        max_jobs: int,
+        max_queue_size: int = 0,
+        patience_s: float = CALLER_PATIENCE_S,
+    ) -> None:
+        self._aside = Aside(address, "sightline-jobs", patience_s)
+        self._keys = Keys(queue)
+        self._max_jobs = max_jobs
+        self._max_queue_size = max_queue_size
+
+    def hand_in(  # noqa: PLR0913  all but the image go by keyword
+        self,
+        image: str,
+        *,
+        state: QueueState | None,
+        usual_timeout_s: float,
+        timeout_s: float,
+        top_k: int = 5,
+        traceparent: str = "",
+    ) -> str:
+        """Put a job into the queue and give its handle.
+
+        It finds room where a caller of the usual timeout would. Raises QueueUnavailable, QueueFull or NoWorker.
+        """
+        if state is not None and not state.workers:
+            raise NoWorker("no live model worker has been heard of; start one, or look at its log")
+        job_id = secrets.token_hex(16)
+        ttl_ms = int(min(timeout_s, MAX_TIMEOUT_S) * 1000)
+        job = Job(job_id, image, f"job-{job_id}", max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent)
+        bound = bound_for(state.workers if state else (), usual_timeout_s, self._max_queue_size)
+        kept_s = int(timeout_s) + REPLIES_KEPT_S
+        place, found = self._evaluate(bound, job, kept_s)
+        if place in {b"queue", b"ledger"}:
+            limit = bound if place == b"queue" else self._max_jobs
+            raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
+        return f"{job_id}-{found.decode()}-{place.decode()}"
+
+    def look(self, handle: str) -> Found:
+        """Give what came of a job; raises UnknownJob, also for one that was forgotten."""
+        return self._find(_Handle.read(handle), handle)
+
+    def cancel(self, handle: str) -> None:
+        """Take a job back, or throw its answer away; raises UnknownJob."""
+        told = _Handle.read(handle)
+        self._find(told, handle)
+        keys = self._keys
+        # The place goes too: a worker that has the job already will answer it, and nobody shall find that.
+        packet = pack("XDEL", keys.ledger, told.place) + pack("XDEL", keys.jobs, told.entry_id)
+        for reply in self._exchange(packet + pack("DEL", keys.replies(told.reply_to)), 3):
+            checked(reply)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._aside.close()
+
+    def _find(self, told: _Handle, handle: str) -> Found:
+        """Look for a job and its reply; raises UnknownJob where it has neither, or no place."""
+        keys = self._keys
+        # The job before the reply: its end and the reply are one step, so where it is gone the reply is there.
+        looks = [("XRANGE", keys.ledger, told.place, told.place), ("XRANGE", keys.jobs, told.entry_id, told.entry_id)]
+        packet = b"".join(pack(*look) for look in looks)
+        packet += pack("XRANGE", keys.replies(told.reply_to), "-", "+", "COUNT", 1)
+        places, entries, replies = map(checked, self._exchange(packet, 3))
+        if not places or not (replies or _is(told, entries)):
+            raise UnknownJob(handle)
+        image = places[0][1][1].decode(errors="replace")
+        return Found(image, _decoded(replies[0][1]) if replies else None)
+
+    def _evaluate(self, bound: int, job: Job, kept_s: int) -> Any:
+        keys, limits = (self._keys.jobs, self._keys.ledger), (self._max_jobs, kept_s)
+        arguments = (2, *keys, bound, job.encode(), *limits, job.image.encode(errors="replace"))
+        [reply] = self._exchange(pack("EVALSHA", HAND_IN_SHA, *arguments), 1)
+        if isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT"):
+            [reply] = self._exchange(pack("EVAL", HAND_IN, *arguments), 1)
+        if is_out_of_memory(reply):
+            raise QueueFull(0, bound, retry_after_s(0, 0.0))
+        return checked(reply)
+
+    def _exchange(self, packet: bytes, replies: int) -> list[Any]:
+        found = self._aside.exchange(packet, replies)
+        if found is None:
+            raise QueueUnavailable("Redis did not answer, or has not a moment ago")
+        return found
+
+
+def _decoded(fields: list[bytes]) -> Reply:
+    try:
+        return decode_reply(fields[0], fields[1])
+    except MessageError as error:
+        raise QueueUnavailable(f"the answer of a job cannot be read: {error}") from error
+
+
+def _is(told: _Handle, entries: list[Any]) -> bool:
+    """Whether what stands at the job's place is this job: a Redis that lost everything may have given it to another."""
+    try:
+        return bool(entries) and Job.decode(entries[0][1][1]).id == told.id
+    except MessageError:
+        return False
