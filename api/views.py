@@ -163,17 +163,18 @@ def feedback() -> str | tuple[Reported, int]:
     if request.method != "POST":
         return render_template("feedback.html", report=None)
     request.max_content_length = MAX_REPORT_BYTES
+    key = report_requests.key_of(request)
     if report_requests.is_one(request):
-        return _report(), 201
+        return _report(key), 201
     report = request.form.get("report")
     if report:
         feedback_files.save(report, upload_folder(), _details(request.form))
     return render_template("feedback.html", report=report)
 
 
-def _report() -> Reported:
+def _report(key: str) -> Reported:
     """Keep a report that came as JSON."""
-    told, key = report_requests.read(request, upload_folder()), report_requests.key_of(request)
+    told = report_requests.read(request, upload_folder())
     predicted = told.predicted or _predicted_now(told.filename)
     report = Report(predicted.filename, predicted.label, predicted.score)
     details = told.details | report_requests.model_of(predicted)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.client import Client
+from sightline_testing.pictures import jpeg
 from sightline_testing.service import REPOSITORY, Service, running_service
+from sightline_testing.waiting import wait_until
 
 PROGRAMS = Path(__file__).parent / "programs"
 LONG = {"REQUEST_TIMEOUT_S": "60", "MAX_QUEUE_SIZE": "10000"}
@@ -32,8 +34,18 @@ def examples(is_full: bool) -> int:
     return 500 if is_full else 50
 
 
-def test_the_api_is_what_it_says_it_is(service: Service, examples: int, tmp_path: Path) -> None:
-    finished = schemathesis(service.url, examples, tmp_path)
+def ready_to_explain(client: Client, key: str = "") -> None:
+    """Come back once maps are answered: the first who asks may be told to come again."""
+    headers = {"Content-Type": "image/jpeg", "X-API-Key": key}
+    wait_until(
+        lambda: client.send("POST", "/predict?explain=1", jpeg(), headers).status == 200, "maps are answered", 120.0
+    )
+
+
+def test_the_api_is_what_it_says_it_is(service: Service, state_dir: Path, examples: int, tmp_path: Path) -> None:
+    ready_to_explain(Client(service.url))
+    key = (state_dir / "operator_key").read_text()
+    finished = schemathesis(service.url, examples, tmp_path, "--header", f"X-API-Key: {key}")
     assert finished.returncode == 0, finished.stdout[-20_000:] + finished.stderr
     assert "No issues found" in finished.stdout
     print(finished.stdout[finished.stdout.index("Test cases:") :])  # noqa: T201  a figure for the record
@@ -45,8 +57,10 @@ def test_with_keys_it_is_so_too_and_none_of_it_works_without(examples: int, tmp_
     add = [sys.executable, "manage_keys.py", "--file", str(state / "api_keys"), "add", "tester"]
     key = subprocess.run(add, cwd=REPOSITORY / "api", capture_output=True, text=True, check=True).stdout.strip()
     with running_service(state, {**LONG, "MODEL_WORKERS": "1"}) as service:
+        ready_to_explain(Client(service.url), key)
         assert "securitySchemes" in Client(service.url).get("/openapi.json").json()["components"]
         # One check less: it takes any header for a fault that is not in the description, once keys are.
         options = ("--header", f"Authorization: Bearer {key}", "--exclude-checks", "negative_data_rejection")
-        finished = schemathesis(service.url, examples, tmp_path, *options)
+        closed = ("--exclude-path-regex", "^/review")  # for the operator alone
+        finished = schemathesis(service.url, examples, tmp_path, *options, *closed)
     assert finished.returncode == 0, finished.stdout[-20_000:] + finished.stderr
