@@ -13,7 +13,9 @@ PROXY = yaml.safe_load((REPOSITORY / "deploy" / "compose.scale.yml").read_text()
 ALL: dict[str, dict[str, Any]] = {**SERVICES, "proxy": PROXY}
 # The one that gives the mounted folders to the others: root, without a network, and gone when it is done.
 ONE_SHOT = "init"
-INSIDE = [name for name in SERVICES if name not in {ONE_SHOT, "api"}]
+# They look at what is inside, and this machine alone looks at them; neither runs unless it is asked for.
+WATCHERS = {name for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
+INSIDE = [name for name in SERVICES if name not in {ONE_SHOT, "api", *WATCHERS}]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -51,7 +53,14 @@ def test_redis_and_the_workers_reach_nothing_outside_and_nothing_outside_reaches
     networks = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["networks"]
     assert networks["inside"]["internal"] is True
     assert [name for name in INSIDE if SERVICES[name].get("networks", ["none"]) not in (["inside"], ["none"])] == []
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"api", *WATCHERS}
+
+
+def test_what_watches_is_for_this_machine_alone() -> None:
+    assert WATCHERS
+    for name in WATCHERS:
+        assert [port for port in SERVICES[name]["ports"] if not port.startswith("127.0.0.1:")] == []
+        assert [volume for volume in SERVICES[name]["volumes"] if "./" in volume and not volume.endswith(":ro")] == []
 
 
 def test_whoever_breaks_out_of_a_decoder_can_change_no_model_no_report_and_no_picture() -> None:
