@@ -66,12 +66,18 @@ class Lab:
     def improve(self) -> Made:
         """Run the command as an operator would."""
         begin = time.monotonic()
-        command = [sys.executable, "improve.py", "--bundle", f"{MODEL}/{self.base}", "--version", "new"]
-        places = {"BUNDLES_FOLDER": "bundles", "UPLOAD_FOLDER": "uploads", "FEEDBACK_FILEPATH": "feedback/feedback"}
-        told = os.environ | {name: str(self.folder / place) for name, place in places.items()} | {"PYTHONPATH": "."}
-        subprocess.run(command, cwd=settings.ROOT / "model", env=told, check=True, stdout=subprocess.DEVNULL)
+        finished = self.command("improve.py", "--bundle", f"{MODEL}/{self.base}", "--version", "new")
+        finished.check_returncode()
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return Made("new", time.monotonic() - begin, peak_mb)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of model/ on this lab's folders."""
+        places = {"BUNDLES_FOLDER": "bundles", "UPLOAD_FOLDER": "uploads", "FEEDBACK_FILEPATH": "feedback/feedback"}
+        told = os.environ | {name: str(self.folder / place) for name, place in places.items()} | {"PYTHONPATH": "."}
+        return subprocess.run(
+            [sys.executable, *words], cwd=settings.ROOT / "model", env=told, capture_output=True, text=True, check=False
+        )
 
     def names(self, version: str, key: str, contents: Callable[[], Iterable[bytes]]) -> list[str]:
         """What a version calls each picture; decoded once for all versions."""
@@ -201,11 +207,28 @@ def many(lab: Lab, draws: int, count: int = 100_000, pictures: int = 250) -> Non
     _say(f"{count} accepted reports: {made.seconds:.1f} s, {made.peak_mb:.0f} MB at most")
 
 
+def poisoning(lab: Lab, draws: int) -> None:
+    """A hundred reports that call photographs by wrong names: reviewed by nobody, and accepted by mistake."""
+    del draws
+    contents = [(each.path.read_bytes(), labelled()[at - 7].label) for at, each in enumerate(labelled())]
+    lab.begin()
+    for content, label in contents:
+        lab.files.report(content, label)
+    _say(f"{len(contents)} wrong reports that nobody reviewed: {lab.command('improve.py').stderr.strip()[-150:]}")
+    lab.begin()
+    lab.files.accept(contents)
+    made = lab.improve()
+    _say(f"accepted: {_lost(lab.photographs(lab.base), lab.photographs(made.version))}")
+    told = lab.command("models.py", "promote", "new", "--labelled", str(settings.IMAGENET_DIR))
+    _say(f"status {told.returncode}: {told.stderr.strip()[-250:]}")
+
+
 EXPERIMENTS = {
     "new-classes": new_classes,
     "all-nine-classes": lambda lab, draws: new_classes(lab, draws, NEW_KINDS),
     "look-alikes": look_alikes,
     "repeated-mistakes": repeated_mistakes,
+    "poisoning": poisoning,
     "many": many,
 }
 
