@@ -51,6 +51,8 @@ def show(options: argparse.Namespace) -> int:
     del options
     bundles = ml_service.bundles_folder()
     active, trial = _active(bundles), activation.tried_beside(bundles)
+    if not any(versions.identities(bundles)):
+        raise VersionError(f"there is no version in {bundles}; `make install` builds the default one")
     for name in versions.identities(bundles):
         record = versions.record_of(bundles / name)
         origin = "as delivered" if record is None else f"{record.base} and {len(record.cases)} cases, {record.made_at}"
