@@ -35,6 +35,8 @@ class Body:
 
     fields: Mapping[str, str] = field(default_factory=dict)
     required: Sequence[str] = ()
+    # What a field may be, where that is one of a few.
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     picture_field: str = ""
     is_picture: bool = False
     documents: Sequence[type] = ()

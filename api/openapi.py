@@ -121,6 +121,8 @@ def _problem(operation: Operation, status: int) -> dict[str, Any]:
 
 def _body(body: Body) -> dict[str, Any]:
     fields: dict[str, Any] = {name: {"type": "string", "description": meaning} for name, meaning in body.fields.items()}
+    for name, choices in body.choices.items():
+        fields[name]["enum"] = list(choices)
     if body.picture_field:
         fields[body.picture_field] = PICTURE
     form = {"schema": {"type": "object", "properties": fields, "required": list(body.required)}}

@@ -45,10 +45,11 @@ DECIDE = Operation(
     body=Body(
         fields={
             "report_id": "the report",
-            "decision": f"one of {', '.join(KINDS)}",
+            "decision": "what becomes of it",
             "label": "what it is, where the decision is to correct",
         },
         required=["report_id", "decision"],
+        choices={"decision": KINDS},
         documents=[DecisionRequest],
     ),
     problems=(*KEY_NEEDED, 404, 415, 503, 507),
