@@ -80,6 +80,7 @@ lint: ## Check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	cd wire && MYPYPATH=src ../$(MYPY) src tests
+	cd client && MYPYPATH=src ../$(MYPY) src tests
 	cd testing && MYPYPATH=src ../$(MYPY) src
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .

@@ -16,7 +16,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = (3, 11)
 # requirements/<name>.txt of each, and the folders of our own that are installed beside them
-PACKAGES = {"serve": ["wire"], "dev": ["testing"], "onnxruntime": [], "stress": [], "security": [], "fuzz": []}
+PACKAGES = {
+    "serve": ["wire", "client"],
+    "dev": ["testing"],
+    "onnxruntime": [],
+    "stress": [],
+    "security": [],
+    "fuzz": [],
+}
 ATTEMPTS = 3
 PAUSE_S = 5.0
 

@@ -56,6 +56,7 @@ FORBIDDEN_IMPORTS = (
     ("model/inference", {"wire", "redis", "hiredis", "settings", "learning"}),
     ("model/learning", {"wire", "redis", "hiredis", "settings"}),
     ("model/batching.py", {"wire", "redis", "hiredis"}),
+    ("client/src", {"wire", "redis", "flask", "numpy", "settings", "inference"}),
     ("deploy/launcher", {"wire", "redis", "flask", "numpy"}),
 )
 ROOTS_WITH_A_SETTINGS_MODULE = ("api", "model", "deploy/launcher")

@@ -15,7 +15,7 @@ from sightline_testing.service import REPOSITORY, Service, some_service
 from sightline_testing.settings_tables import PAGE, PARTS, table
 
 README = REPOSITORY / "README.md"
-API_PAGE = REPOSITORY / "docs" / "api.md"
+PAGES = [README, REPOSITORY / "docs" / "api.md", REPOSITORY / "docs" / "client.md"]
 DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", *REPOSITORY.glob("docs/**/*.md")]
 ADDRESS = "http://127.0.0.1:8000"
 HOST = ADDRESS.removeprefix("http://")
@@ -35,8 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def examples(language: str) -> list[str]:
-    """Return the code blocks in a language that speak to the service, of the README and of the page on the API."""
-    text = README.read_text() + API_PAGE.read_text()
+    """Return the code blocks in a language that speak to the service, of the README and of the pages on asking."""
+    text = "\n".join(page.read_text() for page in PAGES)
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [block for block in blocks if HOST in block]
 

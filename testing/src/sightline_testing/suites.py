@@ -49,6 +49,7 @@ SUITES = (
     Suite("wire", "wire", "tests"),
     Suite("model", "model", "tests"),
     Suite("api", "api", "tests"),
+    Suite("client", "client", "tests"),
     Suite("launcher", "deploy", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
     Suite("stress", ".", "stress_test/tests"),

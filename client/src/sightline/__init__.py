@@ -1,0 +1,5 @@
+"""Client of a Sightline service: `Client("http://127.0.0.1:8000").classify(picture)`."""
+
+from sightline.client import Client, Guess, Prediction, Refused, ServiceError, Unreachable
+
+__all__ = ["Client", "Guess", "Prediction", "Refused", "ServiceError", "Unreachable"]

@@ -1,0 +1,108 @@
+"""The command `sightline`, as it is installed, against the running service."""
+
+import csv
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sightline import Client, ServiceError
+from sightline_testing.pictures import bad, jpeg
+from sightline_testing.service import Service, running_service
+from sightline_testing.waiting import wait_until
+
+COMMAND = Path(sys.executable).with_name("sightline")
+COUNT = 90
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    # So small a queue refuses many at first.
+    with running_service(tmp_path_factory.mktemp("service"), {"MAX_QUEUE_SIZE": "8"}) as service:
+        yield service
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    for seed in range(COUNT - 1):
+        (folder / ("below" if seed % 2 else "") / f"{seed}.jpg").write_bytes(jpeg(200, 150, seed=seed))
+    (folder / "broken.jpg").write_bytes(bad("truncated.jpg").content)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def run(service: Service, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [str(COMMAND), "--url", service.url, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_is_classified_killed_half_way_and_gone_on_with(
+    service: Service, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "results.csv"
+    command = [str(COMMAND), "--url", service.url, "classify", str(photos), "-o", str(output)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as first:
+        wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") > COUNT // 3, "a third is done", 90)
+        first.send_signal(signal.SIGKILL)
+    before = rows(output)
+    assert len(before) < COUNT
+    finished = run(service, "classify", photos, "-o", output)
+    assert finished.returncode == 0, finished.stderr
+    assert f"{COUNT} pictures, {COUNT - len(before)} of them now" in finished.stderr
+    found = rows(output)
+    assert found[: len(before)] == before
+    names = [row["file"] for row in found]
+    assert sorted(names) == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.jpg"))
+    assert {row["file"]: row["error"].partition(":")[0] for row in found if row["error"]} == {
+        "broken.jpg": "image_broken"
+    }
+    with Client(service.url) as client:
+        asked = client.classify((photos / "0.jpg").read_bytes())
+    [row] = [row for row in found if row["file"] == "0.jpg"]
+    assert (row["prediction"], row["score"]) == (asked.label, f"{asked.score:.4f}")
+
+
+def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:
+    with Client(service.url) as client:
+        prediction = client.classify(jpeg(), top_k=3)
+    assert len(prediction.guesses) == 3
+    finished = run(service, "report", prediction.id, "--label", "a chart", "--comment", "not what it says")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip()
+    unknown = run(service, "report", "nothing")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("sightline: ")
+
+
+def test_the_doctor_finds_all_well_or_says_what_is_not(service: Service) -> None:
+    well = run(service, "doctor")
+    assert well.returncode == 0, well.stderr
+    assert "All is well" in well.stdout
+    away = subprocess.run(
+        [COMMAND, "--url", "http://127.0.0.1:1", "doctor"], capture_output=True, text=True, check=False
+    )
+    assert away.returncode == 1
+    assert "make serve" in away.stderr
+
+
+def test_what_is_wrong_is_one_line(service: Service, tmp_path: Path) -> None:
+    for arguments in (["classify", tmp_path / "nowhere"], ["--url", "ftp://x", "doctor"]):
+        finished = run(service, *arguments)
+        assert finished.returncode == 1
+        assert finished.stderr.count("\n") == 1
+
+
+def test_a_refused_picture_says_why(service: Service) -> None:
+    with Client(service.url) as client, pytest.raises(ServiceError) as refused:
+        client.classify(bad("truncated.jpg").content)
+    assert refused.value.code == "image_broken"
