@@ -105,4 +105,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    machine.give_way()
     sys.exit(main())

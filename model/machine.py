@@ -6,6 +6,7 @@ from pathlib import Path
 
 AUTOGROUP = Path("/proc/self/autogroup")
 THREADS = Path("/proc/self/task")
+COMMANDS_NICENESS = 10
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -21,6 +22,11 @@ def _quota(otherwise: int) -> int:
         return otherwise if quota == "max" else -(-int(quota) // int(period))
     except (OSError, ValueError):
         return otherwise
+
+
+def give_way() -> None:
+    """Let this command wait for the service rather than the service for it."""
+    os.nice(COMMANDS_NICENESS)
 
 
 def stand_back(niceness: int) -> None:

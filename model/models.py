@@ -13,6 +13,7 @@ from pathlib import Path
 import guarding
 import judging
 import labelled
+import machine
 import ml_service
 import places
 import settings
@@ -215,4 +216,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    machine.give_way()
     sys.exit(main())

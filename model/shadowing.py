@@ -19,6 +19,8 @@ log = logging.getLogger("ml_service")
 
 # Jobs that wait for the candidate; more are let go rather than kept.
 MOST_WAITING = 16
+# A lane that has just answered looks idle until it has taken the next job.
+PAUSE_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Shadow:
 
     def _run(self) -> None:
         while (seen := self._waiting.get()) is not None and not self._stop.is_set():
+            self._stop.wait(PAUSE_S)
             if not self._has_idle_lane():
                 self._counts["skipped"] += 1
                 continue

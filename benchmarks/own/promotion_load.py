@@ -26,6 +26,7 @@ CLIENTS = 32
 PICTURES = 16
 ROUNDS = 10
 PEAK_S = 10.0
+PAUSE_S = 5.0  # between a promotion and its rollback, and before the next one
 NO_CACHE = {"RESULT_CACHE": "0"}  # every request is to be a job
 
 
@@ -81,7 +82,7 @@ def promoting(loop: FeedbackLoop, took: list[str]) -> Callable[[], bool]:
         for _ in range(ROUNDS):
             for words in (("promote", NEW, "--force"), ("rollback",)):
                 took.append(loop.done("models.py", *words).strip().rpartition("after ")[2])
-                time.sleep(1)
+                time.sleep(PAUSE_S)
         finished.set()
 
     threading.Thread(target=work, daemon=True).start()
