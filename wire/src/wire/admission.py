@@ -13,6 +13,9 @@ UNKNOWN_BOUND: Final = 1024
 # Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
 # after a flood, so that those who come then do not wait behind it.
 SHARE_OF_DEADLINE: Final = 0.25
+# As many as may come at once from a page of thumbnails or a busy script are let in, as long as they are done in time.
+BURST: Final = 128
+SHARE_FOR_A_BURST: Final = 0.8
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
 RETRY_JITTER_S: Final = 1.0
@@ -26,7 +29,8 @@ def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: i
         return UNKNOWN_BOUND
     # Each lane may hold one batch and find another one waiting.
     floor = 2 * sum(info.lanes * info.max_batch for info in workers)
-    return max(floor, round(SHARE_OF_DEADLINE * total_rate(workers) * timeout_s))
+    in_time = total_rate(workers) * timeout_s
+    return max(floor, min(BURST, round(SHARE_FOR_A_BURST * in_time)), round(SHARE_OF_DEADLINE * in_time))
 
 
 def total_rate(workers: Sequence[WorkerInfo]) -> float:
