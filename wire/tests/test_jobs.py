@@ -1,7 +1,7 @@
 """Jobs that are handed in and asked for later, with a real Redis and a worker without a model."""
 
-from collections.abc import time
-import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
