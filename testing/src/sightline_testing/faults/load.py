@@ -28,19 +28,21 @@ PATIENCE_S = 90.0
 # How long a client of a closed loop waits after anything but an answer.
 PAUSE_S = 0.1
 LONGEST_POLL_S = 0.05
+# Well below the time after which the service lets idle connections go: who is about to be let go is not heard.
+LONGEST_IDLE_S = 5.0
 
 
 class Connection:
     """One connection and the request that is under way on it, if any."""
 
-    __slots__ = ("entry", "inbox", "outbox", "socket", "was_used")
+    __slots__ = ("entry", "idle_since", "inbox", "outbox", "socket")
 
     def __init__(self, made: socket.socket) -> None:
         self.socket = made
         self.entry: Entry | None = None
         self.outbox = memoryview(b"")
         self.inbox = bytearray()
-        self.was_used = False
+        self.idle_since = 0.0
 
 
 class Load:
@@ -138,7 +140,7 @@ class Load:
     def _free_connection(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if _is_open(connection.socket):
+            if time.monotonic() - connection.idle_since < LONGEST_IDLE_S and _is_open(connection.socket):
                 return connection
             self._drop(connection)
         made = socket.socket()
@@ -205,6 +207,7 @@ class Load:
             self._drop(connection)
         else:
             connection.inbox.clear()
+            connection.idle_since = entry.ended_at
             self._idle.append(connection)
 
     def _end(self, connection: Connection, entry: Entry) -> None:
