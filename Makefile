@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security fuzz audit sbom improve evaluate models export clean-uploads reports-index dead-letters api-keys lint bench stress clean
+.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -31,6 +31,13 @@ test-faults: ## Kill, starve and flood the service (FULL=1: for minutes, with ti
 test-security: ## Attack the service: mutants, bombs, broken requests, payloads (FULL=1: for long, with times)
 	$(INSTALL) serve dev security --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m sightline_testing.suites security
+
+# Not in requirements/: gigabytes with CUDA, and nobody without a GPU wants it.
+TORCH := torch==2.13.0
+test-gpu: ## Install PyTorch and test its engine, on the processor (gigabytes)
+	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
+	@$(RUN) -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(RUN) -m sightline_testing.suites gpu
 
 fuzz: ## Fuzz decoding, messages and forms, guided by coverage (MINUTES=10 for each)
 	$(INSTALL) serve dev fuzz
@@ -89,6 +96,9 @@ lint: ## Check style and types
 
 bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
 	@$(RUN) -m benchmarks $(BENCH)
+
+bench-gpu: ## Measure PyTorch's engine on this GPU: the same answers, images a second (needs PyTorch: make test-gpu)
+	@PYTHONPATH=model $(RUN) -m benchmarks.gpu $(BENCH)
 
 stress: ## Put load on the whole service and write stress_test/REPORT.md (STRESS=--quick: 2 minutes, no Docker)
 	$(INSTALL) serve dev stress --bundles $(STATE_DIR)/bundles

@@ -80,9 +80,33 @@ PROMOTE_LEAST_AGREEMENT = _setting(
 PRECISION = _choice(
     "PRECISION", "", "int8 or fp32: which version of the default bundle; empty: the active one.", ("", "int8", "fp32")
 )
-ENGINE = _choice("ENGINE", "openvino", "What runs the model: openvino or onnxruntime.", ("openvino", "onnxruntime"))
+ENGINE = _choice(
+    "ENGINE",
+    "openvino",
+    "What runs the model: openvino, onnxruntime, or torch, which is for GPUs and takes fp32 bundles.",
+    ("openvino", "onnxruntime", "torch"),
+)
+DEVICE = _choice(
+    "DEVICE",
+    "auto",
+    "Where torch computes: cuda, cpu, or auto: cuda where there is one, else cpu.",
+    ("auto", "cpu", "cuda"),
+)
+if DEVICE == "cuda" and ENGINE != "torch":
+    raise SettingError(f"DEVICE={DEVICE!r}, but ENGINE={ENGINE!r} computes on the processor alone: set ENGINE=torch")
+GPU_PRECISION = _choice(
+    "GPU_PRECISION", "fp32", "What torch computes in on a GPU: fp32, fp16 or bf16.", ("fp32", "fp16", "bf16")
+)
+if ENGINE == "torch":
+    ENGINE = f"torch:{DEVICE}:{GPU_PRECISION}"  # the engine's whole name: what is loaded, logged and counted
 MODEL_WORKERS = _setting("MODEL_WORKERS", 1, "Model worker processes that share this machine's cores.", least=1)
 LANES = _setting("LANES", 0, "Batches that a worker has under way at once; 0: one for each core it has.")
+DECODE_THREADS = _setting(
+    "DECODE_THREADS",
+    0,
+    "Threads that decode the pictures of a batch at once, for large batches; 0: each lane decodes its own.",
+    most=256,
+)
 MAX_BATCH_SIZE = _setting("MAX_BATCH_SIZE", 8, "Most jobs that a lane takes at once.", least=1, most=256)
 MAX_BATCH_WAIT_MS = _setting(
     "MAX_BATCH_WAIT_MS", 0, "Milliseconds to wait for a batch to fill; 0: take what is there.", most=10_000

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -42,6 +43,8 @@ class Worker:
         self.ends = ends
         self.stopping = threading.Event()
         self.busy = Occupancy()
+        # A GPU takes a batch in less time than one lane needs to decode it.
+        self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
         quarantine = threading.Lock()
         self.lanes = [self._new_lane(quarantine) for _ in range(count)]
         self.threads = [threading.Thread(target=self._run, args=(lane,), name=lane.consumer) for lane in self.lanes]
@@ -99,6 +102,8 @@ class Worker:
         self.try_beside(None, 0)
         self.leases.stop()
         self.upkeep.stop()
+        if self.decoders is not None:
+            self.decoders.shutdown()
         for lane in self.lanes:
             lane.close()
 
@@ -132,7 +137,8 @@ class Worker:
             log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
 
     def _new_classifier(self) -> Classifier:
-        return Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy)
+        decode_map = self.decoders.map if self.decoders is not None else map
+        return Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy, decode_map)
 
     def _has_idle_lane(self) -> bool:
         return self.busy.count < len(self.lanes)

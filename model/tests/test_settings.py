@@ -43,6 +43,16 @@ def test_a_bad_value_ends_the_process_with_its_key_and_value(name: str, value: s
     assert f"{name}={value!r}" in ended.stderr
 
 
+def test_a_gpu_is_for_the_engine_that_knows_of_gpus() -> None:
+    ended = told("DEVICE", "cuda")
+    assert ended.returncode != 0
+    assert "DEVICE='cuda', but ENGINE='openvino' computes on the processor alone: set ENGINE=torch" in ended.stderr
+
+
+def test_the_engines_whole_name_says_where_and_in_what_it_computes() -> None:
+    assert told("ENGINE", "torch").stdout.strip() == "'torch:auto:fp32'"
+
+
 def test_every_setting_is_in_the_table_with_a_value_of_its_type() -> None:
     for name, kind, default, help_text in settings.SETTINGS:
         assert isinstance(getattr(settings, name), kind)

@@ -126,8 +126,9 @@ def test_a_worker_says_what_it_serves(start: Start, asker: Asker) -> None:
     assert (state.workers[0].lanes, state.workers[0].max_batch) == (2, 3)
 
 
-def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, asker: Asker) -> None:
-    start()
+@pytest.mark.parametrize("threads", ["0", "3"])
+def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, asker: Asker, threads: str) -> None:
+    start(DECODE_THREADS=threads)
     wait_for_workers(asker, 1)
     with ThreadPoolExecutor(8) as pool:
         futures = ask_all(pool, asker, ["0.jpg", "broken.jpg", "nowhere.jpg", "camera.png"] * 4)

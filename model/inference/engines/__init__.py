@@ -9,7 +9,11 @@ from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.errors import EngineError
 
-MODULES = {"openvino": "inference.engines.openvino_engine", "onnxruntime": "inference.engines.onnxruntime_engine"}
+MODULES = {
+    "openvino": "inference.engines.openvino_engine",
+    "onnxruntime": "inference.engines.onnxruntime_engine",
+    "torch": "inference.engines.torch_engine",
+}
 
 
 class Engine(Protocol):
@@ -20,12 +24,17 @@ class Engine(Protocol):
 
 
 def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
-    """The engine of this name with the bundle's model in it, for as many lanes as will ask at once."""
+    """The engine of this name with the bundle's model in it, for as many lanes as will ask at once.
+
+    `torch:<device>:<precision>` also says where it computes, and in what.
+    """
+    name, _, placement = name.partition(":")
     try:
         module = importlib.import_module(MODULES[name])
     except ImportError as fault:
         raise EngineError(f"engine {name!r} is not installed here: {fault}") from fault
-    engine: Engine = module.load(bundle, lanes=lanes, cores=cores)
+    told = {"placement": placement} if placement else {}
+    engine: Engine = module.load(bundle, lanes=lanes, cores=cores, **told)
     return engine
 
 

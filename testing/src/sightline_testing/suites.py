@@ -45,6 +45,8 @@ class Totals:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
 
+# Folders of tests/ with commands of their own.
+OF_THEIR_OWN = ("faults", "security", "containers", "gpu")
 SUITES = (
     Suite("wire", "wire", "tests"),
     Suite("model", "model", "tests"),
@@ -53,12 +55,14 @@ SUITES = (
     Suite("launcher", "deploy", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
     Suite("stress", ".", "stress_test/tests"),
-    Suite("system", ".", "tests", ("--ignore=tests/faults", "--ignore=tests/security", "--ignore=tests/containers")),
+    Suite("system", ".", "tests", tuple(f"--ignore=tests/{name}" for name in OF_THEIR_OWN)),
 )
 PYTEST_OPTIONS = ("--quiet", "--durations=5")
 # Commands of their own, since they take minutes.
 FAULTS = Suite("faults", ".", "tests/faults")
 SECURITY = Suite("security", ".", "tests/security")
+# Needs PyTorch, which is no part of the environment: `make test-gpu`.
+GPU = Suite("gpu", "model", "../tests/gpu")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
 REMOTE = Suite("remote", ".", "tests/test_integration.py")
 CONTAINERS = Suite("containers", ".", "tests/containers")
@@ -67,7 +71,7 @@ ELSEWHERE = (REMOTE, CONTAINERS)
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, *ELSEWHERE)}
+    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, GPU, *ELSEWHERE)}
     if unknown := set(names) - set(known):
         _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2
