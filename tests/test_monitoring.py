@@ -1,9 +1,13 @@
 """The monitoring profile against a real Prometheus: it reads both parts, its alerts load, every panel has data."""
 
+import itertools
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -38,25 +42,36 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with running_service(folder / "state", told) as service:
         places = {"api": urlsplit(service.url).netloc, "model": f"127.0.0.1:{metrics_port}"}
         process = start(folder, port, places)
+        client = Client(f"http://127.0.0.1:{port}")
         try:
-            client, api = Client(f"http://127.0.0.1:{port}"), Client(service.url)
             wait_until(lambda: is_up(port), "Prometheus answers", PATIENCE_S)
             wait_until(lambda: value(client, 'sum(up{job=~"api|model"})') == 2, "both are scraped", PATIENCE_S)
-            ask(api)
-            wait_until(lambda: value(client, "sum(sightline_jobs_total)") == 8, "the first are seen", PATIENCE_S)
-            # Only what grows has a rate.
-            ask(api)
-            seen = 'sum(rate(sightline_requests_total{endpoint="/predict"}[1m])) + sum(rate(sightline_jobs_total[1m]))'
-            wait_until(lambda: (value(client, seen) or 0) > 0, "the requests are seen", PATIENCE_S)
-            yield client
+            with traffic(Client(service.url)):
+                yield client
         finally:
             process.terminate()
             process.wait(timeout=60)
 
 
-def ask(api: Client) -> None:
-    for seed in range(8):
-        assert api.upload("/predict", jpeg(seed=seed)).status == 200
+@contextmanager
+def traffic(api: Client) -> Iterator[None]:
+    """Ask again and again, for what is new and for what is known: only what grows has a rate."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        for seed in itertools.count():
+            for _ in range(2):
+                api.upload("/predict", jpeg(seed=seed))
+            if stop.wait(0.5):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield
+        finally:
+            stop.set()
+            asking.result()
 
 
 def start(folder: Path, port: int, places: dict[str, str]) -> "subprocess.Popen[bytes]":
