@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from sightline_testing.faults.keeper import Scale
+from sightline_testing.faults.keeper import Keeper, Scale
 from sightline_testing.faults.system import System
 from sightline_testing.waiting import wait_until
 
@@ -20,6 +20,14 @@ ANSWERED = 201
 PAUSE_S = 0.05
 # Every so many kills it is the master rather than a process that answers.
 MASTER_EACH = 10
+
+
+@pytest.fixture
+def system(keeper: Keeper) -> Iterator[System]:
+    """A service that nobody has to share its reports with."""
+    keeper.stop()
+    yield keeper.give()
+    keeper.stop()
 
 
 def test_reports_are_kept_once_each_while_the_api_is_killed(system: System, scale: Scale) -> None:
