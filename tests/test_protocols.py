@@ -1,6 +1,7 @@
 """Clients of other systems, unchanged, against the running service."""
 
 import base64
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from sightline_testing.client import Client
 from sightline_testing.pictures import bad, good, jpeg
+from sightline_testing.plugin import missing
 from sightline_testing.service import Service, some_service
 
 
@@ -94,6 +96,8 @@ def test_triton_client_is_told_what_is_wrong(triton: InferenceServerClient, mode
 
 
 def test_torchserve_is_asked_as_its_readme_does(service: Service, model: str, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        missing("curl is not installed")
     (tmp_path / "kitten.jpg").write_bytes(PICTURES[0])
     command = ["curl", "--fail", "--silent", f"{service.url}/predictions/{model}", "-T", "kitten.jpg"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
