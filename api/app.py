@@ -25,6 +25,7 @@ import openapi
 import protocols
 import review
 import security
+import tracing
 import views
 from forms import MAX_FIELD_BYTES, MemoryRequest
 
@@ -70,6 +71,7 @@ def create_app() -> Flask:
     security.install(app)
     metrics.install(app)
     access.install(app)
+    tracing.install(app)
     return app
 
 

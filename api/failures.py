@@ -48,12 +48,13 @@ def install(app: Flask, pages: Mapping[str, Page]) -> None:
     """Answer every failure in `app`; `pages` names the endpoints whose failures are shown on a page of their own."""
 
     def answer(error: Exception) -> Response:
-        if isinstance(error, UnusableFile) and request.endpoint not in pages:
-            return Response(problems.MALFORMED_BODY, 400, mimetype="application/json")
         problem = problem_of(error)
         if problem is None:
             LOG.error("request %s failed", request_id(), exc_info=error)
             problem = Problem(500, "internal", "The service failed; its log says why, under this request_id.")
+        request.environ["sightline.outcome"] = problem.code
+        if isinstance(error, UnusableFile) and request.endpoint not in pages:
+            return Response(problems.MALFORMED_BODY, 400, mimetype="application/json")
         return _response(problem, pages)
 
     app.register_error_handler(Exception, answer)

@@ -83,13 +83,17 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare a process that is about to serve."""
     import middleware  # noqa: PLC0415  not in the master: gevent comes first
+    import tracing  # noqa: PLC0415  as above
 
     logs.set_up()
     middleware.open_queue()
+    tracing.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Leave nothing behind in Redis."""
+    """Leave nothing behind in Redis, and no span unsent."""
     import middleware  # noqa: PLC0415  as above
+    import tracing  # noqa: PLC0415  as above
 
     middleware.close_queue()
+    tracing.stop()

@@ -51,6 +51,8 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
     if has_request_context():
         record.request_id = request.environ.get("sightline.request_id", "")
+        if trace_id := request.environ.get("sightline.trace_id"):
+            record.trace_id = trace_id
     return True
 
 
@@ -59,5 +61,7 @@ def _add_access(record: logging.LogRecord) -> bool:
     record.request_id = atoms["{x-request-id}o"]
     record.prediction_id = atoms["{x-prediction-id}o"]
     record.client, record.method, record.path = atoms["h"], atoms["m"], atoms["U"]
+    if (trace_id := atoms["{sightline.trace_id}e"]) != "-":
+        record.trace_id = trace_id
     record.status, record.duration_ms = int(atoms["s"]), int(atoms["M"])
     return True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import settings
+import tracing
 from result_cache import ResultCache
 from wire.activation_map import ActivationMap
 from wire.cache import AnswerCache, served_by_all
@@ -82,6 +83,7 @@ def model_predict(image_name: str) -> tuple[str, float]:
             traceparent=ask.traceparent,
             job_id=ask.job_id or None,
             is_abandoned=is_abandoned,
+            admission=tracing.admission(ask.traceparent),
             cost=EXPLAINED_COST if ask.explain_rank or ask.explain_label else 1,
             explain_rank=ask.explain_rank,
             explain_label=ask.explain_label,
@@ -103,14 +105,15 @@ def model_predict(image_name: str) -> tuple[str, float]:
 def hand_in(image_name: str, ask: Ask) -> str:
     """Hand in a job for a stored picture and give its handle; raises the errors of `wire`."""
     queue = _opened()
-    return queue.jobs.hand_in(
-        image_name,
-        state=queue.asker.state(),
-        usual_timeout_s=settings.REQUEST_TIMEOUT_S,
-        timeout_s=settings.JOB_TIMEOUT_S,
-        top_k=ask.top_k,
-        traceparent=ask.traceparent,
-    )
+    with tracing.admission(ask.traceparent):
+        return queue.jobs.hand_in(
+            image_name,
+            state=queue.asker.state(),
+            usual_timeout_s=settings.REQUEST_TIMEOUT_S,
+            timeout_s=settings.JOB_TIMEOUT_S,
+            top_k=ask.top_k,
+            traceparent=ask.traceparent,
+        )
 
 
 def look(handle: str) -> Found:

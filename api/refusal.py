@@ -15,6 +15,7 @@ import middleware
 import problems
 import settings
 import signatures
+import tracing
 from asking import EARLY_REFUSAL_BYTES
 from problems import Problem
 from wire.admission import retry_after_s
@@ -81,6 +82,7 @@ def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> 
     refusal = None if fault is None else refusal_of(received, fault, closes=closes)
     if refusal is not None:
         metrics.count_refusal()
+        tracing.note_refusal(received, "queue_full" if isinstance(fault, QueueFull) else "overloaded")
     return refusal
 
 

@@ -77,6 +77,30 @@ LOG_FORMAT = _setting("LOG_FORMAT", "auto", "json, text, or auto: text on a term
 if LOG_FORMAT not in {"auto", "json", "text"}:
     raise SettingError(f"LOG_FORMAT={LOG_FORMAT!r} is unknown: give auto, json or text")
 ACCESS_LOG = _setting("ACCESS_LOG", False, "Log a line for each request.")
+# OpenTelemetry's own names. Its SDK reads further ones by itself, where traces are on.
+OTEL_TRACES_EXPORTER = _setting(
+    "OTEL_TRACES_EXPORTER", "none", "Where traces go: none, otlp (a collector), or console (standard output)."
+).lower()
+if OTEL_TRACES_EXPORTER not in {"none", "otlp", "console"}:
+    raise SettingError(f"OTEL_TRACES_EXPORTER={OTEL_TRACES_EXPORTER!r} is unknown: give none, otlp or console")
+OTEL_EXPORTER_OTLP_ENDPOINT = _setting(
+    "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318", "Base address of the collector, for OTLP over HTTP."
+)
+OTEL_SERVICE_NAME = _setting("OTEL_SERVICE_NAME", "sightline-api", "Name of this part of the service in traces.")
+OTEL_TRACES_SAMPLER = _setting(
+    "OTEL_TRACES_SAMPLER",
+    "parentbased_always_on",
+    "Which requests are traced: always_on, always_off or traceidratio; after parentbased_ only where the caller left it"
+    " open.",
+).lower()
+if OTEL_TRACES_SAMPLER.removeprefix("parentbased_") not in {"always_on", "always_off", "traceidratio"}:
+    raise SettingError(
+        f"OTEL_TRACES_SAMPLER={OTEL_TRACES_SAMPLER!r} is unknown: give always_on, always_off or traceidratio,"
+        " with or without parentbased_ before it"
+    )
+OTEL_TRACES_SAMPLER_ARG = _setting(
+    "OTEL_TRACES_SAMPLER_ARG", 1.0, "Share of the requests that traceidratio traces.", at_least=0, at_most=1
+)
 
 UPLOAD_FOLDER = _setting(
     "UPLOAD_FOLDER", "static/uploads/", "Folder that pictures are stored in, shared with the model."

@@ -40,6 +40,7 @@ import operations
 import report_requests
 import settings
 import several
+import tracing
 import uploads
 from describing import JSON, describe
 from headers import PICTURE_POLICY
@@ -213,6 +214,7 @@ def _received(file: FileStorage | None = None, *, raw: bool = True) -> uploads.P
     picture = uploads.receive(request, folder, raw=raw) if file is None else uploads.take(file, folder)
     uploads.forget_body(request)
     metrics.count_upload(time.perf_counter() - started)
+    tracing.note_upload(request.environ, started)
     return picture
 
 

@@ -10,6 +10,7 @@ from typing import cast
 
 import fault_injection
 import stored
+import tracing
 from explaining import NotExplainableError, NotReadyError, explain
 from inference.arrays import Batch, Pixels, Scores
 from inference.errors import ImageError
@@ -43,12 +44,22 @@ class Occupancy:
 class Classifier:
     """A lane's share of the worker: room for one batch of pixels, and the way through it."""
 
-    def __init__(self, model: Model, folder: Path, max_batch_size: int, busy: Occupancy, decode_map: Map = map) -> None:
+    def __init__(  # noqa: PLR0913  what it is made of
+        self,
+        model: Model,
+        folder: Path,
+        max_batch_size: int,
+        busy: Occupancy,
+        decode_map: Map = map,
+        *,
+        recorder: tracing.Recorder = tracing.UNTRACED,
+    ) -> None:
         self.model = model
         self.folder = folder
         self.pixels = model.new_batch(max_batch_size)
         self.busy = busy
         self.decode_map = decode_map
+        self.recorder = recorder
 
     def outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """An answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
@@ -67,6 +78,7 @@ class Classifier:
         begin = time.perf_counter()
         scores = iter(self._predict(whole))
         infer_ms = (time.perf_counter() - begin) * 1000
+        self.recorder.note("infer", begin, [batch[at] for at in whole])
         return [
             (delivery, took if isinstance(took, Failure) else self._answer(delivery, next(scores), took, infer_ms))
             for delivery, took in zip(batch, decoded, strict=True)
@@ -80,8 +92,10 @@ class Classifier:
             fault_injection.obey(content)
             self.model.prepare(content, out)
         except ImageError as fault:
+            self.recorder.note("decode", begin, [delivery], fault.code)
             log.info("job %s: image %r refused, %s: %s", job.id, job.image, fault.code, fault)
             return Failure(job.id, cast(FailureCode, fault.code), str(fault))
+        self.recorder.note("decode", begin, [delivery])
         return (time.perf_counter() - begin) * 1000
 
     def _predict(self, whole: list[int]) -> Scores | tuple[()]:

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import batching
 import metrics
 import settings
+import tracing
 from classifying import Classifier, Occupancy
 from inference.model import Model
 from queue_address import queue_address
@@ -43,6 +44,7 @@ class Worker:
         self.ends = ends
         self.stopping = threading.Event()
         self.busy = Occupancy()
+        self.traces = tracing.opened(self.name)
         # A GPU takes a batch in less time than one lane needs to decode it.
         self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
         quarantine = threading.Lock()
@@ -106,6 +108,7 @@ class Worker:
             self.decoders.shutdown()
         for lane in self.lanes:
             lane.close()
+        self.traces.stop()
 
     def _run(self, lane: Lane) -> None:
         classifier = self._new_classifier()
@@ -128,17 +131,22 @@ class Worker:
                 now_ms=_now_ms,
             ):
                 outcomes = classifier.outcomes(batch)
+                begin = time.perf_counter()
                 lane.answer(outcomes)
+                classifier.recorder.note("reply", begin, batch)
                 if (shadow := self.shadow) is not None:
                     shadow.offer(outcomes)
                 metrics.count_batch([reply for _, reply in outcomes])
+                classifier.recorder.end(outcomes)
                 self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
         except QueueUnavailable as fault:
             log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
 
     def _new_classifier(self) -> Classifier:
         decode_map = self.decoders.map if self.decoders is not None else map
-        return Classifier(self.model, Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE, self.busy, decode_map)
+        recorder = self.traces.recorder()
+        folder, most = Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE
+        return Classifier(self.model, folder, most, self.busy, decode_map, recorder=recorder)
 
     def _has_idle_lane(self) -> bool:
         return self.busy.count < len(self.lanes)

@@ -52,7 +52,7 @@ FORBIDDEN_IMPORTS = (
         },
     ),
     ("model", {"flask", "werkzeug", "gunicorn", "gevent", "app", "views", "middleware"}),
-    ("wire/src", {"flask", "werkzeug", "numpy", "settings", "inference", "openvino", "onnxruntime"}),
+    ("wire/src", {"flask", "werkzeug", "opentelemetry", "numpy", "settings", "inference", "openvino", "onnxruntime"}),
     ("model/inference", {"wire", "redis", "hiredis", "settings", "learning"}),
     ("model/learning", {"wire", "redis", "hiredis", "settings"}),
     ("model/batching.py", {"wire", "redis", "hiredis"}),
@@ -76,7 +76,7 @@ importlib.import_module(module)
 if loaded := set(sys.modules) & set(heavy):
     sys.exit(f"imports {sorted(loaded)}")
 """
-HEAVY_MODULES = ("openvino", "onnxruntime", "onnx", "torch")
+HEAVY_MODULES = ("openvino", "onnxruntime", "onnx", "torch", "opentelemetry")
 
 
 def sources(folder: str) -> Iterator[Path]:
@@ -192,6 +192,11 @@ def test_importing_a_module_of_the_contract_opens_nothing_and_loads_no_engine(ro
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def test_both_sides_send_their_spans_by_the_same_code() -> None:
+    api, model = (REPOSITORY / root / "span_exporting.py" for root in ("api", "model"))
+    assert api.read_text() == model.read_text(), "the two files are one: change both"
 
 
 def test_a_module_of_300_lines_is_two_modules() -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -290,3 +291,36 @@ def test_the_queue_keeps_no_consumer_group_of_its_own_for_replies(queue: QueuePr
         asker.ask("cat.jpg", timeout_s=WAIT_S)
         assert [group[1] for group in queue.redis("XINFO", "GROUPS", queue.keys.jobs)] == [GROUP.encode()]
         assert all(queue.redis("XINFO", "GROUPS", name) == [] for name in queue.reply_streams())
+
+
+def test_admission_is_held_while_the_job_is_added_and_no_longer(queue: QueueProbe) -> None:
+    steps: list[str] = []
+
+    @contextmanager
+    def admission() -> Iterator[None]:
+        steps.append(f"before: {queue.depth()}")
+        yield
+        steps.append(f"after: {queue.depth()}")
+
+    queue.announce()
+    with pytest.raises(DeadlineExceeded):
+        queue.asker().ask("cat.jpg", timeout_s=0.5, admission=admission())
+    assert steps == ["before: 0", "after: 1"]
+
+
+def test_what_keeps_a_job_out_passes_through_its_admission(queue: QueueProbe) -> None:
+    faults: list[str] = []
+
+    @contextmanager
+    def admission() -> Iterator[None]:
+        try:
+            yield
+        except WireError as fault:
+            faults.append(type(fault).__name__)
+            raise
+
+    asker = queue.asker(worker_grace_s=0.0)
+    wait_until(asker.state, "the state is known")
+    with pytest.raises(NoWorker):
+        asker.ask("cat.jpg", timeout_s=WAIT_S, admission=admission())
+    assert faults == ["NoWorker"]

@@ -7,7 +7,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Final
 
 from wire.admission import bound_for
 from wire.connection import CALLER_PATIENCE_S, Address
@@ -20,6 +22,8 @@ from wire.recovery import Recovery
 from wire.replies import Counts, Replies, Waiter
 from wire.submission import Submitter, Ticket
 from wire.watch import LOOK_EVERY_S, QueueState, Watcher
+
+UNWATCHED: Final = nullcontext()
 
 
 class Asker:
@@ -59,14 +63,15 @@ class Asker:
         job_id: str | None = None,
         is_abandoned: Callable[[], bool] | None = None,
         cost: int = 1,
+        admission: AbstractContextManager[object] = UNWATCHED,
         explain_rank: int = 0,
         explain_label: str = "",
     ) -> Answer:
         """Submit a job and wait for its answer; with a map where one class is to be explained: see wire.messages.Job.
 
         `is_abandoned` is polled by a thread of the asker's: once true, the job is taken back. `cost` is what the job
-        counts at admission, for a caller that sends many. Raises QueueUnavailable, QueueFull, NoWorker,
-        DeadlineExceeded, Abandoned or JobFailed.
+        counts at admission, for a caller that sends many; `admission` is held while it is added.
+        Raises QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded, Abandoned or JobFailed.
         """
         desk = self._desk()
         ttl_ms = max(int(timeout_s * 1000), 1)
@@ -75,7 +80,8 @@ class Asker:
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         desk.replies.expect(waiter)
         try:
-            self._submit(desk, waiter, cost, timeout_s)
+            with admission:
+                self._submit(desk, waiter, cost, timeout_s)
             return _answer_of(_wait(waiter))
         finally:
             desk.dismiss(waiter)
