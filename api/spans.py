@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -34,7 +35,7 @@ class Spans:
     """Makes the spans of one process."""
 
     def __init__(self) -> None:
-        self._export = SpanExport()
+        self._export = SpanExport(_sampler())
         self._tracer = self._export.tracer
 
     def stop(self) -> None:
@@ -64,6 +65,9 @@ class Spans:
     @contextmanager
     def admission(self, traceparent: str) -> Iterator[None]:
         """Make the span of a job's way into the queue."""
+        if not _is_recorded(traceparent):
+            yield
+            return
         attributes = {"messaging.system": "redis", "messaging.destination.name": settings.REDIS_QUEUE}
         span = self._tracer.start_span("admit", _context_of(traceparent), SpanKind.PRODUCER, attributes)
         try:
@@ -77,10 +81,11 @@ class Spans:
 
     def note_upload(self, environ: Mapping[str, Any], started: float) -> None:
         """Make the span of a picture's way from the client to the disk, which is over now."""
-        now = time.time_ns()
-        begun = now - int((time.perf_counter() - started) * 1e9)
-        span = self._tracer.start_span("upload", _context_of(environ.get("HTTP_TRACEPARENT", "")), start_time=begun)
-        span.end(now)
+        traceparent = environ.get("HTTP_TRACEPARENT", "")
+        if _is_recorded(traceparent):
+            now = time.time_ns()
+            begun = now - int((time.perf_counter() - started) * 1e9)
+            self._tracer.start_span("upload", _context_of(traceparent), start_time=begun).end(now)
 
     def note_refusal(self, received: bytes, outcome: str) -> None:
         """Make the span of a request for /predict that was refused before it was read."""
@@ -122,6 +127,11 @@ def _method_of(environ: Environ) -> str:
     return method if method in METHODS else "_OTHER"
 
 
+def _is_recorded(traceparent: str) -> bool:
+    """Say whether a request's span is: with it, what is below it stands or falls."""
+    return bool(int(traceparent[-2:] or "0", 16) & 1)
+
+
 def _context_of(traceparent: str) -> Context:
     return _w3c.extract({"traceparent": traceparent})
 
@@ -130,3 +140,13 @@ def _traceparent_of(span: Span) -> str:
     carrier: dict[str, str] = {}
     _w3c.inject(carrier, set_span_in_context(span))
     return carrier["traceparent"]
+
+
+def _sampler() -> Sampler:
+    roots = {
+        "always_on": ALWAYS_ON,
+        "always_off": ALWAYS_OFF,
+        "traceidratio": TraceIdRatioBased(settings.OTEL_TRACES_SAMPLER_ARG),
+    }
+    root = roots[settings.OTEL_TRACES_SAMPLER.removeprefix("parentbased_")]
+    return ParentBased(root) if settings.OTEL_TRACES_SAMPLER.startswith("parentbased_") else root

@@ -137,15 +137,6 @@ OTEL_EXPORTER_OTLP_ENDPOINT = _setting(
     "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318", "Base address of the collector, for OTLP over HTTP."
 )
 OTEL_SERVICE_NAME = _setting("OTEL_SERVICE_NAME", "sightline-model", "Name of this part of the service in traces.")
-OTEL_TRACES_SAMPLER = _choice(
-    "OTEL_TRACES_SAMPLER",
-    "parentbased_always_on",
-    "Which jobs are traced: always_on, always_off or traceidratio; after parentbased_ those whose request is.",
-    tuple(before + root for before in ("", "parentbased_") for root in ("always_on", "always_off", "traceidratio")),
-)
-OTEL_TRACES_SAMPLER_ARG = _setting(
-    "OTEL_TRACES_SAMPLER_ARG", 1.0, "Share of the jobs that traceidratio traces.", most=1
-)
 FAULT_INJECTION = _setting(
     "FAULT_INJECTION", 0, "For tests only: 1 lets a picture's last bytes order its worker to fail.", most=1
 )

@@ -1,4 +1,4 @@
-"""How spans leave the process: sampled, in batches, from a thread of their own. The same file in api/ and in model/.
+"""How spans leave the process: in batches, from a thread of their own. The same file in api/ and in model/.
 
 Nobody waits for a collector: what finds no room is dropped, and one that is away is a line in the log.
 """
@@ -12,14 +12,14 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Sampler
 
 import settings
 
 log = logging.getLogger(__name__)
 
-# While so many are encoded, nothing else of the process runs: about 2 ms.
-MAX_BATCH = 64
+# While so many are encoded, the process does nothing else, for about 4 ms; fewer would cost more requests.
+MAX_BATCH = 128
 # How long the end of the process may wait for the last of them.
 FLUSH_S = 2.0
 # Who says anew, every few seconds, that a collector is away or the queue of spans is full.
@@ -29,10 +29,10 @@ REPEATING = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelem
 class SpanExport:
     """Makes spans with `tracer`, and sends them where OTEL_TRACES_EXPORTER says; begin it after the last fork."""
 
-    def __init__(self, instance: str = "") -> None:
+    def __init__(self, sampler: Sampler, instance: str = "") -> None:
         named = {"service.name": settings.OTEL_SERVICE_NAME, "process.pid": os.getpid()}
         resource = Resource.create(named | ({"service.instance.id": instance} if instance else {}))
-        self._provider = TracerProvider(_sampler(), resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_Watched(_exporter()), max_export_batch_size=MAX_BATCH))
         self.tracer = self._provider.get_tracer("sightline")
 
@@ -82,13 +82,3 @@ def _exporter() -> SpanExporter:
         return ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")
     # Headers, certificates and time-outs are read by the exporter, from the variables that it documents.
     return OTLPSpanExporter(endpoint=f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT.rstrip('/')}/v1/traces")
-
-
-def _sampler() -> Sampler:
-    roots = {
-        "always_on": ALWAYS_ON,
-        "always_off": ALWAYS_OFF,
-        "traceidratio": TraceIdRatioBased(settings.OTEL_TRACES_SAMPLER_ARG),
-    }
-    root = roots[settings.OTEL_TRACES_SAMPLER.removeprefix("parentbased_")]
-    return ParentBased(root) if settings.OTEL_TRACES_SAMPLER.startswith("parentbased_") else root

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -24,7 +25,7 @@ class SpanTraces(Traces):
     """The traces of one worker."""
 
     def __init__(self, worker: str) -> None:
-        self._export = SpanExport(worker)
+        self._export = SpanExport(ALWAYS_ON, worker)
 
     def recorder(self) -> Recorder:
         """Give a recorder for one lane."""
@@ -64,8 +65,8 @@ class SpanRecorder(Recorder):
         stages, self._stages = self._stages, {}
         for delivery, reply in outcomes:
             context = _w3c.extract({"traceparent": delivery.job.traceparent})
-            # Without a request above them, they would be five traces instead of one.
-            if get_current_span(context).get_span_context().is_valid:
+            # Whether there is a trace at all was decided where the request came in.
+            if get_current_span(context).get_span_context().trace_flags.sampled:
                 self._waited(context, delivery)
                 for stage in stages.get(delivery.entry_id, []):
                     self._done(context, stage, reply)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 import settings
 import tracing
@@ -157,7 +158,7 @@ def test_a_collector_that_comes_late_is_told_of_once_and_gets_what_comes_then(
     monkeypatch.setattr(settings, "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    export = SpanExport()
+    export = SpanExport(ALWAYS_ON)
 
     def lines(text: str) -> int:
         return sum(text in record.getMessage() for record in caplog.records)
