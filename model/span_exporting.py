@@ -30,9 +30,10 @@ class SpanExport:
     """Makes spans with `tracer`, and sends them where OTEL_TRACES_EXPORTER says; begin it after the last fork."""
 
     def __init__(self, sampler: Sampler, instance: str = "") -> None:
-        named = {"service.name": settings.OTEL_SERVICE_NAME, "process.pid": os.getpid()}
-        resource = Resource.create(named | ({"service.instance.id": instance} if instance else {}))
-        self._provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
+        named: dict[str, str | int] = {"service.name": settings.OTEL_SERVICE_NAME, "process.pid": os.getpid()}
+        if instance:
+            named["service.instance.id"] = instance
+        self._provider = TracerProvider(sampler, Resource.create(named), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_Watched(_exporter()), max_export_batch_size=MAX_BATCH))
         self.tracer = self._provider.get_tracer("sightline")
 

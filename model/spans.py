@@ -74,7 +74,7 @@ class SpanRecorder(Recorder):
     def _waited(self, context: Context, delivery: Delivery) -> None:
         received = time.time_ns() - int((time.monotonic() - delivery.received_at) * 1e9)
         begin = received - int(delivery.waited_ms * 1e6)
-        attributes = {
+        attributes: dict[str, str | int] = {
             "messaging.system": "redis",
             "messaging.destination.name": settings.REDIS_QUEUE,
             "messaging.message.id": delivery.job.id,
