@@ -46,8 +46,8 @@ class Spans:
         """Serve one request inside a span of its own, which is the caller that everything further on is told of."""
         if environ["PATH_INFO"] in UNTRACED_PATHS or environ["PATH_INFO"].startswith(UNTRACED_FOLDER):
             return application(environ, start_response)
-        told = {"traceparent": environ.get("HTTP_TRACEPARENT", ""), "tracestate": environ.get("HTTP_TRACESTATE", "")}
-        span = self._tracer.start_span(_method_of(environ), _w3c.extract(told), SpanKind.SERVER)
+        context = _context_of(environ.get("HTTP_TRACEPARENT", ""))
+        span = self._tracer.start_span(_method_of(environ), context, SpanKind.SERVER)
         environ["HTTP_TRACEPARENT"] = _traceparent_of(span)
         environ["sightline.trace_id"] = format_trace_id(span.get_span_context().trace_id)
 
@@ -74,7 +74,7 @@ class Spans:
             yield
         except WireError as error:
             span.set_attribute("error.type", type(error).__name__)
-            span.set_status(StatusCode.ERROR, str(error))
+            span.set_status(StatusCode.ERROR)
             raise
         finally:
             span.end()
@@ -139,7 +139,8 @@ def _context_of(traceparent: str) -> Context:
 def _traceparent_of(span: Span) -> str:
     carrier: dict[str, str] = {}
     _w3c.inject(carrier, set_span_in_context(span))
-    return carrier["traceparent"]
+    # Empty where OTEL_SDK_DISABLED has the SDK do nothing.
+    return carrier.get("traceparent", "")
 
 
 def _sampler() -> Sampler:

@@ -10,7 +10,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-import feedback
 import refusal
 import settings
 import tracing
@@ -58,7 +57,6 @@ def sent(collector: Collector) -> Iterator[Sent]:
 @pytest.fixture
 def traced(sent: Sent, application: Flask) -> FlaskClient:
     """Give a client of an application that was made with traces on."""
-    assert feedback.paths()
     traced = create_app()
     traced.config["UPLOAD_FOLDER"] = application.config["UPLOAD_FOLDER"]
     return traced.test_client()
@@ -79,7 +77,7 @@ def test_a_request_is_a_span_below_its_callers_and_the_job_is_told_of_it(
     jobs: list[str] = []
     answer = worker.reply
     worker.reply = lambda delivery: jobs.append(delivery.job.traceparent) or answer(delivery)  # type: ignore[func-returns-value]
-    headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
+    headers = {"traceparent": TRACEPARENT}
     assert traced.post("/predict", data=picture, content_type="image/jpeg", headers=headers).status_code == 200
     http, upload, admit = sent()
     assert [span.name for span in (http, upload, admit)] == ["POST /predict", "upload", "admit"]
@@ -163,3 +161,16 @@ def test_a_caller_whose_header_makes_no_sense_has_no_part_in_the_trace(traced: F
     spans = sent()
     assert [span.parent_id for span in spans] == [""] * 4
     assert len({span.trace_id for span in spans}) == 4
+
+
+def test_an_sdk_that_is_told_to_do_nothing_disturbs_nobody(
+    monkeypatch: pytest.MonkeyPatch, collector: Collector, asked: list[str], application: Flask, picture: bytes
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    tracing.start()
+    traced = create_app()
+    traced.config["UPLOAD_FOLDER"] = application.config["UPLOAD_FOLDER"]
+    assert traced.test_client().post("/predict", data=picture, content_type="image/jpeg").status_code == 200
+    tracing.stop()
+    assert len(asked) == 1
+    assert collector.spans == []
