@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # While so many are encoded, the process does nothing else, for about 4 ms; fewer would cost more requests.
 MAX_BATCH = 128
+# How many may wait; more are dropped.
+MAX_WAITING = 2048
 # How long the end of the process may wait for the last of them.
 FLUSH_S = 2.0
 # Who says anew, every few seconds, that a collector is away or the queue of spans is full.
@@ -34,7 +36,8 @@ class SpanExport:
         if instance:
             named["service.instance.id"] = instance
         self._provider = TracerProvider(sampler, Resource.create(named), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(_Watched(_exporter()), max_export_batch_size=MAX_BATCH))
+        exporter = _Watched(_exporter())
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, MAX_WAITING, max_export_batch_size=MAX_BATCH))
         self.tracer = self._provider.get_tracer("sightline")
 
     def stop(self) -> None:

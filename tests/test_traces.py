@@ -194,9 +194,9 @@ def test_a_collector_that_is_away_costs_no_request_and_two_lines_in_the_log(tmp_
 
 
 def test_a_collector_that_hangs_costs_no_request_and_holds_up_no_end(tmp_path: Path) -> None:
-    # A queue that is full at once, and a collector that would be waited for until long after the test.
-    small = {"OTEL_BSP_MAX_QUEUE_SIZE": "64", "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
-    with collecting(is_deaf=True) as deaf, running_service(tmp_path, told(deaf.url, **small)) as service:
+    # It would be waited for until long after the test.
+    patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
+    with collecting(is_deaf=True) as deaf, running_service(tmp_path, told(deaf.url, **patient)) as service:
         answers = [ask(service, secrets.token_hex(16), jpeg(seed=seed)) for seed in range(40)]
         wait_until(lambda: deaf.requests >= 2, "api and worker wait for the collector", PATIENCE_S)
         answers += [ask(service, secrets.token_hex(16), jpeg(seed=seed)) for seed in range(40)]

@@ -20,7 +20,7 @@ from sightline_testing import pictures
 from sightline_testing.collector import Collector, Span, collecting
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import wait_until
-from span_exporting import SpanExport
+from span_exporting import MAX_BATCH, MAX_WAITING, SpanExport
 from wire.messages import Job
 from wire.queue import Delivery
 
@@ -179,3 +179,18 @@ def test_a_collector_that_comes_late_is_told_of_once_and_gets_what_comes_then(
     assert (lines("takes no spans"), lines("spans arrive again")) == (1, 1)
     assert lines("Failed to export spans") == reasons == 1
     assert {span.name for span in collector.spans} == {"one"}
+
+
+def test_a_collector_that_hangs_is_not_waited_for_and_what_finds_no_room_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(settings, "OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    with collecting(is_deaf=True) as deaf, caplog.at_level(logging.WARNING):
+        monkeypatch.setattr(settings, "OTEL_EXPORTER_OTLP_ENDPOINT", deaf.url)
+        export = SpanExport(ALWAYS_ON)
+        for _ in range(MAX_WAITING + 2 * MAX_BATCH):
+            export.tracer.start_span("one").end()
+        export.stop()
+        assert deaf.requests == 1
+    assert "Queue full" in caplog.text
