@@ -1,10 +1,13 @@
 """A worker's look at what it is to serve: another version is loaded beside the one at work, and then handed over."""
 
+import fcntl
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
+from inference.bundle import DESCRIPTION_FILE
 from inference.errors import InferenceError
 from inference.model import Model
 from learning.activation import Trial
@@ -13,9 +16,12 @@ from wire.loop import Loop
 
 log = logging.getLogger("ml_service")
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.25
 # A version that cannot be loaded is tried again so often: its files may have been mended.
 AGAIN_AFTER_S = 30.0
+# Workers of one machine load one after the other, so that most of it goes on answering; but none waits longer.
+TURN_PATIENCE_S = 1.5
+ASK_AGAIN_S = 0.02
 
 Load = Callable[[Path], Model]
 
@@ -79,14 +85,37 @@ class Watch:
         if time.monotonic() < self._refused.get(folder, 0):
             return None
         try:
-            return load(folder)
+            return _in_turn(folder, load)
         except (InferenceError, OSError) as fault:
             log.error("%s stays, %s cannot be loaded: %s", self._serving.name, folder, fault)
             self._refused = {folder: time.monotonic() + AGAIN_AFTER_S}
             return None
 
     def _tell(self, fault: str) -> None:
-        """Once, not each second."""
+        """Once, not at each look."""
         if fault != self._last_fault:
             log.error("%s stays: %s", self._serving.name, fault)
         self._last_fault = fault
+
+
+def _in_turn(folder: Path, load: Load) -> Model:
+    """Load while no other worker of this machine does, by a lock on the bundle's description."""
+    try:
+        file = (folder / DESCRIPTION_FILE).open("rb")
+    except OSError:
+        return load(folder)  # which says what is wrong with it
+    with file:
+        until = time.monotonic() + TURN_PATIENCE_S
+        while not _has_turn(file) and time.monotonic() < until:
+            time.sleep(ASK_AGAIN_S)
+        return load(folder)
+
+
+def _has_turn(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # nothing can be locked here
+    return True

@@ -1,9 +1,10 @@
 """What promotions cost those who are being served: ten of them, with as many rollbacks, under steady load.
 
-    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load [--share 0.7] [--seconds 60]
+    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load [--share 0.7] [--seconds 20]
 
 Finds out what the service can do at most, then sends so large a share of it at fixed moments, once in peace and once
-while versions change, and once with a shadow. Latency counts from the moment at which a request was due.
+while versions change, and once with a shadow. Latency counts from the moment at which a request was due; a change, from
+the moment at which it was decided until every worker serves the other version. Takes less than four minutes.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sightline_testing.drawings import drawing_jpeg
-from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
+from sightline_testing.feedback_loop import MODEL, FeedbackLoop, running_loop
 
 NEW = f"{MODEL}/2-int8"
 KINDS = ("sheet_music", "floor_plan")
@@ -26,7 +27,7 @@ CLIENTS = 32
 PICTURES = 16
 ROUNDS = 10
 PEAK_S = 10.0
-PAUSE_S = 5.0  # between a promotion and its rollback, and before the next one
+PAUSE_S = 4.0  # between a promotion and its rollback, and before the next one
 NO_CACHE = {"RESULT_CACHE": "0"}  # every request is to be a job
 
 
@@ -38,10 +39,17 @@ class Run:
     answers: set[tuple[int, str, str]] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
 
-    def __str__(self) -> str:
-        cuts = statistics.quantiles(self.latencies_ms, n=100)
-        faults = dict(self.faults) or "none"
-        return f"{len(self.latencies_ms)} answered, p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms, failed: {faults}"
+    @property
+    def p99_ms(self) -> float:
+        """What one request in a hundred waits longer than."""
+        return statistics.quantiles(self.latencies_ms, n=100)[98]
+
+    def row(self, period: str, in_peace: "Run") -> str:
+        """A line of the table."""
+        p50, times = statistics.median(self.latencies_ms), self.p99_ms / in_peace.p99_ms
+        failed = ", ".join(f"{count} {fault}" for fault, count in self.faults.items()) or "0"
+        count = len(self.latencies_ms)
+        return f"| {period} | {count} | {failed} | {p50:.1f} ms | {self.p99_ms:.1f} ms | {times:.2f} |"
 
 
 def steady(loop: FeedbackLoop, pictures: Sequence[bytes], rate: float, until: Callable[[], bool]) -> Run:
@@ -74,16 +82,18 @@ def lasting(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
-def promoting(loop: FeedbackLoop, took: list[str]) -> Callable[[], bool]:
+def promoting(loop: FeedbackLoop, took: list[float]) -> Callable[[], bool]:
     """Promote and roll back, ten times each; says when that is done."""
     finished = threading.Event()
 
     def work() -> None:
-        for _ in range(ROUNDS):
-            for words in (("promote", NEW, "--force"), ("rollback",)):
-                took.append(loop.done("models.py", *words).strip().rpartition("after ")[2])
-                time.sleep(PAUSE_S)
-        finished.set()
+        try:
+            for _ in range(ROUNDS):
+                for words in (("promote", NEW, "--force"), ("rollback",)):
+                    took.append(float(loop.done("models.py", *words).split()[-2]))  # "... after 1.2 s"
+                    time.sleep(PAUSE_S)
+        finally:
+            finished.set()
 
     threading.Thread(target=work, daemon=True).start()
     return finished.is_set
@@ -95,7 +105,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--share", type=float, default=0.7, help="of the peak (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of load in peace (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of load in peace (default: %(default)s)")
     options = parser.parse_args()
     pictures = [drawing_jpeg(KINDS[at % 2], 1000 + at) for at in range(PICTURES)]
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder, running_loop(Path(folder), NO_CACHE) as loop:
@@ -103,17 +113,27 @@ def main() -> None:
         loop.done("improve.py")
         peak = len(steady(loop, pictures, 0, lasting(PEAK_S)).latencies_ms) / PEAK_S
         rate = options.share * peak
-        print(f"peak {peak:.0f} images/s, so {rate:.0f} images/s", flush=True)
-        print(f"in peace: {steady(loop, pictures, rate, lasting(options.seconds))}", flush=True)
-        took: list[str] = []
+        _say(f"peak {peak:.0f} images/s, so {rate:.0f} images/s\n")
+        _say("| period | answered | failed | p50 | p99 | times p99 in peace |\n|---|---|---|---|---|---|")
+        peace = steady(loop, pictures, rate, lasting(options.seconds))
+        _say(peace.row("in peace", peace))
+        took: list[float] = []
         run = steady(loop, pictures, rate, promoting(loop, took))
-        print(f"{ROUNDS} promotions and rollbacks: {run}; each took {', '.join(took)}", flush=True)
-        answers = Counter((at, version) for at, _, version in run.answers)
-        print(f"pictures with two answers of one version: {sum(count > 1 for count in answers.values())}", flush=True)
+        _say(run.row(f"{ROUNDS} promotions, {ROUNDS} rollbacks", peace))
         loop.done("models.py", "shadow", NEW, "--share", "0.1")
-        time.sleep(5)
-        print(f"with a shadow of {BASE}: {steady(loop, pictures, rate, lasting(options.seconds))}", flush=True)
-        print(loop.done("models.py", "shadow", "--status"), flush=True)
+        time.sleep(PAUSE_S)
+        shadowed = steady(loop, pictures, rate, lasting(options.seconds))
+        _say(shadowed.row("with a shadow of 10 %", peace))
+        _say("\n| change | slowest | each |\n|---|---|---|")
+        for name, seconds in (("promotion", took[::2]), ("rollback", took[1::2])):
+            _say(f"| {name} | {max(seconds):.1f} s | {', '.join(f'{each:.1f}' for each in seconds)} |")
+        answers = Counter((at, version) for at, _, version in run.answers)
+        _say(f"\npictures with two answers of one version: {sum(count > 1 for count in answers.values())}")
+        _say(loop.done("models.py", "shadow", "--status"))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

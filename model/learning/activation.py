@@ -1,6 +1,6 @@
 """Which version is served, which one is tried beside it, what was served before: three files in the bundles' folder.
 
-Workers look at them each second; each is replaced as a whole.
+Workers look at them several times a second; each is replaced as a whole.
 """
 
 import csv

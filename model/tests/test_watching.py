@@ -1,5 +1,8 @@
 """What a worker does about the version that it is to serve; loading is a function here, the looks are real."""
 
+import fcntl
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +62,7 @@ def test_another_version_is_loaded_and_handed_over_once(seen: Seen) -> None:
     assert seen.serves == seen.tried == ["2"]
 
 
-def test_a_version_that_cannot_be_loaded_is_not_tried_each_second(seen: Seen) -> None:
+def test_a_version_that_cannot_be_loaded_is_not_tried_at_each_look(seen: Seen) -> None:
     watch = seen.watch()
     seen.wanted = Path("b/m/torn"), None
     watch.look()
@@ -96,3 +99,37 @@ def test_a_trial_ends_when_its_version_is_promoted(seen: Seen) -> None:
     watch.look()
     assert seen.serves == ["2"]
     assert seen.shadows == [0.1, 0]
+
+
+def test_workers_load_one_after_the_other(seen: Seen, bundles: Path) -> None:
+    folder = bundles / "efficientnet-lite0" / "1-int8"
+    loading, most = [], []
+
+    def load(path: Path) -> Model:
+        loading.append(path)
+        most.append(len(loading))
+        time.sleep(0.1)  # long enough for the other one to come along
+        loading.pop()
+        return seen.ready
+
+    def worker() -> Watch:
+        return Watch(lambda: (folder, None), Path("b/m/1"), (load, load), (lambda _: None, lambda _, __: None))
+
+    threads = [threading.Thread(target=worker().look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
+
+
+def test_a_worker_that_loads_for_long_holds_no_other_up(
+    seen: Seen, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watching.TURN_PATIENCE_S", 0.05)
+    folder = bundles / "efficientnet-lite0" / "1-int8"
+    seen.wanted = folder, None
+    with (folder / "bundle.toml").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        seen.watch().look()
+    assert seen.serves == ["1-int8"]

@@ -66,3 +66,13 @@ def test_a_step_may_stop_its_own_loop() -> None:
     loop = Loop("steps", step)
     loop.ensure_running()
     assert stopped.wait(WAIT_S)
+
+
+def test_a_loop_that_is_hurried_does_not_wait_for_its_interval() -> None:
+    steps = threading.Semaphore(0)
+    loop = Loop("steps", steps.release, interval_s=3600)
+    loop.ensure_running()
+    assert steps.acquire(timeout=WAIT_S)
+    loop.hurry()
+    assert steps.acquire(timeout=WAIT_S)
+    loop.stop()

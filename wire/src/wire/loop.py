@@ -23,6 +23,7 @@ class Loop:
         self._interval_s = interval_s
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._wake = threading.Event()  # ends the pause, to stop or to go on
         self._is_failing = False
         self._thread: threading.Thread | None = None
 
@@ -46,6 +47,11 @@ class Loop:
     def ask_to_stop(self) -> None:
         """Have the thread end after its step."""
         self._stop.set()
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Have the next step begin without a pause."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Ask the thread to end and wait for it."""
@@ -71,7 +77,8 @@ class Loop:
                 log.exception("%s: unexpected fault", self._name)
                 pause_s = backoff.next_pause_s()
             if pause_s:
-                self._stop.wait(pause_s)
+                self._wake.wait(pause_s)
+                self._wake.clear()
 
     def _report_fault(self, error: QueueUnavailable) -> None:
         """Tell of an outage once, not with each attempt."""

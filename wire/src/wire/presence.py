@@ -138,8 +138,8 @@ class Announcer:
         self._keys = Keys(queue)
         self._rate = rate
         self._shadow = shadow
-        self.say(info, labels)
         self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
+        self.say(info, labels)
 
     def start(self) -> None:
         """Say it for the first time before coming back, where Redis is there, then each second."""
@@ -150,8 +150,9 @@ class Announcer:
         self._loop.ensure_running()
 
     def say(self, info: WorkerInfo, labels: Sequence[str]) -> None:
-        """Say this from the next time on: another model, perhaps, of a worker that goes on under its name."""
+        """Say this from now on: another model, perhaps, of a worker that goes on under its name."""
         self._said = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
+        self._loop.hurry()
 
     def stop(self) -> None:
         """End the thread and take the worker off the list."""
