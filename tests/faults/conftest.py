@@ -1,35 +1,86 @@
 """One service for all tests that can share it.
 
-FULL=1 takes the durations of docs/reliability.md and asserts its times; TWINS=1 adds the broken twins: the service
-with one protection taken out, which each test has to notice.
+FULL=1 takes the durations of docs/reliability.md and asserts its times. TWINS=1 runs each test once more for each of
+its broken twins (twins.toml): the service with one protection taken out, which it has to notice.
 """
 
+import re
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from sightline_testing.faults.keeper import HAS_TWINS, IS_FULL, Keeper, Scale
+from sightline_testing.faults.sabotage import NOTHING, Sabotage, load
 from sightline_testing.faults.system import System
+from sightline_testing.waiting import hurried
 
+TWINS = load(Path(__file__).with_name("twins.toml"))
 LOG_SHOWN = 20_000
+# Twins wait in vain: no need to do so for as long as a slow machine may take to come to something.
+TWINS_PATIENCE = 1 / 3
+
+
+@pytest.fixture
+def sabotage(request: pytest.FixtureRequest) -> Sabotage:
+    """What is taken out of the service."""
+    found: Sabotage = getattr(request, "param", NOTHING)
+    return found
+
+
+@pytest.fixture
+def scale(sabotage: Sabotage) -> Scale:
+    return Scale(IS_FULL and sabotage is NOTHING)
 
 
 @pytest.fixture(scope="session")
-def scale() -> Scale:
-    return Scale(IS_FULL)
-
-
-@pytest.fixture(scope="session")
-def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
     keeper = Keeper(tmp_path_factory.mktemp("faults"))
     yield keeper
     keeper.stop()
 
 
 @pytest.fixture
+def keeper(kept: Keeper, sabotage: Sabotage) -> Keeper:
+    """Whom to ask for services; they lack what the sabotage takes out."""
+    kept.sabotage = sabotage
+    return kept
+
+
+@pytest.fixture
 def system(keeper: Keeper) -> System:
     """The service with two workers and the settings that most tests take."""
     return keeper.give()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Add the broken twins of a test."""
+    if HAS_TWINS and "sabotage" in metafunc.fixturenames:
+        twins = [
+            pytest.param(each, id=f"without {each.what}", marks=pytest.mark.twin)
+            for each in TWINS[metafunc.function.__name__]
+        ]
+        metafunc.parametrize("sabotage", [pytest.param(NOTHING, id="whole"), *twins], indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Have a twin pass only where its test fails, and says what it has to say."""
+    if not _is_twin(pyfuncitem):
+        return (yield)
+    sabotage = pyfuncitem.funcargs["sabotage"]
+    assert isinstance(sabotage, Sabotage)
+    try:
+        with hurried(TWINS_PATIENCE):
+            yield
+    except AssertionError as noticed:
+        said = str(noticed)
+    else:
+        pytest.fail(f"nothing was noticed without {sabotage.what}")
+    told = f"{pyfuncitem.function.__name__} | {sabotage.what} | {said.partition(chr(10))[0]}"
+    Scale(is_full=False).tell(f"twin | {told}")
+    assert re.search(sabotage.says, said), f"it was to say {sabotage.says!r}, and said {said!r}"
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,12 +101,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for; it does not count as skipped."""
+    """Leave out what was not asked for, which does not count as skipped; the twins come last."""
     left_out = [item for item in items if _is_left_out(item)]
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = sorted((item for item in items if item not in left_out), key=_is_twin)
     config.hook.pytest_deselected(items=left_out)
 
 
+def _is_twin(item: pytest.Item) -> bool:
+    return item.get_closest_marker("twin") is not None
+
+
 def _is_left_out(item: pytest.Item) -> bool:
-    is_twin, is_full = (item.get_closest_marker(name) is not None for name in ("twin", "full"))
-    return (is_twin and not HAS_TWINS) or (is_full and not IS_FULL)
+    """Twins are short, also those of full tests."""
+    return item.get_closest_marker("full") is not None and not IS_FULL and not _is_twin(item)

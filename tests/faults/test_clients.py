@@ -1,8 +1,8 @@
 """Clients that are slow, go away, or break off: the others do not notice."""
 
-import signal
 import time
 
+from sightline_testing.faults.figures import Figure
 from sightline_testing.faults.keeper import LONG_DEADLINE, Keeper, Scale
 from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
@@ -28,13 +28,16 @@ def test_slow_clients_are_let_go_and_the_others_are_served(keeper: Keeper, scale
                 assert drip.open_count == SLOW_CLIENTS, "they were held while they still had time"
                 wait_until(lambda: not drip.open_count, "every slow client is let go", 60)
             lives_s = max(drip.closed_after_s)
-    assert_all_right(load.ledger)
-    if scale.is_full:
-        scale.tell(f"{SLOW_CLIENTS} slow clients: {load.ledger}; the last was let go after {lives_s:.1f} s")
-        scale.tell(f"without them: {usual}")
-        assert lives_s <= 30
-        p99_s, usual_p99_s = (each.percentile_s(0.99, Outcome.RIGHT) for each in (load.ledger, usual))
-        assert p99_s <= 2 * usual_p99_s
+        if scale.is_full:
+            p99_s, usual_p99_s = (each.percentile_s(0.99, Outcome.RIGHT) for each in (load.ledger, usual))
+            scale.judge(
+                f"{SLOW_CLIENTS} slow clients",
+                Figure("good clients answered", 100 * load.ledger.share(Outcome.RIGHT), "%", least=100),
+                Figure("their p99", p99_s, most=2 * usual_p99_s),
+                Figure("the last slow client let go after", lives_s, most=30),
+                note=load.ledger,
+            )
+        assert_all_right(load.ledger)
 
 
 def test_nobody_works_for_clients_that_went_away(system: System, scale: Scale) -> None:
@@ -42,16 +45,11 @@ def test_nobody_works_for_clients_that_went_away(system: System, scale: Scale) -
     contents = (content for _, _, content in copies(system.asked))
     count = scale.of(30, 300)
     with nothing_left_over(system):
-        for pid in system.worker_pids():
-            system.kill(pid, signal.SIGSTOP)
-        try:
+        with system.held_workers():
             before = system.last_job()
             ask_and_go(system.url, contents, count)
             wait_until(lambda: system.last_job() != before, "their jobs are in the queue")
             wait_until(lambda: system.queue_depth() == 0, "their jobs were taken back")
-        finally:
-            for pid in system.worker_pids():
-                system.kill(pid, signal.SIGCONT)
         assert_all_right(loaded(system, scale, scale.of(0.5, 5.0)))
 
 

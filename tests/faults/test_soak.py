@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from sightline_testing.faults.figures import Figure
 from sightline_testing.faults.keeper import Keeper, Scale
 from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.leftovers import Holdings, held_by_one, nothing_left_over
@@ -16,10 +17,12 @@ from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.pictures import bad
 
 CLIENTS = 32
-SECONDS = 1200.0
-WARM_UP_S = 300.0
-LOOK_EVERY_S = 5.0
-KILL_EVERY_S = 60.0
+# Its twin has a short one.
+SECONDS = (20.0, 1200.0)
+WARM_UP_S = (5.0, 300.0)
+LOOK_EVERY_S = (0.5, 5.0)
+KILL_EVERY_S = (10.0, 60.0)
+PEAK_S = (3.0, 15.0)
 SHARE_OF_PEAK = 0.7
 SHARE_OF_BAD = 0.01
 MAX_MB_AN_HOUR = 5.0
@@ -47,51 +50,58 @@ class Watched:
         files, threads = ([getattr(look, kind) for look in self.looks] for kind in ("files", "threads"))
         return max(files) - min(files), max(threads) - min(threads)
 
+    def figures(self) -> list[Figure]:
+        """What must not grow; connections come and go with the load, as many as there are requests under way."""
+        files, threads = self.spread()
+        return [
+            Figure(f"memory of {self.name}", self.slope_mb_an_hour(), "MB/h", most=MAX_MB_AN_HOUR),
+            Figure(f"open files of {self.name} within", files, "files", most=2 * CLIENTS),
+            Figure(f"threads of {self.name} within", threads, "threads", most=2),
+        ]
+
 
 @pytest.mark.full
 def test_nothing_grows_in_twenty_minutes_of_work_with_bad_pictures_and_kills(keeper: Keeper, scale: Scale) -> None:
     system = keeper.give({})
-    rate = SHARE_OF_PEAK * peak_rate(system)
+    rate = SHARE_OF_PEAK * peak_rate(system, scale.of(*PEAK_S))
     broken = [Question(bad(name).content, "") for name in BAD_NAMES]
-    with (
-        nothing_left_over(system),
-        Load(system.url, system.asked, rate=rate) as load,
-        Load(system.url, broken, rate=rate * SHARE_OF_BAD) as bad_load,
-    ):
-        watched = list(watch(system))
-    counts = load.ledger.counts()
-    scale.tell(f"soak at {rate:.0f}/s: {dict(counts)}; {len(bad_load.ledger.entries)} bad pictures")
-    for each in watched:
-        scale.tell(f"soak, {each.name}: {each.slope_mb_an_hour():+.1f} MB/h, files and threads within {each.spread()}")
+    with nothing_left_over(system):
+        with (
+            Load(system.url, system.asked, rate=rate) as load,
+            Load(system.url, broken, rate=rate * SHARE_OF_BAD) as bad_load,
+        ):
+            watched = list(watch(system, scale))
+        figures = [figure for each in watched for figure in each.figures()]
+        scale.judge(f"soak at {rate:.0f}/s", *figures, note=f"{load.ledger}; bad: {bad_load.ledger}")
     # While a killed worker is away, the other may have more to do than it can.
-    assert load.ledger.count(Outcome.RIGHT, Outcome.REFUSED) == len(load.ledger.entries), counts
+    assert load.ledger.count(Outcome.RIGHT, Outcome.REFUSED) == len(load.ledger.entries), load.ledger
     assert set(bad_load.ledger.counts()) <= {"failed image_broken", "refused queue_full"}, bad_load.ledger.counts()
-    assert all(each.slope_mb_an_hour() < MAX_MB_AN_HOUR for each in watched)
-    # Connections come and go with the load: as many as there are requests under way.
-    assert all(files <= 2 * CLIENTS and threads <= 2 for files, threads in (each.spread() for each in watched))
 
 
-def peak_rate(system: System) -> float:
+def peak_rate(system: System, seconds: float) -> float:
     with Load(system.url, system.asked, clients=CLIENTS) as load:
-        time.sleep(15)
-    return load.ledger.count(Outcome.RIGHT) / 15
+        time.sleep(seconds)
+    return load.ledger.count(Outcome.RIGHT) / seconds
 
 
-def watch(system: System) -> Iterator[Watched]:
+def watch(system: System, scale: Scale) -> Iterator[Watched]:
     """Kill the same worker each minute, and look at every process that lives from the beginning to the end."""
+    seconds, warm_up_s, look_every_s, kill_every_s = (
+        scale.of(*each) for each in (SECONDS, WARM_UP_S, LOOK_EVERY_S, KILL_EVERY_S)
+    )
     begin = time.monotonic()
     staying = {system.pids("redis-server")[0]: Watched("Redis"), system.api_pids()[0]: Watched("api")}
     staying[system.worker_pids()[0]] = Watched("worker")
-    kill_at = begin + KILL_EVERY_S
+    kill_at = begin + kill_every_s
     for look in itertools.count(1):
-        sleep_until(begin + look * LOOK_EVERY_S)
+        sleep_until(begin + look * look_every_s)
         now = time.monotonic()
-        if now > begin + SECONDS:
+        if now > begin + seconds:
             break
         if now > kill_at:
-            kill_at += KILL_EVERY_S
+            kill_at += kill_every_s
             system.kill(next(pid for pid in system.worker_pids() if pid not in staying))
-        if now > begin + WARM_UP_S:
+        if now > begin + warm_up_s:
             for pid, watched in staying.items():
                 found = held_by_one(pid)
                 assert found is not None, f"{watched.name} has ended"

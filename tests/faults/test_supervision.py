@@ -11,6 +11,7 @@ from sightline_testing.faults.keeper import USUAL, Keeper
 from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
+from sightline_testing.faults.sabotage import Sabotage
 from sightline_testing.faults.system import System
 from sightline_testing.redis_server import free_port
 from sightline_testing.service import launch, stop
@@ -58,11 +59,13 @@ def assert_replaced_under_load(system: System, before: int) -> None:
 
 
 @pytest.fixture
-def unable(tmp_path: Path, keeper: Keeper) -> Iterator[Client]:
+def unable(tmp_path: Path, keeper: Keeper, sabotage: Sabotage) -> Iterator[Client]:
     """A service whose workers have no model to load."""
     keeper.stop()
     port = free_port()
-    launcher = launch(tmp_path, port, {"MODEL_BUNDLE": "nowhere/1"})
+    source = sabotage.source(tmp_path)
+    told = {"MODEL_BUNDLE": "nowhere/1", "PYTHONPATH": str(source / "deploy")}
+    launcher = launch(tmp_path / "state", port, told, source)
     yield Client(f"http://127.0.0.1:{port}")
     stop(launcher)
 

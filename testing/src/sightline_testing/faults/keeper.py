@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sightline_testing.faults.sabotage import Sabotage
+from sightline_testing.faults.figures import Figure
+from sightline_testing.faults.sabotage import NOTHING
 from sightline_testing.faults.system import System, running_system
 from sightline_testing.service import REPOSITORY
 
@@ -42,6 +43,12 @@ class Scale:
         with FIGURES.open("a", encoding="utf-8") as file:
             file.write(f"{text}\n")
 
+    def judge(self, what: str, *figures: Figure, note: object = "") -> None:
+        """Tell the figures in one line, whatever they are; then AssertionError names those that are missed."""
+        self.tell(f"{what}: {'; '.join(map(str, figures))}{f' [{note}]' if note else ''}")
+        missed = [str(figure) for figure in figures if not figure.is_met]
+        assert not missed, f"{what}: {'; '.join(missed)}"
+
 
 class Keeper:
     """Keeps the last service running for the next test that wants the same."""
@@ -52,25 +59,16 @@ class Keeper:
         self._stack = ExitStack()
         self._wanted: tuple[object, ...] = ()
         self.system: System | None = None
+        self.sabotage = NOTHING
 
     def give(self, changes: Mapping[str, str] = USUAL, *, workers: int = 2, redis_socket: str = "") -> System:
-        """A running service with these settings."""
-        wanted = (dict(changes), workers, redis_socket)
+        """A running service with these settings, less what `sabotage` takes out."""
+        wanted = ({**changes, **self.sabotage.settings}, workers, redis_socket, self.sabotage)
         if self.system is None or wanted != self._wanted:
-            self._start(changes, workers, redis_socket, REPOSITORY)
+            self._start({**changes, **self.sabotage.settings}, workers, redis_socket)
             self._wanted = wanted
         assert self.system is not None
         self.system.wait_until_ready()
-        return self.system
-
-    def give_broken(
-        self, sabotage: Sabotage, changes: Mapping[str, str] = USUAL, *, workers: int = 2, redis_socket: str = ""
-    ) -> System:
-        """A running service with one protection less; for one test."""
-        source = sabotage.source(self._next_folder())
-        self._start({**changes, **sabotage.settings}, workers, redis_socket, source)
-        self._wanted = ()
-        assert self.system is not None
         return self.system
 
     def stop(self) -> None:
@@ -78,8 +76,9 @@ class Keeper:
         self.system = None
         self._stack.close()
 
-    def _start(self, changes: Mapping[str, str], workers: int, redis_socket: str, source: Path) -> None:
+    def _start(self, changes: Mapping[str, str], workers: int, redis_socket: str) -> None:
         self.stop()
+        source = self.sabotage.source(self._next_folder())
         running = running_system(
             self._next_folder(), changes, workers=workers, redis_socket=redis_socket, source=source
         )

@@ -62,7 +62,7 @@ class Entry:
             self.outcome = Outcome.LATE if status == 504 else Outcome.FAILED
 
 
-@dataclass
+@dataclass(repr=False)
 class Ledger:
     """All requests of one load, in the order in which they were sent."""
 
@@ -81,6 +81,10 @@ class Ledger:
         """How many ended in one of these ways."""
         return len(self.ended(*outcomes))
 
+    def share(self, *outcomes: Outcome) -> float:
+        """Which share of them all ended in one of these ways."""
+        return self.count(*outcomes) / max(len(self.entries), 1)
+
     def between(self, begin: float, end: float) -> Ledger:
         """Those that were due in this time (monotonic seconds)."""
         return Ledger([each for each in self.entries if begin <= each.due_at < end])
@@ -89,7 +93,8 @@ class Ledger:
         """The time within which this share of them ended; 0 where there is none."""
         return percentile((each.seconds for each in self.ended(*outcomes)), share)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        """What failed assertions show."""
         parts = [f"{len(self.entries)} sent", *(f"{count} {how}" for how, count in sorted(self.counts().items()))]
         times = [
             f"p50 {self.percentile_s(0.5, Outcome.RIGHT):.3f} s",

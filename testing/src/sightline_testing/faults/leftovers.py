@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightline_testing.faults.system import System
+from sightline_testing.waiting import patience_s
 from wire.errors import QueueUnavailable
 
 PATIENCE_S = 60.0
@@ -39,9 +40,9 @@ def holdings(system: System) -> dict[str, Holdings]:
 
 def check(system: System, before: dict[str, Holdings], *, dead_letters: int = 0) -> None:
     """Wait until nothing is left over; AssertionError says what is."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + patience_s(PATIENCE_S)
     while found := [*_left_in_redis(system, dead_letters), *_grown(system, before)]:
-        assert time.monotonic() < until, f"left over after {PATIENCE_S:g} s: {'; '.join(found)}"
+        assert time.monotonic() < until, f"left over after {patience_s(PATIENCE_S):g} s: {'; '.join(found)}"
         time.sleep(0.2)
 
 

@@ -53,7 +53,8 @@ class System:
 
     def pids(self, part: str) -> list[int]:
         """The processes whose command line holds this text: ml_service, gunicorn or redis-server; oldest first."""
-        return sorted(pid for pid, command in processes(self.launcher_pid).items() if part in command)
+        found = [pid for pid, command in processes(self.launcher_pid).items() if part in command]
+        return sorted(found, key=started)  # ids begin anew at some number: they do not tell who is older
 
     def worker_pids(self) -> list[int]:
         """The model workers."""
@@ -87,6 +88,17 @@ class System:
         assert pid in processes(self.launcher_pid), f"process {pid} is no process of this service"
         os.kill(pid, with_signal)
 
+    @contextmanager
+    def held_workers(self) -> Iterator[None]:
+        """Hold every worker still for the length of the block: what is asked meanwhile is under way until its end."""
+        for pid in self.worker_pids():
+            self.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in self.worker_pids():
+                self.kill(pid, signal.SIGCONT)
+
     def queue_depth(self) -> int:
         """How many jobs wait or are in progress."""
         depth: int = self.redis("XLEN", self.keys.jobs)
@@ -104,6 +116,11 @@ class System:
             return 0
         pending: int = self.redis("XPENDING", self.keys.jobs, GROUP)[0]
         return pending
+
+    def in_hands(self) -> list[tuple[bytes, bytes]]:
+        """The jobs that are in a worker's hands: entry and consumer."""
+        pending = self.redis("XPENDING", self.keys.jobs, GROUP, "-", "+", 1000)
+        return [(entry, consumer) for entry, consumer, *_ in pending]
 
     def log(self) -> str:
         """Everything that the service has printed."""
@@ -164,8 +181,18 @@ def processes(launcher_pid: int) -> dict[int, str]:
 
 def parent_of(pid: int) -> int:
     """The parent of a process; 0 where it has ended."""
+    return _stat(pid, 4)
+
+
+def started(pid: int) -> int:
+    """When a process began, in ticks of the system's clock; 0 where it has ended."""
+    return _stat(pid, 22)
+
+
+def _stat(pid: int, field: int) -> int:
+    """One of the fields that proc(5) numbers, from 3 on; 0 where the process has ended."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[field - 3])
     except (FileNotFoundError, ProcessLookupError):
         return 0
 
