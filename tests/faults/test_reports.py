@@ -105,11 +105,21 @@ def check(folder: Path, ids: dict[str, str]) -> None:
     """Hold the files against what was acknowledged."""
     text = (folder / "feedback.csv").read_text(encoding="utf-8")
     assert text.endswith("\n")
-    rows = list(csv.DictReader(text.splitlines(keepends=True), strict=True))
-    assert all(None not in row and None not in row.values() for row in rows), "a row is torn"
+    rows = whole_rows(text)
     kept = [(row["report_id"], row["comment"]) for row in rows]
     assert len(kept) == len(set(kept)), "a report is there twice"
     lost = set(ids.values()) - {report_id for report_id, _ in kept}
     assert not lost, f"{len(lost)} acknowledged reports are lost"
     assert len(kept) == len(ids), "a report is there twice under one key"
     assert all(line.startswith("{'filename'") for line in (folder / "feedback").read_text().splitlines())
+
+
+def whole_rows(text: str) -> list[dict[str, str]]:
+    """The rows of the CSV; AssertionError where one is not whole."""
+    try:
+        rows = list(csv.DictReader(text.splitlines(keepends=True), strict=True))
+    except csv.Error as fault:
+        raise AssertionError(f"a row is torn: {fault}") from fault
+    torn = [row for row in rows if None in row or None in row.values()]
+    assert not torn, f"a row is torn: {torn}"
+    return rows

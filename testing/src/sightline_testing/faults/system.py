@@ -15,7 +15,7 @@ from sightline_testing.client import Client, Response
 from sightline_testing.faults.questions import Question, questions
 from sightline_testing.redis_server import free_port
 from sightline_testing.service import REPOSITORY, Service, launch, printed, stop, wait_until_ready
-from sightline_testing.waiting import wait_until
+from sightline_testing.waiting import hurried, wait_until
 from wire.connection import Address, Connection, checked, pack
 from wire.keys import GROUP, Keys
 
@@ -81,7 +81,8 @@ class System:
     def wait_until_ready(self, workers: int | None = None) -> None:
         """Come back when every worker is there and the api says so."""
         wanted = self.workers if workers is None else workers
-        wait_until(lambda: self._is_ready(wanted), f"{wanted} workers are ready", PATIENCE_S)
+        with hurried(1.0):  # nobody waits for this in vain
+            wait_until(lambda: self._is_ready(wanted), f"{wanted} workers are ready", PATIENCE_S)
 
     def kill(self, pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one process of this service, and to no other."""
