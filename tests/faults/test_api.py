@@ -13,7 +13,9 @@ from sightline_testing.waiting import wait_until
 
 RATE = (15.0, 60.0)
 PATIENCE_S = 60.0
-AT_STAKE = 5
+AT_STAKE = 2
+# Between the count and the kill, at the most.
+SENT_MEANWHILE = 10
 # In which the api hears of the signal, before what is under way in it can be answered.
 HEARD_S = 0.3
 
@@ -36,8 +38,7 @@ def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale:
                 time.sleep(scale.of(0.5, 1.0))
                 with system.held_workers():
                     wait_for_requests_under_way(load)
-                    # Some more may be sent between the count and the kill.
-                    under_way += load.under_way + AT_STAKE
+                    under_way += load.under_way + SENT_MEANWHILE
                     kill(system)
                 wait_for_answers(load)
         ledger = load.ledger

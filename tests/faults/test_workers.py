@@ -17,7 +17,7 @@ from sightline_testing.waiting import wait_until
 from wire.messages import Job
 
 CLIENTS = 24
-AT_STAKE = 5
+AT_STAKE = 2
 LEASE_S = 1.0
 PATIENCE_S = 120.0
 RESTART_S = 3.0
