@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import logs
 import machine
@@ -34,6 +34,7 @@ log = logging.getLogger("ml_service")
 PLACE = re.compile(r"/\S*/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
 # A disk that hangs while the model is read would hold the worker for ever.
 LONGEST_START_S = 120.0
+LOOK_UP_EVERY_S = 1.0
 INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
 
 
@@ -70,10 +71,23 @@ def classify_process() -> None:
     )
     worker.start()
     watch.start()
-    log.info("%s: stopping: %s", worker.name, ends.get())
+    log.info("%s: stopping: %s", worker.name, _wait_for(ends))
     watch.stop()
     worker.stop()
     log.info("%s: stopped", worker.name)
+
+
+def _wait_for(ends: SimpleQueue[str]) -> str:
+    """Wait for a reason to end.
+
+    Only this thread runs the handlers of signals, and one that another thread took does not wake it; the kernel chooses
+    any thread of a process that stood still (SIGSTOP) as the signal came. So it looks up now and then.
+    """
+    while True:
+        try:
+            return ends.get(timeout=LOOK_UP_EVERY_S)
+        except Empty:
+            continue
 
 
 def _tell(fault: InferenceError) -> None:

@@ -156,6 +156,15 @@ def test_a_worker_told_to_stop_answers_what_it_has_and_leaves_no_trace(
         assert all(future.result().predictions for future in futures)
 
 
+def test_workers_that_stood_still_as_they_were_told_to_stop_do_so_when_they_go_on(start: Start, asker: Asker) -> None:
+    processes = [start(), start()]
+    wait_for_workers(asker, 2)
+    for process in processes:
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):
+            process.send_signal(number)
+    assert [process.wait(TIMEOUT_S) for process in processes] == [0, 0]
+
+
 def test_a_killed_worker_costs_no_answer(start: Start, asker: Asker, redis_server: RedisServer) -> None:
     first, _ = start(LEASE_MS="300"), start(LEASE_MS="300")
     wait_for_workers(asker, 2)
