@@ -154,7 +154,7 @@ class Load:
     def _serve(self, connection: Connection, events: int) -> None:
         if events & select.EPOLLOUT:
             self._push(connection)
-        if events & ~select.EPOLLOUT:
+        if events & ~select.EPOLLOUT and connection.socket.fileno() >= 0:
             self._pull(connection)
 
     def _push(self, connection: Connection) -> None:
@@ -163,6 +163,9 @@ class Load:
                 connection.outbox = connection.outbox[connection.socket.send(connection.outbox) :]
         except (BlockingIOError, InterruptedError):
             self._poll.modify(connection.socket, select.EPOLLIN | select.EPOLLOUT)
+            return
+        except ConnectionRefusedError:
+            self._break(connection, Outcome.CUT_OFF)
             return
         except OSError:
             # Whether there is an answer already, as to what is too large to be read, shows when it is looked for.
