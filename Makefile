@@ -53,21 +53,20 @@ sbom: ## List what the two images consist of, as CycloneDX documents in STATE_DI
 	@for part in api model; do $(RUN) -W ignore -m cyclonedx_py requirements requirements/$$part.txt \
 	  --output-reproducible -o $(STATE_DIR)/sbom/$$part.cdx.json && echo $(STATE_DIR)/sbom/$$part.cdx.json; done
 
-# What the commands of the feedback loop work on: the folders of `make serve`.
-LOOP := cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} BUNDLES_FOLDER=$(abspath $(STATE_DIR))/bundles UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads \
-  FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN)
+# The operator's commands work on the folders of `make serve`.
+OPERATE := $(RUN) deploy/operate.py
 
 improve: ## Make a better version of the model from reviewed reports (DO="--version NAME")
-	@$(LOOP) improve.py $(DO)
+	@$(OPERATE) improve $(DO)
 
 evaluate: ## Compare two versions of the model (DO="VERSION --labelled FOLDER")
-	@$(LOOP) evaluate.py $(DO)
+	@$(OPERATE) evaluate $(DO)
 
-models: ## List the versions of the model (DO="promote VERSION", DO=rollback, DO="shadow VERSION")
-	@$(LOOP) models.py $(or $(DO),list)
+models: ## List the versions of the model (DO="import my.onnx --labels labels.txt --preset torchvision", DO="promote VERSION", DO=rollback)
+	@$(OPERATE) models $(or $(DO),list)
 
 export: ## Write the reviewed cases as folders by label, CSV and JSONL (TO=folder)
-	@$(LOOP) export.py $(abspath $(or $(TO),$(STATE_DIR)/export))
+	@$(OPERATE) export $(or $(TO),$(STATE_DIR)/export)
 
 clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \
@@ -77,7 +76,7 @@ reports-index: ## Make the index of the reports anew from their CSV files, which
 	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) report_index.py
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
-	@cd model && REDIS_SOCKET=$${REDIS_SOCKET-$(abspath $(STATE_DIR))/run/redis.sock} ../$(RUN) dead_letters.py $(or $(DO),list)
+	@$(OPERATE) dead_letters $(or $(DO),list)
 
 api-keys: ## List the keys that requests must bring (DO="add NAME --rate 60/minute", DO="revoke NAME")
 	@cd api && ../$(RUN) manage_keys.py --file $(abspath $(STATE_DIR))/api_keys $(or $(DO),list)

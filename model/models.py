@@ -1,4 +1,4 @@
-"""Which version is served: `python models.py list`, `promote`, `rollback`, `shadow`.
+"""Which version is served: `python models.py list`, `import`, `promote`, `rollback`, `shadow`.
 
 Workers change within seconds, between two batches: no request waits or fails, and each answer names its version. A
 version that names labelled pictures worse, or the usual pictures differently, is not promoted unless --force says so.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import guarding
+import import_model
 import judging
 import labelled
 import machine
@@ -187,6 +188,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(required=True)
     actions.add_parser("list", help="every version").set_defaults(action=show)
+    one = actions.add_parser(
+        "import", help="make a bundle of a network of your own", description=import_model.__doc__, allow_abbrev=False
+    )
+    import_model.add_options(one)
+    one.set_defaults(action=import_model.run)
     one = actions.add_parser("promote", help="serve another version", allow_abbrev=False)
     one.add_argument("version", metavar="VERSION")
     one.add_argument("--force", action="store_true", help="whatever speaks against it")

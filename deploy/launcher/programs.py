@@ -16,7 +16,7 @@ WORKER_GRACE_S = 12.0
 
 def stages(settings: Settings, listener: int) -> list[list[Program]]:
     """Return the programs in the order of their start; they are stopped the other way round."""
-    environment = _environment(settings)
+    environment = environment_of(settings)
     workers = [
         Program(
             name,
@@ -46,7 +46,7 @@ def _redis(settings: Settings, environment: Mapping[str, str]) -> list[list[Prog
     return [[Program("redis", command, data, environment, log=log)]]
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     """Return the environment of every program: what the user set, else the places of a local run."""
     own = {
         "UPLOAD_FOLDER": str(settings.state_dir / "uploads"),

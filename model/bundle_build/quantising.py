@@ -20,6 +20,9 @@ PAIR_MAX = 127
 # A bias must fit 32 bits beside the sum of products, which stays below 2**26 in this network.
 BIAS_MAX = 2.0**30
 
+# Of a channel that is all zeros, so that nothing is divided by its step.
+LEAST_STEP = 1e-12
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -61,7 +64,8 @@ def quantise(parameters: Parameters, inputs: Grid, pairs: NDArray[np.float64] | 
     steps = np.abs(flat).max(axis=1) / WEIGHT_MAX
     if pairs is not None:
         steps = np.maximum(steps, pairs / PAIR_MAX)
-    steps = np.maximum(steps, np.abs(biases) / (float(inputs.step) * BIAS_MAX)).astype(np.float32)
+    steps = np.maximum(steps, np.abs(biases) / (float(inputs.step) * BIAS_MAX))
+    steps = np.maximum(steps, LEAST_STEP).astype(np.float32)
     weights = np.clip(np.rint(flat / steps[:, None].astype(np.float64)), -WEIGHT_MAX, WEIGHT_MAX)
     bias_steps = steps * inputs.step
     return IntegerParameters(

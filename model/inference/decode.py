@@ -68,7 +68,8 @@ def upright_size(content: bytes) -> tuple[int, int]:
 def _decode_jpeg(content: bytes, view: View) -> Picture:
     header = jpeg_header.read(content)
     # Several scans: every coefficient of the picture is held until the last of them.
-    is_alone = not header.is_single_scan and is_large(header.width, header.height)
+    is_whole = not header.is_single_scan or view.takes_single_pixels
+    is_alone = is_whole and is_large(header.width, header.height)
     with _one_large if is_alone else nullcontext():
         return _decode_scans(header, content, view)
 

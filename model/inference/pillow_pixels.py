@@ -52,7 +52,7 @@ def _shrunk(picture: Image.Image, view: View) -> Image.Image:
     """What the view shows, averaged down to twice the pixels it wants before any further copy is made."""
     box = view.box(*picture.size)
     is_averaged = picture.mode in AVERAGED and "transparency" not in picture.info
-    if is_averaged and view.shrinkage(*picture.size) > 2:
+    if is_averaged and not view.takes_single_pixels and view.shrinkage(*picture.size) > 2:
         return picture.resize((2 * view.width, 2 * view.height), Image.Resampling.BOX, box)
     return picture.crop(box)
 

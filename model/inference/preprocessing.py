@@ -53,7 +53,8 @@ class Preprocessing:
     @property
     def view(self) -> View:
         """The part of a picture that is looked at."""
-        return View(*self.size, self.crop_ratio if self.resize == "center-crop" else None)
+        crop_ratio = self.crop_ratio if self.resize == "center-crop" else None
+        return View(*self.size, crop_ratio, takes_single_pixels=self.interpolation == "nearest")
 
     @property
     def digest(self) -> str:

@@ -1,8 +1,9 @@
 """Which part of a picture the model looks at, and in how many pixels. Numbers only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference import exif
+from inference.limits import MAX_PIXELS
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 # The factors for which libjpeg-turbo has SIMD code; 3/8, 5/8 and the like are slower than twice the pixels.
@@ -11,11 +12,15 @@ JPEG_FACTORS = (8, 4, 2)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A centred square of `crop_ratio` of the shorter side, or all of the picture where that is None."""
+    """A centred square of `crop_ratio` of the shorter side, or all of the picture where that is None.
+
+    One that `takes_single_pixels` wants them as they are in the picture, none of them averaged beforehand.
+    """
 
     height: int
     width: int
     crop_ratio: float | None
+    takes_single_pixels: bool = False
 
     def box(self, width: int, height: int) -> Box:
         """The part to look at in a picture of this size."""
@@ -34,8 +39,10 @@ class View:
 
     def jpeg_factor(self, width: int, height: int) -> int:
         """By how much a JPEG may be scaled down while it is decoded."""
+        if self.takes_single_pixels and width * height <= MAX_PIXELS:
+            return 1
         return next((factor for factor in JPEG_FACTORS if self.shrinkage(width, height) >= factor), 1)
 
     def as_stored(self, orientation: int) -> "View":
         """The same view of a picture that is stored in this EXIF orientation."""
-        return View(self.width, self.height, self.crop_ratio) if exif.is_turned(orientation) else self
+        return replace(self, height=self.width, width=self.height) if exif.is_turned(orientation) else self

@@ -42,6 +42,10 @@ class Node:
                 return value - 2**64 if value >= 2**63 else value
         return otherwise
 
+    def is_told(self, attribute: str) -> bool:
+        """Whether there is an attribute of this name."""
+        return any(Message.parse(blob).text(ATTRIBUTE_NAME) == attribute for blob in self.message.blobs(ATTRIBUTE))
+
 
 class Graph:
     """The parts of a model's graph by name."""
@@ -109,13 +113,14 @@ def new_node(operation: str, inputs: list[str], output: str, **attributes: int) 
     return message
 
 
-def new_constant(name: str, value: npt.NDArray[np.float32]) -> Message:
-    """A float constant."""
+def new_constant(name: str, value: Tensor) -> Message:
+    """A constant of one of the types that are read here."""
     message = Message()
     for length in value.shape:
         message.add(DIMENSIONS, length)
-    content = np.ascontiguousarray(value, "<f4").tobytes()
-    return message.add(DATA_TYPE, FLOAT).add(TENSOR_NAME, name).add(RAW_DATA, content)
+    number = next(number for number, kind in DTYPES.items() if kind == value.dtype)
+    content = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes()
+    return message.add(DATA_TYPE, number).add(TENSOR_NAME, name).add(RAW_DATA, content)
 
 
 def _node(message: Message) -> Node:

@@ -106,17 +106,20 @@ def base_of(bundles: Path, folder: Path) -> Path:
 
 def put(base: Path, version: str, model: bytes, labels: tuple[str, ...], record: Record) -> Path:
     """Write a new version beside its base, all at once; VersionError where there is one of that name."""
-    target = base.parent / version
-    if "/" in version or version.startswith(".") or not version.isprintable() or target.exists():
-        raise VersionError(f"version {version!r} is taken or no name; leave it out to have the next free one")
-    files = {
-        MODEL_FILE: model,
-        LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(),
-        RECORD_FILE: record.encode(),
-    }
-    described = _description(base) | {"version": version, "files": {name: sum_of(files[name]) for name in files}}
-    draft = target.with_name(f".{version}.{os.getpid()}.{secrets.token_hex(4)}")
-    draft.mkdir()
+    described = _description(base) | {"version": version}
+    return write(base.parents[1], described, model, labels, {RECORD_FILE: record.encode()})
+
+
+def write(
+    bundles: Path, described: Mapping[str, Any], model: bytes, labels: tuple[str, ...], more: Mapping[str, bytes]
+) -> Path:
+    """Write a bundle all at once as <name>/<version> of its description; VersionError where there is one already."""
+    target: Path = bundles / described["name"] / described["version"]
+    check_is_free(target)
+    files = {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(), **more}
+    described = {**described, "files": {name: sum_of(files[name]) for name in files}}
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft.mkdir(parents=True)
     try:
         for name, content in (files | {DESCRIPTION_FILE: _toml(described).encode()}).items():
             (draft / name).write_bytes(content)
@@ -124,6 +127,17 @@ def put(base: Path, version: str, model: bytes, labels: tuple[str, ...], record:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def check_is_free(target: Path) -> None:
+    """Refuse a place for a bundle that is taken, or whose last two parts are no names; VersionError."""
+    for what, name in (("name", target.parent.name), ("version", target.name)):
+        if not name or "/" in name or name.startswith(".") or not name.isprintable():
+            raise VersionError(f"{what} {name!r} is no name; letters, digits and dashes are")
+    if target.exists():
+        raise VersionError(
+            f"version {target.name!r} is taken in {target.parent}; leave it out to have the next free one"
+        )
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
     core = openvino.Core()
     streams = min(lanes, cores)
     try:
-        graph = _with_preprocessing(core.read_model(bundle.model), bundle)
+        graph = with_preprocessing(core.read_model(bundle.model), bundle)
         narrow = core.compile_model(graph, "CPU", _threads(streams, streams))
         # From the compiled form: a fifth of the time of compiling again.
         wide = core.import_model(narrow.export_model(), "CPU", _threads(1, cores)) if cores > 1 else narrow
@@ -87,7 +87,8 @@ def _threads(streams: int, threads: int) -> dict[str, object]:
     return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, **PRECISION, **PINNING}
 
 
-def _with_preprocessing(model: openvino.Model, bundle: Bundle) -> openvino.Model:
+def with_preprocessing(model: openvino.Model, bundle: Bundle) -> openvino.Model:
+    """The model that takes pixels as they are decoded, and does the rest of its preprocessing itself."""
     table = bundle.preprocessing
     height, width = table.size
     steps = PrePostProcessor(model)

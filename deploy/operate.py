@@ -1,0 +1,37 @@
+"""Runs an operator's command of model/ on the folders and the queue of `make serve`: `operate.py models list`.
+
+It sees the same settings as `make serve`, and the folder that it is called from.
+"""
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from launcher import programs, settings
+from launcher.errors import LauncherError
+
+SCRIPTS = ("models", "improve", "evaluate", "export", "dead_letters", "queue_state")
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Become the command."""
+    options = _parser().parse_args(arguments[:1])
+    try:
+        environment = programs.environment_of(settings.read())
+    except LauncherError as fault:
+        sys.exit(f"sightline: {fault}")
+    # The script's own folder is on its path already, and "." would be that of whoever calls.
+    del environment["PYTHONPATH"]
+    script = settings.REPOSITORY / "model" / f"{options.command}.py"
+    os.execve(sys.executable, [sys.executable, str(script), *arguments[1:]], environment)  # noqa: S606  as a shell would
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Runs a command of model/, which has --help of its own.")
+    parser.add_argument("command", choices=SCRIPTS)
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
