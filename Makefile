@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean
+.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export doctor clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -74,6 +74,9 @@ clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 
 reports-index: ## Make the index of the reports anew from their CSV files, which it follows by itself otherwise
 	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) report_index.py
+
+doctor: ## Say what is wrong with this installation and its service, and what to do about it
+	@$(if $(shell [ -x .venv/bin/python ] && echo yes),$(RUN),$(PYTHON)) deploy/examine.py
 
 dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=drop)
 	@$(OPERATE) dead_letters $(or $(DO),list)

@@ -80,7 +80,7 @@ def table(made: Sequence[Bundle], first: Model, plan: Plan) -> Iterator[str]:
     times = [f"{trial.ms_a_picture(engine, batch):.1f} ms" for engine in engines]
     compared = _compared(made, plan)
     rows = [
-        Row("size", *_two([f"{len(each.model) / 1e6:.1f} MB" for each in made])),
+        Row("size", *_two([answer_page.size(len(each.model)) for each in made])),
         Row("time a picture", *_two(times), "on one core"),
         *_figures(compared, len(made)),
     ]

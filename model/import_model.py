@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     _say("")
     for each in made:
         identity = _written(bundles, found.table, each)
-        _say(f"Wrote {identity} ({len(each.model) / 1e6:.1f} MB) to {bundles / identity}")
+        _say(f"Wrote {identity} ({answer_page.size(len(each.model))}) to {bundles / identity}")
     _say(f"  to serve it now:   sightline models promote {identity} --force")
     _say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
     return 0

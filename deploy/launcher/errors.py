@@ -10,7 +10,11 @@ class SettingError(LauncherError):
 
 
 class PortUnavailableError(LauncherError):
-    """The api could not listen where it was told to."""
+    """The api could not listen where it was told to; `is_taken` where somebody else does."""
+
+    def __init__(self, message: str, *, is_taken: bool = False) -> None:
+        super().__init__(message)
+        self.is_taken = is_taken
 
 
 class StateInUseError(LauncherError):

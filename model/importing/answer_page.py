@@ -23,6 +23,11 @@ def bar(share: float) -> str:
     return ("█" * (eighths // 8) + EIGHTHS[eighths % 8]).rstrip()
 
 
+def size(count: int) -> str:
+    """So many bytes, in the unit that suits them."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 class Row(NamedTuple):
     """What is compared, before and after, and a remark."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -100,8 +103,17 @@ class Client:
         found: dict[str, Any] = self._json("GET", "/readyz")
         return found
 
+    def clock_ahead_s(self) -> float | None:
+        """By how many seconds the service's clock is ahead of this machine's; None where it does not say."""
+        _, headers, _ = self._ask("GET", "/livez", b"", {})
+        try:
+            return parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+
     def _json(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Any:
-        status, retry_after, content = self._ask(method, path, body, headers or {})
+        status, told, content = self._ask(method, path, body, headers or {})
+        retry_after = told.get("Retry-After")
         try:
             document = json.loads(content)
         except ValueError:
@@ -115,7 +127,7 @@ class Client:
             raise Refused(status, code, detail, wait_s)
         raise ServiceError(status, code, detail)
 
-    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str | None, bytes]:
+    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Message, bytes]:
         was_open = getattr(self._own, "connection", None) is not None
         try:
             return self._exchange(method, path, body, headers)
@@ -128,7 +140,7 @@ class Client:
         except (OSError, HTTPException) as fault:
             raise Unreachable(f"{self.url} does not answer: {fault or type(fault).__name__}") from fault
 
-    def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str | None, bytes]:
+    def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Message, bytes]:
         connection: HTTPConnection | None = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = self._kind(*self._place, timeout=self._timeout_s)
@@ -136,7 +148,7 @@ class Client:
         try:
             connection.request(method, self._path + path, body or None, self._headers | headers)
             answer = connection.getresponse()
-            return answer.status, answer.headers.get("Retry-After"), answer.read()
+            return answer.status, answer.headers, answer.read()
         except BaseException:
             connection.close()
             self._opened.remove(connection)

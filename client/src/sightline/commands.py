@@ -1,4 +1,4 @@
-"""The command line: `sightline classify PHOTOS -o results.csv`, `sightline report`, `sightline doctor`."""
+"""The command line: `sightline classify PHOTOS -o results.csv`, `report`, `models`, `doctor`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sightline import checkout, examination
+from sightline.checkout import NoCheckoutError
 from sightline.classify import classify, pictures_in
-from sightline.client import Client, Refused, ServiceError, Unreachable
+from sightline.client import Client, ServiceError, Unreachable
+from sightline.findings import Page, wants_colour
 from sightline.results import Results
 
 ADDRESS = "http://127.0.0.1:8000"
@@ -23,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Client(options.url, key=options.key) as client:
             return int(options.run(client, options))
-    except (ServiceError, Unreachable, ValueError, OSError) as fault:
+    except (ServiceError, Unreachable, NoCheckoutError, ValueError, OSError) as fault:
         return _fail(str(fault))
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on where this one was")
@@ -47,22 +50,21 @@ def _report(client: Client, options: argparse.Namespace) -> int:
     return 0
 
 
+def _models(client: Client, options: argparse.Namespace) -> int:
+    del client
+    checkout.run_models(options.words)
+
+
 def _doctor(client: Client, options: argparse.Namespace) -> int:
-    try:
-        state = client.ready()
-    except Unreachable as fault:
-        return _fail(f"{fault}. Is it running (`make serve`), and is this its address? --url names another")
-    except Refused as refusal:
-        return _fail(f"The service runs, and cannot answer pictures ({refusal.code}): {refusal}")
-    found = client.classify(_dot())
-    say = f"All is well at {client.url}: {state['workers']} workers serve {state['model_version']}"
-    sys.stdout.write(f"{say}, and a picture of one dot is taken for {found.label!r}.\n")
-    return 0
-
-
-def _dot() -> bytes:
-    """Give the smallest picture that there is need for: one white dot, as GIF."""
-    return bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")
+    folder = checkout.find(Path.cwd())
+    if folder is not None:
+        checkout.run_doctor(folder, options.url, options.key)
+    page = Page(sys.stdout, is_coloured=wants_colour(sys.stdout, os.environ))
+    page.section(f"Service at {client.url}", examination.of_service(client), examination.SUBJECTS)
+    page.note(
+        f"Only the service was looked at: {Path.cwd()} is in no checkout of Sightline, whose set-up it could see."
+    )
+    return page.end()
 
 
 def _fail(said: str) -> int:
@@ -85,7 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--label", default="", help="what it really is")
     one.add_argument("--comment", default="", help="anything else")
     one.set_defaults(run=_report)
-    one = commands.add_parser("doctor", help="say what is wrong, in words")
+    # No character begins an option here: all words are the script's, which has --help of its own.
+    one = commands.add_parser(
+        "models",
+        prefix_chars="\0",
+        add_help=False,
+        help="list, import, promote, rollback or shadow versions of the model",
+    )
+    one.add_argument("words", nargs=argparse.REMAINDER)
+    one.set_defaults(run=_models)
+    one = commands.add_parser("doctor", help="say what is wrong, in words, and what to do about it")
     one.set_defaults(run=_doctor)
     return parser
 

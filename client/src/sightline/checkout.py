@@ -1,0 +1,52 @@
+"""Where a checkout of Sightline is, and how its own scripts are run: `models` and most of `doctor` are theirs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+OPERATE, EXAMINE = Path("deploy", "operate.py"), Path("deploy", "examine.py")
+# client/src/sightline/checkout.py: the checkout that this was installed from, unless it is a copy.
+INSTALLED_FROM = Path(__file__).resolve().parents[3]
+
+
+class NoCheckoutError(Exception):
+    """The command needs a checkout, and there is none here."""
+
+
+def find(working_folder: Path) -> Path | None:
+    """The checkout that this was installed from, else the one that we stand in."""
+    return next((folder for folder in _candidates(working_folder) if (folder / OPERATE).is_file()), None)
+
+
+def run_models(arguments: Sequence[str]) -> NoReturn:
+    """Become the checkout's own command; NoCheckoutError says what is missing."""
+    folder = find(Path.cwd())
+    if folder is None:
+        raise NoCheckoutError(
+            "`models` runs scripts of a checkout of Sightline. This command was installed from a copy, and "
+            f"{Path.cwd()} is in no checkout: go into one, or with Docker run "
+            "`docker-compose run --rm operator python models.py list` beside its docker-compose.yml"
+        )
+    python = folder / ".venv" / "bin" / "python"
+    if not os.access(python, os.X_OK):
+        raise NoCheckoutError(f"{folder} is not set up, {python} is missing: run `make install` in it")
+    os.execv(python, [str(python), str(folder / OPERATE), "models", *(arguments or ["list"])])  # noqa: S606  a shell's way
+
+
+def run_doctor(folder: Path, url: str, key: str) -> NoReturn:
+    """Become the checkout's own examination, which ends with that of the service."""
+    python = folder / ".venv" / "bin" / "python"
+    interpreter = str(python) if os.access(python, os.X_OK) else sys.executable
+    # Not among the words, which everyone on the machine can read.
+    told = {**os.environ, "SIGHTLINE_KEY": key}
+    os.execve(interpreter, [interpreter, str(folder / EXAMINE), "--url", url], told)  # noqa: S606
+
+
+def _candidates(working_folder: Path) -> Iterator[Path]:
+    yield INSTALLED_FROM
+    yield working_folder
+    yield from working_folder.parents

@@ -1,0 +1,80 @@
+"""What the queue tells of the workers: asked by a script of model/, which speaks to Redis."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from doctor import bundles
+from launcher.settings import REPOSITORY, Settings
+from sightline.findings import Finding, bad, good, warning
+
+PATIENCE_S = 60
+# As long as a request waits for its answer.
+LONGEST_WAIT_S = 5.0
+
+
+def findings(own: Settings) -> Iterator[Finding]:
+    """Redis, the workers, their versions, and what waits."""
+    try:
+        look = _look(own)
+    except (OSError, subprocess.SubprocessError, ValueError) as fault:
+        yield bad("queue", f"could not be asked: {getattr(fault, 'stderr', '') or fault}".strip(), "make install")
+        return
+    if "fault" in look:
+        yield bad("Redis", look["fault"], "var/run/redis.log, or the log of the server that REDIS_IP names, says more")
+        return
+    yield from judged(look, bundles.wanted(own), own.model_workers)
+
+
+def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
+    """What a look at the queue says, where this version is active and so many workers were asked for."""
+    yield good("Redis", "answers")
+    workers = look["workers"]
+    if not workers:
+        why = look["trouble"] or "none has said anything for three seconds"
+        yield bad("workers", f"none: {why}", "their log says more; `make serve` starts them again each time")
+    elif len(workers) < wanted:
+        yield warning("workers", f"{len(workers)} of {wanted} live", "the others' log says why they ended")
+    else:
+        yield good("workers", f"{len(workers)} live")
+    yield from _versions(workers, active)
+    yield _queue(look["depth"], look["oldest_age_s"])
+
+
+def _versions(workers: list[dict[str, str]], active: str) -> Iterator[Finding]:
+    served = {each["served"] for each in workers}
+    if served - {active} and len(served) == 1 and active:
+        [other] = served
+        remedy = "MODEL_BUNDLE fixes the version, or the active one cannot be loaded: the workers' log says which"
+        yield warning("worker versions", f"all serve {other}, but {active} is active", remedy)
+    elif len(served) > 1:
+        each = ", ".join(f"{worker['id']} serves {worker['served']}" for worker in workers)
+        remedy = f"workers change within seconds of a promotion; one that stays cannot load {active}: see its log"
+        yield bad("worker versions", f"not equal: {each}", remedy)
+    elif served:
+        yield good("worker versions", f"all {served.pop()}")
+
+
+def _queue(depth: int, oldest_age_s: float) -> Finding:
+    if not depth:
+        return good("queue", "empty")
+    said = f"{depth} {'job' if depth == 1 else 'jobs'}, the oldest for {oldest_age_s:.1f} s"
+    if oldest_age_s > LONGEST_WAIT_S:
+        return bad("queue", said, "the workers hang or are too few: see their log, or set MODEL_WORKERS higher")
+    return good("queue", said)
+
+
+def _look(own: Settings) -> dict[str, Any]:
+    finished = subprocess.run(  # noqa: S603  our own script
+        [REPOSITORY / ".venv" / "bin" / "python", REPOSITORY / "deploy" / "operate.py", "queue_state"],
+        env=dict(own.environment),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    look: dict[str, Any] = json.loads(finished.stdout)
+    return look
