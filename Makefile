@@ -33,8 +33,8 @@ test-security: ## Attack the service: mutants, bombs, broken requests, payloads 
 	@$(RUN) -m sightline_testing.suites security
 
 # Not in requirements/: gigabytes with CUDA, and nobody without a GPU wants it.
-TORCH := torch==2.13.0
-test-gpu: ## Install PyTorch and test its engine, on the processor (gigabytes)
+TORCH := torch==2.13.0 onnxscript==0.7.2
+test-gpu: ## Install PyTorch and test its engine and its recipe, on the processor (gigabytes)
 	$(INSTALL) serve dev --bundles $(STATE_DIR)/bundles
 	@$(RUN) -m pip install --quiet --disable-pip-version-check $(TORCH)
 	@$(RUN) -m sightline_testing.suites gpu

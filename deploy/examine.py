@@ -13,7 +13,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = (3, 11)
-ADDRESS = "http://127.0.0.1:8000"
 
 
 def main() -> int:

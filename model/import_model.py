@@ -75,7 +75,7 @@ def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
     table = presets.table_for(facts, options.preset, {key: getattr(options, key) for key in OVERRIDES})
     name = options.name or _name_of(options.graph)
     precision = "int8" if facts.is_quantised else "fp32"
-    version = _version(options, bundles / name, precision)
+    version = _version(options, bundles, name, precision)
     known = preprocessing.from_table(table)
     draft = Bundle(name, version, precision, known, outputs.PROBABILITIES, labels, content)
     return Imported(replace(draft, output=_kind(draft, options)), facts, table)
@@ -125,15 +125,15 @@ def _written(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
     return versions.identity(folder)
 
 
-def _version(options: argparse.Namespace, folder: Path, precision: str) -> str:
+def _version(options: argparse.Namespace, bundles: Path, name: str, precision: str) -> str:
     """The version that is told, else the first number that no version of this network has."""
     precisions = ["fp32", "int8"] if options.quantize else [precision]
     number = 1
-    while not options.version and any((folder / f"{number}-{each}").exists() for each in precisions):
+    while not options.version and any((bundles / name / f"{number}-{each}").exists() for each in precisions):
         number += 1
     version = f"{options.version or number}-{precision}"
     for each in precisions:
-        versions.check_is_free(folder / f"{options.version or number}-{each}")
+        versions.free_place(bundles, name, f"{options.version or number}-{each}")
     return version
 
 

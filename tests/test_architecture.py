@@ -55,9 +55,11 @@ FORBIDDEN_IMPORTS = (
     ("wire/src", {"flask", "werkzeug", "opentelemetry", "numpy", "settings", "inference", "openvino", "onnxruntime"}),
     ("model/inference", {"wire", "redis", "hiredis", "settings", "learning"}),
     ("model/learning", {"wire", "redis", "hiredis", "settings"}),
+    ("model/importing", {"wire", "redis", "hiredis", "settings", "onnx", "onnxruntime"}),
     ("model/batching.py", {"wire", "redis", "hiredis"}),
     ("client/src", {"wire", "redis", "flask", "numpy", "settings", "inference"}),
     ("deploy/launcher", {"wire", "redis", "flask", "numpy"}),
+    ("deploy/doctor", {"wire", "redis", "hiredis", "flask", "numpy", "onnx", "tqdm"}),
 )
 ROOTS_WITH_A_SETTINGS_MODULE = ("api", "model", "deploy/launcher")
 # What the Python client of Redis, or the protocol under it, is called; only wire/ speaks to it.

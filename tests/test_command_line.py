@@ -1,6 +1,8 @@
 """The command `sightline`, as it is installed, against the running service."""
 
 import csv
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 
 from sightline import Client, ServiceError
 from sightline_testing.pictures import bad, jpeg
-from sightline_testing.service import Service, running_service
+from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
 from sightline_testing.waiting import wait_until
 
 COMMAND = Path(sys.executable).with_name("sightline")
@@ -85,14 +87,40 @@ def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:
 
 
 def test_the_doctor_finds_all_well_or_says_what_is_not(service: Service) -> None:
-    well = run(service, "doctor")
-    assert well.returncode == 0, well.stderr
+    assert service.state_dir is not None
+    port = service.url.rpartition(":")[2]
+    told = os.environ | {"STATE_DIR": str(service.state_dir), "BUNDLES_FOLDER": str(BUNDLES), "PORT": port}
+    well = subprocess.run([COMMAND, "doctor"], env=told, capture_output=True, text=True, check=False)
+    assert well.returncode == 0, well.stdout
     assert "All is well" in well.stdout
+    assert "✓ worker versions  all efficientnet-lite0/1-int8" in well.stdout
+    assert f"Service at {service.url}" in well.stdout
     away = subprocess.run(
-        [COMMAND, "--url", "http://127.0.0.1:1", "doctor"], capture_output=True, text=True, check=False
+        [COMMAND, "--url", "http://127.0.0.1:1", "doctor"], env=told, capture_output=True, text=True, check=False
     )
     assert away.returncode == 1
-    assert "make serve" in away.stderr
+    assert "→ start it (`make serve`)" in away.stdout
+
+
+def test_a_client_that_was_installed_without_a_checkout_looks_at_the_service_alone(
+    service: Service, tmp_path: Path
+) -> None:
+    installed = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    source = shutil.copytree(REPOSITORY / "client", tmp_path / "client", ignore=shutil.ignore_patterns("*.egg-info"))
+    subprocess.run([*installed, "--target", tmp_path / "installed", source], check=True)
+    told = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+
+    def command(*words: str) -> "subprocess.CompletedProcess[str]":
+        line = [tmp_path / "installed" / "bin" / "sightline", "--url", service.url, *words]
+        return subprocess.run(line, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
+
+    doctor = command("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert "All is well: 4 things" in doctor.stdout
+    assert "Only the service was looked at" in doctor.stdout
+    models = command("models", "list")
+    assert models.returncode == 1
+    assert "is in no checkout: go into one" in models.stderr
 
 
 def test_what_is_wrong_is_one_line(service: Service, tmp_path: Path) -> None:

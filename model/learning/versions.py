@@ -114,8 +114,7 @@ def write(
     bundles: Path, described: Mapping[str, Any], model: bytes, labels: tuple[str, ...], more: Mapping[str, bytes]
 ) -> Path:
     """Write a bundle all at once as <name>/<version> of its description; VersionError where there is one already."""
-    target: Path = bundles / described["name"] / described["version"]
-    check_is_free(target)
+    target = free_place(bundles, described["name"], described["version"])
     files = {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(), **more}
     described = {**described, "files": {name: sum_of(files[name]) for name in files}}
     draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -129,15 +128,15 @@ def write(
     return target
 
 
-def check_is_free(target: Path) -> None:
-    """Refuse a place for a bundle that is taken, or whose last two parts are no names; VersionError."""
-    for what, name in (("name", target.parent.name), ("version", target.name)):
+def free_place(bundles: Path, model: str, version: str) -> Path:
+    """Where a new bundle of these names goes; VersionError where they are none, or the place is taken."""
+    for what, name in (("name", model), ("version", version)):
         if not name or "/" in name or name.startswith(".") or not name.isprintable():
             raise VersionError(f"{what} {name!r} is no name; letters, digits and dashes are")
+    target = bundles / model / version
     if target.exists():
-        raise VersionError(
-            f"version {target.name!r} is taken in {target.parent}; leave it out to have the next free one"
-        )
+        raise VersionError(f"version {version!r} is taken in {target.parent}; leave it out to have the next free one")
+    return target
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def run_doctor(folder: Path, url: str, key: str) -> NoReturn:
     interpreter = str(python) if os.access(python, os.X_OK) else sys.executable
     # Not among the words, which everyone on the machine can read.
     told = {**os.environ, "SIGHTLINE_KEY": key}
-    os.execve(interpreter, [interpreter, str(folder / EXAMINE), "--url", url], told)  # noqa: S606
+    named = ["--url", url] if url else []
+    os.execve(interpreter, [interpreter, str(folder / EXAMINE), *named], told)  # noqa: S606
 
 
 def _candidates(working_folder: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what was asked; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        with Client(options.url, key=options.key) as client:
+        with Client(options.url or ADDRESS, key=options.key) as client:
             return int(options.run(client, options))
     except (ServiceError, Unreachable, NoCheckoutError, ValueError, OSError) as fault:
         return _fail(str(fault))
@@ -74,7 +74,7 @@ def _fail(said: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sightline", description="Asks a Sightline service.")
-    parser.add_argument("--url", default=os.environ.get("SIGHTLINE_URL", ADDRESS), help="default: %(default)s")
+    parser.add_argument("--url", default=os.environ.get("SIGHTLINE_URL", ""), help=f"default: {ADDRESS}")
     parser.add_argument("--key", default=os.environ.get("SIGHTLINE_KEY", ""), help="API key, where one is needed")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     one = commands.add_parser("classify", help="name what is in every picture of a folder; goes on where it stopped")
