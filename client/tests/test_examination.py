@@ -59,7 +59,8 @@ def found(answers: dict[str, tuple[int, object]], ahead_s: float = 0.0) -> dict[
         return {finding.subject: finding for finding in examination.of_service(client)}
 
 
-WELL = {"/livez": (200, {}), "/readyz": (200, READY), "/predict": (200, ANSWER)}
+Answers = dict[str, tuple[int, object]]
+WELL: Answers = {"/livez": (200, {}), "/readyz": (200, READY), "/predict": (200, ANSWER)}
 
 
 def test_a_service_in_order_has_four_good_findings() -> None:
