@@ -86,3 +86,34 @@ def test_a_bmp_stored_from_the_top_has_its_height() -> None:
     assert containers.first_picture("BMP", b"BM" + bytes(12) + header)[0] == (8, 9)
     old = struct.pack("<IHHHH", 12, 8, 9, 1, 24)
     assert containers.first_picture("BMP", b"BM" + bytes(12) + old)[0] == (8, 9)
+
+
+def webp_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+CANVAS = (b"VP8X", bytes((2, 0, 0, 0, 7, 0, 0, 7, 0, 0)))
+FRAME = bytes(16)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"none", b"")] * containers.MAX_CHUNKS,
+        [(b"odd ", b"x")] * containers.MAX_CHUNKS,
+        [(b"ANMF", FRAME + b"none\0\0\0\0" * containers.MAX_CHUNKS)],
+        [(b"ANMF", FRAME)] * containers.MAX_CHUNKS,
+    ],
+    ids=["empty", "odd", "inside a frame", "frames"],
+)
+def test_no_webp_has_chunks_without_end(chunks: list[tuple[bytes, bytes]]) -> None:
+    assert refusal("WEBP", webp_of(CANVAS, *chunks)) == IMAGE_TOO_LARGE
+    assert containers.first_picture("WEBP", webp_of(CANVAS, *chunks[:-1]))[0] == (8, 8)
+
+
+def test_frames_within_frames_are_counted_once() -> None:
+    nested = b""
+    for _ in range(2_000):
+        nested = FRAME + b"ANMF" + struct.pack("<I", len(nested)) + nested
+    assert containers.first_picture("WEBP", webp_of(CANVAS, (b"ANMF", nested)))[0] == (8, 8)

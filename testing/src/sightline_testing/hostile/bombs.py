@@ -22,6 +22,7 @@ BROKEN, LARGE = (422, "image_broken"), (422, "image_too_large")
 UNSUPPORTED, TOO_MANY_BYTES = (415, "unsupported_type"), (413, "too_large")
 MEGABYTES = 1024**2
 MAX_UPLOAD_BYTES = 20 * MEGABYTES
+_EMPTY_CHUNK = b"none\0\0\0\0"
 
 
 class Bomb(NamedTuple):
@@ -71,6 +72,11 @@ def _webp(*chunks: tuple[bytes, bytes]) -> bytes:
         kind + struct.pack("<I", len(payload)) + payload + bytes(len(payload) % 2) for kind, payload in chunks
     )
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def _frames_of_chunks(count: int) -> bytes:
+    frame = bytes(12) + b"\x0a\0\0\0" + _EMPTY_CHUNK * count
+    return _webp((b"VP8X", _canvas(8, 8, 2)), (b"ANIM", bytes(6)), (b"ANMF", frame))
 
 
 def _lossless_header(width: int, height: int) -> bytes:
@@ -154,6 +160,8 @@ REFUSED: Mapping[str, Bomb] = {
     "65_scans.jpg": Bomb(*LARGE, lambda: jpegs.progressive(64, 64, 70, components=4)),
     "segments.jpg": Bomb(*LARGE, lambda: jpegs.START + jpegs.segment(0xFE, b"x") * 5_000 + jpeg()[2:]),
     "100000_text_chunks.png": Bomb(*LARGE, lambda: _flat_png(8, 8, chunks=png_chunk(b"tEXt", b"a\0b") * 100_000)),
+    "1000000_chunks.webp": Bomb(*LARGE, lambda: _webp((b"VP8X", _canvas(8, 8)), *[(b"none", b"")] * 1_000_000)),
+    "1000000_chunks_of_a_frame.webp": Bomb(*LARGE, lambda: _frames_of_chunks(1_000_000)),
     "100000_comments.gif": Bomb(*LARGE, lambda: _gif((8, 8), (8, 8), b"!\xfe\x01?\0" * 100_000)),
     "endless_comment.gif": Bomb(*LARGE, lambda: _gif((8, 8), (8, 8), b"!\xfe" + b"\x01?" * 100_000 + b"\0")),
     "run_lengths.bmp": Bomb(*LARGE, lambda: _run_length_bmp(5_000, 5_000, b"\1\0" * MEGABYTES)),
