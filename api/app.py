@@ -11,7 +11,10 @@ if __name__ == "__main__":
     CONFIGURATION = str(Path(__file__).resolve().with_name("gunicorn.conf.py"))
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION])  # noqa: S606
 
+from typing import Any
+
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.wrappers import Request
 
@@ -42,11 +45,23 @@ class LazySession(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
 
+class ShallowJSON(DefaultJSONProvider):
+    """Takes JSON that is nested too deep for what JSON that cannot be read is, a fault of who sent it."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """Read a document; raises ValueError."""
+        try:
+            return super().loads(s, **kwargs)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+
+
 def create_app() -> Flask:
     """Make the application; settings that contradict each other are refused here."""
     feedback.paths()
     app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
     app.request_class = MemoryRequest
+    app.json = ShallowJSON(app)
     # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.
     app.url_map.merge_slashes = False
     app.session_interface = LazySession()

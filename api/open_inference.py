@@ -21,6 +21,9 @@ LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
 OUTPUTS = (LABEL, SCORE, PROBABILITIES)
 EXTENSIONS = ("binary_tensor_data", "classification")
 LENGTH = struct.Struct("<I")
+LONGEST_NUMBER = 10
+# No request waits for a day, and a number of a thousand digits is no time either.
+MAX_TIMEOUT_US = 86_400 * 1_000_000
 
 Guesses = Sequence[tuple[str, float]]
 
@@ -51,7 +54,7 @@ class InferRequest:
 
 def parse(body: bytes, header_length: str | None) -> InferRequest:
     """Read a request; raises Problem with what is wrong with it."""
-    if header_length is not None and not (header_length.isascii() and header_length.isdigit()):
+    if header_length is not None and not _is_length(header_length):
         raise _malformed(f"Inference-Header-Content-Length={header_length[:40]!r} is no length.")
     end = len(body) if header_length is None else int(header_length)
     try:
@@ -70,12 +73,17 @@ def parse(body: bytes, header_length: str | None) -> InferRequest:
     )
 
 
+def _is_length(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+
+
 def _pictures(inputs: Any, binary: bytes) -> list[bytes]:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _malformed(f"inputs has to be one tensor, {INPUT!r}.")
     [tensor] = inputs
     if tensor.get("datatype") != "BYTES":
-        raise _malformed(f"datatype={tensor.get('datatype')!r}: {INPUT!r} is of BYTES, a picture's file each.")
+        told = str(tensor.get("datatype"))[:40]
+        raise _malformed(f"datatype={told!r}: {INPUT!r} is of BYTES, a picture's file each.")
     size = _object(tensor, "parameters").get("binary_data_size")
     found = _from_json(tensor.get("data")) if size is None else list(_elements(binary, size))
     if not 1 <= len(found) <= MAX_PICTURES:
@@ -154,7 +162,7 @@ def _output(told: Any, is_binary: bool) -> Wanted:
 
 def _timeout_s(told: Any) -> float | None:
     """Read Triton's own timeout, in microseconds."""
-    return told / 1_000_000 if type(told) is int and told > 0 else None
+    return min(told, MAX_TIMEOUT_US) / 1_000_000 if type(told) is int and told > 0 else None
 
 
 def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def decide() -> tuple[Decided, int] | AnyResponse:
     told: Any = request.get_json() if request.is_json else request.form
     if not isinstance(told, Mapping) or not all(isinstance(value, str) for value in told.values()):
         raise Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
-    decided = _decided(told, operator_session.name_of(request) or access.OPERATOR)
+    # What is no character cannot be looked up or kept as one.
+    texts = {name: value.encode("utf-8", "replace").decode() for name, value in told.items()}
+    decided = _decided(texts, operator_session.name_of(request) or access.OPERATOR)
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)
 
 
@@ -156,4 +158,4 @@ def _label_of(kind: Kind, proposed: str, given: str) -> str:
     if not label or len(label) > MAX_LABEL:
         said = "The reporter named none: correct it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
         raise Problem(400, "label_needed", f"This decision needs a label. {said}")
-    return known_labels.spelled(label.encode("utf-8", "replace").decode())
+    return known_labels.spelled(label)

@@ -212,3 +212,19 @@ def test_sagemaker_is_spoken(client: FlaskClient, ready: EchoWorker) -> None:
     for kind in ("image/jpeg", "application/x-image"):
         answer = client.post("/invocations", data=pictures.jpeg(), content_type=kind)
         assert answer.get_json() == {"success": True, "prediction": LABELS[0], "score": SCORES[0]}
+
+
+def test_a_number_of_thousands_of_digits_is_no_length() -> None:
+    with pytest.raises(Problem, match="is no length"):
+        open_inference.parse(json.dumps(request(b"x")).encode(), "9" * 5_000)
+
+
+def test_a_time_that_no_clock_shows_is_a_long_one() -> None:
+    body = json.dumps(request(b"x", parameters={"timeout": 10**400})).encode()
+    assert open_inference.parse(body, None).timeout_s == 86_400
+
+
+def test_what_is_wrong_is_said_in_few_words() -> None:
+    with pytest.raises(Problem) as caught:
+        open_inference.parse(json.dumps({"inputs": [tensor(b"x", datatype="B" * 1_000_000)]}).encode(), None)
+    assert len(caught.value.detail) < 200

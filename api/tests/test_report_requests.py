@@ -79,7 +79,10 @@ def test_what_is_no_report_is_told_in_words_and_not_kept(
     assert not csv_path.exists()
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"filename": NaN', b"\xff"])
+DEEP = (b"[" * 3_000 + b"]" * 3_000, b'{"label":' * 3_000 + b"1" + b"}" * 3_000)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"filename": NaN', b"\xff", *DEEP])
 def test_what_is_no_json_is_malformed(client: FlaskClient, csv_path: Path, body: bytes) -> None:
     answer = client.post(REPORT, data=body, content_type="application/json")
     assert problem_of(answer) == (400, "malformed")

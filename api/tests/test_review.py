@@ -210,6 +210,18 @@ def test_what_is_no_object_of_texts_is_no_decision(operator: FlaskClient, body: 
     assert problem_of(operator.post("/review/decisions", json=body, headers=OWN))[0] == 400
 
 
+def test_what_is_no_character_names_no_report_and_is_kept_as_none(operator: FlaskClient, folder: Path) -> None:
+    report(folder, "a")
+    assert problem_of(decide(operator, "\ud800", "reject")) == (404, "report_unknown")
+    assert decide(operator, "a", "correct", "ly\udfffnx").get_json()["label"] == "ly?nx"
+
+
+@pytest.mark.parametrize("body", [b"[" * 3_000 + b"]" * 3_000, b"{"])
+def test_what_is_no_json_is_no_decision(operator: FlaskClient, body: bytes) -> None:
+    answer = operator.post("/review/decisions", data=body, content_type="application/json", headers=OWN)
+    assert problem_of(answer) == (400, "malformed")
+
+
 def test_the_plain_form_does_the_same(operator: FlaskClient, folder: Path) -> None:
     report(folder, "a", label="lynx")
     fields = {"report_id": "a", "decision": "accept", "label": ""}
