@@ -4,6 +4,7 @@ Gunicorn's master loads this module, so nothing of the application is imported a
 """
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -17,11 +18,22 @@ PLAIN = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 # By gunicorn's letters; a line of access in words, for people.
 ACCESS_LINE = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %({x-request-id}o)s'
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class PlainFormatter(logging.Formatter):
+    """A line in which nothing that a client has sent begins another one, or tells the terminal what to do."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
+        """Give the line, before a traceback is added to it."""
+        record.message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], record.message)
+        return super().formatMessage(record)
+
 
 def formatter() -> logging.Formatter:
     """Give the look that LOG_FORMAT asks for; by itself, it goes by whether somebody is watching."""
     if settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty()):
-        return logging.Formatter(PLAIN)
+        return PlainFormatter(PLAIN)
     names = {"levelname": "level", "name": "logger", "process": "pid"}
     return JsonFormatter(FIELDS, style=",", rename_fields=names, timestamp="time")
 

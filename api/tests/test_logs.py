@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import pty
+import re
 
 import pytest
 
@@ -25,6 +26,18 @@ def test_every_line_of_a_server_is_an_object_with_the_request_it_is_about(
     about = [line for line in lines if line.get("request_id") == "asked-1"][-1]
     assert (about["method"], about["path"], about["status"]) == ("POST", "/predict", 200)
     assert about["prediction_id"] == headers["x-prediction-id"]
+
+
+def test_no_address_forges_a_line_or_speaks_to_the_terminal(serve: Serve, redis_server: RedisServer) -> None:
+    with serve(REDIS_PORT=redis_server.port, ACCESS_LOG=1, LOG_FORMAT="text") as served:
+        request = "GET /a%0aforged%1b[2J%c2%85%e2%80%a8%0d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        served.ask(request.encode())
+        wait_until(lambda: "/a" in served.log, "the request is in the log")
+        log = served.log
+    begin = re.compile(r"[\d-]+ [\d:,]+ \[\d+\] \[\w+\] \S+: ")
+    assert [line for line in log.splitlines() if not begin.match(line)] == []
+    assert "\x1b" not in log
+    assert r"/a\nforged\x1b[2J" in log
 
 
 def test_text_is_for_those_who_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
