@@ -5,30 +5,41 @@ import sys
 from importlib import import_module
 
 import atheris
-
-with atheris.instrument_imports(include=["forms", "reports", "api_keys", "signatures"]):
-    # By name: the checker of types sees these tests beside model/, which has modules of the same names.
-    api_keys, forms, reports, signatures = map(import_module, ("api_keys", "forms", "reports", "signatures"))
-
 from werkzeug.exceptions import RequestEntityTooLarge
+
+MODULES = ("api_keys", "csv_rows", "forms", "open_inference", "reports", "signatures")
+
+with atheris.instrument_imports(include=[*MODULES, "json_bodies"]):
+    # By name: the checker of types sees these tests beside model/, which has modules of the same names.
+    api_keys, csv_rows, forms, open_inference, reports, signatures = map(import_module, MODULES)
 
 
 def one_input(data: bytes) -> None:
-    """Parts, reports and keys, or the one refusal that each of them has."""
+    """Parts, tensors, reports and keys, or the one refusal that each of them has."""
+    head, _, body = data.partition(b"\n")
     with contextlib.suppress(forms.MalformedForm, RequestEntityTooLarge):
-        boundary, _, body = data.partition(b"\n")
-        for part in forms.parse(body, boundary or b"x"):
+        for part in forms.parse(body, head or b"x"):
             assert len(part.data) <= len(body)
+    with contextlib.suppress(open_inference.Problem):
+        asked = open_inference.parse(body, head.decode("latin-1") or None)
+        assert 1 <= asked.top_k(1000) <= 1000
     text = data.decode("utf-8", "surrogateescape")
-    assert len(reports.one_line(text).splitlines()) <= 1
+    assert len(csv_rows.one_line(text).splitlines()) <= 1
     report = reports.parse(text)
     if report is not None:
-        row = reports.row_line({"image_path": report.filename, "prediction": report.prediction, "comment": text})
-        assert reports.is_whole_row(row)
-        assert len(row.splitlines()) == 1
+        check_row({"image_path": report.filename, "prediction": report.prediction, "comment": text})
     with contextlib.suppress(api_keys.KeyFileError):
         api_keys.parse(text)
     signatures.kind_of(data)
+
+
+def check_row(cells: dict[str, str]) -> None:
+    """One line, whole, and the same again when it is read."""
+    row = reports.TABLE.line(cells)
+    assert reports.TABLE.is_whole(row)
+    assert len(row.splitlines()) == 1
+    read = reports.TABLE.read(row)
+    assert {name: read[name] for name in cells} == {name: csv_rows.one_line(cell) for name, cell in cells.items()}
 
 
 if __name__ == "__main__":
