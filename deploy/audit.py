@@ -1,19 +1,23 @@
 """`make audit`: known weaknesses of the pinned packages (pip-audit), and suspicious lines of our own (bandit).
 
 Ends with 1 where a package has a known weakness or a line is of high severity. What the advisory service did not answer
-for is told and does not fail, since it may be out of reach; `--strict` makes it fail.
+for counts as NOT CHECKED, is told last, and does not fail, since the service may be out of reach; `--strict` makes it
+fail.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_CODE = ("api", "model", "wire/src", "deploy")
+# How many of those that could not be looked up are named.
+NAMED = 5
 
 
 class Verdict(NamedTuple):
@@ -32,12 +36,20 @@ def main() -> int:
     verdict = judged(_pip_audit())
     for weakness in verdict.weaknesses:
         _say(weakness)
-    _say(f"packages: {verdict.audited} audited, {len(verdict.weaknesses)} weaknesses")
-    if verdict.unknown:
-        _say(f"the advisory service did not answer for {len(verdict.unknown)}: {', '.join(verdict.unknown[:5])}, …")
     high = _bandit()
+    for line in told(verdict):
+        _say(line)
     is_bad = verdict.weaknesses or high or (is_strict and verdict.unknown)
     return 1 if is_bad else 0
+
+
+def told(verdict: Verdict) -> Iterator[str]:
+    """Say how much is known, and what is not."""
+    total = verdict.audited + len(verdict.unknown)
+    yield f"packages: {verdict.audited} of {total} looked up, {len(verdict.weaknesses)} weaknesses known"
+    if verdict.unknown:
+        few = ", ".join(verdict.unknown[:NAMED]) + (", …" if len(verdict.unknown) > NAMED else "")
+        yield f"NOT CHECKED: {len(verdict.unknown)} of {total} packages, since no advisory service answered: {few}"
 
 
 def judged(report: Mapping[str, Any]) -> Verdict:
@@ -64,8 +76,13 @@ def _pip_audit() -> Mapping[str, Any]:
     except ValueError:
         reason = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
         _say(f"pip-audit could not look anything up: {reason[:300]}")
-        return {"dependencies": [{"name": "everything"}]}
+        return {"dependencies": [{"name": name} for name in pinned(path.read_text() for path in lists)]}
     return report
+
+
+def pinned(lists: Iterable[str]) -> list[str]:
+    """Name what lists of requirements pin, each package once."""
+    return sorted({name for text in lists for name in re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==", text, re.MULTILINE)})
 
 
 def _bandit() -> int:
