@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from sightline_testing.hostile import mutants, payloads, requests
+from wire.activation_map import ActivationMap
 from wire.messages import Answer, Failure, Job
 from wire.presence import WorkerInfo
 
@@ -23,6 +24,9 @@ def messages() -> Iterator[bytes]:
     """One message of each kind."""
     yield Job("1", "a.jpg", "2-3", 5000, 5, "00-" + "a" * 32 + "-" + "b" * 16 + "-01").encode()
     yield Answer("1", (("tabby", 0.5),), "net", "1", {"queue": 1.5}).encode()
+    seen = ActivationMap("tabby", 1, 2, (0.5, -1.5), (640, 480), (80, 0, 560, 480))
+    yield Answer("2", (("tabby", 0.5),), "net", "1", {}, seen).encode()
+    yield Job("3", "a.jpg", "2-3", 5000, explain_rank=1, explain_label="tabby").encode()
     yield Failure("1", "image_broken", "why").encode()
     yield WorkerInfo("host:1:2", "host", "net", "1", "6f1d", "90ab", 2, 8, 100.5, 1).encode()
 
