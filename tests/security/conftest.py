@@ -9,11 +9,28 @@ import pytest
 
 from sightline_testing.client import Client
 from sightline_testing.hostile.asking import Sender
+from sightline_testing.hostile.measured import Measured
 from sightline_testing.pictures import GOOD_NAMES, good
 from sightline_testing.service import Service, running_service
 
+MEASURED = pytest.StashKey[Measured]()
 # Nothing here is a matter of speed, and the machine may be busy.
 PATIENT = {"REQUEST_TIMEOUT_S": "60", "MAX_QUEUE_SIZE": "10000", "UPLOAD_PACE_S": "60", "HEAD_TIMEOUT_S": "5"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[MEASURED] = Measured()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.section("measured")
+    for what, value in config.stash[MEASURED].told.items():
+        terminalreporter.write_line(f"{what}: {value}")
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> Measured:
+    return pytestconfig.stash[MEASURED]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import pytest
 
 from sightline_testing.hostile.asking import Sender
 from sightline_testing.hostile.encodings import ENCODINGS, Kind
+from sightline_testing.hostile.measured import Measured
 from sightline_testing.pictures import SCENE_LABEL
 
 REFERENCE = {Kind.LOSSLESS: "colour.png", Kind.GREY: "grey.png", Kind.LOSSY: "colour.png"}
@@ -18,10 +19,11 @@ def answer(sender: Sender, name: str) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_one_picture_has_one_answer(sender: Sender, name: str) -> None:
+def test_one_picture_has_one_answer(sender: Sender, measured: Measured, name: str) -> None:
     kind = ENCODINGS[name][0]
     label, score = answer(sender, name)
     expected_label, expected_score = answer(sender, REFERENCE[kind])
+    measured.most(f"encodings, {kind.value}: difference of the probability", abs(score - expected_score))
     assert label == expected_label
     assert score == pytest.approx(expected_score, abs=MAX_DIFFERENCE[kind])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.client import Client
+from sightline_testing.hostile.measured import Measured
 from sightline_testing.pictures import jpeg
 from sightline_testing.service import REPOSITORY, Service, running_service
 from sightline_testing.waiting import wait_until
@@ -45,7 +46,9 @@ def ready_to_explain(client: Client, key: str = "") -> None:
     wait_until(answers_in_a_row, "maps are answered", 120.0)
 
 
-def test_the_api_is_what_it_says_it_is(service: Service, state_dir: Path, examples: int, tmp_path: Path) -> None:
+def test_the_api_is_what_it_says_it_is(
+    service: Service, state_dir: Path, examples: int, measured: Measured, tmp_path: Path
+) -> None:
     ready_to_explain(Client(service.url))
     key = (state_dir / "operator_key").read_text()
     # Nobody guesses the key that the way in asks for.
@@ -53,8 +56,9 @@ def test_the_api_is_what_it_says_it_is(service: Service, state_dir: Path, exampl
     finished = schemathesis(service.url, examples, tmp_path, *options)
     assert finished.returncode == 0, finished.stdout[-20_000:] + finished.stderr
     # It warns of what it can know no names of, such as models and reports; none of its requests may fail.
-    assert re.search(r"(\d+) generated, \1 passed", finished.stdout), finished.stdout[-5_000:]
-    print(finished.stdout[finished.stdout.index("Test cases:") :])  # noqa: T201  a figure for the record
+    cases = re.search(r"(\d+) generated, \1 passed", finished.stdout)
+    assert cases, finished.stdout[-5_000:]
+    measured.told[f"schemathesis, {examples} examples"] = cases[0]
 
 
 def test_with_keys_it_is_so_too_and_none_of_it_works_without(examples: int, tmp_path: Path) -> None:

@@ -26,11 +26,12 @@ MAX_IDLE_S = 3.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, and after how many seconds."""
+    """What came back, after how many seconds, and after how many since the last byte of the request."""
 
     status: int
     body: bytes
     seconds: float
+    waited: float
 
     @property
     def problem(self) -> Any:
@@ -76,8 +77,10 @@ class Sender:
         began = time.perf_counter()
         try:
             connection.request("POST", "/predict", body, {"Content-Type": kind})
+            sent = time.perf_counter()
             answer = connection.getresponse()
-            reply = Reply(answer.status, answer.read(), time.perf_counter() - began)
+            content, now = answer.read(), time.perf_counter()
+            reply = Reply(answer.status, content, now - began, now - sent)
             self._own.used_at = time.monotonic()
             return reply
         except BaseException:
