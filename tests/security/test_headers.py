@@ -16,6 +16,7 @@ PATHS = (
     *("/", "/predict", "/feedback", "/display/missing.png", "/livez", "/readyz", "/assets/css/base.css", "/nowhere"),
     *("/labels", "/maps/missing.png/tabby.png", "/review", "/review/login", "/review/logout", "/review/decisions"),
     *("/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip"),
+    *("/openapi.json", "/docs", "/metrics", "/jobs/none", "/v2", "/v2/models/default/infer", "/ping", "/invocations"),
 )
 EXACT = {
     "x-content-type-options": "nosniff",
@@ -87,7 +88,10 @@ def test_a_stored_picture_can_do_nothing_at_all(client: Client) -> None:
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/predict", "/feedback", "/review/login", "/review/decisions"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/predict", "/feedback", "/review/login", "/review/decisions", "/v2/models/default/infer", "/invocations"],
+)
 def test_the_pages_of_other_sites_may_post_nothing(client: Client, path: str, headers: dict[str, str]) -> None:
     body, kind = form_of(good("baseline.jpg").content)
     answer = client.send("POST", path, body, {"Content-Type": kind, **headers})

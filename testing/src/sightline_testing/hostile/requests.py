@@ -22,8 +22,9 @@ MALFORMED: Statuses = frozenset({400})
 TOO_LARGE: Statuses = frozenset({413})
 HEADERS_TOO_LARGE: Statuses = frozenset({400, 431})
 NOT_FOUND: Statuses = frozenset({404})
-# The name is the client's affair: only its suffix counts, and what is stored is named by us.
-ANSWERED_OR_REFUSED: Statuses = frozenset({200, 400, 413})
+# The name is the client's affair: only its suffix counts, and what is stored is named by us. We close our side of the
+# connection at once, which is taken for going away (408) where the answer needs a while.
+ANSWERED_OR_REFUSED: Statuses = frozenset({200, 400, 408, 413})
 
 
 class Attack(NamedTuple):
@@ -252,12 +253,18 @@ ATTACKS: Mapping[str, Attack] = {
 }
 
 
-def answers_to(address: tuple[str, int], data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
-    """Send bytes over a connection of their own, close our side, and give every answer until the other side closes."""
+def answers_to(
+    address: tuple[str, int], data: bytes, *, closes: bool = True
+) -> list[tuple[int, dict[str, str], bytes]]:
+    """Send bytes over a connection of their own, close our side, and give every answer until the other side closes.
+
+    `closes` says whether we do; else the request has to ask for it.
+    """
     with closing(socket.create_connection(address, timeout=TIMEOUT_S)) as connection:
         with suppress(OSError):  # it may have answered and gone already
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
+            if closes:
+                connection.shutdown(socket.SHUT_WR)
         received = b""
         with suppress(ConnectionResetError):
             while piece := connection.recv(65536):
