@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export doctor clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean
+.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export doctor clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean docs
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -84,6 +84,11 @@ dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=d
 api-keys: ## List the keys that requests must bring (DO="add NAME --rate 60/minute", DO="revoke NAME")
 	@cd api && ../$(RUN) manage_keys.py --file $(abspath $(STATE_DIR))/api_keys $(or $(DO),list)
 
+docs: ## Build the documentation site into STATE_DIR/site
+	$(INSTALL) serve docs
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --site-dir $(abspath $(STATE_DIR))/site
+	@echo "$(STATE_DIR)/site/index.html"
+
 lint: ## Check style and types
 	$(INSTALL) serve dev
 	$(RUN) -m ruff check .
@@ -94,7 +99,7 @@ lint: ## Check style and types
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
-	MYPYPATH=deploy:model $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test  # Locust is not installed
+	MYPYPATH=deploy:model $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test docs  # Locust is not installed
 
 bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
 	@$(RUN) -m benchmarks $(BENCH)

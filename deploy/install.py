@@ -22,6 +22,7 @@ PACKAGES = {
     "onnxruntime": [],
     "stress": [],
     "security": [],
+    "docs": [],
     "fuzz": [],
 }
 ATTEMPTS = 3

@@ -1,6 +1,5 @@
 """One service and one browser for all of these tests; a new visitor for each."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from sightline_testing import pictures
-from sightline_testing.browser import Visitor, chromium, running_chromium
+from sightline_testing.browser import Visitor, needed_chromium, running_chromium
 from sightline_testing.pictures import encode, good
 from sightline_testing.service import Service, some_service
 
@@ -24,13 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = chromium()
-    if executable is None:
-        message = "no Chromium: install it, or name it with CHROMIUM"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    with running_chromium(executable) as browser:
+    with running_chromium(needed_chromium()) as browser:
         yield browser
 
 

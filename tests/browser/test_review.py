@@ -144,6 +144,11 @@ def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
         assert visitor.overflow() == 0
         assert visitor.barriers() == []
         visitor.page.screenshot(path=folder / f"review-{viewport['width']}-{scheme}.png")
+        visitor.open("/review?label=nobody-said-that")
+        visitor.page.get_by_text("No reports here.").wait_for()
+        assert visitor.overflow() == 0
+        assert visitor.barriers() == []
+        visitor.page.screenshot(path=folder / f"review-empty-{viewport['width']}-{scheme}.png")
 
 
 def test_without_scripts_the_inbox_decides_by_its_forms(

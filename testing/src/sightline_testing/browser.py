@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 FLAGS = (
@@ -40,6 +41,17 @@ class Guess(NamedTuple):
 def chromium() -> str | None:
     """Return the browser that CHROMIUM names, else the first one on the PATH."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def needed_chromium() -> str:
+    """Return the browser; without one the test is skipped, and in CI fails."""
+    executable = chromium()
+    if executable is not None:
+        return executable
+    message = "no Chromium: install it, or name it with CHROMIUM"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Totals:
 
 
 # Folders of tests/ with commands of their own.
-OF_THEIR_OWN = ("faults", "security", "containers", "gpu")
+OF_THEIR_OWN = ("faults", "security", "containers", "gpu", "site")
 SUITES = (
     Suite("wire", "wire", "tests"),
     Suite("model", "model", "tests"),
@@ -63,6 +63,8 @@ FAULTS = Suite("faults", ".", "tests/faults")
 SECURITY = Suite("security", ".", "tests/security")
 # Needs PyTorch, which is no part of the environment: `make test-gpu`.
 GPU = Suite("gpu", "model", "../tests/gpu")
+# The documentation, which `make docs` has built.
+SITE = Suite("site", ".", "tests/site")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
 REMOTE = Suite("remote", ".", "tests/test_integration.py")
 CONTAINERS = Suite("containers", ".", "tests/containers")
@@ -71,7 +73,7 @@ ELSEWHERE = (REMOTE, CONTAINERS)
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, GPU, *ELSEWHERE)}
+    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, GPU, SITE, *ELSEWHERE)}
     if unknown := set(names) - set(known):
         _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2

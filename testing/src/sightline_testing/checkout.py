@@ -1,0 +1,112 @@
+"""A checkout of a test's own, a service that runs from it, and all that the examples of the documentation expect."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline_testing.client import Client
+from sightline_testing.drawings import drawing_jpeg
+from sightline_testing.feedback_loop import BASE
+from sightline_testing.pictures import good, jpeg
+from sightline_testing.reviewed import FeedbackFiles
+from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
+
+KIND = "sheet_music"
+# What `make` tells the commands it runs; a `make` below it is to know nothing of it.
+_OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "SUITES", "STATE_DIR"}
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A folder with the repository's files and a `var` of its own, from which a service runs."""
+
+    folder: Path
+    service: Service
+
+    @property
+    def operator_key(self) -> str:
+        """The key to what is for the operator alone."""
+        return (self.folder / "var" / "operator_key").read_text()
+
+    def run(self, script: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script in the folder as its user would."""
+        told = {"SIGHTLINE_URL": self.service.url, "KEY": self.operator_key}
+        return shell(self.folder, script, told)
+
+    def predicted(self) -> str:
+        """Have a picture named, and return the prediction's id."""
+        path, headers = "/predict?top_k=1", {"Content-Type": "image/jpeg"}
+        return str(Client(self.service.url).send("POST", path, jpeg(), headers).json()["prediction_id"])
+
+
+def report(url: str, prediction_id: str) -> str:
+    """Report a prediction to a service, and return the report's id."""
+    body = json.dumps({"prediction_id": prediction_id, "label": "lynx"}).encode()
+    response = Client(url).send("POST", "/feedback", body, JSON)
+    assert response.status == 201, response.text
+    answer: dict[str, Any] = response.json()
+    return str(answer["report_id"])
+
+
+def make_checkout(folder: Path) -> Path:
+    """Make a folder that is like a fresh checkout after its set-up; `var` holds the default bundle alone."""
+    folder.mkdir(parents=True)
+    for entry in REPOSITORY.iterdir():
+        if entry.name not in {"var", "bundles", "feedback", "uploads", ".git"}:
+            (folder / entry.name).symlink_to(entry)
+    shutil.copytree(BUNDLES / BASE, folder / "var" / "bundles" / BASE)
+    (folder / "var" / "bundles" / "active").write_text(f"{BASE}\n")
+    return folder
+
+
+@contextmanager
+def running_checkout(folder: Path) -> Iterator[Checkout]:
+    """Run a service from a checkout with pictures and reviewed reports, until the block ends."""
+    make_checkout(folder)
+    _put_pictures(folder)
+    state = folder / "var"
+    FeedbackFiles(state / "uploads", state / "feedback").accept((drawing_jpeg(KIND, seed), KIND) for seed in range(6))
+    with running_service(state, settings(state)) as service:
+        yield Checkout(folder, service)
+
+
+def settings(state: Path) -> dict[str, str]:
+    """What a small service of a test's own is told."""
+    return {"BUNDLES_FOLDER": str(state / "bundles"), "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60"}
+
+
+def _put_pictures(folder: Path) -> None:
+    """Put the pictures there that the examples speak of: cat.jpg, PHOTOS/, ~/photographs/ (`~` is in the folder)."""
+    photographs = folder / "home" / "photographs" / KIND
+    for place in (folder / "PHOTOS", photographs):
+        place.mkdir(parents=True)
+    for path in (folder / "cat.jpg", folder / "PHOTOS" / "cat.jpg"):
+        path.write_bytes(good("baseline.jpg").content)
+    for seed in range(3):
+        (photographs / f"{seed}.jpg").write_bytes(drawing_jpeg(KIND, 2000 + seed))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what a user of the folder has in the environment: the set-up's commands on the path, a home, no `make`."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    return inherited | {"HOME": str(folder / "home"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def shell(folder: Path, script: str, told: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a folder, which stops at the first command that fails."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment(folder) | dict(told),
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,54 @@
+"""The documentation site that `make docs` has built: whole, readable by everybody, and dependent on nobody."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from playwright.sync_api import Browser
+
+from sightline_testing.browser import Visitor, needed_chromium, running_chromium
+from sightline_testing.service import REPOSITORY
+
+SITE = Path(os.environ.get("STATE_DIR") or REPOSITORY / "var").resolve() / "site"
+PAGES = sorted(str(page.relative_to(SITE)) for page in SITE.rglob("*.html"))
+LINK = re.compile(r'(?:href|src)="([^"]+)"')
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_chromium(needed_chromium()) as browser:
+        yield browser
+
+
+def test_the_site_was_built() -> None:
+    assert {"index.html", "operations.html", "security.html"} <= set(PAGES), "build it first: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(page: str) -> None:
+    text = (SITE / page).read_text()
+    assert re.findall(r'<(?:script|img|link|iframe)[^>]*(?:src|href)="(?:https?:)?//[^"]*"', text) == []
+    if page == "404.html":  # served for any address, so its links begin at the root
+        return
+    links = {unquote(urlsplit(link).path) for link in LINK.findall(text) if not urlsplit(link).scheme}
+    assert [link for link in links if link and not ((SITE / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_has_a_barrier_or_scrolls_sideways(browser: Browser, scheme: str, width: int) -> None:
+    window = {"width": width, "height": 800}
+    context = browser.new_context(color_scheme=scheme, viewport=window, reduced_motion="reduce")
+    visitor = Visitor(context.new_page(), SITE.as_uri())
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    found = {}
+    for page in PAGES:
+        visitor.open(f"/{page}")
+        found[page] = [*visitor.barriers(), *(["scrolls sideways"] if visitor.overflow() else [])]
+    context.close()
+    assert {page: faults for page, faults in found.items() if faults} == {}
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
