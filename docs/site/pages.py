@@ -25,6 +25,7 @@ OUTSIDE = {
 }
 # What else pages may show: plots and tables of the measurements.
 SHOWN = ("benchmarks/results/*/*.png", "benchmarks/results/*/*.txt", "stress_test/*.md", "stress_test/results/*.png")
+DECISIONS = REPOSITORY / "docs" / "decisions"
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
@@ -40,6 +41,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     site = {f"docs/{file.src_uri}": file.src_uri for file in files} | places()
     sources = {place: source for source, place in site.items()}
     here = page.file.src_uri
+    if here == "decisions/README.md":  # in the repository, the folder itself is the list
+        markdown += "\n" + "".join(f"- [{title(file)}]({file.name})\n" for file in sorted(DECISIONS.glob("0*.md")))
     return LINK.sub(lambda link: target(link[1], sources[here], here, site), markdown)
 
 
@@ -48,6 +51,11 @@ def target(link: str, source: str, here: str, site: dict[str, str]) -> str:
     file = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
     place = site.get(file) or site.get(f"{file}/README.md")
     return posixpath.relpath(place, posixpath.dirname(here) or ".") if place else link
+
+
+def title(file: Path) -> str:
+    """Return a page's heading."""
+    return file.read_text().partition("\n")[0].removeprefix("# ").replace("`", "")
 
 
 def places() -> dict[str, str]:
