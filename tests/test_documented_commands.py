@@ -67,12 +67,10 @@ def written_out(command: str, checkout: Checkout) -> str:
     """Put what is real in place of the address and of what the reader is to fill in."""
     text = command.replace(ADDRESS, checkout.service.url)
     text = text.replace("curl ", "curl --fail-with-body --no-progress-meter ")
-    for placeholder, real in (
-        ('"prediction_id": "…"', lambda: f'"prediction_id": "{checkout.predicted()}"'),
-        ('"report_id": "…"', lambda: f'"report_id": "{report(checkout.service.url, checkout.predicted())}"'),
-        ("<prediction_id>", checkout.predicted),
-    ):
-        text = text.replace(placeholder, real()) if placeholder in text else text
+    if found := re.search(r'<prediction_id>|(?<="prediction_id": ")…', text):
+        text = text.replace(found[0], checkout.predicted())
+    if '"report_id": "…"' in text:
+        text = text.replace("…", report(checkout.service.url, checkout.predicted()))
     return text
 
 
