@@ -28,6 +28,8 @@ ELSEWHERE = (
     (r".*-m pytest tests/test_integration\.py", SUITES, "tests/test_integration.py"),
     (r"SIGHTLINE_URL=\S+ make test SUITES=remote", ".ci/run", 'make --silent test SUITES="remote containers"'),
     (r"make evaluate .*", "model/tests/test_evaluate.py", "def test_two_versions_are_compared_in_the_terminal_and_on"),
+    (r".venv/bin/sightline models .*", "model/tests/test_import_model.py", "def test_a_network_becomes_a_bundle"),
+    (r"(make serve )?OTEL_TRACES_EXPORTER=otlp .*", "tests/test_traces.py", "def test_a_request_is_one_trace_below_its_callers_"),
     (r"make (bench|stress).*", __file__, "def test_the_options_of_long_measurements_are_known"),
     (r".*deploy/install\.py dev stress", "Makefile", "$(INSTALL) serve dev stress"),
     (r".*locust .*", "stress_test/run.py", "locust"),
