@@ -25,9 +25,9 @@ SCORES = ("scores", TensorProto.FLOAT, ["N", 2])
 
 
 def graph_of(inputs: list[tuple[str, int, Any]], results: list[tuple[str, int, Any]]) -> bytes:
-    values = [[helper.make_tensor_value_info(*each) for each in part] for part in (inputs, results)]
+    taken, given = ([helper.make_tensor_value_info(*each) for each in part] for part in (inputs, results))
     node = helper.make_node("Identity", ["image"], ["scores"])
-    content: bytes = helper.make_model(helper.make_graph([node], "any", *values)).SerializeToString()
+    content: bytes = helper.make_model(helper.make_graph([node], "any", taken, given)).SerializeToString()
     return content
 
 
@@ -185,8 +185,8 @@ def what_arrives(preset: str, content: bytes) -> Floats:
     bundle = Bundle("echo", "1", "fp32", known, "probabilities", tuple(map(str, range(3 * SIZE * SIZE))), model)
     pixels = np.empty((1, SIZE, SIZE, 3), np.uint8)
     known.prepare(content, pixels[0])
-    arrived: Floats = engines.load("openvino", bundle, lanes=1, cores=1).predict(pixels).reshape(3, SIZE, SIZE)
-    return arrived
+    arrived = engines.load("openvino", bundle, lanes=1, cores=1).predict(pixels).reshape(3, SIZE, SIZE)
+    return arrived.astype(np.float64)
 
 
 @pytest.mark.parametrize("preset", NORMALISATIONS)
