@@ -105,9 +105,9 @@ def test_the_doctor_finds_all_well_or_says_what_is_not(service: Service) -> None
 def test_a_client_that_was_installed_without_a_checkout_looks_at_the_service_alone(
     service: Service, tmp_path: Path
 ) -> None:
-    installed = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    installed = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
     source = shutil.copytree(REPOSITORY / "client", tmp_path / "client", ignore=shutil.ignore_patterns("*.egg-info"))
-    subprocess.run([*installed, "--target", tmp_path / "installed", source], check=True)
+    subprocess.run([*installed, str(tmp_path / "installed"), str(source)], check=True)
     told = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
 
     def command(*words: str) -> "subprocess.CompletedProcess[str]":
