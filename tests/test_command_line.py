@@ -111,7 +111,7 @@ def test_a_client_that_was_installed_without_a_checkout_looks_at_the_service_alo
     told = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
 
     def command(*words: str) -> "subprocess.CompletedProcess[str]":
-        line = [tmp_path / "installed" / "bin" / "sightline", "--url", service.url, *words]
+        line = [str(tmp_path / "installed" / "bin" / "sightline"), "--url", service.url, *words]
         return subprocess.run(line, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
 
     doctor = command("doctor")
