@@ -8,10 +8,11 @@ from sightline_testing.faults.keeper import Scale
 from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
+from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.waiting import wait_until
 
-RATE = (15.0, 60.0)
+RATE = 15.0
 PATIENCE_S = 60.0
 AT_STAKE = 2
 # Between the count and the kill, at the most.
@@ -33,7 +34,7 @@ def test_no_request_fails_when_the_api_is_stopped_and_started_again(system: Syst
 def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale: Scale) -> None:
     kills, under_way = scale.of(2, 60), 0
     with nothing_left_over(system):
-        with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
             for kill in itertools.islice(itertools.cycle((kill_one_process, kill_all_of_it)), kills):
                 time.sleep(scale.of(0.5, 1.0))
                 with system.held_workers():
@@ -52,7 +53,7 @@ def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale:
 
 def load_while_restarting(system: System, scale: Scale, with_signal: signal.Signals) -> Ledger:
     until = time.monotonic() + scale.of(0.0, 120.0)
-    with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+    with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
         for count in itertools.count():
             if count >= scale.of(2, 0) and time.monotonic() >= until:
                 break

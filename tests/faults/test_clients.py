@@ -8,12 +8,13 @@ from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
 from sightline_testing.faults.questions import copies
+from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.rude import Drip, ask_and_go, break_off
 from sightline_testing.faults.system import System
 from sightline_testing.waiting import wait_until
 
 SLOW_CLIENTS = 200
-RATE = (10.0, 60.0)
+RATE = 10.0
 # The full run takes the shipped deadlines of 10 s.
 HURRIED = {"HEAD_TIMEOUT_S": "2", "UPLOAD_PACE_S": "2"} | LONG_DEADLINE
 
@@ -22,7 +23,7 @@ def test_slow_clients_are_let_go_and_the_others_are_served(keeper: Keeper, scale
     system = keeper.give(scale.of(HURRIED, {}))
     with nothing_left_over(system):
         usual = loaded(system, scale, scale.of(1.0, 20.0))
-        with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
             with Drip(system.url, SLOW_CLIENTS, scale.of(0.2, 1.0)) as drip:
                 time.sleep(scale.of(0.5, 5.0))
                 assert drip.open_count == SLOW_CLIENTS, "they were held while they still had time"
@@ -54,7 +55,7 @@ def test_nobody_works_for_clients_that_went_away(system: System, scale: Scale) -
 
 
 def test_broken_off_requests_leave_nothing_behind(system: System, scale: Scale) -> None:
-    with nothing_left_over(system), Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+    with nothing_left_over(system), Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
         break_off(system.url, scale.of(200, 5_000))
         ask_and_go(system.url, (content for _, _, content in copies(system.asked)), scale.of(30, 300))
         time.sleep(scale.of(0.5, 5.0))
@@ -65,7 +66,7 @@ def test_broken_off_requests_leave_nothing_behind(system: System, scale: Scale) 
 
 
 def loaded(system: System, scale: Scale, seconds: float) -> Ledger:
-    with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+    with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
         time.sleep(seconds)
     return load.ledger
 

@@ -15,11 +15,12 @@ from sightline_testing.faults.keeper import USUAL, Keeper, Scale
 from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
+from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.sabotage import Sabotage
 from sightline_testing.faults.system import System, running_system
 from sightline_testing.waiting import wait_until
 
-RATE = (15.0, 60.0)
+RATE = 15.0
 SKEW_S = 5
 # Shorter than the clocks are apart: whoever compared them would drop what has time, or do what has none.
 DEADLINE_MS = 2_000
@@ -54,7 +55,10 @@ def set_clocks(source: Path, **seconds: int) -> None:
 def test_no_deadline_depends_on_the_clocks_of_api_and_workers(skewed: System, source: Path, scale: Scale) -> None:
     headers = {"X-Request-Timeout-Ms": f"{scale.of(60_000, DEADLINE_MS)}"}
     assert abs(clock_of_the_api(skewed) - time.time() - SKEW_S) < SKEW_S, "the clock is right: this proves nothing"
-    with nothing_left_over(skewed), Load(skewed.url, skewed.asked, rate=scale.of(*RATE), headers=headers) as load:
+    with (
+        nothing_left_over(skewed),
+        Load(skewed.url, skewed.asked, rate=usual_rate(skewed, scale, RATE), headers=headers) as load,
+    ):
         for api, model in ((SKEW_S, -SKEW_S), (-SKEW_S, SKEW_S), (0, -SKEW_S), (3600, -3600), (-3600, 3600)):
             set_clocks(source, api=api, model=model)
             time.sleep(scale.of(1.0, 15.0))

@@ -11,17 +11,15 @@ from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
 from sightline_testing.faults.questions import questions
+from sightline_testing.faults.rates import USUAL_SHARE, goodput_of, peak_rate
 from sightline_testing.faults.system import System
 from sightline_testing.waiting import wait_until
 
-CLIENTS = 32
 # In the short run long enough for a machine that is slow by chance, and short enough to be passed without the bound.
 DEADLINE_S = (4.0, 5.0)
 REFUSALS = {"queue_full", "overloaded"}
 TOLD = (Outcome.RIGHT, Outcome.REFUSED, Outcome.LATE)
 HEALTH = ("/livez", "/readyz", "/metrics")
-# Of the peak, before the flood and after: enough is left over to be done soon with what it leaves behind.
-USUAL_SHARE = 0.25
 # Wider than those of other tests: pictures above 8 KB, as photographs are.
 WIDTH = 400
 
@@ -70,7 +68,7 @@ def figures(told: Flood, scale: Scale, share: float) -> list[Figure]:
 def flood(system: System, scale: Scale, factor: float) -> Flood:
     """Send so many times more than can be done; meanwhile health is answered."""
     system.asked = questions(system.client, WIDTH)
-    peak = peak_rate(system, scale)
+    peak = peak_rate(system, scale.of(2.0, 15.0))
     with Load(system.url, system.asked, rate=USUAL_SHARE * peak) as load:
         time.sleep(scale.of(0.5, 20.0))
         begin = time.monotonic()
@@ -94,19 +92,6 @@ def assert_withstood(ledger: Ledger) -> None:
     assert ledger.count(Outcome.REFUSED) > ledger.count(Outcome.LATE), ledger
     assert ledger.count(Outcome.RIGHT) > ledger.count(Outcome.LATE), ledger
     assert_told_when_to_come(ledger)
-
-
-def peak_rate(system: System, scale: Scale) -> float:
-    """The right answers a second that patient clients get."""
-    with Load(system.url, system.asked, clients=CLIENTS) as load:
-        time.sleep(scale.of(2.0, 15.0))
-    return goodput_of(load.ledger)
-
-
-def goodput_of(ledger: Ledger) -> float:
-    """The right answers a second, over the time in which requests were sent."""
-    begin, end = ledger.entries[0].due_at, ledger.entries[-1].due_at
-    return sum(each.ended_at <= end for each in ledger.ended(Outcome.RIGHT)) / (end - begin)
 
 
 def assert_told_when_to_come(ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from sightline_testing.faults.keeper import Scale
 from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
+from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.waiting import wait_until
 from wire.connection import Address, Connection, pack
@@ -19,7 +20,7 @@ from wire.errors import QueueUnavailable
 from wire.keys import GROUP
 
 # Below what one slow shared core can do; the full run is on a machine of its own.
-RATE = (15.0, 60.0)
+RATE = 15.0
 AT_STAKE = 5
 AWAY = "redis_unavailable"
 # Between the look at what is under way and the moment at which it is known that Redis is away.
@@ -62,7 +63,7 @@ def test_requests_are_refused_while_redis_is_out_of_memory(system: System, scale
 def test_the_service_says_so_while_redis_is_away_and_works_again_after(system: System, scale: Scale) -> None:
     seconds = scale.of(3.0, 30.0)
     with nothing_left_over(system):
-        with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
             wait_for_answers(load)
             with redis_away(system):
                 left_at, under_way = time.monotonic(), load.under_way
@@ -83,7 +84,7 @@ def test_the_service_says_so_while_redis_is_away_and_works_again_after(system: S
 def test_requests_are_refused_while_redis_stalls(system: System, scale: Scale) -> None:
     seconds = scale.of(3.0, 10.0)
     with nothing_left_over(system):
-        with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+        with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
             wait_for_answers(load)
             [redis] = system.pids("redis-server")
             system.kill(redis, signal.SIGSTOP)
@@ -131,7 +132,7 @@ def load_while(
 ) -> tuple[Ledger, list[float]]:
     """Put load on the service, hurt it so often, and wait each time until it answers again."""
     returns = []
-    with Load(system.url, system.asked, rate=scale.of(*RATE)) as load:
+    with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
         wait_for_answers(load)
         for _ in range(times):
             hurt(system, load)

@@ -33,7 +33,7 @@ def system(keeper: Keeper) -> Iterator[System]:
 def test_reports_are_kept_once_each_while_the_api_is_killed(system: System, scale: Scale) -> None:
     writers, reports, kills = scale.of((8, 25, 4), (64, 1000, 200))
     answer = system.client.upload("/predict?top_k=1", system.asked[0].content).json()
-    writing = Writing(system, answer["filename"])
+    writing = Writing(system, answer["prediction_id"])
     begin = time.monotonic()
     with ThreadPoolExecutor(writers) as pool:
         written = [pool.submit(writing.write, f"writer-{number}", reports) for number in range(writers)]
@@ -55,9 +55,9 @@ def test_reports_are_kept_once_each_while_the_api_is_killed(system: System, scal
 class Writing:
     """Clients that send each report, with its key, until it is acknowledged."""
 
-    def __init__(self, system: System, filename: str) -> None:
+    def __init__(self, system: System, prediction_id: str) -> None:
         self._client = system.client
-        self._filename = filename
+        self._prediction_id = prediction_id
         self.accepted = itertools.count()
         self.last_accepted = 0
         self.again = 0
@@ -73,7 +73,7 @@ class Writing:
             yield comment, self._sent(f"{writer}-{number}", comment)
 
     def _sent(self, key: str, comment: str) -> str:
-        body = json.dumps({"filename": self._filename, "label": "tabby", "comment": comment}).encode()
+        body = json.dumps({"prediction_id": self._prediction_id, "label": "tabby", "comment": comment}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         while not self.broken_off.is_set():
             try:

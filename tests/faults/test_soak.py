@@ -13,10 +13,10 @@ from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.leftovers import Holdings, held_by_one, nothing_left_over
 from sightline_testing.faults.load import Load
 from sightline_testing.faults.questions import Question
+from sightline_testing.faults.rates import CLIENTS, peak_rate
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.pictures import bad
 
-CLIENTS = 32
 # Its twin has a short one.
 SECONDS = (20.0, 1200.0)
 WARM_UP_S = (5.0, 300.0)
@@ -76,12 +76,6 @@ def test_nothing_grows_in_twenty_minutes_of_work_with_bad_pictures_and_kills(kee
     # While a killed worker is away, the other may have more to do than it can.
     assert load.ledger.count(Outcome.RIGHT, Outcome.REFUSED) == len(load.ledger.entries), load.ledger
     assert set(bad_load.ledger.counts()) <= {"failed image_broken", "refused queue_full"}, bad_load.ledger.counts()
-
-
-def peak_rate(system: System, seconds: float) -> float:
-    with Load(system.url, system.asked, clients=CLIENTS) as load:
-        time.sleep(seconds)
-    return load.ledger.count(Outcome.RIGHT) / seconds
 
 
 def watch(system: System, scale: Scale) -> Iterator[Watched]:

@@ -12,6 +12,7 @@ from sightline_testing.faults.keeper import USUAL, Keeper, Scale
 from sightline_testing.faults.ledger import Ledger, Outcome, percentile
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
+from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.waiting import wait_until
 from wire.messages import Job
@@ -51,7 +52,7 @@ def test_no_job_is_lost_when_workers_are_killed(system: System, scale: Scale) ->
 
 def test_no_request_fails_when_workers_are_restarted_one_by_one(system: System, scale: Scale) -> None:
     with nothing_left_over(system):
-        with Load(system.url, system.asked, rate=scale.of(15.0, 60.0)) as load:
+        with Load(system.url, system.asked, rate=usual_rate(system, scale, 15.0)) as load:
             restarts = restart_alternately(system, scale)
         if scale.is_full:
             scale.tell(f"workers restarted {restarts} times: {load.ledger}")
@@ -63,7 +64,7 @@ def test_poison_is_answered_with_an_error_and_harms_no_innocent_job(keeper: Keep
     # All at once is harsher, one by one can be timed.
     groups: list[tuple[str, ...]] = scale.of([POISONS], [(kind,) for kind in POISONS])
     times: list[Figure] = []
-    with Load(system.url, system.asked, rate=scale.of(10.0, 60.0)) as load:
+    with Load(system.url, system.asked, rate=usual_rate(system, scale, 10.0)) as load:
         for kinds in groups:
             with nothing_left_over(system, dead_letters=len(kinds)):
                 time.sleep(scale.of(0.5, 40.0))
