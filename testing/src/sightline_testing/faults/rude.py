@@ -78,9 +78,11 @@ def ask_and_go(url: str, contents: Iterator[bytes], count: int) -> None:
 
 
 def break_off(url: str, count: int) -> None:
-    """Send so many halves of requests, and reset each connection."""
-    for number in range(count):
-        client = connect(url)
-        client.sendall((HEAD % BODY_BYTES + b"x" * 5_000)[: 30 if number % 2 else None])
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.close()
+    """Send so many halves of requests, a hundred at a time, and reset each connection once all of these were sent."""
+    for begin in range(0, count, 100):
+        clients = [connect(url) for _ in range(min(count - begin, 100))]
+        for number, client in enumerate(clients):
+            client.sendall((HEAD % BODY_BYTES + b"x" * 5_000)[: 30 if number % 2 else None])
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
