@@ -10,6 +10,8 @@ from inference.limits import MAX_PIXELS, MAX_SCALED_PIXELS, MAX_SCANS, check_siz
 
 # Cameras write a dozen segments, large colour profiles a few hundred.
 MAX_SEGMENTS = 1_000
+# A block of 64 pixels takes two bits of a sequential scan at least: one for its mean, one that says that this was all.
+MAX_PIXELS_PER_BYTE = 256
 START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
 BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 # C4, C8 and CC lie in the range of the frame headers, but are none.
@@ -63,6 +65,8 @@ class _Walk:
         check_size(width, height, max_pixels=MAX_SCALED_PIXELS if is_single_scan else MAX_PIXELS)
         if not is_single_scan:
             self._check_scans()
+        elif width * height > MAX_PIXELS_PER_BYTE * len(self.content):
+            raise ImageError(IMAGE_BROKEN, f"JPEG of {width} x {height} pixels ends after {len(self.content)} bytes")
         return JpegHeader(width, height, orientation, is_single_scan)
 
     def _next_segment(self) -> int:

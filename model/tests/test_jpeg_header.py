@@ -1,6 +1,7 @@
 import struct
 
 import pytest
+from PIL import Image
 
 from inference import jpeg_header
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
@@ -77,3 +78,15 @@ def test_kinds_of_jpeg_that_nobody_needs_are_refused_by_name(marker: int) -> Non
     fault = refusal(jpegs.header_alone(64, 64, marker))
     assert fault.code == UNSUPPORTED_TYPE
     assert f"kind FF{marker:02X}" in str(fault)
+
+
+def test_a_sequential_jpeg_that_cannot_hold_its_pixels_is_refused_undecoded() -> None:
+    fault = refusal(jpegs.header_alone(9_984, 9_984))
+    assert fault.code == IMAGE_BROKEN
+    assert "9984 x 9984 pixels ends after" in str(fault)
+
+
+def test_the_emptiest_sequential_jpeg_that_is_whole_is_taken() -> None:
+    whole = pictures.encode(Image.new("L", (4_000, 4_000)), "JPEG", optimize=True)
+    assert jpeg_header.read(whole).width == 4_000
+    assert 4_000 * 4_000 / len(whole) > jpeg_header.MAX_PIXELS_PER_BYTE / 2
