@@ -84,9 +84,22 @@ def test_every_command_is_run_here_or_it_is_known_where() -> None:
     assert [each for each in COMMANDS if not where_else(each) and not HARMLESS.fullmatch(each)] == []
 
 
+# Before the commands, the last of which has another network serve.
+@pytest.mark.parametrize("block", [block for block in blocks("python") if HOST in block.text], ids=str)
+def test_python_of_the_documentation_does_what_it_says(checkout: Checkout, block: Block) -> None:
+    text = block.text.replace(HOST, checkout.service.url.removeprefix("http://"))
+    finished = subprocess.run(
+        [sys.executable, "-c", text], cwd=checkout.folder, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert re.fullmatch(r"\S+ 0\.\d+", finished.stdout.strip())
+
+
 @pytest.mark.parametrize("block", [block for block in blocks(*SHELL) if run_here(block)], ids=str)
 def test_commands_of_the_documentation_do_what_they_say(checkout: Checkout, block: Block) -> None:
     needs_curl(block.text)
+    if "models import" in block.text:
+        checkout.forget_networks()
     finished = checkout.run("\n".join(written_out(command, checkout) for command in run_here(block)))
     assert finished.returncode == 0, finished.stdout + finished.stderr
     if "/predict" in block.text:
@@ -118,13 +131,3 @@ def test_the_options_of_long_measurements_are_known(command: str) -> None:
         assert benchmarks.options.parse_options(arguments)
     else:
         assert stress_test.options.parse_options(arguments)
-
-
-@pytest.mark.parametrize("block", [block for block in blocks("python") if HOST in block.text], ids=str)
-def test_python_of_the_documentation_does_what_it_says(checkout: Checkout, block: Block) -> None:
-    text = block.text.replace(HOST, checkout.service.url.removeprefix("http://"))
-    finished = subprocess.run(
-        [sys.executable, "-c", text], cwd=checkout.folder, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert re.fullmatch(r"\S+ 0\.\d+", finished.stdout.strip())

@@ -13,12 +13,15 @@ from typing import Any
 
 from sightline_testing.client import Client
 from sightline_testing.drawings import drawing_jpeg
-from sightline_testing.feedback_loop import BASE
+from sightline_testing.feedback_loop import BASE, MODEL
 from sightline_testing.pictures import good, jpeg
 from sightline_testing.reviewed import FeedbackFiles
 from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
+from sightline_testing.stripes import network, write_labels, write_pictures
 
 KIND = "sheet_music"
+# What examples import, by the names of their files.
+NETWORKS = ("my", "stripes", "resnet50")
 # What `make` tells the commands it runs; a `make` below it is to know nothing of it.
 _OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "SUITES", "STATE_DIR"}
 JSON = {"Content-Type": "application/json"}
@@ -38,8 +41,15 @@ class Checkout:
 
     def run(self, script: str) -> "subprocess.CompletedProcess[str]":
         """Run a script in the folder as its user would."""
-        told = {"SIGHTLINE_URL": self.service.url, "KEY": self.operator_key}
+        # Commands find the checkout by their own place, which is that of the files that this one links to.
+        state = str(self.folder / "var")
+        told = {"SIGHTLINE_URL": self.service.url, "KEY": self.operator_key, "STATE_DIR": state}
         return shell(self.folder, script, told)
+
+    def forget_networks(self) -> None:
+        """Remove the bundles that examples have imported, so that the next one can."""
+        for name in NETWORKS:
+            shutil.rmtree(self.folder / "var" / "bundles" / name, ignore_errors=True)
 
     def predicted(self) -> str:
         """Have a picture named, and return the prediction's id."""
@@ -72,6 +82,7 @@ def running_checkout(folder: Path) -> Iterator[Checkout]:
     """Run a service from a checkout with pictures and reviewed reports, until the block ends."""
     make_checkout(folder)
     _put_pictures(folder)
+    _put_networks(folder)
     state = folder / "var"
     FeedbackFiles(state / "uploads", state / "feedback").accept((drawing_jpeg(KIND, seed), KIND) for seed in range(6))
     with running_service(state, settings(state)) as service:
@@ -92,6 +103,16 @@ def _put_pictures(folder: Path) -> None:
         path.write_bytes(good("baseline.jpg").content)
     for seed in range(3):
         (photographs / f"{seed}.jpg").write_bytes(drawing_jpeg(KIND, 2000 + seed))
+
+
+def _put_networks(folder: Path) -> None:
+    """Put the networks there that the examples import, and labelled pictures of the stripes that they know."""
+    for name in ("my", "stripes"):
+        (folder / f"{name}.onnx").write_bytes(network())
+    write_labels(folder / "labels.txt")
+    write_pictures(folder / "TEST", 3)
+    # A network of ImageNet's classes at 224 by 224, whichever it is.
+    shutil.copy(BUNDLES / MODEL / "1-fp32" / "model.onnx", folder / "resnet50.onnx")
 
 
 def environment(folder: Path) -> dict[str, str]:
