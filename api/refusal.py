@@ -59,11 +59,8 @@ class Gate:
         """Let one more through, or say that the queue is full."""
         if state.as_of != self._as_of:
             self._as_of = state.as_of
-            done_until_next = state.rate * LOOK_EVERY_S
-            self._room = state.bound - state.depth
-            if state.depth < done_until_next:
-                # The workers would be idle before anybody looks again.
-                self._room += done_until_next
+            # What is done before anybody looks again makes room as well.
+            self._room = state.bound - state.depth + state.rate * LOOK_EVERY_S
         self._room -= 1
         return self._room < 0
 

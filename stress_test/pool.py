@@ -67,7 +67,8 @@ class Pool:
         self._sizes = {name: sizes.get(name, 1.0) for name in self._of_size}
         self._repeats = repeats
         self._numbers = itertools.count(random.getrandbits(48))
-        self.first = found[0]
+        # What somebody sends who has one file: a photograph, where there is one.
+        self.first = next((picture for picture in found if picture.size == "photograph"), found[0])
 
     def next(self) -> tuple[Picture, bytes]:
         """Give a picture and the bytes to send: those of a file that was never sent, unless it is a repeat's turn."""

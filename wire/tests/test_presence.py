@@ -68,7 +68,7 @@ def test_a_worker_says_what_it_serves_until_it_stops(queue: QueueProbe) -> None:
     wait_until(lambda: asker.refresh_state().workers, "it is listed")
     state = asker.refresh_state()
     assert (state.model, state.version, state.labels, state.rate) == ("m", "2", ("tabby", "tiger"), 42.0)
-    assert state.bound == 128  # a burst
+    assert state.bound == 144  # a burst
     announcer.stop()
     assert asker.refresh_state().workers == ()
     assert queue.redis("EXISTS", queue.keys.workers) == 0

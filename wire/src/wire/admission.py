@@ -13,8 +13,9 @@ UNKNOWN_BOUND: Final = 1024
 # Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
 # after a flood, so that those who come then do not wait behind it.
 SHARE_OF_DEADLINE: Final = 0.25
-# As many as may come at once from a page of thumbnails or a busy script are let in, as long as they are done in time.
-BURST: Final = 128
+# As many as may come at once from a page of thumbnails or a busy script are let in, as long as they are done in time:
+# 128, and those who ask again while the answers of others are still on their way out of the queue.
+BURST: Final = 144
 SHARE_FOR_A_BURST: Final = 0.8
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
