@@ -13,9 +13,8 @@ UNKNOWN_BOUND: Final = 1024
 # Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
 # after a flood, so that those who come then do not wait behind it.
 SHARE_OF_DEADLINE: Final = 0.25
-# As many as may come at once from a page of thumbnails or a busy script are let in, as long as they are done in time:
-# 128, and those who ask again while the answers of others are still on their way out of the queue.
-BURST: Final = 144
+# As many as may come at once from a page of thumbnails or a busy script are let in, as long as they are done in time.
+BURST: Final = 128
 SHARE_FOR_A_BURST: Final = 0.8
 SHORTEST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 3.0
@@ -28,10 +27,12 @@ def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: i
         return max_queue_size
     if not workers or any(info.rate <= 0 for info in workers):
         return UNKNOWN_BOUND
-    # Each lane may hold one batch and find another one waiting.
-    floor = 2 * sum(info.lanes * info.max_batch for info in workers)
+    in_hand = sum(info.lanes * info.max_batch for info in workers)
     in_time = total_rate(workers) * timeout_s
-    return max(floor, min(BURST, round(SHARE_FOR_A_BURST * in_time)), round(SHARE_OF_DEADLINE * in_time))
+    # Each lane may hold one batch and find another one waiting; and whoever has an answer may ask again before anybody
+    # has looked how many those of the same batch were.
+    burst = min(BURST + in_hand, round(SHARE_FOR_A_BURST * in_time))
+    return max(2 * in_hand, burst, round(SHARE_OF_DEADLINE * in_time))
 
 
 def total_rate(workers: Sequence[WorkerInfo]) -> float:
