@@ -5,6 +5,11 @@ Of cases that a version was fitted on it is asked what it would say had it not b
 (cross-validation), which is what it will do with the next ones. Prints a table and writes a page with pictures.
 """
 
+import machine
+
+if __name__ == "__main__":
+    machine.give_way()  # before the other imports, which alone take most of a second
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +21,6 @@ import evaluation_page
 import evaluation_table
 import judging
 import labelled
-import machine
 import material
 import ml_service
 import places
@@ -168,5 +172,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    machine.give_way()
     sys.exit(main())

@@ -5,6 +5,11 @@ rejected later leaves no trace. Reports that nobody has reviewed are not used. T
 `python models.py promote` says so.
 """
 
+import machine
+
+if __name__ == "__main__":
+    machine.give_way()  # before the other imports, which alone take most of a second
+
 import argparse
 import sys
 import time
@@ -12,7 +17,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import machine
 import material
 import ml_service
 import places
@@ -105,5 +109,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    machine.give_way()
     sys.exit(main())

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 
 AUTOGROUP = Path("/proc/self/autogroup")
 THREADS = Path("/proc/self/task")
-COMMANDS_NICENESS = 10
+COMMANDS_NICENESS = 19
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -27,6 +28,12 @@ def _quota(otherwise: int) -> int:
 def give_way() -> None:
     """Let this command wait for the service rather than the service for it."""
     os.nice(COMMANDS_NICENESS)
+
+
+def stand_back_here(niceness: int) -> None:
+    """Leave the cores to others first, in this thread and those that it will start."""
+    own = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, own, min(19, os.getpriority(os.PRIO_PROCESS, own) + niceness))
 
 
 def stand_back(niceness: int) -> None:

@@ -4,6 +4,11 @@ Workers change within seconds, between two batches: no request waits or fails, a
 version that names labelled pictures worse, or the usual pictures differently, is not promoted unless --force says so.
 """
 
+import machine
+
+if __name__ == "__main__":
+    machine.give_way()  # before the other imports, which alone take most of a second
+
 import argparse
 import sys
 import time
@@ -14,7 +19,6 @@ import guarding
 import import_model
 import judging
 import labelled
-import machine
 import ml_service
 import places
 import settings
@@ -70,7 +74,7 @@ def promote(options: argparse.Namespace) -> int:
     active, version = _active(bundles), versions.identity(versions.found(bundles, options.version))
     if version == active:
         raise VersionError(f"{version} is active already")
-    candidate = judging.load(bundles / version)  # whole, and the engine takes it
+    candidate = judging.load(bundles / version)  # whole, and the engine takes it; keeps its compiled form
     found = []
     if not options.force:
         limits = Limits(options.most_loss, options.least_agreement)
@@ -88,7 +92,7 @@ def roll_back(options: argparse.Namespace) -> int:
     del options
     bundles = ml_service.bundles_folder()
     version = versions.identity(versions.found(bundles, activation.served_before(bundles)))
-    bundle.load(bundles / version)
+    judging.load(bundles / version)
     activation.activate(bundles, version, _active(bundles), ROLLED_BACK)
     return _followed(version)
 
@@ -222,5 +226,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    machine.give_way()
     sys.exit(main())

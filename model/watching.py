@@ -4,9 +4,11 @@ import fcntl
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+import machine
 from inference.bundle import DESCRIPTION_FILE
 from inference.errors import InferenceError
 from inference.model import Model
@@ -22,6 +24,8 @@ AGAIN_AFTER_S = 30.0
 # Workers of one machine load one after the other, so that most of it goes on answering; but none waits longer.
 TURN_PATIENCE_S = 1.5
 ASK_AGAIN_S = 0.02
+# How far the loading of another version stands back behind the lanes that go on answering.
+NICENESS = 5
 
 Load = Callable[[Path], Model]
 
@@ -85,7 +89,7 @@ class Watch:
         if time.monotonic() < self._refused.get(folder, 0):
             return None
         try:
-            return _in_turn(folder, load)
+            return _in_turn(folder, lambda path: _aside(path, load))
         except (InferenceError, OSError) as fault:
             log.error("%s stays, %s cannot be loaded: %s", self._serving.name, folder, fault)
             self._refused = {folder: time.monotonic() + AGAIN_AFTER_S}
@@ -96,6 +100,12 @@ class Watch:
         if fault != self._last_fault:
             log.error("%s stays: %s", self._serving.name, fault)
         self._last_fault = fault
+
+
+def _aside(folder: Path, load: Load) -> Model:
+    """Load in a thread that stands back behind the lanes; one that has stood back cannot come forward again."""
+    with ThreadPoolExecutor(1, "loader", machine.stand_back_here, (NICENESS,)) as thread:
+        return thread.submit(load, folder).result()
 
 
 def _in_turn(folder: Path, load: Load) -> Model:

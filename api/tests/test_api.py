@@ -428,7 +428,7 @@ class TestFeedback:
         self, client: FlaskClient, tmp_path: Path, data: dict[str, str]
     ) -> None:
         assert client.post("/feedback", data=data).status_code == 200
-        assert client.post("/feedback", json=data).status_code == 200
+        assert client.post("/feedback", json={}).status_code == 200
         assert not (tmp_path / "feedback").exists()
 
     def test_a_multipart_form_will_do(self, client: FlaskClient) -> None:

@@ -62,6 +62,7 @@ def test_a_picture_is_reported_by_its_name_and_the_model_is_asked_what_it_says(
     [
         ([], (400, "invalid_report")),
         ({"label": "lynx"}, (400, "invalid_report")),
+        ({"report": "it is a lynx"}, (400, "invalid_report")),  # a form's field: said, rather than lost
         ({"filename": 7}, (400, "invalid_report")),
         ({"filename": "a.jpg", "labels": "lynx"}, (400, "invalid_report")),
         ({"filename": "a.jpg", "label": "x" * 201}, (400, "invalid_report")),

@@ -1,6 +1,6 @@
 """What promotions cost those who are being served: ten of them, with as many rollbacks, under steady load.
 
-    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load [--share 0.7] [--seconds 20]
+    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load [--share 0.7] [--seconds 20] [--rounds 10]
 
 Finds out what the service can do at most, then sends so large a share of it at fixed moments, once in peace and once
 while versions change, and once with a shadow. Latency counts from the moment at which a request was due; a change, from
@@ -25,7 +25,6 @@ NEW = f"{MODEL}/2-int8"
 KINDS = ("sheet_music", "floor_plan")
 CLIENTS = 32
 PICTURES = 16
-ROUNDS = 10
 PEAK_S = 10.0
 PAUSE_S = 4.0  # between a promotion and its rollback, and before the next one
 NO_CACHE = {"RESULT_CACHE": "0"}  # every request is to be a job
@@ -82,13 +81,13 @@ def lasting(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
-def promoting(loop: FeedbackLoop, took: list[float]) -> Callable[[], bool]:
-    """Promote and roll back, ten times each; says when that is done."""
+def promoting(loop: FeedbackLoop, rounds: int, took: list[float]) -> Callable[[], bool]:
+    """Promote and roll back, so often each; says when that is done."""
     finished = threading.Event()
 
     def work() -> None:
         try:
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 for words in (("promote", NEW, "--force"), ("rollback",)):
                     took.append(float(loop.done("models.py", *words).split()[-2]))  # "... after 1.2 s"
                     time.sleep(PAUSE_S)
@@ -106,6 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--share", type=float, default=0.7, help="of the peak (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of load in peace (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="a promotion and a rollback each (default: %(default)s)")
     options = parser.parse_args()
     pictures = [drawing_jpeg(KINDS[at % 2], 1000 + at) for at in range(PICTURES)]
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder, running_loop(Path(folder), NO_CACHE) as loop:
@@ -118,8 +118,8 @@ def main() -> None:
         peace = steady(loop, pictures, rate, lasting(options.seconds))
         _say(peace.row("in peace", peace))
         took: list[float] = []
-        run = steady(loop, pictures, rate, promoting(loop, took))
-        _say(run.row(f"{ROUNDS} promotions, {ROUNDS} rollbacks", peace))
+        run = steady(loop, pictures, rate, promoting(loop, options.rounds, took))
+        _say(run.row(f"{options.rounds} promotions, {options.rounds} rollbacks", peace))
         loop.done("models.py", "shadow", NEW, "--share", "0.1")
         time.sleep(PAUSE_S)
         shadowed = steady(loop, pictures, rate, lasting(options.seconds))

@@ -31,6 +31,7 @@ class Bundle:
     output: str
     labels: tuple[str, ...]
     model: bytes
+    folder: Path | None = None  # None for a draft that is nowhere yet
 
 
 def choose(folder: Path, named: str = "", precision: str = "") -> Path:
@@ -62,6 +63,7 @@ def load(folder: Path) -> Bundle:
         output=output,
         labels=labels.parse(content[LABELS_FILE]),
         model=content[MODEL_FILE],
+        folder=folder,
     )
 
 
