@@ -91,7 +91,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         for reader in [reader for reader in self._readers if reader.is_idle]:
             with suppress(OSError):
                 # What the client had sent by now is still read and answered.
-                reader.sock.shutdown(socket.SHUT_RD)
+                if not _has_sent(reader.sock):
+                    reader.sock.shutdown(socket.SHUT_RDWR)
         self._wait_for_readers(self.cfg.graceful_timeout)
 
     def _measure_lag(self) -> None:
@@ -209,6 +210,13 @@ def is_gone(client: Any) -> bool:
         return False
     except OSError:
         return True
+
+
+def _has_sent(client: Any) -> bool:
+    try:
+        return bool(client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
 
 
 def _unread(reader: LengthReader | ChunkedReader) -> int | float:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -21,6 +22,8 @@ from tests.conftest import Serve
 from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, serving, wait_until
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# See KEPT_ON_S in server.py.
+LONGER_THAN_KEPT_ON_S = 1.5
 HEAD_OF_A_PICTURE = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
 
@@ -77,6 +80,14 @@ def check_headers(headers: dict[str, str]) -> None:
     for name, value in (*SECURITY_HEADERS, *DEFAULT_HEADERS):
         assert headers[name.lower()] == value
     assert headers["x-request-id"]
+
+
+def _accepts(server: Served) -> bool:
+    try:
+        server.connect().close()
+    except OSError:
+        return False
+    return True
 
 
 class TestHttp:
@@ -297,6 +308,30 @@ class TestWithAWorker:
             assert (status, headers["connection"]) == (200, "close")
             assert server.process.wait(PATIENCE_S) == 0
         assert set(redis_process.command("KEYS", "*replies*").split()) == replies
+
+    def test_told_to_stop_it_answers_what_had_come_when_the_last_connections_end(
+        self, serve: Serve, worker: EchoWorker, picture: bytes
+    ) -> None:
+        told = {"REDIS_PORT": worker.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "IDLE_TIMEOUT_S": 3600}
+        with serve(**told) as server, ExitStack() as stack:
+            connections = [stack.enter_context(closing(server.connect())) for _ in range(16)]
+            for idle in connections:
+                idle.sendall(LIVEZ)
+                read_answer(idle)
+            [serving] = server.workers()
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not _accepts(server), "it takes no more connections")
+            # As long as it keeps them, it stands still; all that it finds then has come meanwhile.
+            os.kill(serving, signal.SIGSTOP)
+            try:
+                time.sleep(LONGER_THAN_KEPT_ON_S)
+                for idle in connections:
+                    idle.sendall(raw_picture(picture))
+            finally:
+                os.kill(serving, signal.SIGCONT)
+            answers = [read_answer(idle) for idle in connections]
+            assert {(status, headers["connection"]) for status, headers, _ in answers} == {(200, "close")}
+            assert server.process.wait(PATIENCE_S) == 0
 
     def test_several_processes_share_the_port_and_the_page_s_cookie(self, answering: Served) -> None:
         _, headers, _ = answering.ask(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
