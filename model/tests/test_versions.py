@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,7 @@ RECORD = Record("m/1", "2026-01-01T00:00:00+00:00", (Case("r-1", "a.jpg", "0" * 
 @pytest.fixture
 def base(bundles: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "efficientnet-lite0" / "1-int8"
-    folder.mkdir(parents=True)
-    for file in (bundles / "efficientnet-lite0" / "1-int8").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    return folder
+    return Path(shutil.copytree(bundles / "efficientnet-lite0" / "1-int8", folder))
 
 
 def test_a_new_version_is_a_whole_bundle_with_its_record(base: Path) -> None:

@@ -224,7 +224,7 @@ def test_a_worker_without_a_whole_bundle_says_so_and_never_serves(
 ) -> None:
     torn = tmp_path / "bundles" / "efficientnet-lite0" / "1-int8"
     torn.mkdir(parents=True)
-    for file in (bundles / "efficientnet-lite0" / "1-int8").iterdir():
+    for file in (bundles / "efficientnet-lite0" / "1-int8").glob("*.*"):
         (torn / file.name).write_bytes(file.read_bytes() if file.suffix == ".toml" else file.read_bytes()[:-1])
     for place in ("bundles", "nowhere"):
         worker = start(BUNDLES_FOLDER=str(tmp_path / place))
