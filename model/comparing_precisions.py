@@ -96,7 +96,7 @@ def _compared(made: Sequence[Bundle], plan: Plan) -> Comparison:
         engine = trial.load(each, settings.ENGINE, lanes=machine.cores(), cores=machine.cores())
         shown = Progress(f"{len(plan.compared)} {plan.remark}, {each.precision}", len(plan.compared))
         contents = (path.read_bytes() for path, _ in plan.compared)
-        said.append(list(shown.through(judging.answers(Model(each, engine, Path()), contents))))
+        said.append(list(shown.through(judging.answers(Model(each, engine), contents))))
     pairs = [
         Pair(path, label, one, other)
         for (path, label), one, other in zip(plan.compared, said[0], said[-1], strict=True)

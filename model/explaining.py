@@ -36,10 +36,13 @@ class NotExplainableError(Exception):
 
 def explain(model: Model, job: Job, content: bytes, scores: Scores) -> ActivationMap:
     """The map of the class that a job asks for, of the picture with these bytes and scores."""
+    folder = model.bundle.folder
+    if folder is None:
+        raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} is a draft that lies nowhere yet")
     pixels = model.new_batch(1)
     model.prepare(content, pixels[0])
     label = _chosen(model, job, scores)
-    values = _maps(model.folder, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
+    values = _maps(folder, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
     picture, view = model.bundle.preprocessing.seen(content)
     rounded = tuple(round(float(value), DECIMALS) for value in values.flat)
     rows, columns = values.shape

@@ -19,7 +19,6 @@ class Model:
 
     bundle: Bundle
     engine: Engine
-    folder: Path
 
     def new_batch(self, count: int) -> Batch:
         """Room for the pixels of so many pictures."""
@@ -44,4 +43,4 @@ def load(folder: Path, engine_name: str, *, lanes: int, cores: int) -> Model:
     engine = engines.load(engine_name, loaded, lanes=lanes, cores=cores)
     engines.warm_up(engine, loaded)
     # The graph's bytes have served.
-    return Model(replace(loaded, model=b""), engine, folder)
+    return Model(replace(loaded, model=b""), engine)

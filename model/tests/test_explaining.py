@@ -112,10 +112,17 @@ def test_a_class_that_the_model_lacks_is_told(model: Model, photograph: bytes) -
         explained(model, photograph, label="unicorn")
 
 
+def test_a_draft_that_lies_nowhere_yet_is_told(model: Model, photograph: bytes) -> None:
+    draft = replace(model, bundle=replace(model.bundle, folder=None))
+    with pytest.raises(NotExplainableError, match="lies nowhere yet"):
+        explained(draft, photograph)
+
+
 @pytest.fixture
 def unexplainable(model: Model, tmp_path: Path) -> Model:
     """A bundle of which no layer is linear: the mean of each colour is what it puts out."""
-    folder = Path(shutil.copytree(model.folder, tmp_path / "bundle"))
+    assert model.bundle.folder is not None
+    folder = Path(shutil.copytree(model.bundle.folder, tmp_path / "bundle"))
     places = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 224, 224])
     means = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
     node = helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3], keepdims=0)
@@ -125,7 +132,7 @@ def unexplainable(model: Model, tmp_path: Path) -> Model:
     (folder / "labels.txt").write_text("red\ngreen\nblue\n")
     description = (folder / "bundle.toml").read_text()
     for name in ("model.onnx", "labels.txt"):
-        before = hashlib.sha256((model.folder / name).read_bytes()).hexdigest()
+        before = hashlib.sha256((model.bundle.folder / name).read_bytes()).hexdigest()
         description = description.replace(before, hashlib.sha256((folder / name).read_bytes()).hexdigest())
     (folder / "bundle.toml").write_text(description)
     return load(folder, "openvino", lanes=1, cores=1)
