@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from wire.queue import Asker, QueueState
 USUAL_TOP_K = 5
 # A map is one more pass through the network.
 EXPLAINED_COST = 2
+# More than between two looks at the queue.
+MAX_HANDED_IN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def hand_in(image_name: str, ask: Ask) -> str:
     """Hand in a job for a stored picture and give its handle; raises the errors of `wire`."""
     queue = _opened()
     with tracing.admission(ask.traceparent):
-        return queue.jobs.hand_in(
+        handle = queue.jobs.hand_in(
             image_name,
             state=queue.asker.state(),
             usual_timeout_s=settings.REQUEST_TIMEOUT_S,
@@ -114,6 +117,8 @@ def hand_in(image_name: str, ask: Ask) -> str:
             top_k=ask.top_k,
             traceparent=ask.traceparent,
         )
+    queue.handed_in_at.append(time.monotonic())
+    return handle
 
 
 def look(handle: str) -> Found:
@@ -132,8 +137,14 @@ def refuse_if_full(count: int = 1) -> None:
     An empty queue takes as many as come, else nobody could ever send them.
     """
     state = queue_state()
-    if state is not None and state.depth > 0 and state.depth + count > state.bound:
-        raise QueueFull(state.depth, state.bound, state.depth / state.rate if state.rate else 1.0)
+    found = 0 if state is None else depth(state)
+    if state is not None and found > 0 and found + count > state.bound:
+        raise QueueFull(found, state.bound, found / state.rate if state.rate else 1.0)
+
+
+def depth(state: QueueState) -> int:
+    """Give how many jobs the queue has by now: that look's, with what this process has done to it since then."""
+    return state.depth - state.own if _open.queue is None else _open.queue.depth(state)
 
 
 def queue_state() -> QueueState | None:
@@ -182,6 +193,13 @@ class _Queue:
         )
 
         self.jobs = Jobs(target.address, target.queue, max_jobs=target.max_jobs, max_queue_size=target.max_queue_size)
+        self.handed_in_at: deque[float] = deque(maxlen=MAX_HANDED_IN)
+
+    def depth(self, state: QueueState) -> int:
+        """Give how many jobs there are, with those that this process has handed in or waits for since that look."""
+        while self.handed_in_at and self.handed_in_at[0] < state.as_of:
+            self.handed_in_at.popleft()
+        return self.asker.depth(state) + len(self.handed_in_at)
 
     def close(self) -> None:
         """Let go of Redis."""

@@ -21,7 +21,6 @@ from problems import Problem
 from wire.admission import retry_after_s
 from wire.errors import QueueFull
 from wire.queue import QueueState
-from wire.watch import LOOK_EVERY_S
 
 # A request that would lose so much of its deadline before anybody looks at it is better told at once.
 LAG_SHARE: Final = 0.1
@@ -48,26 +47,6 @@ class Refusal(NamedTuple):
     closes: bool
 
 
-class Gate:
-    """How many more jobs fit, by the last look at the queue and by who was let through since then."""
-
-    def __init__(self) -> None:
-        self._as_of = 0.0
-        self._room = 0.0
-
-    def is_closed(self, state: QueueState) -> bool:
-        """Let one more through, or say that the queue is full."""
-        if state.as_of != self._as_of:
-            self._as_of = state.as_of
-            # What is done before anybody looks again makes room as well.
-            self._room = state.bound - state.depth + state.rate * LOOK_EVERY_S
-        self._room -= 1
-        return self._room < 0
-
-
-gate = Gate()
-
-
 def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> Refusal | None:
     """Judge a request that begins with these bytes.
 
@@ -90,9 +69,10 @@ def fault_of(state: QueueState | None, lag_s: float, connections: int) -> QueueF
     if is_flooded and lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
         detail = f"The service is busy: it is {lag_s:.1f} s behind with reading requests."
         return Problem(503, "overloaded", detail, retry_after_s=problems.soon())
-    if state is None or not gate.is_closed(state):
+    depth = 0 if state is None else middleware.depth(state)
+    if state is None or depth < state.bound:
         return None
-    return QueueFull(state.depth, state.bound, retry_after_s(state.depth, state.rate))
+    return QueueFull(depth, state.bound, retry_after_s(depth, state.rate))
 
 
 def refusal_of(received: bytes, fault: QueueFull | Problem, *, closes: bool = False) -> Refusal | None:

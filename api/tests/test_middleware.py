@@ -134,6 +134,20 @@ def _is_full() -> bool:
     return False
 
 
+def test_a_job_that_was_handed_in_counts_before_anybody_looks_again(worker: EchoWorker) -> None:
+    worker.reply = lambda _: None
+    middleware.open_queue()
+    wait_until(lambda: (now := middleware.queue_state()) is not None and bool(now.workers), "the worker is known")
+    state = middleware.queue_state()
+    assert state is not None
+    middleware.hand_in(NAME, Ask())
+    assert (state.depth, middleware.depth(state)) == (0, 1)
+    wait_until(lambda: (now := middleware.queue_state()) is not None and now.depth == 1, "the next look counts it")
+    now = middleware.queue_state()
+    assert now is not None
+    assert middleware.depth(now) == 1
+
+
 def test_everything_passes_while_the_queue_s_state_is_unknown() -> None:
     middleware.close_queue()
     assert middleware.queue_state() is None

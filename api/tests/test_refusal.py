@@ -9,7 +9,7 @@ import pytest
 import refusal
 from headers import DEFAULT_HEADERS, SECURITY_HEADERS
 from problems import Problem
-from refusal import Gate, Refusal, refusal_of
+from refusal import Refusal, refusal_of
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
@@ -31,21 +31,16 @@ def refused(request: bytes) -> Refusal:
     return found
 
 
-class TestGate:
-    def test_it_lets_as_many_through_as_fit_until_the_next_look(self) -> None:
-        gate = Gate()
-        # 10 places, and in the tenth of a second between two looks 5 more.
-        assert [gate.is_closed(STATE) for _ in range(20)] == [False] * 15 + [True] * 5
-        assert gate.is_closed(STATE)
-        assert not gate.is_closed(replace(STATE, as_of=1.1))
+def test_there_is_a_place_until_the_queue_is_at_its_bound() -> None:
+    assert refusal.fault_of(replace(STATE, depth=99), lag_s=0.0, connections=500) is None
+    fault = refusal.fault_of(replace(STATE, depth=100), lag_s=0.0, connections=500)
+    assert isinstance(fault, QueueFull)
+    assert (fault.depth, fault.bound) == (100, 100)
 
-    def test_a_full_queue_takes_what_is_done_until_the_next_look(self) -> None:
-        gate = Gate()
-        state = replace(STATE, depth=100)
-        assert [gate.is_closed(state) for _ in range(10)] == [False] * 5 + [True] * 5
 
-    def test_a_queue_above_its_bound_lets_nobody_through(self) -> None:
-        assert Gate().is_closed(replace(STATE, depth=200, rate=0.0))
+def test_places_that_were_left_since_the_last_look_are_free_at_once() -> None:
+    # Of the hundred, this process waited for two at that look, and waits for none now.
+    assert refusal.fault_of(replace(STATE, depth=100, own=2), lag_s=0.0, connections=500) is None
 
 
 class TestRefusalOf:

@@ -47,12 +47,13 @@ def test_goodput_stays_in_a_flood(keeper: Keeper, scale: Scale, factor: float, s
 
 
 class Flood(NamedTuple):
-    """The peak of right answers a second, and what became of the requests before, in, and from 2 s after the flood.
+    """The right answers a second at the peak and in the flood; what became of the requests before, in and 2 s after.
 
     And the share of the machine that whoever floods it takes himself, which nobody is served with.
     """
 
     peak: float
+    goodput: float
     clients: float
     ledger: Ledger
     before: Ledger
@@ -64,7 +65,7 @@ def figures(told: Flood, scale: Scale, share: float) -> list[Figure]:
     usual_s, after_s = (each.percentile_s(0.99, Outcome.RIGHT) for each in (told.before, told.after))
     accepted_s = told.within.percentile_s(0.99, Outcome.RIGHT, Outcome.LATE)
     return [
-        Figure("goodput", 100 * goodput_of(told.within) / told.peak, "% of the peak", least=100 * share),
+        Figure("goodput", 100 * told.goodput / told.peak, "% of the peak", least=100 * share),
         Figure("p99 of what was accepted", accepted_s, most=scale.of(*DEADLINE_S)),
         Figure("p99 of refusals", told.within.percentile_s(0.99, Outcome.REFUSED), most=0.05),
         Figure("p99 at a quarter of the peak from 2 s after", after_s, most=2 * usual_s),
@@ -89,6 +90,7 @@ def flood(system: System, scale: Scale, factor: float) -> Flood:
     ledger = load.ledger
     return Flood(
         peak,
+        goodput_of(ledger, begin, end),
         used_s / (end - begin) / len(os.sched_getaffinity(0)),
         ledger,
         ledger.between(0, begin),

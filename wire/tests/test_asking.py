@@ -138,6 +138,24 @@ def test_the_bound_holds_however_many_come_at_once(queue: QueueProbe) -> None:
     assert set(kinds) == {DeadlineExceeded, QueueFull}
 
 
+def test_the_depth_by_now_is_that_of_others_at_the_last_look_and_the_own_at_once(queue: QueueProbe) -> None:
+    queue.announce()
+    asker = queue.asker()
+    for number in range(2):
+        queue.add(f"{number}.jpg")
+    state = asker.refresh_state()
+    assert (state.depth, state.own, asker.depth(state)) == (2, 0, 2)
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(3):
+            pool.submit(asker.ask, f"own-{number}.jpg", timeout_s=WAIT_S)
+        wait_until(lambda: asker.depth(state) == 5, "what is asked counts before anybody looks again")
+        wait_until(lambda: asker.in_flight() == 3, "all wait in the queue")
+        later = asker.refresh_state()
+        assert (later.depth, later.own, asker.depth(later)) == (5, 3, 5)
+        asker.close()
+    assert asker.depth(later) == 2
+
+
 def test_a_caller_with_many_images_counts_as_many(queue: QueueProbe) -> None:
     queue.announce()
     asker = queue.asker(max_queue_size=10)

@@ -94,9 +94,16 @@ class Asker:
         """Look now, within 300 ms; raises QueueUnavailable."""
         return self._desk().watcher.refresh()
 
+    def depth(self, state: QueueState) -> int:
+        """Give how many jobs the queue has by now, or will have in a moment.
+
+        Those of others at that look; and one for each caller of this process, also while it is being handed in.
+        """
+        return state.depth - state.own + len(self._desk().replies)
+
     def in_flight(self) -> int:
         """Give how many callers of this process wait for a job that is in the queue."""
-        return sum(waiter.entry_id is not None for waiter in self._desk().replies.waiting())
+        return self._desk().replies.in_queue()
 
     def counts(self) -> Counts:
         """Give a copy of what this process' asker has seen so far."""
@@ -154,7 +161,7 @@ class _Desk:
         self.counts = Counts()
         self.replies = Replies(address, keys, self.process, self.counts)
         self.submitter = Submitter(address, keys, patience_s)
-        self.watcher = Watcher(address, keys, bound, patience_s)
+        self.watcher = Watcher(address, keys, bound, patience_s, self.replies.in_queue)
         self._recovery = Recovery(keys, self.watcher, self.replies, self.submitter, self.counts)
         self._loop = Loop("queue-watch", self._look_after, LOOK_EVERY_S)
         self._numbers = itertools.count(1)

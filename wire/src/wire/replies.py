@@ -97,6 +97,13 @@ class Replies:
         """Stop waiting; a later reply is dropped."""
         self._waiters.pop(waiter.job.id, None)
 
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def in_queue(self) -> int:
+        """Give how many wait for a job that is in the queue."""
+        return sum(waiter.entry_id is not None for waiter in self.waiting())
+
     def waiting(self) -> list[Waiter]:
         """Give those that wait now."""
         return list(self._waiters.values())

@@ -25,7 +25,7 @@ class QueueState:
     """A look at the queue; `as_of` is this process' monotonic clock in seconds.
 
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
-    `trouble` is why a worker could not start lately, in words.
+    `trouble` is why a worker could not start lately, in words; `own` of the jobs are waited for by this process.
     `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
     """
 
@@ -40,17 +40,24 @@ class QueueState:
     preprocessing: str
     as_of: float
     trouble: str = ""
+    own: int = 0
 
 
 class Watcher:
     """Holds the last look; one connection, which its owner's thread and `refresh` share."""
 
     def __init__(
-        self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int], patience_s: float
+        self,
+        address: Address,
+        keys: Keys,
+        bound: Callable[[Sequence[WorkerInfo]], int],
+        patience_s: float,
+        own: Callable[[], int] = lambda: 0,
     ) -> None:
         self._connection = Connection(address, "sightline-watcher", patience_s)
         self._keys = keys
         self._bound = bound
+        self._own = own
         self._lock = threading.Lock()
         self._state: QueueState | None = None
         self._labels: dict[str, tuple[str, ...]] = {}
@@ -116,6 +123,7 @@ class Watcher:
             preprocessing=served.preprocessing if served else "",
             as_of=time.monotonic(),
             trouble=(trouble or b"").decode(errors="replace"),
+            own=self._own(),
         )
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:

@@ -34,10 +34,10 @@ def peak_rate(system: System, seconds: float) -> float:
     """The right answers a second that patient clients get."""
     with Load(system.url, system.asked, clients=CLIENTS) as load:
         time.sleep(seconds)
-    return goodput_of(load.ledger)
+    sent = load.ledger.entries
+    return goodput_of(load.ledger, sent[0].due_at, sent[-1].due_at)
 
 
-def goodput_of(ledger: Ledger) -> float:
-    """The right answers a second, over the time in which requests were sent."""
-    begin, end = ledger.entries[0].due_at, ledger.entries[-1].due_at
-    return sum(each.ended_at <= end for each in ledger.ended(Outcome.RIGHT)) / (end - begin)
+def goodput_of(ledger: Ledger, begin: float, end: float) -> float:
+    """The right answers a second that came in this time (monotonic seconds), whenever they were asked for."""
+    return sum(begin <= each.ended_at < end for each in ledger.ended(Outcome.RIGHT)) / (end - begin)
