@@ -99,7 +99,8 @@ class Asker:
 
         Those of others at that look; and one for each caller of this process, also while it is being handed in.
         """
-        return state.depth - state.own + len(self._desk().replies)
+        desk = self._desks.get(os.getpid())
+        return state.depth - state.own + (len(desk.replies) if desk is not None else 0)
 
     def in_flight(self) -> int:
         """Give how many callers of this process wait for a job that is in the queue."""
