@@ -144,7 +144,7 @@ def refuse_if_full(count: int = 1) -> None:
 
 def depth(state: QueueState) -> int:
     """Give how many jobs the queue has by now: that look's, with what this process has done to it since then."""
-    return state.depth - state.own if _open.queue is None else _open.queue.depth(state)
+    return max(state.depth - state.own, 0) if _open.queue is None else _open.queue.depth(state)
 
 
 def queue_state() -> QueueState | None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from wire.admission import bound_for
 from wire.connection import CALLER_PATIENCE_S, Address
-from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueUnavailable
+from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
 from wire.keys import Keys
 from wire.loop import Loop
 from wire.messages import Answer, Job, Reply
@@ -100,7 +100,8 @@ class Asker:
         Those of others at that look; and one for each caller of this process, also while it is being handed in.
         """
         desk = self._desks.get(os.getpid())
-        return state.depth - state.own + (len(desk.replies) if desk is not None else 0)
+        # A caller who has not yet heard of his answer counts for a job that the queue has no more: never below none.
+        return max(state.depth - state.own, 0) + (len(desk.replies) if desk is not None else 0)
 
     def in_flight(self) -> int:
         """Give how many callers of this process wait for a job that is in the queue."""
@@ -144,6 +145,9 @@ class Asker:
         desk.submitter.submit([ticket])
         try:
             waiter.entry_id = ticket.entry_id(rate)
+        except QueueFull as fault:
+            desk.watcher.report_depth(fault.depth)
+            raise
         except QueueUnavailable as fault:
             desk.watcher.report_fault(fault)
             raise

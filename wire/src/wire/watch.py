@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from wire.admission import total_rate
@@ -75,6 +75,11 @@ class Watcher:
     def report_fault(self, fault: QueueUnavailable) -> None:
         """Say that Redis is away, as somebody else has found."""
         self._fault = fault
+
+    def report_depth(self, depth: int) -> None:
+        """Say how many jobs somebody else has found; 0 where he could not look."""
+        if self._state is not None and depth:
+            self._state = replace(self._state, depth=depth, own=self._own())
 
     def state(self) -> QueueState | None:
         """Give the last look without waiting; None where there is none, or none that is fresh."""
