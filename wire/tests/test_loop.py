@@ -48,6 +48,21 @@ def test_a_thread_that_died_is_started_again() -> None:
     assert not runs[1].is_alive()
 
 
+def test_a_loop_for_which_no_thread_was_to_be_had_starts_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ran = threading.Event()
+    loop = Loop("steps", ran.set, 0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            loop.ensure_running()
+    loop.ensure_running()
+    assert ran.wait(WAIT_S)
+    loop.stop()
+
+
 def test_a_stopped_loop_is_not_started_again() -> None:
     loop = Loop("steps", lambda: None, 0.001)
     loop.ensure_running()

@@ -25,6 +25,8 @@ class Loop:
         self._stop = threading.Event()
         self._wake = threading.Event()  # ends the pause, to stop or to go on
         self._is_failing = False
+        # Not the thread's own is_alive(): where gevent has patched it, that has every other greenlet run first.
+        self._is_running = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -34,15 +36,20 @@ class Loop:
 
     def ensure_running(self) -> None:
         """Start the thread where none runs; cheap enough for the hot path."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_running:
             return
         with self._lock:
-            if self._stop.is_set() or (self._thread is not None and self._thread.is_alive()):
+            if self._stop.is_set() or self._is_running:
                 return
             if self._thread is not None:
                 log.error("thread %s has died; starting it again", self._name)
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            self._is_running = True
+            try:
+                self._thread.start()
+            except RuntimeError:  # no thread to be had
+                self._is_running, self._thread = False, None
+                raise
 
     def ask_to_stop(self) -> None:
         """Have the thread end after its step."""
@@ -62,6 +69,12 @@ class Loop:
             thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
+        try:
+            self._repeat()
+        finally:
+            self._is_running = False
+
+    def _repeat(self) -> None:
         backoff = Backoff()
         while not self._stop.is_set():
             pause_s = self._interval_s
