@@ -119,6 +119,7 @@ def test_a_worker_that_is_being_restarted_finds_the_jobs_that_came_meanwhile(que
 
 
 def test_a_full_queue_refuses_with_its_depth_and_adds_nothing(queue: QueueProbe) -> None:
+    queue.announce()
     for number in range(3):
         queue.add(f"{number}.jpg")
     with pytest.raises(QueueFull) as caught:
