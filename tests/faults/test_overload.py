@@ -87,6 +87,9 @@ def flood(system: System, scale: Scale, factor: float) -> Flood:
         load.rate = USUAL_SHARE * peak
         time.sleep(scale.of(1.0, 20.0))
     wait_until(lambda: system.client.upload("/predict", system.asked[0].content).status == 200, "it is at ease", 60)
+    if scale.is_full:
+        # A machine that others share is not always as fast: the peak is that of before and after.
+        peak = (peak + peak_rate(system, 15.0)) / 2
     ledger = load.ledger
     return Flood(
         peak,
