@@ -48,6 +48,11 @@ class Watched:
         pairs = zip(self.times, self.looks, strict=True)
         return 3600 * sum((at - mean_s) * (look.memory_mb - mean_mb) for at, look in pairs) / apart
 
+    def course(self) -> str:
+        """Its memory at five moments: whether it grew by and by, or at once."""
+        last = len(self.looks) - 1
+        return f"{self.name} {', '.join(f'{self.looks[last * part // 4].memory_mb:.1f}' for part in range(5))} MB"
+
     def growth(self, kind: str) -> int:
         """By how much the least number of these in the second half is above that in the first.
 
@@ -78,7 +83,8 @@ def test_nothing_grows_in_twenty_minutes_of_work_with_bad_pictures_and_kills(kee
         ):
             watched = list(watch(system, scale))
         figures = [figure for each in watched for figure in each.figures()]
-        scale.judge(f"soak at {rate:.0f}/s", *figures, note=f"{load.ledger}; bad: {bad_load.ledger}")
+        courses = "; ".join(each.course() for each in watched)
+        scale.judge(f"soak at {rate:.0f}/s", *figures, note=f"{load.ledger}; bad: {bad_load.ledger}; {courses}")
     # While a killed worker is away, the other may have more to do than it can.
     assert load.ledger.count(Outcome.RIGHT, Outcome.REFUSED) == len(load.ledger.entries), load.ledger
     assert set(bad_load.ledger.counts()) <= {"failed image_broken", "refused queue_full"}, bad_load.ledger.counts()
