@@ -58,7 +58,7 @@ class Watched:
 
         Connections come and go with the load; what is never let go stays under them.
         """
-        numbers = [getattr(look, kind) for look in self.looks]
+        numbers: list[int] = [getattr(look, kind) for look in self.looks]
         middle = len(numbers) // 2
         return min(numbers[middle:]) - min(numbers[:middle])
 
