@@ -57,6 +57,11 @@ def test_greenlets_wait_side_by_side_and_never_block_the_loop(queue: QueueProbe)
     wait_until(lambda: (queue.depth(), queue.pending()) == (0, 0), "the killed greenlet's job is gone too")
 
 
+def test_whether_a_loop_runs_is_known_without_letting_another_greenlet_run() -> None:
+    program = [sys.executable, str(PROGRAMS / "undisturbed.py")]
+    assert subprocess.run(program, capture_output=True, timeout=2 * WAIT_S, check=True).stdout == b"0\n"
+
+
 def test_the_jobs_of_a_worker_that_was_killed_are_done_by_another(queue: QueueProbe) -> None:
     queue.announce()
     asker = queue.asker()
