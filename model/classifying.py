@@ -61,6 +61,11 @@ class Classifier:
         self.decode_map = decode_map
         self.recorder = recorder
 
+    def use(self, model: Model) -> None:
+        """Classify with this model from now on, which may want pixels of another size."""
+        if model is not self.model:
+            self.model, self.pixels = model, model.new_batch(len(self.pixels))
+
     def outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """An answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
         try:

@@ -32,7 +32,7 @@ from queue_address import queue_address
 from wire.errors import QueueUnavailable
 from wire.keys import Keys
 from wire.presence import WorkerInfo
-from wire.watch import Watcher
+from wire.watch import STALE_AFTER_S, Watcher
 
 MOST_TRAFFIC = 400
 # Workers take a second or two; on a machine that is busy with much else, more.
@@ -148,12 +148,14 @@ def _evidence(options: argparse.Namespace) -> Evidence:
 
 
 def _followed(version: str) -> int:
-    """Wait until every worker serves the version, and say how long that took; status 1 where some do not."""
+    """Wait until every worker serves it and every api knows, and say how long workers took; 1 where some do not."""
     begin, workers = time.monotonic(), _workers()
     while workers and time.monotonic() - begin < CHANGE_TIMEOUT_S:
         others = [info for info in workers if f"{info.model}/{info.version}" != version]
         if not others:
-            _say(f"{version} is active; {len(workers)} workers serve it after {time.monotonic() - begin:.1f} s")
+            took_s = time.monotonic() - begin
+            time.sleep(STALE_AFTER_S)  # until then an api may not know, and give a kept answer of the other version
+            _say(f"{version} is active; {len(workers)} workers serve it after {took_s:.1f} s")
             return 0
         time.sleep(LOOK_EVERY_S)
         workers = _workers()

@@ -114,8 +114,6 @@ class Worker:
         classifier = self._new_classifier()
         try:
             while not self.stopping.is_set():
-                if classifier.model is not self.model:
-                    classifier = self._new_classifier()
                 self._serve_once(lane, classifier)
         finally:
             self.ends.put(f"lane {lane.consumer} has ended")
@@ -130,6 +128,7 @@ class Worker:
                 idle_ms=IDLE_MS,
                 now_ms=_now_ms,
             ):
+                classifier.use(self.model)  # not before: a lane without work waits here while another is handed over
                 outcomes = classifier.outcomes(batch)
                 begin = time.perf_counter()
                 lane.answer(outcomes)

@@ -2,7 +2,9 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,9 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
 from sightline_testing.pictures import jpeg
 from sightline_testing.waiting import wait_until
+from wire.connection import Address
+from wire.keys import Keys
+from wire.watch import STALE_AFTER_S, Watcher
 
 KIND, OTHER = "sheet_music", "floor_plan"
 OLD, NEW = BASE, f"{MODEL}/2-int8"
@@ -87,7 +92,18 @@ def test_promotion_and_rollback_under_load_fail_and_mix_up_nothing(loop: Feedbac
 
 
 def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> None:
-    loop.done("models.py", "promote", NEW, "--force")
+    watcher = Watcher(Address(socket_path=str(loop.service.redis_socket)), Keys("sightline"), len, patience_s=1.0)
+    looks = [watcher.refresh()]  # that of an api is a tenth of a second old, or two where it has much to do
+    with ThreadPoolExecutor(1) as pool:
+        promoted = pool.submit(loop.done, "models.py", "promote", NEW, "--force")
+        while not promoted.done():
+            looks.append(watcher.refresh())
+            time.sleep(0.01)
+        promoted.result()
+    # An api that saw the other version last believes that look no longer, nor gives a kept answer for it.
+    old = [look.as_of for look in looks if "1-int8" in {info.version for info in look.workers}]
+    assert time.monotonic() - old[-1] > STALE_AFTER_S
+    watcher.close()
     assert " active " not in loop.done("models.py", "list").splitlines()[0]
     loop.done("models.py", "rollback")
     finished = loop.command("models.py", "rollback")

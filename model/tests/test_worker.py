@@ -1,17 +1,21 @@
 """ml_service.classify_process() as a process of its own, with a real Redis and a real model."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import ml_service
 import settings
+from inference.bundle import ACTIVE_FILE
+from learning.activation import PROMOTED, activate
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
@@ -20,6 +24,7 @@ from wire.errors import JobFailed, QueueUnavailable
 from wire.keys import GROUP
 from wire.messages import Answer
 from wire.queue import Asker
+from wire.watch import QueueState
 
 MODEL = Path(__file__).resolve().parents[1]
 QUEUE = "worker-test"
@@ -91,6 +96,14 @@ def wait_for_workers(asker: Asker, count: int) -> None:
     wait_until(lambda: workers(asker) == count, f"{count} workers were heard of", TIMEOUT_S)
 
 
+def model_of(named: Answer | QueueState) -> str:
+    return f"{named.model}/{named.version}"
+
+
+def is_announced(asker: Asker, version: str) -> bool:
+    return model_of(asker.refresh_state()) == version
+
+
 def ask_all(pool: ThreadPoolExecutor, asker: Asker, images: list[str]) -> list[Future[Answer]]:
     return [pool.submit(asker.ask, image, timeout_s=TIMEOUT_S) for image in images]
 
@@ -124,6 +137,23 @@ def test_a_worker_says_what_it_serves(start: Start, asker: Asker) -> None:
     assert len(state.labels) == 1_000
     assert len(state.preprocessing) == 16
     assert (state.workers[0].lanes, state.workers[0].max_batch) == (2, 3)
+
+
+def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its_lanes_waited(
+    start: Start, asker: Asker, bundles: Path, tmp_path: Path
+) -> None:
+    versions = [f"efficientnet-lite0/1-{precision}" for precision in ("fp32", "int8")]
+    own = tmp_path / "bundles"
+    for version in versions:
+        shutil.copytree(bundles / version, own / version)
+    (own / ACTIVE_FILE).write_text(f"{versions[-1]}\n")
+    start(BUNDLES_FOLDER=str(own))
+    wait_for_workers(asker, 1)
+    for before, after in zip(versions[::-1] * 2, versions * 2, strict=True):
+        assert model_of(asker.ask("0.jpg", timeout_s=TIMEOUT_S)) == before
+        activate(own, after, before, PROMOTED)
+        wait_until(partial(is_announced, asker, after), f"{after} was announced", TIMEOUT_S)
+        assert [model_of(asker.ask("0.jpg", timeout_s=TIMEOUT_S)) for _ in range(4)] == [after] * 4
 
 
 @pytest.mark.parametrize("threads", ["0", "3"])

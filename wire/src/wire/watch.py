@@ -112,6 +112,7 @@ class Watcher:
         self._connection.close()
 
     def _look(self) -> QueueState:
+        as_of = time.monotonic()  # what changes while the reply is under way is later than this look
         now, depth, oldest, published, trouble = map(checked, self.exchange(self._look_packet, 5))
         now_ms = time_ms(now)
         workers = live_workers(published, now_ms)
@@ -126,7 +127,7 @@ class Watcher:
             model=served.model if served else "",
             version=served.version if served else "",
             preprocessing=served.preprocessing if served else "",
-            as_of=time.monotonic(),
+            as_of=as_of,
             trouble=(trouble or b"").decode(errors="replace"),
             own=self._own(),
         )
