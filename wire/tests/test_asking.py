@@ -22,9 +22,10 @@ from wire.errors import (
     QueueUnavailable,
     WireError,
 )
-from wire.keys import GROUP
+from wire.keys import GROUP, Keys
 from wire.messages import Answer, Failure
 from wire.queue import Asker, Delivery
+from wire.watch import Watcher
 
 
 def known(asker: Asker) -> None:
@@ -155,6 +156,28 @@ def test_the_depth_by_now_is_that_of_others_at_the_last_look_and_the_own_at_once
         assert (later.depth, later.own, asker.depth(later)) == (5, 3, 5)
         asker.close()
     assert asker.depth(later) == 2
+
+
+def test_a_job_whose_caller_has_not_yet_heard_that_it_is_in_the_queue_is_nobody_elses(queue: QueueProbe) -> None:
+    queue.announce()
+    asker = queue.asker()
+
+    @contextmanager
+    def handed_in() -> Iterator[None]:
+        queue.add("own.jpg")
+        state = asker.refresh_state()
+        assert (state.depth, state.own, asker.depth(state)) == (1, 1, 1)
+        yield
+
+    with pytest.raises(DeadlineExceeded):
+        asker.ask("own.jpg", timeout_s=0.2, admission=handed_in())
+
+
+def test_a_job_that_is_answered_while_a_look_is_under_way_is_nobody_elses(queue: QueueProbe) -> None:
+    waited_for = iter([frozenset({"answered", "asked"}), frozenset({"asked", "new"})])
+    watcher = Watcher(queue.address, Keys(queue.name), len, WAIT_S, lambda: next(waited_for))
+    assert watcher.refresh().own == 3
+    watcher.close()
 
 
 def test_a_caller_with_many_images_counts_as_many(queue: QueueProbe) -> None:

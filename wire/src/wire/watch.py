@@ -25,7 +25,7 @@ class QueueState:
     """A look at the queue; `as_of` is this process' monotonic clock in seconds.
 
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
-    `trouble` is why a worker could not start lately, in words; `own` of the jobs are waited for by this process.
+    `trouble` is why a worker could not start lately, in words; at most `own` of the jobs are this process'.
     `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
     """
 
@@ -52,7 +52,7 @@ class Watcher:
         keys: Keys,
         bound: Callable[[Sequence[WorkerInfo]], int],
         patience_s: float,
-        own: Callable[[], int] = lambda: 0,
+        own: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._connection = Connection(address, "sightline-watcher", patience_s)
         self._keys = keys
@@ -79,7 +79,7 @@ class Watcher:
     def report_depth(self, depth: int) -> None:
         """Say how many jobs somebody else has found; 0 where he could not look."""
         if self._state is not None and depth:
-            self._state = replace(self._state, depth=depth, own=self._own())
+            self._state = replace(self._state, depth=depth, own=len(self._own()))
 
     def state(self) -> QueueState | None:
         """Give the last look without waiting; None where there is none, or none that is fresh."""
@@ -112,7 +112,9 @@ class Watcher:
         self._connection.close()
 
     def _look(self) -> QueueState:
-        as_of = time.monotonic()  # what changes while the reply is under way is later than this look
+        # What changes while the reply is under way is later than this look. But whoever asks or is answered meanwhile may
+        # be counted in it, and taken for somebody else's job would shut out everybody until the next look.
+        as_of, own = time.monotonic(), self._own()
         now, depth, oldest, published, trouble = map(checked, self.exchange(self._look_packet, 5))
         now_ms = time_ms(now)
         workers = live_workers(published, now_ms)
@@ -129,7 +131,7 @@ class Watcher:
             preprocessing=served.preprocessing if served else "",
             as_of=as_of,
             trouble=(trouble or b"").decode(errors="replace"),
-            own=self._own(),
+            own=len(own | self._own()),
         )
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:
