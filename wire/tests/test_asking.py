@@ -173,10 +173,25 @@ def test_a_job_whose_caller_has_not_yet_heard_that_it_is_in_the_queue_is_nobody_
         asker.ask("own.jpg", timeout_s=0.2, admission=handed_in())
 
 
-def test_a_job_that_is_answered_while_a_look_is_under_way_is_nobody_elses(queue: QueueProbe) -> None:
-    waited_for = iter([frozenset({"answered", "asked"}), frozenset({"asked", "new"})])
-    watcher = Watcher(queue.address, Keys(queue.name), len, WAIT_S, lambda: next(waited_for))
-    assert watcher.refresh().own == 3
+def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(queue: QueueProbe) -> None:
+    own, looked = [2], threading.Event()
+
+    def count() -> int:
+        looked.set()
+        return own[0]
+
+    watcher = Watcher(queue.address, Keys(queue.name), len, WAIT_S, count)
+    queue.server.pause()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            look = pool.submit(watcher.refresh)
+            assert looked.wait(WAIT_S)
+            own[0], later = 3, time.monotonic()
+            queue.server.resume()
+            state = look.result()
+    finally:
+        queue.server.resume()
+    assert (state.own, state.as_of < later) == (2, True)
     watcher.close()
 
 

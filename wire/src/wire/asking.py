@@ -146,7 +146,7 @@ class Asker:
         try:
             waiter.entry_id = ticket.entry_id(rate)
         except QueueFull as fault:
-            desk.watcher.report_depth(fault.depth)
+            desk.watcher.report_depth(fault.depth, desk.replies.in_queue())
             raise
         except QueueUnavailable as fault:
             desk.watcher.report_fault(fault)
@@ -166,7 +166,7 @@ class _Desk:
         self.counts = Counts()
         self.replies = Replies(address, keys, self.process, self.counts)
         self.submitter = Submitter(address, keys, patience_s)
-        self.watcher = Watcher(address, keys, bound, patience_s, self.replies.job_ids)
+        self.watcher = Watcher(address, keys, bound, patience_s, self.replies.__len__)
         self._recovery = Recovery(keys, self.watcher, self.replies, self.submitter, self.counts)
         self._loop = Loop("queue-watch", self._look_after, LOOK_EVERY_S)
         self._numbers = itertools.count(1)

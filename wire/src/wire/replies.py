@@ -104,10 +104,6 @@ class Replies:
         """Give how many wait for a job that is in the queue."""
         return sum(waiter.entry_id is not None for waiter in self.waiting())
 
-    def job_ids(self) -> frozenset[str]:
-        """Give the jobs that are waited for now, those included that are on their way into the queue."""
-        return frozenset(self._waiters)
-
     def waiting(self) -> list[Waiter]:
         """Give those that wait now."""
         return list(self._waiters.values())

@@ -25,7 +25,7 @@ class QueueState:
     """A look at the queue; `as_of` is this process' monotonic clock in seconds.
 
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
-    `trouble` is why a worker could not start lately, in words; at most `own` of the jobs are this process'.
+    `trouble` is why a worker could not start lately, in words; `own` of the jobs are this process'.
     `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
     """
 
@@ -52,7 +52,7 @@ class Watcher:
         keys: Keys,
         bound: Callable[[Sequence[WorkerInfo]], int],
         patience_s: float,
-        own: Callable[[], frozenset[str]] = frozenset,
+        own: Callable[[], int] = lambda: 0,
     ) -> None:
         self._connection = Connection(address, "sightline-watcher", patience_s)
         self._keys = keys
@@ -76,10 +76,10 @@ class Watcher:
         """Say that Redis is away, as somebody else has found."""
         self._fault = fault
 
-    def report_depth(self, depth: int) -> None:
-        """Say how many jobs somebody else has found; 0 where he could not look."""
+    def report_depth(self, depth: int, own: int) -> None:
+        """Say how many jobs somebody else has found, so many of them this process'; 0 where he could not look."""
         if self._state is not None and depth:
-            self._state = replace(self._state, depth=depth, own=len(self._own()))
+            self._state = replace(self._state, depth=depth, own=own)
 
     def state(self) -> QueueState | None:
         """Give the last look without waiting; None where there is none, or none that is fresh."""
@@ -112,8 +112,7 @@ class Watcher:
         self._connection.close()
 
     def _look(self) -> QueueState:
-        # What changes while the reply is under way is later than this look. But whoever asks or is answered meanwhile may
-        # be counted in it, and taken for somebody else's job would shut out everybody until the next look.
+        # Redis looks at once, but this thread may hear of it late: what comes and goes meanwhile is later than this.
         as_of, own = time.monotonic(), self._own()
         now, depth, oldest, published, trouble = map(checked, self.exchange(self._look_packet, 5))
         now_ms = time_ms(now)
@@ -131,7 +130,7 @@ class Watcher:
             preprocessing=served.preprocessing if served else "",
             as_of=as_of,
             trouble=(trouble or b"").decode(errors="replace"),
-            own=len(own | self._own()),
+            own=own,
         )
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:
