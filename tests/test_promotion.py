@@ -92,7 +92,7 @@ def test_promotion_and_rollback_under_load_fail_and_mix_up_nothing(loop: Feedbac
 
 
 def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> None:
-    watcher = Watcher(Address(socket_path=str(loop.service.redis_socket)), Keys("sightline"), len, patience_s=1.0)
+    watcher = Watcher(Address(socket_path=str(loop.service.redis_socket)), Keys("sightline"), len, patience_s=10.0)
     looks = [watcher.refresh()]  # that of an api is a tenth of a second old, or two where it has much to do
     with ThreadPoolExecutor(1) as pool:
         promoted = pool.submit(loop.done, "models.py", "promote", NEW, "--force")
