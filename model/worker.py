@@ -128,7 +128,7 @@ class Worker:
                 idle_ms=IDLE_MS,
                 now_ms=_now_ms,
             ):
-                classifier.use(self.model)  # not before: a lane without work waits here while another is handed over
+                classifier.use(self.model)  # not before: a lane waits for its jobs while another is handed over
                 outcomes = classifier.outcomes(batch)
                 begin = time.perf_counter()
                 lane.answer(outcomes)

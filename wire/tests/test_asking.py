@@ -188,9 +188,9 @@ def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(qu
             assert looked.wait(WAIT_S)
             own[0], later = 3, time.monotonic()
             queue.server.resume()
-            state = look.result()
     finally:
         queue.server.resume()
+    state = look.result()
     assert (state.own, state.as_of < later) == (2, True)
     watcher.close()
 

@@ -166,7 +166,7 @@ class _Desk:
         self.counts = Counts()
         self.replies = Replies(address, keys, self.process, self.counts)
         self.submitter = Submitter(address, keys, patience_s)
-        self.watcher = Watcher(address, keys, bound, patience_s, self.replies.__len__)
+        self.watcher = Watcher(address, keys, bound, patience_s, lambda: len(self.replies))
         self._recovery = Recovery(keys, self.watcher, self.replies, self.submitter, self.counts)
         self._loop = Loop("queue-watch", self._look_after, LOOK_EVERY_S)
         self._numbers = itertools.count(1)
