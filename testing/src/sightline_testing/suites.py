@@ -57,7 +57,9 @@ SUITES = (
     Suite("stress", ".", "stress_test/tests"),
     Suite("system", ".", "tests", tuple(f"--ignore=tests/{name}" for name in OF_THEIR_OWN)),
 )
-PYTEST_OPTIONS = ("--quiet", "--durations=5")
+# Our own tests are held to these; tests that others drop into a folder are not.
+STRICT = ("-W", "error", "--strict-markers", "--strict-config")
+PYTEST_OPTIONS = ("--quiet", "--durations=5", *STRICT)
 # Commands of their own, since they take minutes.
 FAULTS = Suite("faults", ".", "tests/faults")
 SECURITY = Suite("security", ".", "tests/security")
