@@ -39,6 +39,8 @@ _CODES: Mapping[int, str] = {
     413: "too_large",
     415: "unsupported_type",
 }
+PREDICT = "app_router.predict"
+PROTOCOLS = "protocols"
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 Page = Callable[[Problem], str]
@@ -53,8 +55,8 @@ def install(app: Flask, pages: Mapping[str, Page]) -> None:
             LOG.error("request %s failed", request_id(), exc_info=error)
             problem = Problem(500, "internal", "The service failed; its log says why, under this request_id.")
         request.environ["sightline.outcome"] = problem.code
-        if isinstance(error, UnusableFile) and request.endpoint not in pages:
-            return Response(problems.MALFORMED_BODY, 400, mimetype="application/json")
+        if isinstance(error, UnusableFile) and _gets_the_fixed_body():
+            return Response(problems.MALFORMED_BODY, 400, problem.headers(), mimetype="application/json")
         return _response(problem, pages)
 
     app.register_error_handler(Exception, answer)
@@ -146,6 +148,14 @@ def _response(problem: Problem, pages: Mapping[str, Page]) -> Response:
     return current_app.response_class(body, problem.status, problem.headers(), content_type=problems.MEDIA_TYPE)
 
 
+def _gets_the_fixed_body() -> bool:
+    """Return whether a request without a usable file gets the three keys of the contract and nothing else."""
+    wants_problem = any(kind == problems.MEDIA_TYPE and quality > 0 for kind, quality in request.accept_mimetypes)
+    return request.endpoint == PREDICT and not wants_problem
+
+
 def _asks_for_a_page() -> bool:
-    """Say whether a person looks at it: a browser that goes somewhere names HTML, programs do not."""
-    return request.endpoint != "app_router.predict" and "text/html" in request.headers.get("Accept", "")
+    """Return whether a person reads the answer: a browser that navigates names HTML, programs do not."""
+    if request.endpoint == PREDICT or request.blueprint == PROTOCOLS:
+        return False
+    return "text/html" in request.headers.get("Accept", "")

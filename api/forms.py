@@ -5,7 +5,7 @@ temporary file, which a read-only container has no place for.
 """
 
 from io import BytesIO
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -89,7 +89,12 @@ def _part(head: bytes, data: bytes) -> Part:
 
 
 class MemoryFormParser(FormDataParser):
-    """Parses multipart forms by `parse`; everything else as the framework does."""
+    """Parses multipart forms by `parse`; everything else as the framework does.
+
+    After a malformed form, `fault` says what is wrong with it.
+    """
+
+    fault = ""
 
     def parse(
         self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
@@ -98,10 +103,13 @@ class MemoryFormParser(FormDataParser):
         if mimetype != "multipart/form-data":
             return super().parse(stream, mimetype, content_length, options)
         boundary = (options or {}).get("boundary", "").encode("ascii", "replace")
+        parts: list[Part] = []
         try:
-            parts = parse(stream.read(), boundary) if boundary else []
-        except MalformedForm:
-            parts = []
+            if not boundary:
+                raise MalformedForm("its Content-Type has no boundary")
+            parts = parse(stream.read(), boundary)
+        except MalformedForm as error:
+            self.fault = str(error)
         return stream, _fields(parts), _files(parts)
 
 
@@ -126,3 +134,14 @@ class MemoryRequest(Request):
     """A request whose forms are parsed in memory."""
 
     form_data_parser_class = MemoryFormParser
+    _form_parser: MemoryFormParser | None = None
+
+    def make_form_data_parser(self) -> FormDataParser:
+        """Make the parser, and keep it for `form_fault`."""
+        self._form_parser = cast(MemoryFormParser, super().make_form_data_parser())
+        return self._form_parser
+
+    @property
+    def form_fault(self) -> str:
+        """Return what is wrong with the form, empty where nothing is or it has not been parsed."""
+        return self._form_parser.fault if self._form_parser is not None else ""

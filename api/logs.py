@@ -16,7 +16,7 @@ import settings
 FIELDS = ("levelname", "name", "process", "message")
 PLAIN = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 # By gunicorn's letters; a line of access in words, for people.
-ACCESS_LINE = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %({x-request-id}o)s'
+ACCESS_LINE = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %({x-request-id}o)s %({x-error-code}o)s "%({x-error-detail}o)s"'
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -75,5 +75,8 @@ def _add_access(record: logging.LogRecord) -> bool:
     record.client, record.method, record.path = atoms["h"], atoms["m"], atoms["U"]
     if (trace_id := atoms["{sightline.trace_id}e"]) != "-":
         record.trace_id = trace_id
+    if (code := atoms["{x-error-code}o"]) != "-":
+        # gunicorn escapes quotation marks for its own line format.
+        record.error_code, record.error_detail = code, atoms["{x-error-detail}o"].replace('\\"', '"')
     record.status, record.duration_ms = int(atoms["s"]), int(atoms["M"])
     return True

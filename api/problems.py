@@ -10,6 +10,9 @@ MEDIA_TYPE = "application/problem+json"
 # The contract's answer to a request without a usable file, byte for byte the same for every reason.
 MALFORMED_BODY = b'{"success": false, "prediction": null, "score": null}'
 
+# Proxies limit the head of an answer, often to 4 KiB.
+MAX_HEADER_DETAIL = 300
+
 # Programs send a bearer token; a browser asks its user, and sends the key as a password.
 CHALLENGE = 'Bearer realm="Sightline", Basic realm="Sightline", charset="UTF-8"'
 
@@ -33,8 +36,8 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
         return HTTPStatus(self.status).phrase
 
     def headers(self) -> dict[str, str]:
-        """Give the headers that belong to this failure."""
-        headers = {}
+        """Return the headers of this failure: its code and detail, and what its status calls for."""
+        headers = {"X-Error-Code": self.code, "X-Error-Detail": _header_value(self.detail)}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
         if self.allow is not None:
@@ -62,6 +65,13 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
             "prediction": None,
             "score": None,
         }
+
+
+def _header_value(text: str) -> str:
+    """Return the text as one line of printable ASCII, cut to MAX_HEADER_DETAIL characters."""
+    line = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+    printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
+    return printable if len(printable) <= MAX_HEADER_DETAIL else f"{printable[: MAX_HEADER_DETAIL - 3]}..."
 
 
 def soon() -> int:

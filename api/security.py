@@ -92,7 +92,8 @@ def _open_to_told_origins(response: Response) -> Response:
     if origin in _told_origins():
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = (
-            "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, Server-Timing, Retry-After"
+            "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, X-Error-Code, X-Error-Detail, "
+            "Server-Timing, Retry-After"
         )
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "DELETE, GET, POST, PUT"

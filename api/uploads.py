@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -52,7 +52,7 @@ def receive(request: Request, folder: Path, *, raw: bool, fields: Sequence[str] 
     """
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
     is_form = not raw or request.mimetype == "multipart/form-data"
-    file = _form_file(request.files, fields) if is_form else _raw_file(request)
+    file = _form_file(request, fields) if is_form else _raw_file(request)
     picture = _kept(file, folder)
     forget_body(request)
     return picture
@@ -92,11 +92,24 @@ def _kept(file: FileStorage, folder: Path) -> Picture:
         file.close()
 
 
-def _form_file(files: Mapping[str, FileStorage], fields: Sequence[str]) -> FileStorage:
+def _form_file(request: Request, fields: Sequence[str]) -> FileStorage:
     for field in fields:
-        if field in files:
-            return _checked(files[field])
-    raise UnusableFile("No file was sent. Choose a picture first.")
+        if field in request.files:
+            return _checked(request.files[field])
+    wanted = " or ".join(map(repr, fields))
+    raise UnusableFile(
+        f"No file was sent as form field {wanted}: {_form_without_file(request)}. Choose an image first."
+    )
+
+
+def _form_without_file(request: Request) -> str:
+    """Return what a form has in place of the file."""
+    if fault := getattr(request, "form_fault", ""):
+        return f"the form is malformed, {fault}"
+    if request.mimetype != "multipart/form-data":
+        return f"the body is {request.mimetype or 'of no type'}, not multipart/form-data"
+    names = [repr(name[:40]) for name in (*request.files, *request.form)]
+    return f"the form has {', '.join(names[:5])}" if names else "the form is empty"
 
 
 def _checked(file: FileStorage) -> FileStorage:
