@@ -19,7 +19,12 @@ from sightline_testing.service import BUNDLES, REPOSITORY
 from sightline_testing.waiting import wait_until
 from wire.connection import Address, Connection, checked, pack
 from wire.errors import QueueUnavailable
-from wire.keys import Keys
+from wire.jobs import Jobs
+from wire.keys import GROUP, Keys
+from wire.messages import Answer, Job
+from wire.queue import Lane
+from wire.rates import Rate, RateLimiter
+from wire.submission import Submitter, Ticket
 
 QUEUE = "sightline"
 USERS = REPOSITORY / "deploy" / "redis" / "users.acl"
@@ -170,6 +175,74 @@ def test_everything_works_and_nothing_is_refused(redis: Redis, client: Client) -
     assert redis.refused() == []
 
 
+@pytest.fixture(params=sorted(redis_binaries()))
+def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
+    """A Redis with the delivered users that keeps its data in an append-only file, as docker-compose has it."""
+    make_secrets(tmp_path / "secrets", QUEUE)
+    users = tmp_path / "users.acl"
+    users.write_text((tmp_path / "secrets" / "redis" / "users.acl").read_text() + AUDITOR)
+    options = ("--aclfile", str(users), "--appendonly", "yes", "--appendfsync", "everysec")
+    server = GuardedServer(redis_binaries()[request.param], tmp_path, *options)
+    server.start()
+    yield Redis(server, tmp_path / "secrets")
+    server.close()
+
+
+def held(redis: Redis) -> dict[str, object]:
+    """Return what the queue's streams, groups and buckets hold."""
+    auditor = Address(port=redis.server.port, username="auditor", password="auditor")  # noqa: S106  a test's own
+    found: dict[str, object] = {}
+    names = redis.ask(auditor, "KEYS", "*")
+    assert isinstance(names, list)
+    for name in map(bytes.decode, names):
+        if redis.ask(auditor, "TYPE", name) == b"stream":
+            found[name] = redis.ask(auditor, "XRANGE", name, "-", "+")
+        else:
+            found[name] = redis.ask(auditor, "GET", name)
+    jobs = Keys(QUEUE).jobs
+    pending = redis.ask(auditor, "XPENDING", jobs, GROUP, "-", "+", "1000")
+    assert isinstance(pending, list)
+    found["pending"] = [(entry_id, consumer) for entry_id, consumer, *_ in pending]
+    return found
+
+
+def use(redis: Redis) -> None:
+    """Do every transaction and script of both sides: jobs answered, in hand and waiting, one for later, a bucket."""
+    api, worker = redis.address("sightline-api"), redis.address("sightline-worker")
+    submitter, lanes = Submitter(api, Keys(QUEUE), PATIENCE_S), [new_lane(worker) for _ in range(2)]
+    tickets = [Ticket(Job(str(number), "cat.jpg", "asker", 60_000).encode()) for number in range(30)]
+    submitter.submit(tickets)
+    for lane, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
+        batch = lane.receive(count, 0) or lane.receive(count, 0)
+        lane.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
+    assert len(lanes[0].receive(4, 0)) == 4  # in hand
+    submitter.close()
+    for lane in reversed(lanes):
+        lane.close()  # the one that holds nothing takes its consumer with it
+    jobs, limiter = Jobs(api, QUEUE, max_jobs=10, patience_s=PATIENCE_S), RateLimiter(api, QUEUE, patience_s=PATIENCE_S)
+    jobs.hand_in("dog.jpg", state=None, usual_timeout_s=60.0, timeout_s=60.0)
+    limiter.wait_s("alice", Rate(10, 3600.0))
+    jobs.close()
+    limiter.close()
+
+
+def new_lane(worker: Address) -> Lane:
+    return Lane(worker, QUEUE, "lane", lease_ms=60_000, max_batch_s=60)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_redis_that_is_started_again_has_what_it_had(durable: Redis, end: str) -> None:
+    """Loading the append-only file, Redis judges transactions by the rights of its default user."""
+    use(durable)
+    before = held(durable)
+    getattr(durable.server, end)()
+    durable.server.start()
+    log = (durable.server.folder / "redis.log").read_text()
+    assert "NOPERM" not in log
+    assert held(durable) == before
+    assert b"NOAUTH" in durable.server.command("PING")
+
+
 def test_without_its_password_nobody_is_anybody(redis: Redis) -> None:
     assert b"NOAUTH" in redis.server.command("PING")
     for user in ("default", "sightline-api", "sightline-worker", "sightline-operator"):
@@ -193,7 +266,7 @@ def test_passwords_are_made_once_and_redis_knows_their_hashes_alone(tmp_path: Pa
     assert "{other}:*" in users
     assert "{QUEUE}" not in users
     assert "nopass" not in users
-    assert [line for line in users.splitlines() if not re.search(r" off$| on #[0-9a-f]{64} ", line)] == []
+    assert [line for line in users.splitlines() if not re.search(r" off resetpass | on #[0-9a-f]{64} ", line)] == []
     for path, content in before.items():
         if path.name != "users.acl":
             assert path.read_text() == content
@@ -205,7 +278,7 @@ def test_passwords_are_made_once_and_redis_knows_their_hashes_alone(tmp_path: Pa
 
 def test_the_documented_rights_are_the_delivered_ones() -> None:
     [documented] = re.findall(r"```acl\n(.*?)```", (REPOSITORY / "docs" / "wire.md").read_text(), re.DOTALL)
-    assert USERS.read_text() == "user default off\n" + documented
+    assert USERS.read_text() == "user default off resetpass ~* &* +@all\n" + documented
 
 
 def test_compose_gives_each_service_its_own_user_and_no_ones_secrets_but_its_own() -> None:
