@@ -59,8 +59,9 @@ def test_a_folder_is_classified_killed_half_way_and_gone_on_with(
     before = rows(output)
     assert len(before) < COUNT
     finished = run(service, "classify", photos, "-o", output)
-    assert finished.returncode == 0, finished.stderr
-    assert f"{COUNT} pictures, {COUNT - len(before)} of them now" in finished.stderr
+    assert finished.returncode == 1, finished.stderr
+    told = f"{COUNT} images, {COUNT - len(before)} of them now: {COUNT - 1} classified, 1 failed"
+    assert f"{told}; not sent: 1 files that are no images" in finished.stderr
     found = rows(output)
     assert found[: len(before)] == before
     names = [row["file"] for row in found]
@@ -72,6 +73,67 @@ def test_a_folder_is_classified_killed_half_way_and_gone_on_with(
         asked = client.classify((photos / "0.jpg").read_bytes())
     [row] = [row for row in found if row["file"] == "0.jpg"]
     assert (row["prediction"], row["score"]) == (asked.label, f"{asked.score:.4f}")
+
+
+def test_one_file_never_ends_a_run(service: Service, tmp_path: Path) -> None:
+    folder, output = tmp_path / "photos", tmp_path / "results.csv"
+    folder.mkdir()
+    good = [f"{name}.jpg" for name in ("a", "b\u2028", "c\x85", "d\x0b", "e\r", "f\n", "g\\n", "z")]
+    for seed, name in enumerate(good):
+        (folder / name).write_bytes(jpeg(200, 150, seed=seed))
+    (folder / "large.jpg").write_bytes(b"\xff\xd8\xff" + bytes(21 * 1024**2))
+    (folder / "huge.jpg").touch()
+    os.truncate(folder / "huge.jpg", 2**40)
+    (folder / "empty.jpg").touch()
+    for run_number in range(2):
+        finished = run(service, "classify", folder, "-o", output)
+        assert finished.returncode == 1, finished.stderr
+        now = len(good) + 3 if run_number == 0 else 0
+        assert f"{len(good) + 3} images, {now} of them now: {len(good)} classified, 3 failed" in finished.stderr
+    found = rows(output)
+    assert len(found) == len(good) + 3
+    errors = {row["file"]: row["error"].partition(":")[0] for row in found if row["error"]}
+    assert errors == {"large.jpg": "too_large", "huge.jpg": "too_large", "empty.jpg": "malformed"}
+
+
+def test_a_table_goes_to_standard_output(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(200, 150))
+    finished = subprocess.run(
+        [COMMAND, "classify", tmp_path, "-o", "-", "--url", service.url],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    [row] = csv.DictReader(finished.stdout.splitlines())
+    assert (row["file"], row["error"]) == ("a.jpg", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_one_image_is_answered_in_the_terminal(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(200, 150))
+    finished = run(service, "classify", tmp_path / "a.jpg")
+    assert finished.returncode == 0, finished.stderr
+    with Client(service.url) as client:
+        guesses = client.classify(jpeg(200, 150), top_k=5).guesses
+    assert finished.stdout.splitlines() == [f"{guess.score:.4f}  {guess.label}" for guess in guesses]
+
+
+def test_an_absent_service_ends_the_run_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(200, 150))
+    for target in (tmp_path, tmp_path / "a.jpg"):
+        finished = subprocess.run(
+            [COMMAND, "classify", target, "--url", "http://127.0.0.1:1"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert finished.returncode == 1
+        assert "make serve" in finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:

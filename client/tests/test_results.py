@@ -12,7 +12,10 @@ def test_what_has_a_row_is_done(tmp_path: Path) -> None:
         results.add(Row("a, b.jpg", 'carpenter"s kit', "0.5"))
         results.add(Row("two\nlines.jpg", error="image_broken: it ends early"))
     with Results(path) as results:
-        assert results.done == {"a, b.jpg", "two\\nlines.jpg"}
+        assert results.has("a, b.jpg")
+        assert not results.failed("a, b.jpg")
+        assert results.has("two\nlines.jpg")
+        assert results.failed("two\nlines.jpg")
     with path.open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == list(COLUMNS)
@@ -26,7 +29,8 @@ def test_half_a_row_is_taken_away(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + b"b.jpg,tab")
     with Results(path) as results:
-        assert results.done == {"a.jpg"}
+        assert results.has("a.jpg")
+        assert not results.has("b.jpg")
     assert path.read_bytes() == whole
 
 
@@ -36,3 +40,26 @@ def test_another_file_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no table of results"):
         Results(path)
     assert path.read_text() == "my,own,notes\n"
+
+
+NAMES = ["two\nlines.jpg", "two\\nlines.jpg", "cr\r.jpg", "ls\u2028.jpg", "nel\x85.jpg", "vt\x0b.jpg", "ff\x0c.jpg"]
+NAMES += ["fs\x1c.jpg", '"quoted",.jpg', " blank ", "\udcff.jpg", "\\", "\\\\", "=1+1.jpg"]
+
+
+def test_every_name_is_found_again_by_the_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    for name in NAMES:
+        with Results(path) as results:
+            assert not results.has(name)
+            results.add(Row(name, "tabby", "0.5"))
+    with Results(path) as results:
+        assert all(map(results.has, NAMES))
+    assert path.read_bytes().count(b"\n") == len(NAMES) + 1
+
+
+def test_a_cell_stays_short_enough_to_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    with Results(path) as results:
+        results.add(Row("a.jpg", error="x" * 500_000))
+    with Results(path) as results:
+        assert results.failed("a.jpg")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -13,6 +15,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 60.0
+ALIVE_TIMEOUT_S = 5.0
 # What says "not now" rather than "not this picture".
 BUSY = frozenset({408, 429, 503, 504})
 
@@ -88,20 +91,41 @@ class Client:
         """Ask what is in a picture; raises Refused, ServiceError or Unreachable."""
         headers = {"Content-Type": "application/octet-stream"}
         found = self._json("POST", f"/predict?top_k={top_k}", picture, headers)
-        guesses = tuple(Guess(each["label"], each["score"]) for each in found["predictions"])
-        told = found["prediction_id"], found["model_version"] or ""
-        return Prediction(found["prediction"], found["score"], guesses, *told)
+        try:
+            guesses = tuple(Guess(each["label"], each["score"]) for each in found["predictions"])
+            told = found["prediction_id"], found["model_version"] or ""
+            return Prediction(found["prediction"], found["score"], guesses, *told)
+        except (KeyError, TypeError) as error:
+            raise self._no_sightline(f"its answer to POST /predict has no usable {error}") from None
 
     def report(self, prediction_id: str, *, label: str = "", comment: str = "") -> str:
-        """Say that an answer was wrong, and what it should have been; gives the report's id."""
+        """Report that an answer was wrong, and what it should have been; return the report's id.
+
+        The report is kept once, even where it has to be sent again over a new connection.
+        """
         told = {"prediction_id": prediction_id, "label": label, "comment": comment}
         body = json.dumps({name: text for name, text in told.items() if text}).encode()
-        return str(self._json("POST", "/feedback", body, {"Content-Type": "application/json"})["report_id"])
+        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
+        found = self._json("POST", "/feedback", body, headers)
+        try:
+            return str(found["report_id"])
+        except (KeyError, TypeError):
+            raise self._no_sightline("its answer to POST /feedback has no report_id") from None
 
     def ready(self) -> dict[str, Any]:
         """Ask whether a picture would be answered now; raises Refused with the reason where it would not."""
-        found: dict[str, Any] = self._json("GET", "/readyz")
+        found = self._json("GET", "/readyz")
+        if not isinstance(found, dict) or "model_version" not in found:
+            raise self._no_sightline("its answer to GET /readyz has no model_version")
         return found
+
+    def is_alive(self) -> bool:
+        """Return whether the service answers at all, over a new connection, without waiting for long."""
+        with Client(self.url, timeout_s=ALIVE_TIMEOUT_S) as other:
+            try:
+                return other._ask("GET", "/livez", b"", {})[0] == 200
+            except Unreachable:
+                return False
 
     def clock_ahead_s(self) -> float | None:
         """By how many seconds the service's clock is ahead of this machine's; None where it does not say."""
@@ -120,12 +144,16 @@ class Client:
             document = {}
         if status < 400:
             return document
-        code = str(document.get("code", "malformed" if status == 400 else f"http_{status}"))
-        detail = str(document.get("detail") or f"the service answers {status}")
+        document = document if isinstance(document, dict) else {}
+        code = str(document.get("code") or told.get("X-Error-Code") or f"http_{status}")
+        detail = str(document.get("detail") or told.get("X-Error-Detail") or f"the service answers {status}")
         if status in BUSY:
             wait_s = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 1.0
             raise Refused(status, code, detail, wait_s)
         raise ServiceError(status, code, detail)
+
+    def _no_sightline(self, why: str) -> ServiceError:
+        return ServiceError(200, "not_sightline", f"{self.url} is no Sightline service: {why}")
 
     def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Message, bytes]:
         was_open = getattr(self._own, "connection", None) is not None
@@ -145,12 +173,22 @@ class Client:
         if connection is None:
             connection = self._own.connection = self._kind(*self._place, timeout=self._timeout_s)
             self._opened.append(connection)
+        is_whole = False
         try:
-            connection.request(method, self._path + path, body or None, self._headers | headers)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, self._path + path, body or None, self._headers | headers)
+                is_whole = True
+            # A service may answer, and close, before it has read the whole body; the answer is there all the same.
             answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            found = answer.status, answer.headers, answer.read()
         except BaseException:
-            connection.close()
-            self._opened.remove(connection)
-            self._own.connection = None
+            self._forget(connection)
             raise
+        if not is_whole:
+            self._forget(connection)
+        return found
+
+    def _forget(self, connection: HTTPConnection) -> None:
+        connection.close()
+        self._opened.remove(connection)
+        self._own.connection = None

@@ -1,17 +1,23 @@
-"""The table of results: one row for each picture, appended as it is answered, so that a run that was killed goes on."""
+"""The table of results: one row for each image, appended as it is answered, so that a run that was killed goes on."""
 
 from __future__ import annotations
 
 import csv
+import io
+import sys
 import threading
 from pathlib import Path
 from typing import NamedTuple, Self
 
 COLUMNS = ("file", "prediction", "score", "error", "prediction_id", "model_version")
+# Beyond this a cell is cut: a table has to stay readable, and csv has a limit of its own.
+MAX_CELL = 2000
+# A row is one line, so half a row can be told from a whole one; the escapes are unambiguous.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r"})
 
 
 class Row(NamedTuple):
-    """What came of one picture; a name with a line break is written with \\n."""
+    """The outcome for one image; backslashes and line breaks in a name are written as escapes."""
 
     file: str
     prediction: str = ""
@@ -22,14 +28,22 @@ class Row(NamedTuple):
 
 
 class Results:
-    """A CSV file that is only ever appended to, a whole row at a time."""
+    """A CSV file that is only ever appended to, a whole row at a time; None writes to standard output.
 
-    def __init__(self, path: Path) -> None:
-        self.done = _mend(path)
+    Raises OSError where the file cannot be written, and ValueError where it is another kind of table.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._errors = {} if path is None else _mend(path)
         self._lock = threading.Lock()
-        self._file = path.open("a", encoding="utf-8", newline="", errors="surrogateescape")
+        if path is None:
+            self._file: io.TextIOWrapper = open(  # noqa: SIM115  closed by __exit__, which leaves stdout open
+                sys.stdout.fileno(), "w", encoding="utf-8", newline="", errors="surrogateescape", closefd=False
+            )
+        else:
+            self._file = path.open("a", encoding="utf-8", newline="", errors="surrogateescape")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        if self._file.tell() == 0:
+        if path is None or self._file.tell() == 0:
             self._write(COLUMNS)
 
     def __enter__(self) -> Self:
@@ -38,25 +52,36 @@ class Results:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def has(self, name: str) -> bool:
+        """Return whether a file has a row."""
+        return name.translate(_ESCAPES) in self._errors
+
+    def failed(self, name: str) -> bool:
+        """Return whether the row of a file says that there is no prediction for it."""
+        return bool(self._errors.get(name.translate(_ESCAPES)))
+
     def add(self, row: Row) -> None:
-        """Append a row; once this is back, the next run knows of it."""
+        """Append a row; once this returns, the next run knows of it."""
+        name, *cells = (cell.translate(_ESCAPES) for cell in row)
         with self._lock:
-            self._write(tuple(cell.replace("\n", "\\n").replace("\r", "\\r") for cell in row))
+            self._write((name, *(cell[:MAX_CELL] for cell in cells)))
+            self._errors[name] = row.error
 
     def _write(self, cells: tuple[str, ...]) -> None:
         self._writer.writerow(cells)
         self._file.flush()
 
 
-def _mend(path: Path) -> set[str]:
-    """Give the files that have a row; half a row, which a killed run may have left, goes."""
+def _mend(path: Path) -> dict[str, str]:
+    """Return the error of each file that has a row; remove half a row, which a killed run may have left."""
     if not path.exists():
-        return set()
+        return {}
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    rows = list(csv.reader(whole.decode("utf-8", "surrogateescape").splitlines()))
+    # Rows end at line feeds alone: a file's name may hold anything else that Unicode calls a line break.
+    rows = list(csv.reader(io.StringIO(whole.decode("utf-8", "surrogateescape"), newline="\n")))
     if rows and tuple(rows[0]) != COLUMNS:
         raise ValueError(f"{path} is no table of results: its first line is not {','.join(COLUMNS)}")
     if whole != content:
         path.write_bytes(whole)
-    return {row[0] for row in rows[1:] if row}
+    return {row[0]: row[3] if len(row) > 3 else "" for row in rows[1:] if row}
