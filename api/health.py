@@ -6,9 +6,13 @@ import access
 import middleware
 from describing import OF_THE_QUEUE, Answer, Operation, describe
 from shapes import Alive, Ready
-from wire.errors import NoWorker
+from wire.admission import retry_after_s
+from wire.errors import NoWorker, QueueFull
 
 router = Blueprint("health", __name__)
+
+# A queue that is full of work changes with every batch; one that is full and does not change refuses everybody.
+STANDSTILL_S = 3.0
 
 
 @router.route("/livez")
@@ -32,4 +36,6 @@ def readyz() -> Ready:
     state = middleware.refresh_queue_state()
     if not state.workers:
         raise NoWorker
+    if state.depth >= state.bound and state.standstill_s >= STANDSTILL_S:
+        raise QueueFull(state.depth, state.bound, retry_after_s(state.depth, state.rate))
     return {"status": "ready", "model_version": f"{state.model}/{state.version}", "workers": len(state.workers)}

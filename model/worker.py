@@ -24,7 +24,7 @@ from upkeep import Upkeep
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure
 from wire.presence import Announcer, WorkerInfo
-from wire.queue import Lane, Leases
+from wire.queue import Lane, Leases, Maintenance
 
 log = logging.getLogger("ml_service")
 
@@ -51,6 +51,13 @@ class Worker:
         self.lanes = [self._new_lane(quarantine) for _ in range(count)]
         self.threads = [threading.Thread(target=self._run, args=(lane,), name=lane.consumer) for lane in self.lanes]
         self.leases = Leases(queue_address(), settings.REDIS_QUEUE, self.lanes, _leave_hanging_batch)
+        self.maintenance = Maintenance(
+            queue_address(),
+            settings.REDIS_QUEUE,
+            self.lanes[0].consumer,
+            lease_ms=settings.LEASE_MS,
+            max_batch_s=settings.MAX_BATCH_S,
+        )
         self.upkeep = Upkeep(
             ends.put,
             # Later than the leases, who can say which job it was.
@@ -70,6 +77,7 @@ class Worker:
     def start(self) -> None:
         """Take work, watched from the first job on; only then say so."""
         self.leases.start()
+        self.maintenance.start()
         self.upkeep.start()
         for thread in self.threads:
             thread.start()
@@ -103,6 +111,7 @@ class Worker:
             thread.join()  # a batch that hangs is the leases' business, so they end after it
         self.try_beside(None, 0)
         self.leases.stop()
+        self.maintenance.stop()
         self.upkeep.stop()
         if self.decoders is not None:
             self.decoders.shutdown()

@@ -22,7 +22,7 @@ from wire.errors import QueueUnavailable
 from wire.jobs import Jobs
 from wire.keys import GROUP, Keys
 from wire.messages import Answer, Job
-from wire.queue import Lane
+from wire.queue import Lane, Maintenance
 from wire.rates import Rate, RateLimiter
 from wire.submission import Submitter, Ticket
 
@@ -226,8 +226,8 @@ def use(redis: Redis) -> None:
     limiter.close()
 
 
-def new_lane(worker: Address) -> Lane:
-    return Lane(worker, QUEUE, "lane", lease_ms=60_000, max_batch_s=60)
+def new_lane(worker: Address, lease_ms: int = 60_000) -> Lane:
+    return Lane(worker, QUEUE, "lane", lease_ms=lease_ms, max_batch_s=60)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -241,6 +241,30 @@ def test_redis_that_is_started_again_has_what_it_had(durable: Redis, end: str) -
     assert "NOPERM" not in log
     assert held(durable) == before
     assert b"NOAUTH" in durable.server.command("PING")
+
+
+def test_what_a_restart_brought_back_is_cleared_whatever_the_users(durable: Redis) -> None:
+    """Under a default user without rights, Redis 7 brings back jobs that were answered, in nobody's hands."""
+    users = durable.server.folder / "users.acl"
+    users.write_text(users.read_text().replace("user default off resetpass ~* &* +@all", "user default off"))
+    durable.server.stop()
+    durable.server.start()
+    use(durable)
+    durable.server.stop()
+    durable.server.start()
+    worker = durable.address("sightline-worker")
+    upkeep = Maintenance(worker, QUEUE, "upkeep", lease_ms=1, max_batch_s=60)
+    upkeep.sweep()
+    upkeep.stop()
+    lane = new_lane(worker, lease_ms=1)
+
+    def is_empty() -> bool:
+        batch = lane.receive(100, 0)
+        lane.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
+        return durable.ask(worker, "XLEN", Keys(QUEUE).jobs) == 0
+
+    wait_until(is_empty, "the queue is empty")
+    lane.close()
 
 
 def test_without_its_password_nobody_is_anybody(redis: Redis) -> None:

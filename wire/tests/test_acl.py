@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from wire.errors import DeadlineExceeded, QueueUnavailable
 from wire.jobs import Jobs
 from wire.keys import GROUP
 from wire.presence import Announcer, Served, WorkerInfo
-from wire.queue import Asker, Lane, Leases
+from wire.queue import Asker, Lane, Leases, Maintenance
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
 PASSWORD = "a-test-has-no-secrets"  # noqa: S105  a test's own
@@ -93,6 +94,19 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         letters.close()
     dying.close()
     asker.close()
+    assert queue.redis("ACL", "LOG") == []
+
+
+def test_the_documented_rights_suffice_to_clear_the_queue(queue: QueueProbe, users: dict[str, Address]) -> None:
+    maintenance = Maintenance(users["sightline-worker"], queue.name, "upkeep", lease_ms=50, max_batch_s=60)
+    maintenance.sweep()
+    queue.add("expired.jpg", ttl_ms=1)
+    queue.add("orphan.jpg")
+    time.sleep(0.01)
+    queue.redis("XGROUP", "CREATE", queue.keys.jobs, GROUP, "$")
+    maintenance.sweep()
+    maintenance.stop()
+    assert (queue.depth(), queue.pending()) == (1, 1)
     assert queue.redis("ACL", "LOG") == []
 
 

@@ -132,18 +132,20 @@ class Lane:
             return stranded
         if time.monotonic() < self._claim_at:
             return None
-        suspect = None
-        if self._quarantine.acquire(blocking=False):
-            try:
-                suspect = self._claim(self.lease_ms)
-            finally:
-                if suspect is None:
-                    self._quarantine.release()
-        if suspect is None:
-            self._claim_at = time.monotonic() + jittered(self.lease_ms / 2000)
+        if not self._quarantine.acquire(blocking=False):
+            self._pause_claims()
             return None
-        self._suspect = suspect.entry_id
+        suspect = None
+        try:
+            suspect = self._claim(self.lease_ms)
+        finally:
+            if suspect is None:
+                self._quarantine.release()
+        self._suspect = "" if suspect is None else suspect.entry_id
         return suspect
+
+    def _pause_claims(self) -> None:
+        self._claim_at = time.monotonic() + jittered(self.lease_ms / 2000)
 
     def _claim(self, idle_ms: int, *owner: str) -> Delivery | None:
         """Take over one job that has been pending for so long; what is not to be run is settled on the way."""
@@ -152,9 +154,11 @@ class Lane:
             look = pack("XPENDING", self._keys.jobs, GROUP, *idle, "-", "+", len(self._held) + 1, *owner)
             [pending] = self._intake.exchange(look, 1)
             if self._is_group_lost(pending):
+                self._pause_claims()
                 return None
             candidates = [each for each in checked(pending) if each[0].decode() not in self._held]
             if not candidates:
+                self._pause_claims()
                 return None
             delivery = self._take_over(candidates[0], idle_ms)
             if delivery is not None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wire.admission import total_rate
 from wire.clock import entry_ms, time_ms
@@ -27,6 +27,7 @@ class QueueState:
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
     `trouble` is why a worker could not start lately, in words; `own` of the jobs are this process'.
     `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
+    `standstill_s` is for how long neither the depth nor the oldest job has changed, as far as this process has looked.
     """
 
     depth: int
@@ -41,6 +42,15 @@ class QueueState:
     as_of: float
     trouble: str = ""
     own: int = 0
+    standstill_s: float = 0.0
+
+
+class _Front(NamedTuple):
+    """The depth and the oldest entry of the queue, and since when they are these."""
+
+    depth: int
+    oldest: bytes
+    since: float
 
 
 class Watcher:
@@ -63,6 +73,7 @@ class Watcher:
         self._labels: dict[str, tuple[str, ...]] = {}
         self._worker_seen_at = float("-inf")
         self._fault: QueueUnavailable | None = None
+        self._front = _Front(0, b"", float("-inf"))
         look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
         look.append(("GET", keys.trouble))
         self._look_packet = b"".join(pack(*command) for command in look)
@@ -131,7 +142,13 @@ class Watcher:
             as_of=as_of,
             trouble=(trouble or b"").decode(errors="replace"),
             own=own,
+            standstill_s=self._standstill_s(depth, oldest[0][0] if oldest else b"", as_of),
         )
+
+    def _standstill_s(self, depth: int, oldest: bytes, now: float) -> float:
+        if (depth, oldest) != self._front[:2]:
+            self._front = _Front(depth, oldest, now)
+        return now - self._front.since
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:
         if not self._labels.get(digest):
