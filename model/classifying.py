@@ -114,7 +114,8 @@ class Classifier:
         bundle, job = self.model.bundle, delivery.job
         timings = {"queue": delivery.waited_ms, "decode": decode_ms, "infer": infer_ms}
         log.debug("job %s: classified, %s", job.id, timings)
-        answer = Answer(job.id, self.model.best(scores, job.top_k), bundle.name, bundle.version, timings)
+        best = self.model.best(scores, job.top_k)
+        answer = Answer(job.id, best, bundle.name, bundle.version, timings, bundle_digest=bundle.digest)
         return self._explained(job, scores, answer) if job.is_explained else answer
 
     def _explained(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:

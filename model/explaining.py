@@ -42,7 +42,7 @@ def explain(model: Model, job: Job, content: bytes, scores: Scores) -> Activatio
     pixels = model.new_batch(1)
     model.prepare(content, pixels[0])
     label = _chosen(model, job, scores)
-    values = _maps(folder, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
+    values = _maps(folder, model.bundle.digest, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
     picture, view = model.bundle.preprocessing.seen(content)
     rounded = tuple(round(float(value), DECIMALS) for value in values.flat)
     rows, columns = values.shape
@@ -60,9 +60,11 @@ def _chosen(model: Model, job: Job, scores: Scores) -> str:
 class Maps:
     """The network up to its last feature map, and the weights of what comes after."""
 
-    def __init__(self, folder: Path, engine: str) -> None:
+    def __init__(self, folder: Path, digest: str, engine: str) -> None:
         begin = time.perf_counter()
         loaded = bundle.load(folder)
+        if loaded.digest != digest:
+            raise NotExplainableError(f"{loaded.name}/{loaded.version} was replaced since this worker loaded it")
         try:
             self._head = read_head(loaded.model)
             bare = replace(loaded, model=feature_map_model(loaded.model), output="probabilities")  # as they come
@@ -82,10 +84,10 @@ class NotReadyError(Exception):
     """What makes the maps is being loaded; it will be there in a moment."""
 
 
-def _maps(folder: Path, engine: str) -> Maps:
+def _maps(folder: Path, digest: str, engine: str) -> Maps:
     """What makes the maps of a bundle; the lane, which has other jobs to do, does not wait long for it to be loaded."""
     with _lock:
-        loading = _loading(folder, engine)
+        loading = _loading(folder, digest, engine)
     try:
         return loading.result(LONGEST_WAIT_S)
     except TimeoutError:
@@ -98,5 +100,5 @@ _loader = ThreadPoolExecutor(1, "explain")
 
 # Two: around a promotion, workers may be asked about the version before.
 @lru_cache(maxsize=2)
-def _loading(folder: Path, engine: str) -> Future[Maps]:
-    return _loader.submit(Maps, folder, engine)
+def _loading(folder: Path, digest: str, engine: str) -> Future[Maps]:
+    return _loader.submit(Maps, folder, digest, engine)

@@ -24,6 +24,7 @@ import places
 import settings
 from guarding import Evidence, Limits
 from inference import bundle
+from inference.bundle import Bundle
 from inference.errors import InferenceError
 from learning import activation, cases, traffic, versions
 from learning.activation import PROMOTED, ROLLED_BACK, Trial
@@ -35,6 +36,7 @@ from wire.presence import WorkerInfo
 from wire.watch import STALE_AFTER_S, Watcher
 
 MOST_TRAFFIC = 400
+SHOWN_DIGITS = 12
 # Workers take a second or two; on a machine that is busy with much else, more.
 CHANGE_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.2
@@ -60,21 +62,28 @@ def show(options: argparse.Namespace) -> int:
     if not any(versions.identities(bundles)):
         raise VersionError(f"there is no version in {bundles}; `make install` builds the default one")
     for name in versions.identities(bundles):
-        record = versions.record_of(bundles / name)
-        origin = "as delivered" if record is None else f"{record.base} and {len(record.cases)} cases, {record.made_at}"
         state = "active" if name == active else "shadow" if trial and name == trial.version else ""
-        count = len(bundle.load(bundles / name).labels)
-        _say(f"{state:7} {name:30} {count:5} labels  {origin}")
+        _say(f"{state:7} {name:30} {_described(bundles / name)}")
     return 0
+
+
+def _described(folder: Path) -> str:
+    """What a version is and where it comes from; why it cannot be served where it cannot."""
+    try:
+        found, record = bundle.load(folder), versions.record_of(folder)
+    except (InferenceError, LearningError, OSError) as fault:
+        return f"cannot be served: {fault}"
+    origin = "as delivered" if record is None else f"{record.base} and {len(record.cases)} cases, {record.made_at}"
+    return f"{len(found.labels):5} labels  {_short(found.digest)}  {origin}"
 
 
 def promote(options: argparse.Namespace) -> int:
     """Have workers serve another version, unless the guard finds something against it."""
     bundles = ml_service.bundles_folder()
     active, version = _active(bundles), versions.identity(versions.found(bundles, options.version))
-    if version == active:
-        raise VersionError(f"{version} is active already")
     candidate = judging.load(bundles / version)  # whole, and the engine takes it; keeps its compiled form
+    if version == active and all(_serves(info, candidate.bundle) for info in _workers()):
+        raise VersionError(f"{version} is active already")
     found = []
     if not options.force:
         limits = Limits(options.most_loss, options.least_agreement)
@@ -84,7 +93,7 @@ def promote(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{version} was not promoted: {'; '.join(found)}. --force promotes it all the same.\n")
         return 2
     activation.activate(bundles, version, active, PROMOTED, "forced" if options.force else "")
-    return _followed(version)
+    return _followed(candidate.bundle)
 
 
 def roll_back(options: argparse.Namespace) -> int:
@@ -92,9 +101,9 @@ def roll_back(options: argparse.Namespace) -> int:
     del options
     bundles = ml_service.bundles_folder()
     version = versions.identity(versions.found(bundles, activation.served_before(bundles)))
-    judging.load(bundles / version)
+    before = judging.load(bundles / version)
     activation.activate(bundles, version, _active(bundles), ROLLED_BACK)
-    return _followed(version)
+    return _followed(before.bundle)
 
 
 def shadow(options: argparse.Namespace) -> int:
@@ -147,11 +156,11 @@ def _evidence(options: argparse.Namespace) -> Evidence:
     return Evidence(pictures, options.uploads, names)
 
 
-def _followed(version: str) -> int:
+def _followed(promoted: Bundle) -> int:
     """Wait until every worker serves it and every api knows, and say how long workers took; 1 where some do not."""
-    begin, workers = time.monotonic(), _workers()
+    version, begin, workers = f"{promoted.name}/{promoted.version}", time.monotonic(), _workers()
     while workers and time.monotonic() - begin < CHANGE_TIMEOUT_S:
-        others = [info for info in workers if f"{info.model}/{info.version}" != version]
+        others = [info for info in workers if not _serves(info, promoted)]
         if not others:
             took_s = time.monotonic() - begin
             time.sleep(STALE_AFTER_S)  # until then an api may not know, and give a kept answer of the other version
@@ -162,9 +171,20 @@ def _followed(version: str) -> int:
     if not workers:
         _say(f"{version} is active; no worker was heard of, those that start will serve it")
         return 0
-    names = ", ".join(f"{info.id} serves {info.model}/{info.version}" for info in others)
+    names = ", ".join(f"{info.id} serves {info.model}/{info.version} ({_short(info.bundle_digest)})" for info in others)
     sys.stderr.write(f"{version} is active, but {names}: its log says why (MODEL_BUNDLE would fix the version)\n")
     return 1
+
+
+def _serves(info: WorkerInfo, promoted: Bundle) -> bool:
+    """Whether a worker serves this content; one of an earlier release publishes its name alone."""
+    if info.bundle_digest:
+        return info.bundle_digest == promoted.digest
+    return (info.model, info.version) == (promoted.name, promoted.version)
+
+
+def _short(digest: str) -> str:
+    return digest[:SHOWN_DIGITS] or "of unknown content"
 
 
 def _workers() -> tuple[WorkerInfo, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import machine
+from inference import bundle
 from inference.bundle import DESCRIPTION_FILE
 from inference.errors import InferenceError
 from inference.model import Model
@@ -43,10 +44,11 @@ class Watch:
         """`load` and `hand_over` are each for the version to serve, then for the one to try beside it."""
         self._wanted = wanted
         self._serving = serving
+        self._description = bundle.fingerprint(serving)
         self._trying: Trial | None = None
         self._load, self._load_trial = load
         self._hand_over, self._hand_over_trial = hand_over
-        self._refused: dict[Path, float] = {}
+        self._refused: dict[tuple[Path, str], float] = {}
         self._last_fault = ""
         self._loop = Loop("watch", self.look, LOOK_EVERY_S)
 
@@ -66,9 +68,11 @@ class Watch:
             self._tell(str(fault))
             return
         self._last_fault = ""
-        if folder != self._serving and (model := self._loaded(folder, self._load)) is not None:
+        description = bundle.fingerprint(folder)
+        is_other = folder != self._serving or (description and description != self._description)
+        if is_other and (model := self._loaded(folder, self._load)) is not None:
             self._hand_over(model)
-            self._serving = folder
+            self._serving, self._description = folder, description
         self._try(folder, trial)
 
     def _try(self, folder: Path, trial: Trial | None) -> None:
@@ -86,13 +90,14 @@ class Watch:
         self._trying = trial
 
     def _loaded(self, folder: Path, load: Load) -> Model | None:
-        if time.monotonic() < self._refused.get(folder, 0):
+        named = folder, bundle.fingerprint(folder)
+        if time.monotonic() < self._refused.get(named, 0):
             return None
         try:
             return _in_turn(folder, lambda path: _aside(path, load))
         except (InferenceError, OSError) as fault:
             log.error("%s stays, %s cannot be loaded: %s", self._serving.name, folder, fault)
-            self._refused = {folder: time.monotonic() + AGAIN_AFTER_S}
+            self._refused = {named: time.monotonic() + AGAIN_AFTER_S}
             return None
 
     def _tell(self, fault: str) -> None:

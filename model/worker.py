@@ -183,6 +183,7 @@ class Worker:
             described.preprocessing.digest,
             lanes=len(self.lanes),
             max_batch=settings.MAX_BATCH_SIZE,
+            bundle_digest=described.digest,
         )
 
 

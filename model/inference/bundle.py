@@ -1,9 +1,10 @@
 """A model bundle: graph, labels and what they need to know, read once and checked against its own SHA-256s."""
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Everything there is to know of a model; `model` is the verified graph itself, not a path to read again."""
+    """Everything there is to know of a model; `model` is the verified graph itself, not a path to read again.
+
+    `digest` is the SHA-256 of all of the others in hex: bundles of one digest answer alike, whatever they are called.
+    """
 
     name: str
     version: str
@@ -32,6 +36,7 @@ class Bundle:
     labels: tuple[str, ...]
     model: bytes
     folder: Path | None = None  # None for a draft that is nowhere yet
+    digest: str = ""  # likewise
 
 
 def choose(folder: Path, named: str = "", precision: str = "") -> Path:
@@ -55,7 +60,7 @@ def load(folder: Path) -> Bundle:
     output = _value(_value(table, "output", dict), "kind", str)
     if output not in OUTPUTS:
         raise BundleError(f"[output] kind = {output!r}; expected one of {list(OUTPUTS)}")
-    return Bundle(
+    loaded = Bundle(
         name=_value(table, "name", str),
         version=_value(table, "version", str),
         precision=_value(table, "precision", str),
@@ -65,6 +70,25 @@ def load(folder: Path) -> Bundle:
         model=content[MODEL_FILE],
         folder=folder,
     )
+    return replace(loaded, digest=_digest_of(loaded))
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of the description of the bundle in this folder, which changes with any of its files.
+
+    Empty where it cannot be read.
+    """
+    try:
+        return hashlib.sha256((folder / DESCRIPTION_FILE).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _digest_of(loaded: Bundle) -> str:
+    """Return the SHA-256 over all that decides an answer, and over nothing else, such as comments in bundle.toml."""
+    told = (loaded.name, loaded.version, loaded.precision, asdict(loaded.preprocessing), loaded.output, loaded.labels)
+    head = json.dumps(told, sort_keys=True).encode()
+    return hashlib.sha256(hashlib.sha256(head).digest() + hashlib.sha256(loaded.model).digest()).hexdigest()
 
 
 def _active(folder: Path) -> str:

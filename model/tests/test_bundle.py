@@ -6,12 +6,17 @@ import pytest
 
 from inference import bundle
 from inference.errors import BundleError
+from tests.bundle_copies import sealed
 from tests.test_onnx_file import with_external_weights
 
 
 @pytest.fixture
 def copied(bundles: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundles / "efficientnet-lite0" / "1-int8", tmp_path / "1-int8"))
+
+
+def digest(folder: Path) -> str:
+    return bundle.load(folder).digest
 
 
 def edited(folder: Path, old: str, new: str) -> Path:
@@ -34,6 +39,25 @@ def test_the_default_bundle_is_whole(copied: Path) -> None:
     assert len(loaded.labels) == 1_000
     assert loaded.preprocessing.size == (224, 224)
     assert loaded.model == (copied / "model.onnx").read_bytes()
+
+
+def test_a_bundle_is_known_by_what_it_serves(copied: Path, bundles: Path) -> None:
+    first = digest(copied)
+    assert len(first) == 64
+    path = copied / bundle.DESCRIPTION_FILE
+    path.write_text(f"# A remark.\n{path.read_text()}")
+    assert digest(copied) == first
+    fp32 = (bundles / "efficientnet-lite0" / "1-fp32" / "model.onnx").read_bytes()
+    labels = (copied / "labels.txt").read_bytes().splitlines(keepends=True)
+    changes = [
+        lambda: sealed(copied, model=fp32),
+        lambda: sealed(copied, labels=b"".join([*labels[1:], labels[0]])),
+        lambda: edited(copied, 'kind = "logits"', 'kind = "probabilities"'),
+        lambda: edited(copied, "crop_ratio = 0.875", "crop_ratio = 0.5"),
+        lambda: edited(copied, 'version = "1-int8"', 'version = "2-int8"'),
+    ]
+    seen = [first, *(digest(change()) for change in changes)]
+    assert len(set(seen)) == len(seen)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.txt"])

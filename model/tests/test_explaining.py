@@ -20,6 +20,7 @@ from explaining import NotExplainableError, explain
 from inference.model import Model, load
 from inference.scores import probabilities
 from sightline_testing import pictures
+from tests.bundle_copies import copied, sealed
 from wire.activation_map import ActivationMap
 from wire.messages import Answer, Failure, Job
 from wire.queue import Delivery
@@ -175,3 +176,16 @@ def test_while_it_is_being_loaded_nobody_waits_long(
     [(_, reply)] = Classifier(model, folder, 8, Occupancy()).outcomes(deliveries(replace(JOB, explain_rank=1)))
     assert isinstance(reply, Failure)
     assert reply.code == "not_ready"
+
+
+def test_a_bundle_that_was_replaced_meanwhile_explains_no_answer_of_the_first(
+    bundles: Path, folder: Path, tmp_path: Path
+) -> None:
+    own = copied(bundles, tmp_path / "bundle", "1-fp32")
+    served = load(own, "openvino", lanes=1, cores=1)
+    labels = (own / "labels.txt").read_bytes().splitlines(keepends=True)
+    sealed(own, labels=b"".join(labels[::-1]))
+    [(_, reply)] = Classifier(served, folder, 8, Occupancy()).outcomes(deliveries(replace(JOB, explain_rank=1)))
+    assert isinstance(reply, Failure)
+    assert reply.code == "not_explainable"
+    assert "was replaced" in reply.detail

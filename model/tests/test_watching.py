@@ -13,6 +13,7 @@ from inference.errors import BundleError
 from inference.model import Model
 from learning.activation import Trial
 from learning.errors import VersionError
+from tests.bundle_copies import copied, sealed
 from watching import Watch
 
 
@@ -71,6 +72,21 @@ def test_a_version_that_cannot_be_loaded_is_not_tried_at_each_look(seen: Seen) -
     seen.wanted = Path("b/m/1"), None
     watch.look()
     assert seen.tried == ["torn"]
+
+
+def test_other_content_under_the_same_name_is_loaded(seen: Seen, bundles: Path, tmp_path: Path) -> None:
+    folder = copied(bundles, tmp_path / "m" / "1")
+    seen.wanted = folder, None
+    watch = Watch(seen.want, folder, (seen.load, seen.load), (lambda _: seen.serves.append("1"), lambda *_: None))
+    watch.look()
+    assert seen.tried == []
+    sealed(folder, labels=(folder / "labels.txt").read_bytes() + b"another\n")
+    for _ in range(2):
+        watch.look()
+    assert seen.tried == seen.serves == ["1"]
+    (folder / "bundle.toml").unlink()
+    watch.look()
+    assert seen.tried == ["1"]
 
 
 def test_a_folder_that_says_nothing_sensible_changes_nothing(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:

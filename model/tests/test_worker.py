@@ -19,6 +19,8 @@ from learning.activation import PROMOTED, activate
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
+from tests.bundle_copies import copied, sealed
+from wire.cache import AnswerCache, Question, served_by_all
 from wire.connection import Address
 from wire.errors import JobFailed, QueueUnavailable
 from wire.keys import GROUP
@@ -154,6 +156,31 @@ def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its
         activate(own, after, before, PROMOTED)
         wait_until(partial(is_announced, asker, after), f"{after} was announced", TIMEOUT_S)
         assert [model_of(asker.ask("0.jpg", timeout_s=TIMEOUT_S)) for _ in range(4)] == [after] * 4
+
+
+def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_for_the_first(
+    start: Start, asker: Asker, redis_server: RedisServer, bundles: Path, tmp_path: Path
+) -> None:
+    cache = AnswerCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, patience_s=TIMEOUT_S)
+    fp32 = (bundles / "efficientnet-lite0" / "1-fp32" / "model.onnx").read_bytes()
+    kept = []
+    for name in ("own", "other"):
+        folder = copied(bundles, tmp_path / name / "efficientnet-lite0" / "1-int8")
+        if name == "other":
+            sealed(folder, model=fp32)
+        worker = start(BUNDLES_FOLDER=str(tmp_path / name))
+        wait_for_workers(asker, 1)
+        served = served_by_all(asker.refresh_state())
+        assert served is not None
+        question = Question("ab" * 32, served)
+        found = cache.find(question, 5)
+        answer = asker.ask("0.jpg", timeout_s=TIMEOUT_S)
+        cache.keep(question, 5, answer, found.slot)
+        kept.append((found.answer, cache.find(question, 5).answer is not None))
+        worker.terminate()
+        worker.wait()
+    cache.close()
+    assert kept == [(None, True), (None, True)]
 
 
 @pytest.mark.parametrize("threads", ["0", "3"])

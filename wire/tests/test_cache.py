@@ -14,7 +14,7 @@ from wire.messages import Answer
 from wire.presence import Served, WorkerInfo
 from wire.watch import QueueState
 
-SERVED = Served("net", "7", "0badcafe", "feedbead")
+SERVED = Served("net", "7", "0badcafe", "feedbead", "d1" * 32)
 PICTURE = "ab" * 32
 QUESTION = Question(PICTURE, SERVED)
 CLASSES = tuple(
@@ -23,7 +23,7 @@ CLASSES = tuple(
 # As it stands in Redis, written without the encoder.
 ENTRY = (
     b'{"v":1,"picture":"' + PICTURE.encode() + b'","model":"net","version":"7","preprocessing":"0badcafe",'
-    b'"labels_digest":"feedbead","top_k":2,"predictions":[["a",0.5],["b",0.25]]}'
+    b'"labels_digest":"feedbead","bundle_digest":"' + b"d1" * 32 + b'","top_k":2,"predictions":[["a",0.5],["b",0.25]]}'
 )
 
 MakeCache = Callable[..., AnswerCache]
@@ -49,7 +49,8 @@ def cache(make_cache: MakeCache) -> AnswerCache:
 
 
 def answer(top_k: int = 5, **facts: Any) -> Answer:
-    told = {"id": "a-job", "model": SERVED.model, "version": SERVED.version, "timings": {"infer": 4.0}} | facts
+    told: dict[str, Any] = {"id": "a-job", "model": SERVED.model, "version": SERVED.version, "timings": {"infer": 4.0}}
+    told |= {"bundle_digest": SERVED.bundle_digest} | facts
     return Answer(predictions=told.pop("predictions", CLASSES[:top_k]), **told)
 
 
@@ -57,7 +58,9 @@ def kept(cache: AnswerCache, question: Question = QUESTION, top_k: int = 5) -> s
     """Have an answer kept, and give the slot that it is in."""
     found = cache.find(question, top_k)
     assert found.answer is None
-    cache.keep(question, top_k, answer(top_k, model=question.served.model, version=question.served.version), found.slot)
+    served = question.served
+    told = {"model": served.model, "version": served.version, "bundle_digest": served.bundle_digest}
+    cache.keep(question, top_k, answer(top_k, **told), found.slot)
     return found.slot
 
 
@@ -72,7 +75,8 @@ def pictures() -> Iterator[Question]:
 
 def test_what_was_kept_is_found_without_what_was_only_true_of_its_job(cache: AnswerCache) -> None:
     kept(cache)
-    assert cache.find(QUESTION, 5).answer == Answer("", CLASSES[:5], SERVED.model, SERVED.version, {})
+    expected = Answer("", CLASSES[:5], SERVED.model, SERVED.version, {}, bundle_digest=SERVED.bundle_digest)
+    assert cache.find(QUESTION, 5).answer == expected
 
 
 def test_what_nobody_asked_yet_is_not_found(cache: AnswerCache) -> None:
@@ -101,6 +105,32 @@ def test_an_answer_in_another_version_than_was_asked_for_is_not_kept(queue: Queu
     cache.keep(QUESTION, 5, answer(version="8"), found.slot)
     cache.keep(QUESTION, 5, answer(model="other"), found.slot)
     assert slots(queue) == []
+
+
+def test_an_answer_of_other_weights_under_the_same_name_is_not_kept(queue: QueueProbe, cache: AnswerCache) -> None:
+    found = cache.find(QUESTION, 5)
+    for digest in ("d2" * 32, ""):
+        cache.keep(QUESTION, 5, answer(bundle_digest=digest), found.slot)
+    assert slots(queue) == []
+
+
+def test_workers_of_an_earlier_release_that_publish_no_digest_still_have_a_cache(cache: AnswerCache) -> None:
+    question = Question(PICTURE, SERVED._replace(bundle_digest=""))
+    kept(cache, question)
+    assert cache.find(question, 5).answer is not None
+    assert cache.find(QUESTION, 5).answer is None
+
+
+def test_an_entry_of_an_earlier_release_is_read_as_one_without_a_digest(
+    queue: QueueProbe, cache: AnswerCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    question = Question(PICTURE, SERVED._replace(bundle_digest=""))
+    slot = kept(cache, question)
+    queue.redis("SET", slot, ENTRY.replace(b'"bundle_digest":"' + b"d1" * 32 + b'",', b""))
+    found = cache.find(question, 2).answer
+    assert found is not None
+    assert found.predictions == (("a", 0.5), ("b", 0.25))
+    assert caplog.text == ""
 
 
 def test_fewer_classes_than_were_kept_are_the_best_of_them(cache: AnswerCache) -> None:
@@ -231,7 +261,7 @@ def test_a_redis_without_memory_keeps_nothing_and_fails_nobody(queue: QueueProbe
 
 def state(*workers: Served) -> QueueState:
     infos = tuple(
-        WorkerInfo(f"w-{number}", "here", served.model, served.version, served.preprocessing, served.labels_digest)
+        WorkerInfo(f"w-{number}", "here", *served[:4], bundle_digest=served.bundle_digest)
         for number, served in enumerate(workers)
     )
     return QueueState(0, 0.0, 1, 1.0, infos, (), SERVED.model, SERVED.version, SERVED.preprocessing, 0.0)

@@ -30,10 +30,12 @@ ANSWER = Answer(
     model="efficientnet-lite0",
     version="1-int8",
     timings={"queue": 1.5, "decode": 2, "infer": 4.25},
+    bundle_digest="d1" * 32,
 )
 ANSWER_BYTES = (
     b'{"v":1,"id":"41-9f-1","predictions":[["carpenter\'s kit",0.75],["\xc3\x84pfel",0.125]],'
-    b'"model":"efficientnet-lite0","version":"1-int8","timings":{"queue":1.5,"decode":2,"infer":4.25}}'
+    b'"model":"efficientnet-lite0","version":"1-int8","timings":{"queue":1.5,"decode":2,"infer":4.25},'
+    b'"bundle_digest":"' + b"d1" * 32 + b'"}'
 )
 EXPLAINED_JOB = Job("1", "c0ffee.jpeg", "41-9f", 5000, explain_rank=2, explain_label="tabby")
 EXPLAINED_JOB_BYTES = (

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 # With the number of entries this bounds the memory; it holds about forty classes.
 MAX_ENTRY_BYTES: Final = 2048
 SLOTS_EACH: Final = 2
+_DEFAULTS: Final = Served._field_defaults
 
 
 class Question(NamedTuple):
@@ -73,7 +74,8 @@ class AnswerCache:
     def keep(self, question: Question, top_k: int, answer: Answer, slot: str) -> None:
         """Keep an answer to a question that was looked for in vain, where the one who answered is the one asked for."""
         served = question.served
-        if not slot or (answer.model, answer.version) != (served.model, served.version):
+        answered_by = (answer.model, answer.version, answer.bundle_digest)
+        if not slot or answered_by != (served.model, served.version, served.bundle_digest):
             return
         data = _Entry(question, top_k, answer.predictions).encode()
         if len(data) > MAX_ENTRY_BYTES:
@@ -114,7 +116,7 @@ class _Entry:
         served = self.question.served
         if top_k > self.top_k:
             return None
-        return Answer("", self.predictions[:top_k], served.model, served.version)
+        return Answer("", self.predictions[:top_k], served.model, served.version, bundle_digest=served.bundle_digest)
 
     def encode(self) -> bytes:
         """Give the bytes that are kept."""
@@ -127,7 +129,7 @@ class _Entry:
     def decode(cls, data: bytes) -> Self:
         """Read what `encode` gave; raises MessageError."""
         fields = Fields(data, MAX_ENTRY_BYTES)
-        served = Served(*map(fields.text, Served._fields))
+        served = Served(**{name: fields.text(name, default=_DEFAULTS.get(name)) for name in Served._fields})
         question = Question(fields.text("picture"), served)
         return cls(question, fields.integer("top_k", 1, MAX_TOP_K), fields.pairs("predictions"))
 

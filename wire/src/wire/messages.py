@@ -90,7 +90,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model sees, best first; `timings` are milliseconds by stage."""
+    """What the model sees, best first; `timings` are milliseconds by stage.
+
+    `bundle_digest` is that of the bundle that answered, empty where an earlier release of the worker did.
+    """
 
     id: str
     predictions: tuple[tuple[str, float], ...]
@@ -98,6 +101,7 @@ class Answer:
     version: str
     timings: Mapping[str, float] = field(default_factory=dict)
     activation_map: ActivationMap | None = None
+    bundle_digest: str = ""
 
     def encode(self) -> bytes:
         """Give the bytes that travel; raises ValueError for a score that is no finite number."""
@@ -108,6 +112,7 @@ class Answer:
                 "model": self.model,
                 "version": self.version,
                 "timings": dict(self.timings),
+                **({"bundle_digest": self.bundle_digest} if self.bundle_digest else {}),
                 **({} if self.activation_map is None else {"map": self.activation_map.fields()}),
             }
         )
@@ -123,6 +128,7 @@ class Answer:
             version=fields.text("version"),
             timings=fields.numbers("timings"),
             activation_map=None if (inner := fields.inner("map")) is None else ActivationMap.read(inner),
+            bundle_digest=fields.text("bundle_digest", default=""),
         )
 
 

@@ -37,11 +37,15 @@ class Served(NamedTuple):
     version: str
     preprocessing: str
     labels_digest: str
+    # Empty for a worker of an earlier release, which does not publish it.
+    bundle_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock.
+
+    `bundle_digest` is the SHA-256 of the content of the bundle that it serves, in hex.
 
     `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
     """
@@ -58,11 +62,12 @@ class WorkerInfo:
     seen_ms: int = 0
     shadow: str = ""
     shadow_counts: Mapping[str, float] = field(default_factory=dict)
+    bundle_digest: str = ""
 
     @property
     def served(self) -> Served:
         """What this worker serves."""
-        return Served(self.model, self.version, self.preprocessing, self.labels_digest)
+        return Served(self.model, self.version, self.preprocessing, self.labels_digest, self.bundle_digest)
 
     def encode(self) -> bytes:
         """Give the bytes that are published."""
@@ -85,6 +90,7 @@ class WorkerInfo:
             seen_ms=fields.integer("seen_ms", 0, 2**63),
             shadow=fields.text("shadow", default=""),
             shadow_counts=fields.numbers("shadow_counts"),
+            bundle_digest=fields.text("bundle_digest", default=""),
         )
 
 

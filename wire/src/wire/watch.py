@@ -14,7 +14,7 @@ from wire.clock import entry_ms, time_ms
 from wire.connection import Address, Connection, checked, pack
 from wire.errors import QueueUnavailable
 from wire.keys import Keys
-from wire.presence import WorkerInfo, decode_labels, live_workers
+from wire.presence import Served, WorkerInfo, decode_labels, live_workers
 
 LOOK_EVERY_S: Final = 0.1
 STALE_AFTER_S: Final = 2.0
@@ -159,11 +159,7 @@ class Watcher:
 
 def _most_served(workers: Sequence[WorkerInfo]) -> WorkerInfo | None:
     """Give a worker that serves what most lanes serve; of equals the one whose name is last, so that it stays."""
-    lanes: Counter[tuple[str, ...]] = Counter()
+    lanes: Counter[Served] = Counter()
     for info in workers:
-        lanes[_served_by(info)] += info.lanes
-    return max(workers, key=lambda info: (lanes[_served_by(info)], _served_by(info)), default=None)
-
-
-def _served_by(info: WorkerInfo) -> tuple[str, ...]:
-    return (info.model, info.version, info.preprocessing, info.labels_digest)
+        lanes[info.served] += info.lanes
+    return max(workers, key=lambda info: (lanes[info.served], info.served), default=None)
