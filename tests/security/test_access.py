@@ -1,24 +1,16 @@
 """Keys, rates and the operator, on services of their own: several processes, real keys, a real Redis."""
 
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sightline_testing.api_keys import add_key
 from sightline_testing.client import Client
 from sightline_testing.pictures import jpeg
-from sightline_testing.service import REPOSITORY, printed, running_service
+from sightline_testing.service import printed, running_service
 
 PATIENT = {"REQUEST_TIMEOUT_S": "60"}
 ALLOWED, ASKED = 60, 400
-
-
-def add_key(state_dir: Path, *words: str) -> str:
-    state_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "manage_keys.py", "--file", str(state_dir / "api_keys"), "add", *words]
-    done = subprocess.run(command, cwd=REPOSITORY / "api", capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def test_a_rate_holds_over_several_processes_and_is_told(tmp_path: Path) -> None:

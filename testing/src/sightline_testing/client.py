@@ -31,18 +31,19 @@ class Response:
 
 
 class Client:
-    """Speaks to one service, with a connection for each request."""
+    """Speaks to one service, with a connection for each request; `headers` go with each."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or 80
+        self._headers = dict(headers or {})
 
     def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
         """Send one request and read the whole answer; redirects are not followed."""
         connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         try:
-            connection.request(method, path, body or None, dict(headers or {}))
+            connection.request(method, path, body or None, self._headers | dict(headers or {}))
             answer = connection.getresponse()
             return Response(answer.status, answer.headers, answer.read())
         finally:

@@ -36,11 +36,12 @@ class System:
     workers: int
     keys: Keys = field(default_factory=lambda: Keys(QUEUE))
     asked: list[Question] = field(default_factory=list, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of every request, such as its API key
 
     @property
     def client(self) -> Client:
         """A client of the service."""
-        return Client(self.url)
+        return Client(self.url, self.headers)
 
     def redis(self, *words: str | bytes | int) -> Any:
         """Run one Redis command over a connection of its own."""
@@ -137,13 +138,14 @@ class System:
 
 
 @contextmanager
-def running_system(
+def running_system(  # noqa: PLR0913  all but the first two go by keyword
     state_dir: Path,
     changes: Mapping[str, str] | None = None,
     *,
     workers: int = 2,
     redis_socket: str = "",
     source: Path = REPOSITORY,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[System]:
     """Run the service of `source` until the block ends; with the Redis behind a socket, or with its own."""
     told = {"MODEL_WORKERS": str(workers), "PYTHONPATH": str(source / "deploy")}
@@ -156,7 +158,7 @@ def running_system(
         url = wait_until_ready(state_dir, launcher)
         service = Service(url, state_dir, launcher)
         address = Address(socket_path=redis_socket or str(service.redis_socket))
-        system = System(url, state_dir, launcher.pid, address, workers)
+        system = System(url, state_dir, launcher.pid, address, workers, headers=dict(headers or {}))
         system.wait_until_ready()
         system.asked = questions(system.client)
         yield system

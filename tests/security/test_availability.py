@@ -1,0 +1,42 @@
+"""While one client attacks, others are served: rightly, in time, from the same processes and in the same memory.
+
+An attack is a function of sightline_testing.hostile.attacks, or of a module beside it; one row in ATTACKS adds it.
+FULL=1 attacks for 30 s each and asserts times.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from sightline_testing.api_keys import add_key, authorization
+from sightline_testing.faults.keeper import IS_FULL, LONG_DEADLINE
+from sightline_testing.faults.ledger import Outcome
+from sightline_testing.faults.system import System, running_system
+from sightline_testing.hostile import attacks
+from sightline_testing.hostile.attacks import Attack
+from sightline_testing.hostile.bystanders import MAX_GROWTH_MIB, POLITE_CLIENTS, impact_of
+from sightline_testing.hostile.measured import Measured
+
+SECONDS = 30.0 if IS_FULL else 2.0
+SLOWEST_PROBE_S = 0.5
+ATTACKS: Mapping[str, Attack] = {attack.__name__: attack for attack in (attacks.connections_without_requests,)}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["no_keys", "keys"])
+def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The service as it is shipped; where keys are asked for, polite clients and attackers have one."""
+    state_dir = tmp_path_factory.mktemp("attacked") / "state"
+    headers = authorization(add_key(state_dir, "polite")) if request.param else {}
+    with running_system(state_dir, {} if IS_FULL else LONG_DEADLINE, headers=headers) as system:
+        yield system
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_others_are_served_while_one_client_attacks(attacked: System, measured: Measured, name: str) -> None:
+    impact = impact_of(ATTACKS[name], attacked, SECONDS)
+    measured.told[f"{name}, {'with' if attacked.headers else 'without'} keys, {SECONDS:g} s"] = str(impact)
+    assert impact.ended == [], impact
+    assert impact.ledger.count(Outcome.RIGHT) == len(impact.ledger.entries), impact
+    assert impact.answered >= POLITE_CLIENTS, impact
+    assert impact.growth_mib <= MAX_GROWTH_MIB, impact
+    assert impact.slowest_probe_s < (SLOWEST_PROBE_S if IS_FULL else float("inf")), impact
