@@ -89,7 +89,7 @@ docs: ## Build the documentation site into STATE_DIR/site
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --site-dir $(abspath $(STATE_DIR))/site
 	@echo "$(STATE_DIR)/site/index.html"
 
-lint: ## Check style and types
+lint: ## Check style and types (needs npm for JavaScript and CSS)
 	$(INSTALL) serve dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -99,6 +99,7 @@ lint: ## Check style and types
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
+	npm ci --silent --prefix requirements/npm && requirements/npm/node_modules/.bin/biome lint --error-on-warnings .
 	MYPYPATH=deploy:model $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test docs  # Locust is not installed
 
 bench: install ## Measure speed beside this machine's limit and other systems (BENCH=--quick: 5 minutes)
