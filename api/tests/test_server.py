@@ -339,7 +339,7 @@ class TestWithAWorker:
         assert "HttpOnly" in headers["set-cookie"]
         assert "SameSite=Lax" in headers["set-cookie"]
         page = f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
-        assert all(b"Choose a picture first" in answering.ask(page)[2] for _ in range(20))
+        assert all(b"Choose an image first" in answering.ask(page)[2] for _ in range(20))
 
     def test_reports_of_many_clients_are_all_kept(self, answering: Served) -> None:
         bodies = [f"report={{'filename': 'a{number}.jpg', 'prediction': 'x', 'score': 1}}" for number in range(64)]

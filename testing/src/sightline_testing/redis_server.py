@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 START_TIMEOUT_S = 20.0
+FIRST_PORT, PORTS_OF_A_WORKER, MAX_XDIST_WORKERS = 20_000, 1_000, 12
 
 
 class RedisServer:
@@ -101,11 +103,17 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """Give a TCP port that nobody holds at this moment."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nobody holds at this moment.
+
+    It is below the ephemeral ports, which any connection may take before the port is used, and in a range of this worker
+    of pytest-xdist.
+    """
+    first = FIRST_PORT + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % MAX_XDIST_WORKERS * PORTS_OF_A_WORKER
+    while True:
+        port = first + secrets.randbelow(PORTS_OF_A_WORKER)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def redis_binaries() -> dict[str, Path]:

@@ -24,6 +24,7 @@ class Suite:
     folder: str
     tests: str
     options: tuple[str, ...] = ()
+    is_parallel: bool = True
 
 
 @dataclass
@@ -60,16 +61,20 @@ SUITES = (
 # Our own tests are held to these; tests that others drop into a folder are not.
 STRICT = ("-W", "error", "--strict-markers", "--strict-config")
 PYTEST_OPTIONS = ("--quiet", "--durations=5", *STRICT)
+# Many tests wait for something, so there is work for one more process than there are cores. Services belong to a file.
+WORKERS = (os.cpu_count() or 1) + 1
+PARALLEL = ("-n", str(WORKERS), "--dist", "loadfile")
 # Commands of their own, since they take minutes.
-FAULTS = Suite("faults", ".", "tests/faults")
-SECURITY = Suite("security", ".", "tests/security")
+# One at a time: they judge what a flood or a killed process does to everything else on the machine.
+FAULTS = Suite("faults", ".", "tests/faults", is_parallel=False)
+SECURITY = Suite("security", ".", "tests/security", is_parallel=False)
 # Needs PyTorch, which is no part of the environment: `make test-gpu`.
 GPU = Suite("gpu", "model", "../tests/gpu")
 # The documentation, which `make docs` has built.
 SITE = Suite("site", ".", "tests/site")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
-REMOTE = Suite("remote", ".", "tests/test_integration.py")
-CONTAINERS = Suite("containers", ".", "tests/containers")
+REMOTE = Suite("remote", ".", "tests/test_integration.py", is_parallel=False)
+CONTAINERS = Suite("containers", ".", "tests/containers", is_parallel=False)
 ELSEWHERE = (REMOTE, CONTAINERS)
 
 
@@ -101,8 +106,9 @@ def run(suite: Suite) -> Totals:
     RESULTS.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     _say(f"--- {suite.name}")
+    options = (*PYTEST_OPTIONS, *(PARALLEL if suite.is_parallel else ()), f"--junitxml={report}", *suite.options)
     finished = subprocess.run(
-        [sys.executable, "-m", "pytest", suite.tests, *PYTEST_OPTIONS, f"--junitxml={report}", *suite.options],
+        [sys.executable, "-m", "pytest", suite.tests, *options],
         cwd=REPOSITORY / suite.folder,
         env=os.environ | {"PYTHONPATH": "."},
         check=False,
