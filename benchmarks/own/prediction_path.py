@@ -1,6 +1,6 @@
 """Which modules and functions of ours a `POST /predict` passes in its own thread, when no cache has the answer.
 
-    .venv/bin/python benchmarks/own/prediction_path.py [--list]
+    PYTHONPATH=api:. .venv/bin/python -m benchmarks.own.prediction_path [--list]
 
 Calls the WSGI application with a form that holds one small JPEG, beside a real Redis and a worker without a model. The
 first requests warm everything up; the last one is counted with sys.setprofile.
@@ -8,20 +8,26 @@ first requests warm everything up; the last one is counted with sys.setprofile.
 
 import argparse
 import io
-import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType
+
+import middleware  # type: ignore[import-not-found]  # api is another import root
+import settings
+from app import create_app  # type: ignore[import-not-found]
+from sightline_testing.pictures import jpeg
+from sightline_testing.redis_server import RedisServer, redis_binaries
+from tests.serving import EchoWorker  # type: ignore[import-not-found]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 API, WIRE = REPOSITORY / "api", REPOSITORY / "wire" / "src" / "wire"
 WARM_UP = 5
 
 
-class Path_:
+class CallPath:
     """The functions that were entered, in order, and how often the module changed."""
 
     def __init__(self) -> None:
@@ -43,7 +49,7 @@ class Path_:
     def changes(self) -> int:
         """Return how often a call led into another module than the call before it."""
         modules = list(map(module_of, self.calls))
-        return sum(before != after for before, after in zip(modules, modules[1:], strict=False))
+        return sum(before != after for before, after in pairwise(modules))
 
 
 def module_of(code: CodeType) -> str:
@@ -66,39 +72,27 @@ def main() -> None:
         print("\n".join(f"{count:3} {name}" for name, count in functions.items()))
 
 
-def traced(folder: Path) -> Path_:
+def traced(folder: Path) -> CallPath:
     """Send requests to the application and return the path of the last one."""
-    sys.path[:0] = [str(API), str(REPOSITORY)]
-    os.environ |= {"UPLOAD_FOLDER": str(folder / "uploads"), "FEEDBACK_FILEPATH": str(folder / "feedback" / "feedback")}
-    from sightline_testing import pictures
-    from sightline_testing.redis_server import RedisServer, redis_binaries
-
     server = RedisServer(next(iter(redis_binaries().values())), folder)
     server.start()
+    settings.REDIS_IP, settings.REDIS_PORT = server.host, server.port
+    settings.UPLOAD_FOLDER = str(folder / "uploads")
+    path = CallPath()
     try:
-        os.environ |= {"REDIS_IP": server.host, "REDIS_PORT": str(server.port)}
-        import middleware
-        from app import app
-        from tests.serving import EchoWorker
-
+        client = create_app().test_client()
         with EchoWorker(server.port):
-            client, path = app.test_client(), Path_()
-            for seed, jpeg in enumerate(distinct(pictures.jpeg)):
-                if seed == WARM_UP:
-                    sys.setprofile(path.note)
-                answer = client.post("/predict", data={"file": (io.BytesIO(jpeg), "picture.jpg")})
+            for seed in range(WARM_UP + 1):
+                form = {"file": (io.BytesIO(jpeg(64, 48, seed=seed)), "image.jpg")}  # no cache has seen it
+                sys.setprofile(path.note if seed == WARM_UP else None)
+                answer = client.post("/predict", data=form)
                 sys.setprofile(None)
-                assert answer.status_code == 200, answer.data
+                if answer.status_code != 200:
+                    raise RuntimeError(answer.text)
         middleware.close_queue()
-        return path
     finally:
         server.close()
-
-
-def distinct(make: "object") -> Iterator[bytes]:
-    """Yield images that no cache has seen."""
-    for seed in range(WARM_UP + 1):
-        yield make(64, 48, seed=seed + 1)  # type: ignore[operator]
+    return path
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ class RedisServer:
 def free_port() -> int:
     """Return a TCP port that nobody holds at this moment.
 
-    It is below the ephemeral ports, which any connection may take before the port is used, and in a range of this worker
-    of pytest-xdist.
+    It is below the ephemeral ports, which any connection may take before the port is used, and in the range of this
+    worker of pytest-xdist.
     """
     first = FIRST_PORT + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % MAX_XDIST_WORKERS * PORTS_OF_A_WORKER
     while True:
