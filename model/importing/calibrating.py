@@ -8,7 +8,7 @@ import openvino
 from importing.int8_graph import Ranges
 from inference.arrays import Pixels
 from inference.bundle import Bundle
-from inference.engines.openvino_engine import PRECISION, with_preprocessing
+from inference.engines.openvino_engine import PRECISION, read, with_preprocessing
 
 BRIGHTEST = 255.0
 
@@ -35,7 +35,6 @@ def image_range(bundle: Bundle) -> tuple[float, float]:
 
 
 def _compiled(bundle: Bundle, tensors: Sequence[str]) -> openvino.CompiledModel:
-    core = openvino.Core()
-    graph = core.read_model(bundle.model)
+    graph = read(bundle.model)
     graph.add_outputs(list(tensors))
-    return core.compile_model(with_preprocessing(graph, bundle), "CPU", PRECISION)
+    return openvino.Core().compile_model(with_preprocessing(graph, bundle), "CPU", PRECISION)

@@ -5,9 +5,9 @@ A field is its number, its wire type and its value: an int for the wire type 0, 
 
 from dataclasses import dataclass, field
 
-VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
-FIXED_LENGTHS = {FIXED_64: 8, FIXED_32: 4}
-MAX_VARINT_BYTES = 10
+from inference import wire_format
+
+VARINT, BYTES = wire_format.VARINT, wire_format.LENGTH_DELIMITED
 
 Field = tuple[int, int, int | bytes]
 
@@ -21,15 +21,10 @@ class Message:
     @classmethod
     def parse(cls, content: bytes) -> "Message":
         """Read a message; ValueError where these are no such bytes."""
-        fields, at = [], 0
-        while at < len(content):
-            key, at = _varint(content, at)
-            value: int | bytes
-            if key & 7 == VARINT:
-                value, at = _varint(content, at)
-            else:
-                value, at = _bytes(content, at, key & 7)
-            fields.append((key >> 3, key & 7, value))
+        found = wire_format.fields(content, 0, len(content))
+        fields = [
+            (number, kind, value if isinstance(value, int) else content[slice(*value)]) for number, kind, value in found
+        ]
         return cls(fields)
 
     def encode(self) -> bytes:
@@ -52,7 +47,7 @@ class Message:
                 continue
             at = 0
             while at < len(value):
-                item, at = _varint(value, at)
+                item, at = wire_format.varint(value, at, len(value))
                 found.append(item)
         return found
 
@@ -82,28 +77,6 @@ class Message:
 
     def _values(self, number: int) -> list[int | bytes]:
         return [value for found, _, value in self.fields if found == number]
-
-
-def _bytes(content: bytes, at: int, kind: int) -> tuple[bytes, int]:
-    length = FIXED_LENGTHS.get(kind)
-    if kind == BYTES:
-        length, at = _varint(content, at)
-    if length is None or at + length > len(content):
-        raise ValueError(f"a field at byte {at} that is none")
-    return content[at : at + length], at + length
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
-        if at >= len(content):
-            break
-        byte = content[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError(f"a number that does not end at byte {at}")
 
 
 def _encoded_varint(value: int) -> bytes:

@@ -20,6 +20,7 @@ from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from tests.bundle_copies import copied, sealed
+from tests.hidden_weights import TRICKS
 from wire.cache import AnswerCache, Question, served_by_all
 from wire.connection import Address
 from wire.errors import JobFailed, QueueUnavailable
@@ -181,6 +182,17 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         worker.wait()
     cache.close()
     assert kept == [(None, True), (None, True)]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_worker_refuses_a_graph_with_hidden_weights_and_says_so(
+    start: Start, asker: Asker, bundles: Path, tmp_path: Path, engine: str
+) -> None:
+    folder = copied(bundles, tmp_path / "own" / "efficientnet-lite0" / "1-int8")
+    sealed(folder, model=TRICKS["keys of more than 32 bits"]("/etc/hostname"))
+    worker = start(BUNDLES_FOLDER=str(tmp_path / "own"), ENGINE=engine)
+    assert worker.wait(TIMEOUT_S) == os.EX_CONFIG
+    assert "model.onnx is no ONNX graph: field number 536870925" in asker.refresh_state().trouble
 
 
 @pytest.mark.parametrize("threads", ["0", "3"])

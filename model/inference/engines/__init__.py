@@ -8,6 +8,7 @@ import numpy as np
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.errors import EngineError
+from inference.onnx_file import keeps_weights_elsewhere
 
 MODULES = {
     "openvino": "inference.engines.openvino_engine",
@@ -26,8 +27,10 @@ class Engine(Protocol):
 def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
     """The engine of this name with the bundle's model in it, for as many lanes as will ask at once.
 
-    `torch:<device>:<precision>` also says where it computes, and in what.
+    `torch:<device>:<precision>` also says where it computes, and in what. EngineError refuses a graph that refers to
+    other files, wherever it comes from: each engine would read them.
     """
+    refuse_other_files(bundle)
     name, _, placement = name.partition(":")
     try:
         module = importlib.import_module(MODULES[name])
@@ -36,6 +39,16 @@ def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
     told = {"placement": placement} if placement else {}
     engine: Engine = module.load(bundle, lanes=lanes, cores=cores, **told)
     return engine
+
+
+def refuse_other_files(bundle: Bundle) -> None:
+    """Raise EngineError unless the graph is all that an engine will read."""
+    try:
+        is_elsewhere = keeps_weights_elsewhere(bundle.model)
+    except ValueError as fault:
+        raise EngineError(f"the model of {bundle.name}/{bundle.version} is no plain ONNX file: {fault}") from None
+    if is_elsewhere:
+        raise EngineError(f"the model of {bundle.name}/{bundle.version} keeps weights in another file")
 
 
 def warm_up(engine: Engine, bundle: Bundle) -> None:

@@ -55,4 +55,6 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     # Threads that spin while they wait take the cores from the decoders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Else four bytes in a name make it take the file for one of its own format, which nothing here has checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

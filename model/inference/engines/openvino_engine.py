@@ -18,6 +18,7 @@ from inference.scores import probabilities
 # network where openvino-telemetry is installed. It does without when the converter is not to be had.
 sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402
+from openvino.frontend import FrontEndManager  # noqa: E402
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 del sys.modules["openvino.tools.ovc"]
@@ -27,7 +28,7 @@ PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
 PINNING = {"ENABLE_CPU_PINNING": False}
 # One more with every change of `with_preprocessing`, so that no form compiled before is taken for the present one.
-FORM = "openvino form 1"
+FORM = "openvino form 2"
 
 
 def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
@@ -44,13 +45,19 @@ def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
         with suppress(RuntimeError):  # of no use after all: compile anew
             return _loaded(core, form, several, alone, bundle.output)
     try:
-        graph = with_preprocessing(core.read_model(bundle.model), bundle)
+        graph = with_preprocessing(read(bundle.model), bundle)
         form = core.compile_model(graph, "CPU", _threads(1, 1)).export_model().getvalue()
         engine = _loaded(core, form, several, alone, bundle.output)
     except RuntimeError as fault:
         raise EngineError(f"OpenVINO refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
     compiled.keep(bundle.folder, name, form)
     return engine
+
+
+def read(model: bytes) -> openvino.Model:
+    """Return the graph of an ONNX file; OpenVINO itself would try any of the formats that it knows."""
+    frontend = FrontEndManager().load_by_framework("onnx")
+    return frontend.convert(frontend.load(BytesIO(model)))
 
 
 def _loaded(
