@@ -92,8 +92,7 @@ def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask
     traceparent = request.headers.get("traceparent", "")
     return middleware.Ask(
         job_id=secrets.token_hex(16),
-        # What was answered before came without a map.
-        sha256="" if wishes.is_explained else sha256,
+        sha256=sha256,
         top_k=max(middleware.USUAL_TOP_K, wishes.top_k or 0),
         timeout_s=timeout_s if wishes.timeout_s is None else min(timeout_s, wishes.timeout_s),
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",

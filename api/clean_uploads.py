@@ -6,22 +6,20 @@ bytes. What a file of the feedback folder names is kept, whatever its age.
 """
 
 import argparse
-import hashlib
 import os
 import re
 import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import feedback
+import image_store
 import settings
-import uploads
 
-# A job may be on its way to a picture that was sent this long ago, and a writer may still be at work.
-YOUNGEST_S = 3600.0
 DAY_S = 86_400.0
 CHUNK_BYTES = 1024**2
 _STEM = r"(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
@@ -94,7 +92,7 @@ def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
     excess = sum(each.size for each in stored) - settings.KEEP_UPLOADS_BYTES
     for each in stored:
         is_old = now - each.used_at > settings.KEEP_UPLOADS_DAYS * DAY_S
-        if now - each.used_at < YOUNGEST_S or not (is_old or excess > 0):
+        if now - each.used_at < image_store.YOUNGEST_S or not (is_old or excess > 0):
             return
         excess -= each.size
         yield each
@@ -125,14 +123,12 @@ def _goes(path: Path, *, is_dry_run: bool) -> bool:
         return False
     if is_dry_run:
         return True
-    # Out of the way first: whoever stores the picture now finds none and writes it anew.
-    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
-    path.rename(aside)
-    if time.time() - aside.lstat().st_mtime < YOUNGEST_S and not path.exists():
-        aside.rename(path)
-        return False
-    aside.unlink()
-    return True
+    # Whoever counts an old image as used holds the same lock.
+    with image_store.folder_lock(path.parent), suppress(FileNotFoundError):
+        if time.time() - path.lstat().st_mtime >= image_store.YOUNGEST_S:
+            path.unlink()
+            return True
+    return False
 
 
 def is_ours(path: Path) -> bool:
@@ -142,12 +138,7 @@ def is_ours(path: Path) -> bool:
     except OSError:
         return False
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == path.stem:
-            return True
-        file.seek(0)
-        return uploads.collision_stem(hashlib.file_digest(file, "sha256").digest()) == path.stem
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and image_store.is_named_by_content(file, path.stem)
 
 
 def _remove_halves(folder: Path, *, is_dry_run: bool) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import blocking
-import uploads
+import image_store
 from csv_rows import guarded
 from report_index import ReportIndex
 
@@ -133,7 +133,7 @@ def _page_after(index: ReportIndex, last: int) -> Callable[[], list[tuple[int, C
 
 def _content_of(folder: Path, case: Case) -> bytes | None:
     """Give a picture's bytes; None where it is gone, or is not the one that was reported."""
-    opened = uploads.open_stored(folder, case.file_name.rpartition("/")[2])
+    opened = image_store.open_stored(folder, case.file_name.rpartition("/")[2])
     if opened is None:
         return None
     with opened[0] as file:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import blocking
+import image_store
 import known_labels
 import metrics
 import report_files
 import reports
 import settings
-import uploads
 from csv_rows import one_line
 from problems import Problem
 from report_index import ReportIndex
@@ -96,7 +96,7 @@ def _cells(report_id: str, report: reports.Report, upload_folder: Path, details:
         "report_id": report_id,
         "reported_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "image_path": str(upload_folder / report.filename),
-        "image_sha256": uploads.sha256_of(upload_folder, report.filename),
+        "image_sha256": image_store.sha256_of(upload_folder, report.filename),
         "prediction": report.prediction,
         "score": repr(report.score),
     }

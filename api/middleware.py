@@ -14,9 +14,9 @@ from result_cache import ResultCache
 from wire.activation_map import ActivationMap
 from wire.cache import AnswerCache, served_by_all
 from wire.connection import Address
-from wire.errors import QueueFull
+from wire.errors import JobFailed, QueueFull
 from wire.jobs import Found, Jobs
-from wire.messages import Answer
+from wire.messages import Answer, Failure
 from wire.queue import Asker, QueueState
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
@@ -29,7 +29,11 @@ MAX_HANDED_IN = 4096
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request may say about its job, beyond the picture; without a `sha256` of that, no cache is asked."""
+    """What a request may say about its job, beyond the picture.
+
+    With a `sha256` of the uploaded bytes the cache is asked, unless a map is wanted, and an answer about other bytes is
+    refused.
+    """
 
     job_id: str = ""
     sha256: str = ""
@@ -40,6 +44,11 @@ class Ask:
     # One class to say where the model looked for: by its place among the best, or by its name.
     explain_rank: int = 0
     explain_label: str = ""
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether a map is wanted, which no cached answer has."""
+        return bool(self.explain_rank or self.explain_label)
 
 
 # Beside the call rather than in it: `model_predict` takes the picture's name and nothing else, by contract.
@@ -79,7 +88,7 @@ def model_predict(image_name: str) -> tuple[str, float]:
     timeout_s = settings.REQUEST_TIMEOUT_S if ask.timeout_s is None else ask.timeout_s
 
     def ask_worker(timeout_s: float, is_abandoned: Callable[[], bool] | None) -> Answer:
-        return queue.asker.ask(
+        answer = queue.asker.ask(
             image_name,
             timeout_s=timeout_s,
             top_k=ask.top_k,
@@ -87,12 +96,13 @@ def model_predict(image_name: str) -> tuple[str, float]:
             job_id=ask.job_id or None,
             is_abandoned=is_abandoned,
             admission=tracing.admission(ask.traceparent),
-            cost=EXPLAINED_COST if ask.explain_rank or ask.explain_label else 1,
+            cost=EXPLAINED_COST if ask.is_explained else 1,
             explain_rank=ask.explain_rank,
             explain_label=ask.explain_label,
         )
+        return _of_the_upload(answer, ask.sha256)
 
-    if not ask.sha256:
+    if not ask.sha256 or ask.is_explained:
         return Prediction(ask_worker(timeout_s, ask.is_abandoned))
     answer, is_hit = queue.results.answer(
         ask.sha256,
@@ -103,6 +113,17 @@ def model_predict(image_name: str) -> tuple[str, float]:
         ask=lambda until, is_abandoned: ask_worker(until - time.monotonic(), is_abandoned),
     )
     return Prediction(answer, "hit" if is_hit else "miss")
+
+
+def _of_the_upload(answer: Answer, sha256: str) -> Answer:
+    """Return an answer unless the worker read other bytes than were uploaded; raise JobFailed.
+
+    Without both digests there is nothing to compare: the cache is off, or the worker is of an older version.
+    """
+    if sha256 and answer.sha256 not in {"", sha256}:
+        detail = "The stored image was replaced before the model read it. Send it again."
+        raise JobFailed(Failure(answer.id, "image_missing", detail))
+    return answer
 
 
 def hand_in(image_name: str, ask: Ask) -> str:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, get_type_hints
 
 from flask import Request, g
 
+import image_store
 import prediction_ids
 import reports
-import uploads
 from parameters import Text
 from prediction_ids import Predicted
 from problems import Problem
@@ -55,7 +55,7 @@ def read(request: Request, upload_folder: Path) -> Reported:
     filename = predicted.filename if predicted is not None else fields.get("filename", "")
     if not filename:
         raise Problem(400, "invalid_report", 'A report names a "prediction_id" or a "filename".')
-    if not reports.is_plain_name(filename) or not uploads.is_stored(upload_folder, filename):
+    if not reports.is_plain_name(filename) or not image_store.is_stored(upload_folder, filename):
         raise Problem(404, "picture_unknown", f"No picture {filename[:80]!r} is stored here.")
     return Reported(predicted, filename, fields.get("label", ""), fields.get("comment", ""))
 

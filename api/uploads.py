@@ -1,31 +1,25 @@
-"""Pictures on their way in: the checks, once for every way to send one, and the store."""
+"""Pictures on their way in: the checks, once for every way to send one."""
 
-import errno
-import hashlib
-import os
-import secrets
-import stat
-import uuid
 from collections.abc import Sequence
-from io import BufferedReader, BytesIO, FileIO
-from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
 import blocking
+import image_store
 import settings
 import signatures
 import utils
 from forms import MAX_OVERHEAD_BYTES
-from known_pictures import KnownPictures
 from problems import Problem
+from recent_uploads import RecentUploads
 
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
-STORAGE_RETRY_S = 60
-_known = KnownPictures()
+_recent = RecentUploads()
 # The last is what SageMaker calls a picture of any kind.
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-image"})
 
@@ -150,124 +144,10 @@ def _check_content(data: bytes) -> None:
 def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> Picture:
     def work() -> Picture:
         if settings.RESULT_CACHE:
-            return _store_or_recognise(file, data, folder)
-        return Picture(store(folder, utils.get_file_hash(file), data), "")
+            return Picture(*_recent.store(folder, file, data))
+        return Picture(image_store.store(folder, utils.get_file_hash(file), data), "")
 
     return work() if len(data) <= BLOCKING_BYTES else blocking.run(work)
-
-
-def _store_or_recognise(file: FileStorage, data: bytes, folder: Path) -> Picture:
-    sha256, extension = hashlib.sha256(data).hexdigest(), PurePosixPath(file.filename or "").suffix
-    name = _known.find(folder, sha256, extension, len(data))
-    if name is None:
-        name = store(folder, utils.get_file_hash(file), data)
-        _known.add(folder, sha256, extension, name)
-    return Picture(name, sha256)
-
-
-def store(folder: Path, name: str, data: bytes) -> str:
-    """Keep the bytes under their hash name, and give the name that they really have.
-
-    A picture that is there already is kept and counts as new. Other bytes of the same MD5 get a name of their own.
-    """
-    path = folder / name
-    try:
-        with _opened(path) as file:
-            is_same = os.fstat(file.fileno()).st_size == len(data) and file.read() == data
-            is_damaged = not is_same and _md5_of(file) != path.stem
-        if is_same:
-            os.utime(path)
-            return name
-    except OSError:
-        # None there, or a link, or removed by clean-up this very moment.
-        return _write(folder, name, data)
-    if is_damaged:
-        return _write(folder, name, data)
-    return store(folder, collision_stem(hashlib.sha256(data).digest()) + path.suffix, data)
-
-
-def collision_stem(sha256: bytes) -> str:
-    """Name bytes whose MD5 is taken: a UUID that is made of their SHA-256, so that the name still tells the content."""
-    return str(uuid.UUID(bytes=sha256[:16], version=4))
-
-
-def _opened(path: Path) -> FileIO:
-    """Open a regular file and nothing else; raises OSError."""
-    # Neither a link nor a pipe to wait for, whoever may have put it there.
-    file = FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
-
-
-def _md5_of(file: FileIO) -> str:
-    """Give the MD5 of a file, which says whether it is what its name says, as after a power cut it may not be."""
-    file.seek(0)
-    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _write(folder: Path, name: str, data: bytes) -> str:
-    """Write to a temporary file beside, then rename: no reader ever sees half a picture."""
-    _check_free_space(folder, len(data))
-    temporary = folder / f".{name}.{secrets.token_hex(8)}.part"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-    try:
-        with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  a descriptor, not a path
-            _write_all(file, data)
-        temporary.replace(folder / name)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return name
-
-
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _check_free_space(folder: Path, size: int) -> None:
-    try:
-        disk = os.statvfs(folder)
-    except FileNotFoundError:
-        folder.mkdir(parents=True, exist_ok=True)
-        disk = os.statvfs(folder)
-    if disk.f_bavail * disk.f_frsize - size < settings.MIN_FREE_BYTES:
-        raise Problem(507, "storage_full", "The service's disk is full.", retry_after_s=STORAGE_RETRY_S)
-
-
-def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kind] | None:
-    """Open a stored picture for reading and tell its kind by its content; None where there is none of that name."""
-    if not utils.allowed_file(name) or "/" in name or "\0" in name:
-        return None
-    try:
-        file: BufferedReader = BufferedReader(_opened(folder / name))
-    except OSError:
-        return None
-    kind = signatures.kind_of(file.peek(signatures.HEAD_BYTES))
-    if kind is None:
-        file.close()
-        return None
-    return file, kind
-
-
-def is_stored(folder: Path, name: str) -> bool:
-    """Say whether there is a picture of that name."""
-    opened = open_stored(folder, name)
-    if opened is not None:
-        opened[0].close()
-    return opened is not None
-
-
-def sha256_of(folder: Path, name: str) -> str:
-    """Give the SHA-256 of a stored picture; empty where there is none of that name."""
-    opened = open_stored(folder, name)
-    if opened is None:
-        return ""
-    with opened[0] as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _nothing() -> None:

@@ -30,6 +30,7 @@ import access
 import asking
 import failures
 import feedback as feedback_files
+import image_store
 import jobs
 import json_bodies
 import known_labels
@@ -85,7 +86,7 @@ def upload_image() -> str | AnyResponse:
 @describe("GET", operations.STORED_PICTURE)
 def display_image(filename: str) -> Response:
     """Give a stored picture, inert: its detected type, and no right to do anything."""
-    opened = uploads.open_stored(upload_folder(), filename)
+    opened = image_store.open_stored(upload_folder(), filename)
     if opened is None:
         raise NotFound
     file, kind = opened
@@ -138,7 +139,7 @@ def predict() -> Response:
 @describe("GET", operations.MAP)
 def activation_map(filename: str, label: str) -> Response:
     """Give where the model looks for a class in a stored picture, as a picture."""
-    if not uploads.is_stored(upload_folder(), filename):
+    if not image_store.is_stored(upload_folder(), filename):
         raise NotFound
     answer = ask_model(filename, asking.ask_of(request, asking.Wishes(explain_label=label)))
     response = Response(maps.png(answer.activation_map), content_type="image/png")

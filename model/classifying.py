@@ -1,12 +1,13 @@
 """From jobs in hand to answers, one batch at a time: what a lane does between taking and giving."""
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import fault_injection
 import stored
@@ -21,8 +22,17 @@ from wire.queue import Delivery
 log = logging.getLogger(__name__)
 
 Outcome = tuple[Delivery, Answer | Failure]
+
+
+class Decoded(NamedTuple):
+    """A picture whose pixels are in the batch: the SHA-256 of the bytes that were read, and how long it took."""
+
+    sha256: str
+    took_ms: float
+
+
 # How to decode the pictures of a batch: one after the other in the lane, or by a pool of threads' map.
-Map = Callable[..., Iterable[float | Failure]]
+Map = Callable[..., Iterable[Decoded | Failure]]
 
 
 class Occupancy:
@@ -79,18 +89,18 @@ class Classifier:
 
     def _outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
         decoded = list(self.decode_map(self._decode, batch, self.pixels))
-        whole = [at for at, took in enumerate(decoded) if not isinstance(took, Failure)]
+        whole = [at for at, each in enumerate(decoded) if not isinstance(each, Failure)]
         begin = time.perf_counter()
         scores = iter(self._predict(whole))
         infer_ms = (time.perf_counter() - begin) * 1000
         self.recorder.note("infer", begin, [batch[at] for at in whole])
         return [
-            (delivery, took if isinstance(took, Failure) else self._answer(delivery, next(scores), took, infer_ms))
-            for delivery, took in zip(batch, decoded, strict=True)
+            (delivery, each if isinstance(each, Failure) else self._answer(delivery, next(scores), each, infer_ms))
+            for delivery, each in zip(batch, decoded, strict=True)
         ]
 
-    def _decode(self, delivery: Delivery, out: Pixels) -> float | Failure:
-        """Milliseconds that it took, or why it cannot be."""
+    def _decode(self, delivery: Delivery, out: Pixels) -> Decoded | Failure:
+        """What was decoded, or why it cannot be."""
         begin, job = time.perf_counter(), delivery.job
         try:
             content = stored.read(self.folder, job.image)
@@ -101,7 +111,8 @@ class Classifier:
             log.info("job %s: image %r refused, %s: %s", job.id, job.image, fault.code, fault)
             return Failure(job.id, cast(FailureCode, fault.code), str(fault))
         self.recorder.note("decode", begin, [delivery])
-        return (time.perf_counter() - begin) * 1000
+        # A name may come to stand for other bytes; whoever asked about these can compare.
+        return Decoded(hashlib.sha256(content).hexdigest(), (time.perf_counter() - begin) * 1000)
 
     def _predict(self, whole: list[int]) -> Scores | tuple[()]:
         if not whole:
@@ -110,17 +121,22 @@ class Classifier:
         pixels: Batch = self.pixels[: len(whole)] if is_gapless else self.pixels[whole]
         return self.model.predict(pixels, is_alone=len(whole) == 1 and self.busy.count == 1)
 
-    def _answer(self, delivery: Delivery, scores: Scores, decode_ms: float, infer_ms: float) -> Answer | Failure:
+    def _answer(self, delivery: Delivery, scores: Scores, decoded: Decoded, infer_ms: float) -> Answer | Failure:
         bundle, job = self.model.bundle, delivery.job
-        timings = {"queue": delivery.waited_ms, "decode": decode_ms, "infer": infer_ms}
+        timings = {"queue": delivery.waited_ms, "decode": decoded.took_ms, "infer": infer_ms}
         log.debug("job %s: classified, %s", job.id, timings)
         best = self.model.best(scores, job.top_k)
-        answer = Answer(job.id, best, bundle.name, bundle.version, timings, bundle_digest=bundle.digest)
+        answer = Answer(
+            job.id, best, bundle.name, bundle.version, timings, bundle_digest=bundle.digest, sha256=decoded.sha256
+        )
         return self._explained(job, scores, answer) if job.is_explained else answer
 
     def _explained(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
+        content = stored.read_same(self.folder, job.image, answer.sha256)
+        if content is None:
+            return Failure(job.id, "image_missing", f"{job.image!r} changed while it was looked at")
         try:
-            found = explain(self.model, job, stored.read(self.folder, job.image), scores)
+            found = explain(self.model, job, content, scores)
         except NotExplainableError as fault:
             log.info("job %s: not explained: %s", job.id, fault)
             return Failure(job.id, "not_explainable", str(fault))

@@ -15,7 +15,7 @@ import views
 from app import create_app
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
-from tests.serving import EchoWorker, Served, serving
+from tests.serving import EchoWorker, Served, digest_in, serving
 
 ANSWER = ("tabby", 0.876543)
 
@@ -67,8 +67,9 @@ def queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def worker(queue: RedisServer) -> Iterator[EchoWorker]:
+def worker(queue: RedisServer, uploads_folder: Path) -> Iterator[EchoWorker]:
     with EchoWorker(queue.port) as echo:
+        echo.digest_of = digest_in(uploads_folder)
         yield echo
 
 

@@ -1,5 +1,6 @@
 """The real server as a process of its own, plain sockets to talk to it, and a worker without a model."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -46,6 +47,8 @@ class EchoWorker:
         self.port = port
         self.version = version
         self.images: list[str] = []
+        # What it reports of the bytes that it read: without a folder to read from, nothing.
+        self.digest_of: Callable[[str], str] = lambda image: ""
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
         self._lane = Lane(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
         info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
@@ -82,12 +85,23 @@ class EchoWorker:
         scores = tuple((label, CONFIDENCE / (rank + 1)) for rank, label in enumerate(LABELS))
         timings = {"queue": 1.25, "decode": 2.5, "infer": 4.125}
         found = self._map(delivery.job) if delivery.job.is_explained else None
-        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, self.version, timings, found)
+        digest = self.digest_of(delivery.job.image)
+        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, self.version, timings, found, sha256=digest)
 
     def _map(self, job: Job) -> ActivationMap:
         """What speaks for any class stands at the left, in the middle square of a picture that is as wide as two."""
         label = job.explain_label or LABELS[job.explain_rank - 1]
         return ActivationMap(label, 2, 2, (3.0, -1.0, 2.0, -2.0), (400, 200), (100, 0, 300, 200))
+
+
+def digest_in(folder: Path) -> Callable[[str], str]:
+    """Give what a worker reports that reads its pictures from a folder; nothing of one that is not there."""
+
+    def digest_of(image: str) -> str:
+        path = folder / image
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+    return digest_of
 
 
 @dataclass

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import clean_uploads
+import image_store
 import settings
-import uploads
 from clean_uploads import Outcome, clean
 from sightline_testing import pictures
 
@@ -30,7 +30,7 @@ def reports(tmp_path: Path) -> Path:
 
 def keep(folder: Path, content: bytes, days: float) -> str:
     """Store a picture as the service does, used for the last time so many days ago."""
-    name = uploads.store(folder, hashlib.md5(content, usedforsecurity=False).hexdigest() + ".jpg", content)
+    name = image_store.store(folder, hashlib.md5(content, usedforsecurity=False).hexdigest() + ".jpg", content)
     then = time.time() - days * DAY_S
     os.utime(folder / name, (then, then))
     return name
@@ -100,7 +100,7 @@ def test_what_the_service_has_not_made_is_never_touched(folder: Path, reports: P
 
 def test_a_picture_whose_md5_was_taken_is_known_by_its_other_name(folder: Path, reports: Path) -> None:
     content = b"collides"
-    name = uploads.collision_stem(hashlib.sha256(content).digest()) + ".jpg"
+    name = image_store.collision_stem(hashlib.sha256(content).digest()) + ".jpg"
     (folder / name).write_bytes(content)
     os.utime(folder / name, (1, 1))
     assert clean(folder, reports).removed == 1
@@ -122,7 +122,7 @@ def test_a_picture_that_is_used_while_it_is_looked_at_stays(
     is_ours = clean_uploads.is_ours
 
     def looked_at(path: Path) -> bool:
-        uploads.store(folder, name, b"wanted")
+        image_store.store(folder, name, b"wanted")
         return is_ours(path)
 
     monkeypatch.setattr(clean_uploads, "is_ours", looked_at)

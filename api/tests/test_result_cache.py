@@ -16,13 +16,25 @@ import settings
 from middleware import Ask, Prediction, current_ask, model_predict
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
-from tests.serving import LABELS, MODEL, PATIENCE_S, VERSION, EchoWorker, Served, raw_picture, read_answer, wait_until
+from tests.serving import (
+    LABELS,
+    MODEL,
+    PATIENCE_S,
+    VERSION,
+    EchoWorker,
+    Served,
+    digest_in,
+    raw_picture,
+    read_answer,
+    wait_until,
+)
 from wire.cache import AnswerCache, served_by_all
 from wire.errors import JobFailed, QueueUnavailable
 from wire.messages import Answer, Failure
 from wire.queue import Delivery
 
-NAME, SHA256 = "00000000000000000000000000000000.jpg", "ab" * 32
+SHA256 = "ab" * 32
+NAME = f"{SHA256}.jpg"
 MANY = 50
 
 
@@ -34,9 +46,15 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def worker(worker: EchoWorker) -> EchoWorker:
-    """A worker that the api has heard of, without which nothing is kept."""
+    """A worker that the api has heard of and that says what it read, without which nothing is kept."""
     await_served(VERSION)
+    worker.digest_of = digest_of
     return worker
+
+
+def digest_of(image: str) -> str:
+    """Give the SHA-256 of the bytes under a name: those of a test without files begin with theirs."""
+    return image.partition(".")[0]
 
 
 def await_served(version: str | None) -> None:
@@ -51,9 +69,10 @@ def await_served(version: str | None) -> None:
     wait_until(is_so, f"the workers serve {version}")
 
 
-def asked(sha256: str = SHA256, name: str = NAME, top_k: int = 5) -> Prediction:
-    """Ask as a request would, until there is an answer."""
-    token = current_ask.set(Ask(sha256=sha256, top_k=top_k, timeout_s=PATIENCE_S))
+def asked(sha256: str = SHA256, name: str = "", top_k: int = 5, explain_rank: int = 0) -> Prediction:
+    """Ask as a request would, until there is an answer; unless told otherwise, the file holds what was uploaded."""
+    name = name or f"{sha256}.jpg"
+    token = current_ask.set(Ask(sha256=sha256, top_k=top_k, timeout_s=PATIENCE_S, explain_rank=explain_rank))
     try:
         while True:
             with suppress(QueueUnavailable):
@@ -84,12 +103,12 @@ def test_the_times_of_another_job_are_not_told_as_one_s_own(worker: EchoWorker) 
 
 def test_the_content_counts_and_not_the_name(worker: EchoWorker) -> None:
     assert asked().cache == "miss"
-    assert asked(name="another.jpeg").cache == "hit"
+    assert asked(name=f"{SHA256}.jpeg").cache == "hit"
     assert asked(sha256="cd" * 32).cache == "miss"
 
 
 def test_without_the_content_s_hash_no_cache_is_asked(worker: EchoWorker, queue: RedisServer) -> None:
-    assert [asked(sha256="").cache for _ in range(2)] == ["", ""]
+    assert [asked(sha256="", name=NAME).cache for _ in range(2)] == ["", ""]
     assert worker.images == [NAME, NAME]
     assert entries(queue) == 0
 
@@ -105,6 +124,7 @@ def test_more_classes_than_are_kept_are_asked_for(worker: EchoWorker) -> None:
 def test_another_version_is_asked_anew_and_its_answers_are_its_own(queue: RedisServer) -> None:
     for version in ("7", "8", "7"):
         with EchoWorker(queue.port, version) as worker:
+            worker.digest_of = digest_of
             await_served(version)
             answers = [asked(), asked()]
         assert {answer.model_version for answer in answers} == {version}
@@ -127,10 +147,29 @@ def test_while_workers_serve_different_versions_nothing_is_taken_or_kept(
 def test_an_answer_of_a_version_that_is_not_known_to_be_served_yet_is_not_kept(
     worker: EchoWorker, queue: RedisServer
 ) -> None:
-    worker.reply = lambda delivery: Answer(delivery.job.id, ((LABELS[0], 0.5),), MODEL, "8")
+    worker.reply = lambda delivery: Answer(delivery.job.id, ((LABELS[0], 0.5),), MODEL, "8", sha256=SHA256)
     assert [asked().model_version for _ in range(2)] == ["8", "8"]
     assert len(worker.images) == 2
     assert entries(queue) == 0
+
+
+def test_an_answer_of_a_worker_that_does_not_say_what_it_read_is_given_and_not_kept(
+    worker: EchoWorker, queue: RedisServer
+) -> None:
+    worker.digest_of = lambda image: ""
+    assert [asked().cache for _ in range(2)] == ["miss", "miss"]
+    assert entries(queue) == 0
+
+
+@pytest.mark.parametrize("explain_rank", [0, 1])
+def test_an_answer_about_other_bytes_is_neither_given_nor_kept(
+    worker: EchoWorker, queue: RedisServer, explain_rank: int
+) -> None:
+    with pytest.raises(JobFailed) as failed:
+        asked(name="cd" * 32 + ".jpg", explain_rank=explain_rank)
+    assert failed.value.failure.code == "image_missing"
+    assert entries(queue) == 0
+    assert asked(explain_rank=explain_rank).cache == ("" if explain_rank else "miss")
 
 
 def test_a_failure_is_not_kept(worker: EchoWorker) -> None:
@@ -243,9 +282,16 @@ def test_a_cache_that_may_not_be_used_fails_nobody(worker: EchoWorker, queue: Re
 
 @pytest.mark.parametrize("is_on", [True, False])
 def test_the_client_is_told_where_its_answer_came_from_where_the_cache_is_on(
-    *, client: FlaskClient, worker: EchoWorker, picture: bytes, monkeypatch: pytest.MonkeyPatch, is_on: bool
+    *,
+    client: FlaskClient,
+    worker: EchoWorker,
+    picture: bytes,
+    uploads_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_on: bool,
 ) -> None:
     monkeypatch.setattr(settings, "RESULT_CACHE", is_on)
+    worker.digest_of = digest_in(uploads_folder)
 
     def told() -> str | None:
         while True:
@@ -258,8 +304,9 @@ def test_the_client_is_told_where_its_answer_came_from_where_the_cache_is_on(
 
 
 @pytest.fixture
-def served(serve: Serve, worker: EchoWorker) -> Iterator[Served]:
+def served(serve: Serve, worker: EchoWorker, uploads_folder: Path) -> Iterator[Served]:
     """The real server, under gevent, with the cache on."""
+    worker.digest_of = digest_in(uploads_folder)
     with serve(REDIS_PORT=worker.port, RESULT_CACHE=1, REQUEST_TIMEOUT_S=PATIENCE_S) as running:
         wait_until(lambda: running.ask(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200, "the service is ready")
         yield running

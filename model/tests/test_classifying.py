@@ -1,3 +1,4 @@
+import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,12 @@ def test_an_answer_says_what_was_asked_by_which_model_and_how_long_it_took(class
     assert answer.timings["queue"] == 1.5
     assert min(answer.timings["decode"], answer.timings["infer"]) > 0
     assert Answer.decode(answer.encode()).predictions == answer.predictions
+
+
+def test_an_answer_says_which_bytes_were_read(classifier: Classifier) -> None:
+    names = ("1.jpg", "camera.png", "0.jpg")
+    digests = [reply.sha256 for _, reply in classifier.outcomes(deliveries(*names)) if isinstance(reply, Answer)]
+    assert digests == [hashlib.sha256((classifier.folder / name).read_bytes()).hexdigest() for name in names]
 
 
 def test_pictures_may_be_decoded_by_a_pool(model: Model, classifier: Classifier) -> None:

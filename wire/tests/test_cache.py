@@ -49,8 +49,8 @@ def cache(make_cache: MakeCache) -> AnswerCache:
 
 
 def answer(top_k: int = 5, **facts: Any) -> Answer:
-    told: dict[str, Any] = {"id": "a-job", "model": SERVED.model, "version": SERVED.version, "timings": {"infer": 4.0}}
-    told |= {"bundle_digest": SERVED.bundle_digest} | facts
+    told: dict[str, Any] = {"id": "a-job", "model": SERVED.model, "version": SERVED.version, "sha256": PICTURE}
+    told |= {"bundle_digest": SERVED.bundle_digest, "timings": {"infer": 4.0}} | facts
     return Answer(predictions=told.pop("predictions", CLASSES[:top_k]), **told)
 
 
@@ -60,7 +60,7 @@ def kept(cache: AnswerCache, question: Question = QUESTION, top_k: int = 5) -> s
     assert found.answer is None
     served = question.served
     told = {"model": served.model, "version": served.version, "bundle_digest": served.bundle_digest}
-    cache.keep(question, top_k, answer(top_k, **told), found.slot)
+    cache.keep(question, top_k, answer(top_k, sha256=question.picture, **told), found.slot)
     return found.slot
 
 
@@ -131,6 +131,14 @@ def test_an_entry_of_an_earlier_release_is_read_as_one_without_a_digest(
     assert found is not None
     assert found.predictions == (("a", 0.5), ("b", 0.25))
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("digest", ["", "cd" * 32], ids=["of a worker that does not say", "of other bytes"])
+def test_an_answer_to_other_bytes_than_were_asked_about_is_not_kept(
+    queue: QueueProbe, cache: AnswerCache, digest: str
+) -> None:
+    cache.keep(QUESTION, 5, answer(sha256=digest), cache.find(QUESTION, 5).slot)
+    assert slots(queue) == []
 
 
 def test_fewer_classes_than_were_kept_are_the_best_of_them(cache: AnswerCache) -> None:

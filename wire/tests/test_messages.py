@@ -48,6 +48,13 @@ EXPLAINED_BYTES = (
     b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"map":{"label":"tabby",'
     b'"rows":1,"columns":2,"values":[-0.5,2.25],"picture":[640,480],"view":[110,30,530,450]}}'
 )
+DIGEST = "ab" * 32
+VERIFIED = Answer("1", (("tabby", 0.75),), "net", "1", sha256=DIGEST)
+VERIFIED_BYTES = (
+    b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"sha256":"'
+    + DIGEST.encode()
+    + b'"}'
+)
 FAILURE = Failure(id="41-9f-1", code="image_broken", detail="the JPEG ends early")
 WORKER = WorkerInfo("w-1", "host", "model", "1", "p-1", "abc", 2, 8, 123.5, 1_700_000_000_000)
 FAILURE_BYTES = b'{"v":1,"id":"41-9f-1","code":"image_broken","detail":"the JPEG ends early"}'
@@ -68,8 +75,9 @@ TOKENS = st.text("abcXYZ019_.:-", min_size=1, max_size=80)
         (FAILURE, FAILURE_BYTES),
         (EXPLAINED_JOB, EXPLAINED_JOB_BYTES),
         (EXPLAINED, EXPLAINED_BYTES),
+        (VERIFIED, VERIFIED_BYTES),
     ],
-    ids=["job", "answer", "failure", "explained job", "explained answer"],
+    ids=["job", "answer", "failure", "explained job", "explained answer", "verified answer"],
 )
 def test_a_message_has_exactly_these_bytes(message: Job | Answer | Failure, data: bytes) -> None:
     assert message.encode() == data

@@ -72,10 +72,13 @@ class AnswerCache:
         return self._found(question, top_k, dict(zip(slots, replies, strict=True)))
 
     def keep(self, question: Question, top_k: int, answer: Answer, slot: str) -> None:
-        """Keep an answer to a question that was looked for in vain, where the one who answered is the one asked for."""
+        """Keep an answer to a question that was looked for in vain, where it is the answer to just that question.
+
+        The worker has to have read the very bytes that were asked about, and to serve what was asked for.
+        """
         served = question.served
-        answered_by = (answer.model, answer.version, answer.bundle_digest)
-        if not slot or answered_by != (served.model, served.version, served.bundle_digest):
+        answered = (answer.sha256, answer.model, answer.version, answer.bundle_digest)
+        if not slot or answered != (question.picture, served.model, served.version, served.bundle_digest):
             return
         data = _Entry(question, top_k, answer.predictions).encode()
         if len(data) > MAX_ENTRY_BYTES:

@@ -93,6 +93,7 @@ class Answer:
     """What the model sees, best first; `timings` are milliseconds by stage.
 
     `bundle_digest` is that of the bundle that answered, empty where an earlier release of the worker did.
+    `sha256` is that of the bytes which the worker read; empty from a worker that does not report it yet.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Answer:
     timings: Mapping[str, float] = field(default_factory=dict)
     activation_map: ActivationMap | None = None
     bundle_digest: str = ""
+    sha256: str = ""
 
     def encode(self) -> bytes:
         """Give the bytes that travel; raises ValueError for a score that is no finite number."""
@@ -114,6 +116,7 @@ class Answer:
                 "timings": dict(self.timings),
                 **({"bundle_digest": self.bundle_digest} if self.bundle_digest else {}),
                 **({} if self.activation_map is None else {"map": self.activation_map.fields()}),
+                **({"sha256": self.sha256} if self.sha256 else {}),
             }
         )
 
@@ -129,6 +132,7 @@ class Answer:
             timings=fields.numbers("timings"),
             activation_map=None if (inner := fields.inner("map")) is None else ActivationMap.read(inner),
             bundle_digest=fields.text("bundle_digest", default=""),
+            sha256=fields.text("sha256", default=""),
         )
 
 
