@@ -1,5 +1,7 @@
 """Jobs that are handed in and asked for later, with a real Redis and a worker without a model."""
 
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -187,3 +189,77 @@ def test_more_classes_than_are_kept_are_not_asked_for(make: Make, address: Addre
         handle = jobs.hand_in("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, top_k=1000)
         reply_to(jobs, handle)
         assert worker.seen[0].job.top_k == 100
+
+
+def test_an_own_id_with_the_places_of_another_job_finds_and_deletes_nothing(
+    make: Make, address: Address, queue: QueueProbe
+) -> None:
+    jobs = make()
+    answered = hand_in(jobs, "mine.jpg")
+    with StandInWorker(address, queue.name):
+        reply_to(jobs, answered)
+    waiting, victim = hand_in(jobs, "mine.jpg"), hand_in(jobs, "theirs.jpg")
+    for own in (answered, waiting):
+        for forged in mixtures(own, victim):
+            for ask in (jobs.look, jobs.cancel):
+                with pytest.raises(UnknownJob):
+                    ask(forged)
+    assert jobs.look(victim) == ("theirs.jpg", None)
+    assert queue.redis("XLEN", queue.keys.jobs) == 2
+    assert queue.redis("XLEN", queue.keys.ledger) == 3
+
+
+def mixtures(own: str, other: str) -> list[str]:
+    """Give every handle that is made of parts of both, but for the two themselves."""
+    pairs = [re.findall(r"[0-9a-f]{32}|[0-9]+-[0-9]+", handle) for handle in (own, other)]
+    mixed = {"-".join(parts) for parts in itertools.product(*zip(*pairs, strict=True))}
+    return sorted(mixed - {own, other})
+
+
+@pytest.mark.parametrize("number", ["0", "9" * 20, str(2**64), "00", "01"])
+def test_a_number_that_no_entry_has_is_an_unknown_job(make: Make, number: str) -> None:
+    jobs = make()
+    for handle in (f"{'0' * 32}-{number}-{number}-1-0", f"{'0' * 32}-1-0-1-{number}", f"{'0' * 32}-{number}-0-1-0"):
+        for ask in (jobs.look, jobs.cancel):
+            with pytest.raises(UnknownJob):
+                ask(handle)
+
+
+def test_a_job_with_an_owner_is_unknown_to_all_others(make: Make, queue: QueueProbe) -> None:
+    jobs = make()
+    handle = jobs.hand_in("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, owner="alice")
+    for stranger in ("bob", "", "alice "):
+        for ask in (jobs.look, jobs.cancel):
+            with pytest.raises(UnknownJob):
+                ask(handle, owner=stranger)
+    assert jobs.look(handle, owner="alice") == jobs.look(handle) == ("cat.jpg", None)
+    jobs.cancel(handle, owner="alice")
+    assert queue.redis("XLEN", queue.keys.jobs) == 0
+
+
+@pytest.mark.parametrize("row", [("job", ""), ("id", ""), ("image", "a.jpg"), ("a", "b", "c", "d", "e", "f", "g", "h")])
+def test_a_row_of_another_shape_is_no_job(make: Make, queue: QueueProbe, row: tuple[str, ...]) -> None:
+    place = queue.redis("XADD", queue.keys.ledger, "*", *row).decode()
+    with pytest.raises(UnknownJob):
+        make().look(f"{'0' * 32}-{place}-{place}")
+
+
+def test_what_is_cancelled_while_a_worker_has_it_leaves_no_answer_behind(
+    make: Make, address: Address, queue: QueueProbe
+) -> None:
+    jobs = make()
+    lane = Lane(address, queue.name, "slow", lease_ms=60_000, max_batch_s=60)
+    taken: list[Delivery] = []
+
+    def take() -> bool:
+        taken.extend(lane.receive(1, 100))
+        return bool(taken)
+
+    for _ in range(3):
+        handle = hand_in(jobs)
+        wait_until(take, "the job is taken")
+        jobs.cancel(handle)
+        lane.answer([(delivery, answer_for(delivery.job)) for delivery in taken])
+        taken.clear()
+    lane.close()
+    assert queue.redis("KEYS", queue.keys.replies("*")) == []

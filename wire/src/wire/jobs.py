@@ -1,12 +1,15 @@
 """Jobs whose caller does not wait: handed in by one api process, asked for later at any.
 
 The reply goes to a stream of the job's own, which the worker writes and which expires by itself. A ledger of what was
-handed in lately bounds how many of them there are. Whoever has the handle may look and cancel, and nobody can guess it.
+handed in lately bounds how many of them there are. Whoever has the handle may look and cancel, where the job has an
+owner only in that owner's name. A handle is the job's secret id (128 random bits), its entry and its place in the
+ledger; the row at that place repeats id and entry, so that a handle made of parts of several is none.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from typing import Any, Final, NamedTuple
@@ -15,7 +18,7 @@ from wire.admission import bound_for, retry_after_s
 from wire.aside import Aside
 from wire.connection import CALLER_PATIENCE_S, Address, checked, is_out_of_memory, pack
 from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
-from wire.keys import JOB_FIELD, Keys
+from wire.keys import JOB_FIELD, Keys, job_replies
 from wire.link import RedisRefusal
 from wire.messages import Job, Reply, decode_reply
 from wire.settlement import REPLIES_KEPT_S
@@ -25,7 +28,8 @@ from wire.watch import QueueState
 MAX_TOP_K: Final = 100
 MAX_TIMEOUT_S: Final = 600.0
 
-# Both bounds in one step. A refusal says which one it was.
+# Both bounds in one step. A refusal says which one it was. The reply stream is made here, empty, and the worker adds to
+# a stream that exists only: what is cancelled while a worker has it leaves no reply behind.
 HAND_IN: Final = f"""
 local time = redis.call('TIME')
 redis.call('XTRIM', KEYS[2], 'MINID', (time[1] - ARGV[4]) * 1000)
@@ -36,11 +40,15 @@ end
 if kept >= tonumber(ARGV[3]) then
   return {{'ledger', kept}}
 end
-local place = redis.call('XADD', KEYS[2], '*', 'image', ARGV[5])
-return {{place, redis.call('XADD', KEYS[1], '*', '{JOB_FIELD}', ARGV[2])}}
+local entry = redis.call('XADD', KEYS[1], '*', '{JOB_FIELD}', ARGV[2])
+redis.call('XADD', KEYS[3], 'MAXLEN', '0', '*', '{JOB_FIELD}', '')
+redis.call('EXPIRE', KEYS[3], ARGV[4])
+return {{redis.call('XADD', KEYS[2], '*', 'id', ARGV[5], 'entry', entry, 'owner', ARGV[6], 'image', ARGV[7]), entry}}
 """
 HAND_IN_SHA: Final = hashlib.sha1(HAND_IN.encode(), usedforsecurity=False).hexdigest()
-_HANDLE = re.compile(r"([0-9a-f]{32})-([0-9]{1,20}-[0-9]{1,20})-([0-9]{1,20}-[0-9]{1,20})")
+_ENTRY = r"(?:0|[1-9][0-9]{0,19})-(?:0|[1-9][0-9]{0,19})"
+_HANDLE = re.compile(rf"([0-9a-f]{{32}})-({_ENTRY})-({_ENTRY})")
+LARGEST_ENTRY_PART: Final = 2**64 - 1
 
 
 class Found(NamedTuple):
@@ -61,14 +69,35 @@ class _Handle(NamedTuple):
     def read(cls, text: str) -> _Handle:
         """Take a handle apart; raises UnknownJob."""
         match = _HANDLE.fullmatch(text)
-        if match is None:
+        if match is None or max(map(int, text.split("-")[1:])) > LARGEST_ENTRY_PART:
             raise UnknownJob(text)
         return cls(*match.groups())
 
     @property
     def reply_to(self) -> str:
         """The name under which the worker answers."""
-        return f"job-{self.id}"
+        return job_replies(self.id)
+
+
+class _Row(NamedTuple):
+    """What the ledger holds of a job; `owner` is empty where it belongs to whoever has its handle."""
+
+    id: str
+    entry_id: str
+    owner: str
+    image: str
+
+    @classmethod
+    def read(cls, words: list[bytes]) -> _Row | None:
+        """Return the row of these fields and values; None where it is not of this shape."""
+        if words[::2] != [b"id", b"entry", b"owner", b"image"]:
+            return None
+        return cls(*(word.decode(errors="replace") for word in words[1::2]))
+
+    def is_of(self, told: _Handle, owner: str | None) -> bool:
+        """Return whether a handle is that of this job, and whether this owner may use it; None may use any."""
+        is_handle = hmac.compare_digest(self.id.encode(), told.id.encode()) and self.entry_id == told.entry_id
+        return is_handle and owner in {None, self.owner}
 
 
 class Jobs:
@@ -97,8 +126,9 @@ class Jobs:
         timeout_s: float,
         top_k: int = 5,
         traceparent: str = "",
+        owner: str = "",
     ) -> str:
-        """Put a job into the queue and give its handle.
+        """Put a job into the queue and give its handle, which is good for this owner alone; empty: for anybody.
 
         It finds room where a caller of the usual timeout would. Raises QueueUnavailable, QueueFull or NoWorker.
         """
@@ -106,25 +136,27 @@ class Jobs:
             raise NoWorker("no live model worker has been heard of; start one, or look at its log")
         job_id = secrets.token_hex(16)
         ttl_ms = int(min(timeout_s, MAX_TIMEOUT_S) * 1000)
-        job = Job(job_id, image, f"job-{job_id}", max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent)
+        job = Job(job_id, image, job_replies(job_id), max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent)
         bound = bound_for(state.workers if state else (), usual_timeout_s, self._max_queue_size)
         kept_s = int(timeout_s) + REPLIES_KEPT_S
-        place, found = self._evaluate(bound, job, kept_s)
+        place, found = self._evaluate(bound, job, kept_s, owner)
         if place in {b"queue", b"ledger"}:
             limit = bound if place == b"queue" else self._max_jobs
             raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
         return f"{job_id}-{found.decode()}-{place.decode()}"
 
-    def look(self, handle: str) -> Found:
-        """Give what came of a job; raises UnknownJob, also for one that was forgotten."""
-        return self._find(_Handle.read(handle), handle)
+    def look(self, handle: str, *, owner: str | None = None) -> Found:
+        """Give what came of a job; raises UnknownJob, also for one that was forgotten or is not this owner's.
 
-    def cancel(self, handle: str) -> None:
-        """Take a job back, or throw its answer away; raises UnknownJob."""
+        An owner of None may look at any job.
+        """
+        return self._find(_Handle.read(handle), handle, owner)
+
+    def cancel(self, handle: str, *, owner: str | None = None) -> None:
+        """Take a job back, or throw its answer away; raises UnknownJob as `look` does."""
         told = _Handle.read(handle)
-        self._find(told, handle)
+        self._find(told, handle, owner)
         keys = self._keys
-        # The place goes too: a worker that has the job already will answer it, and nobody shall find that.
         packet = pack("XDEL", keys.ledger, told.place) + pack("XDEL", keys.jobs, told.entry_id)
         for reply in self._exchange(packet + pack("DEL", keys.replies(told.reply_to)), 3):
             checked(reply)
@@ -133,22 +165,23 @@ class Jobs:
         """Close the connection."""
         self._aside.close()
 
-    def _find(self, told: _Handle, handle: str) -> Found:
-        """Look for a job and its reply; raises UnknownJob where it has neither, or no place."""
+    def _find(self, told: _Handle, handle: str, owner: str | None) -> Found:
+        """Look for a job and its reply; raises UnknownJob where it has neither, or its row is not this job's."""
         keys = self._keys
         # The job before the reply: its end and the reply are one step, so where it is gone the reply is there.
         looks = [("XRANGE", keys.ledger, told.place, told.place), ("XRANGE", keys.jobs, told.entry_id, told.entry_id)]
         packet = b"".join(pack(*look) for look in looks)
         packet += pack("XRANGE", keys.replies(told.reply_to), "-", "+", "COUNT", 1)
         places, entries, replies = map(checked, self._exchange(packet, 3))
-        if not places or not (replies or _is(told, entries)):
+        row = _Row.read(places[0][1]) if places else None
+        if row is None or not row.is_of(told, owner) or not (replies or entries):
             raise UnknownJob(handle)
-        image = places[0][1][1].decode(errors="replace")
-        return Found(image, _decoded(replies[0][1]) if replies else None)
+        return Found(row.image, _decoded(replies[0][1]) if replies else None)
 
-    def _evaluate(self, bound: int, job: Job, kept_s: int) -> Any:
-        keys, limits = (self._keys.jobs, self._keys.ledger), (self._max_jobs, kept_s)
-        arguments = (2, *keys, bound, job.encode(), *limits, job.image.encode(errors="replace"))
+    def _evaluate(self, bound: int, job: Job, kept_s: int, owner: str) -> Any:
+        keys = (self._keys.jobs, self._keys.ledger, self._keys.replies(job.reply_to))
+        row = (job.id, owner, job.image.encode(errors="replace"))
+        arguments = (len(keys), *keys, bound, job.encode(), self._max_jobs, kept_s, *row)
         [reply] = self._exchange(pack("EVALSHA", HAND_IN_SHA, *arguments), 1)
         if isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT"):
             [reply] = self._exchange(pack("EVAL", HAND_IN, *arguments), 1)
@@ -168,11 +201,3 @@ def _decoded(fields: list[bytes]) -> Reply:
         return decode_reply(fields[0], fields[1])
     except MessageError as error:
         raise QueueUnavailable(f"the answer of a job cannot be read: {error}") from error
-
-
-def _is(told: _Handle, entries: list[Any]) -> bool:
-    """Whether what stands at the job's place is this job: a Redis that lost everything may have given it to another."""
-    try:
-        return bool(entries) and Job.decode(entries[0][1][1]).id == told.id
-    except MessageError:
-        return False

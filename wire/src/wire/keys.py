@@ -8,6 +8,17 @@ from wire.fields import is_token
 
 GROUP = "workers"
 JOB_FIELD = "job"
+_OF_ONE_JOB = "job-"
+
+
+def job_replies(job_id: str) -> str:
+    """Return the name of the reply stream of one job that nobody waits for."""
+    return f"{_OF_ONE_JOB}{job_id}"
+
+
+def is_of_one_job(reply_to: str) -> bool:
+    """Return whether a reply stream is that of one job: made when the job is handed in, gone once it is cancelled."""
+    return reply_to.startswith(_OF_ONE_JOB)
 
 
 class Keys:

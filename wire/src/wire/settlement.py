@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wire.connection import Connection, checked, is_out_of_memory, pack
 from wire.deliveries import Settlement
-from wire.keys import GROUP, Keys
+from wire.keys import GROUP, Keys, is_of_one_job
 from wire.messages import Failure, Reply, reply_kind
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,10 @@ def _reply(keys: Keys, reply_to: str, reply: Reply) -> bytes:
     except ValueError as error:
         reply = Failure(reply.id, "internal", f"the answer cannot travel: {error}")
         data = reply.encode()
-    return pack("XADD", keys.replies(reply_to), "MAXLEN", "~", MAX_REPLIES, "*", reply_kind(reply), data)
+    # A job that was cancelled has no stream any more, and its reply must not make one.
+    only_if_there = ("NOMKSTREAM",) if is_of_one_job(reply_to) else ()
+    bound = ("MAXLEN", "~", MAX_REPLIES)
+    return pack("XADD", keys.replies(reply_to), *only_if_there, *bound, "*", reply_kind(reply), data)
 
 
 def _dead_letter(keys: Keys, settlement: Settlement) -> bytes:
