@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Flask, Request, current_app, g, redirect, request, url_for
+from flask import Flask, Request, current_app, g, has_app_context, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 import api_keys
@@ -26,6 +26,8 @@ from wire.rates import Rate, RateLimiter
 View = TypeVar("View", bound=Callable[..., Any])
 
 OPERATOR = "operator"
+# No key of the file can have this name.
+OPERATOR_KEY = ApiKey("@operator", b"")
 # What these ask for costs next to nothing, and a page makes many of them.
 UNCOUNTED_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Whoever has one address of IPv6 has this many bits of them.
@@ -39,9 +41,29 @@ def open_to_all(view: View) -> View:
 
 
 def costs_a_job(view: View) -> View:
-    """Mark a view that has a worker do something, though it is asked by GET: rates count it."""
+    """Mark a view that rates count though it is asked by GET: a worker does something for it, or has."""
     view.costs_a_job = True  # type: ignore[attr-defined]
     return view
+
+
+def caller() -> str:
+    """Return the name under which the caller's pictures, jobs and predictions are kept.
+
+    It is empty without API keys, and for a command, which no request has called.
+    """
+    key: ApiKey | None = g.get("api_key") if has_app_context() else None
+    return "" if key is None else key.name
+
+
+def may_use_all() -> bool:
+    """Return whether the caller may use what others have sent: the operator may, and everybody without API keys."""
+    # A browser may bring another key with the operator's cookie: it sends on what it was asked for on the page.
+    return g.get("api_key") in {None, OPERATOR_KEY} or _has_operator_cookie()
+
+
+def may_use(owner: str) -> bool:
+    """Return whether the caller may use what belongs to this owner."""
+    return may_use_all() or owner == caller()
 
 
 def require_operator() -> AnyResponse | None:
@@ -105,7 +127,7 @@ def _authenticate(keys: KeyFile) -> None:
         return
     key = _key_of(request)
     is_operator = is_operator_key(key) or (not key and _has_operator_cookie())
-    g.api_key = ApiKey(OPERATOR, b"") if is_operator else keys.find(key) if key else None
+    g.api_key = OPERATOR_KEY if is_operator else keys.find(key) if key else None
     if g.api_key is None:
         said = "The key is not known." if key else "A key is needed: Authorization: Bearer <key>, or X-API-Key: <key>."
         raise Problem(401, "unauthorized", said)
@@ -141,7 +163,7 @@ def _count(limiter: RateLimiter, usual: Rate | None) -> None:
     if request.method in UNCOUNTED_METHODS and not _is_marked("costs_a_job"):
         return
     key: ApiKey | None = g.get("api_key")
-    if (key.name == OPERATOR) if key is not None else (is_operator_key(_key_of(request)) or _has_operator_cookie()):
+    if key is OPERATOR_KEY or (key is None and (is_operator_key(_key_of(request)) or _has_operator_cookie())):
         return
     rate = (key.rate if key is not None else None) or usual
     if rate is None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from flask import Request
 
+import access
 import metrics
 import middleware
 import prediction_ids
@@ -120,7 +121,7 @@ class Result:
     @property
     def predicted(self) -> Prediction:
         """What a report of this answer is about."""
-        return Prediction(self.filename, self.label, self.score, self.model_version or "")
+        return Prediction(self.filename, self.label, self.score, self.model_version or "", access.caller())
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """Give the best classes, as many as were asked for and are known."""

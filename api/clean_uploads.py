@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import feedback
 import image_store
+import owners
 import settings
 
 DAY_S = 86_400.0
@@ -73,6 +74,8 @@ def clean(folder: Path, feedback_folder: Path, *, is_dry_run: bool = False) -> O
     gone = [
         each for each in candidates if each.name not in mentioned and _goes(folder / each.name, is_dry_run=is_dry_run)
     ]
+    if not is_dry_run:
+        owners.forget_gone(folder)
     kept = len(stored) - len(gone)
     removed_bytes = sum(each.size for each in gone)
     return Outcome(len(gone), removed_bytes, kept, sum(each.size for each in stored) - removed_bytes)

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,17 +18,27 @@ from problems import Problem
 from report_index import ReportIndex
 
 
-def save(text: str, upload_folder: Path, details: Mapping[str, str]) -> None:
+def save(
+    text: str,
+    upload_folder: Path,
+    details: Mapping[str, str],
+    *,
+    may_see: Callable[[str], bool] = lambda filename: True,
+) -> None:
     """Append a report to the file of lines, and to the CSV where it has the page's shape; back once both are safe.
 
     `details` may hold the CSV's columns that the report itself does not say: model, model_version, label, comment.
+    A picture that the reporter may not see is treated as one that is not stored.
     """
     lines, rows = paths()
     report = reports.parse(text)
     details = spelled(details)
+    is_seen = report is not None and may_see(report.filename)
 
     def work() -> None:
         cells = None if report is None else _cells(str(uuid.uuid4()), report, upload_folder, details)
+        if cells is not None and not is_seen:
+            cells["image_sha256"] = ""
         report_files.append(lines, rows, one_line(text), None if cells is None else reports.TABLE.line(cells))
 
     blocking.run(work)

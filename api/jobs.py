@@ -1,10 +1,12 @@
 """Jobs that their client does not wait for: handed in with `Prefer: respond-async`, asked for at /jobs/{id}."""
 
+import hashlib
 import json
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
+import access
 import asking
 import failures
 import middleware
@@ -38,24 +40,25 @@ def are_wanted() -> bool:
 
 def accept(name: str, ask: middleware.Ask) -> Response:
     """Hand in a job for a stored picture, and say where to ask for it."""
-    handle = middleware.hand_in(name, ask)
+    handle = middleware.hand_in(name, ask, access.caller())
     place = url_for("jobs.look", job=handle)
     headers = {"Location": place, "Preference-Applied": PREFERENCE, "Retry-After": str(ASK_AGAIN_S)}
     return _response({"id": handle, "status": "pending"}, 202, headers)
 
 
 @router.route("/jobs/<job>", methods=["GET"])
+@access.costs_a_job
 @describe("GET", LOOK)
 def look(job: str) -> Response:
     """Say what came of a job."""
-    image, reply = middleware.look(job)
+    image, reply = middleware.look(job, _owner())
     if reply is None:
         return _response({"id": job, "status": "pending"}, 200, {"Retry-After": str(ASK_AGAIN_S)})
     if isinstance(reply, Failure):
         problem = failures.problem_of(JobFailed(reply)) or problems.Problem(500, "internal", "The worker failed on it.")
         told = problem.document(instance=request.path, request_id=failures.request_id())
         return _response({"id": job, "status": "failed", "problem": told}, 200, {})
-    result = asking.Result(reply.id, image, middleware.Prediction(reply))
+    result = asking.Result(_public_id(reply.id), image, middleware.Prediction(reply))
     return _response(
         {"id": job, "status": "done", "result": asking.told(result, asking.Wishes(len(reply.predictions)))}, 200, {}
     )
@@ -65,8 +68,18 @@ def look(job: str) -> Response:
 @describe("DELETE", CANCEL)
 def cancel(job: str) -> Response:
     """Take a job back."""
-    middleware.cancel(job)
+    middleware.cancel(job, _owner())
     return Response(status=204)
+
+
+def _owner() -> str | None:
+    """Return whose jobs the caller may look at; None for all."""
+    return None if access.may_use_all() else access.caller()
+
+
+def _public_id(job_id: str) -> str:
+    """Return the id that a prediction begins with: whoever is shown it must not learn the secret part of the handle."""
+    return hashlib.sha256(b"sightline prediction\0" + job_id.encode()).hexdigest()[:32]
 
 
 def _response(state: JobState, status: int, headers: dict[str, str]) -> Response:

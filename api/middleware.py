@@ -126,8 +126,8 @@ def _of_the_upload(answer: Answer, sha256: str) -> Answer:
     return answer
 
 
-def hand_in(image_name: str, ask: Ask) -> str:
-    """Hand in a job for a stored picture and give its handle; raises the errors of `wire`."""
+def hand_in(image_name: str, ask: Ask, owner: str = "") -> str:
+    """Hand in an owner's job for a stored picture and give its handle; raises the errors of `wire`."""
     queue = _opened()
     with tracing.admission(ask.traceparent):
         handle = queue.jobs.hand_in(
@@ -137,19 +137,20 @@ def hand_in(image_name: str, ask: Ask) -> str:
             timeout_s=settings.JOB_TIMEOUT_S,
             top_k=ask.top_k,
             traceparent=ask.traceparent,
+            owner=owner,
         )
     queue.handed_in_at.append(time.monotonic())
     return handle
 
 
-def look(handle: str) -> Found:
-    """Give what came of a job that was handed in; raises UnknownJob."""
-    return _opened().jobs.look(handle)
+def look(handle: str, owner: str | None) -> Found:
+    """Give what came of an owner's job, or of anybody's (None); raises UnknownJob."""
+    return _opened().jobs.look(handle, owner=owner)
 
 
-def cancel(handle: str) -> None:
-    """Take a job back that was handed in; raises UnknownJob."""
-    _opened().jobs.cancel(handle)
+def cancel(handle: str, owner: str | None) -> None:
+    """Take an owner's job back, or anybody's (None); raises UnknownJob."""
+    _opened().jobs.cancel(handle, owner=owner)
 
 
 def refuse_if_full(count: int = 1) -> None:

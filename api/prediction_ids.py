@@ -1,6 +1,7 @@
 """Ids of predictions: each says itself what was answered, signed, so that a report needs no memory of it.
 
-An id is the job's, a dot, and a signed note of picture, class, score and model. Whoever reports a prediction by its id
+An id is the request's, a dot, and a signed note of picture, class, score, model, and of the API key's name where there
+are keys. Whoever reports a prediction by its id
 can neither invent one nor change what it said; no process has to keep it, and it lasts as long as SECRET_KEY.
 """
 
@@ -18,19 +19,22 @@ SIGNATURE_BYTES = 16
 
 
 class Predicted(NamedTuple):
-    """What was answered; `model_version` is "<model>/<version>", empty where it is not known."""
+    """What was answered, and to whom; `model_version` is "<model>/<version>", empty where it is not known.
+
+    `owner` is empty where no API keys are used.
+    """
 
     filename: str
     label: str
     score: float
     model_version: str
+    owner: str = ""
 
 
 def issue(job_id: str, predicted: Predicted) -> str:
     """Give the id of a prediction."""
-    note = "\0".join((predicted.filename, predicted.label, repr(predicted.score), predicted.model_version)).encode(
-        "utf-8", "replace"
-    )
+    told = (predicted.filename, predicted.label, repr(predicted.score), predicted.model_version)
+    note = "\0".join((*told, predicted.owner) if predicted.owner else told).encode("utf-8", "replace")
     return f"{job_id}.{base64.urlsafe_b64encode(_signature(job_id, note) + note).rstrip(b'=').decode()}"
 
 
@@ -44,8 +48,8 @@ def read(prediction_id: str) -> Predicted | None:
     signature, note = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _signature(job_id, note)):
         return None
-    filename, label, score, model_version = note.decode().split("\0")
-    return Predicted(filename, label, float(score), model_version)
+    filename, label, score, *others = note.decode().split("\0")
+    return Predicted(filename, label, float(score), *others)
 
 
 def _signature(job_id: str, note: bytes) -> bytes:

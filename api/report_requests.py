@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, get_type_hints
 
 from flask import Request, g
 
+import access
 import image_store
+import owners
 import prediction_ids
 import reports
 from parameters import Text
@@ -50,12 +52,13 @@ def read(request: Request, upload_folder: Path) -> Reported:
     predicted = None
     if "prediction_id" in fields:
         predicted = prediction_ids.read(fields["prediction_id"])
-        if predicted is None:
+        if predicted is None or not access.may_use(predicted.owner):
             raise Problem(404, "prediction_unknown", "This prediction_id was not given out by this service.")
     filename = predicted.filename if predicted is not None else fields.get("filename", "")
     if not filename:
         raise Problem(400, "invalid_report", 'A report names a "prediction_id" or a "filename".')
-    if not reports.is_plain_name(filename) or not image_store.is_stored(upload_folder, filename):
+    is_there = reports.is_plain_name(filename) and image_store.is_stored(upload_folder, filename)
+    if not is_there or not owners.may_see(upload_folder, filename):
         raise Problem(404, "picture_unknown", f"No picture {filename[:80]!r} is stored here.")
     return Reported(predicted, filename, fields.get("label", ""), fields.get("comment", ""))
 

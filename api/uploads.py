@@ -10,6 +10,7 @@ from werkzeug.datastructures import FileStorage
 
 import blocking
 import image_store
+import owners
 import settings
 import signatures
 import utils
@@ -81,7 +82,9 @@ def _kept(file: FileStorage, folder: Path) -> Picture:
     try:
         data = file.stream.read()
         _check_content(data)
-        return _in_thread_if_large(file, data, folder)
+        picture = _in_thread_if_large(file, data, folder)
+        owners.record(folder, picture.name)
+        return picture
     finally:
         file.close()
 

@@ -38,6 +38,7 @@ import maps
 import metrics
 import middleware
 import operations
+import owners
 import report_requests
 import settings
 import several
@@ -86,7 +87,8 @@ def upload_image() -> str | AnyResponse:
 @describe("GET", operations.STORED_PICTURE)
 def display_image(filename: str) -> Response:
     """Give a stored picture, inert: its detected type, and no right to do anything."""
-    opened = image_store.open_stored(upload_folder(), filename)
+    folder = upload_folder()
+    opened = image_store.open_stored(folder, filename) if owners.may_see(folder, filename) else None
     if opened is None:
         raise NotFound
     file, kind = opened
@@ -139,7 +141,7 @@ def predict() -> Response:
 @describe("GET", operations.MAP)
 def activation_map(filename: str, label: str) -> Response:
     """Give where the model looks for a class in a stored picture, as a picture."""
-    if not image_store.is_stored(upload_folder(), filename):
+    if not owners.may_see(upload_folder(), filename) or not image_store.is_stored(upload_folder(), filename):
         raise NotFound
     answer = ask_model(filename, asking.ask_of(request, asking.Wishes(explain_label=label)))
     response = Response(maps.png(answer.activation_map), content_type="image/png")
@@ -170,7 +172,9 @@ def feedback() -> str | tuple[Reported, int]:
         return _report(key), 201
     report = request.form.get("report")
     if report:
-        feedback_files.save(report, upload_folder(), _details(request.form))
+        folder = upload_folder()
+        details = _details(request.form)
+        feedback_files.save(report, folder, details, may_see=lambda name: owners.may_see(folder, name))
     return render_template("feedback.html", report=report)
 
 

@@ -217,3 +217,11 @@ def test_only_the_hosts_told_are_answered_for(make: Make) -> None:
     client = make(TRUSTED_HOSTS="sightline.example, .inside.example")
     hosts = {"sightline.example": 200, "a.inside.example": 200, "evil.example": 400, "127.0.0.1:8000": 200}
     assert {host: client.get("/", headers={"Host": host}).status_code for host in hosts} == hosts
+
+
+def test_asking_for_a_job_is_counted(make: Make, queue: RedisServer) -> None:
+    client = make(RATE_LIMIT="4/hour")
+    paths = [f"/jobs/{number:032x}-1-0-1-0" for number in range(3)]
+    assert [client.get(path).status_code for path in paths] == [404] * 3
+    assert client.head(paths[0]).status_code == 404
+    assert client.get(paths[0]).status_code == 429

@@ -114,3 +114,41 @@ def test_a_job_outlives_the_process_that_took_it(serve: Serve, redis_server: Red
         assert {ask(served, "GET", place)[0] for _ in range(6)} == {200}
         assert ask(served, "DELETE", place)[0] == 204
         assert {ask(served, "GET", place)[0] for _ in range(6)} == {404}
+
+
+def test_a_handle_made_of_ones_own_and_another_job_finds_and_deletes_nothing(
+    client: FlaskClient, ready: EchoWorker, picture: bytes
+) -> None:
+    own = hand_in(client, picture).headers["Location"]
+    ended(client, own)
+    ready.reply = lambda delivery: None
+    victim = hand_in(client, pictures.jpeg(48, 64)).headers["Location"]
+    secret, _, places = victim.removeprefix("/jobs/").partition("-")
+    forged = f"/jobs/{own.removeprefix('/jobs/')[:32]}-{places}"
+    for answer in (client.get(forged), client.delete(forged)):
+        assert (answer.status_code, answer.get_json()["code"]) == (404, "unknown_job")
+    assert client.get(victim).get_json()["status"] == "pending"
+    assert secret not in str(client.get(own).get_json())
+
+
+@pytest.mark.parametrize("number", ["9" * 20, str(2**64), "01"])
+def test_a_handle_beyond_every_place_is_an_unknown_job(client: FlaskClient, ready: EchoWorker, number: str) -> None:
+    for path in (
+        f"/jobs/{'0' * 32}-{number}-0-1-0",
+        f"/jobs/{'0' * 32}-1-0-{number}-0",
+        "/jobs/%00",
+        "/jobs/" + "9" * 9000,
+    ):
+        for answer in (client.get(path), client.delete(path)):
+            assert (answer.status_code, answer.get_json()["code"]) == (404, "unknown_job")
+
+
+def test_the_prediction_id_of_a_job_does_not_give_its_handle_away(
+    client: FlaskClient, ready: EchoWorker, picture: bytes
+) -> None:
+    place = hand_in(client, picture, "?top_k=1").headers["Location"]
+    prediction_id = ended(client, place)["result"]["prediction_id"]
+    assert prediction_id == ended(client, place)["result"]["prediction_id"]
+    assert place.removeprefix("/jobs/")[:32] not in prediction_id
+    report = client.post("/feedback", json={"prediction_id": prediction_id})
+    assert report.status_code == 201
