@@ -14,6 +14,7 @@ import middleware
 import problems
 import settings
 from blocking import StorageStuck
+from chunked import TooMuchFraming
 from pace import ClientTooSlow, UploadsFull
 from problems import Problem
 from uploads import UnusableFile
@@ -79,6 +80,8 @@ def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one return
         return _of_framework(error)
     if isinstance(error, ClientTooSlow):
         return Problem(408, "client_too_slow", str(error))
+    if isinstance(error, TooMuchFraming):
+        return Problem(400, "malformed", f"The request's body cannot be used: {error}.")
     if isinstance(error, ParseException | NoMoreData):
         return Problem(400, "malformed", "The request's body is not HTTP as it should be, or it ends too early.")
     if isinstance(error, UploadsFull):

@@ -6,6 +6,7 @@ before anything else is in it.
 
 import errno
 import logging
+import math
 import socket
 from contextlib import suppress
 from datetime import datetime
@@ -18,22 +19,23 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
-from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.http.parser import RequestParser
+from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
 
 import settings
 from answers import OneWriteResponse, send, whole_answer
+from chunked import BoundedRequestParser
 from pace import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader
 from problems import Problem
+from turns import Turns
 
 LOG = logging.getLogger("sightline.server")
 
 # An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
 MAX_DISCARD_BYTES = 64 * 1024
-# How long a client that is still sending may take to notice the answer, before the connection ends under it.
-LINGER_S = 5.0
-LINGER_BYTES = 64 * 1024**2
+# What one connection may do in a pass of the event loop.
+REQUESTS_PER_PASS = 1
+READS_PER_PASS = 4
 # How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
 BEAT_S = 0.1
 MAX_ACCEPT = 1024
@@ -117,7 +119,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection to its end."""
-        reader = PacedReader(client, self._pace, self._budget)
+        reader = PacedReader(client, self._pace, self._budget, Turns(READS_PER_PASS))
         self._readers.add(reader)
         try:
             self._serve(reader, listener.getsockname(), client, addr)
@@ -128,24 +130,30 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                 LOG.exception("a connection failed")
         except Exception as error:  # noqa: BLE001  the edge of the connection's loop
             self.handle_error(None, client, addr, error)
+            _linger(client, reader)
         finally:
             self._readers.discard(reader)
             reader.forget_body()
             client.close()
 
     def _serve(self, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> None:
-        parser = RequestParser(self.cfg, client, addr)
+        parser = BoundedRequestParser(self.cfg, client, addr)
         parser.unreader = reader
+        turns = Turns(REQUESTS_PER_PASS)
         while True:
-            reader.expect_head()
+            turns.take()
+            reader.expect_rest()
             if not parser.finish_body():
                 break
+            reader.expect_head()
             if (goes_on := self._refuse_early(reader, client)) is not None:
                 if goes_on:
                     continue
                 break
             request = next(parser)
-            reader.expect_body()
+            reader.expect_body(owes_continue=request._expected_100_continue)
+            # Sent once the body is read, if it ever is.
+            request._expected_100_continue = False
             if not self._answer(request, reader, listener_name, client, addr):
                 break
             if not self.alive and reader.buf.tell() == 0:
@@ -156,7 +164,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
         Else whether another one may follow on this connection.
         """
-        received = reader.read()
+        received = reader.read_head(self.cfg.limit_request_line)
         lag_s = max(monotonic() - self._due_at, 0.0)
         refusal = self._refuse(received, lag_s, len(self._readers), closes=not self.alive)
         if refusal is None:
@@ -164,7 +172,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             return None
         client.sendall(refusal.answer)
         if refusal.closes:
-            _linger(client)
+            _linger(client, reader)
         elif refusal.unread < 0:
             reader.unread(received[refusal.unread :])
         return not refusal.closes and reader.discard(refusal.unread)
@@ -177,16 +185,18 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         environ["sightline.forget_body"] = reader.forget_body
         environ["sightline.client_gone"] = partial(is_gone, client)
         pieces = self.wsgi(environ, response.start_response)
-        lingers = not request.body.failed and _unread(request.body.reader) > MAX_DISCARD_BYTES
-        if lingers or request.body.failed or not self.alive:
+        unread = _unread(request.body, reader)
+        if unread > MAX_DISCARD_BYTES or not self.alive:
             response.force_close()
         try:
             send(response, pieces)
         finally:
             self.log.access(response, request, environ, datetime.now() - started)
-        if lingers:
-            _linger(client)
-        return not response.should_close()
+        if not response.should_close():
+            return True
+        if unread or reader.buf.tell() or _has_sent(client):
+            _linger(client, reader)
+        return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request, in the shape and with the headers of every other failure."""
@@ -198,7 +208,6 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         detail = f"This is not HTTP as it is expected here: {exc}" if status != 500 else "The service failed."
         with suppress(OSError):
             client.sendall(whole_answer(Problem(status, code, detail)))
-            _linger(client)
 
 
 def is_gone(client: Any) -> bool:
@@ -219,23 +228,19 @@ def _has_sent(client: Any) -> bool:
         return False
 
 
-def _unread(reader: LengthReader | ChunkedReader) -> int | float:
-    """Give how much of a request's body the application has left unread."""
-    if isinstance(reader, ChunkedReader):
-        return float("inf") if reader.parser else 0
+def _unread(body: Body, reader: PacedReader) -> int | float:
+    """Give how much of a request's body may still come; a client that waits for word may send its body, or none."""
+    if body.failed or reader.owes_continue:
+        return math.inf
+    if isinstance(body.reader, ChunkedReader):
+        return math.inf if body.reader.parser else 0
     # As it is: a length of a thousand digits is a whole number, and no float.
-    length: int = reader.length
+    length: int = body.reader.length
     return length
 
 
-def _linger(client: Any) -> None:
-    """Take what the client still sends for a moment: a connection reset at once would swallow the answer."""
-    until, taken = monotonic() + LINGER_S, 0
+def _linger(client: Any, reader: PacedReader) -> None:
+    """End our side, and take what the client still sends: a connection reset at once would swallow the answer."""
     with suppress(OSError):
         client.shutdown(socket.SHUT_WR)
-        while taken < LINGER_BYTES and (remaining := until - monotonic()) > 0:
-            client.settimeout(remaining)
-            piece = client.recv(65536)
-            if not piece:
-                return
-            taken += len(piece)
+        reader.drain()

@@ -2,9 +2,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from gunicorn.http.errors import LimitRequestHeaders
 
 import pace
 from pace import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader, UploadsFull
+from turns import Turns
 
 # Far apart, so that which deadline it was can be told without looking at a clock.
 LONG_S = 3600.0
@@ -21,7 +23,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def reader_on(ours: socket.socket, budget: Budget | None = None, **seconds: float) -> PacedReader:
     times = {"idle_s": LONG_S, "head_s": LONG_S, "body_s": LONG_S, "window_s": LONG_S, "send_s": LONG_S} | seconds
-    return PacedReader(ours, Pace(**times), budget or Budget(2**30))
+    return PacedReader(ours, Pace(**times), budget or Budget(2**30), Turns(1))
 
 
 class Clock:
@@ -159,3 +161,120 @@ def test_a_request_that_came_with_the_last_one_is_not_idle(pair: tuple[socket.so
     assert not reader.is_idle
     with pytest.raises(ClientTooSlow):
         reader.chunk()
+
+
+class CountedTurns(Turns):
+    """Turns whose pauses are counted, and last no time."""
+
+    pauses = 0
+
+    def pause(self, seconds: float) -> None:
+        self.pauses += 1
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+MAX_LINE = 4094
+
+
+class TestReadHead:
+    def test_a_head_is_given_as_a_whole_with_what_came_behind_it(
+        self, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        reader = reader_on(pair[0])
+        reader.unread(HEAD[:20])
+        reader.expect_head()
+        pair[1].sendall(HEAD[20:] + b"body")
+        assert reader.read_head(MAX_LINE) == HEAD + b"body"
+
+    def test_a_head_may_come_byte_by_byte_or_after_an_empty_line(
+        self, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        ours, theirs = pair
+        turns = CountedTurns(1)
+        reader = PacedReader(ours, Pace(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(0), turns)
+        reader.mxchunk = 1
+        theirs.sendall(b"\r\n" + HEAD)
+        reader.expect_head()
+        assert reader.read_head(MAX_LINE) == b"\r\n" + HEAD
+        # So small packets, once there are many of them, are waited for.
+        assert turns.pauses == len(HEAD) + 2 - pace.FREE_SMALL_READS - 1
+
+    def test_a_head_is_bounded(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(HEAD[:-2] + b"X: y\r\n" * 10_000)
+        with pytest.raises(LimitRequestHeaders, match=f"{pace.MAX_HEAD_BYTES} bytes"):
+            reader.read_head(MAX_LINE)
+        assert reader.received <= pace.MAX_HEAD_BYTES + 8192
+
+    @pytest.mark.parametrize(
+        "begin",
+        [
+            b"nonsense\r\n",
+            b"\r\nnonsense\r\n",
+            b"\r\n\r",
+            b"GET / HTTP/1\r\n",
+            b"GET /\n",
+            b"GET / HTTP/1.1\r\nHost: a\n",
+            b"GET /" + b"x" * MAX_LINE,
+            b"\x16\x03\x01\r\n",
+        ],
+    )
+    def test_what_no_parser_takes_is_given_before_its_end(
+        self, pair: tuple[socket.socket, socket.socket], begin: bytes
+    ) -> None:
+        reader = reader_on(pair[0], head_s=SHORT_S)
+        reader.expect_head()
+        pair[1].sendall(begin)
+        if begin == b"\r\n\r":  # an empty line, and perhaps another one
+            with pytest.raises(ClientTooSlow):
+                reader.read_head(MAX_LINE)
+        else:
+            assert reader.read_head(MAX_LINE) == begin
+
+    @pytest.mark.parametrize("begin", [b"", b"GET / HT", HEAD[:-2], HEAD[:-1]])
+    def test_at_the_end_of_the_stream_it_is_given_as_far_as_it_came(
+        self, pair: tuple[socket.socket, socket.socket], begin: bytes
+    ) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(begin)
+        pair[1].shutdown(socket.SHUT_WR)
+        assert reader.read_head(MAX_LINE) == begin
+
+
+def test_who_was_answered_may_send_on_at_the_pace_of_a_body(
+    pair: tuple[socket.socket, socket.socket], clock: Clock
+) -> None:
+    reader = reader_on(pair[0], window_s=3, body_s=1000)
+    pair[1].sendall(b"x" * 100_000)
+    clock.now = 7
+    pair[1].shutdown(socket.SHUT_WR)
+    reader.drain()
+    assert reader.received == 100_000
+
+
+def test_who_was_answered_and_stops_sending_is_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], window_s=SHORT_S)
+    pair[1].sendall(b"x" * 100_000)
+    reader.drain()
+    assert reader.received == 100_000
+
+
+def test_a_rest_that_does_not_come_is_waited_for_in_silence(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], head_s=SHORT_S)
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientIdle):
+        reader.discard(2)
+
+
+def test_word_to_go_on_is_sent_once_and_only_where_the_body_is_waited_for(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    reader = reader_on(pair[0])
+    reader.expect_body(owes_continue=True)
+    assert reader.owes_continue
+    pair[1].sendall(b"x")
+    reader.chunk()
+    pair[1].sendall(b"x")
+    reader.chunk()
+    assert pair[1].recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert not reader.owes_continue

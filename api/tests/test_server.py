@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -264,6 +265,42 @@ class TestSlowClients:
             assert "retry-after" in headers
             slow.close()
             wait_until(lambda: json.loads(served.ask(late)[2])["code"] != "uploads_full", "the memory is free again")
+
+
+class TestFairness:
+    FLOOD = 3000
+
+    def answered_before_another_client(self, served: Served, request: bytes) -> int:
+        """Send a request thousands of times at once, then one over another connection; count the answers before its."""
+        [worker] = served.workers()
+        with closing(served.connect()) as flooding, closing(served.connect()) as other:
+            flooding.setblocking(False)
+            os.kill(worker, signal.SIGSTOP)
+            try:
+                assert flooding.send(request * self.FLOOD) == len(request) * self.FLOOD
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            select.select([flooding], [], [], PATIENCE_S)
+            other.sendall(LIVEZ)
+            answered = 0
+            while not select.select([other], [], [], 0.001)[0]:
+                with suppress(BlockingIOError):
+                    answered += flooding.recv(65536).count(b"HTTP/1.1 ")
+            assert read_answer(other)[0] == 200
+            return answered
+
+    def test_requests_that_are_sent_together_let_other_clients_go_on_in_between(self, served: Served) -> None:
+        assert self.answered_before_another_client(served, LIVEZ) < self.FLOOD / 2
+
+    def test_requests_with_bodies_that_nobody_reads_do_too(self, served: Served) -> None:
+        request = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n" + bytes(9)
+        assert self.answered_before_another_client(served, request) < self.FLOOD / 2
+
+    def test_a_body_of_tiny_chunks_is_refused_with_the_reason(self, served: Served) -> None:
+        body = b"3\r\n\xff\xd8\xff\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+        status, _, told = served.ask(HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        assert (status, json.loads(told)["code"]) == (400, "malformed")
+        assert "send larger chunks" in json.loads(told)["detail"]
 
 
 class TestWithAWorker:

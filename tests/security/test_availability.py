@@ -19,7 +19,22 @@ from sightline_testing.hostile.measured import Measured
 
 SECONDS = 30.0 if IS_FULL else 2.0
 SLOWEST_PROBE_S = 0.5
-ATTACKS: Mapping[str, Attack] = {attack.__name__: attack for attack in (attacks.connections_without_requests,)}
+ATTACKS: Mapping[str, Attack] = {
+    attack.__name__: attack
+    for attack in (
+        attacks.pipelined_requests,
+        attacks.pipelined_requests_on_many_connections,
+        attacks.pipelined_unread_bodies,
+        attacks.pipelined_pages,
+        attacks.one_byte_chunks,
+        attacks.one_byte_chunks_on_many_connections,
+        attacks.chunk_extensions,
+        attacks.endless_trailers,
+        attacks.heads_in_small_packets,
+        attacks.bodies_in_small_packets,
+        attacks.bodies_after_the_answer,
+    )
+}
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["no_keys", "keys"])

@@ -148,16 +148,6 @@ def bodies_after_the_answer(target: Target, until: float) -> None:
     _send_on(target, until, begin, bytes(1_000_000), connections=4)
 
 
-def connections_without_requests(target: Target, until: float) -> None:
-    """Open connections and close them."""
-
-    def step() -> None:
-        for _ in range(100):
-            socket.create_connection((target.host, target.port), timeout=CONNECT_TIMEOUT_S).close()
-
-    repeat(until, step, connections=4)
-
-
 def _send_small(target: Target, until: float, begin: bytes, piece: bytes) -> None:
     """Send the beginning on eight connections, and then a small packet on each in turn."""
 
