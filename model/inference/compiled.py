@@ -1,12 +1,24 @@
-"""Compiled forms of a bundle's graph, kept beside it: an engine takes one in a fraction of the time of compiling."""
+"""Compiled forms of a bundle's graph, kept beside it: an engine takes one in a fraction of the time of compiling.
+
+A form is a program that no SHA-256 of the bundle covers, so whoever delivers a bundle must not be able to deliver one.
+Each begins with its HMAC under a key that stands in the folder of all bundles, outside each of them, and that a process
+of this installation has made.
+"""
 
 import contextlib
 import hashlib
+import hmac
+import os
 import secrets
 from pathlib import Path
 
-FOLDER = "compiled"
+from inference import files
+from inference.errors import BundleError
+
+FOLDER, KEY_FILE = "compiled", ".compiled-key"
 PROCESSOR = Path("/proc/cpuinfo")
+MAX_FORM_BYTES = 2**31
+_KEY_BYTES = 32
 _SUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -20,15 +32,16 @@ def key(*parts: bytes | str) -> str:
 
 
 def kept(bundle: Path | None, name: str) -> bytes | None:
-    """The compiled form of this name, down to its last byte; None where there is none that is whole."""
-    if bundle is None:
+    """The compiled form of this name, down to its last byte; None where none is there that was made here."""
+    secret = None if bundle is None else _secret(bundle)
+    if bundle is None or secret is None:
         return None
     try:
-        content = (bundle / FOLDER / name).read_bytes()
-    except OSError:
+        content = files.read(bundle / FOLDER / name, MAX_FORM_BYTES)
+    except (OSError, BundleError):
         return None
     form = content[_SUM_BYTES:]
-    return form if hashlib.sha256(form).digest() == content[:_SUM_BYTES] else None
+    return form if hmac.compare_digest(_signature(secret, name, form), content[:_SUM_BYTES]) else None
 
 
 def keep(bundle: Path | None, name: str, form: bytes) -> None:
@@ -38,12 +51,44 @@ def keep(bundle: Path | None, name: str, form: bytes) -> None:
     path = bundle / FOLDER / name
     draft = path.with_name(f".{name}.{secrets.token_hex(4)}")
     try:
+        secret = _secret(bundle) or _new_secret(bundle)
         path.parent.mkdir(exist_ok=True)
-        draft.write_bytes(hashlib.sha256(form).digest() + form)
+        draft.write_bytes(_signature(secret, name, form) + form)
         draft.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def _signature(secret: bytes, name: str, form: bytes) -> bytes:
+    """Return what shows that this form was kept here, under this name."""
+    return hmac.digest(secret, name.encode() + b"\0" + hashlib.sha256(form).digest(), "sha256")
+
+
+def _secret(bundle: Path) -> bytes | None:
+    """Return the key; None where there is none that only this user (or root) can have written and can read."""
+    path = _key_path(bundle)
+    try:
+        facts = path.lstat()
+        is_ours = facts.st_uid in (os.geteuid(), 0) and not facts.st_mode & 0o077
+        secret = files.read(path, _KEY_BYTES) if is_ours else b""
+    except (OSError, BundleError):
+        return None
+    return secret if len(secret) == _KEY_BYTES else None
+
+
+def _new_secret(bundle: Path) -> bytes:
+    """Make a key in place of one that is absent or not to be trusted; raise OSError."""
+    path, secret = _key_path(bundle), secrets.token_bytes(_KEY_BYTES)
+    draft = path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+    draft.replace(path)
+    return secret
+
+
+def _key_path(bundle: Path) -> Path:
+    return bundle.absolute().parents[1] / KEY_FILE
 
 
 def _processor() -> str:

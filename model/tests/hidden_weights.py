@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.bundle import Bundle
+from inference.preprocessing import from_table
+
 SIDE, LABELS = 8, ("red", "green", "blue")
 # One number for each class, from another file.
 WEIGHT_BYTES = 4 * 3 * len(LABELS)
@@ -66,6 +69,17 @@ def classifier(initializer: bytes = b"", *, graph: bytes = b"", model: bytes = b
     return content
 
 
+PREPROCESSING = {
+    "resize": "stretch",
+    "crop_ratio": 1.0,
+    "size": [SIDE, SIDE],
+    "interpolation": "bilinear",
+    "channels": "RGB",
+    "mean": [0.0, 0.0, 0.0],
+    "std": [1.0, 1.0, 1.0],
+    "layout": "NCHW",
+}
+GREY = np.ones((1, SIDE, SIDE, 3), np.uint8)
 OPSET = helper.make_opsetid("", 17)
 PLAIN = field(RAW_DATA, np.eye(3, dtype=np.float32).tobytes())
 
@@ -181,3 +195,8 @@ def networks(folder: Path) -> Iterator[tuple[str, bytes]]:
     for trick, made in TRICKS.items():
         for location in (str(secret), secret.name, "../../../etc/passwd", "*/_ORT_MEM_ADDR_/*"):
             yield f"{trick}: {location}", made(location)
+
+
+def draft(content: bytes) -> Bundle:
+    """A bundle of this network that is nowhere yet."""
+    return Bundle("colours", "1", "fp32", from_table(PREPROCESSING), "probabilities", LABELS, content)

@@ -1,5 +1,8 @@
-"""A compiled form is taken where it is whole and of the same graph; anything else is as if it were not there."""
+"""A compiled form is taken where it was made here, is whole and of the same graph; any other counts as absent."""
 
+import hashlib
+import hmac
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +12,14 @@ import pytest
 
 from inference import bundle, compiled, engines
 from inference.bundle import Bundle
+from tests.hidden_weights import GREY, PLAIN, RAW_DATA, classifier, draft, field, weights
 
 
 @pytest.fixture
 def loaded(bundles: Path, tmp_path: Path) -> Bundle:
     source = bundles / "efficientnet-lite0" / "1-int8"
     skip = shutil.ignore_patterns(compiled.FOLDER)
-    return bundle.load(Path(shutil.copytree(source, tmp_path / "bundle", ignore=skip)))
+    return bundle.load(Path(shutil.copytree(source, tmp_path / "bundles" / "net" / "1", ignore=skip)))
 
 
 def _forms(loaded: Bundle) -> list[Path]:
@@ -52,6 +56,84 @@ def test_a_form_that_the_engine_refuses_is_made_again(loaded: Bundle) -> None:
     compiled.keep(loaded.folder, form.name, b"of another program")
     assert np.array_equal(_scores(loaded), first)
     assert compiled.kept(loaded.folder, form.name) != b"of another program"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Bundle:
+    folder = tmp_path / "small" / "net" / "1"
+    folder.mkdir(parents=True)
+    return replace(draft(classifier(weights(PLAIN))), folder=folder)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Bundle:
+    """Another network, in another installation."""
+    folder = tmp_path / "elsewhere" / "net" / "1"
+    folder.mkdir(parents=True)
+    twice = 2 * np.eye(3, dtype=np.float32)
+    return replace(draft(classifier(weights(field(RAW_DATA, twice.tobytes())))), folder=folder)
+
+
+def _grey(of: Bundle) -> list[list[float]]:
+    found: list[list[float]] = engines.load("openvino", of, lanes=1, cores=1).predict(GREY).tolist()
+    return found
+
+
+@pytest.mark.parametrize("framing", ["its own sum", "a key of its own", "the key of another place"])
+def test_a_form_that_came_with_the_bundle_is_not_read(small: Bundle, other: Bundle, framing: str) -> None:
+    assert (_grey(small), _grey(other)) == ([[1.0, 1.0, 1.0]], [[2.0, 2.0, 2.0]])
+    [own], [foreign] = _forms(small), _forms(other)
+    form = compiled.kept(other.folder, foreign.name)
+    assert form is not None
+    assert other.folder is not None
+    if framing == "the key of another place":
+        compiled.keep(other.folder, own.name, form)
+        own.write_bytes((other.folder / compiled.FOLDER / own.name).read_bytes())
+    elif framing == "a key of its own":
+        own.write_bytes(hmac.digest(b"", own.name.encode() + b"\0" + hashlib.sha256(form).digest(), "sha256") + form)
+    else:
+        own.write_bytes(hashlib.sha256(form).digest() + form)
+    assert _grey(small) == [[1.0, 1.0, 1.0]]
+
+
+def test_a_form_is_for_one_name(small: Bundle, other: Bundle) -> None:
+    _grey(small)
+    [own] = _forms(small)
+    _grey(replace(other, folder=small.folder))
+    [foreign] = set(_forms(small)) - {own}
+    own.write_bytes(foreign.read_bytes())
+    assert _grey(small) == [[1.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("fault", ["readable by others", "a link", "short", "absent"])
+def test_a_key_that_others_could_know_is_replaced_and_its_forms_are_made_again(small: Bundle, fault: str) -> None:
+    _grey(small)
+    [form] = _forms(small)
+    assert small.folder is not None
+    path = small.folder.parents[1] / compiled.KEY_FILE
+    before = path.read_bytes()
+    if fault == "readable by others":
+        path.chmod(0o640)
+    elif fault == "a link":
+        path.rename(path.with_name("moved"))
+        path.symlink_to("moved")
+    elif fault == "short":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    assert compiled.kept(small.folder, form.name) is None
+    assert _grey(small) == [[1.0, 1.0, 1.0]]
+    assert compiled.kept(small.folder, form.name) is not None
+    assert path.read_bytes() != before
+    assert path.lstat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_in_place_of_a_form_holds_nobody_up(small: Bundle) -> None:
+    _grey(small)
+    [form] = _forms(small)
+    form.unlink()
+    os.mkfifo(form)
+    assert _grey(small) == [[1.0, 1.0, 1.0]]
 
 
 def test_another_graph_has_a_form_of_its_own(loaded: Bundle, bundles: Path) -> None:

@@ -4,30 +4,17 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
+import openvino
 import pytest
 
 import models
 import settings
 from inference import bundle, engines
-from inference.bundle import Bundle
 from inference.engines import openvino_engine
 from inference.errors import BundleError, EngineError
-from inference.preprocessing import from_table
-from tests.hidden_weights import LABELS, PLAIN, SIDE, classifier, field, networks, weights
+from tests.hidden_weights import GREY, LABELS, PLAIN, PREPROCESSING, classifier, draft, field, networks, weights
 
 NAMED = "colours/1-fp32"
-PREPROCESSING = {
-    "resize": "stretch",
-    "crop_ratio": 1.0,
-    "size": [SIDE, SIDE],
-    "interpolation": "bilinear",
-    "channels": "RGB",
-    "mean": [0.0, 0.0, 0.0],
-    "std": [1.0, 1.0, 1.0],
-    "layout": "NCHW",
-}
-GREY = np.ones((1, SIDE, SIDE, 3), np.uint8)
 
 
 @pytest.fixture
@@ -55,10 +42,6 @@ def bundle_of(place: Path, content: bytes) -> Path:
     return folder
 
 
-def draft(content: bytes) -> Bundle:
-    return Bundle("colours", "1", "fp32", from_table(PREPROCESSING), "probabilities", LABELS, content)
-
-
 def bring(place: Path, content: bytes) -> int:
     (place / "colours.onnx").write_bytes(content)
     told = ["import", "colours.onnx", "--labels", "labels.txt", "--preset", "torchvision", "--name", "brought"]
@@ -69,7 +52,7 @@ def test_openvino_would_read_the_file_that_is_hidden(place: Path) -> None:
     """What all of this is for: the numbers of a file that no SHA-256 covers come out as scores."""
     found = dict(networks(place))[f"keys of more than 32 bits: {place / 'secret'}"]
     graph = openvino_engine.with_preprocessing(openvino_engine.read(found), draft(found))
-    [scores] = openvino_engine.openvino.Core().compile_model(graph, "CPU")(GREY).values()
+    [scores] = openvino.Core().compile_model(graph, "CPU")(GREY).values()
     assert scores.tolist() == [[9.0, 12.0, 15.0]]
 
 
