@@ -72,6 +72,8 @@ def leave_orphans(address: Address, keys: Keys, count: int) -> None:
     commands = [pack("XADD", keys.jobs, "*", JOB_FIELD, job) for job in jobs]
     commands += [pack("XGROUP", "SETID", keys.jobs, GROUP, "$")]
     connection = Connection(address, "test")
+    group = pack("XINFO", "GROUPS", keys.jobs)
+    wait_until(lambda: isinstance(connection.exchange(group, 1)[0], list), "the worker has made its group")
     for reply in connection.exchange(pack("MULTI") + b"".join(commands) + pack("EXEC"), count + 3):
         checked(reply)
     connection.close()

@@ -8,7 +8,7 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire import aside
+from wire import best_effort
 from wire.cache import MAX_ENTRY_BYTES, AnswerCache, Found, Question, served_by_all
 from wire.messages import Answer
 from wire.presence import Served, WorkerInfo
@@ -244,7 +244,7 @@ def test_an_answer_beyond_the_size_of_a_slot_is_not_kept(queue: QueueProbe, cach
 def test_while_redis_is_away_nothing_is_found_and_nothing_is_kept(
     start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aside, "REST_S", 0.01)
+    monkeypatch.setattr(best_effort, "OPEN_S", 0.01)
     queue = start_redis()
     cache = AnswerCache(queue.address, queue.name, max_entries=1000, ttl_s=3600, patience_s=WAIT_S)
     slot = kept(cache)

@@ -175,7 +175,7 @@ def test_a_thread_sweeps_at_once_and_survives_a_redis_that_is_away(start_redis: 
     queue = start_redis("--appendonly", "yes")
     orphan(queue, ttl_ms=1)
     upkeep = maintenance(queue)
-    queue.server.kill()
+    queue.server.stop()
     with pytest.raises(QueueUnavailable):
         upkeep.sweep()
     upkeep.start()

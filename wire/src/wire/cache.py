@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
-from wire.aside import PATIENCE_S, Aside
+from wire.best_effort import PATIENCE_S, BestEffort
 from wire.connection import Address, pack
 from wire.errors import MessageError
 from wire.fields import Fields, bytes_of
@@ -58,7 +58,7 @@ class AnswerCache:
     def __init__(
         self, address: Address, queue: str, *, max_entries: int, ttl_s: int, patience_s: float = PATIENCE_S
     ) -> None:
-        self._aside = Aside(address, "sightline-cache", patience_s)
+        self._redis = BestEffort(address, "sightline-cache", patience_s)
         self._keys = Keys(queue)
         self._max_entries = max_entries
         self._ttl_s = ttl_s
@@ -66,7 +66,7 @@ class AnswerCache:
     def find(self, question: Question, top_k: int) -> Found:
         """Look for an answer with at least that many classes."""
         slots = self._slots(question)
-        replies = self._aside.exchange(b"".join(pack("GET", slot) for slot in slots), SLOTS_EACH)
+        replies = self._redis.exchange(b"".join(pack("GET", slot) for slot in slots), SLOTS_EACH)
         if replies is None:
             return Found(None, "")
         return self._found(question, top_k, dict(zip(slots, replies, strict=True)))
@@ -83,11 +83,11 @@ class AnswerCache:
         data = _Entry(question, top_k, answer.predictions).encode()
         if len(data) > MAX_ENTRY_BYTES:
             return
-        self._aside.tell(pack("SET", slot, data, "EX", self._ttl_s), 1)
+        self._redis.send(pack("SET", slot, data, "EX", self._ttl_s), 1)
 
     def close(self) -> None:
         """Close the connection."""
-        self._aside.close()
+        self._redis.close()
 
     def _found(self, question: Question, top_k: int, contents: dict[str, Any]) -> Found:
         empty = []

@@ -86,7 +86,7 @@ class Connection:
         timeout_s = max(self._patience_s if timeout_s is None else timeout_s, SHORTEST_WAIT_S)
         until = time.monotonic() + timeout_s
         try:
-            link = self._link or self._open(until)
+            self._link = link = self._link or opened(self._address, self._name, until)
             link.send(packet, until - time.monotonic())
             return [link.read(until) for _ in range(replies)]
         except (RedisRefusal, OSError) as error:
@@ -119,20 +119,25 @@ class Connection:
         if link is not None:
             link.close()
 
-    def _open(self, until: float) -> Link:
-        address = self._address
-        place = address.socket_path or (address.host, address.port)
-        self._link = link = Link(place, max(until - time.monotonic(), SHORTEST_WAIT_S))
-        greeting = [pack("CLIENT", "SETNAME", self._name)]
-        if address.db:
-            greeting.insert(0, pack("SELECT", address.db))
-        if address.password:
-            greeting.insert(0, pack("AUTH", *filter(None, [address.username]), address.password))
+
+def opened(address: Address, name: str, until: float) -> Link:
+    """Return a link on which this process is known by name and let in; raises OSError or RedisRefusal."""
+    place = address.socket_path or (address.host, address.port)
+    link = Link(place, max(until - time.monotonic(), SHORTEST_WAIT_S))
+    greeting = [pack("CLIENT", "SETNAME", name)]
+    if address.db:
+        greeting.insert(0, pack("SELECT", address.db))
+    if address.password:
+        greeting.insert(0, pack("AUTH", *filter(None, [address.username]), address.password))
+    try:
         link.send(b"".join(greeting), until - time.monotonic())
         for reply in [link.read(until) for _ in greeting]:
             if isinstance(reply, RedisRefusal):
                 raise reply
-        return link
+    except BaseException:
+        link.close()
+        raise
+    return link
 
 
 class Backoff:

@@ -15,7 +15,7 @@ import secrets
 from typing import Any, Final, NamedTuple
 
 from wire.admission import bound_for, retry_after_s
-from wire.aside import Aside
+from wire.best_effort import BestEffort
 from wire.connection import CALLER_PATIENCE_S, Address, checked, is_out_of_memory, pack
 from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
 from wire.keys import JOB_FIELD, Keys, job_replies
@@ -112,7 +112,7 @@ class Jobs:
         max_queue_size: int = 0,
         patience_s: float = CALLER_PATIENCE_S,
     ) -> None:
-        self._aside = Aside(address, "sightline-jobs", patience_s)
+        self._redis = BestEffort(address, "sightline-jobs", patience_s)
         self._keys = Keys(queue)
         self._max_jobs = max_jobs
         self._max_queue_size = max_queue_size
@@ -163,7 +163,7 @@ class Jobs:
 
     def close(self) -> None:
         """Close the connection."""
-        self._aside.close()
+        self._redis.close()
 
     def _find(self, told: _Handle, handle: str, owner: str | None) -> Found:
         """Look for a job and its reply; raises UnknownJob where it has neither, or its row is not this job's."""
@@ -190,7 +190,7 @@ class Jobs:
         return checked(reply)
 
     def _exchange(self, packet: bytes, replies: int) -> list[Any]:
-        found = self._aside.exchange(packet, replies)
+        found = self._redis.exchange(packet, replies)
         if found is None:
             raise QueueUnavailable("Redis did not answer, or has not a moment ago")
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import hiredis
@@ -50,15 +51,37 @@ class Link:
             self._reader.feed(piece)
         return reply
 
+    def send_now(self, packet: bytes | bytearray) -> int:
+        """Send as much as there is room for, without waiting, and return how much that was; raises OSError."""
+        try:
+            # The socket's own methods would wait for room until its time-out.
+            return os.write(self._socket.fileno(), packet)
+        except BlockingIOError:
+            return 0
+
+    def receive(self) -> list[Any]:
+        """Return the replies that have come, after a wait for some bytes of them; raises OSError."""
+        piece = self._socket.recv(READ_BYTES)
+        if not piece:
+            message = "it closed the connection"
+            raise ConnectionResetError(message)
+        self._reader.feed(piece)
+        return list(iter(self._reader.gets, _INCOMPLETE))
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Set the time after which `receive` raises TimeoutError."""
+        self._socket.settimeout(seconds)
+
+    def shutdown(self) -> None:
+        """End the conversation, which wakes another thread that reads; that one is to close it."""
+        with suppress(OSError):  # the other end was first
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close; in a child that inherited the socket, the parent's stays as it is."""
-        try:
-            if os.getpid() == self._pid:
-                self._socket.shutdown(socket.SHUT_RDWR)  # wakes another thread that reads
-        except OSError:
-            pass  # the other end was first
-        finally:
-            self._socket.close()
+        if os.getpid() == self._pid:
+            self.shutdown()
+        self._socket.close()
 
 
 def _connected(address: str | tuple[str, int], timeout_s: float) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,9 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from wire.admission import total_rate
 from wire.clock import entry_ms, time_ms
-from wire.connection import Address, Connection, checked, pack
+from wire.connection import Address, checked, pack
 from wire.errors import QueueUnavailable
 from wire.keys import Keys
+from wire.pipeline import Pipeline
 from wire.presence import Served, WorkerInfo, decode_labels, live_workers
 
 LOOK_EVERY_S: Final = 0.1
@@ -54,7 +54,7 @@ class _Front(NamedTuple):
 
 
 class Watcher:
-    """Holds the last look; one connection, which its owner's thread and `refresh` share."""
+    """Holds the last look; one connection, which its owner's thread and any number of callers share."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class Watcher:
         patience_s: float,
         own: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._connection = Connection(address, "sightline-watcher", patience_s)
+        self._pipeline = Pipeline(address, "sightline-watcher")
+        self._patience_s = patience_s
         self._keys = keys
         self._bound = bound
         self._own = own
-        self._lock = threading.Lock()
         self._state: QueueState | None = None
         self._labels: dict[str, tuple[str, ...]] = {}
         self._worker_seen_at = float("-inf")
@@ -114,13 +114,12 @@ class Watcher:
         return state
 
     def exchange(self, packet: bytes, replies: int) -> list[Any]:
-        """Use the watcher's connection, one caller at a time, for commands that may run twice."""
-        with self._lock:
-            return self._connection.exchange_twice(packet, replies)
+        """Use the watcher's connection for commands that may run twice; raises QueueUnavailable."""
+        return self._pipeline.exchange(packet, replies, self._patience_s)
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._pipeline.close()
 
     def _look(self) -> QueueState:
         # Redis looks at once, but this thread may hear of it late: what comes and goes meanwhile is later than this.

@@ -9,15 +9,15 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire import aside
-from wire.aside import Aside
+from wire import best_effort
+from wire.best_effort import BestEffort
 from wire.connection import Address, pack
 
 PING = pack("PING")
 
 
 def test_redis_that_answers_is_used(queue: QueueProbe) -> None:
-    connection = Aside(queue.address, "test", WAIT_S)
+    connection = BestEffort(queue.address, "test", WAIT_S)
     assert connection.exchange(PING + PING, 2) == [b"PONG", b"PONG"]
     connection.close()
 
@@ -25,9 +25,9 @@ def test_redis_that_answers_is_used(queue: QueueProbe) -> None:
 def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
     start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aside, "REST_S", 3600.0)
+    monkeypatch.setattr(best_effort, "OPEN_S", 3600.0)
     queue = start_redis()
-    connection = Aside(queue.address, "test", WAIT_S)
+    connection = BestEffort(queue.address, "test", WAIT_S)
     queue.server.kill()
     assert connection.exchange(PING, 1) is None
     queue.server.start()
@@ -38,9 +38,9 @@ def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
 def test_redis_that_comes_back_is_used_after_a_rest(
     start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aside, "REST_S", 0.01)
+    monkeypatch.setattr(best_effort, "OPEN_S", 0.01)
     queue = start_redis()
-    connection = Aside(queue.address, "test", WAIT_S)
+    connection = BestEffort(queue.address, "test", WAIT_S)
     assert connection.exchange(PING, 1) == [b"PONG"]
     queue.server.kill()
     assert connection.exchange(PING, 1) is None
@@ -52,8 +52,8 @@ def test_redis_that_comes_back_is_used_after_a_rest(
 def test_a_redis_that_hangs_keeps_one_caller_waiting_and_not_those_behind(
     queue: QueueProbe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(aside, "REST_S", 3600.0)
-    connection = Aside(queue.address, "test", 0.2)
+    monkeypatch.setattr(best_effort, "OPEN_S", 3600.0)
+    connection = BestEffort(queue.address, "test", 0.2)
     queue.server.pause()
     try:
         with ThreadPoolExecutor(32) as pool:
@@ -67,11 +67,11 @@ def test_a_redis_that_hangs_keeps_one_caller_waiting_and_not_those_behind(
 
 
 def test_nothing_is_opened_until_it_is_used() -> None:
-    Aside(Address(host="203.0.113.1", port=free_port()), "test").close()
+    BestEffort(Address(host="203.0.113.1", port=free_port()), "test").close()
 
 
 def test_a_child_process_has_a_connection_of_its_own(queue: QueueProbe) -> None:
-    connection = Aside(queue.address, "test", WAIT_S)
+    connection = BestEffort(queue.address, "test", WAIT_S)
     own = connection.exchange(pack("CLIENT", "ID"), 1)
     reader, writer = os.pipe()
     pid = os.fork()
@@ -88,25 +88,17 @@ def test_a_child_process_has_a_connection_of_its_own(queue: QueueProbe) -> None:
 
 
 def test_what_is_told_comes_before_what_is_asked_next_and_its_replies_are_nobody_s(queue: QueueProbe) -> None:
-    connection = Aside(queue.address, "test", WAIT_S)
+    connection = BestEffort(queue.address, "test", WAIT_S)
     for number in range(10):
-        connection.tell(pack("SET", "key", number) + pack("LPUSH", "key", "not a list"), 2)
-        connection.tell(pack("APPEND", "key", "0"), 1)
+        connection.send(pack("SET", "key", number) + pack("LPUSH", "key", "not a list"), 2)
+        connection.send(pack("APPEND", "key", "0"), 1)
         assert connection.exchange(pack("GET", "key") + PING, 2) == [b"%d0" % number, b"PONG"]
     connection.close()
 
 
-def test_replies_that_nobody_reads_are_never_many(queue: QueueProbe) -> None:
-    connection = Aside(queue.address, "test", WAIT_S)
-    for _ in range(10 * aside.MAX_UNREAD):
-        connection.tell(pack("INCR", "count"), 1)
-    assert connection.exchange(pack("GET", "count"), 1) == [b"%d" % aside.MAX_UNREAD]
-    connection.close()
-
-
 def test_a_connection_that_redis_closed_is_opened_again_and_owes_nothing(queue: QueueProbe) -> None:
-    connection = Aside(queue.address, "test", WAIT_S)
-    connection.tell(pack("SET", "key", "1"), 1)
+    connection = BestEffort(queue.address, "test", WAIT_S)
+    connection.send(pack("SET", "key", "1"), 1)
     queue.server.command("CLIENT", "KILL", "TYPE", "normal")
     assert connection.exchange(PING, 1) == [b"PONG"]
     connection.close()

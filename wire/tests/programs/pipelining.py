@@ -1,0 +1,63 @@
+"""Two hundred greenlets over one connection; prints how many waited at once, and how often the loop was free."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os  # noqa: E402  after the patch
+import sys  # noqa: E402  after the patch
+
+import gevent  # noqa: E402  after the patch
+
+from wire.connection import Address, pack  # noqa: E402  after the patch
+from wire.errors import QueueUnavailable  # noqa: E402  after the patch
+from wire.pipeline import Pipeline  # noqa: E402  after the patch
+
+GREENLETS = 200
+line = Pipeline(Address(port=int(sys.argv[1])), "greenlets")
+waiting = 0
+most_waiting = 0
+ticks = 0
+
+
+def ask(number: int) -> bytes:
+    """Ask once, and note how many do so at the same time."""
+    global waiting, most_waiting  # noqa: PLW0603  one small program
+    waiting += 1
+    most_waiting = max(most_waiting, waiting)
+    [reply] = line.exchange(pack("ECHO", number), 1, 30.0)
+    waiting -= 1
+    return bytes(reply)
+
+
+def give_up() -> bool:
+    """Ask without the patience to wait for the answer."""
+    try:
+        line.exchange(pack("ECHO", "late"), 1, 0.001)
+    except QueueUnavailable:
+        return True
+    return False
+
+
+def tick() -> None:
+    """Count how often the loop is free."""
+    global ticks  # noqa: PLW0603  one small program
+    while True:
+        gevent.sleep(0.001)
+        ticks += 1
+
+
+gevent.spawn(tick)
+assert ask(0) == b"0"
+killed = gevent.spawn(ask, 1)
+gevent.sleep(0.01)
+killed.kill()
+waiting = 0
+impatient = [gevent.spawn(give_up) for _ in range(10)]
+jobs = [gevent.spawn(ask, number) for number in range(GREENLETS)]
+gevent.joinall([*impatient, *jobs], raise_error=True)
+assert all(each.value for each in impatient)
+assert [job.value for job in jobs] == [b"%d" % number for number in range(GREENLETS)]
+line.close()
+os.write(1, f"{most_waiting} {ticks}\n".encode())
+os._exit(0)
