@@ -115,3 +115,28 @@ def test_a_lost_script_and_a_lost_connection_are_no_reason_to_let_anybody_in(
     assert limiter.wait_s("alice", HOURLY) > 0
     queue.redis("CLIENT", "KILL", "TYPE", "normal")
     assert limiter.wait_s("alice", HOURLY) > 0
+
+
+@pytest.fixture
+def small(queue: QueueProbe) -> Iterator[RateLimiter]:
+    """A limiter that keeps the buckets of 50 clients."""
+    address = Address(port=queue.server.port)
+    with closing(RateLimiter(address, queue.name, patience_s=WAIT_S, max_clients=50)) as limiter:
+        yield limiter
+
+
+def test_any_number_of_clients_takes_a_bounded_number_of_entries(small: RateLimiter, queue: QueueProbe) -> None:
+    let_in(small, "alice", HOURLY, 20)
+    assert sum(let_in(small, f"2001:db8:{number:x}::/64", HOURLY, 1) for number in range(500)) == 500
+    [key] = queue.redis("KEYS", "*rate*")
+    assert queue.redis("ZCARD", key) == 50
+    assert small.wait_s("alice", HOURLY) > 0
+
+
+def test_buckets_that_are_full_again_make_room_and_the_others_are_kept(small: RateLimiter) -> None:
+    let_in(small, "alice", HOURLY, 1)
+    for number in range(200):
+        small.wait_s(f"2001:db8:{number:x}::/64", Rate(1000, 1.0))
+    for who in ("bob", "carol"):
+        assert let_in(small, who, HOURLY, 30) == 20
+    assert let_in(small, "alice", HOURLY, 30) == 19

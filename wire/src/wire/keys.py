@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from wire.fields import is_token
 
 GROUP = "workers"
@@ -34,6 +32,7 @@ class Keys:
         self.workers = f"{self._tag}:workers"
         self.ledger = f"{self._tag}:ledger"
         self.trouble = f"{self._tag}:trouble"
+        self.rates = f"{self._tag}:rate:clients"
 
     def replies(self, process: str) -> str:
         """Give the reply stream of one api process."""
@@ -46,7 +45,3 @@ class Keys:
     def answer(self, slot: int) -> str:
         """Give the key of one slot of the result cache."""
         return f"{self._tag}:answer:{slot}"
-
-    def rate(self, who: str) -> str:
-        """Give the key that counts what one client asks; who it is stays unsaid."""
-        return f"{self._tag}:rate:{hashlib.sha256(who.encode(errors='replace')).hexdigest()[:32]}"
