@@ -13,8 +13,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+import signatures
+
 MAX_PARTS = 16
-MAX_PART_HEAD_BYTES = 8 * 1024
+# Of all parts together, names included, which may be long: these bytes cost the most time to parse.
+MAX_HEAD_BYTES = 32 * 1024
 MAX_PADDING_BYTES = 128
 MAX_FIELD_BYTES = 256 * 1024
 # What a form may add to the bytes of its picture: boundaries, part headers, a few fields.
@@ -26,12 +29,20 @@ class MalformedForm(ValueError):  # noqa: N818  it is the client's form
 
 
 class Part(NamedTuple):
-    """One part of a form; `filename` is None for a field."""
+    """One part of a form; `filename` is None where the part has none."""
 
     name: str
     filename: str | None
     content_type: str
     data: bytes
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is a file: it has a name, or else it is an image, whose name may be left out (RFC 7578, 4.2)."""
+        if self.filename is not None:
+            return True
+        # A text may begin with "BM" like a BMP; it holds no zero byte, and every image does.
+        return signatures.kind_of(self.data[: signatures.HEAD_BYTES]) is not None and b"\0" in self.data
 
 
 class _Cursor:
@@ -65,12 +76,14 @@ def parse(body: bytes, boundary: bytes) -> list[Part]:
     if not cursor.skip(delimiter[2:]):
         cursor.until(delimiter)
     parts: list[Part] = []
+    head_bytes = 0
     while not cursor.skip(b"--"):
         if len(parts) == MAX_PARTS:
             raise RequestEntityTooLarge(f"A form may have {MAX_PARTS} parts.")
         if cursor.until(b"\r\n", MAX_PADDING_BYTES).strip(b" \t"):
             raise MalformedForm("a boundary does not end its line")
-        head = cursor.until(b"\r\n\r\n", MAX_PART_HEAD_BYTES)
+        head = cursor.until(b"\r\n\r\n", MAX_HEAD_BYTES - head_bytes)
+        head_bytes += len(head)
         # An empty part may come without the line break that ends its data.
         data = b"" if cursor.skip(delimiter[2:]) else cursor.until(delimiter)
         parts.append(_part(head, data))
@@ -83,7 +96,7 @@ def _part(head: bytes, data: bytes) -> Part:
         name, _, value = line.decode("utf-8", "replace").partition(":")
         headers[name.strip().lower()] = value.strip()
     disposition, options = parse_options_header(headers.get("content-disposition"))
-    if disposition != "form-data" or "name" not in options:
+    if disposition.lower() != "form-data" or "name" not in options:
         raise MalformedForm("a part does not say which field it is")
     return Part(options["name"], options.get("filename"), headers.get("content-type", ""), data)
 
@@ -114,7 +127,7 @@ class MemoryFormParser(FormDataParser):
 
 
 def _fields(parts: list[Part]) -> MultiDict[str, str]:
-    fields = [part for part in parts if part.filename is None]
+    fields = [part for part in parts if not part.is_file]
     if sum(len(part.data) for part in fields) > MAX_FIELD_BYTES:
         raise RequestEntityTooLarge(f"A form's fields may have {MAX_FIELD_BYTES} bytes.")
     return MultiDict([(part.name, part.data.decode("utf-8", "replace")) for part in fields])
@@ -125,7 +138,7 @@ def _files(parts: list[Part]) -> MultiDict[str, FileStorage]:
         [
             (part.name, FileStorage(BytesIO(part.data), part.filename, part.name, part.content_type))
             for part in parts
-            if part.filename is not None
+            if part.is_file
         ]
     )
 

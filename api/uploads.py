@@ -64,13 +64,13 @@ def files_of(request: Request) -> list[FileStorage]:
 
 def take(file: FileStorage, folder: Path) -> Picture:
     """Check one of several files and store it; raises UnusableFile or Problem."""
-    return _kept(_checked(file), folder)
+    return _kept(file, folder)
 
 
 def as_file(data: bytes) -> FileStorage:
-    """Make a file of a picture's bytes, named by what they are."""
-    kind = signatures.kind_of(data[: signatures.HEAD_BYTES])
-    return FileStorage(BytesIO(data), "picture" + (kind.extension if kind else signatures.JPEG.extension))
+    """Return a file with a picture's bytes, named by what they are; one that is no picture claims to be a JPEG."""
+    kind = signatures.kind_of(data[: signatures.HEAD_BYTES]) or signatures.JPEG
+    return FileStorage(BytesIO(data), f"picture{kind.extension}")
 
 
 def forget_body(request: Request) -> None:
@@ -81,7 +81,9 @@ def forget_body(request: Request) -> None:
 def _kept(file: FileStorage, folder: Path) -> Picture:
     try:
         data = file.stream.read()
-        _check_content(data)
+        kind = _checked(file.filename or "", data)
+        if not utils.allowed_file(file.filename or ""):
+            file.filename = f"picture{kind.extension}"
         picture = _in_thread_if_large(file, data, folder)
         owners.record(folder, picture.name)
         return picture
@@ -89,10 +91,39 @@ def _kept(file: FileStorage, folder: Path) -> Picture:
         file.close()
 
 
+def _checked(name: str, data: bytes) -> signatures.Kind:
+    """Return what kind of picture a file is, by its content; raise UnusableFile or Problem.
+
+    The name decides only how a file is refused: without a picture's suffix it never claimed to be one.
+    """
+    kind = signatures.kind_of(data[: signatures.HEAD_BYTES])
+    if kind is None and not utils.allowed_file(name):
+        raise UnusableFile(_not_a_picture(name, data))
+    if not data:
+        raise EmptyFile("The file is empty. Choose another picture.")
+    if len(data) > settings.MAX_UPLOAD_BYTES:
+        raise Problem(
+            413,
+            "too_large",
+            f"The picture has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are taken.",
+        )
+    if kind is None:
+        raise Problem(
+            415, "unsupported_type", f"The file is not a picture that can be used. Send a {signatures.ACCEPTED}."
+        )
+    return kind
+
+
+def _not_a_picture(name: str, data: bytes) -> str:
+    if data:
+        return f"The file is not a picture that can be used. Choose a {signatures.ACCEPTED}."
+    return "The file is empty. Choose another picture." if name else "No file was chosen. Choose a picture first."
+
+
 def _form_file(request: Request, fields: Sequence[str]) -> FileStorage:
     for field in fields:
         if field in request.files:
-            return _checked(request.files[field])
+            return request.files[field]
     wanted = " or ".join(map(repr, fields))
     raise UnusableFile(
         f"No file was sent as form field {wanted}: {_form_without_file(request)}. Choose an image first."
@@ -109,39 +140,16 @@ def _form_without_file(request: Request) -> str:
     return f"the form has {', '.join(names[:5])}" if names else "the form is empty"
 
 
-def _checked(file: FileStorage) -> FileStorage:
-    if not file.filename:
-        raise UnusableFile("No file was chosen. Choose a picture first.")
-    if not utils.allowed_file(file.filename):
-        raise UnusableFile(f"This type of file cannot be used. Choose a {signatures.ACCEPTED}.")
-    return file
-
-
 def _raw_file(request: Request) -> FileStorage:
     """Make a file of a body that is a picture and nothing else, whether or not it says so."""
     declared = request.mimetype.startswith("image/")
     if not declared and request.mimetype not in _RAW_TYPES:
         raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or a picture.")
     data = request.stream.read()
-    kind = signatures.kind_of(data[: signatures.HEAD_BYTES])
-    if kind is None and not (declared and data):
+    is_picture = signatures.kind_of(data[: signatures.HEAD_BYTES]) is not None
+    if not is_picture and not (declared and data):
         raise EmptyFile("The body is empty.") if not data else UnusableFile("The body is not a picture.")
-    return FileStorage(BytesIO(data), "picture" + (kind.extension if kind else ""))
-
-
-def _check_content(data: bytes) -> None:
-    if not data:
-        raise EmptyFile("The file is empty. Choose another picture.")
-    if len(data) > settings.MAX_UPLOAD_BYTES:
-        raise Problem(
-            413,
-            "too_large",
-            f"The picture has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are taken.",
-        )
-    if signatures.kind_of(data[: signatures.HEAD_BYTES]) is None:
-        raise Problem(
-            415, "unsupported_type", f"The file is not a picture that can be used. Send a {signatures.ACCEPTED}."
-        )
+    return as_file(data)
 
 
 def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> Picture:

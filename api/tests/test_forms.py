@@ -109,7 +109,7 @@ def test_too_many_parts_are_refused() -> None:
 
 def test_a_part_s_head_is_bounded() -> None:
     with pytest.raises(MalformedForm):
-        forms.parse(body(b"X-Long: " + b"x" * forms.MAX_PART_HEAD_BYTES + b"\r\n" + PART + b"x"), BOUNDARY)
+        forms.parse(body(b"X-Long: " + b"x" * forms.MAX_HEAD_BYTES + b"\r\n" + PART + b"x"), BOUNDARY)
 
 
 def test_fields_are_bounded_together() -> None:

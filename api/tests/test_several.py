@@ -69,9 +69,9 @@ def test_one_that_cannot_be_used_fails_alone(client: FlaskClient, ready: EchoWor
             return Failure(delivery.job.id, "image_broken", "it ends early")
         return ready._answer(delivery)
 
-    monkey = post(client, (good, "a.jpg"), (b"", "b.jpg"), (good, "c.txt"), (b"text", "d.jpg"))
+    monkey = post(client, (good, "a.jpg"), (b"", "b.jpg"), (b"text", "c.txt"), (b"text", "d.jpg"), (good, "e"))
     outcomes = [(each["success"], each.get("problem", {}).get("status")) for each in monkey.get_json()["results"]]
-    assert outcomes == [(True, None), (False, 400), (False, 400), (False, 415)]
+    assert outcomes == [(True, None), (False, 400), (False, 400), (False, 415), (True, None)]
     ready.images.clear()
     ready.reply = refuse_the_broken
     results = post(client, (good, "a.jpg"), (broken, "b.jpg")).get_json()["results"]

@@ -60,9 +60,11 @@ def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: by
     ("content", "name", "field"),
     [
         (JPEG, "a.jpg", "other"),
-        (JPEG, "", "file"),
-        (JPEG, "a.txt", "file"),
-        (JPEG, "a", "file"),
+        (b"words", "", "file"),
+        (b"words", "a.txt", "file"),
+        (b"words", "a", "file"),
+        (b"", "a.txt", "file"),
+        (b"", "", "file"),
         (b"", "a.jpg", "file"),
     ],
 )

@@ -97,7 +97,7 @@ def test_several_pictures_are_named_one_after_the_other_and_stay_at_hand(visitor
     assert visitor.page.get_by_alt_text("The picture you gave: scene0.jpg").count() == 1
 
 
-def test_a_name_that_the_service_would_refuse_is_mended(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_picture_whose_name_has_another_suffix_is_answered(visitor: Visitor, tmp_path: Path) -> None:
     unnamed = tmp_path / "photo.jfif"
     unnamed.write_bytes(good("baseline.jpg").content)
     visitor.choose(unnamed)

@@ -2,13 +2,7 @@
 
 import { Trouble } from "./trouble.js";
 
-const TAKEN = {
-  jpeg: { extensions: ["jpg", "jpeg"], type: "image/jpeg" },
-  png: { extensions: ["png"], type: "image/png" },
-  gif: { extensions: ["gif"], type: "image/gif" },
-  webp: { extensions: ["webp"], type: "image/webp" },
-  bmp: { extensions: ["bmp"], type: "image/bmp" },
-};
+const TAKEN = ["jpeg", "png", "gif", "webp", "bmp"];
 
 // Sides to try when a picture has to become smaller. The model looks at far less than the smallest of them.
 const SIDES = [2560, 1600, 1024, 640];
@@ -16,7 +10,7 @@ const JPEG_QUALITY = 0.9;
 
 const HEIC_BRANDS = ["heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1"];
 
-/** The kind of picture that these first bytes announce: a key of TAKEN, "avif", "heic", or "" for anything else. */
+/** The kind of picture that these first bytes announce: one of TAKEN, "avif", "heic", or "" for anything else. */
 export function kindOf(bytes) {
   const text = String.fromCharCode(...bytes.subarray(0, 16));
   if (text.startsWith("\xff\xd8\xff")) return "jpeg";
@@ -36,10 +30,9 @@ export function kindOf(bytes) {
 export async function prepare(file, maxBytes) {
   if (!file.size) throw new Trouble(`${file.name} is empty.`);
   const kind = kindOf(new Uint8Array(await file.slice(0, 16).arrayBuffer()));
-  const taken = TAKEN[kind];
-  if (!taken) return { file: await converted(file, kind, maxBytes), note: "converted by this browser" };
+  if (!TAKEN.includes(kind)) return { file: await converted(file, kind, maxBytes), note: "converted by this browser" };
   if (file.size > maxBytes) return await scaledDown(file, maxBytes);
-  return { file: fitlyNamed(file, taken), note: "" };
+  return { file, note: "" };
 }
 
 /** The picture as a JPEG that is smaller in pixels and in bytes, with a note that says so. */
@@ -86,12 +79,6 @@ function encoded(bitmap, side) {
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", JPEG_QUALITY));
-}
-
-// The service goes by the extension first: photo.jfif or a name without one would be refused for its name alone.
-function fitlyNamed(file, { extensions, type }) {
-  if (extensions.includes(file.name.split(".").pop().toLowerCase())) return file;
-  return new File([file], `${stem(file.name)}.${extensions[0]}`, { type });
 }
 
 function stem(name) {

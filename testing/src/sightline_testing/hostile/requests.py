@@ -18,6 +18,7 @@ TIMEOUT_S = 60.0
 BOUNDARY = "limit"
 KILOBYTE, MEGABYTE = 1024, 1024**2
 
+ANSWERED: Statuses = frozenset({200})
 MALFORMED: Statuses = frozenset({400})
 TOO_LARGE: Statuses = frozenset({413})
 HEADERS_TOO_LARGE: Statuses = frozenset({400, 431})
@@ -192,16 +193,17 @@ FORMS: Mapping[str, Attack] = {
     "part without a header": Attack(MALFORMED, lambda: form(b"\r\n" + good())),
     "part without a name": Attack(MALFORMED, lambda: form(part('form-data; filename="a.jpg"'))),
     "part of another disposition": Attack(MALFORMED, lambda: form(part('attachment; name="file"; filename="a.jpg"'))),
-    "field in place of a file": Attack(MALFORMED, lambda: form(part('form-data; name="file"'))),
+    "file without a name": Attack(ANSWERED, lambda: form(part('form-data; name="file"'))),
     "field of 600 kB": Attack(
         TOO_LARGE, lambda: form(part('form-data; name="x"', bytes(600 * KILOBYTE)), part(_PICTURE))
     ),
     "form in a form": Attack(
-        MALFORMED, lambda: form(part('form-data; name="file"', good(), "Content-Type: multipart/mixed; boundary=in"))
+        ANSWERED, lambda: form(part('form-data; name="file"', good(), "Content-Type: multipart/mixed; boundary=in"))
     ),
     "picture of another field": Attack(MALFORMED, lambda: form(part('form-data; name="picture"; filename="a.jpg"'))),
+    "field in place of a file": Attack(MALFORMED, lambda: form(part('form-data; name="file"', b"cat.jpg"))),
     "empty picture": Attack(MALFORMED, lambda: form(part(_PICTURE, b""))),
-    "empty name": Attack(MALFORMED, lambda: form(part('form-data; name="file"; filename=""'))),
+    "empty name": Attack(ANSWERED, lambda: form(part('form-data; name="file"; filename=""'))),
     "base64 in a part": Attack(
         frozenset({415}), lambda: form(part(_PICTURE, b"/9j/4AAQSkZJRg==", "Content-Transfer-Encoding: base64"))
     ),
@@ -228,18 +230,18 @@ NAMES: Mapping[str, Attack] = {
     "absolute": Attack(ANSWERED_OR_REFUSED, named("/escaped.jpg")),
     "of Windows": Attack(ANSWERED_OR_REFUSED, named("C:\\\\Windows\\\\escaped.jpg")),
     "with a NUL": Attack(ANSWERED_OR_REFUSED, named("escaped\0.jpg")),
-    "with a NUL before another suffix": Attack(MALFORMED, named("escaped.jpg\0.php")),
+    "with a NUL before another suffix": Attack(ANSWERED, named("escaped.jpg\0.php")),
     "of 4 kB": Attack(ANSWERED_OR_REFUSED, named("e" * 4000 + ".jpg")),
-    "with a suffix of 4 kB": Attack(MALFORMED, named("escaped." + "j" * 4000)),
-    "hidden": Attack(MALFORMED, named(".jpg")),
-    "of dots": Attack(MALFORMED, named("...")),
+    "with a suffix of 4 kB": Attack(ANSWERED, named("escaped." + "j" * 4000)),
+    "hidden": Attack(ANSWERED, named(".jpg")),
+    "of dots": Attack(ANSWERED, named("...")),
     "with a line break": Attack(ANSWERED_OR_REFUSED, named("escaped\r\nX: y.jpg")),
     "encoded twice": Attack(
         ANSWERED_OR_REFUSED,
         lambda: form(part('form-data; name="file"; filename="a.jpg"; filename*=UTF-8\'\'..%2f..%2fescaped.jpg')),
     ),
     "of a shell": Attack(ANSWERED_OR_REFUSED, named("$(touch /tmp/escaped);`id`|x.jpg")),
-    "of a script": Attack(MALFORMED, named("escaped.jpg.html")),
+    "of a script": Attack(ANSWERED, named("escaped.jpg.html")),
     "of a device": Attack(ANSWERED_OR_REFUSED, named("CON.jpg")),
     "right to left": Attack(ANSWERED_OR_REFUSED, named("escaped\u202egpj.jpg")),
     "no UTF-8": Attack(ANSWERED_OR_REFUSED, named("escaped\udcff\udcfe.jpg")),
