@@ -54,9 +54,9 @@ def login() -> str | AnyResponse | tuple[str, int]:
 @access.open_to_all
 @describe("POST", operations.LOGOUT)
 def logout() -> AnyResponse:
-    """Forget who it was."""
+    """End the session, for every copy of its cookie."""
     response = cast(Response, redirect(url_for("door.login"), 303))
-    operator_session.end(response)
+    operator_session.end(request, response)
     return response
 
 

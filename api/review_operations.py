@@ -29,7 +29,9 @@ LOGIN = Operation(
     {303: Answer("to the inbox, with a cookie", media_types=[HTML])},
     body=Body(fields={"key": "the operator's key", "name": "who reviews"}),
 )
-LOGOUT = Operation("Forget the operator", {303: Answer("to the way in", media_types=[HTML])})
+LOGOUT = Operation(
+    "End the operator's session, for every copy of its cookie", {303: Answer("to the way in", media_types=[HTML])}
+)
 INBOX = Operation(
     "The reports, newest first",
     {200: Answer("a page", media_types=[HTML]), 302: Answer("to the way in", media_types=[HTML])},
