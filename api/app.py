@@ -23,6 +23,7 @@ import failures
 import feedback
 import health
 import jobs
+import json_stream
 import metrics
 import openapi
 import protocols
@@ -45,15 +46,12 @@ class LazySession(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
 
-class ShallowJSON(DefaultJSONProvider):
-    """Takes JSON that is nested too deep for what JSON that cannot be read is, a fault of who sent it."""
+class BoundedJSON(DefaultJSONProvider):
+    """Reads JSON within the bounds of json_stream."""
 
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        """Read a document; raises ValueError."""
-        try:
-            return super().loads(s, **kwargs)
-        except RecursionError:
-            raise ValueError("nested too deep") from None
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        """Return the document; raise ValueError."""
+        return json_stream.loads(s)
 
 
 def create_app() -> Flask:
@@ -61,7 +59,7 @@ def create_app() -> Flask:
     feedback.paths()
     app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
     app.request_class = MemoryRequest
-    app.json = ShallowJSON(app)
+    app.json = BoundedJSON(app)
     # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.
     app.url_map.merge_slashes = False
     app.session_interface = LazySession()

@@ -2,15 +2,17 @@
 
 import base64
 import binascii
-import json
 from typing import Any
 
 from flask import Request
+from werkzeug.datastructures import FileStorage
 
-import blocking
+import json_stream
 import settings
-from forms import MAX_OVERHEAD_BYTES, MAX_PARTS
-from uploads import BLOCKING_BYTES, UnusableFile
+import uploads
+from forms import MAX_PARTS
+from json_stream import LongString, MalformedJson
+from uploads import UnusableFile
 
 # Three bytes are four letters.
 MAX_GROWTH = 4 / 3
@@ -19,33 +21,35 @@ MAX_PICTURES = MAX_PARTS
 
 def limit(request: Request) -> None:
     """Let a body be as long as the largest picture is in base64."""
-    request.max_content_length = int(settings.MAX_UPLOAD_BYTES * MAX_GROWTH) + MAX_OVERHEAD_BYTES
+    request.max_content_length = int(settings.MAX_UPLOAD_BYTES * MAX_GROWTH) + json_stream.MAX_REST_BYTES
 
 
-def pictures_of(request: Request) -> tuple[list[bytes], bool]:
+def files_of(request: Request) -> tuple[list[FileStorage], bool]:
     """Give the pictures of `{"image": "…"}` or `{"images": ["…", …]}`, and whether it is the list; UnusableFile."""
     limit(request)
-    body = request.stream.read()
-    return blocking.run(lambda: _parsed(body)) if len(body) > BLOCKING_BYTES else _parsed(body)
-
-
-def _parsed(body: bytes) -> tuple[list[bytes], bool]:
     try:
-        document: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        raise UnusableFile("The body is not JSON.") from None
+        document = json_stream.read(request.stream)
+    except MalformedJson as error:
+        raise UnusableFile(f"The body is not JSON that can be used: {error}.") from None
+    images, is_list = _images(document)
+    return uploads.as_files([decode(image) for image in images]), is_list
+
+
+def _images(document: Any) -> tuple[list[Any], bool]:
     if not isinstance(document, dict):
         raise UnusableFile('The body is no JSON object: send {"image": "<base64>"}.')
     if set(document) == {"image"}:
-        return [decode(document["image"])], False
+        return [document["image"]], False
     images = document["images"] if set(document) == {"images"} else None
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_PICTURES:
         raise UnusableFile(f'Send {{"image": "<base64>"}}, or {{"images": […]}} with 1 to {MAX_PICTURES} of them.')
-    return [decode(image) for image in images], True
+    return images, True
 
 
 def decode(text: Any) -> bytes:
     """Give the bytes of base64, with or without the head of a data URL before it; raises UnusableFile."""
+    if isinstance(text, LongString):
+        return text.content
     if not isinstance(text, str):
         raise UnusableFile("A picture in JSON is a string of base64.")
     if text.startswith("data:"):

@@ -2,16 +2,21 @@
 
 The image is a tensor of BYTES: encoded pictures, as they are in the binary extension, and as base64 in JSON. What comes
 back is `label` and `score`, one for each picture, or `probabilities` of every class; with the `classification`
-parameter any of them is the best classes as "<score>:<index>:<label>", as Triton has it. No I/O.
+parameter any of them is the best classes as "<score>:<index>:<label>", as Triton has it. A request is read piece by
+piece, and what it says of itself (lengths, counts, shapes) is checked before more of it is read. No sockets, no disk.
 """
 
+import binascii
 import json
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from io import BytesIO
+from typing import IO, Any
 
+import json_stream
 from json_bodies import MAX_PICTURES, decode
+from json_stream import Base64Decoder, Collector, MalformedJson
 from problems import Problem
 from signatures import HEAD_BYTES, kind_of
 from uploads import UnusableFile
@@ -21,6 +26,8 @@ LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
 OUTPUTS = (LABEL, SCORE, PROBABILITIES)
 EXTENSIONS = ("binary_tensor_data", "classification")
 LENGTH = struct.Struct("<I")
+# Enough for the head of a data URL and the first bytes of a picture.
+BASE64_HEAD_BYTES = 256
 LONGEST_NUMBER = 10
 # No request waits for a day, and a number of a thousand digits is no time either.
 MAX_TIMEOUT_US = 86_400 * 1_000_000
@@ -52,23 +59,24 @@ class InferRequest:
         return max([*every, *(min(wanted.classes, classes or wanted.classes) for wanted in self.wanted), 1])
 
 
-def parse(body: bytes, header_length: str | None) -> InferRequest:
-    """Read a request; raises Problem with what is wrong with it."""
+def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
+    """Read a request, a stream or bytes, no further than needed; raise Problem with what is wrong with it."""
     if header_length is not None and not _is_length(header_length):
         raise _malformed(f"Inference-Header-Content-Length={header_length[:40]!r} is no length.")
-    end = len(body) if header_length is None else int(header_length)
+    stream = BytesIO(body) if isinstance(body, bytes) else body
     try:
-        document = json.loads(body[:end])
-    except (ValueError, RecursionError):
-        raise _malformed(f"The first {min(end, len(body))} bytes are no JSON.") from None
+        document = json_stream.read(stream, None if header_length is None else int(header_length))
+    except MalformedJson as error:
+        raise _malformed(f"The request is no JSON that can be used: {error}.") from None
     if not isinstance(document, dict):
         raise _malformed("The request is no JSON object.")
     parameters = _object(document, "parameters")
-    told_id = document.get("id", "")
+    wanted = _wanted(document.get("outputs"), is_binary=parameters.get("binary_data_output") is True)
     return InferRequest(
-        str(told_id)[:200],
-        _pictures(document.get("inputs"), body[end:]),
-        _wanted(document.get("outputs"), is_binary=parameters.get("binary_data_output") is True),
+        # What is no character cannot be written.
+        str(document.get("id", ""))[:200].encode("utf-8", "replace").decode(),
+        _pictures(document.get("inputs"), stream),
+        wanted,
         _timeout_s(parameters.get("timeout")),
     )
 
@@ -77,7 +85,7 @@ def _is_length(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
 
 
-def _pictures(inputs: Any, binary: bytes) -> list[bytes]:
+def _pictures(inputs: Any, stream: IO[bytes]) -> list[bytes]:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _malformed(f"inputs has to be one tensor, {INPUT!r}.")
     [tensor] = inputs
@@ -85,11 +93,19 @@ def _pictures(inputs: Any, binary: bytes) -> list[bytes]:
         told = str(tensor.get("datatype"))[:40]
         raise _malformed(f"datatype={told!r}: {INPUT!r} is of BYTES, a picture's file each.")
     size = _object(tensor, "parameters").get("binary_data_size")
-    found = _from_json(tensor.get("data")) if size is None else list(_elements(binary, size))
-    if not 1 <= len(found) <= MAX_PICTURES:
-        raise _malformed(f"{len(found)} pictures: a request has 1 to {MAX_PICTURES}.")
-    _check_shape(tensor.get("shape"), len(found))
-    return found
+    if size is None:
+        data = _flat(tensor.get("data"))
+        _check_count(len(data), tensor)
+        return [_from_text(each) for each in data]
+    elements = list(_elements(stream, size))
+    _check_count(len(elements), tensor)
+    return elements
+
+
+def _check_count(count: int, tensor: dict[str, Any]) -> None:
+    if not 1 <= count <= MAX_PICTURES:
+        raise _malformed(f"{count} pictures: a request has 1 to {MAX_PICTURES}.")
+    _check_shape(tensor.get("shape"), count)
 
 
 def _check_shape(shape: Any, count: int) -> None:
@@ -102,13 +118,13 @@ def _check_shape(shape: Any, count: int) -> None:
         raise _malformed(f"shape={str(shape)[:80]} is not that of {count} pictures.")
 
 
-def _from_json(data: Any) -> list[bytes]:
+def _flat(data: Any) -> list[Any]:
     # Nested lists are allowed in row-major order.
     while isinstance(data, list) and data and all(isinstance(each, list) for each in data):
         data = [each for row in data for each in row]
     if not isinstance(data, list):
         raise _malformed("data is no list of base64 strings.")
-    return [_from_text(each) for each in data]
+    return data
 
 
 def _from_text(text: Any) -> bytes:
@@ -118,28 +134,53 @@ def _from_text(text: Any) -> bytes:
         raise _malformed(str(error)) from None
 
 
-def _elements(binary: bytes, size: Any) -> Iterator[bytes]:
-    """Take a tensor of BYTES apart: each element after its length in four bytes."""
-    if type(size) is not int or size != len(binary):
-        raise _malformed(f"binary_data_size={str(size)[:40]}, and {len(binary)} bytes follow the JSON.")
-    position = 0
-    while position < len(binary):
-        start = position + LENGTH.size
-        length = LENGTH.unpack_from(binary, position)[0] if start <= len(binary) else len(binary)
-        position = start + length
-        if position > len(binary):
-            raise _malformed(f"An element of {length} bytes does not fit into the {len(binary)} of the tensor.")
-        data = binary[start:position]
-        # Some clients send base64 here, too.
-        yield data if kind_of(data[:HEAD_BYTES]) else _decoded_or_as_is(data)
+def _elements(stream: IO[bytes], size: Any) -> Iterator[bytes]:
+    """Read a tensor of BYTES, each element after its length in four bytes, and no more of them than are allowed."""
+    if type(size) is not int or size < 0:
+        raise _malformed(f"binary_data_size={str(size)[:40]} is no number of bytes.")
+    left, count = size, 0
+    while left:
+        count += 1
+        if count > MAX_PICTURES:
+            raise _malformed(f"More than {MAX_PICTURES} pictures: a request has 1 to {MAX_PICTURES}.")
+        length = LENGTH.unpack(b"".join(_next(stream, LENGTH.size)))[0] if left >= LENGTH.size else left
+        left -= LENGTH.size + length
+        if left < 0:
+            raise _malformed(f"An element of {length} bytes does not fit into the {str(size)[:40]} of the tensor.")
+        yield _element(stream, length)
+    if stream.read(1):
+        raise _malformed(f"binary_data_size={str(size)[:40]}, and more bytes follow the JSON.")
 
 
-def _decoded_or_as_is(data: bytes) -> bytes:
+def _next(stream: IO[bytes], length: int) -> Iterator[bytes]:
+    """Yield exactly so many bytes in pieces."""
+    for piece in json_stream.pieces(stream, length):
+        length -= len(piece)
+        yield piece
+    if length:
+        raise _malformed(f"binary_data_size has {length} bytes more than follow the JSON.")
+
+
+def _element(stream: IO[bytes], length: int) -> bytes:
+    """Read an element; where it is base64 of a picture, as some clients send, return what that stands for."""
+    head = b"".join(_next(stream, min(length, BASE64_HEAD_BYTES)))
+    sink = Base64Decoder() if _is_base64_of_a_picture(head) else Collector()
     try:
-        decoded = decode(data.decode("ascii"))
-    except (UnicodeDecodeError, UnusableFile):
-        return data
-    return decoded if kind_of(decoded[:HEAD_BYTES]) else data
+        sink.feed(head)
+        for piece in _next(stream, length - len(head)):
+            sink.feed(piece)
+        return sink.finish()
+    except MalformedJson as error:
+        raise _malformed(f"An element begins as base64 of a picture, but {error}.") from None
+
+
+def _is_base64_of_a_picture(head: bytes) -> bool:
+    text = head.partition(b",")[2] if head.startswith(b"data:") else head
+    try:
+        begin = binascii.a2b_base64(text[: len(text) // 4 * 4])
+    except ValueError:
+        return False
+    return kind_of(head[:HEAD_BYTES]) is None and kind_of(begin[:HEAD_BYTES]) is not None
 
 
 def _wanted(outputs: Any, *, is_binary: bool) -> list[Wanted]:

@@ -1,14 +1,12 @@
 """The routes of other systems, so that their clients work here: Open Inference Protocol v2, TorchServe, SageMaker."""
 
 import json
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
 import access
 import asking
-import blocking
 import health
 import json_bodies
 import middleware
@@ -96,19 +94,14 @@ def infer(model: str, version: str = "") -> Response:
     """Answer for the pictures of a tensor; one that cannot be answered fails them all."""
     asking.refuse_early(request)
     json_bodies.limit(request)
-    body = request.stream.read()
-    header_length = request.headers.get(LENGTH_HEADER)
-    if len(body) > uploads.BLOCKING_BYTES:
-        asked = blocking.run(partial(open_inference.parse, body, header_length))
-    else:
-        asked = open_inference.parse(body, header_length)
+    asked = open_inference.parse(request.stream, request.headers.get(LENGTH_HEADER))
     state = _served(model, version)
     labels = state.labels if state is not None else ()
     top_k = asked.top_k(len(labels))
     if top_k > settings.MAX_TOP_K:
         raise Problem(400, "malformed", f"{top_k} classes of each picture: at most {settings.MAX_TOP_K} are told.")
     wishes = asking.Wishes(top_k, asking.wishes_of(request).timeout_s or asked.timeout_s)
-    files = [uploads.as_file(picture) for picture in asked.pictures]
+    files = uploads.as_files(asked.pictures)
     results = [
         _result_of(one) for one in several.answer(request, files, views.upload_folder(), wishes, views.ask_model)
     ]

@@ -103,7 +103,8 @@ def _problem_of(error: Exception) -> Problem:
     problem = failures.problem_of(error)
     if problem is None:
         LOG.error("one of several pictures failed", exc_info=error)
-    return problem or _unforeseen()
+    # The traceback holds the picture's bytes, and the others are still to be answered.
+    return (problem or _unforeseen()).with_traceback(None)
 
 
 def _unforeseen() -> Problem:

@@ -53,13 +53,16 @@ def receive(request: Request, folder: Path, *, raw: bool, fields: Sequence[str] 
     return picture
 
 
-def files_of(request: Request) -> list[FileStorage]:
-    """Give the files of a form that has more than one; together they may be as large as one may be."""
+def files_of(request: Request) -> tuple[list[FileStorage], bool]:
+    """Return the files of a form that has more than one, and whether it has.
+
+    Together they may be as large as one may be.
+    """
     if request.mimetype != "multipart/form-data":
-        return []
+        return [], False
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
     files = request.files.getlist("file")
-    return files if len(files) > 1 else []
+    return (files, True) if len(files) > 1 else ([], False)
 
 
 def take(file: FileStorage, folder: Path) -> Picture:
@@ -67,14 +70,21 @@ def take(file: FileStorage, folder: Path) -> Picture:
     return _kept(file, folder)
 
 
-def as_file(data: bytes) -> FileStorage:
-    """Return a file with a picture's bytes, named by what they are; one that is no picture claims to be a JPEG."""
-    kind = signatures.kind_of(data[: signatures.HEAD_BYTES]) or signatures.JPEG
-    return FileStorage(BytesIO(data), f"picture{kind.extension}")
+def as_files(images: list[bytes]) -> list[FileStorage]:
+    """Return files of images' bytes, named by what they are; one that is no image claims to be a JPEG.
+
+    The list is emptied: an image that is stored is to leave memory.
+    """
+    kinds = [signatures.kind_of(data[: signatures.HEAD_BYTES]) or signatures.JPEG for data in images]
+    files = [FileStorage(BytesIO(data), f"picture{kind.extension}") for data, kind in zip(images, kinds, strict=True)]
+    images.clear()
+    return files
 
 
 def forget_body(request: Request) -> None:
-    """Say that the body's bytes are in use no longer: waiting for the answer takes longer than anything else."""
+    """Let go of the body, and count it no longer: waiting for the answer takes longer than anything else."""
+    # Among the files of a form may be some that nobody asked for.
+    request.close()
     request.environ.get("sightline.forget_body", _nothing)()
 
 

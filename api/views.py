@@ -120,9 +120,7 @@ def predict() -> Response:
     """Answer a program: three keys, and more for those who ask."""
     wishes = asking.wishes_of(request)
     asking.refuse_early(request)
-    pictures, are_several = json_bodies.pictures_of(request) if request.mimetype == JSON else ([], False)
-    files = [uploads.as_file(picture) for picture in pictures] or uploads.files_of(request)
-    are_several |= len(files) > 1
+    files, are_several = json_bodies.files_of(request) if request.mimetype == JSON else uploads.files_of(request)
     if wishes.is_explained and (are_several or jobs.are_wanted()):
         raise Problem(400, "invalid_parameter", "explain is for one picture whose answer is waited for.")
     if are_several:

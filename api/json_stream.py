@@ -1,0 +1,220 @@
+"""JSON documents with images in them, read piece by piece and bounded before anything is parsed.
+
+Such a document is a few names and numbers around long strings of base64. The long strings are decoded while they
+arrive, so that neither the body nor its text is ever in memory as a whole. All the rest of the document has to fit into
+MAX_REST_BYTES: this one limit bounds elements, members, depth, digits and whitespace, in whatever order they come.
+"""
+
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO, Any
+
+MAX_REST_BYTES = 64 * 1024
+# A longer string is base64; a shorter one is a string like any other.
+MAX_SHORT_STRING = 2000
+READ_BYTES = 64 * 1024
+_NO_BASE64 = f"a string of more than {MAX_SHORT_STRING} characters is not base64"
+
+# NaN is no JSON, so it can stand for a long string here: nothing outside of strings has an N.
+_PLACEHOLDER = b"NaN"
+_PLAIN = re.compile(
+    rb'(?:[^"N]+|"[^"\\]{0,%d}"|"(?:[^"\\]|\\.){0,%d}")*' % (MAX_SHORT_STRING, MAX_SHORT_STRING), re.DOTALL
+)
+# What a piece may end with, where it was cut within an escape such as \u002b.
+_CUT_ESCAPE = re.compile(rb"\\[^\\]{0,4}\Z", re.DOTALL)
+
+
+class MalformedJson(ValueError):  # noqa: N818  it is the client's document
+    """The document cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LongString:
+    """A string of the document that was longer than MAX_SHORT_STRING, as the bytes that its base64 stands for."""
+
+    content: bytes
+
+    def __repr__(self) -> str:
+        """Name it without its content."""
+        return f"<base64 of {len(self.content)} bytes>"
+
+
+def read(stream: IO[bytes], length: int | None = None) -> Any:
+    """Return the document in the next `length` bytes of a stream, or in all of it; raise MalformedJson.
+
+    Its long strings are LongString.
+    """
+    scanner = _Scanner()
+    for piece in pieces(stream, length):
+        scanner.feed(piece)
+    return scanner.document()
+
+
+def loads(text: str | bytes) -> Any:
+    """Return a small document without images, as UTF-8; raise MalformedJson."""
+    if len(text) > MAX_REST_BYTES:
+        raise MalformedJson(f"it has {len(text)} bytes; {MAX_REST_BYTES} are taken")
+    return _parsed(text, iter(()))
+
+
+def pieces(stream: IO[bytes], length: int | None = None) -> Iterator[bytes]:
+    """Yield the next `length` bytes of a stream, or all of it, in pieces of at most READ_BYTES."""
+    left = length
+    while left is None or left > 0:
+        piece = stream.read(READ_BYTES if left is None else min(READ_BYTES, left))
+        if not piece:
+            return
+        left = None if left is None else left - len(piece)
+        yield piece
+
+
+class Collector:
+    """Puts pieces together."""
+
+    def __init__(self) -> None:
+        self._content = BytesIO()
+
+    def feed(self, piece: bytes) -> None:
+        """Take a further piece; raise MalformedJson."""
+        self._content.write(piece)
+
+    def finish(self) -> bytes:
+        """Return the content; raise MalformedJson."""
+        # Exactly as long as it has to be: files made of it share its memory.
+        return self._content.getvalue()
+
+
+class Base64Decoder(Collector):
+    """Decodes base64 piece by piece; the head of a data URL before it has to be in the first piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._undecoded = b""
+        self._has_begun = False
+        self._is_padded = False
+
+    def feed(self, piece: bytes) -> None:
+        """Decode a further piece; raise MalformedJson."""
+        text = self._undecoded + piece
+        if not self._has_begun:
+            self._has_begun = True
+            text = text.partition(b",")[2] if text.startswith(b"data:") else text
+        usable = len(text) - len(text) % 4
+        self._undecoded = text[usable:]
+        self._decode(text[:usable])
+
+    def finish(self) -> bytes:
+        """Return the content; raise MalformedJson."""
+        self._decode(self._undecoded)
+        return super().finish()
+
+    def _decode(self, text: bytes) -> None:
+        if not text:
+            return
+        if self._is_padded:
+            raise MalformedJson("base64 goes on after its padding")
+        try:
+            super().feed(binascii.a2b_base64(text, strict_mode=True))
+        except ValueError:
+            raise MalformedJson(_NO_BASE64) from None
+        self._is_padded = text.endswith(b"=")
+
+
+class _Scanner:
+    """Takes a document apart as it arrives: long strings, and the rest with placeholders for them."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._long_strings: list[LongString] = []
+        self._unscanned = b""
+        self._decoder: Base64Decoder | None = None
+
+    def feed(self, piece: bytes, *, is_last: bool = False) -> None:
+        """Look at a further piece; raise MalformedJson."""
+        data, position = self._unscanned + piece, 0
+        while position < len(data):
+            if self._decoder is not None:
+                scanned = self._scan_long(self._decoder, data, position)
+            else:
+                scanned = self._scan_plain(data, position, is_last)
+            if scanned == position:
+                break
+            position = scanned
+        self._unscanned = data[position:]
+
+    def document(self) -> Any:
+        """Return the document once all has come; raise MalformedJson."""
+        self.feed(b"", is_last=True)
+        if self._decoder is not None or self._unscanned:
+            raise MalformedJson("it ends within a string")
+        return _parsed(bytes(self._rest), iter(self._long_strings))
+
+    def _scan_plain(self, data: bytes, position: int, is_last: bool) -> int:
+        """Keep what needs no decoding, up to where a long string begins, or one that has not come yet."""
+        found = _PLAIN.match(data, position)
+        end = position if found is None else found.end()
+        self._keep(data[position:end])
+        if end < len(data):
+            if data[end] == ord("N"):
+                raise MalformedJson("there is an N outside of any string")
+            # Each character of a string has at most two bytes here.
+            if is_last or len(data) - end > 2 * MAX_SHORT_STRING:
+                self._decoder = Base64Decoder()
+                return end + 1
+        return end
+
+    def _scan_long(self, decoder: Base64Decoder, data: bytes, position: int) -> int:
+        quote = data.find(b'"', position)
+        end = len(data) if quote < 0 else quote
+        text = data[position:end]
+        if b"\\" in text:
+            cut = _CUT_ESCAPE.search(text) if quote < 0 else None
+            end = position + cut.start() if cut is not None else end
+            text = _unescaped(data[position:end])
+        decoder.feed(text)
+        if quote < 0:
+            return end
+        self._long_strings.append(LongString(decoder.finish()))
+        self._keep(_PLACEHOLDER)
+        self._decoder = None
+        return quote + 1
+
+    def _keep(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > MAX_REST_BYTES:
+            raise MalformedJson(f"without its images it has more than {MAX_REST_BYTES} bytes")
+
+
+def _unescaped(text: bytes) -> bytes:
+    """Return a part of a string without its escapes: some encoders write / as \\/ and + as \\u002b."""
+    try:
+        unescaped: str = json.loads(b'"%b"' % text)
+        return unescaped.encode("ascii")
+    except ValueError:
+        raise MalformedJson(_NO_BASE64) from None
+
+
+def _parsed(text: str | bytes, long_strings: Iterator[LongString]) -> Any:
+    def constant(name: str) -> LongString:
+        if name != "NaN":
+            raise MalformedJson(f"{name} is no JSON")
+        try:
+            return next(long_strings)
+        except StopIteration:
+            raise MalformedJson(f"{name} is no JSON") from None
+
+    try:
+        told = text if isinstance(text, str) else text.decode("utf-8-sig")
+        return json.loads(told, parse_constant=constant)
+    except MalformedJson:
+        raise
+    except UnicodeDecodeError:
+        raise MalformedJson("it is not UTF-8") from None
+    except RecursionError:
+        raise MalformedJson("it is nested too deep") from None
+    except ValueError as error:
+        raise MalformedJson(str(error)) from None
