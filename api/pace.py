@@ -85,15 +85,20 @@ class Pace:
 
 
 class Budget:
-    """The bytes of request bodies that a process holds in memory at one time."""
+    """The bytes of request bodies that a process holds in memory at one time.
+
+    The more one body holds, the more it has to leave free: 1/5 of sqrt(its bytes * limit). However many large bodies
+    come, there is room for small ones.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
 
-    def take(self, size: int) -> None:
-        """Count further bytes; raises UploadsFull where they would be too many."""
-        if self.held + size > self.limit:
+    def take(self, size: int, held: int = 0) -> None:
+        """Count further bytes of a body that holds so many; raises UploadsFull where they would be too many."""
+        left = self.limit - self.held - size
+        if left < 0 or (5 * left) ** 2 < (held + size) * self.limit:
             raise UploadsFull("Too many pictures are being uploaded at this moment.")
         self.held += size
 
@@ -239,7 +244,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
                 self._deadline = monotonic() + self._pace.head_s
             return
         if self._stage is _Stage.BODY:
-            self._budget.take(size)
+            self._budget.take(size, self._held)
             self._held += size
         self._window_left -= size
         if self._window_left <= 0:

@@ -131,9 +131,11 @@ def _not_a_picture(name: str, data: bytes) -> str:
 
 
 def _form_file(request: Request, fields: Sequence[str]) -> FileStorage:
+    # No other form can hold a file, and none needs to be read to say so.
+    files = request.files if request.mimetype == "multipart/form-data" else {}
     for field in fields:
-        if field in request.files:
-            return request.files[field]
+        if field in files:
+            return files[field]
     wanted = " or ".join(map(repr, fields))
     raise UnusableFile(
         f"No file was sent as form field {wanted}: {_form_without_file(request)}. Choose an image first."

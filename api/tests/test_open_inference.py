@@ -228,3 +228,54 @@ def test_what_is_wrong_is_said_in_few_words() -> None:
     with pytest.raises(Problem) as caught:
         open_inference.parse(json.dumps({"inputs": [tensor(b"x", datatype="B" * 1_000_000)]}).encode(), None)
     assert len(caught.value.detail) < 200
+
+
+def bomb(data: bytes, **changes: Any) -> tuple[BytesIO, str]:
+    """Give a request with so much of a binary tensor, and the length of its head."""
+    head = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(data)}} | changes
+    document = json.dumps({"inputs": [head]}).encode()
+    return BytesIO(document + data), str(len(document))
+
+
+@pytest.mark.parametrize("element", [b"\0\0\0\0", b"\1\0\0\0A", b"\4\0\0\0QUJD"])
+def test_elements_are_counted_before_they_are_read(element: bytes) -> None:
+    stream, length = bomb(element * 1_000_000)
+    with pytest.raises(Problem, match="More than 16 pictures"):
+        open_inference.parse(stream, length)
+    assert stream.tell() < 1_000
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "told"),
+    [
+        (-1, b"", "is no number of bytes"),
+        (True, b"", "is no number of bytes"),
+        (1.5, b"", "is no number of bytes"),
+        ("1" * 5_000, b"", "is no number of bytes"),
+        (10**100, b"\4\0\0\0abcd", "follow the JSON"),
+        (9, b"\4\0\0\0abcd\0", "does not fit"),
+        (8, b"\4\0\0\0abcd\0", "more bytes follow"),
+        (8, b"\4\0\0\0abc", "follow the JSON"),
+    ],
+)
+def test_a_size_that_is_not_that_of_the_data_is_told(size: Any, data: bytes, told: str) -> None:
+    stream, length = bomb(data, parameters={"binary_data_size": size})
+    with pytest.raises(Problem, match=told) as problem:
+        open_inference.parse(stream, length)
+    assert (problem.value.status, len(problem.value.detail) < 200) == (400, True)
+
+
+@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
+def test_base64_in_a_binary_tensor_is_decoded_as_it_comes(head: str) -> None:
+    picture = pictures.jpeg() + bytes(range(256)) * 1_000
+    stream, length = bomb(elements((head + base64.b64encode(picture).decode()).encode()))
+    assert open_inference.parse(stream, length).pictures == [picture]
+    stream, length = bomb(elements(base64.b64encode(picture)[:200_000] + b"%" * 100_000))
+    with pytest.raises(Problem, match="begins as base64"):
+        open_inference.parse(stream, length)
+
+
+@pytest.mark.parametrize("id_", ["\ud800", "\0", "x" * 5_000, ["x"], {"x": "\udfff"}, None])
+def test_an_id_that_cannot_be_written_is_answered(client: FlaskClient, ready: EchoWorker, id_: Any) -> None:
+    answer = client.post(INFER, data=json.dumps(request(pictures.jpeg(), id=id_)), content_type="application/json")
+    assert answer.status_code == 200 if id_ != "x" * 5_000 else 400

@@ -1,3 +1,4 @@
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -278,3 +279,26 @@ def test_word_to_go_on_is_sent_once_and_only_where_the_body_is_waited_for(
     reader.chunk()
     assert pair[1].recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert not reader.owes_continue
+
+
+def test_large_bodies_leave_room_for_small_ones(pair: tuple[socket.socket, socket.socket]) -> None:
+    budget = Budget(10_000_000)
+    # A hundred that all come at once, each as fast as the others.
+    held = [0] * 100
+    with contextlib.suppress(UploadsFull):
+        while True:
+            for number in range(len(held)):
+                budget.take(1_000, held[number])
+                held[number] += 1_000
+    reader = reader_on(pair[0], budget)
+    reader.expect_body()
+    take(reader, pair[1], 10_000)
+    assert budget.held == sum(held) + 10_000 <= budget.limit
+    reader.forget_body()
+    assert budget.held == sum(held)
+
+
+def test_one_body_may_have_most_of_the_memory_but_not_all() -> None:
+    Budget(1_000).take(800)
+    with pytest.raises(UploadsFull):
+        Budget(1_000).take(850)

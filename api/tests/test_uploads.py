@@ -100,6 +100,16 @@ def test_the_server_hears_once_the_bytes_are_let_go(folder: Path) -> None:
     assert heard == [True]
 
 
+def test_files_that_nobody_asked_for_are_let_go_too(folder: Path) -> None:
+    builder = EnvironBuilder(
+        method="POST",
+        data={"file": (BytesIO(JPEG), "a.jpg"), "other": [(BytesIO(JPEG), "b.jpg"), (BytesIO(b"x"), "c")]},
+    )
+    request = MemoryRequest(builder.get_environ())
+    uploads.receive(request, folder, raw=True)
+    assert [file.stream.closed for files in request.files.listvalues() for file in files] == [True] * 3
+
+
 def test_a_large_picture_is_stored_alike(folder: Path) -> None:
     content = JPEG + bytes(uploads.BLOCKING_BYTES)
     name = uploads.receive(request_with(content, None), folder, raw=True).name
