@@ -70,13 +70,15 @@ def take(file: FileStorage, folder: Path) -> Picture:
     return _kept(file, folder)
 
 
-def as_files(images: list[bytes]) -> list[FileStorage]:
-    """Return files of images' bytes, named by what they are; one that is no image claims to be a JPEG.
+def as_file(data: bytes) -> FileStorage:
+    """Return a file with a picture's bytes, named by what they are; one that is no picture claims to be a JPEG."""
+    kind = signatures.kind_of(data[: signatures.HEAD_BYTES]) or signatures.JPEG
+    return FileStorage(BytesIO(data), f"picture{kind.extension}")
 
-    The list is emptied: an image that is stored is to leave memory.
-    """
-    kinds = [signatures.kind_of(data[: signatures.HEAD_BYTES]) or signatures.JPEG for data in images]
-    files = [FileStorage(BytesIO(data), f"picture{kind.extension}") for data, kind in zip(images, kinds, strict=True)]
+
+def as_files(images: list[bytes]) -> list[FileStorage]:
+    """Return a file for each image, and empty the list: an image that is stored is to leave memory."""
+    files = [as_file(data) for data in images]
     images.clear()
     return files
 

@@ -4,7 +4,7 @@ import base64
 import json
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,16 @@ def served(tmp_path_factory: pytest.TempPathFactory, worker: EchoWorker) -> Iter
     with serving(tmp_path_factory.mktemp("served"), told) as running:
         wait_until(lambda: running.ask(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200, "the service is ready")
         yield running
+
+
+@contextmanager
+def no_answers(worker: EchoWorker) -> Iterator[None]:
+    """Have the worker take jobs and say nothing."""
+    usual, worker.reply = worker.reply, lambda _: None
+    try:
+        yield
+    finally:
+        worker.reply = usual
 
 
 def memory_mib(served: Served) -> float:
@@ -97,16 +107,14 @@ def test_what_waits_for_its_answer_is_not_in_memory(
     served: Served, worker: EchoWorker, request_of: Callable[[int], bytes]
 ) -> None:
     assert served.ask(request_of(0))[0] == 200
-    usual, worker.reply = worker.reply, lambda _: None
     worker.images.clear()
     before = memory_mib(served)
-    with ExitStack() as stack:
+    with no_answers(worker), ExitStack() as stack:
         for seed in range(1, CLIENTS + 1):
             connection = stack.enter_context(closing(served.connect()))
             connection.sendall(request_of(seed))
         wait_until(lambda: len(set(worker.images)) == CLIENTS, "all wait for their answers")
         assert memory_mib(served) - before < KEPT_MIB
-    worker.reply = usual
 
 
 @pytest.mark.parametrize("unit", [b"{},", b'"",', b"1,", b"[", b'"a":1,'])

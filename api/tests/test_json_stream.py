@@ -48,7 +48,7 @@ def test_a_document_is_the_same_however_it_is_cut_and_escaped(seed: int) -> None
     sizes = [
         choices.choice([0, 1, 2, 3, 1498, 1499, 1500, 1501, 1502, 1503, 9_000]) for _ in range(choices.randrange(5))
     ]
-    document = {
+    document: dict[str, Any] = {
         "images": [in_text(choices.randbytes(size)) for size in sizes],
         'a "quoted\\" name': 'x\\"y\u00e9\U0001f600' * choices.randrange(50),
         "others": [1, -2.5e3, None, True, [], {}, "\\", '"'],
