@@ -7,7 +7,7 @@ from pathlib import Path
 
 import machine
 import settings
-from inference import model
+from inference import bundle, model
 from inference.errors import ImageError
 from inference.labels import Predictions
 from inference.model import Model
@@ -20,7 +20,9 @@ AHEAD = 4
 def load(folder: Path) -> Model:
     """A version with room for a picture on each core."""
     cores = machine.cores()
-    return model.load(folder, settings.ENGINE, lanes=cores, cores=cores)
+    loaded = model.load(folder, settings.ENGINE, lanes=cores, cores=cores)
+    bundle.check_place(loaded.bundle)
+    return loaded
 
 
 def answers(judged: Model, contents: Iterable[bytes | None]) -> Iterator[Predictions | None]:

@@ -115,6 +115,7 @@ def _wanted() -> tuple[Path, Trial | None]:
 def _loaded(folder: Path, engine: str, lanes: int, cores: int) -> Model:
     begin = time.perf_counter()
     model = load_model(folder, engine, lanes=lanes, cores=cores)
+    bundle.check_place(model.bundle)
     log.info("loaded %s into %s in %.2f s", folder, engine, time.perf_counter() - begin)
     return model
 

@@ -2,11 +2,11 @@
 
 import fcntl
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import machine
 from inference import bundle
@@ -116,17 +116,20 @@ def _aside(folder: Path, load: Load) -> Model:
 def _in_turn(folder: Path, load: Load) -> Model:
     """Load while no other worker of this machine does, by a lock on the bundle's description."""
     try:
-        file = (folder / DESCRIPTION_FILE).open("rb")
+        # Opening a pipe must not wait for somebody to write into it.
+        file = os.open(folder / DESCRIPTION_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return load(folder)  # which says what is wrong with it
-    with file:
+    try:
         until = time.monotonic() + TURN_PATIENCE_S
         while not _has_turn(file) and time.monotonic() < until:
             time.sleep(ASK_AGAIN_S)
         return load(folder)
+    finally:
+        os.close(file)
 
 
-def _has_turn(file: BinaryIO) -> bool:
+def _has_turn(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference import labels, preprocessing
-from inference.errors import BundleError
-from inference.onnx_file import keeps_weights_elsewhere
+from inference import files, labels, preprocessing
+from inference.errors import SHOWN, BundleError, shown
+from inference.onnx_file import MAX_BYTES, keeps_weights_elsewhere
 from inference.preprocessing import Preprocessing
 
 SCHEMA = 1
@@ -18,6 +19,11 @@ DESCRIPTION_FILE, MODEL_FILE, LABELS_FILE, ACTIVE_FILE = "bundle.toml", "model.o
 OUTPUTS = ("logits", "probabilities")
 DEFAULT_NAME = "efficientnet-lite0"
 PRECISIONS = ("int8", "fp32")
+# A name is published in Redis, headers, metrics and paths: each takes these characters, none an unbounded length.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+NAMES = "1 to 64 letters, digits and . _ + -, of which the first is a letter or digit"
+MAX_ACTIVE_BYTES, MAX_DESCRIPTION_BYTES = 1_024, 65_536
+FILE_LIMITS = {MODEL_FILE: MAX_BYTES, LABELS_FILE: labels.MAX_BYTES}
 DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in PRECISIONS}
 
 
@@ -45,25 +51,35 @@ def choose(folder: Path, named: str = "", precision: str = "") -> Path:
     if not named and precision and chosen in ("", *DEFAULT_VERSIONS.values()):
         chosen = DEFAULT_VERSIONS[precision]
     chosen = chosen or DEFAULT_VERSIONS["int8"]
-    parts = chosen.split("/")
-    if len(parts) != 2 or any(part in ("", ".", "..") for part in parts):
-        raise BundleError(f"bundle {chosen!r}; expected <model>/<version> below {folder}")
+    if not is_identity(chosen):
+        told = "MODEL_BUNDLE" if named else folder / ACTIVE_FILE
+        raise BundleError(f"{told} names the bundle {chosen[:SHOWN]!r}; expected <model>/<version>, each {NAMES}")
     return folder / chosen
+
+
+def is_name(text: object) -> bool:
+    """Whether this may name a model or a version."""
+    return isinstance(text, str) and NAME.fullmatch(text) is not None
+
+
+def is_identity(text: str) -> bool:
+    """Whether this is <model>/<version>, and so names a folder below that of the bundles and nothing else."""
+    return text.count("/") == 1 and all(map(is_name, text.split("/")))
 
 
 def load(folder: Path) -> Bundle:
     """Read and verify the bundle in this folder; BundleError says what is wrong with it."""
-    table = _description(folder)
+    table = description(folder)
     sums = _value(table, "files", dict)
-    content = {name: _verified(folder / name, sums.get(name)) for name in (MODEL_FILE, LABELS_FILE)}
+    content = {name: _verified(folder / name, sums.get(name), most) for name, most in FILE_LIMITS.items()}
     _check_is_self_contained(folder / MODEL_FILE, content[MODEL_FILE])
     output = _value(_value(table, "output", dict), "kind", str)
     if output not in OUTPUTS:
-        raise BundleError(f"[output] kind = {output!r}; expected one of {list(OUTPUTS)}")
+        raise BundleError(f"[output] kind = {shown(output)}; expected one of {list(OUTPUTS)}")
     loaded = Bundle(
-        name=_value(table, "name", str),
-        version=_value(table, "version", str),
-        precision=_value(table, "precision", str),
+        name=_name(table, "name"),
+        version=_name(table, "version"),
+        precision=_name(table, "precision"),
         preprocessing=preprocessing.from_table(_value(table, "preprocessing", dict)),
         output=output,
         labels=labels.parse(content[LABELS_FILE]),
@@ -79,9 +95,20 @@ def fingerprint(folder: Path) -> str:
     Empty where it cannot be read.
     """
     try:
-        return hashlib.sha256((folder / DESCRIPTION_FILE).read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(files.read(folder / DESCRIPTION_FILE, MAX_DESCRIPTION_BYTES)).hexdigest()
+    except (OSError, BundleError):
         return ""
+
+
+def check_place(loaded: Bundle) -> None:
+    """Raise BundleError where the bundle calls itself otherwise than its folder, by which it is promoted and listed."""
+    folder = loaded.folder
+    if folder is not None and (loaded.name, loaded.version) != folder.parts[-2:]:
+        place = "/".join(folder.parts[-2:])
+        raise BundleError(
+            f"{folder / DESCRIPTION_FILE} is of {loaded.name}/{loaded.version}; set its name and version to those of "
+            f"its folder, {place}"
+        )
 
 
 def _digest_of(loaded: Bundle) -> str:
@@ -92,33 +119,47 @@ def _digest_of(loaded: Bundle) -> str:
 
 
 def _active(folder: Path) -> str:
+    """Return what the file `active` names; empty where there is no such file."""
+    path = folder / ACTIVE_FILE
     try:
-        return (folder / ACTIVE_FILE).read_text(encoding="utf-8").strip()
+        active = files.read(path, MAX_ACTIVE_BYTES).decode("utf-8-sig").strip()
     except FileNotFoundError:
         return ""
+    except UnicodeDecodeError as fault:
+        raise BundleError(f"{path} is not UTF-8: {fault}; promote a version, which writes it anew") from None
+    if not active:
+        raise BundleError(f"{path} is empty; promote a version, which writes it anew, or remove it for the default one")
+    return active
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def description(folder: Path) -> dict[str, Any]:
+    """Return what bundle.toml of this folder holds; raise BundleError where that cannot be read."""
     path = folder / DESCRIPTION_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(files.read(path, MAX_DESCRIPTION_BYTES).decode())
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; `make install` builds the default bundle") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
-        raise BundleError(f"{path} cannot be read: {fault}") from None
-    if table.get("schema") != SCHEMA:
-        raise BundleError(f"{path} has schema {table.get('schema')!r}; this version reads {SCHEMA}")
+    except (
+        ValueError,
+        RecursionError,
+    ) as fault:  # no UTF-8, no TOML, tables without end, numbers of thousands of digits
+        raise BundleError(f"{path} cannot be read: {str(fault)[:SHOWN]}") from None
+    schema = table.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise BundleError(f"{path} has schema {shown(schema)}; this version reads {SCHEMA}")
     return table
 
 
-def _verified(path: Path, expected: Any) -> bytes:
+def _verified(path: Path, expected: Any, most: int) -> bytes:
     try:
-        content = path.read_bytes()
+        content = files.read(path, most)
     except FileNotFoundError:
         raise BundleError(f"{path} is missing") from None
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise BundleError(f"{path} has SHA-256 {found}; bundle.toml says {expected}; install the bundle again")
+        raise BundleError(
+            f"{path} has SHA-256 {found}; bundle.toml says {str(expected)[:SHOWN]}; install the bundle again"
+        )
     return content
 
 
@@ -134,5 +175,12 @@ def _check_is_self_contained(path: Path, content: bytes) -> None:
 def _value(table: Mapping[str, Any], key: str, kind: type) -> Any:
     value = table.get(key)
     if not isinstance(value, kind):
-        raise BundleError(f"{DESCRIPTION_FILE}: {key} = {value!r}; expected a {kind.__name__}")
+        raise BundleError(f"{DESCRIPTION_FILE}: {key} = {shown(value)}; expected a {kind.__name__}")
+    return value
+
+
+def _name(table: Mapping[str, Any], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not is_name(value):
+        raise BundleError(f"{DESCRIPTION_FILE}: {key} = {shown(value)}; expected {NAMES}")
     return value

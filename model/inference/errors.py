@@ -4,6 +4,8 @@ UNSUPPORTED_TYPE = "unsupported_type"
 IMAGE_TOO_LARGE = "image_too_large"
 IMAGE_BROKEN = "image_broken"
 IMAGE_MISSING = "image_missing"
+# Characters of a value in a message.
+SHOWN = 100
 
 
 class InferenceError(Exception):
@@ -24,3 +26,11 @@ class BundleError(InferenceError):
 
 class EngineError(InferenceError):
     """The installation's fault: the engine is not there or refuses the model."""
+
+
+def shown(value: object) -> str:
+    """Return a value as an error names it, however long it is."""
+    try:
+        return repr(value)[:SHOWN]
+    except (ValueError, RecursionError):  # a number of thousands of digits is not written out
+        return f"a {type(value).__name__} that is too long to show"

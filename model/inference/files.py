@@ -14,17 +14,26 @@ def read(path: Path, most: int) -> bytes:
     folder, a pipe (whose opening would wait for a writer), a loop of links, a larger file.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise BundleError(f"{path} cannot be read: it is not a regular file")
-            # One more than allowed: it may grow meanwhile.
-            content = file.read(most + 1) if facts.st_size <= most else b""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return _content(path, descriptor, most)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else str(fault)
         raise BundleError(f"{path} cannot be read: {reason}") from None
-    if facts.st_size > most or len(content) > most:
-        raise BundleError(f"{path} has {max(facts.st_size, len(content))} bytes; at most {most} are read")
+
+
+def _content(path: Path, descriptor: int, most: int) -> bytes:
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        raise BundleError(f"{path} cannot be read: it is not a regular file")
+    if facts.st_size > most:
+        raise BundleError(f"{path} has {facts.st_size} bytes; at most {most} are read")
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        content = file.read(most + 1)  # it may have grown meanwhile
+    if len(content) > most:
+        raise BundleError(f"{path} has more than {most} bytes")
     return content

@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from inference.errors import BundleError
 
+# The largest list in use, that of ImageNet-21k, has 21,843 labels of at most 200 characters.
+MAX_BYTES, MAX_LABELS, MAX_CHARACTERS = 4 * 1024**2, 65_536, 500
+
 Predictions = tuple[tuple[str, float], ...]
 
 
@@ -18,10 +21,16 @@ def parse(content: bytes) -> tuple[str, ...]:
         raise BundleError(f"labels.txt is no UTF-8: {fault}") from None
     if not labels:
         raise BundleError("labels.txt is empty; one label on each line is expected")
+    if len(labels) > MAX_LABELS:
+        raise BundleError(f"labels.txt has {len(labels)} labels; at most {MAX_LABELS} are read")
     seen: set[str] = set()
     for number, label in enumerate(labels, 1):
         if not label.strip() or label in seen:
             raise BundleError(f"labels.txt line {number} is {label!r}; labels are neither empty nor repeated")
+        if len(label) > MAX_CHARACTERS:
+            raise BundleError(
+                f"labels.txt line {number} has {len(label)} characters; at most {MAX_CHARACTERS} are read"
+            )
         seen.add(label)
     return labels
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from inference import exif
 from inference.arrays import Pixels
 from inference.decode import decode, upright_size
-from inference.errors import BundleError
+from inference.errors import BundleError, shown
 from inference.view import Box, View
 
 # Lanes are the parallelism: a second layer of threads under them only makes them wait for each other.
@@ -34,6 +33,8 @@ CHOICES = {
     "layout": ("NCHW", "NHWC"),
 }
 MAX_MODEL_SIDE = 2_048
+# Pixels are 0 to 255. Beyond these, float32 has no finite results.
+LEAST_CROP_RATIO, MOST, LEAST_STD = 0.05, 1e6, 1e-6
 DIGEST_LENGTH = 16
 
 
@@ -100,15 +101,19 @@ def from_table(table: Mapping[str, Any]) -> Preprocessing:
     """Read the table [preprocessing] of a bundle; BundleError names the key and the value that is wrong."""
     known = {field.name for field in fields(Preprocessing)}
     if differing := sorted(known ^ table.keys()):
-        raise BundleError(f"[preprocessing] must have the keys {sorted(known)}; differing: {differing}")
+        raise BundleError(f"[preprocessing] must have the keys {sorted(known)}; differing: {shown(differing)}")
     for key, allowed in CHOICES.items():
         _demand(table, key, table[key] in allowed, f"one of {list(allowed)}")
-    _demand(table, "crop_ratio", _is_numbers([table["crop_ratio"]], 1) and 0 < table["crop_ratio"] <= 1, "0 < x <= 1")
-    is_size = _is_numbers(table["size"], 2) and all(side in range(1, MAX_MODEL_SIDE + 1) for side in table["size"])
-    _demand(table, "size", is_size, f"[height, width], each from 1 to {MAX_MODEL_SIDE}")
+    ratio = table["crop_ratio"]
+    is_ratio = _is_number(ratio) and LEAST_CROP_RATIO <= ratio <= 1
+    _demand(table, "crop_ratio", is_ratio, f"a number from {LEAST_CROP_RATIO} to 1")
+    sides = table["size"]
+    is_size = _is_numbers(sides, 2) and all(type(side) is int and 1 <= side <= MAX_MODEL_SIDE for side in sides)
+    _demand(table, "size", is_size, f"[height, width], whole numbers from 1 to {MAX_MODEL_SIDE}")
     for key in ("mean", "std"):
-        _demand(table, key, _is_numbers(table[key], 3), "three numbers")
-    _demand(table, "std", all(table["std"]), "three numbers other than 0")
+        _demand(table, key, _is_numbers(table[key], 3), f"three numbers from {-MOST:.0f} to {MOST:.0f}")
+    is_divisor = all(abs(number) >= LEAST_STD for number in table["std"])
+    _demand(table, "std", is_divisor, f"three numbers other than 0, of at least {LEAST_STD}")
     values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
     return Preprocessing(**values)
 
@@ -118,9 +123,9 @@ def _is_numbers(value: Any, count: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -MOST <= value <= MOST  # neither NaN nor infinite, then
 
 
 def _demand(table: Mapping[str, Any], key: str, is_right: bool, expected: str) -> None:
     if not is_right:
-        raise BundleError(f"[preprocessing] {key} = {table[key]!r}; expected {expected}")
+        raise BundleError(f"[preprocessing] {key} = {shown(table[key])}; expected {expected}")

@@ -4,7 +4,7 @@ Workers look at them several times a second; each is replaced as a whole.
 """
 
 import csv
-import math
+import io
 import os
 import secrets
 from collections.abc import Iterator
@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from inference import bundle, files
 from inference.bundle import ACTIVE_FILE
+from inference.errors import shown
 from learning.errors import VersionError
 
 SHADOW_FILE, HISTORY_FILE = "shadow", "promotions.csv"
 COLUMNS = ("time", "action", "version", "before", "note")
+MAX_SHADOW_BYTES, MAX_HISTORY_BYTES = 1_024, 64 * 1024**2
 PROMOTED, ROLLED_BACK = "promote", "rollback"
 
 
@@ -61,24 +64,31 @@ def try_beside(bundles: Path, trial: Trial | None) -> None:
 def tried_beside(bundles: Path) -> Trial | None:
     """The version that sees live jobs beside the active one; VersionError where the file says no such thing."""
     try:
-        text = (bundles / SHADOW_FILE).read_text(encoding="utf-8")
+        content = files.read(bundles / SHADOW_FILE, MAX_SHADOW_BYTES)
     except FileNotFoundError:
         return None
     try:
-        version, share = text.split()
+        version, share = content.decode("utf-8-sig").split()
         trial = Trial(version, float(share))
     except ValueError:
-        raise VersionError(f"{bundles / SHADOW_FILE} holds {text[:80]!r}; expected <model>/<version> <share>") from None
-    if math.isfinite(trial.share) and 0 < trial.share <= 1:
+        version = ""
+    if not bundle.is_identity(version):
+        raise VersionError(f"{bundles / SHADOW_FILE} holds {shown(content)}; expected <model>/<version> <share>")
+    if 0 < trial.share <= 1:
         return trial
     raise VersionError(f"{bundles / SHADOW_FILE} has the share {share}; expected more than 0, at most 1")
 
 
 def _history(bundles: Path) -> Iterator[dict[str, str]]:
     path = bundles / HISTORY_FILE
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            yield from csv.DictReader(file)
+    try:
+        text = files.read(path, MAX_HISTORY_BYTES).decode("utf-8-sig")
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            yield {name: row.get(name) or "" for name in COLUMNS}
+    except FileNotFoundError:
+        return
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise VersionError(f"{path} cannot be read: {fault}; promote the version that is to be served") from None
 
 
 def _replace(path: Path, text: str) -> None:

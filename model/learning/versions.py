@@ -6,16 +6,19 @@ import os
 import re
 import secrets
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference import bundle, files
 from inference.bundle import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE
+from inference.errors import shown
 from learning.errors import VersionError
 
 RECORD_FILE = "record.json"
+# A case takes about 200.
+MAX_RECORD_BYTES = 256 * 1024**2
 NUMBERED = re.compile(r"(\d+)(.*)", re.DOTALL)
 
 
@@ -88,13 +91,14 @@ def record_of(folder: Path) -> Record | None:
     path = folder / RECORD_FILE
     if not path.exists():
         return None
-    content = path.read_bytes()
-    expected = _description(folder).get("files", {}).get(RECORD_FILE)
+    content = files.read(path, MAX_RECORD_BYTES)
+    sums = bundle.description(folder).get("files")
+    expected = sums.get(RECORD_FILE) if isinstance(sums, dict) else None
     if hashlib.sha256(content).hexdigest() != expected:
         raise VersionError(f"{path} is not as {DESCRIPTION_FILE} says by SHA-256: make the version again")
     try:
         return Record.decode(content)
-    except (ValueError, TypeError, KeyError) as fault:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as fault:
         raise VersionError(f"{path} cannot be read: {fault}") from None
 
 
@@ -106,7 +110,7 @@ def base_of(bundles: Path, folder: Path) -> Path:
 
 def put(base: Path, version: str, model: bytes, labels: tuple[str, ...], record: Record) -> Path:
     """Write a new version beside its base, all at once; VersionError where there is one of that name."""
-    described = _description(base) | {"version": version}
+    described = bundle.description(base) | {"version": version}
     return write(base.parents[1], described, model, labels, {RECORD_FILE: record.encode()})
 
 
@@ -115,12 +119,12 @@ def write(
 ) -> Path:
     """Write a bundle all at once as <name>/<version> of its description; VersionError where there is one already."""
     target = free_place(bundles, described["name"], described["version"])
-    files = {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(), **more}
-    described = {**described, "files": {name: sum_of(files[name]) for name in files}}
+    contents = {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(), **more}
+    described = {**described, "files": {name: sum_of(content) for name, content in contents.items()}}
     draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
     draft.mkdir(parents=True)
     try:
-        for name, content in (files | {DESCRIPTION_FILE: _toml(described).encode()}).items():
+        for name, content in (contents | {DESCRIPTION_FILE: _toml(described).encode()}).items():
             (draft / name).write_bytes(content)
         draft.rename(target)
     finally:
@@ -131,16 +135,12 @@ def write(
 def free_place(bundles: Path, model: str, version: str) -> Path:
     """Where a new bundle of these names goes; VersionError where they are none, or the place is taken."""
     for what, name in (("name", model), ("version", version)):
-        if not name or "/" in name or name.startswith(".") or not name.isprintable():
-            raise VersionError(f"{what} {name!r} is no name; letters, digits and dashes are")
+        if not bundle.is_name(name):
+            raise VersionError(f"{what} {shown(name)} is no name; expected {bundle.NAMES}")
     target = bundles / model / version
     if target.exists():
         raise VersionError(f"version {version!r} is taken in {target.parent}; leave it out to have the next free one")
     return target
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    return tomllib.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
 
 
 def _toml(table: Mapping[str, Any]) -> str:

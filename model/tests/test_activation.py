@@ -2,9 +2,24 @@ from pathlib import Path
 
 import pytest
 
+from inference.errors import BundleError
 from learning import activation
 from learning.activation import PROMOTED, ROLLED_BACK, Trial
 from learning.errors import VersionError
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"m/2 0.5" * 200])
+def test_a_trial_file_that_is_none_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "shadow").write_bytes(content)
+    with pytest.raises((VersionError, BundleError), match="shadow"):
+        activation.tried_beside(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'time,action,version,before,note\n"' + b"x" * 200_000 + b'",,,,\n'])
+def test_a_history_that_cannot_be_read_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "promotions.csv").write_bytes(content)
+    with pytest.raises(VersionError, match="cannot be read"):
+        activation.served_before(tmp_path)
 
 
 def test_each_rollback_goes_a_promotion_further_back(tmp_path: Path) -> None:
@@ -31,7 +46,9 @@ def test_a_trial_is_kept_until_it_is_ended(tmp_path: Path) -> None:
     assert activation.tried_beside(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "m/2", "m/2 much", "m/2 0", "m/2 nan", "m/2 1.5", "m/2 0.5 more"])
+@pytest.mark.parametrize(
+    "text", ["", "../m 0.5", "m/\0 0.5", "m/2 much", "m/2 0", "m/2 nan", "m/2 1.5", "m/2 0.5 more"]
+)
 def test_a_trial_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "shadow").write_text(text)
     with pytest.raises(VersionError, match="expected"):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import ml_service
+import settings
 from inference import model
 from inference.errors import BundleError
 from inference.model import Model
@@ -87,6 +89,24 @@ def test_other_content_under_the_same_name_is_loaded(seen: Seen, bundles: Path, 
     (folder / "bundle.toml").unlink()
     watch.look()
     assert seen.tried == ["1"]
+
+
+def test_an_active_file_that_becomes_unreadable_is_told_once_and_changes_nothing(
+    bundles: Path, tmp_path: Path, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(tmp_path))
+    folder = copied(bundles, tmp_path / "efficientnet-lite0" / "1-int8")
+    watch = Watch(ml_service._wanted, folder, (seen.load, seen.load), (lambda _: None, lambda *_: None))
+    for content in (b"\xff\xfe", b"\0", b"", b"x" * 5_000):
+        (tmp_path / "active").write_bytes(content)
+        for _ in range(3):
+            watch.look()
+    (tmp_path / "active").unlink()
+    (tmp_path / "shadow").write_bytes(b"\xff\xfe")
+    for _ in range(3):
+        watch.look()
+    assert len(caplog.records) == 5
+    assert seen.tried == []
 
 
 def test_a_folder_that_says_nothing_sensible_changes_nothing(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:

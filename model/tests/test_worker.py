@@ -184,6 +184,25 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
     assert kept == [(None, True), (None, True)]
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\xff\xfe", "active is not UTF-8"), (None, "active cannot be read: it is not a regular file")],
+)
+def test_a_worker_that_cannot_read_what_is_active_says_so_in_one_line(
+    start: Start, asker: Asker, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    if content is None:
+        (own / ACTIVE_FILE).mkdir()
+    else:
+        (own / ACTIVE_FILE).write_bytes(content)
+    assert start(BUNDLES_FOLDER=str(own)).wait(TIMEOUT_S) == os.EX_CONFIG
+    assert told in asker.refresh_state().trouble
+    [line] = (tmp_path / "worker0.log").read_text().splitlines()
+    assert told in line
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_worker_refuses_a_graph_with_hidden_weights_and_says_so(
     start: Start, asker: Asker, bundles: Path, tmp_path: Path, engine: str
