@@ -36,9 +36,7 @@ def save(
     is_seen = report is not None and may_see(report.filename)
 
     def work() -> None:
-        cells = None if report is None else _cells(str(uuid.uuid4()), report, upload_folder, details)
-        if cells is not None and not is_seen:
-            cells["image_sha256"] = ""
+        cells = None if report is None else _cells(str(uuid.uuid4()), report, upload_folder, details, is_seen=is_seen)
         report_files.append(lines, rows, one_line(text), None if cells is None else reports.TABLE.line(cells))
 
     blocking.run(work)
@@ -100,13 +98,15 @@ def _is_there(folder: Path, cells: Mapping[str, str]) -> bool:
     return True
 
 
-def _cells(report_id: str, report: reports.Report, upload_folder: Path, details: Mapping[str, str]) -> dict[str, str]:
+def _cells(
+    report_id: str, report: reports.Report, upload_folder: Path, details: Mapping[str, str], *, is_seen: bool = True
+) -> dict[str, str]:
     return {
         **details,
         "report_id": report_id,
         "reported_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "image_path": str(upload_folder / report.filename),
-        "image_sha256": image_store.sha256_of(upload_folder, report.filename),
+        "image_sha256": image_store.sha256_of(upload_folder, report.filename) if is_seen else "",
         "prediction": report.prediction,
         "score": repr(report.score),
     }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from flask import Request, g
+from flask import Request
 
 import access
 import image_store
@@ -57,8 +57,8 @@ def read(request: Request, upload_folder: Path) -> Reported:
     filename = predicted.filename if predicted is not None else fields.get("filename", "")
     if not filename:
         raise Problem(400, "invalid_report", 'A report names a "prediction_id" or a "filename".')
-    is_there = reports.is_plain_name(filename) and image_store.is_stored(upload_folder, filename)
-    if not is_there or not owners.may_see(upload_folder, filename):
+    is_seen = reports.is_plain_name(filename) and owners.may_see(upload_folder, filename)
+    if not is_seen or not image_store.is_stored(upload_folder, filename):
         raise Problem(404, "picture_unknown", f"No picture {filename[:80]!r} is stored here.")
     return Reported(predicted, filename, fields.get("label", ""), fields.get("comment", ""))
 
@@ -66,8 +66,7 @@ def read(request: Request, upload_folder: Path) -> Reported:
 def key_of(request: Request) -> str:
     """Give the key under which a report counts once, empty for none; each API key has its own."""
     key = IDEMPOTENCY_KEY.read(request)
-    api_key = g.get("api_key")
-    return "" if key is None else f"{api_key.name if api_key is not None else ''}\0{key}"
+    return "" if key is None else f"{access.caller()}\0{key}"
 
 
 def model_of(predicted: Predicted) -> dict[str, str]:
