@@ -188,6 +188,13 @@ def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis]:
     server.close()
 
 
+LOOKS: dict[object, tuple[str, ...]] = {
+    b"stream": ("XRANGE", "{}", "-", "+"),
+    b"zset": ("ZRANGE", "{}", "0", "-1", "WITHSCORES"),
+    b"string": ("GET", "{}"),
+}
+
+
 def held(redis: Redis) -> dict[str, object]:
     """Return what the queue's streams, groups and buckets hold."""
     auditor = Address(port=redis.server.port, username="auditor", password="auditor")  # noqa: S106  a test's own
@@ -195,10 +202,7 @@ def held(redis: Redis) -> dict[str, object]:
     names = redis.ask(auditor, "KEYS", "*")
     assert isinstance(names, list)
     for name in map(bytes.decode, names):
-        if redis.ask(auditor, "TYPE", name) == b"stream":
-            found[name] = redis.ask(auditor, "XRANGE", name, "-", "+")
-        else:
-            found[name] = redis.ask(auditor, "GET", name)
+        found[name] = redis.ask(auditor, *(word.format(name) for word in LOOKS[redis.ask(auditor, "TYPE", name)]))
     jobs = Keys(QUEUE).jobs
     pending = redis.ask(auditor, "XPENDING", jobs, GROUP, "-", "+", "1000")
     assert isinstance(pending, list)
