@@ -3,7 +3,10 @@
 import errno
 import logging
 import math
+import os
 import secrets
+import socket
+import time
 from collections.abc import Callable, Mapping
 
 from flask import Flask, Response, current_app, render_template, request
@@ -43,6 +46,9 @@ _CODES: Mapping[int, str] = {
 PREDICT = "app_router.predict"
 PROTOCOLS = "protocols"
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Each kind of failing disk is logged at most this often; every request would fail alike.
+LOG_DISK_EVERY_S = 10.0
+_disk_logged_at: dict[int, float] = {}
 
 Page = Callable[[Problem], str]
 
@@ -88,9 +94,26 @@ def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one return
         return Problem(503, "uploads_full", str(error), retry_after_s=problems.soon())
     if isinstance(error, StorageStuck):
         return Problem(503, "storage_stuck", str(error), retry_after_s=problems.soon())
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return Problem(507, "storage_full", "The service's disk is full.", retry_after_s=30 + secrets.randbelow(30))
+    if isinstance(error, OSError):
+        return _of_the_disk(error)
     return None
+
+
+def _of_the_disk(error: OSError) -> Problem | None:
+    """Return the problem of a disk that does not serve; None for what is no fault of a disk.
+
+    Requests reach nothing else of the operating system: Redis has errors of its own, and so has a client that leaves.
+    """
+    if error.errno is None or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return None
+    if time.monotonic() - _disk_logged_at.get(error.errno, -LOG_DISK_EVERY_S) >= LOG_DISK_EVERY_S:
+        _disk_logged_at[error.errno] = time.monotonic()
+        LOG.error("the disk does not serve: %s", error)
+    retry_after_s = 30 + secrets.randbelow(30)
+    if error.errno in _DISK_FULL:
+        return Problem(507, "storage_full", "The service's disk is full.", retry_after_s=retry_after_s)
+    detail = f"The service's storage cannot be used: {os.strerror(error.errno)}."
+    return Problem(503, "storage_unavailable", detail, retry_after_s=retry_after_s)
 
 
 def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  one return for each kind of failure

@@ -1,10 +1,19 @@
 """Whether the process lives, and whether it can answer: for supervisors, containers and load balancers."""
 
+import time
+from pathlib import Path
+
 from flask import Blueprint
 
 import access
+import blocking
+import failures
+import image_store
 import middleware
+import views
+from blocking import StorageStuck
 from describing import OF_THE_QUEUE, Answer, Operation, describe
+from problems import Problem
 from shapes import Alive, Ready
 from wire.admission import retry_after_s
 from wire.errors import NoWorker, QueueFull
@@ -13,6 +22,29 @@ router = Blueprint("health", __name__)
 
 # A queue that is full of work changes with every batch; one that is full and does not change refuses everybody.
 STANDSTILL_S = 3.0
+# Whoever asks more often than this gets the last result: each check writes a file.
+CHECK_STORAGE_EVERY_S = 1.0
+
+
+class _StorageCheck:
+    """Whether an upload could be stored: the result of the last check, which is made anew after a while."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._checked_at = 0.0
+        self._problem: Problem | None = None
+
+    def problem_of(self, folder: Path) -> Problem | None:
+        """Return why nothing can be stored in the folder; None where it can be."""
+        now = time.monotonic()
+        if self._folder != folder or now - self._checked_at >= CHECK_STORAGE_EVERY_S:
+            # Before the check, which may take long: meanwhile the others get the last result.
+            self._folder, self._checked_at = folder, now
+            self._problem = _problem_of_writing_to(folder)
+        return self._problem
+
+
+_storage_check = _StorageCheck()
 
 
 @router.route("/livez")
@@ -38,4 +70,20 @@ def readyz() -> Ready:
         raise NoWorker
     if state.depth >= state.bound and state.standstill_s >= STANDSTILL_S:
         raise QueueFull(state.depth, state.bound, retry_after_s(state.depth, state.rate))
+    problem = _storage_check.problem_of(views.upload_folder())
+    if problem is not None:
+        raise problem
     return {"status": "ready", "model_version": f"{state.model}/{state.version}", "workers": len(state.workers)}
+
+
+def _problem_of_writing_to(folder: Path) -> Problem | None:
+    try:
+        blocking.run(lambda: image_store.check_writable(folder))
+    except (OSError, StorageStuck, Problem) as error:
+        problem = failures.problem_of(error)
+        if problem is None:
+            raise
+        detail = f"Images cannot be stored. {problem.detail}"
+        # Not ready is 503, whatever the upload itself would be refused with.
+        return Problem(503, problem.code, detail, retry_after_s=problem.retry_after_s)
+    return None

@@ -32,6 +32,8 @@ YOUNGEST_S = 3600.0
 FRESH_S = 600.0
 # Each further attempt to store follows a race that was lost to another writer or to clean-up.
 PLACE_ATTEMPTS = 4
+# Named like an image that is being written, so that clean-up removes one that a killed process left.
+PROBE_NAME, PROBE_BYTES = f"{'0' * 32}.png", 4096
 LOCK_ATTEMPTS = 100
 LOCK_PAUSE_S = 0.01
 # What link(2) answers on file systems without hard links (FAT, exFAT, some network and FUSE mounts), or with a limit.
@@ -39,7 +41,7 @@ _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 )
 # What opening one name answers where there is something else than a readable file, and others may still be stored.
-_NO_REGULAR_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENOTDIR, errno.EISDIR})
+_NO_REGULAR_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 _UNREADABLE_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
 
 
@@ -57,12 +59,29 @@ def store(folder: Path, name: str, data: bytes) -> str:
     """Store the bytes under their hash name and return the name that they have.
 
     An image that exists already is kept and counts as used now. Where the name belongs to other bytes of the same MD5,
-    the image gets its collision name. Raise OSError where neither name can hold it, Problem where the disk is full.
+    the image gets its collision name. Where nothing can be written, an image that exists under another suffix is found
+    there. Raise OSError where the disk does not serve, Problem where it is full.
     """
-    for candidate in (name, collision_name(name, data)):
-        if _place(folder / candidate, data):
-            return candidate
-    raise OSError(errno.EEXIST, "both names of the image are taken by other files", str(folder / name))
+    try:
+        for candidate in (name, collision_name(name, data)):
+            if _place(folder / candidate, data):
+                return candidate
+        raise OSError(errno.EEXIST, "both names of the image are taken by other files", str(folder / name))
+    except (OSError, Problem):
+        found = _found_under_another_suffix(folder, name, data)
+        if found is None:
+            raise
+        return found
+
+
+def _found_under_another_suffix(folder: Path, name: str, data: bytes) -> str | None:
+    stem = Path(name).stem
+    for suffix in sorted(utils.ALLOWED_EXTENSIONS):
+        with suppress(OSError):
+            found, status = _inspect(folder / (stem + suffix), data)
+            if found is _Content.SAME and status is not None and refresh(folder / (stem + suffix), status) is not None:
+                return stem + suffix
+    return None
 
 
 def collision_name(name: str, data: bytes) -> str:
@@ -224,7 +243,7 @@ def _is_locked(descriptor: int) -> bool:
 @contextmanager
 def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
     """Write a temporary file in the same folder: no reader ever sees half an image."""
-    _check_free_space(path.parent, len(data))
+    check_free_space(path.parent, len(data))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
@@ -241,7 +260,14 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _check_free_space(folder: Path, size: int) -> None:
+def check_writable(folder: Path) -> None:
+    """Raise what storing an image would raise now; write and remove a small file to find out."""
+    with _written_beside(folder / PROBE_NAME, b"\0" * PROBE_BYTES):
+        pass
+
+
+def check_free_space(folder: Path, size: int) -> None:
+    """Raise Problem where so many bytes would leave less than MIN_FREE_BYTES; make the folder where it is missing."""
     try:
         disk = os.statvfs(folder)
     except FileNotFoundError:
@@ -252,13 +278,18 @@ def _check_free_space(folder: Path, size: int) -> None:
 
 
 def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kind] | None:
-    """Open a stored image and return it with the kind that its content has; None where there is none of that name."""
+    """Open a stored image and return it with the kind that its content has; None where there is none of that name.
+
+    Raise OSError where the disk does not say.
+    """
     if not utils.allowed_file(name) or "/" in name or "\0" in name:
         return None
     try:
         file: BufferedReader = BufferedReader(_opened(folder / name))
-    except OSError:
-        return None
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno in _NO_REGULAR_FILE:
+            return None
+        raise
     kind = signatures.kind_of(file.peek(signatures.HEAD_BYTES))
     if kind is None:
         file.close()

@@ -37,7 +37,7 @@ UPLOAD = Operation(
 STORED_PICTURE = Operation(
     "A stored picture",
     {200: Answer("the picture", media_types=[kind.media_type for kind in KINDS]), 304: Answer("not changed")},
-    problems=(404,),
+    problems=(404, 503),
 )
 PREDICT = Operation(
     "Name what is in a picture",

@@ -7,6 +7,7 @@ senders of the same bytes each may see them. Without API keys nothing is recorde
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import access
@@ -20,7 +21,10 @@ def record(folder: Path, name: str) -> None:
     if not caller:
         return
     path = _record_of(folder, name, caller)
-    if not os.path.exists(path):  # noqa: PTH110  a third of the time, on the way of every upload
+    if os.path.exists(path):  # noqa: PTH110  a third of the time, on the way of every upload
+        return
+    # A picture that is stored already is answered even where nothing can be written; its sender cannot see it then.
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o640)
 
