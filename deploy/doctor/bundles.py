@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from sightline.findings import Finding, bad, good
 
 DEFAULT = "efficientnet-lite0/1-int8"
 DEFAULT_NAME = "efficientnet-lite0/1-"
+MAX_ACTIVE_BYTES = 1_024
 
 
 def folder(own: Settings) -> Path:
@@ -28,10 +30,13 @@ def findings(own: Settings) -> Iterator[Finding]:
         for path in place.glob("*/*/bundle.toml")
         if not path.parent.name.startswith(".")
     )
-    named = wanted(own)
     for name in names:
         if wrong := _wrong(place / name):
             yield bad("a bundle", f"{name}: {wrong}", _remedy(name))
+    if reason := _active(place)[1]:
+        yield bad("bundles", f"{place / 'active'} cannot be read: {reason}", "sightline models promote writes it anew")
+        return
+    named = wanted(own)
     if named not in names:
         there = f"there: {', '.join(names)}" if names else "there is none at all"
         remedy = "make install" if named.startswith(DEFAULT_NAME) else "sightline models promote another, or import it"
@@ -42,14 +47,26 @@ def findings(own: Settings) -> Iterator[Finding]:
 
 def wanted(own: Settings) -> str:
     """The one that a worker would serve: the one named, else the active one, else the default."""
-    try:
-        active = (folder(own) / "active").read_text(encoding="utf-8").strip()
-    except OSError:
-        active = ""
+    active, _ = _active(folder(own))
     precision = own.environment.get("PRECISION", "")
     chosen = own.environment.get("MODEL_BUNDLE") or active or DEFAULT
     is_default = not own.environment.get("MODEL_BUNDLE") and chosen.startswith(DEFAULT_NAME)
     return f"{DEFAULT_NAME}{precision}" if precision and is_default else chosen
+
+
+def _active(place: Path) -> tuple[str, str]:
+    """What the file `active` names, empty where it is absent; and why a worker cannot read it."""
+    path = place / "active"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "", "it is not a regular file"  # reading a pipe would wait for a writer
+        with path.open("rb") as file:
+            active = file.read(MAX_ACTIVE_BYTES).decode("utf-8-sig").strip()
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, UnicodeDecodeError) as fault:
+        return "", str(fault)
+    return (active, "") if active else ("", "it is empty")
 
 
 def _wrong(bundle: Path) -> str:

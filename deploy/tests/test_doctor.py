@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,25 @@ def test_an_active_version_that_is_not_there_is_told(own: Settings, with_bundles
     found = named(bundles.findings(own), "bundles")
     assert found.text == f"flowers/3 is to be served and is missing; there: {DEFAULT}"
     assert "import" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: path.write_bytes(b"\xff\xfe"), "can't decode"),
+        (lambda path: path.write_bytes(b"\r\n"), "it is empty"),
+        (lambda path: path.mkdir(), "it is not a regular file"),
+        (os.mkfifo, "it is not a regular file"),
+        (lambda path: path.symlink_to(path), "symbolic links"),
+    ],
+)
+def test_an_active_file_that_cannot_be_read_is_told(
+    own: Settings, with_bundles: Path, make: Callable[[Path], object], told: str
+) -> None:
+    (with_bundles / "active").unlink()
+    make(with_bundles / "active")
+    [found] = bundles.findings(own)
+    assert (found.level, "active cannot be read" in found.text, told in found.text) == ("bad", True, True)
 
 
 def test_no_bundle_at_all_is_told(own: Settings) -> None:

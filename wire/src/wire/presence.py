@@ -23,8 +23,8 @@ DEAD_AFTER_MS: Final = 3000
 # A dead worker stays listed for a while, for whoever looks for what happened; then the living remove it.
 FORGOTTEN_AFTER_MS: Final = 60_000
 KEPT_S: Final = 3600
-# A worker that cannot start is started again and says so again, every few seconds.
-TROUBLE_KEPT_S: Final = 30
+# A worker whose configuration is wrong is not started again before that has changed. A worker that serves removes it.
+TROUBLE_KEPT_S: Final = 24 * 3600
 MAX_TROUBLE: Final = 500
 MAX_INFO_BYTES: Final = 16_384
 MAX_COUNT: Final = 1_000_000
@@ -144,6 +144,7 @@ class Announcer:
         self._keys = Keys(queue)
         self._rate = rate
         self._shadow = shadow
+        self._is_first = True
         self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
         self.say(info, labels)
 
@@ -181,8 +182,11 @@ class Announcer:
         commands = [] if labels_known else [pack("SET", labels_key, labels, "EX", KEPT_S)]
         commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
         commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
+        if self._is_first:
+            commands.append(pack("SET", keys.trouble, b"", "EX", 1))  # what kept workers from starting is over
         for reply in self._connection.exchange(b"".join(commands), len(commands)):
             checked(reply)
+        self._is_first = False
 
 
 def _encode_labels(labels: Sequence[str]) -> bytes:
