@@ -160,7 +160,7 @@ def is_operator_key(key: str) -> bool:
 
 def _count(limiter: RateLimiter, usual: Rate | None) -> None:
     """Refuse who has asked too much; who has a key is counted by it, everybody else by address."""
-    if request.method in UNCOUNTED_METHODS and not _is_marked("costs_a_job"):
+    if request.method in UNCOUNTED_METHODS and (request.method == "OPTIONS" or not _is_marked("costs_a_job")):
         return
     key: ApiKey | None = g.get("api_key")
     if key is OPERATOR_KEY or (key is None and (is_operator_key(_key_of(request)) or _has_operator_cookie())):

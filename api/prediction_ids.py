@@ -33,8 +33,11 @@ class Predicted(NamedTuple):
 
 def issue(job_id: str, predicted: Predicted) -> str:
     """Give the id of a prediction."""
-    told = (predicted.filename, predicted.label, repr(predicted.score), predicted.model_version)
-    note = "\0".join((*told, predicted.owner) if predicted.owner else told).encode("utf-8", "replace")
+    told: tuple[str, ...] = (predicted.filename, predicted.label, repr(predicted.score), predicted.model_version)
+    if predicted.owner:
+        told = (*told, predicted.owner)
+    # No text may hold what separates them, or a class of that name would be read as further fields.
+    note = "\0".join(text.replace("\0", "\ufffd") for text in told).encode("utf-8", "replace")
     return f"{job_id}.{base64.urlsafe_b64encode(_signature(job_id, note) + note).rstrip(b'=').decode()}"
 
 

@@ -224,4 +224,5 @@ def test_asking_for_a_job_is_counted(make: Make, queue: RedisServer) -> None:
     paths = [f"/jobs/{number:032x}-1-0-1-0" for number in range(3)]
     assert [client.get(path).status_code for path in paths] == [404] * 3
     assert client.head(paths[0]).status_code == 404
+    assert [client.options(path).status_code for path in paths] == [200] * 3
     assert client.get(paths[0]).status_code == 429

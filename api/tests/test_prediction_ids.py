@@ -51,3 +51,11 @@ def test_another_service_s_id_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     issued = prediction_ids.issue("job", PREDICTED)
     monkeypatch.setattr(settings, "SECRET_KEY", "another")
     assert prediction_ids.read(issued) is None
+
+
+def test_an_id_names_its_owner_whatever_the_class_is_called() -> None:
+    owned = PREDICTED._replace(owner="alice")
+    assert prediction_ids.read(prediction_ids.issue("job", owned)) == owned
+    hostile = PREDICTED._replace(label="cat\x000.5\0net/1\0bob")
+    told = prediction_ids.read(prediction_ids.issue("job", hostile))
+    assert told == PREDICTED._replace(label="cat\ufffd0.5\ufffdnet/1\ufffdbob")
