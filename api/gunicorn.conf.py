@@ -88,6 +88,8 @@ def post_worker_init(worker: Any) -> None:
     logs.set_up()
     middleware.open_queue()
     tracing.start()
+    if settings.READY_FD:
+        os.write(settings.READY_FD, b"1")
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -69,6 +69,12 @@ PORT = _setting("PORT", 5000, "TCP port to listen on.", at_least=1, at_most=6553
 LISTEN_FD = _setting(
     "LISTEN_FD", 0, "File descriptor of a socket that listens already, instead of HOST and PORT; 0: none.", at_least=0
 )
+READY_FD = _setting(
+    "READY_FD",
+    0,
+    "File descriptor to write a byte to once this process serves; 0: none. `make serve` sets it.",
+    at_least=0,
+)
 API_WORKERS = _setting("API_WORKERS", 1, "Number of api processes that share the port.", at_least=1)
 LOG_LEVEL = _setting("LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.")
 if LOG_LEVEL.lower() not in {"debug", "info", "warning", "error"}:

@@ -71,6 +71,8 @@ def classify_process() -> None:
     )
     worker.start()
     watch.start()
+    if settings.READY_FD:
+        os.write(settings.READY_FD, b"1")
     log.info("%s: stopping: %s", worker.name, _wait_for(ends))
     watch.stop()
     worker.stop()

@@ -52,6 +52,9 @@ def _choice(name: str, default: str, explanation: str, choices: Sequence[str]) -
 
 
 UPLOAD_FOLDER = _setting("UPLOAD_FOLDER", "uploads/", "Folder that the api stores pictures in.")
+READY_FD = _setting(
+    "READY_FD", 0, "File descriptor to write a byte to once the worker serves; 0: none. `make serve` sets it."
+)
 FEEDBACK_FILEPATH = _setting(
     "FEEDBACK_FILEPATH", "feedback/feedback", "The api's file of reports; those that were reviewed stand beside it."
 )

@@ -57,7 +57,9 @@ def serve() -> None:
     state.secret_file(told.state_dir, state.SECRET_KEY)
     made = state.secret_file(told.state_dir, state.OPERATOR_KEY).read_text()
     operator_key = told.environment.get("OPERATOR_KEY") or made
-    supervisor = Supervisor(programs.stages(told, listener.fileno()), say, pass_fds=[lock])
+    stages = programs.stages(told, listener.fileno())
+    programs.check(stages)
+    supervisor = Supervisor(stages, say, pass_fds=[lock])
     # From the stop on, nobody shall wait for an api that is not coming back.
     supervisor.run(Announcement(told.host, told.port, operator_key).tick, at_stop=listener.close)
     say("stopped")

@@ -1,10 +1,12 @@
 """What a local run consists of: the processes, their folders and what they are told."""
 
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launcher import redis_server, state
+from launcher.errors import SettingError
 from launcher.settings import REPOSITORY, Settings
 from launcher.supervision import Program
 
@@ -24,12 +26,28 @@ def stages(settings: Settings, listener: int) -> list[list[Program]]:
             REPOSITORY / "model",
             environment | _metrics_port(settings, number),
             WORKER_GRACE_S,
+            says_ready=True,
+            configuration=REPOSITORY / "model" / environment["BUNDLES_FOLDER"],
         )
         for number, name in enumerate(_worker_names(settings.model_workers))
     ]
     told = environment | {"LISTEN_FD": str(listener)}
-    api = Program("api", _python("app.py"), REPOSITORY / "api", told, API_GRACE_S, pass_fds=(listener,))
+    api = Program(
+        "api", _python("app.py"), REPOSITORY / "api", told, API_GRACE_S, pass_fds=(listener,), says_ready=True
+    )
     return [*_redis(settings, environment), workers, [api]]
+
+
+def check(stages: Sequence[Sequence[Program]]) -> None:
+    """Raise SettingError where the api or a worker cannot use its settings: starting it again would not help."""
+    for program in {program.folder: program for stage in stages for program in stage if program.says_ready}.values():
+        command = [program.command[0], "-c", "import settings"]
+        done = subprocess.run(  # noqa: S603 - our own interpreter
+            command, cwd=program.folder, env=dict(program.environment), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            [*_, reason] = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise SettingError(reason.removeprefix("settings.SettingError: "))
 
 
 def _metrics_port(settings: Settings, number: int) -> dict[str, str]:

@@ -1,5 +1,8 @@
 """Keeps a set of processes running: starts them, restarts what dies, stops them in order.
 
+A program that ended after it was ready is started again at once, whatever ended it. One that never got ready waits for
+longer after each attempt, and one that says that its configuration is wrong (EX_CONFIG) waits for a change of it.
+
 Single-threaded on purpose: signals are waited for, never handled in between, so a fork never meets a running thread.
 """
 
@@ -15,10 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-# A program that lived this long was healthy: its next restart is immediate again.
+# A program that does not say when it is ready was, once it has lived this long.
 HEALTHY_AFTER_S = 10.0
 FIRST_INTERVAL_S = 0.25
 LONGEST_INTERVAL_S = 5.0
+# What was ended from outside need not be at fault; but a system that is out of memory does so again and again.
+ENDED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+LONGEST_INTERVAL_FROM_OUTSIDE_S = 1.0
+LOOK_AT_CONFIGURATION_EVERY_S = 1.0
+# For what is left when a second signal asks for the end.
+HURRIED_GRACE_S = 1.0
+# The environment variable of the descriptor that a program writes to once it serves.
+READY_FD = "READY_FD"
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,6 +46,8 @@ class Program:
     stop_grace_s: float = 10.0
     log: Path | None = None  # where it writes, if not to the terminal
     pass_fds: tuple[int, ...] = ()  # open descriptors that it gets under the same numbers
+    says_ready: bool = False  # whether it writes to READY_FD once it serves
+    configuration: Path | None = None  # file or folder to look at after EX_CONFIG: a change may help
 
 
 @dataclass
@@ -43,9 +56,27 @@ class Child:
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
+    ready: int | None = None  # the end of a pipe to read from, which the process writes to once it serves
     started_at: float = 0.0
     due_at: float = 0.0
-    early_ends: int = 0
+    failed_starts: int = 0
+    configured: frozenset[tuple[str, int, int]] = frozenset()  # its configuration at its last start
+    refuses: bool = False  # whether it could not work with that
+
+    def was_ready(self) -> bool:
+        """Whether the process that has just ended had come to serve."""
+        if self.ready is None:
+            return time.monotonic() - self.started_at >= HEALTHY_AFTER_S
+        try:
+            return bool(os.read(self.ready, 1))
+        except BlockingIOError:
+            return False
+
+    def forget_process(self) -> None:
+        """Let go of what belonged to the process."""
+        if self.ready is not None:
+            os.close(self.ready)
+        self.process = self.ready = None
 
 
 class Supervisor:
@@ -77,24 +108,52 @@ class Supervisor:
             self._collect_the_dead()
 
     def _start_what_is_due(self) -> None:
-        now = time.monotonic()
         for child in self._children():
-            if child.process is None and child.due_at <= now:
-                child.process = self._start(child.program)
-                child.started_at = now
+            if child.process is None and child.due_at <= time.monotonic() and self._may_start(child):
+                self._start(child)
 
-    def _start(self, program: Program) -> subprocess.Popen[bytes]:
-        launcher = os.getpid()
-        # A group of its own: Ctrl-C reaches the launcher alone, which then stops the programs in order.
-        return subprocess.Popen(  # noqa: S603 - commands are built by programs.py
-            list(program.command),
-            cwd=program.folder,
-            env=dict(program.environment),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(*self._pass_fds, *program.pass_fds),
-            preexec_fn=lambda: _prepare_child(launcher),  # noqa: PLW1509 - safe: the launcher has one thread
-        )
+    def _may_start(self, child: Child) -> bool:
+        """Whether it did not end for its configuration, or that has changed since."""
+        configured = _fingerprint(child.program.configuration)
+        if child.refuses and child.configured == configured:
+            child.due_at = time.monotonic() + LOOK_AT_CONFIGURATION_EVERY_S
+            return False
+        child.refuses, child.configured = False, configured
+        return True
+
+    def _start(self, child: Child) -> None:
+        child.started_at = time.monotonic()
+        try:
+            self._spawn(child)
+        except (OSError, subprocess.SubprocessError) as error:
+            # Out of processes, memory or descriptors: that passes, and what runs goes on meanwhile.
+            child.failed_starts += 1
+            child.due_at = child.started_at + max(_interval_after(child.failed_starts), FIRST_INTERVAL_S)
+            pause_s = child.due_at - child.started_at
+            self._say(f"{child.program.name} cannot be started ({error}); trying again in {pause_s:.2g} s")
+
+    def _spawn(self, child: Child) -> None:
+        program, launcher = child.program, os.getpid()
+        pass_fds, environment = [*self._pass_fds, *program.pass_fds], dict(program.environment)
+        with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as in_any_case:
+            if program.says_ready:
+                child.ready, write_end = os.pipe()
+                on_failure.callback(child.forget_process)
+                in_any_case.callback(os.close, write_end)
+                os.set_blocking(child.ready, False)
+                pass_fds.append(write_end)
+                environment[READY_FD] = str(write_end)
+            # A group of its own: Ctrl-C reaches the launcher alone, which then stops the programs in order.
+            child.process = subprocess.Popen(  # noqa: S603 - commands are built by programs.py
+                list(program.command),
+                cwd=program.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=pass_fds,
+                preexec_fn=lambda: _prepare_child(launcher),  # noqa: PLW1509 - safe: the launcher has one thread
+            )
+            on_failure.pop_all()
 
     def _seconds_to_next_start(self) -> float | None:
         waiting = [child.due_at for child in self._children() if child.process is None]
@@ -107,39 +166,51 @@ class Supervisor:
 
     def _plan_restart(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         _kill_group(process)  # what a dead leader left behind may still hold the port
-        now = time.monotonic()
-        if now - child.started_at >= HEALTHY_AFTER_S:
-            child.early_ends = 0
-        elif process.returncode != os.EX_OK:
-            child.early_ends += 1
-        # Who ended well was told to, and is wanted back at once, however often: a rolling restart is no failure.
-        interval_s = FIRST_INTERVAL_S if process.returncode == os.EX_OK else _interval_after(child.early_ends)
+        status, program, now = process.returncode, child.program, time.monotonic()
+        if child.was_ready():
+            child.failed_starts = 0
+        elif status != os.EX_OK:
+            child.failed_starts += 1
+        child.forget_process()
         # From start to start: what has lived for a while, if not long, need not wait as well.
-        child.due_at = max(now, child.started_at + interval_s)
-        pause_s = child.due_at - now
-        child.process = None
-        after = f" in {pause_s:.2g} s" if pause_s else ""
-        where = f"; see {child.program.log}" if child.program.log else ""
-        self._say(f"{child.program.name} ended ({_how(process.returncode)}{where}); starting it again{after}")
+        child.due_at = max(now, child.started_at + _interval(status, child.failed_starts))
+        child.refuses = status == os.EX_CONFIG
+        if child.refuses:
+            after = f"; {_what_may_help(program)}"
+        else:
+            pause_s = child.due_at - now
+            after = f"; starting it again in {pause_s:.2g} s" if pause_s else "; starting it again"
+        where = f"; see {program.log}" if program.log else ""
+        self._say(f"{program.name} ended ({_how(status)}{where}){after}")
 
     def _stop(self) -> None:
         """Stop stage after stage: what takes requests first, what holds the queue last."""
+        is_hurried = False
         for stage in reversed(self._stages):
             running = [(child.process, child.program) for child in stage if child.process is not None]
             for process, _ in running:
                 process.terminate()
-            for process, program in running:
-                self._wait_for_end(process, program)
+            is_hurried = self._wait_for_ends(running, is_hurried=is_hurried)
 
-    def _wait_for_end(self, process: subprocess.Popen[bytes], program: Program) -> None:
-        deadline = time.monotonic() + program.stop_grace_s
-        while process.poll() is None and time.monotonic() < deadline:
-            if _wait_for({signal.SIGCHLD, *STOP_SIGNALS}, deadline - time.monotonic()) in STOP_SIGNALS:
-                break  # asked twice: no more patience
-        if process.poll() is None:
-            self._say(f"{program.name} does not stop by itself; killing it")
-        _kill_group(process)
-        process.wait()
+    def _wait_for_ends(self, running: Sequence[tuple[subprocess.Popen[bytes], Program]], *, is_hurried: bool) -> bool:
+        """Wait until the programs of a stage have ended, all at the same time, and kill what has not by then.
+
+        Return whether the end was asked for again: then there is no more patience, not with later stages either.
+        """
+        begun = time.monotonic()
+        while left := [(process, program) for process, program in running if process.poll() is None]:
+            grace_s = max(program.stop_grace_s for _, program in left)
+            until = begun + (min(grace_s, HURRIED_GRACE_S) if is_hurried else grace_s)
+            if time.monotonic() >= until:
+                break
+            if _wait_for({signal.SIGCHLD, *STOP_SIGNALS}, until - time.monotonic()) in STOP_SIGNALS:
+                is_hurried, begun = True, time.monotonic() - HURRIED_GRACE_S
+        for process, program in running:
+            if process.poll() is None:
+                self._say(f"{program.name} does not stop by itself; killing it")
+            _kill_group(process)
+            process.wait()
+        return is_hurried
 
     def _children(self) -> Iterator[Child]:
         for stage in self._stages:
@@ -166,9 +237,34 @@ def _wait_for(signals: set[signal.Signals], timeout_s: float | None) -> signal.S
     return None if received is None else signal.Signals(received.si_signo)
 
 
-def _interval_after(early_ends: int) -> float:
+def _interval(status: int, failed_starts: int) -> float:
+    """Return the least time between the start of what ended with this status and the next one."""
+    if status == os.EX_OK:
+        # It was told to end, and is wanted back at once, however often: a rolling restart is no failure.
+        return FIRST_INTERVAL_S
+    interval_s = _interval_after(failed_starts)
+    return min(interval_s, LONGEST_INTERVAL_FROM_OUTSIDE_S) if status in ENDED_FROM_OUTSIDE else interval_s
+
+
+def _interval_after(failed_starts: int) -> float:
     """Return the least time between two starts: none at first, then doubling; it never gives up."""
-    return 0.0 if early_ends < 2 else min(LONGEST_INTERVAL_S, FIRST_INTERVAL_S * 2.0 ** min(early_ends - 2, 16))
+    return 0.0 if failed_starts < 2 else min(LONGEST_INTERVAL_S, FIRST_INTERVAL_S * 2.0 ** min(failed_starts - 2, 16))
+
+
+def _fingerprint(configuration: Path | None) -> frozenset[tuple[str, int, int]]:
+    """Return what changes when a file or folder does: path, time of change and size of each below it."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for path in (configuration, *configuration.rglob("*")) if configuration else ():
+            status = path.lstat()
+            found.add((str(path), status.st_ctime_ns, status.st_size))
+    return frozenset(found)
+
+
+def _what_may_help(program: Program) -> str:
+    if program.configuration is None:
+        return "its configuration is wrong: mend it, and start the service again"
+    return f"its configuration is wrong: it is started again when something changes in {program.configuration}"
 
 
 def _soonest(*moments: float | None) -> float | None:
@@ -186,7 +282,7 @@ def _prepare_child(launcher: int) -> None:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 

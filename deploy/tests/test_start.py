@@ -168,3 +168,21 @@ def test_each_worker_has_a_port_of_its_own_for_its_metrics(tmp_path: Path) -> No
         if program.name.startswith("model worker")
     }
     assert names == {"model worker 1": "9101", "model worker 2": "9102"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("LOG_LEVEL", "loud"), ("REDIS_PORT", "http"), ("ENGINE", "steam"), ("MAX_TOP_K", "0")]
+)
+def test_a_setting_that_the_api_or_a_worker_cannot_use_is_told_before_anything_is_started(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    told = settings.read(os.environ | {"STATE_DIR": str(tmp_path), name: value})
+    with pytest.raises(SettingError, match=f"{name}='?{value}"):
+        programs.check(programs.stages(told, listener=7))
+
+
+def test_usual_settings_can_be_used(tmp_path: Path) -> None:
+    state.make_folders(tmp_path)
+    (tmp_path / state.SECRET_KEY).write_text("secret")
+    (tmp_path / state.OPERATOR_KEY).write_text("operator")
+    programs.check(programs.stages(settings.read(os.environ | {"STATE_DIR": str(tmp_path)}), listener=7))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,13 +17,16 @@ from launcher import supervision
 FOLDER = Path(__file__).resolve().parents[1]
 PATIENCE_S = 30.0
 
+# The name of a program, what the shell runs, and perhaps further arguments of a Program.
+Told = tuple[str, str] | tuple[str, str, dict[str, object]]
+
 SCRIPT = """
 import os, sys
-from pathlib import Path
+from pathlib import Path, PosixPath
 from launcher.supervision import Program, Supervisor
-def program(name, line):
-    return Program(name, ["sh", "-c", line], Path.cwd(), os.environ, {grace_s})
-stages = [[program(*pair) for pair in stage] for stage in {stages}]
+def program(name, line, folder=".", **more):
+    return Program(name, ["sh", "-c", line], Path.cwd() / folder, os.environ, {grace_s}, **more)
+stages = [[program(*words, **more) for *words, more in stage] for stage in {stages}]
 Supervisor(stages, lambda text: print(text, flush=True)).run(lambda: None)
 print("ended", flush=True)
 """
@@ -31,8 +35,9 @@ print("ended", flush=True)
 class Run:
     """A supervisor in a process of its own, in an empty folder that its programs leave traces in."""
 
-    def __init__(self, folder: Path, stages: list[list[tuple[str, str]]], grace_s: float) -> None:
+    def __init__(self, folder: Path, stages: list[list[Told]], grace_s: float) -> None:
         self.folder = folder
+        stages = [[each if isinstance(each[-1], dict) else (*each, {}) for each in stage] for stage in stages]
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", SCRIPT.format(stages=stages, grace_s=grace_s)],
@@ -59,7 +64,7 @@ class Run:
 def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
-    def start(stages: list[list[tuple[str, str]]], grace_s: float = 1.0) -> Run:
+    def start(stages: list[list[Told]], grace_s: float = 1.0) -> Run:
         runs.append(Run(tmp_path, stages, grace_s))
         return runs[-1]
 
@@ -183,3 +188,117 @@ def test_a_hang_up_that_is_ignored_from_outside_stays_ignored(supervise: Callabl
     time.sleep(0.2)
     assert run.process.poll() is None
     assert run.stop() == 0
+
+
+def longest_pause(run: Run, name: str) -> float:
+    return max((float(found) for found in re.findall(rf"{name} ended .* in ([\d.]+) s", run.output())), default=0.0)
+
+
+class TestAProgramThatSaysWhenItIsReady:
+    def test_it_is_started_again_at_once_however_often_it_fails_after_that(self, supervise: Callable[..., Run]) -> None:
+        line = "echo $$ >> worker; sleep 0.3; echo >&$READY_FD; exit 3"
+        run = supervise([[("worker", line, {"says_ready": True})]])
+        eventually(lambda: len(run.pids("worker")) >= 8, "eight lives")
+        assert longest_pause(run, "worker") == 0.0
+
+    def test_it_waits_longer_and_longer_where_it_never_was(self, supervise: Callable[..., Run]) -> None:
+        run = supervise([[("worker", "echo $$ >> worker; exit 3", {"says_ready": True})]])
+        eventually(lambda: longest_pause(run, "worker") > 1.0, "it waits for longer than a second")
+
+    def test_it_waits_for_a_second_at_most_where_somebody_kills_it_before(self, supervise: Callable[..., Run]) -> None:
+        run = supervise([[("worker", "echo $$ >> worker; exec sleep 1000", {"says_ready": True})]])
+        for killed in range(6):
+            eventually(lambda: run.pids("worker")[killed:], "it runs again")  # noqa: B023 - called now
+            os.kill(run.pids("worker")[killed], signal.SIGKILL)
+        eventually(lambda: run.pids("worker")[6:], "it runs again")
+        assert 0.5 < longest_pause(run, "worker") <= supervision.LONGEST_INTERVAL_FROM_OUTSIDE_S
+
+
+def test_a_program_whose_configuration_is_wrong_is_not_started_again_until_that_changes(
+    supervise: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "bundles").mkdir()
+    line = f"echo $$ >> worker; [ -f bundles/good ] && exec sleep 1000; exit {os.EX_CONFIG}"
+    run = supervise(
+        [[("worker", line, {"configuration": tmp_path / "bundles"}), ("broken", "echo $$ >> broken; exit 3")]]
+    )
+    # Meanwhile others are started again, and looked after.
+    eventually(lambda: len(run.pids("broken")) >= 5, "the other one was started five times")
+    assert len(run.pids("worker")) == 1
+    assert f"its configuration is wrong: it is started again when something changes in {tmp_path / 'bundles'}" in (
+        run.output()
+    )
+    (tmp_path / "bundles" / "other").touch()
+    eventually(lambda: len(run.pids("worker")) == 2, "it tries with what has changed")
+    (tmp_path / "bundles" / "good").touch()
+    eventually(lambda: len(run.pids("worker")) == 3, "it tries again")
+    assert is_running(run.pids("worker")[2])
+
+
+def test_a_program_whose_configuration_is_in_no_file_is_not_started_again(supervise: Callable[..., Run]) -> None:
+    run = supervise([[("api", f"echo $$ >> api; exit {os.EX_CONFIG}"), ("broken", "echo $$ >> broken; exit 3")]])
+    eventually(lambda: len(run.pids("broken")) >= 5, "the other one was started five times")
+    assert len(run.pids("api")) == 1
+    assert "api ended (exit status 78); its configuration is wrong: mend it, and start the service again" in (
+        run.output()
+    )
+
+
+class TestASystemThatHasNoRoomForAnotherProcess:
+    """fork(2) and pipe(2) fail with EAGAIN, ENOMEM or EMFILE: for a while, as a rule."""
+
+    def test_what_runs_goes_on_and_the_others_follow_when_there_is_room(self, supervise: Callable[..., Run]) -> None:
+        run = supervise([[sleeper("redis")], [sleeper("worker")]])
+        eventually(lambda: run.pids("redis") and run.pids("worker"), "both programs run")
+        limits = resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        os.kill(run.pids("worker")[0], signal.SIGKILL)
+        eventually(lambda: run.output().count("worker cannot be started") >= 3, "three attempts")
+        assert "worker cannot be started ([Errno 24] Too many open files: '/dev/null'); trying again in 0.25 s" in (
+            run.output()
+        )
+        assert run.process.poll() is None
+        assert is_running(run.pids("redis")[0])
+        resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, limits)
+        eventually(lambda: len(run.pids("worker")) == 2, "it runs again")
+
+    def test_a_command_that_cannot_be_run_does_not_end_the_others(
+        self, supervise: Callable[..., Run], tmp_path: Path
+    ) -> None:
+        run = supervise([[sleeper("redis"), ("worker", "echo $$ >> ../worker; exec sleep 1000", {"folder": "late"})]])
+        eventually(lambda: "worker cannot be started ([Errno 2] No such file" in run.output(), "it says so")
+        (tmp_path / "late").mkdir()
+        eventually(lambda: run.pids("worker"), "it runs once it can")
+        assert len(run.pids("redis")) == 1
+
+    def test_no_descriptor_is_left_behind_by_attempts(self, supervise: Callable[..., Run]) -> None:
+        line = "echo $$ >> worker; sleep 0.02; echo >&$READY_FD; exit 3"
+        run = supervise(
+            [[("worker", line, {"says_ready": True}), ("absent", "", {"folder": "no", "says_ready": True})]]
+        )
+        eventually(lambda: len(run.pids("worker")) >= 20, "twenty lives")
+        assert len(list(Path(f"/proc/{run.process.pid}/fd").iterdir())) < 15
+
+
+STUBBORN = "trap '' TERM; echo $$ >> {0}; while :; do sleep 0.01; done"
+
+
+def test_the_programs_of_a_stage_are_given_their_time_together(supervise: Callable[..., Run]) -> None:
+    names = [f"worker{number}" for number in range(8)]
+    run = supervise([[(name, STUBBORN.format(name)) for name in names]], 2.0)
+    eventually(lambda: all(run.pids(name) for name in names), "all run")
+    begun = time.monotonic()
+    assert run.stop() == 0
+    assert time.monotonic() - begun < 8 * 2.0 / 2
+    assert run.output().count("does not stop by itself; killing it") == 8
+
+
+def test_a_second_stop_signal_is_for_every_program_that_is_left(supervise: Callable[..., Run]) -> None:
+    names = ["redis", "worker1", "worker2", "worker3", "api"]
+    stages = [[(name, STUBBORN.format(name)) for name in stage] for stage in (names[:1], names[1:4], names[4:])]
+    run = supervise(stages, PATIENCE_S)
+    eventually(lambda: all(run.pids(name) for name in names), "all run")
+    run.process.send_signal(signal.SIGINT)
+    eventually(lambda: "stopping" in run.output(), "it stops")
+    assert run.stop() == 0
+    assert not any(is_running(run.pids(name)[0]) for name in names)

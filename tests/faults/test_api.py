@@ -4,6 +4,9 @@ import itertools
 import signal
 import time
 
+import pytest
+
+from sightline_testing.faults.figures import Figure
 from sightline_testing.faults.keeper import Scale
 from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
@@ -49,6 +52,21 @@ def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale:
         assert ledger.count(Outcome.RIGHT, Outcome.LOST, Outcome.REFUSED) == len(ledger.entries), ledger
         assert kills <= ledger.count(Outcome.LOST) <= under_way, ledger
         assert not ledger.doubled
+
+
+@pytest.mark.full
+def test_the_api_is_back_within_three_seconds_however_often_it_is_killed(system: System, scale: Scale) -> None:
+    away_s = []
+    with nothing_left_over(system):
+        for _ in range(scale.of(7, 20)):
+            system.wait_until_ready()
+            begin, before = time.monotonic(), system.api_pids()
+            system.kill(system.api_master())
+            wait_until(lambda: set(system.api_pids()).isdisjoint(before), "it has ended", PATIENCE_S)  # noqa: B023
+            # Whoever asks meanwhile is kept waiting by the socket, which outlives it.
+            wait_until(lambda: system.client.get("/livez").status == 200, "it answers again", PATIENCE_S)
+            away_s.append(time.monotonic() - begin)
+    scale.judge("api killed again and again", Figure("away", max(away_s), most=3.0), note=f"{len(away_s)} times")
 
 
 def load_while_restarting(system: System, scale: Scale, with_signal: signal.Signals) -> Ledger:

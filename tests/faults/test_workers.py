@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from sightline_testing.faults.figures import Figure
 from sightline_testing.faults.keeper import USUAL, Keeper, Scale
 from sightline_testing.faults.ledger import Ledger, Outcome, percentile
@@ -48,6 +50,20 @@ def test_no_job_is_lost_when_workers_are_killed(system: System, scale: Scale) ->
             )
             assert written, "Redis before 7.0 does not say how many replies there were"
         assert_all_right(load.ledger)
+
+
+@pytest.mark.full
+def test_most_requests_are_answered_while_a_worker_is_killed_each_second(system: System, scale: Scale) -> None:
+    """Each lives for two seconds, of which it loads for one: the pauses between must not grow as well."""
+    with nothing_left_over(system):
+        with Load(system.url, system.asked, rate=usual_rate(system, scale, 10.0)) as load:
+            until = time.monotonic() + scale.of(12.0, 60.0)
+            while time.monotonic() < until:
+                time.sleep(1.0)
+                system.kill(system.worker_pids()[0])
+        right = Figure("right answers", 100 * load.ledger.share(Outcome.RIGHT), "%", least=80)
+        scale.judge("a worker killed each second", right, note=load.ledger)
+        assert not load.ledger.count(Outcome.WRONG), load.ledger
 
 
 def test_no_request_fails_when_workers_are_restarted_one_by_one(system: System, scale: Scale) -> None:
