@@ -140,8 +140,13 @@ def is_ours(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
-    with os.fdopen(descriptor, "rb") as file:
-        return stat.S_ISREG(os.fstat(descriptor).st_mode) and image_store.is_named_by_content(file, path.stem)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return image_store.is_named_by_content(file, path.stem)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_halves(folder: Path, *, is_dry_run: bool) -> None:

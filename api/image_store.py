@@ -135,12 +135,17 @@ def _content_of_unopened(error: OSError) -> _Content:
 
 def _opened(path: Path) -> FileIO:
     """Open a regular file and nothing else; raise OSError."""
-    # Neither a link nor a pipe to wait for, whoever may have put it there.
-    file = FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    # An opener's descriptor is closed where the path turns out to be a folder's; one that is passed in is not.
+    file = FileIO(path, opener=_descriptor_of)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return file
+
+
+def _descriptor_of(path: str, _: int) -> int:
+    # Neither a link nor a pipe to wait for, whoever may have put it there.
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def refresh(path: str | Path, status: os.stat_result) -> os.stat_result | None:

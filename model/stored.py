@@ -18,7 +18,8 @@ def read(folder: Path, name: str) -> bytes:
     if not is_plain(name):
         raise ImageError(IMAGE_MISSING, f"{name!r} is not the name of a file")
     try:
-        with os.fdopen(os.open(folder / name, FLAGS), "rb", buffering=0) as file:
+        # Unlike fdopen, this leaves no descriptor open where the name turns out to be a folder's.
+        with open(folder / name, "rb", buffering=0, opener=_opened) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(IMAGE_MISSING, f"{name!r} is not a regular file")
@@ -26,6 +27,10 @@ def read(folder: Path, name: str) -> bytes:
             return file.read()
     except OSError as fault:
         raise ImageError(IMAGE_MISSING, f"{name!r} cannot be read: {fault.strerror}") from fault
+
+
+def _opened(path: str, _: int) -> int:
+    return os.open(path, FLAGS)
 
 
 def read_same(folder: Path, name: str, sha256: str = "") -> bytes | None:

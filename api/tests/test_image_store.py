@@ -163,6 +163,14 @@ def test_what_is_no_picture_does_not_open_whatever_its_name(folder: Path) -> Non
     assert [image_store.open_stored(folder, name) for name in ("page.jpg", "folder.jpg", "pipe.jpg")] == [None] * 3
 
 
+def test_a_folder_under_an_images_name_leaves_no_descriptor_open(folder: Path) -> None:
+    (folder / f"{'0' * 32}.jpg").mkdir(parents=True)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert image_store.open_stored(folder, f"{'0' * 32}.jpg") is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_the_sha256_of_a_stored_picture_is_known_and_that_of_another_is_empty(folder: Path) -> None:
     image_store.store(folder, NAME, JPEG)
     assert image_store.sha256_of(folder, NAME) == hashlib.sha256(JPEG).hexdigest()

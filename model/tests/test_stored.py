@@ -31,10 +31,12 @@ def test_a_stored_picture_is_read_whole(folder: Path) -> None:
      "picture.jpg\0", "a" * 300, "\ud800.jpg", "ä" * 200],
 )  # fmt: skip
 def test_nothing_is_read_but_regular_files_of_the_folder(folder: Path, name: str) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(ImageError) as caught:
         stored.read(folder, name)
     assert caught.value.code == IMAGE_MISSING
     assert repr(name) in str(caught.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(folder: Path) -> None:
