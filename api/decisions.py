@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import report_files
-from csv_rows import Table
-
-FILE_NAME = "decisions.csv"
-TABLE = Table(("time", "report_id", "decision", "label", "reviewer"))
+from wire.feedback_tables import DECISIONS, DECISIONS_FILE
 
 Kind = Literal["accept", "correct", "reject"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,4 +29,4 @@ def append(folder: Path, decision: Decision) -> None:
         "label": decision.label,
         "reviewer": decision.reviewer,
     }
-    report_files.append_row(folder / FILE_NAME, TABLE, TABLE.line(cells))
+    report_files.append_row(folder / DECISIONS_FILE, DECISIONS, cells)

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 import json
-import re
+import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,16 +16,13 @@ from typing import NamedTuple
 
 import blocking
 import image_store
-from csv_rows import guarded
 from report_index import ReportIndex
+from wire.csv_table import guarded
+from wire.feedback_tables import CASES_CSV, CASES_JSONL, folder_name
 
 CASES_AT_ONCE = 500
 # A piece of a CSV or JSONL file; pictures go one at a time.
 PIECE_CHARACTERS = 64 * 1024
-TABLE_NAME, LINES_NAME = "cases.csv", "metadata.jsonl"
-# What a folder's name cannot hold everywhere, and a dot in front, which would hide it.
-_UNSAFE = re.compile(r'^\.|[%/\\:*?"<>|\x00-\x1f\x7f]')
-MAX_FOLDER_NAME = 200
 _NEWEST = """
 SELECT * FROM reports AS one WHERE status IN ('accepted', 'corrected') AND final_label != '' AND seq > ? AND seq =
   (SELECT max(seq) FROM reports WHERE filename = one.filename AND status IN ('accepted', 'corrected'))
@@ -50,11 +47,6 @@ class Case(NamedTuple):
     comment: str
 
 
-def folder_name(label: str) -> str:
-    """Give a label as a folder's name: what no folder can be called stands in it as %XX, as in an address."""
-    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", label)[:MAX_FOLDER_NAME]
-
-
 def csv_pieces(index: ReportIndex) -> Iterator[bytes]:
     """Give the table as CSV, safe in a spreadsheet."""
     return _joined(_csv_lines(_cases(index)))
@@ -74,7 +66,7 @@ def zip_pieces(index: ReportIndex, folder: Path) -> Iterator[bytes]:
             if content is not None:
                 archive.writestr(zipfile.ZipInfo(case.file_name), content)
                 yield sink.taken()
-        for name, lines_of in ((TABLE_NAME, _csv_lines), (LINES_NAME, _json_lines)):
+        for name, lines_of in ((CASES_CSV, _csv_lines), (CASES_JSONL, _json_lines)):
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as file:
                 for piece in _joined(lines_of(_stored(folder, _cases(index)))):
                     file.write(piece)
@@ -109,26 +101,23 @@ def _cases(index: ReportIndex) -> Iterator[Case]:
 
 def _page_after(index: ReportIndex, last: int) -> Callable[[], list[tuple[int, Case]]]:
     def page() -> list[tuple[int, Case]]:
-        with index.opened() as database:
-            rows = database.execute(_NEWEST, (last, CASES_AT_ONCE)).fetchall()
-        return [
-            (
-                row["seq"],
-                Case(
-                    f"{folder_name(row['final_label'])}/{row['filename']}",
-                    row["final_label"],
-                    row["prediction"],
-                    row["report_id"],
-                    row["image_sha256"],
-                    *(row["status"], row["reviewer"], row["decided_at"]),
-                    "" if row["score"] is None else repr(row["score"]),
-                    *(row["model"], row["model_version"], row["comment"]),
-                ),
-            )
-            for row in rows
-        ]
+        rows = index.read(lambda database: database.execute(_NEWEST, (last, CASES_AT_ONCE)).fetchall())
+        return [(row["seq"], _case_of(row)) for row in rows]
 
     return page
+
+
+def _case_of(row: sqlite3.Row) -> Case:
+    return Case(
+        f"{folder_name(row['final_label'])}/{row['filename']}",
+        row["final_label"],
+        row["prediction"],
+        row["report_id"],
+        row["image_sha256"],
+        *(row["status"], row["reviewer"], row["decided_at"]),
+        "" if row["score"] is None else repr(row["score"]),
+        *(row["model"], row["model_version"], row["comment"]),
+    )
 
 
 def _content_of(folder: Path, case: Case) -> bytes | None:

@@ -5,73 +5,92 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import blocking
 import image_store
 import known_labels
 import metrics
 import report_files
+import report_keys
 import reports
 import settings
-from csv_rows import one_line
 from problems import Problem
+from report_files import Once
 from report_index import ReportIndex
+from report_keys import Key
+from wire.csv_table import one_line
+from wire.feedback_tables import REPORTS_FILE
 
 
 def save(
     text: str,
     upload_folder: Path,
     details: Mapping[str, str],
+    key: str = "",
     *,
     may_see: Callable[[str], bool] = lambda filename: True,
-) -> None:
-    """Append a report to the file of lines, and to the CSV where it has the page's shape; back once both are safe.
+) -> str:
+    """Append a report to the file of lines, and to the CSV where it has the page's shape; return its id.
 
     `details` may hold the CSV's columns that the report itself does not say: model, model_version, label, comment.
-    A picture that the reporter may not see is treated as one that is not stored.
+    Nothing is written where the report came under this key before; an empty key is none. A picture that the reporter
+    may not see is treated as one that is not stored. Raises Problem where the key came with another report, and where
+    there is no room for reports.
     """
-    lines, rows = paths()
     report = reports.parse(text)
-    details = spelled(details)
     is_seen = report is not None and may_see(report.filename)
-
-    def work() -> None:
-        cells = None if report is None else _cells(str(uuid.uuid4()), report, upload_folder, details, is_seen=is_seen)
-        report_files.append(lines, rows, one_line(text), None if cells is None else reports.TABLE.line(cells))
-
-    blocking.run(work)
-    metrics.FEEDBACK.inc()
+    return _save(one_line(text), report, upload_folder, _Sent(details, key, is_seen))
 
 
-def save_once(key: str, report: reports.Report, upload_folder: Path, details: Mapping[str, str]) -> str:
-    """Append a report as a line and a row, unless one came under this key before; give its id.
+def save_report(report: reports.Report, upload_folder: Path, details: Mapping[str, str], key: str = "") -> str:
+    """Append a report that was read already, as `save` does."""
+    return _save(one_line(reports.shaped(report)), report, upload_folder, _Sent(details, key))
 
-    An empty key is none. Raises Problem where the key came with another report.
-    """
+
+class _Sent(NamedTuple):
+    """What comes with a report: more columns of the CSV, its key, and whether the reporter may see the picture."""
+
+    details: Mapping[str, str]
+    key: str
+    is_seen: bool = True
+
+
+def _save(line: str, report: reports.Report | None, upload_folder: Path, sent: _Sent) -> str:
+    """Return once both files are on the disk."""
     lines, rows = paths()
-    report_id = _id_of(key) if key else str(uuid.uuid4())
-    details = spelled(details)
+    report_id = _id_of(sent.key) if sent.key else uuid.uuid4()
+    digest = _digest_of(line if report is None else report.filename, sent.details)
+    kept_key = Key(report_id.bytes, digest) if sent.key else None
+    told = sent._replace(details=spelled(sent.details))
 
-    def work() -> None:
-        cells = _cells(report_id, report, upload_folder, details)
-        report_files.append(
-            lines,
-            rows,
-            one_line(reports.shaped(report)),
-            reports.TABLE.line(cells),
-            # The id is made of the key, so the CSV knows which keys there were.
-            is_there=(lambda: _is_there(lines.parent, cells)) if key else None,
+    def work() -> bool:
+        _check_room(lines, rows)
+        cells = None if report is None else _cells(report_id, report, upload_folder, told)
+        # The id is made of the key, so the CSV knows which keys there were; what became of the CSV, the file of keys.
+        once = None if kept_key is None else Once(kept_key, lambda: _is_there(lines.parent, kept_key, cells))
+        return report_files.append(lines, rows, line, cells, once)
+
+    if blocking.run(work):
+        metrics.FEEDBACK.inc()
+    return str(report_id)
+
+
+def _check_room(lines: Path, rows: Path) -> None:
+    """Raise Problem where reports, which anybody may send, have taken all the room that they may take."""
+    image_store.check_free_space(lines.parent, 0)
+    size = sum(path.stat().st_size for path in (lines, rows) if path.exists())
+    if size >= settings.MAX_REPORTS_BYTES:
+        said = (
+            f"The reports have reached MAX_REPORTS_BYTES={settings.MAX_REPORTS_BYTES}; the operator can move them away."
         )
-
-    blocking.run(work)
-    metrics.FEEDBACK.inc()
-    return report_id
+        raise Problem(507, "storage_full", said, retry_after_s=image_store.STORAGE_RETRY_S)
 
 
 def paths() -> tuple[Path, Path]:
     """Give the file of lines and the CSV beside it; refuses one path for both."""
     lines = Path(settings.FEEDBACK_FILEPATH)
-    rows = lines.with_name(reports.FILE_NAME)
+    rows = lines.with_name(REPORTS_FILE)
     if lines.resolve() == rows.resolve():
         raise settings.SettingError(
             f"FEEDBACK_FILEPATH={settings.FEEDBACK_FILEPATH!r} is the place of the CSV: choose another file name"
@@ -84,29 +103,45 @@ def spelled(details: Mapping[str, str]) -> dict[str, str]:
     return {**details, **({"label": known_labels.spelled(details["label"])} if "label" in details else {})}
 
 
-def _id_of(key: str) -> str:
-    return str(uuid.UUID(bytes=hashlib.sha256(b"sightline report\0" + key.encode()).digest()[:16], version=4))
+def _id_of(key: str) -> uuid.UUID:
+    return uuid.UUID(bytes=hashlib.sha256(b"sightline report\0" + key.encode()).digest()[:16], version=4)
 
 
-def _is_there(folder: Path, cells: Mapping[str, str]) -> bool:
+def _digest_of(subject: str, details: Mapping[str, str]) -> bytes:
+    said = "\0".join((subject, details.get("label", ""), details.get("comment", "")))
+    return hashlib.sha256(said.encode("utf-8", "replace")).digest()[:16]
+
+
+def _is_there(folder: Path, key: Key, cells: Mapping[str, str] | None) -> bool:
+    known = report_keys.find(folder, key.report_id)
+    if known is None:
+        return cells is not None and _is_in_csv(folder, cells)
+    if known != key:
+        raise _key_reused()
+    return True
+
+
+def _is_in_csv(folder: Path, cells: Mapping[str, str]) -> bool:
     found = ReportIndex(folder).find(cells["report_id"])
     if found is None:
         return False
     told = (Path(cells["image_path"]).name, one_line(cells.get("label", "")), one_line(cells.get("comment", "")))
     if told != (found["filename"], found["label"], found["comment"]):
-        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key came with another report before.")
+        raise _key_reused()
     return True
 
 
-def _cells(
-    report_id: str, report: reports.Report, upload_folder: Path, details: Mapping[str, str], *, is_seen: bool = True
-) -> dict[str, str]:
+def _key_reused() -> Problem:
+    return Problem(422, "idempotency_key_reused", "This Idempotency-Key came with another report before.")
+
+
+def _cells(report_id: uuid.UUID, report: reports.Report, upload_folder: Path, sent: _Sent) -> dict[str, str]:
     return {
-        **details,
-        "report_id": report_id,
+        **sent.details,
+        "report_id": str(report_id),
         "reported_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "image_path": str(upload_folder / report.filename),
-        "image_sha256": image_store.sha256_of(upload_folder, report.filename) if is_seen else "",
+        "image_sha256": image_store.sha256_of(upload_folder, report.filename) if sent.is_seen else "",
         "prediction": report.prediction,
         "score": repr(report.score),
     }

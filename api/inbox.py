@@ -4,10 +4,14 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from report_index import OPEN, STATUSES, ReportIndex
+from index_tables import OPEN, STATUSES, faults_in
+from report_index import ReportIndex
 
 CASES_AT_ONCE = 20
 LABELS_AT_MOST = 500
+# A report's form may name any model.
+MODELS_AT_MOST = 100
+FAULTS_AT_MOST = 20
 
 
 class Filters(NamedTuple):
@@ -38,21 +42,27 @@ class Page(NamedTuple):
     models: list[str]
     labels: list[str]
     before: int | None
+    fault_count: int
+    faults: list[str]
 
 
 def look(index: ReportIndex, filters: Filters, before: int | None = None) -> Page:
     """Give the newest reports, or those before one of them."""
-    with index.opened() as database:
-        cases = _cases(database, filters, before)
-        is_more = len(cases) > CASES_AT_ONCE
-        shown = cases[:CASES_AT_ONCE]
-        return Page(
-            shown,
-            _counts(database, filters),
-            _models(database),
-            _labels(database),
-            shown[-1]["seq"] if is_more else None,
-        )
+    return index.read(lambda database: _page(database, filters, before))
+
+
+def _page(database: sqlite3.Connection, filters: Filters, before: int | None) -> Page:
+    cases = _cases(database, filters, before)
+    is_more = len(cases) > CASES_AT_ONCE
+    shown = cases[:CASES_AT_ONCE]
+    return Page(
+        shown,
+        _counts(database, filters),
+        _models(database),
+        _labels(database),
+        shown[-1]["seq"] if is_more else None,
+        *faults_in(database, FAULTS_AT_MOST),
+    )
 
 
 def _cases(database: sqlite3.Connection, filters: Filters, before: int | None) -> list[Mapping[str, Any]]:
@@ -73,9 +83,11 @@ def _models(database: sqlite3.Connection) -> list[str]:
     """Give the models that were reported, hopping from one to the next by the index."""
     found: list[str] = []
     last = ("", "")
-    while row := database.execute(
-        "SELECT model, model_version FROM reports WHERE (model, model_version) > (?, ?) ORDER BY 1, 2 LIMIT 1", last
-    ).fetchone():
+    while len(found) < MODELS_AT_MOST and (
+        row := database.execute(
+            "SELECT model, model_version FROM reports WHERE (model, model_version) > (?, ?) ORDER BY 1, 2 LIMIT 1", last
+        ).fetchone()
+    ):
         last = (row[0], row[1])
         found.append("/".join(last))
     return found

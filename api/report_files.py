@@ -1,75 +1,111 @@
 """The files of the reports: every report as a line, and those of the page's shape as a CSV row too.
 
-Many processes write at once and any of them may be killed at any moment; the disk may be full. A report counts once
-both files are on the disk: one lock for both, what an interrupted writer left behind is healed, and what cannot be
-written whole is taken back.
+Many processes write at once and any of them may be killed at any moment; the disk may be full; a person may have saved
+the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the disk: one
+lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken back. A row
+is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
 """
 
 import fcntl
+import logging
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import reports
-from csv_rows import Table
+import report_keys
+from report_keys import Key
+from wire.csv_reader import HEAD_BYTES, form_of
+from wire.csv_table import Form, Table
+from wire.feedback_tables import REPORTS
+
+LOG = logging.getLogger("sightline.reports")
 
 LOCK_NAME = ".feedback.lock"
-# In the lock's file, while somebody writes: whose line it is; from which byte on and how long are the line and the row.
-_INTENT = struct.Struct("<IQQQQ")
+# In the lock's file, while somebody writes: whose line it is; which file, from which byte on and how long are the line
+# and the row; the key that the report came under.
+_INTENT = struct.Struct("<IQQQQQQ32s")
 _TAIL_BYTES = 64 * 1024
+_SHOWN_CHARACTERS = 200
+Cells = Mapping[str, str]
 
 
-def append(lines: Path, rows: Path, line: str, row: str | None, *, is_there: Callable[[], bool] | None = None) -> None:
-    """Append `line`, and `row` where there is one: both or neither, on the disk when this returns.
+class Once(NamedTuple):
+    """What keeps a report from being there twice: its key, and whether the report is there, called under the lock."""
 
-    Nothing is written where `is_there`, asked while nobody else can write, says that it is there already.
+    key: Key
+    is_there: Callable[[], bool]
+
+
+def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once | None = None) -> bool:
+    """Append `line`, and a row of `cells` where there are any: both or neither, on the disk when this returns.
+
+    Return False, with nothing written, where the report was there already.
     """
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
         line_file = stack.enter_context(_opened(lines))
-        row_file = stack.enter_context(_opened(rows)) if row is not None or rows.exists() else None
+        row_file = stack.enter_context(_opened(rows)) if cells is not None or rows.exists() else None
         interrupted = _read_intent(lock, lines.name)
+        _keep_interrupted_key(lines.parent, interrupted, line_file, row_file)
         entries = [_Entry(line_file, _heal_lines(line_file, interrupted.line), _encoded(line))]
         if row_file is not None:
-            entries.append(_row_entry(row_file, interrupted.row, reports.TABLE, row))
-        if is_there is None or not is_there():
-            _write_all_or_none(lock, lines.name, entries)
+            entries.append(_row_entry(row_file, interrupted.row, REPORTS, cells))
+        if once is not None and once.is_there():
+            return False
+        _write_all_or_none(lock, lines.name, entries, once and once.key)
+        if once is not None:
+            _keep(lines.parent, once.key)
+    return True
 
 
-def append_row(path: Path, table: Table, row: str) -> None:
+def append_row(path: Path, table: Table, cells: Cells) -> None:
     """Append a row to a file that stands by itself; on the disk when this returns."""
     with _locked(path.with_name(f".{path.stem}.lock")) as lock, _opened(path) as file:
         interrupted = _read_intent(lock, path.name)
-        _write_all_or_none(lock, path.name, [_row_entry(file, interrupted.line, table, row)])
+        _write_all_or_none(lock, path.name, [_row_entry(file, interrupted.line, table, cells)])
 
 
-def _row_entry(file: int, interrupted: "_Span", table: Table, row: str | None) -> "_Entry":
-    start = _heal_rows(file, interrupted, table)
-    header = b"" if start else _encoded(table.header_line)
-    return _Entry(file, start, b"" if row is None else header + _encoded(row))
+def _row_entry(file: int, interrupted: "_Span", table: Table, cells: Cells | None) -> "_Entry":
+    form = form_of(table, os.pread(file, HEAD_BYTES, 0))
+    start = _heal_rows(file, interrupted, table, form)
+    if cells is None:
+        return _Entry(file, start, b"")
+    return _Entry(file, start, form.encoded(table.line(cells, form.layout)), form.encoded(table.header_line))
 
 
 class _Entry(NamedTuple):
-    """What is to stand in a file, from which byte on."""
+    """What is to stand in a file, from which byte on; `header` goes before it where the file is empty."""
 
     file: int
     start: int
-    data: bytes
+    row: bytes
+    header: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        return self.row if self.start else self.header + self.row
 
 
 class _Span(NamedTuple):
-    """Where something was being written."""
+    """Where something was being written: in which file, from which byte on."""
 
+    inode: int = 0
     start: int = 0
     length: int = 0
 
-    def is_cut(self, size: int) -> bool:
-        """Say whether a file of this size holds some of it and not all."""
-        return self.start < size < self.start + self.length
+    def is_cut(self, file: int) -> bool:
+        """Return whether the file holds some of it and not all."""
+        status = os.fstat(file)
+        return status.st_ino == self.inode and self.start < status.st_size < self.start + self.length
+
+    def is_whole(self, file: int) -> bool:
+        """Return whether the file holds all of it."""
+        status = os.fstat(file)
+        return status.st_ino == self.inode and status.st_size >= self.start + self.length
 
 
 class _Intent(NamedTuple):
@@ -77,59 +113,97 @@ class _Intent(NamedTuple):
 
     line: _Span = _Span()
     row: _Span = _Span()
+    key: Key | None = None
 
 
-def _write_all_or_none(lock: int, name: str, entries: list[_Entry]) -> None:
-    spans = [number for entry in entries for number in (entry.start, len(entry.data))]
-    os.pwrite(lock, _INTENT.pack(zlib.crc32(os.fsencode(name)), *spans, *[0] * (4 - len(spans))), 0)
+def _write_all_or_none(lock: int, name: str, entries: list[_Entry], key: Key | None = None) -> None:
+    spans = [number for each in entries for number in (os.fstat(each.file).st_ino, each.start, len(each.data))]
+    record = b"" if key is None else key.packed()
+    os.pwrite(lock, _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans)), record), 0)
     try:
         for entry in entries:
             _write(entry.file, entry.data)
+            _write_header_again(entry)
     except BaseException:
         for entry in entries:
-            os.ftruncate(entry.file, entry.start)
+            # Rotation may have emptied the file meanwhile: then there is nothing to take back.
+            if os.fstat(entry.file).st_size > entry.start:
+                os.ftruncate(entry.file, entry.start)
         raise
     finally:
         os.pwrite(lock, bytes(_INTENT.size), 0)
+
+
+def _write_header_again(entry: _Entry) -> None:
+    """Put the header before a row that stands first because log rotation emptied the file just before the row came."""
+    if entry.start and entry.header and os.fstat(entry.file).st_size == len(entry.row):
+        os.ftruncate(entry.file, 0)
+        _write(entry.file, entry.header + entry.row)
+
+
+def _id_of(name: str) -> int:
+    return zlib.crc32(os.fsencode(name) + b"\0")
 
 
 def _read_intent(lock: int, name: str) -> _Intent:
     data = os.pread(lock, _INTENT.size, 0)
     if len(data) < _INTENT.size:
         return _Intent()
-    key, line_start, line_length, row_start, row_length = _INTENT.unpack(data)
-    if key != zlib.crc32(os.fsencode(name)):
+    found, *spans, record = _INTENT.unpack(data)
+    if found != _id_of(name):
         return _Intent()
-    return _Intent(_Span(line_start, line_length), _Span(row_start, row_length))
+    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), report_keys.unpacked(record))
+
+
+def _keep_interrupted_key(folder: Path, interrupted: _Intent, line_file: int, row_file: int | None) -> None:
+    """Keep the key of a report that was written whole by a writer that was killed before it kept the key."""
+    if interrupted.key is None or not interrupted.line.is_whole(line_file):
+        return
+    if row_file is None or not interrupted.row.length or interrupted.row.is_whole(row_file):
+        _keep(folder, interrupted.key)
+
+
+def _keep(folder: Path, key: Key) -> None:
+    # The report is safe, and so is its key in the CSV: this is for what may become of the CSV.
+    try:
+        report_keys.add(folder, key)
+    except OSError as error:
+        LOG.warning("the key of a report cannot be kept in %s: %s", folder / report_keys.FILE_NAME, error)
 
 
 def _heal_lines(file: int, interrupted: _Span) -> int:
-    """Take back a line that its writer did not finish, end one that anybody else left open; give the size then."""
+    """Take back a line that its writer did not finish, end one that anybody else left open; return the size then."""
     size = os.fstat(file).st_size
-    if _ends_with_a_line_end(file, size):
+    if _ends_with(file, size, b"\n"):
         return size
-    if interrupted.is_cut(size):
+    if interrupted.is_cut(file):
         return _truncated(file, interrupted.start)
     _write(file, b"\n")
     return size + 1
 
 
-def _heal_rows(file: int, interrupted: _Span, table: Table) -> int:
-    """Take back a row that its writer did not finish, end a whole one that lacks its line end; give the size then."""
+def _heal_rows(file: int, interrupted: _Span, table: Table, form: Form) -> int:
+    """Take back a row that its writer did not finish, end one that anybody else left open; return the size then."""
     size = os.fstat(file).st_size
-    if _ends_with_a_line_end(file, size):
+    line_end = "\n".encode(form.encoding)
+    # What is no UTF-16 in such a file may have an odd number of bytes.
+    line_end = bytes(size % len(line_end)) + line_end
+    if _ends_with(file, size, line_end):
         return size
-    if interrupted.is_cut(size):
+    if interrupted.is_cut(file):
         return _truncated(file, interrupted.start)
-    start = _last_line_start(file, size)
-    if not table.is_whole(os.pread(file, size - start, start).decode("utf-8", "replace")):
-        return _truncated(file, start)
-    _write(file, b"\n")
-    return size + 1
+    if form == table.form:
+        start = _last_line_start(file, size)
+        text = os.pread(file, size - start, start).decode("utf-8", "replace")
+        if table.is_torn(text):
+            LOG.warning("removed a row that was not written to its end: %.*s", _SHOWN_CHARACTERS, text)
+            return _truncated(file, start)
+    _write(file, line_end)
+    return size + len(line_end)
 
 
-def _ends_with_a_line_end(file: int, size: int) -> bool:
-    return size == 0 or os.pread(file, 1, size - 1) == b"\n"
+def _ends_with(file: int, size: int, line_end: bytes) -> bool:
+    return size == 0 or os.pread(file, len(line_end), max(0, size - len(line_end))) == line_end
 
 
 def _truncated(file: int, size: int) -> int:
@@ -183,7 +257,8 @@ def _last_line_start(file: int, size: int) -> int:
     position = size
     while position > 0:
         begin = max(0, position - _TAIL_BYTES)
-        found = os.pread(file, position - begin, begin).rfind(b"\n")
+        piece = os.pread(file, position - begin, begin)
+        found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
         if found >= 0:
             return begin + found + 1
         position = begin

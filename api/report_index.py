@@ -5,53 +5,32 @@ file is not the one that it knew, it is made anew. `python report_index.py` make
 """
 
 import errno
+import fcntl
+import logging
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from itertools import islice
-from pathlib import Path, PurePath
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
 
-import decisions
-import reports
 import settings
 from blocking import StorageStuck
-from index_source import Mark, Row, Source
+from index_source import Source
+from index_tables import STATUSES, add, begin_anew, count_reports, faults_in, is_ours, marks
+from wire.feedback_tables import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
+
+LOG = logging.getLogger("sightline.reports")
+Result = TypeVar("Result")
 
 FILE_NAME = "reports.sqlite3"
-# Another number makes every index that there is anew.
-SCHEMA_VERSION = 1
-# Short of what a request waits for a disk: see blocking.py.
-BUSY_S = 8.0
-ROWS_AT_ONCE = 1000
-# More of a text than the inbox shows; all of it is in the CSV.
-MAX_TEXT = 4000
-Values = tuple[str | float | int | None, ...]
-STATUS_OF = {"accept": "accepted", "correct": "corrected", "reject": "rejected"}
-OPEN = "open"
-STATUSES = (OPEN, *STATUS_OF.values())
-
-_SCHEMA = f"""
-CREATE TABLE reports (
-  seq INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, reported_at TEXT NOT NULL, filename TEXT NOT NULL,
-  image_sha256 TEXT NOT NULL, prediction TEXT NOT NULL, score REAL, model TEXT NOT NULL, model_version TEXT NOT NULL,
-  label TEXT NOT NULL, comment TEXT NOT NULL, status TEXT NOT NULL DEFAULT '{OPEN}',
-  final_label TEXT NOT NULL DEFAULT '', decided_at TEXT NOT NULL DEFAULT '', reviewer TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX by_status ON reports (status, seq);
-CREATE INDEX by_model ON reports (model, model_version);
-CREATE INDEX by_picture ON reports (filename, seq);
-CREATE TABLE sources (name TEXT PRIMARY KEY, offset INTEGER NOT NULL, tail BLOB NOT NULL);
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
-_ADD_REPORT = """
-INSERT OR IGNORE INTO reports
-  (report_id, reported_at, filename, image_sha256, prediction, score, model, model_version, label, comment)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-# In the order of the file, so that the last one stays.
-_ADD_DECISION = "UPDATE reports SET status = ?, final_label = ?, decided_at = ?, reviewer = ? WHERE report_id = ?"
+# Who uses the database holds this lock, so that whoever replaces it is alone.
+LOCK_NAME = ".reports.lock"
+# Twice this is short of what a request waits for a disk: see blocking.py.
+BUSY_S = 4.0
+RETRY_S = 0.05
 
 
 class ReportIndex:
@@ -59,142 +38,159 @@ class ReportIndex:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
-        self._reports = Source(folder / reports.FILE_NAME, reports.TABLE)
-        self._decisions = Source(folder / decisions.FILE_NAME, decisions.TABLE)
+        self._reports = Source(folder / REPORTS_FILE, REPORTS)
+        self._decisions = Source(folder / DECISIONS_FILE, DECISIONS)
+        self._sources = (self._reports, self._decisions)
 
-    @contextmanager
-    def opened(self) -> Iterator[sqlite3.Connection]:
-        """Give the database, up to date; raises OSError or StorageStuck where the disk does not serve."""
+    def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return what `work` reads from the database, which is up to date.
+
+        Whatever SQLite finds wrong with its files, they are made anew once, and `work` is called again; where they
+        cannot be, it reads a database in memory. Raises OSError or StorageStuck where the disk does not serve.
+        """
         with _as_trouble_of_the_disk():
             try:
-                connection = self._followed()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # no database, or a damaged one
-                self.remove()
-                connection = self._followed()
-            with closing(connection):
-                yield connection
+                with self._locked(fcntl.LOCK_SH):
+                    return self._read(str(self.path), work)
+            except (sqlite3.Error, OSError) as error:
+                _raise_if_full(error)
+                LOG.warning("%s cannot be used: %s", self.path, error)
+                is_busy = _code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            try:
+                with self._locked(fcntl.LOCK_EX):
+                    return self._read_anew(work, is_busy=is_busy)
+            except (sqlite3.Error, OSError) as error:
+                _raise_if_full(error)
+                LOG.warning("%s cannot be made, the reports are read anew for each use: %s", self.path, error)
+            return self._read("", work)
 
     def remove(self) -> None:
         """Remove the files of the index; the next use makes them anew."""
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        with self._locked(fcntl.LOCK_EX):
+            self._remove_files()
 
     def find(self, report_id: str) -> sqlite3.Row | None:
-        """Give a report by its id."""
-        with self.opened() as database:
+        """Return a report by its id."""
+
+        def work(database: sqlite3.Connection) -> sqlite3.Row | None:
             found: sqlite3.Row | None = database.execute(
                 "SELECT * FROM reports WHERE report_id = ?", (report_id,)
             ).fetchone()
             return found
 
-    def _followed(self) -> sqlite3.Connection:
-        """Open the database and read what was appended; one process at a time does."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-        try:
+        return self.read(work)
+
+    def _read_anew(self, work: Callable[[sqlite3.Connection], Result], *, is_busy: bool) -> Result:
+        """Remove the files unless somebody else has made them anew meanwhile, and read."""
+        if not is_busy:
+            with suppress(sqlite3.Error):
+                return self._read(str(self.path), work)
+        self._remove_files()
+        LOG.warning("%s is made anew", self.path)
+        return self._read(str(self.path), work)
+
+    def _read(self, path: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             if not self._is_up_to_date(connection):
                 self._follow(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            return work(connection)
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Hold the lock of the database's files; raises StorageStuck where others do not give it up."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path.with_name(LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        try:
+            give_up_at = time.monotonic() + BUSY_S
+            while not _is_taken(lock, kind):
+                if time.monotonic() > give_up_at:
+                    raise StorageStuck("The index of the reports is being made, which takes longer than usual.")
+                time.sleep(RETRY_S)
+            yield
+        finally:
+            os.close(lock)
+
+    def _remove_files(self) -> None:
+        # The log first: SQLite would apply one that is left to the database that comes next.
+        for suffix in ("-wal", "-shm", "-journal", ""):
+            path = self.path.with_name(self.path.name + suffix)
+            try:
+                path.unlink(missing_ok=True)
+            except (IsADirectoryError, PermissionError):
+                path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
 
     def _is_up_to_date(self, connection: sqlite3.Connection) -> bool:
-        return _is_ours(connection) and all(
-            mark.offset == source.size() and source.is_known(mark) for source, mark in self._marks(connection)
-        )
+        return is_ours(connection) and all(source.is_read_up(mark) for source, mark in marks(connection, self._sources))
 
     def _follow(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        if not _is_ours(connection) or not all(source.is_known(mark) for source, mark in self._marks(connection)):
-            _begin_anew(connection)
+        before = 0
+        if not is_ours(connection) or not all(
+            source.is_known(mark) for source, mark in marks(connection, self._sources)
+        ):
+            before = begin_anew(connection)
         # Measured before the reports are read: whatever a decision up to here is about is among them.
-        decisions_end = self._decisions.size()
-        for source, mark in self._marks(connection):
-            if source is self._reports:
-                end = _read(connection, _ADD_REPORT, _report_of, source.rows(mark.offset, source.size()))
-            else:
-                end = _read(connection, _ADD_DECISION, _decision_of, source.rows(mark.offset, decisions_end))
-            known = source.mark_at(end or mark.offset)
-            connection.execute("REPLACE INTO sources VALUES (?, ?, ?)", (source.path.name, *known))
+        decisions_end = self._decisions.state()
+        reports_end = self._reports.state()
+        ends = (reports_end, decisions_end)
+        for (source, mark), end in zip(marks(connection, self._sources), ends, strict=True):
+            add(connection, source, mark, end)
         connection.execute("COMMIT")
+        self._warn_of_missing(connection, before)
 
-    def _marks(self, connection: sqlite3.Connection) -> list[tuple[Source, Mark]]:
-        kept = {row["name"]: Mark(row["offset"], row["tail"]) for row in connection.execute("SELECT * FROM sources")}
-        return [(source, kept.get(source.path.name, Mark())) for source in (self._reports, self._decisions)]
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION)
-
-
-def _begin_anew(connection: sqlite3.Connection) -> None:
-    # One statement at a time: a script would end the transaction.
-    for statement in f"DROP TABLE IF EXISTS reports; DROP TABLE IF EXISTS sources; {_SCHEMA}".split(";"):
-        connection.execute(statement)
+    def _warn_of_missing(self, connection: sqlite3.Connection, before: int) -> None:
+        count = count_reports(connection) if before else 0
+        if count < before:
+            fewer = "%s holds %d reports, %d fewer than before: it was edited, replaced or emptied"
+            LOG.warning(fewer, self._reports.path, count, before - count)
 
 
-def _read(
-    connection: sqlite3.Connection, statement: str, values_of: Callable[[Row], Values | None], rows: Iterator[Row]
-) -> int:
-    """Put rows into the database, and give the place after the last; 0 where there is none."""
-    end = 0
-    while some := list(islice(rows, ROWS_AT_ONCE)):
-        connection.executemany(statement, [values for row in some if (values := values_of(row)) is not None])
-        end = some[-1].end
-    return end
-
-
-def _report_of(row: Row) -> Values | None:
-    cells = row.cells
-    if not cells["report_id"]:
-        return None
-    texts = [cells[name][:MAX_TEXT] for name in ("model", "model_version", "label", "comment")]
-    filename = PurePath(cells["image_path"]).name
-    picture = (cells["report_id"], cells["reported_at"], filename, cells["image_sha256"])
-    return (*picture, cells["prediction"][:MAX_TEXT], _number(cells["score"]), *texts)
-
-
-def _decision_of(row: Row) -> Values | None:
-    cells = row.cells
-    status = STATUS_OF.get(cells["decision"])
-    if status is None:
-        return None
-    return (status, cells["label"][:MAX_TEXT], cells["time"], cells["reviewer"], cells["report_id"])
-
-
-def _number(text: str) -> float | None:
+def _is_taken(lock: int, kind: int) -> bool:
     try:
-        return float(text)
-    except ValueError:
-        return None
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _code_of(error: Exception) -> int:
+    """Return SQLite's code of what went wrong, without the part that says where; 0 for other errors."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _raise_if_full(error: Exception) -> None:
+    if _code_of(error) == sqlite3.SQLITE_FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 @contextmanager
 def _as_trouble_of_the_disk() -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if "full" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    except sqlite3.Error as error:
+        _raise_if_full(error)
         raise StorageStuck(f"The index of the reports cannot be used now: {error}.") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise StorageStuck(f"The reports cannot be read: {error}.") from error
 
 
 def main() -> int:
-    """Make the index anew, and say of how many reports."""
+    """Make the index anew, and print of how many reports."""
     index = ReportIndex(Path(settings.FEEDBACK_FILEPATH).parent)
     index.remove()
-    with index.opened() as database:
-        counts = dict(database.execute("SELECT status, count(*) FROM reports GROUP BY status").fetchall())
+    by_status = "SELECT status, count(*) FROM reports GROUP BY status"
+    counts = dict(index.read(lambda database: database.execute(by_status).fetchall()))
+    unread, _ = index.read(lambda database: faults_in(database, 0))
     told = ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES)
     sys.stdout.write(f"{index.path}: {sum(counts.values())} reports ({told})\n")
-    return 0
+    if unread:
+        sys.stderr.write(f"{unread} lines cannot be read and are not used; they are named above\n")
+    return 1 if unread else 0
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
     sys.exit(main())

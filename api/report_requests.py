@@ -24,7 +24,15 @@ IDEMPOTENCY_KEY = Text(
     "chosen by the client: the same report again, under the same key, is kept once",
     example="8e03978e-40d5-43e8-bc93-6894a57f9324",
 )
-_LIMITS = {"prediction_id": prediction_ids.MAX_LENGTH, "filename": 255, "label": MAX_LABEL, "comment": MAX_COMMENT}
+# In characters, whether a report comes as JSON or as a form.
+_LIMITS = {
+    "prediction_id": prediction_ids.MAX_LENGTH,
+    "filename": reports.MAX_NAME_CHARACTERS,
+    "label": MAX_LABEL,
+    "comment": MAX_COMMENT,
+    "model": MAX_LABEL,
+    "model_version": MAX_LABEL,
+}
 
 
 class Reported(NamedTuple):
@@ -63,6 +71,14 @@ def read(request: Request, upload_folder: Path) -> Reported:
     return Reported(predicted, filename, fields.get("label", ""), fields.get("comment", ""))
 
 
+def checked_form(form: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the fields of a report's form; raise Problem where one is longer than JSON may have it."""
+    for name, limit in _LIMITS.items():
+        if len(form.get(name, "")) > limit:
+            raise _too_long(name)
+    return form
+
+
 def key_of(request: Request) -> str:
     """Give the key under which a report counts once, empty for none; each API key has its own."""
     key = IDEMPOTENCY_KEY.read(request)
@@ -83,6 +99,10 @@ def _texts(document: Any) -> dict[str, str]:
         if name not in known:
             raise Problem(400, "invalid_report", f"{str(name)[:40]!r} is no field of a report: {', '.join(known)}.")
         if not isinstance(value, str) or len(value) > _LIMITS[name]:
-            raise Problem(400, "invalid_report", f"{name!r} is not a text of at most {_LIMITS[name]} characters.")
+            raise _too_long(name)
     # What is no character cannot be kept as one.
     return {name: value.encode("utf-8", "replace").decode().strip() for name, value in document.items()}
+
+
+def _too_long(name: str) -> Problem:
+    return Problem(400, "invalid_report", f"{name!r} is not a text of at most {_LIMITS[name]} characters.")

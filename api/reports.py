@@ -1,4 +1,4 @@
-"""What a report says, where it has the page's shape, and the columns of its row. No I/O."""
+"""What a report says, where it has the page's shape. No I/O."""
 
 import ast
 import math
@@ -6,26 +6,9 @@ import re
 import warnings
 from typing import NamedTuple
 
-from csv_rows import Table
-
 # Longer than any the page sends; what is longer is kept as a line only.
 MAX_SHAPE_CHARACTERS = 4096
-FILE_NAME = "feedback.csv"
-TABLE = Table(
-    (
-        "report_id",
-        "reported_at",
-        "image_path",
-        "image_sha256",
-        "prediction",
-        "score",
-        "model",
-        "model_version",
-        "label",
-        "comment",
-    )
-)
-
+MAX_NAME_CHARACTERS = 255
 # Labels such as carpenter's_kit end a quoted string early: then the shape itself tells where each value ends.
 _SHAPE = re.compile(
     r"\s*\{\s*'filename'\s*:\s*'(?P<filename>.*?)'\s*,\s*'prediction'\s*:\s*'(?P<prediction>.*)'\s*,"
@@ -87,7 +70,9 @@ def _report(values: object) -> Report | None:
 
 def is_plain_name(name: str) -> bool:
     """Say whether this can name a file in a folder, and nothing outside of it."""
-    return bool(name) and name not in {".", ".."} and "/" not in name and "\\" not in name and name.isprintable()
+    if not name or len(name) > MAX_NAME_CHARACTERS:
+        return False
+    return name not in {".", ".."} and "/" not in name and "\\" not in name and name.isprintable()
 
 
 def _is_finite(number: float) -> bool:

@@ -22,8 +22,9 @@ from decisions import Decision, Kind
 from describing import describe
 from headers import PICTURE_POLICY
 from inbox import Filters
+from index_tables import OPEN, STATUS_OF, STATUSES
 from problems import Problem
-from report_index import OPEN, STATUS_OF, STATUSES, ReportIndex
+from report_index import ReportIndex
 from shapes import MAX_LABEL, Decided
 
 router = Blueprint("review", __name__, url_prefix="/review")

@@ -4,8 +4,8 @@ import re
 
 from decisions import KINDS
 from describing import HTML, Answer, Body, Operation
+from index_tables import STATUSES
 from parameters import Text, WholeNumber
-from report_index import STATUSES
 from shapes import Decided, DecisionRequest
 
 KEY_NEEDED = (401,)

@@ -114,7 +114,10 @@ UPLOAD_FOLDER = _setting(
 FEEDBACK_FILEPATH = _setting(
     "FEEDBACK_FILEPATH", "feedback/feedback", "File of the reports as sent; feedback.csv stands beside it."
 )
-MIN_FREE_BYTES = _setting("MIN_FREE_BYTES", 64 * 1024**2, "Disk space that uploads leave free.", at_least=0)
+MIN_FREE_BYTES = _setting("MIN_FREE_BYTES", 64 * 1024**2, "Disk space that uploads and reports leave free.", at_least=0)
+MAX_REPORTS_BYTES = _setting(
+    "MAX_REPORTS_BYTES", 1024**3, "Size of the files of reports from which on further ones are refused.", at_least=1
+)
 
 REDIS_IP = _setting("REDIS_IP", "127.0.0.1", "Host name or address of Redis.")
 REDIS_PORT = _setting("REDIS_PORT", 6379, "TCP port of Redis.", at_least=1, at_most=65535)

@@ -55,8 +55,8 @@ from wire.errors import WireError
 
 router = Blueprint("app_router", __name__)
 
-# A report is a line of text; a body that is larger is none.
-MAX_REPORT_BYTES = 256 * 1024
+# A report is a line of text; a body that is larger is none. Every field at its limit, each character escaped, fits in.
+MAX_REPORT_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
 PICTURE_CACHING = "private, max-age=86400, immutable"
 
@@ -171,8 +171,8 @@ def feedback() -> str | tuple[Reported, int]:
     report = request.form.get("report")
     if report:
         folder = upload_folder()
-        details = _details(request.form)
-        feedback_files.save(report, folder, details, may_see=lambda name: owners.may_see(folder, name))
+        details = _details(report_requests.checked_form(request.form))
+        feedback_files.save(report, folder, details, key, may_see=lambda name: owners.may_see(folder, name))
     return render_template("feedback.html", report=report)
 
 
@@ -182,7 +182,7 @@ def _report(key: str) -> Reported:
     predicted = told.predicted or _predicted_now(told.filename)
     report = Report(predicted.filename, predicted.label, predicted.score)
     details = told.details | report_requests.model_of(predicted)
-    report_id = feedback_files.save_once(key, report, upload_folder(), details)
+    report_id = feedback_files.save_report(report, upload_folder(), details, key)
     label = known_labels.spelled(told.label)
     return {"success": True, "report_id": report_id, "label_known": known_labels.is_known(label) if label else None}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import cases
 import evaluation_page
 import evaluation_table
 import judging
@@ -26,13 +27,13 @@ import ml_service
 import places
 import settings
 import stored
+from cases import Reviewed
 from comparing import Comparison, Pair
 from inference import bundle, labels
 from inference.errors import InferenceError
 from inference.labels import Predictions
 from inference.model import Model
-from learning import cases, traffic, versions
-from learning.cases import Reviewed
+from learning import traffic, versions
 from learning.crossvalidation import held_out_logits
 from learning.errors import LearningError, VersionError
 from learning.features import Reader
@@ -61,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare(options: argparse.Namespace) -> tuple[tuple[str, str], list[Comparison]]:
     """The two versions, and what they were compared on."""
+    for fault in cases.unread(options.feedback):
+        sys.stderr.write(f"{fault}\n")
     bundles = ml_service.bundles_folder()
     second = versions.found(bundles, options.version) if options.version else _newest(bundles)
     first = versions.found(bundles, options.against) if options.against else _other(bundles, second)

@@ -7,23 +7,18 @@ cases.csv and metadata.jsonl with a line for each picture. Each picture is there
 import argparse
 import csv
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import cases
 import places
 import stored
-from learning import cases
-from learning.cases import Reviewed
+from cases import Reviewed
 from learning.errors import CasesError, LearningError
-
-CSV_FILE, LINES_FILE = "cases.csv", "metadata.jsonl"
-# What a folder's name cannot hold everywhere, and a dot in front, which would hide it.
-UNSAFE = re.compile(r'^\.|[%/\\:*?"<>|\x00-\x1f\x7f]')
-MAX_FOLDER_NAME = 200
+from wire.feedback_tables import CASES_CSV, CASES_JSONL, folder_name
 
 
 class Row(NamedTuple):
@@ -45,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"nothing was exported: {fault}\n")
         return 1
     lacking = f"; {missing} pictures are gone or altered" if missing else ""
-    sys.stdout.write(f"{written} pictures in {options.folder}, with {CSV_FILE} and {LINES_FILE}{lacking}\n")
+    sys.stdout.write(f"{written} pictures in {options.folder}, with {CASES_CSV} and {CASES_JSONL}{lacking}\n")
     return 0
 
 
@@ -54,12 +49,14 @@ def export(folder: Path, feedback: Path, uploads: Path) -> tuple[int, int]:
     if folder.exists() and any(folder.iterdir()):
         raise CasesError(f"{folder} is not empty: give a new folder, so that no case of before is left in it")
     folder.mkdir(parents=True, exist_ok=True)
+    for fault in cases.unread(feedback):
+        sys.stderr.write(f"{fault}\n")
     written = missing = 0
     with ExitStack() as files:
         table = csv.DictWriter(
-            files.enter_context((folder / CSV_FILE).open("w", encoding="utf-8", newline="")), Row._fields
+            files.enter_context((folder / CASES_CSV).open("w", encoding="utf-8", newline="")), Row._fields
         )
-        lines = files.enter_context((folder / LINES_FILE).open("w", encoding="utf-8"))
+        lines = files.enter_context((folder / CASES_JSONL).open("w", encoding="utf-8"))
         table.writeheader()
         for row in _written(folder, cases.newest(feedback), uploads):
             if row is None:
@@ -69,11 +66,6 @@ def export(folder: Path, feedback: Path, uploads: Path) -> tuple[int, int]:
             table.writerow(row._asdict())
             lines.write(json.dumps(row._asdict(), ensure_ascii=False) + "\n")
     return written, missing
-
-
-def folder_name(label: str) -> str:
-    """The label as a folder's name: what no folder can be called stands in it as %XX, as in an address."""
-    return UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", label)[:MAX_FOLDER_NAME]
 
 
 def _written(folder: Path, found: Iterator[Reviewed], uploads: Path) -> Iterator[Row | None]:

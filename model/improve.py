@@ -17,13 +17,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import cases
 import material
 import ml_service
 import places
 import settings
 from inference import bundle
 from inference.errors import InferenceError
-from learning import cases, traffic, versions
+from learning import traffic, versions
 from learning.errors import CasesError, LearningError
 from learning.features import Reader
 from learning.head import read_head, with_head
@@ -53,6 +54,8 @@ def improve(options: argparse.Namespace) -> Path:
     begin, bundles = time.perf_counter(), ml_service.bundles_folder()
     base = versions.base_of(bundles, bundle.choose(bundles, options.bundle, settings.PRECISION))
     loaded, uploads = bundle.load(base), options.uploads
+    for fault in cases.unread(options.feedback):
+        sys.stderr.write(f"{fault}\n")
     chosen = cases.chosen(cases.reviewed(options.feedback), options.most_cases)
     wanted = [Case(case.report_id, case.image, case.sha256, case.label) for case in chosen]
     if not wanted:

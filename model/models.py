@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cases
 import guarding
 import import_model
 import judging
@@ -26,7 +27,7 @@ from guarding import Evidence, Limits
 from inference import bundle
 from inference.bundle import Bundle
 from inference.errors import InferenceError
-from learning import activation, cases, traffic, versions
+from learning import activation, traffic, versions
 from learning.activation import PROMOTED, ROLLED_BACK, Trial
 from learning.errors import LearningError, VersionError
 from queue_address import queue_address

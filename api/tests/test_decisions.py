@@ -9,13 +9,14 @@ import pytest
 import decisions
 from decisions import Decision
 from tests.serving import API, wait_until
+from wire.feedback_tables import DECISIONS, DECISIONS_FILE
 
 DECISION = Decision("1f-2", "correct", 'a "bar", chart', "Ann")
-LINE = decisions.TABLE.line({"time": "now", "report_id": "1f-2", "decision": "correct", "label": DECISION.label})
+LINE = DECISIONS.line({"time": "now", "report_id": "1f-2", "decision": "correct", "label": DECISION.label})
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / decisions.FILE_NAME).open(newline="") as file:
+    with (folder / DECISIONS_FILE).open(newline="") as file:
         return list(csv.DictReader(file, strict=True))
 
 
@@ -29,7 +30,7 @@ def test_a_decision_is_a_row_with_its_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", range(1, len(LINE) - 1, 5))
 def test_half_a_decision_is_taken_back_by_the_next(tmp_path: Path, kept: int) -> None:
     decisions.append(tmp_path, DECISION)
-    with (tmp_path / decisions.FILE_NAME).open("a") as file:
+    with (tmp_path / DECISIONS_FILE).open("a") as file:
         file.write(LINE[:kept])
     decisions.append(tmp_path, DECISION)
     assert [row["label"] for row in rows_of(tmp_path)] == [DECISION.label] * 2
@@ -37,16 +38,16 @@ def test_half_a_decision_is_taken_back_by_the_next(tmp_path: Path, kept: int) ->
 
 def test_earlier_decisions_are_never_rewritten(tmp_path: Path) -> None:
     decisions.append(tmp_path, DECISION)
-    before = (tmp_path / decisions.FILE_NAME).read_bytes()
+    before = (tmp_path / DECISIONS_FILE).read_bytes()
     decisions.append(tmp_path, DECISION._replace(kind="reject", label=""))
-    assert (tmp_path / decisions.FILE_NAME).read_bytes().startswith(before)
+    assert (tmp_path / DECISIONS_FILE).read_bytes().startswith(before)
 
 
 def test_a_decision_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_size))
     decisions.append(tmp_path, DECISION)
-    assert synced == [(tmp_path / decisions.FILE_NAME).stat().st_size]
+    assert synced == [(tmp_path / DECISIONS_FILE).stat().st_size]
 
 
 WRITER = """

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-import csv_rows
 import feedback
-import reports
 import settings
+from wire.csv_table import one_line
+from wire.feedback_tables import REPORTS
 
 REPORT = "{'filename': 'a.jpg', 'prediction': 'tabby', 'score': 0.5}"
 
@@ -36,7 +36,7 @@ def test_a_report_is_kept_in_both_files(saved_to: tuple[Path, Path], tmp_path: P
     feedback.save(REPORT, tmp_path, {"model": "net", "model_version": "7", "label": "lynx", "comment": "not a cat"})
     assert lines.read_text() == REPORT + "\n"
     [kept] = rows_of(rows)
-    assert tuple(kept) == reports.TABLE.columns
+    assert tuple(kept) == REPORTS.columns
     assert kept["image_path"] == str(tmp_path / "a.jpg")
     assert (kept["prediction"], kept["score"], kept["label"]) == ("tabby", "0.5", "lynx")
     assert (kept["model"], kept["model_version"], kept["comment"]) == ("net", "7", "not a cat")
@@ -71,7 +71,7 @@ def test_every_report_is_one_line_verbatim(saved_to: tuple[Path, Path], tmp_path
     feedback.save(text, tmp_path, {})
     feedback.save("the next", tmp_path, {})
     content = lines.read_bytes().decode("utf-8")
-    assert content == csv_rows.one_line(text) + "\nthe next\n"
+    assert content == one_line(text) + "\nthe next\n"
 
 
 @pytest.mark.parametrize("path", ["feedback.csv", "./feedback.csv", "x/../feedback.csv"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import report_files
-import reports
 from tests.serving import API, wait_until
+from wire.feedback_tables import REPORTS
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, strict=True))
 
 
-def row(number: int, comment: str = "") -> str:
-    return reports.TABLE.line({"report_id": str(number), "comment": comment})
+def row(number: int, comment: str = "") -> dict[str, str]:
+    return {"report_id": str(number), "comment": comment}
 
 
 def test_both_files_are_on_the_disk_before_the_report_counts(
@@ -80,7 +80,7 @@ def cut(
 
 
 TEXT = 'with "quotes", commas and =SUM(A1) to be cut anywhere'
-WHOLE = len(row(2, TEXT))
+WHOLE = len(REPORTS.line(row(2, TEXT)))
 
 
 @pytest.mark.parametrize("kept", range(1, len(TEXT) + 1, 4))
@@ -95,12 +95,10 @@ def test_a_line_that_a_killed_writer_did_not_finish_is_taken_back(
     assert lines.read_text() == "the first\nthe next\n"
 
 
-@pytest.mark.parametrize(
-    "kept", [*range(1, len(row(2, TEXT)) - 8, 4), *range(len(row(2, TEXT)) - 8, len(row(2, TEXT)) + 1)]
-)
-@pytest.mark.parametrize("follower", [None, row(3)])
+@pytest.mark.parametrize("kept", [*range(1, WHOLE - 8, 4), *range(WHOLE - 8, WHOLE + 1)])
+@pytest.mark.parametrize("follower", [None, row(3)], ids=["line", "row"])
 def test_a_row_that_a_killed_writer_did_not_finish_is_taken_back(
-    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kept: int, follower: str | None
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kept: int, follower: dict[str, str] | None
 ) -> None:
     lines, rows = files
     report_files.append(lines, rows, "1", row(1))
@@ -129,7 +127,7 @@ def test_a_last_line_whose_end_an_editor_has_removed_is_kept(files: tuple[Path, 
     assert lines.read_text() == "1\n2\n"
 
 
-@pytest.mark.parametrize("kept", [0, 1, 40, len(reports.TABLE.header_line) - 1, len(reports.TABLE.header_line)])
+@pytest.mark.parametrize("kept", [0, 1, 40, len(REPORTS.header_line) - 1, len(REPORTS.header_line)])
 def test_a_header_cut_short_is_made_anew(files: tuple[Path, Path], kept: int) -> None:
     lines, rows = files
     report_files.append(lines, rows, "1", row(1))
@@ -160,12 +158,12 @@ def test_a_full_disk_leaves_both_files_as_they_were_and_they_work_again(files: t
 
 WRITER = """
 import sys
-import report_files, reports
+import report_files
 lines, rows, name, ledger = map(__import__("pathlib").Path, sys.argv[1:])
 with ledger.open("a", buffering=1) as done:
     for number in range(int(1e9)):
         comment = f"{name}-{number} " + "payload " * (number % 7 * 300)
-        row = reports.TABLE.line({"report_id": f"{name}-{number}", "comment": comment})
+        row = {"report_id": f"{name}-{number}", "comment": comment}
         report_files.append(lines, rows, comment, row)
         print(f"{name}-{number}", file=done)
 """

@@ -8,10 +8,10 @@ import pytest
 
 import decisions
 import report_files
-import reports
 from decisions import Decision, Kind
 from report_index import FILE_NAME, ReportIndex
 from tests.serving import API
+from wire.feedback_tables import DECISIONS_FILE, REPORTS, REPORTS_FILE
 
 PICTURE = "0123456789abcdef0123456789abcdef.jpg"
 
@@ -28,7 +28,7 @@ def index(folder: Path) -> ReportIndex:
 
 def report(folder: Path, name: str, **cells: str) -> None:
     given = {"report_id": name, "image_path": f"uploads/{PICTURE}", "prediction": "tabby", "score": "0.5", **cells}
-    report_files.append(folder / "feedback", folder / reports.FILE_NAME, name, reports.TABLE.line(given))
+    report_files.append(folder / "feedback", folder / REPORTS_FILE, name, given)
 
 
 def decide(folder: Path, name: str, kind: Kind, label: str = "") -> None:
@@ -36,8 +36,8 @@ def decide(folder: Path, name: str, kind: Kind, label: str = "") -> None:
 
 
 def statuses(index: ReportIndex) -> dict[str, tuple[str, str]]:
-    with index.opened() as database:
-        rows = database.execute("SELECT report_id, status, final_label FROM reports ORDER BY seq").fetchall()
+    query = "SELECT report_id, status, final_label FROM reports ORDER BY seq"
+    rows = index.read(lambda database: database.execute(query).fetchall())
     return {name: (status, label) for name, status, label in rows}
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_index_is_made_anew(folder: Path, index: ReportIndex, damage: 
     assert statuses(index) == {"a": ("open", "")}
 
 
-@pytest.mark.parametrize("name", [reports.FILE_NAME, decisions.FILE_NAME])
+@pytest.mark.parametrize("name", [REPORTS_FILE, DECISIONS_FILE])
 def test_a_file_that_is_not_the_one_it_was_is_read_again(folder: Path, index: ReportIndex, name: str) -> None:
     for each in "abc":
         report(folder, each)
@@ -101,31 +101,32 @@ def test_a_file_that_is_not_the_one_it_was_is_read_again(folder: Path, index: Re
     header, _, *rest = path.read_text().splitlines(keepends=True)
     path.write_text(header + "".join(rest))
     expected = {"b": ("accepted", "b"), "c": ("accepted", "c")}
-    assert statuses(index) == (expected if name == reports.FILE_NAME else {"a": ("open", ""), **expected})
+    assert statuses(index) == (expected if name == REPORTS_FILE else {"a": ("open", ""), **expected})
 
 
 def test_a_row_that_was_taken_back_is_forgotten(folder: Path, index: ReportIndex) -> None:
     report(folder, "a")
-    size = (folder / reports.FILE_NAME).stat().st_size
+    size = (folder / REPORTS_FILE).stat().st_size
     report(folder, "b")
     assert list(statuses(index)) == ["a", "b"]
-    os.truncate(folder / reports.FILE_NAME, size)
+    os.truncate(folder / REPORTS_FILE, size)
     assert list(statuses(index)) == ["a"]
 
 
 def test_a_row_that_is_being_written_is_read_once_it_is_whole(folder: Path, index: ReportIndex) -> None:
     report(folder, "a")
-    line = reports.TABLE.line({"report_id": "b", "image_path": PICTURE}).encode() + b"\n"
-    with (folder / reports.FILE_NAME).open("ab", buffering=0) as file:
-        for at in range(0, len(line), 11):
+    line = REPORTS.line({"report_id": "b", "image_path": PICTURE}).encode() + b"\n"
+    with (folder / REPORTS_FILE).open("ab", buffering=0) as file:
+        # Never in pieces that leave nothing but the line's end out: such a row is whole.
+        for at in range(0, len(line), 10):
             assert list(statuses(index)) == ["a"]
-            file.write(line[at : at + 11])
+            file.write(line[at : at + 10])
     assert list(statuses(index)) == ["a", "b"]
 
 
 def test_what_is_no_row_is_left_out(folder: Path, index: ReportIndex) -> None:
     report(folder, "a")
-    with (folder / reports.FILE_NAME).open("ab") as file:
+    with (folder / REPORTS_FILE).open("ab") as file:
         file.write(b'nonsense\n\n"unclosed\n\xff\xfe,,,,,,,,,\n,,,,,,,,,\n')
     report(folder, "a", label="doubled")
     report(folder, "b")
@@ -151,7 +152,7 @@ def test_readers_that_come_at_once_all_see_everything(folder: Path) -> None:
 
 
 FOLLOW = "import sys, report_index, pathlib\nindex = report_index.ReportIndex(pathlib.Path(sys.argv[1]))\n"
-FOLLOW += "while True:\n  with index.opened(): pass\n"
+FOLLOW += "while True:\n  index.read(lambda database: None)\n"
 
 
 def test_a_reader_that_is_killed_while_it_reads_leaves_an_index_that_works(folder: Path, index: ReportIndex) -> None:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
+from shapes import MAX_COMMENT, MAX_LABEL
 from tests.conftest import Serve
 from tests.serving import LABELS, MODEL, VERSION, EchoWorker, raw_picture, wait_until
 
@@ -197,3 +198,57 @@ def test_a_setting_that_no_other_process_shares_makes_ids_its_own(
     monkeypatch.setattr(settings, "SECRET_KEY", "another")
     answer = client.post(REPORT, json={"prediction_id": predicted["header"]})
     assert problem_of(answer) == (404, "prediction_unknown")
+
+
+FORM = {"report": "{'filename': 'a.jpg', 'prediction': 'tabby', 'score': 0.5}"}
+LIMITS = {"label": 200, "comment": 2000, "model": 200, "model_version": 200}
+
+
+@pytest.mark.parametrize("field", LIMITS)
+def test_a_form_has_the_limits_of_json(client: FlaskClient, csv_path: Path, field: str) -> None:
+    assert client.post(REPORT, data=FORM | {field: "ü" * LIMITS[field]}).status_code == 200
+    size = csv_path.stat().st_size
+    for too_long in (LIMITS[field] + 1, 30_000):
+        assert problem_of(client.post(REPORT, data=FORM | {field: "x" * too_long})) == (400, "invalid_report")
+    assert client.post(REPORT, data=FORM | {field: "x" * 140_000}).status_code == 413
+    assert csv_path.stat().st_size == size
+    assert len(csv_path.with_name("feedback").read_text().splitlines()) == 1
+
+
+def test_every_field_at_its_limit_and_escaped_is_no_report_of_too_many_bytes(
+    client: FlaskClient, predicted: dict[str, Any], csv_path: Path
+) -> None:
+    said = {"label": "😀" * MAX_LABEL, "comment": "😀" * MAX_COMMENT}
+    assert client.post(REPORT, json={"prediction_id": predicted["header"], **said}).status_code == 201
+    assert client.post(REPORT, data=FORM | said).status_code == 200
+    assert [row["comment"] for row in rows_of(csv_path)] == [said["comment"]] * 2
+
+
+@pytest.mark.parametrize("setting", [("MIN_FREE_BYTES", 2**60), ("MAX_REPORTS_BYTES", 1)], ids=["disk", "reports"])
+def test_no_report_takes_what_is_kept_free(
+    client: FlaskClient,
+    predicted: dict[str, Any],
+    csv_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: tuple[str, int],
+) -> None:
+    body, headers = {"prediction_id": predicted["header"]}, {"Idempotency-Key": "one"}
+    assert client.post(REPORT, json=body, headers=headers).status_code == 201
+    before = sorted((path.name, path.read_bytes()) for path in csv_path.parent.iterdir())
+    monkeypatch.setattr(settings, *setting)
+    answers = [
+        client.post(REPORT, data={"report": "free text"}),
+        client.post(REPORT, data=FORM),
+        client.post(REPORT, json=body),
+        client.post(REPORT, json=body, headers={"Idempotency-Key": "two"}),
+    ]
+    assert {problem_of(answer) for answer in answers} == {(507, "storage_full")}
+    assert all(answer.headers["Retry-After"] for answer in answers)
+    assert sorted((path.name, path.read_bytes()) for path in csv_path.parent.iterdir()) == before
+
+
+def test_a_name_that_no_file_can_have_is_kept_as_a_line_alone(client: FlaskClient, csv_path: Path) -> None:
+    text = FORM["report"].replace("a.jpg", f"{'a' * 300}.jpg")
+    assert client.post(REPORT, data={"report": text}).status_code == 200
+    assert csv_path.with_name("feedback").read_text() == f"{text}\n"
+    assert not csv_path.exists()

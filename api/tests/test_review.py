@@ -12,16 +12,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-import decisions
 import exporting
 import inbox
 import operator_session
 import report_files
-import reports
 import settings
 from app import create_app
 from sightline_testing.hostile.payloads import MARKUP, Page
 from tests.test_report_requests import problem_of
+from wire.feedback_tables import CASES_CSV, CASES_JSONL, DECISIONS_FILE, REPORTS_FILE
 
 KEY = "the-operators-key"
 HEADERS = {"X-API-Key": KEY}
@@ -48,7 +47,7 @@ def operator(client: FlaskClient) -> FlaskClient:
 
 def report(folder: Path, name: str, **cells: str) -> None:
     given = {"report_id": name, "image_path": f"uploads/{name}.jpg", "prediction": "tabby", "score": "0.5", **cells}
-    report_files.append(folder / "feedback", folder / reports.FILE_NAME, name, reports.TABLE.line(given))
+    report_files.append(folder / "feedback", folder / REPORTS_FILE, name, given)
 
 
 def decide(client: FlaskClient, name: str, decision: str, label: str = "", **headers: str) -> TestResponse:
@@ -57,7 +56,7 @@ def decide(client: FlaskClient, name: str, decision: str, label: str = "", **hea
 
 
 def decided(folder: Path) -> list[list[str]]:
-    with (folder / decisions.FILE_NAME).open(newline="") as file:
+    with (folder / DECISIONS_FILE).open(newline="") as file:
         return [row[1:] for row in csv.reader(file, strict=True)]
 
 
@@ -82,7 +81,7 @@ def test_nobody_comes_in_without_the_key(client: FlaskClient, path: str, key: st
 def test_nobody_decides_without_the_key(client: FlaskClient, folder: Path) -> None:
     report(folder, "a", label="lynx")
     assert problem_of(decide(client, "a", "accept")) == (401, "operator_key_needed")
-    assert not (folder / decisions.FILE_NAME).exists()
+    assert not (folder / DECISIONS_FILE).exists()
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -147,7 +146,7 @@ def test_a_cookie_alone_changes_nothing_unless_our_page_sent_it(
     report(folder, "a", label="lynx")
     body = {"report_id": "a", "decision": "accept"}
     assert operator.post("/review/decisions", json=body, headers=headers).status_code in {401, 403}
-    assert not (folder / decisions.FILE_NAME).exists()
+    assert not (folder / DECISIONS_FILE).exists()
 
 
 def test_where_others_bring_keys_the_operator_needs_no_further_one(
@@ -202,7 +201,7 @@ def test_what_is_no_decision_is_told_and_not_kept(
 ) -> None:
     report(folder, "a")
     assert problem_of(decide(operator, *told)) == problem
-    assert not (folder / decisions.FILE_NAME).exists()
+    assert not (folder / DECISIONS_FILE).exists()
 
 
 @pytest.mark.parametrize("body", [[], "x", {"report_id": 7}, {"decision": None}])
@@ -321,9 +320,9 @@ def test_pictures_are_taken_along_in_folders_by_label(reviewed: FlaskClient) -> 
         assert sorted(names) == sorted(name for name, text in FILES.items() if text)
         for name in names:
             assert archive.read(name) == b"\xff\xd8\xff" + FILES[name].encode() * 1000
-        lines = [json.loads(line) for line in archive.read(exporting.LINES_NAME).splitlines()]
+        lines = [json.loads(line) for line in archive.read(CASES_JSONL).splitlines()]
         assert [line["file_name"] for line in lines] == names
-        table = list(csv.DictReader(io.StringIO(archive.read(exporting.TABLE_NAME).decode())))
+        table = list(csv.DictReader(io.StringIO(archive.read(CASES_CSV).decode())))
         assert [row["label"] for row in table] == [line["label"] for line in lines]
 
 
@@ -348,7 +347,7 @@ def test_a_picture_that_is_another_one_by_now_stays_here(
     report(folder, "a", label="lynx", image_sha256="0" * 64)
     decide(client, "a", "accept", **HEADERS)
     with zipfile.ZipFile(io.BytesIO(client.get("/review/cases.zip", headers=HEADERS).data)) as archive:
-        assert archive.namelist() == [exporting.TABLE_NAME, exporting.LINES_NAME]
+        assert archive.namelist() == [CASES_CSV, CASES_JSONL]
 
 
 @pytest.mark.parametrize("piece", [1, 7])

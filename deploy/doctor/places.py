@@ -6,7 +6,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from launcher import ports, programs
 from launcher.errors import PortUnavailableError
@@ -25,7 +27,9 @@ def findings(own: Settings, running: int | None) -> Iterator[Finding]:
     yield disk(own.state_dir)
     yield shared_memory(SHARED_MEMORY)
     yield folder("uploads", Path(environment["UPLOAD_FOLDER"]))
-    yield folder("feedback", Path(environment["FEEDBACK_FILEPATH"]).parent)
+    feedback = Path(environment["FEEDBACK_FILEPATH"]).parent
+    yield folder("feedback", feedback)
+    yield from unread_lines(feedback)
     yield port(own.host, own.port, running)
 
 
@@ -61,6 +65,22 @@ def folder(subject: str, place: Path) -> Finding:
         remedy = f"have it belong to who runs the service: chown -R {os.getuid()} {place}"
         return bad(subject, f"{place} cannot be written to: {fault.strerror}", remedy)
     return good(subject, f"{place} can be written to")
+
+
+def unread_lines(place: Path) -> Iterator[Finding]:
+    """Lines of the CSV files that the service could not read when it last looked, as its index keeps them."""
+    import sqlite3  # noqa: PLC0415  a Python without it is no reason not to look at everything else
+
+    address = f"file:{quote(str(place / 'reports.sqlite3'))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            [count] = database.execute("SELECT coalesce(sum(faults), 0) FROM sources").fetchone()
+            first = database.execute("SELECT source, line, reason FROM faults ORDER BY source DESC, line").fetchone()
+    except sqlite3.Error:  # none yet, or damaged: the service makes it anew
+        return
+    if count and first:
+        said = f"{count} lines of the CSV files cannot be read; the first: {first[0]}, line {first[1]} {first[2]}"
+        yield warning("reports", said, "correct or remove the lines that /review names")
 
 
 def port(host: str, number: int, running: int | None) -> Finding:

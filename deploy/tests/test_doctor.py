@@ -228,3 +228,16 @@ def test_it_needs_no_package(own: Settings) -> None:
     assert finished.returncode == 1, finished.stderr
     assert "✗ answers" in finished.stdout
     assert "start it (`make serve`)" in finished.stdout
+
+
+def test_lines_of_reports_that_cannot_be_read_are_told(own: Settings) -> None:
+    folder = own.state_dir / "feedback"
+    assert list(places.unread_lines(folder)) == []
+    folder.mkdir(exist_ok=True)
+    (folder / "feedback.csv").write_text("report_id,image_path\nr-1,a.jpg\nr-2,a.jpg,too,many\n")
+    environment = {"PYTHONPATH": ".", "FEEDBACK_FILEPATH": str(folder / "feedback")}
+    made = subprocess.run([sys.executable, "report_index.py"], cwd=REPOSITORY / "api", env=environment, check=False)
+    assert made.returncode == 1
+    [found] = places.unread_lines(folder)
+    assert (found.level, found.subject) == ("warning", "reports")
+    assert "the first: feedback.csv, line 3 has 4 cells, the header names 2" in found.text

@@ -1,10 +1,13 @@
+import csv
+import io
 from pathlib import Path
 
 import pytest
 
-from learning import cases
+import cases
 from learning.errors import CasesError
 from sightline_testing.reviewed import FeedbackFiles
+from wire.feedback_tables import DECISIONS_FILE, REPORTS_FILE
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_a_case_names_the_picture_by_its_name_in_the_upload_folder(files: Feedba
 
 def test_a_half_written_row_is_no_case_and_hides_none(files: FeedbackFiles) -> None:
     files.accept([(b"a", "x"), (b"b", "y")])
-    for name in (cases.REPORTS_FILE, cases.DECISIONS_FILE):
+    for name in (REPORTS_FILE, DECISIONS_FILE):
         with (files.feedback / name).open("a") as file:
             file.write('"r-3","2026')
     assert labels(files) == ["x", "y"]
@@ -62,7 +65,7 @@ def test_without_files_there_are_no_cases(tmp_path: Path) -> None:
 
 def test_a_file_without_its_columns_is_refused_by_name(files: FeedbackFiles) -> None:
     files.feedback.mkdir()
-    (files.feedback / cases.DECISIONS_FILE).write_text("when,who\n1,2\n")
+    (files.feedback / DECISIONS_FILE).write_text("when,who\n1,2\n")
     with pytest.raises(CasesError, match=r"decisions\.csv has no column report_id, decision, label"):
         cases.final_labels(files.feedback)
 
@@ -79,8 +82,47 @@ def test_when_there_are_too_many_every_label_gets_its_share_and_the_newest_stay(
 def test_a_picture_that_was_reported_twice_counts_once_as_it_was_last_named(files: FeedbackFiles) -> None:
     files.accept([(b"same", "x"), (b"other", "y")])
     again = files.report(b"same", "z") + "-again"
-    path = files.feedback / cases.REPORTS_FILE
+    path = files.feedback / REPORTS_FILE
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]) + lines[-1].replace(again.removesuffix("-again"), again))
     files.decide(again, "correct", "z")
     assert sorted(case.label for case in cases.chosen(cases.reviewed(files.feedback), 10)) == ["y", "z"]
+
+
+def spreadsheet(path: Path, delimiter: str, encoding: str, *, columns: int = 1) -> None:
+    """Save the file as a spreadsheet does, with its columns in another order."""
+    with path.open(newline="") as file:
+        rows = [row[columns:] + row[:columns] for row in csv.reader(file)]
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
+    path.write_bytes(text.getvalue().removesuffix("\r\n").encode(encoding))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_files_that_a_spreadsheet_has_saved_hold_the_same_cases(
+    files: FeedbackFiles, delimiter: str, encoding: str
+) -> None:
+    files.accept([(b"a", "x"), (b"b", "'=sum"), (b"c", "größer; älter")])
+    before = list(cases.reviewed(files.feedback))
+    for name in (REPORTS_FILE, DECISIONS_FILE):
+        spreadsheet(files.feedback / name, delimiter, encoding)
+    assert list(cases.reviewed(files.feedback)) == before
+    assert list(cases.unread(files.feedback)) == []
+
+
+def test_a_row_of_any_version_is_read_and_what_is_no_row_is_named(files: FeedbackFiles) -> None:
+    files.accept([(b"a", "x"), (b"b", "y")])
+    path = files.feedback / REPORTS_FILE
+    path.write_text(path.read_text().replace('"x",""', f'"x","{"z" * 600_000}"') + "nonsense\n" * 30)
+    assert labels(files) == ["x", "y"]
+    with (files.feedback / DECISIONS_FILE).open("a") as file:
+        file.write(f'"now","r-1","accept","{"l" * 200_000}","tester"\n')
+    assert labels(files) == ["x", "y"]
+    said = list(cases.unread(files.feedback))
+    assert said[0] == f"{path}, line 4 has 1 cells, the header names 10; the line is not used"
+    assert said[-2:] == [
+        f"{path}: 30 lines cannot be read and are not used",
+        f"{files.feedback / DECISIONS_FILE}, line 4 has a label of 200000 characters, more than 1000;"
+        " the line is not used",
+    ]

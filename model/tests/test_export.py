@@ -6,6 +6,7 @@ import pytest
 
 import export
 from sightline_testing.reviewed import FeedbackFiles
+from wire.feedback_tables import folder_name
 
 
 @pytest.fixture
@@ -33,17 +34,19 @@ def test_reviewed_pictures_lie_in_a_folder_for_each_label_with_both_lists(
     assert {path.parent.name for path in (tmp_path / "out").glob("*/*")} == {"pie_chart", "=cmd()"}
 
 
-@pytest.mark.parametrize("label", ["../up", "/etc", "..", ".hidden", "a/b", "nul\0", "100%", "x" * 300])
+@pytest.mark.parametrize(
+    "label", ["../up", "/etc", "..", ".hidden", "a/b", "nul\0", "100%", "x" * 300, "ü" * 200, "😀" * 200]
+)
 def test_no_label_leads_out_of_the_folder(files: FeedbackFiles, tmp_path: Path, label: str) -> None:
-    name = export.folder_name(label)
+    name = folder_name(label)
     assert name not in ("", ".", "..")
     assert not set(name) & set("/\\\0")
-    assert len(name) <= 255
+    assert len(name.encode()) <= 255
 
 
 def test_different_labels_have_different_folders() -> None:
-    labels = ["a/b", "a%2Fb", "a%b", "a b"]
-    assert len({export.folder_name(label) for label in labels}) == len(labels)
+    labels = ["a/b", "a%2Fb", "a%b", "a b", "ü" * 199, "ü" * 200]
+    assert len({folder_name(label) for label in labels}) == len(labels)
 
 
 def test_a_picture_that_was_named_twice_is_there_once_as_it_was_named_last(
@@ -74,3 +77,13 @@ def test_a_folder_that_holds_something_is_left_alone(
     (tmp_path / "out" / "mine").write_text("")
     assert run(files, tmp_path / "out") == 1
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_any_label_and_any_comment_is_exported(files: FeedbackFiles, tmp_path: Path) -> None:
+    labels = ["ü" * 200, "cases.csv", "metadata.jsonl", "."]
+    files.accept([(label.encode(), label) for label in labels])
+    path = files.feedback / "feedback.csv"
+    path.write_text(path.read_text().replace('"."', f'"{"." * 140_000}"'))
+    assert run(files, tmp_path / "out") == 0
+    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == labels

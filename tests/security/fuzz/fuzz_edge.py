@@ -7,11 +7,14 @@ from importlib import import_module
 import atheris
 from werkzeug.exceptions import RequestEntityTooLarge
 
-MODULES = ("api_keys", "csv_rows", "forms", "open_inference", "reports", "signatures")
+from wire.csv_table import one_line
+from wire.feedback_tables import REPORTS
+
+MODULES = ("api_keys", "forms", "open_inference", "reports", "signatures")
 
 with atheris.instrument_imports(include=[*MODULES, "json_bodies"]):
     # By name: the checker of types sees these tests beside model/, which has modules of the same names.
-    api_keys, csv_rows, forms, open_inference, reports, signatures = map(import_module, MODULES)
+    api_keys, forms, open_inference, reports, signatures = map(import_module, MODULES)
 
 
 def one_input(data: bytes) -> None:
@@ -24,7 +27,7 @@ def one_input(data: bytes) -> None:
         asked = open_inference.parse(body, head.decode("latin-1") or None)
         assert 1 <= asked.top_k(1000) <= 1000
     text = data.decode("utf-8", "surrogateescape")
-    assert len(csv_rows.one_line(text).splitlines()) <= 1
+    assert len(one_line(text).splitlines()) <= 1
     report = reports.parse(text)
     if report is not None:
         check_row({"image_path": report.filename, "prediction": report.prediction, "comment": text})
@@ -35,11 +38,11 @@ def one_input(data: bytes) -> None:
 
 def check_row(cells: dict[str, str]) -> None:
     """One line, whole, and the same again when it is read."""
-    row = reports.TABLE.line(cells)
-    assert reports.TABLE.is_whole(row)
+    row = REPORTS.line(cells)
+    assert not REPORTS.is_torn(row)
     assert len(row.splitlines()) == 1
-    read = reports.TABLE.read(row)
-    assert {name: read[name] for name in cells} == {name: csv_rows.one_line(cell) for name, cell in cells.items()}
+    read = REPORTS.read(row)
+    assert {name: read[name] for name in cells} == {name: one_line(cell) for name, cell in cells.items()}
 
 
 if __name__ == "__main__":

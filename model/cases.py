@@ -4,19 +4,18 @@
 one of a report holds. Both are written by the api, may grow while they are read, and may end in half a row.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from learning.errors import CasesError
+from wire import feedback_tables
+from wire.csv_reader import Fault, Row, TableReader
+from wire.csv_table import Table
+from wire.feedback_tables import DECISIONS, DECISIONS_FILE, REJECT, REPORTS, REPORTS_FILE
 
-REPORTS_FILE, DECISIONS_FILE = "feedback.csv", "decisions.csv"
-# What each file must have; others may stand beside them.
-REPORT_COLUMNS = ("report_id", "image_path", "image_sha256", "prediction", "label")
-DECISION_COLUMNS = ("report_id", "decision", "label")
-ACCEPTED, CORRECTED, REJECTED = "accept", "correct", "reject"
+FAULTS_SHOWN = 20
 
 
 class Reviewed(NamedTuple):
@@ -32,19 +31,18 @@ class Reviewed(NamedTuple):
 def reviewed(folder: Path) -> Iterator[Reviewed]:
     """Each reviewed case in the order of the reports; one at a time, so that any number of them fits."""
     labels = final_labels(folder)
-    for row in _rows(folder / REPORTS_FILE, REPORT_COLUMNS) if labels else ():
+    for row in _rows(folder / REPORTS_FILE, REPORTS) if labels else ():
         label = labels.get(row["report_id"], "")
         if label and (image := image_name(row)):
-            yield Reviewed(row["report_id"], image, row["image_sha256"], _cell(row["prediction"]), label)
+            yield Reviewed(row["report_id"], image, row["image_sha256"], row["prediction"], label)
 
 
 def final_labels(folder: Path) -> Mapping[str, str]:
     """The label of each report whose last decision was to accept or to correct it."""
     labels: dict[str, str] = {}
-    for row in _rows(folder / DECISIONS_FILE, DECISION_COLUMNS):
-        label = _cell(row["label"]).strip()
-        if row["decision"] in (ACCEPTED, CORRECTED) and label:
-            labels[row["report_id"]] = label
+    for row in _rows(folder / DECISIONS_FILE, DECISIONS):
+        if row["decision"] != REJECT and row["label"]:
+            labels[row["report_id"]] = row["label"]
         else:
             labels.pop(row["report_id"], None)
     return labels
@@ -52,7 +50,20 @@ def final_labels(folder: Path) -> Mapping[str, str]:
 
 def reported_images(folder: Path) -> set[str]:
     """The names of all pictures that any report is about, reviewed or not."""
-    return {image_name(row) for row in _rows(folder / REPORTS_FILE, REPORT_COLUMNS)}
+    return {image_name(row) for row in _rows(folder / REPORTS_FILE, REPORTS)}
+
+
+def unread(folder: Path) -> Iterator[str]:
+    """What is wrong with the lines of both files that are no rows, in words; of many, the first and their number."""
+    for name, table in ((REPORTS_FILE, REPORTS), (DECISIONS_FILE, DECISIONS)):
+        count = 0
+        for found in _read(folder / name, table):
+            if isinstance(found, Fault):
+                count += 1
+                if count <= FAULTS_SHOWN:
+                    yield f"{folder / name}, line {found.line} {found.reason}; the line is not used"
+        if count > FAULTS_SHOWN:
+            yield f"{folder / name}: {count} lines cannot be read and are not used"
 
 
 def newest(folder: Path) -> Iterator[Reviewed]:
@@ -80,22 +91,23 @@ def chosen(cases: Iterator[Reviewed], most: int) -> list[Reviewed]:
 
 def image_name(row: Mapping[str, str]) -> str:
     """The stored picture's name; wherever the api has its folder, the worker has it elsewhere."""
-    return _cell(row["image_path"]).rpartition("/")[2]
+    return feedback_tables.image_name(row["image_path"])
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in columns if name not in (reader.fieldnames or columns)]:
-            raise CasesError(f"{path} has no column {', '.join(missing)}: its first line must name them")
-        for row in reader:
-            # Half a row is one that is being written, or was when the power went.
-            if None not in row.values():
-                yield row
+def _rows(path: Path, table: Table) -> Iterator[dict[str, str]]:
+    """The rows of a file; CasesError where it has lines and none of them is a row."""
+    wrong, is_empty = None, True
+    for found in _read(path, table):
+        if isinstance(found, Row):
+            is_empty = False
+            yield found.cells
+        else:
+            wrong = wrong or found
+    if is_empty and wrong is not None:
+        raise CasesError(f"{path} {wrong.reason} (line {wrong.line})")
 
 
-def _cell(text: str) -> str:
-    """The cell without the mark that keeps a spreadsheet from running it."""
-    return text.removeprefix("'")
+def _read(path: Path, table: Table) -> Iterator[Row | Fault]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from TableReader(table, file, takes_open_end=True)
