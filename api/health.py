@@ -73,7 +73,14 @@ def readyz() -> Ready:
     problem = _storage_check.problem_of(views.upload_folder())
     if problem is not None:
         raise problem
-    return {"status": "ready", "model_version": f"{state.model}/{state.version}", "workers": len(state.workers)}
+    told: Ready = {
+        "status": "ready",
+        "model_version": f"{state.model}/{state.version}",
+        "workers": len(state.workers),
+    }
+    if state.trouble:
+        told["trouble"] = state.trouble
+    return told
 
 
 def _problem_of_writing_to(folder: Path) -> Problem | None:

@@ -264,3 +264,4 @@ class Ready(TypedDict):
     status: Literal["ready"]
     model_version: str
     workers: Annotated[int, {"minimum": 1}]
+    trouble: NotRequired[Annotated[str, {"description": "why a worker could not start or follow a promotion"}]]

@@ -68,6 +68,7 @@ def classify_process() -> None:
         folder,
         (lambda path: _loaded(path, settings.ENGINE, count, cores), lambda path: _loaded(path, settings.ENGINE, 1, 1)),
         (worker.serve, worker.try_beside),
+        report=_report,
     )
     worker.start()
     watch.start()
@@ -92,12 +93,14 @@ def _wait_for(ends: SimpleQueue[str]) -> str:
             continue
 
 
-def _tell(fault: InferenceError) -> None:
-    """Have the api say why there is no worker."""
+def _report(reason: str) -> bool:
+    """Have the api say why a worker does not serve what it should, "" for that it does; return whether Redis has it."""
     try:
-        report_trouble(queue_address(), settings.REDIS_QUEUE, PLACE.sub("", str(fault)))
-    except QueueUnavailable as silence:
-        log.error("and nobody could be told: %s", silence)
+        report_trouble(queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
+    except QueueUnavailable as fault:
+        log.debug("the reason is not in Redis: %s", fault)
+        return False
+    return True
 
 
 def bundles_folder() -> Path:
@@ -132,7 +135,8 @@ def main() -> int:
         classify_process()
     except InferenceError as fault:
         log.error("cannot serve: %s", fault)
-        _tell(fault)
+        if not _report(str(fault)):
+            log.error("the api does not know of it: Redis is away")
         return os.EX_CONFIG
     return os.EX_OK
 

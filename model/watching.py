@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import machine
 from inference import bundle
@@ -28,7 +29,18 @@ ASK_AGAIN_S = 0.02
 # How far the loading of another version stands back behind the lanes that go on answering.
 NICENESS = 5
 
+SERVED, TRIED = "served", "tried"
+
 Load = Callable[[Path], Model]
+
+
+class _Refusal(NamedTuple):
+    """A version that could not be loaded, with the content that it had then, and until when it is not tried again."""
+
+    folder: Path
+    description: str
+    until: float
+    reason: str
 
 
 class Watch:
@@ -40,16 +52,22 @@ class Watch:
         serving: Path,
         load: tuple[Load, Load],
         hand_over: tuple[Callable[[Model], None], Callable[[Model | None, float], None]],
+        *,
+        report: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`load` and `hand_over` are each for the version to serve, then for the one to try beside it."""
+        """`load` and `hand_over` are each for the version to serve, then for the one to try beside it.
+
+        `report` is called with the reason as soon as a wanted version cannot be loaded, and with "" once it can; it
+        returns whether that was published, else it is called again.
+        """
         self._wanted = wanted
         self._serving = serving
         self._description = bundle.fingerprint(serving)
         self._trying: Trial | None = None
-        self._load, self._load_trial = load
+        self._load = dict(zip((SERVED, TRIED), load, strict=True))
         self._hand_over, self._hand_over_trial = hand_over
-        self._refused: dict[tuple[Path, str], float] = {}
-        self._last_fault = ""
+        self._refused: dict[str, _Refusal] = {}
+        self._report, self._reported, self._logged = report, "", ""
         self._loop = Loop("watch", self.look, LOOK_EVERY_S)
 
     def start(self) -> None:
@@ -63,14 +81,18 @@ class Watch:
     def look(self) -> None:
         """See what is wanted, and do what is new of it."""
         try:
-            folder, trial = self._wanted()
+            self._follow(*self._wanted())
+            faults = [refused.reason for refused in self._refused.values()]
         except (InferenceError, LearningError, OSError) as fault:
-            self._tell(str(fault))
-            return
-        self._last_fault = ""
+            faults = [str(fault)]
+        self._tell("; ".join(faults))
+
+    def _follow(self, folder: Path, trial: Trial | None) -> None:
         description = bundle.fingerprint(folder)
         is_other = folder != self._serving or (description and description != self._description)
-        if is_other and (model := self._loaded(folder, self._load)) is not None:
+        if not is_other:
+            self._refused.pop(SERVED, None)
+        elif (model := self._loaded(folder, SERVED)) is not None:
             self._hand_over(model)
             self._serving, self._description = folder, description
         self._try(folder, trial)
@@ -80,31 +102,37 @@ class Watch:
         if trial is not None and bundles / trial.version == self._serving:
             trial = None  # it has been promoted
         if trial == self._trying:
+            self._refused.pop(TRIED, None)
             return
         if trial is None:
             self._hand_over_trial(None, 0)
-        elif (model := self._loaded(bundles / trial.version, self._load_trial)) is not None:
+        elif (model := self._loaded(bundles / trial.version, TRIED)) is not None:
             self._hand_over_trial(model, trial.share)
         else:
             return
         self._trying = trial
 
-    def _loaded(self, folder: Path, load: Load) -> Model | None:
-        named = folder, bundle.fingerprint(folder)
-        if time.monotonic() < self._refused.get(named, 0):
+    def _loaded(self, folder: Path, what: str) -> Model | None:
+        description, refused = bundle.fingerprint(folder), self._refused.get(what)
+        is_same = refused is not None and (refused.folder, refused.description) == (folder, description)
+        if refused is not None and is_same and time.monotonic() < refused.until:
             return None
         try:
-            return _in_turn(folder, lambda path: _aside(path, load))
+            model = _in_turn(folder, lambda path: _aside(path, self._load[what]))
         except (InferenceError, OSError) as fault:
-            log.error("%s stays, %s cannot be loaded: %s", self._serving.name, folder, fault)
-            self._refused = {named: time.monotonic() + AGAIN_AFTER_S}
+            reason = f"{folder} cannot be loaded: {fault}"
+            self._refused[what] = _Refusal(folder, description, time.monotonic() + AGAIN_AFTER_S, reason)
             return None
+        self._refused.pop(what, None)
+        return model
 
     def _tell(self, fault: str) -> None:
-        """Once, not at each look."""
-        if fault != self._last_fault:
+        """Log and report a reason once, not at each look; empty where there is none any more."""
+        if fault and fault != self._logged:
             log.error("%s stays: %s", self._serving.name, fault)
-        self._last_fault = fault
+        self._logged = fault
+        if fault != self._reported and self._report(fault):
+            self._reported = fault
 
 
 def _aside(folder: Path, load: Load) -> Model:

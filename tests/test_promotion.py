@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from sightline_testing.client import Client
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
 from sightline_testing.pictures import jpeg
@@ -169,4 +171,22 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(loop: FeedbackLoop) -> 
     log = loop.service.state_dir / "launcher.log" if loop.service.state_dir else Path()
     wait_until(lambda: "torn cannot be loaded" in log.read_text(), "a worker has tried", PATIENCE_S)
     assert loop.ask(drawing_jpeg(KIND, 1000))[1] == OLD
+    wait_until(lambda: "torn cannot be loaded" in trouble(loop), "the api says why", PATIENCE_S)
+    for content, reason in ((b"\xff\xfe", "is not UTF-8"), (b"", "is empty"), (b"m/\0", "expected <model>/<version>")):
+        (bundles / "active").write_bytes(content)
+        wait_until(partial(is_told, loop, reason), reason, PATIENCE_S)
+        assert loop.ask(drawing_jpeg(KIND, 1000))[1] == OLD
+    assert "Traceback" not in log.read_text()
     (bundles / "active").write_text(f"{OLD}\n")
+    wait_until(lambda: not trouble(loop), "all is well again", PATIENCE_S)
+
+
+def is_told(loop: FeedbackLoop, reason: str) -> bool:
+    return reason in trouble(loop)
+
+
+def trouble(loop: FeedbackLoop) -> str:
+    """What /readyz says of versions that are not followed, besides that it is ready."""
+    response = Client(loop.service.url).send("GET", "/readyz")
+    assert response.status == 200
+    return str(response.json().get("trouble", ""))

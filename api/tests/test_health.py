@@ -12,6 +12,7 @@ from wire.connection import Address, Connection, checked, pack
 from wire.keys import GROUP, JOB_FIELD, Keys
 from wire.maintenance import Maintenance
 from wire.messages import Job
+from wire.presence import report_trouble
 
 
 def test_the_process_lives_whatever_else_is_down(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +29,14 @@ def test_it_is_ready_with_redis_and_a_worker(client: FlaskClient, worker: EchoWo
         "model_version": f"{MODEL}/{VERSION}",
         "workers": 1,
     }
+
+
+def test_what_a_worker_cannot_follow_is_told_though_it_is_ready(client: FlaskClient, worker: EchoWorker) -> None:
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    report_trouble(Address(port=worker.port), settings.REDIS_QUEUE, "bundles/active is empty")
+    assert client.get("/readyz").get_json()["trouble"] == "bundles/active is empty"
+    report_trouble(Address(port=worker.port), settings.REDIS_QUEUE, "")
+    assert "trouble" not in client.get("/readyz").get_json()
 
 
 def test_without_a_worker_it_is_not_ready(client: FlaskClient, queue: RedisServer) -> None:

@@ -91,6 +91,30 @@ def test_other_content_under_the_same_name_is_loaded(seen: Seen, bundles: Path, 
     assert seen.tried == ["1"]
 
 
+def test_what_cannot_be_followed_is_reported_until_it_can(seen: Seen) -> None:
+    reported: list[str] = []
+
+    def report(reason: str) -> bool:
+        reported.append(reason)
+        return len(reported) > 1  # Redis was away at first
+
+    hand_over = (lambda _: seen.serves.append(seen.tried[-1]), lambda model, share: seen.shadows.append(share))
+    watch = Watch(seen.want, Path("b/m/1"), (seen.load, seen.load), hand_over, report=report)
+    steps: list[tuple[Path, Trial | None] | Exception] = [
+        (Path("b/m/1"), None),
+        (Path("b/m/torn"), Trial("m/torn", 0.5)),
+        BundleError("active is empty"),
+        (Path("b/m/1"), Trial("m/torn", 0.5)),
+        (Path("b/m/2"), None),
+    ]
+    for seen.wanted in steps:
+        for _ in range(3):
+            watch.look()
+    torn = f"{Path('b/m/torn')} cannot be loaded: it is torn"
+    assert reported == [f"{torn}; {torn}", f"{torn}; {torn}", "active is empty", torn, ""]
+    assert seen.tried == ["torn", "torn", "2"]
+
+
 def test_an_active_file_that_becomes_unreadable_is_told_once_and_changes_nothing(
     bundles: Path, tmp_path: Path, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
