@@ -23,6 +23,10 @@ import settings
 
 DAY_S = 86_400.0
 CHUNK_BYTES = 1024**2
+# What a file takes at least, with its entry in the file system: as many pictures as KEEP_UPLOADS_BYTES has of these are
+# kept, or a few bytes each would use up a disk's files. This many in any case.
+BLOCK_BYTES = 4096
+FEWEST = 1000
 _STEM = r"(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
 _NAME = _STEM + r"\.(?i:png|jpe?g|gif|webp|bmp)"
 _OWN = re.compile(_NAME)
@@ -91,11 +95,12 @@ def _own_files(folder: Path) -> Iterator[Stored]:
 
 
 def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
-    """Give what is too old, and the oldest of what is too much; nothing that is young."""
+    """Give what is too old, and the oldest of what is too much or too many; nothing that is young."""
     excess = sum(each.size for each in stored) - settings.KEEP_UPLOADS_BYTES
-    for each in stored:
+    too_many = len(stored) - max(settings.KEEP_UPLOADS_BYTES // BLOCK_BYTES, FEWEST)
+    for number, each in enumerate(stored):
         is_old = now - each.used_at > settings.KEEP_UPLOADS_DAYS * DAY_S
-        if now - each.used_at < image_store.YOUNGEST_S or not (is_old or excess > 0):
+        if now - each.used_at < image_store.YOUNGEST_S or not (is_old or excess > 0 or number < too_many):
             return
         excess -= each.size
         yield each

@@ -66,6 +66,17 @@ def test_beyond_the_quota_the_longest_unused_go_first(
     assert names(folder) == set(stored[3:])
 
 
+def test_of_tiny_pictures_no_more_stay_than_the_quota_has_blocks(
+    folder: Path, reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = [keep(folder, bytes([number]), 5 - number) for number in range(5)]
+    monkeypatch.setattr(settings, "KEEP_UPLOADS_BYTES", 3 * clean_uploads.BLOCK_BYTES)
+    assert clean(folder, reports).removed == 0
+    monkeypatch.setattr(clean_uploads, "FEWEST", 2)
+    assert clean(folder, reports).removed == 2
+    assert names(folder) == set(stored[2:])
+
+
 def test_what_was_just_used_stays_however_much_it_is(
     folder: Path, reports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,20 @@ def test_a_picture_that_would_leave_too_little_space_is_refused(folder: Path, mo
     assert names(folder) == []
 
 
+def test_a_picture_is_refused_where_the_disk_has_hardly_a_file_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(parents=True)
+    disk = os.statvfs(folder)
+    monkeypatch.setattr(image_store, "MIN_FREE_FILES", disk.f_favail + 1000)
+    if not disk.f_files:
+        assert image_store.store(folder, NAME, JPEG) == NAME
+        return
+    with pytest.raises(Problem) as refusal:
+        image_store.store(folder, NAME, JPEG)
+    assert (refusal.value.status, refusal.value.code) == (507, "storage_full")
+
+
 def test_a_picture_that_is_there_needs_no_space(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image_store.store(folder, NAME, JPEG)
     monkeypatch.setattr(settings, "MIN_FREE_BYTES", 2**60)
