@@ -20,6 +20,8 @@ from gunicorn.http.unreader import SocketUnreader
 
 WINDOW_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 32 * 1024
+# Values and parameters in a head, cookies among them: each costs some microseconds.
+MAX_LISTED = 500
 # A stream of smaller packets is read this often at most, once there were so many of them.
 SMALL_BYTES = 1024
 FREE_SMALL_READS = 16
@@ -171,13 +173,15 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         which it takes a request line; raises LimitRequestHeaders where the head is too long.
         """
         received, searched = bytearray(self.take_buffered()), 0
-        while received.find(_END_OF_HEAD, searched) < 0 and not _is_malformed(received, searched, max_line):
+        while (end := received.find(_END_OF_HEAD, searched)) < 0 and not _is_malformed(received, searched, max_line):
             if len(received) > MAX_HEAD_BYTES:
                 raise LimitRequestHeaders(f"the request's head has more than {MAX_HEAD_BYTES} bytes")
             searched = max(len(received) - len(_END_OF_HEAD) + 1, 0)
             if not (data := self.chunk()):
                 break
             received += data
+        if received.count(b";", 0, end) + received.count(b",", 0, end) > MAX_LISTED:
+            raise LimitRequestHeaders(f"the request's headers list more than {MAX_LISTED} values or parameters")
         return bytes(received)
 
     def discard(self, size: int) -> bool:

@@ -207,6 +207,18 @@ class TestReadHead:
             reader.read_head(MAX_LINE)
         assert reader.received <= pace.MAX_HEAD_BYTES + 8192
 
+    @pytest.mark.parametrize("headers", [b"Cookie: " + b"a=b; " * 600, b"Accept: " + b"a/b," * 300 + b"a/b;q=1" * 300])
+    def test_what_its_headers_list_is_bounded(self, pair: tuple[socket.socket, socket.socket], headers: bytes) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(HEAD[:-2] + headers + b"\r\n\r\n")
+        with pytest.raises(LimitRequestHeaders, match=f"more than {pace.MAX_LISTED} values"):
+            reader.read_head(MAX_LINE)
+
+    def test_what_a_body_lists_behind_it_is_not(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(HEAD + b";" * 5000)
+        assert reader.read_head(MAX_LINE).count(b";") == 5000
+
     @pytest.mark.parametrize(
         "begin",
         [

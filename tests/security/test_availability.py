@@ -33,6 +33,8 @@ ATTACKS: Mapping[str, Attack] = {
         attacks.heads_in_small_packets,
         attacks.bodies_in_small_packets,
         attacks.bodies_after_the_answer,
+        attacks.expensive_forms,
+        attacks.expensive_heads,
     )
 }
 

@@ -148,6 +148,22 @@ def bodies_after_the_answer(target: Target, until: float) -> None:
     _send_on(target, until, begin, bytes(1_000_000), connections=4)
 
 
+def expensive_forms(target: Target, until: float) -> None:
+    """Send forms whose part headers take as long to parse as headers can, on 32 connections."""
+    part = b'--limit\r\nContent-Disposition: form-data; name="x"' + b";a=b" * 1900 + b"\r\n\r\nx\r\n"
+    body = part * 16 + b"--limit--\r\n"
+    head = target.head(
+        "POST /predict HTTP/1.1", "Content-Type: multipart/form-data; boundary=limit", f"Content-Length: {len(body)}"
+    )
+    _send_on(target, until, b"", head + body, connections=32)
+
+
+def expensive_heads(target: Target, until: float) -> None:
+    """Send headers that take as long to parse as headers can, on 32 connections."""
+    cookies = ["Cookie: " + "a=b; " * 1500] * 3
+    _send_on(target, until, b"", target.head("GET / HTTP/1.1", *cookies), connections=32)
+
+
 def _send_small(target: Target, until: float, begin: bytes, piece: bytes) -> None:
     """Send the beginning on eight connections, and then a small packet on each in turn."""
 
