@@ -19,6 +19,9 @@ from json_stream import pieces
 MAX_PARTS = 16
 # Of all parts together, names included, which may be long: these bytes cost the most time to parse.
 MAX_HEAD_BYTES = 32 * 1024
+# Characters in the header of a part on which its parsing depends: 2,000 of them take 4 ms.
+MAX_SPECIAL = 128
+_SPECIAL = (b";", b'"', b"\\")
 # Of a URL-encoded form, whose fields the framework parses: each costs about a microsecond.
 MAX_FIELDS = 1000
 MAX_PADDING_BYTES = 128
@@ -94,6 +97,8 @@ def parse(body: bytes, boundary: bytes) -> list[Part]:
 
 
 def _part(head: bytes, data: bytes) -> Part:
+    if sum(map(head.count, _SPECIAL)) > MAX_SPECIAL:
+        raise MalformedForm(f"the header of a part has more than {MAX_SPECIAL} semicolons, quotes and backslashes")
     headers = {}
     for line in head.split(b"\r\n"):
         name, _, value = line.decode("utf-8", "replace").partition(":")

@@ -112,6 +112,12 @@ def test_a_part_s_head_is_bounded() -> None:
         forms.parse(body(b"X-Long: " + b"x" * forms.MAX_HEAD_BYTES + b"\r\n" + PART + b"x"), BOUNDARY)
 
 
+@pytest.mark.parametrize("special", [b";a=b", b'\\"', b';a="'])
+def test_what_a_part_s_head_lists_is_bounded(special: bytes) -> None:
+    with pytest.raises(MalformedForm, match="semicolons"):
+        forms.parse(body(b'Content-Disposition: form-data; name="' + special * 1900 + b'"\r\n\r\nx'), BOUNDARY)
+
+
 def test_fields_are_bounded_together() -> None:
     field = b'Content-Disposition: form-data; name="note"\r\n\r\n' + b"x" * (forms.MAX_FIELD_BYTES // 2 + 1)
     with pytest.raises(RequestEntityTooLarge):
