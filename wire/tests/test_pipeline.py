@@ -174,6 +174,31 @@ def works(line: Pipeline) -> bool:
         return False
 
 
+def test_no_reply_reaches_another_caller_while_connections_break_and_callers_give_up(queue: QueueProbe) -> None:
+    with (
+        SlowRedis(queue.server.port, latency_s=0.002) as slow,
+        closing(Pipeline(Address(port=slow.port), "test")) as line,
+    ):
+
+        def call(number: int) -> bool:
+            """Return whether the replies came; raises AssertionError where they are another caller's."""
+            if number % 40 == 0:
+                slow.cut()
+            try:
+                replies = line.exchange(
+                    pack("ECHO", number) + pack("ECHO", f"{number}!"), 2, (0.001, 0.01, 5.0)[number % 3]
+                )
+            except QueueUnavailable:
+                return False
+            assert replies == echoed(number)
+            return True
+
+        with ThreadPoolExecutor(CALLERS) as callers:
+            outcomes = list(callers.map(call, range(600)))
+        assert outcomes.count(True) > 100
+        assert echo(line, 1) == echoed(1)
+
+
 def test_what_waits_for_replies_is_bounded(
     line: Pipeline, slow: SlowRedis, queue: QueueProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,13 @@ def test_a_bucket_that_is_full_again_is_no_key_any_more(limiter: RateLimiter, qu
     wait_until(lambda: not queue.redis("KEYS", "*:rate:*"), "the key expires")
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_out(limiter: RateLimiter, queue: QueueProbe) -> None:
+    let_in(limiter, "alice", HOURLY, 20)
+    [name, full_at] = queue.redis("ZRANGE", queue.keys.rates, 0, -1, "WITHSCORES")
+    queue.redis("ZADD", queue.keys.rates, int(full_at) + 86_400_000_000, name)
+    assert let_in(limiter, "alice", HOURLY, 60) == 20
+
+
 def test_processes_share_one_bucket_to_the_last_token(queue: QueueProbe) -> None:
     program = Path(__file__).parent / "programs" / "counting.py"
     words = [sys.executable, str(program), str(queue.server.port), queue.name]

@@ -67,6 +67,7 @@ class Pipeline:
         channel = self._channels.pop(os.getpid(), None)
         if channel is not None:
             channel.close()
+        self._drop_inherited()
 
     def _channel(self) -> _Channel:
         pid = os.getpid()
@@ -74,10 +75,13 @@ class Pipeline:
         if channel is None:
             # No lock: one that another thread held at the moment of a fork would stay locked in the child for ever.
             channel = self._channels.setdefault(pid, _Channel(self._address, self._name))
-            for inherited in set(self._channels) - {pid}:
-                if (parents := self._channels.pop(inherited, None)) is not None:
-                    parents.drop()
+            self._drop_inherited()
         return channel
+
+    def _drop_inherited(self) -> None:
+        for pid in set(self._channels) - {os.getpid()}:
+            if (inherited := self._channels.pop(pid, None)) is not None:
+                inherited.drop()
 
     def _unavailable(self, reason: str) -> QueueUnavailable:
         return QueueUnavailable(f"Redis at {self._address} is not available: {reason}")

@@ -20,12 +20,17 @@ MEMBER_BYTES: Final = 16
 
 # The bucket is one number: the moment, by Redis' clock, at which it is full again. Each request moves it on by one
 # interval; a request that would move it further ahead than the whole period is refused, and told for how long.
+# A moment that is more than the period ahead is from before the clock was set back, and counts as none.
 # All buckets are one sorted set: those that are full again go, and beyond the bound those that are full soonest. Many
 # addresses cannot fill Redis, and to have a used-up bucket forgotten takes using up as many others.
 TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local full_at = math.max(tonumber(redis.call('ZSCORE', KEYS[1], ARGV[3]) or 0), now) + ARGV[1]
+local full_at = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[3]) or 0)
+if full_at - now > tonumber(ARGV[2]) then
+  full_at = now
+end
+full_at = math.max(full_at, now) + ARGV[1]
 if full_at - now > tonumber(ARGV[2]) then
   return full_at - now - ARGV[2]
 end
