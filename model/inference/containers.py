@@ -1,7 +1,8 @@
 """PNG, GIF, BMP and WebP as far as their headers go: the size, and the file without what is not the first picture.
 
 Pillow walks GIF blocks, PNG text and BMP runs in Python: a hostile file keeps it busy for many seconds. So this walks
-first, in a bounded number of steps, and leaves out what is never looked at (text, colour profiles, further frames).
+first, in a bounded number of steps, leaves out what is never looked at (text, colour profiles, further frames), and
+hands on an image of runs as one without: Pillow fills each unfinished line byte by byte.
 """
 
 import struct
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
+from inference.limits import check_size
 
 Size = tuple[int, int]
 
@@ -20,8 +22,12 @@ MAX_CHUNKS = 20_000
 WEBP_FRAME, WEBP_FRAME_HEADER_BYTES = b"ANMF", 16
 GIF_EXTENSION, GIF_IMAGE, GIF_GRAPHIC_CONTROL = b"!", b",", 0xF9
 BMP_CORE_HEADER = 12
-BMP_RUN_LENGTH = (1, 2)  # compression by runs of 8 and of 4 bits
-MAX_RUN_LENGTH_BYTES = 1024 * 1024
+BMP_UNCOMPRESSED = 0
+# A run may paint nothing at all; so many take about a second.
+MAX_RUNS = 1_500_000
+BMP_RUN_LENGTH = {1: 8, 2: 4}  # compression by runs: bits a pixel
+BMP_END_OF_LINE, BMP_END_OF_BITMAP, BMP_DELTA = 0, 1, 2
+HEX_DIGITS = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 
 
 def first_picture(kind: str, content: bytes) -> tuple[Size, bytes]:
@@ -33,11 +39,16 @@ def first_picture(kind: str, content: bytes) -> tuple[Size, bytes]:
 
 
 def _png(content: bytes) -> tuple[Size, bytes]:
-    width, height = struct.unpack_from(">II", content, 16)
+    kind, width, height = struct.unpack_from(">4sII", content, 12)
+    if kind != b"IHDR":
+        raise ImageError(IMAGE_BROKEN, f"PNG begins with a chunk {kind!r} instead of its header")
     kept, at, is_bare = [PNG_SIGNATURE], len(PNG_SIGNATURE), True
     for _ in range(MAX_CHUNKS):
         length, kind = _png_chunk(content, at)
         end = at + 12 + length
+        if kind == b"IHDR" and at > len(PNG_SIGNATURE):
+            # Pillow would take the size from the last one.
+            raise ImageError(IMAGE_BROKEN, "PNG has two headers")
         if kind in PNG_KEPT:
             kept.append(content[at:end])
         else:
@@ -94,11 +105,66 @@ def _bmp(content: bytes) -> tuple[Size, bytes]:
     if header == BMP_CORE_HEADER:
         width, height = struct.unpack_from("<HH", content, 18)
         return (width, height), content
-    width, height, _, _, compression = struct.unpack_from("<iiHHI", content, 18)
-    if compression in BMP_RUN_LENGTH and len(content) > MAX_RUN_LENGTH_BYTES:
-        limit = f"{len(content)} bytes; run-length coding is taken up to {MAX_RUN_LENGTH_BYTES}"
-        raise ImageError(IMAGE_TOO_LARGE, f"BMP has {limit}")
-    return (width, abs(height)), content  # a negative height is a picture stored from the top
+    width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
+    size = width, abs(height)  # a negative height is a picture stored from the top
+    if compression not in BMP_RUN_LENGTH:
+        return size, content
+    if bits != BMP_RUN_LENGTH[compression]:
+        raise ImageError(IMAGE_BROKEN, f"BMP says that its runs are of {bits} bits a pixel, which they cannot be")
+    check_size(*size)  # its pixels are about to be made
+    return size, _without_runs(content, size, bits)
+
+
+def _without_runs(content: bytes, size: Size, bits: int) -> bytes:
+    """Return the same picture with 8 bits a pixel and no compression."""
+    (start,) = struct.unpack_from("<I", content, 10)
+    head = bytearray(content[:start])
+    struct.pack_into("<HI", head, 28, 8, BMP_UNCOMPRESSED)
+    (colours,) = struct.unpack_from("<I", head, 46)
+    struct.pack_into("<I", head, 46, colours or 1 << bits)
+    pixels, width = _pixels_of_runs(content, start, size, bits), size[0]
+    padding = bytes(-width % 4)
+    lines = (pixels[at : at + width] + padding for at in range(0, len(pixels), width)) if padding else (pixels,)
+    return bytes(head) + b"".join(lines)
+
+
+def _pixels_of_runs(content: bytes, at: int, size: Size, bits: int) -> bytearray:
+    """Return what the runs paint, line after line; shorter than the picture where they end early."""
+    width, total = size[0], size[0] * size[1]
+    pixels, x, end = bytearray(), 0, len(content) - 1
+    for _ in range(MAX_RUNS):
+        if len(pixels) >= total or at >= end:
+            return pixels
+        count, value = content[at], content[at + 1]
+        at += 2
+        if count:
+            pixels += _run(value, min(count, max(width - x, 0)), bits)
+            x = min(x + count, width)
+        elif value == BMP_END_OF_LINE:
+            pixels += bytes(-len(pixels) % width)
+            x = 0
+        elif value == BMP_END_OF_BITMAP:
+            return pixels
+        elif value == BMP_DELTA:
+            right, up = content[at], content[at + 1]
+            at += 2
+            pixels += bytes(min(right + up * width, total - len(pixels)))
+            x = len(pixels) % width
+        else:
+            literal = content[at : at + (value * bits + 7) // 8]
+            pixels += (literal if bits == 8 else _nibbles(literal)[:value])[: total - len(pixels)]
+            at += len(literal)
+            at += at % 2
+            x += value
+    raise ImageError(IMAGE_TOO_LARGE, f"BMP has more than {MAX_RUNS} runs")
+
+
+def _run(value: int, count: int, bits: int) -> bytes:
+    return bytes((value,)) * count if bits == 8 else (bytes((value >> 4, value & 15)) * 128)[:count]
+
+
+def _nibbles(data: bytes) -> bytes:
+    return data.hex().encode().translate(HEX_DIGITS)
 
 
 def _webp(content: bytes) -> tuple[Size, bytes]:

@@ -10,7 +10,7 @@ from inference import containers, exif, jpeg_header, pillow_pixels
 from inference.arrays import Pixels
 from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
 from inference.jpeg_header import JpegHeader
-from inference.limits import check_bytes, check_density, check_size, is_large
+from inference.limits import check_bytes, check_size, is_large
 from inference.view import View
 
 SIGNATURES = (
@@ -23,8 +23,9 @@ SIGNATURES = (
 # What libjpeg-turbo warns of although the picture is whole, and a sampling that simplejpeg does not take: Pillow reads
 # these, and refuses what is cut off all the same. Every other warning means that pixels are missing.
 TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS parameters", "subsampling level")
-# 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): one at a time, however many lanes.
-_one_large = threading.Lock()
+# 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): two at a time, however many lanes, so
+# that an expensive image holds up no other large one.
+_few_large = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _decode_jpeg(content: bytes, view: View) -> Picture:
     # Several scans: every coefficient of the picture is held until the last of them.
     is_whole = not header.is_single_scan or view.takes_single_pixels
     is_alone = is_whole and is_large(header.width, header.height)
-    with _one_large if is_alone else nullcontext():
+    with _few_large if is_alone else nullcontext():
         return _decode_scans(header, content, view)
 
 
@@ -93,6 +94,5 @@ def _decode_scans(header: JpegHeader, content: bytes, view: View) -> Picture:
 def _decode_other(kind: str, content: bytes, view: View) -> Picture:
     size, first_picture = containers.first_picture(kind, content)
     check_size(*size)
-    check_density(*size, len(content))
-    with _one_large if is_large(*size) else nullcontext():
+    with _few_large if is_large(*size) else nullcontext():
         return Picture(*pillow_pixels.decode(kind, first_picture, view))

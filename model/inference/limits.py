@@ -8,10 +8,8 @@ MAX_ASPECT = 50
 MAX_PIXELS = 25_000_000
 # A JPEG of one sequential scan is decoded row by row at an eighth of its size: no buffer grows with its pixels.
 MAX_SCALED_PIXELS = 100_000_000
-# Larger pictures take hundreds of megabytes while they are decoded, and real ones bring more than this for it: 34 bytes
-# of WebP can be 25 megapixels of one colour.
+# Larger images take hundreds of megabytes while they are decoded.
 LARGE_PIXELS = 6_000_000
-MAX_PIXELS_PER_BYTE = 2_000
 # Every scan of a progressive JPEG walks over the whole picture again; cameras and encoders write about ten.
 MAX_SCANS = 64
 
@@ -25,13 +23,6 @@ def check_bytes(count: int) -> None:
 def is_large(width: int, height: int) -> bool:
     """Whether a picture of this size is decoded alone, for the memory that it takes."""
     return width * height > LARGE_PIXELS
-
-
-def check_density(width: int, height: int, count: int) -> None:
-    """Refuse a large picture that is hardly there: its bytes cost its sender next to nothing."""
-    if is_large(width, height) and width * height > MAX_PIXELS_PER_BYTE * count:
-        limit = f"above {LARGE_PIXELS // 1_000_000} megapixels a byte may hold {MAX_PIXELS_PER_BYTE} pixels"
-        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels in {count} bytes; {limit}")
 
 
 def check_size(width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None:

@@ -1,6 +1,9 @@
+import io
+import random
 import struct
 
 import pytest
+from PIL import Image
 
 from inference import containers
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
@@ -74,11 +77,47 @@ def test_a_frame_larger_than_its_gif_is_what_counts() -> None:
     assert size == (60_000, 60_000)
 
 
-def test_a_run_length_bmp_is_taken_while_it_is_small() -> None:
-    header = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 8, 1, 0, 0, 0, 0, 0)
-    small = b"BM" + bytes(12) + header
-    assert containers.first_picture("BMP", small) == ((8, 8), small)
-    assert refusal("BMP", small + bytes(containers.MAX_RUN_LENGTH_BYTES)) == IMAGE_TOO_LARGE
+def random_runs(draw: random.Random, bits: int) -> bytes:
+    """Runs, literal pixels, line ends and jumps in any order."""
+    runs = b""
+    for _ in range(draw.randint(1, 60)):
+        kind, count = draw.random(), draw.randint(3, 9)
+        literal = draw.randbytes((count * bits + 7) // 8)
+        if kind < 0.5:
+            runs += bytes((draw.randint(1, 9), draw.randrange(256)))
+        elif kind < 0.7:
+            runs += b"\0\0"
+        elif kind < 0.8:
+            runs += bytes((0, 2, draw.randint(0, 4), draw.randint(0, 2)))
+        else:
+            runs += bytes((0, count)) + literal + bytes(len(literal) % 2)
+    return runs
+
+
+def test_a_run_length_bmp_becomes_the_same_image_without_runs() -> None:
+    draw, seen = random.Random(3), 0  # noqa: S311  images, not secrets
+    for _ in range(500):
+        bits = draw.choice((4, 8))
+        width, height = draw.randint(1, 20), draw.randint(1, 12)
+        content = pictures.run_length_bmp(width, height, random_runs(draw, bits), bits)
+        try:
+            expected = Image.open(io.BytesIO(content)).convert("RGB").tobytes()
+        except (OSError, ValueError):
+            continue  # the runs end early
+        size, plain = containers.first_picture("BMP", content)
+        assert size == (width, height)
+        assert Image.open(io.BytesIO(plain)).convert("RGB").tobytes() == expected
+        seen += 1
+    assert seen > 100
+
+
+def test_a_run_length_bmp_of_runs_without_end_is_refused() -> None:
+    content = pictures.run_length_bmp(1_000, 1_000, b"\1\0" * (containers.MAX_RUNS + 1_000))
+    assert refusal("BMP", content) == IMAGE_TOO_LARGE
+
+
+def test_a_run_length_bmp_of_another_depth_is_refused() -> None:
+    assert refusal("BMP", pictures.run_length_bmp(8, 8, b"").replace(b"\1\0\x08\0", b"\1\0\x18\0")) == IMAGE_BROKEN
 
 
 def test_a_bmp_stored_from_the_top_has_its_height() -> None:
@@ -117,3 +156,10 @@ def test_frames_within_frames_are_counted_once() -> None:
     for _ in range(2_000):
         nested = FRAME + b"ANMF" + struct.pack("<I", len(nested)) + nested
     assert containers.first_picture("WEBP", webp_of(CANVAS, (b"ANMF", nested)))[0] == (8, 8)
+
+
+def test_a_png_has_one_header_and_it_comes_first() -> None:
+    small, large = pictures.png((8, 8), 8, 0, bytes(64)), pictures.png((9_000, 9_000), 1, 0, bytes(1_125 * 9_000))
+    signature, header = small[:8], large[8:33]
+    assert refusal("PNG", small[:33] + header + small[33:]) == IMAGE_BROKEN
+    assert refusal("PNG", signature + pictures.png_chunk(b"eXIf", small[16:29]) + large[8:]) == IMAGE_BROKEN

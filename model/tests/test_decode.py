@@ -2,6 +2,7 @@ import random
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -201,18 +202,30 @@ def test_sixty_four_scans_are_taken_and_one_more_is_not() -> None:
     assert refusal(pictures.many_scans_jpeg(64)).code == IMAGE_BROKEN
 
 
-@pytest.mark.parametrize(
-    ("width", "code"), [(2_500, ""), (2_501, IMAGE_TOO_LARGE)], ids=["6.0 megapixels", "just above"]
-)
-def test_a_large_picture_of_next_to_no_bytes_is_refused(width: int, code: str) -> None:
-    content = pictures.encode(Image.new("L", (width, 2_400)), "WEBP", lossless=True, method=0)
-    assert len(content) < 100
-    assert code_of(content) == code
+FLAT = Image.new("L", (5_000, 5_000), 99)
+FLAT_IMAGES: dict[str, Callable[[], bytes]] = {
+    "one_bit.png": lambda: pictures.png((5_000, 5_000), 1, 0, bytes(625 * 5_000)),
+    "grey.png": lambda: pictures.encode(FLAT, "PNG"),
+    "16_bits_with_alpha.png": lambda: pictures.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000)),
+    "lossless.webp": lambda: pictures.encode(FLAT, "WEBP", lossless=True, method=0),
+    "lossy.webp": lambda: pictures.encode(FLAT, "WEBP", method=0),
+    "flat.gif": lambda: pictures.encode(FLAT, "GIF"),
+    "flat.jpg": lambda: pictures.encode(FLAT, "JPEG"),
+    "progressive.jpg": lambda: pictures.encode(FLAT, "JPEG", progressive=True),
+    "50_scans.jpg": lambda: jpegs.narrow_scans(5_000, 5_000, 50),
+    "runs.bmp": lambda: pictures.run_length_bmp(5_000, 5_000, (b"\xff\7" * 19 + b"\x9b\7\0\0") * 5_000),
+    "unfinished_lines.bmp": lambda: pictures.run_length_bmp(5_000, 5_000, b"\1\0\0\0" * 5_000),
+}
 
 
-def test_large_pictures_that_need_memory_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", FLAT_IMAGES)
+def test_no_image_is_refused_for_the_few_bytes_that_it_takes(name: str) -> None:
+    assert pixels(FLAT_IMAGES[name](), VIEW).size
+
+
+def test_large_pictures_that_need_memory_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = MagicMock()
-    monkeypatch.setattr("inference.decode._one_large", lock)
+    monkeypatch.setattr("inference.decode._few_large", lock)
     for content in (jpegs.progressive(3_000, 2_100, 4), pictures.png((3_000, 2_100), 8, 0, bytes(3_000 * 2_100))):
         pixels(content)
     assert lock.__enter__.call_count == 2

@@ -165,6 +165,16 @@ def png_chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 
 
+def run_length_bmp(width: int, height: int, runs: bytes, bits: int = 8) -> bytes:
+    """A BMP of runs of 8 or 4 bits a pixel, as told, with a palette of greys."""
+    palette = b"".join(bytes((255 * each // (2**bits - 1),) * 3) + b"\0" for each in range(2**bits))
+    at = 54 + len(palette)
+    file = struct.pack("<2sIHHI", b"BM", at + len(runs), 0, 0, at)
+    compression = 1 if bits == 8 else 2
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(runs), 0, 0, 0, 0)
+    return file + header + palette + runs
+
+
 def sixteen_bit_png(*, grey: bool) -> bytes:
     """The scene with 16 bits a channel."""
     picture = scene().convert("L") if grey else scene()

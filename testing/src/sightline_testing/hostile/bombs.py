@@ -1,6 +1,7 @@
 """Small files that are dear to decode, or pretend to be large; each with the status and the code it is answered with.
 
 REFUSED and HARMLESS hold them by name: the harmless ones are answered, since what is dear in them is never looked at.
+Those that are answered at their price are in sightline_testing.hostile.expensive.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from typing import NamedTuple
 from PIL import Image
 
 from sightline_testing.hostile import jpegs
-from sightline_testing.pictures import encode, jpeg, large_jpeg, many_scans_jpeg, png, png_chunk, scene
+from sightline_testing.pictures import (
+    encode,
+    jpeg,
+    large_jpeg,
+    many_scans_jpeg,
+    png,
+    png_chunk,
+    run_length_bmp,
+    scene,
+)
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BROKEN, LARGE = (422, "image_broken"), (422, "image_too_large")
@@ -60,11 +70,10 @@ def _bmp(width: int, height: int, data: bytes = b"", *, offset: int = 54) -> byt
     return file + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + data
 
 
-def _run_length_bmp(width: int, height: int, data: bytes) -> bytes:
-    palette = bytes(1024)
-    at = 54 + len(palette)
-    file = struct.pack("<2sIHHI", b"BM", at + len(data), 0, 0, at)
-    return file + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 0, 0, 0, 0, 0) + palette + data
+def _second_header() -> bytes:
+    """Announce 64 pixels, and then 100 million that are one bit each."""
+    small, large = _flat_png(8, 8), _flat_png(9_900, 9_900, depth=1)
+    return small[:33] + large[8:33] + large[33:]
 
 
 def _webp(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -153,9 +162,6 @@ REFUSED: Mapping[str, Bomb] = {
     "progressive_30_megapixels.jpg": Bomb(*LARGE, lambda: jpegs.progressive(6_000, 5_000, 4)),
     "height_comes_later.jpg": Bomb(*BROKEN, lambda: jpegs.header_alone(2_000, 0)),
     # Dear to walk or to decode.
-    "empty_for_its_size.webp": Bomb(*LARGE, lambda: _flat_webp(5_000, 5_000)),
-    "empty_for_its_size.png": Bomb(*LARGE, lambda: _flat_png(5_000, 5_000, depth=1)),
-    "empty_for_its_size.bmp": Bomb(*LARGE, lambda: _run_length_bmp(5_000, 5_000, b"\0\1")),
     "1000_scans.jpg": Bomb(*LARGE, lambda: many_scans_jpeg(1_000)),
     "65_scans.jpg": Bomb(*LARGE, lambda: jpegs.progressive(64, 64, 70, components=4)),
     "segments.jpg": Bomb(*LARGE, lambda: jpegs.START + jpegs.segment(0xFE, b"x") * 5_000 + jpeg()[2:]),
@@ -164,10 +170,12 @@ REFUSED: Mapping[str, Bomb] = {
     "1000000_chunks_of_a_frame.webp": Bomb(*LARGE, lambda: _frames_of_chunks(1_000_000)),
     "100000_comments.gif": Bomb(*LARGE, lambda: _gif((8, 8), (8, 8), b"!\xfe\x01?\0" * 100_000)),
     "endless_comment.gif": Bomb(*LARGE, lambda: _gif((8, 8), (8, 8), b"!\xfe" + b"\x01?" * 100_000 + b"\0")),
-    "run_lengths.bmp": Bomb(*LARGE, lambda: _run_length_bmp(5_000, 5_000, b"\1\0" * MEGABYTES)),
+    "runs_without_end.bmp": Bomb(*LARGE, lambda: run_length_bmp(1_000, 1_000, b"\1\0" * 2 * MEGABYTES)),
+    "second_header.png": Bomb(*BROKEN, _second_header),
     # Many pixels promised, none brought.
     "pixels_of_nothing.png": Bomb(*BROKEN, lambda: _png_header(2_400, 2_400)),
     "100_megapixels_of_nothing.jpg": Bomb(*BROKEN, lambda: jpegs.header_alone(9_984, 9_984)),
+    "runs_of_nothing.bmp": Bomb(*BROKEN, lambda: run_length_bmp(2_400, 2_400, b"\0\1")),
     "nothing.bmp": Bomb(*BROKEN, lambda: _bmp(2_400, 2_400, bytes(100))),
     "nothing.webp": Bomb(*BROKEN, lambda: _webp((b"VP8L", _lossless_header(2_400, 2_400)))),
     "nothing.gif": Bomb(*BROKEN, lambda: _gif((2_400, 2_400), (2_400, 2_400))),
