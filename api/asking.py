@@ -17,6 +17,7 @@ from parameters import Text, WholeNumber, Word
 from prediction_ids import Predicted as Prediction
 from problems import Problem
 from shapes import Explanation, Guess, Predicted
+from uploads import Picture
 from wire.activation_map import ActivationMap
 from wire.errors import QueueFull
 
@@ -87,19 +88,20 @@ def refuse_early(request: Request) -> None:
             raise
 
 
-def ask_of(request: Request, wishes: Wishes, sha256: str = "") -> middleware.Ask:
-    """Give what the queue is told beside the picture; the prediction's id begins with the job's."""
+def ask_of(request: Request, wishes: Wishes, picture: Picture) -> middleware.Ask:
+    """Give what the queue is told beside the picture's name; the prediction's id begins with the job's."""
     timeout_s = settings.REQUEST_TIMEOUT_S
     traceparent = request.headers.get("traceparent", "")
     return middleware.Ask(
         job_id=secrets.token_hex(16),
-        sha256=sha256,
+        sha256=picture.sha256,
         top_k=max(middleware.USUAL_TOP_K, wishes.top_k or 0),
         timeout_s=timeout_s if wishes.timeout_s is None else min(timeout_s, wishes.timeout_s),
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
         is_abandoned=request.environ.get("sightline.client_gone"),
         explain_rank=wishes.explain_rank,
         explain_label=wishes.explain_label,
+        decode_ms=picture.decode_ms,
     )
 
 

@@ -21,8 +21,6 @@ from wire.queue import Asker, QueueState
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
 USUAL_TOP_K = 5
-# A map is one more pass through the network.
-EXPLAINED_COST = 2
 # More than between two looks at the queue.
 MAX_HANDED_IN = 4096
 
@@ -44,6 +42,8 @@ class Ask:
     # One class to say where the model looked for: by its place among the best, or by its name.
     explain_rank: int = 0
     explain_label: str = ""
+    # What the image is estimated to take to decode (wire.decode_cost).
+    decode_ms: int = 0
 
     @property
     def is_explained(self) -> bool:
@@ -96,7 +96,7 @@ def model_predict(image_name: str) -> tuple[str, float]:
             job_id=ask.job_id or None,
             is_abandoned=is_abandoned,
             admission=tracing.admission(ask.traceparent),
-            cost=EXPLAINED_COST if ask.is_explained else 1,
+            decode_ms=ask.decode_ms,
             explain_rank=ask.explain_rank,
             explain_label=ask.explain_label,
         )
@@ -138,6 +138,7 @@ def hand_in(image_name: str, ask: Ask, owner: str = "") -> str:
             top_k=ask.top_k,
             traceparent=ask.traceparent,
             owner=owner,
+            decode_ms=ask.decode_ms,
         )
     queue.handed_in_at.append(time.monotonic())
     return handle

@@ -126,7 +126,7 @@ def predictions(model: str, version: str = "") -> Response:
         picture = uploads.receive(request, views.upload_folder(), raw=True, fields=FIELDS)
     except UnusableFile as error:
         raise Problem(400, "malformed", str(error)) from error
-    result = views.ask_model(picture.name, asking.ask_of(request, wishes._replace(top_k=top_k), picture.sha256))
+    result = views.ask_model(picture.name, asking.ask_of(request, wishes._replace(top_k=top_k), picture))
     body = json.dumps(dict(result.top(top_k)), ensure_ascii=False, allow_nan=False)
     return Response(body, headers=result.headers(), content_type=JSON)
 

@@ -24,10 +24,10 @@ AskModel = Callable[[str, middleware.Ask], asking.Result]
 
 
 class Answered(NamedTuple):
-    """What came of one of the pictures: its name as sent, and either the stored name and the answer, or a failure."""
+    """What came of one of the pictures: its name as sent, and either what is stored and the answer, or a failure."""
 
     sent: str
-    stored: str = ""
+    stored: uploads.Picture | None = None
     result: asking.Result | None = None
     problem: Problem | None = None
 
@@ -42,11 +42,12 @@ def answer(
     refuse_if_full(len(files))
     found = [_stored(file, folder) for file in files]
     uploads.forget_body(request)
-    asks = [asking.ask_of(request, wishes) for _ in files]
     threads = []
-    for number, (one, ask) in enumerate(zip(found, asks, strict=True)):
-        if one.problem is None:
-            threads.append(threading.Thread(target=_ask, args=(found, number, ask, ask_model)))
+    for number, one in enumerate(found):
+        if one.stored is not None:
+            # Without its digest: the result cache is for single pictures.
+            ask = asking.ask_of(request, wishes, one.stored._replace(sha256=""))
+            threads.append(threading.Thread(target=_ask, args=(found, number, one.stored.name, ask, ask_model)))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -86,15 +87,15 @@ def outcome(one: Answered, wishes: asking.Wishes, *, instance: str, request_id: 
 def _stored(file: FileStorage, folder: Path) -> Answered:
     name = file.filename or ""
     try:
-        return Answered(name, stored=uploads.take(file, folder).name)
+        return Answered(name, stored=uploads.take(file, folder))
     except Exception as error:  # noqa: BLE001  one that cannot be stored fails alone, whatever it is
         return Answered(name, problem=_problem_of(error))
 
 
-def _ask(found: list[Answered], number: int, ask: middleware.Ask, ask_model: AskModel) -> None:
+def _ask(found: list[Answered], number: int, name: str, ask: middleware.Ask, ask_model: AskModel) -> None:
     one = found[number]
     try:
-        found[number] = one._replace(result=ask_model(one.stored, ask))
+        found[number] = one._replace(result=ask_model(name, ask))
     except Exception as error:  # noqa: BLE001  the edge of its thread
         found[number] = one._replace(problem=_problem_of(error))
 

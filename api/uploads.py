@@ -17,6 +17,7 @@ import utils
 from forms import MAX_OVERHEAD_BYTES
 from problems import Problem
 from recent_uploads import RecentUploads
+from wire.decode_cost import decode_ms
 
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
@@ -26,10 +27,11 @@ _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-image"})
 
 
 class Picture(NamedTuple):
-    """A picture that is stored: the name that it has, and its SHA-256 where the result cache is on."""
+    """A picture that is stored: its name, its SHA-256 where the result cache is on, and what it costs to decode."""
 
     name: str
-    sha256: str
+    sha256: str = ""
+    decode_ms: int = 0
 
 
 class UnusableFile(Exception):  # noqa: N818  it is the client's file
@@ -169,10 +171,19 @@ def _raw_file(request: Request) -> FileStorage:
 def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> Picture:
     def work() -> Picture:
         if settings.RESULT_CACHE:
-            return Picture(*_recent.store(folder, file, data))
-        return Picture(image_store.store(folder, utils.get_file_hash(file), data), "")
+            return Picture(*_recent.store(folder, file, data), decode_ms(data))
+        return Picture(image_store.store(folder, utils.get_file_hash(file), data), decode_ms=decode_ms(data))
 
     return work() if len(data) <= BLOCKING_BYTES else blocking.run(work)
+
+
+def stored_picture(folder: Path, name: str) -> Picture | None:
+    """Return a picture that is stored already, by its name; None where there is none."""
+    opened = image_store.open_stored(folder, name)
+    if opened is None:
+        return None
+    with opened[0] as file:
+        return Picture(name, decode_ms=decode_ms(file.read()))
 
 
 def _nothing() -> None:

@@ -80,7 +80,7 @@ def upload_image() -> str | AnyResponse:
     except uploads.UnusableFile as error:
         flash(str(error))
         return redirect(url_for("app_router.index"))
-    return _page(picture.name, ask_model(picture.name, asking.ask_of(request, asking.Wishes(), picture.sha256)))
+    return _page(picture.name, ask_model(picture.name, asking.ask_of(request, asking.Wishes(), picture)))
 
 
 @router.route("/display/<filename>")
@@ -126,7 +126,7 @@ def predict() -> Response:
     if are_several:
         return _answer_several(files, wishes)
     picture = _received(files[0] if files else None)
-    ask = asking.ask_of(request, wishes, picture.sha256)
+    ask = asking.ask_of(request, wishes, picture)
     if jobs.are_wanted():
         return jobs.accept(picture.name, ask)
     answer = ask_model(picture.name, ask)
@@ -139,9 +139,10 @@ def predict() -> Response:
 @describe("GET", operations.MAP)
 def activation_map(filename: str, label: str) -> Response:
     """Give where the model looks for a class in a stored picture, as a picture."""
-    if not owners.may_see(upload_folder(), filename) or not image_store.is_stored(upload_folder(), filename):
+    picture = uploads.stored_picture(upload_folder(), filename)
+    if picture is None or not owners.may_see(upload_folder(), filename):
         raise NotFound
-    answer = ask_model(filename, asking.ask_of(request, asking.Wishes(explain_label=label)))
+    answer = ask_model(filename, asking.ask_of(request, asking.Wishes(explain_label=label), picture))
     response = Response(maps.png(answer.activation_map), content_type="image/png")
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
     response.headers["Cache-Control"] = maps.CACHING
@@ -189,7 +190,8 @@ def _report(key: str) -> Reported:
 
 def _predicted_now(filename: str) -> Prediction:
     """Ask the model what it says of a stored picture."""
-    return ask_model(filename, asking.ask_of(request, asking.Wishes())).predicted
+    picture = uploads.stored_picture(upload_folder(), filename) or uploads.Picture(filename)
+    return ask_model(filename, asking.ask_of(request, asking.Wishes(), picture)).predicted
 
 
 def upload_folder() -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import fault_injection
+import settings
 import stored
 import tracing
 from explaining import NotExplainableError, NotReadyError, explain
 from inference.arrays import Batch, Pixels, Scores
-from inference.errors import ImageError
+from inference.errors import IMAGE_TOO_LARGE, ImageError
 from inference.model import Model
+from wire.decode_cost import least_ms
 from wire.messages import Answer, Failure, FailureCode, Job
 from wire.queue import Delivery
 
@@ -62,6 +65,7 @@ class Classifier:
         busy: Occupancy,
         decode_map: Map = map,
         *,
+        most_decode_ms: float = math.inf,
         recorder: tracing.Recorder = tracing.UNTRACED,
     ) -> None:
         self.model = model
@@ -69,6 +73,7 @@ class Classifier:
         self.pixels = model.new_batch(max_batch_size)
         self.busy = busy
         self.decode_map = decode_map
+        self.most_decode_ms = most_decode_ms
         self.recorder = recorder
 
     def use(self, model: Model) -> None:
@@ -105,6 +110,7 @@ class Classifier:
         try:
             content = stored.read(self.folder, job.image)
             fault_injection.obey(content)
+            self._check_cost(content)
             self.model.prepare(content, out)
         except ImageError as fault:
             self.recorder.note("decode", begin, [delivery], fault.code)
@@ -113,6 +119,15 @@ class Classifier:
         self.recorder.note("decode", begin, [delivery])
         # A name may come to stand for other bytes; whoever asked about these can compare.
         return Decoded(hashlib.sha256(content).hexdigest(), (time.perf_counter() - begin) * 1000)
+
+    def _check_cost(self, content: bytes) -> None:
+        """Refuse an image that takes too long to decode, by its header; raise ImageError."""
+        if (least := least_ms(content)) > self.most_decode_ms:
+            share = least / self.most_decode_ms
+            told = (
+                f"decoding it takes at least {share:.1f} times as long as DECODE_BUDGET_S={settings.DECODE_BUDGET_S:g}"
+            )
+            raise ImageError(IMAGE_TOO_LARGE, f"{told} allows on this machine; send a smaller or simpler image")
 
     def _predict(self, whole: list[int]) -> Scores | tuple[()]:
         if not whole:

@@ -118,6 +118,13 @@ LEASE_MS = _setting("LEASE_MS", 1000, "Milliseconds after which a dead worker's 
 MAX_BATCH_S = _setting(
     "MAX_BATCH_S", 10.0, "Seconds that a batch may take; a worker that hangs longer ends and is restarted.", least=1
 )
+DECODE_BUDGET_S = _setting(
+    "DECODE_BUDGET_S",
+    2.0,
+    "Seconds that decoding one image may take; what is estimated to take longer is refused.",
+    least=0.1,
+    most=60,
+)
 NICENESS = _setting(
     "NICENESS", 5, "How far a worker stands back behind the api and others on a busy machine, as of `nice`.", most=19
 )

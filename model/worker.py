@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import batching
+import calibration
 import metrics
 import settings
 import tracing
@@ -24,7 +25,7 @@ from upkeep import Upkeep
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure
 from wire.presence import Announcer, WorkerInfo
-from wire.queue import Lane, Leases, Maintenance
+from wire.queue import Delivery, Lane, Leases, Maintenance
 
 log = logging.getLogger("ml_service")
 
@@ -32,6 +33,11 @@ log = logging.getLogger("ml_service")
 IDLE_MS = 250
 # How much later the whole process is taken for hung than one batch of it.
 HANG_GRACE_S = 2.0
+# How much longer than its budget an expensive image may take beside everything else on a busy machine.
+EXPENSIVE_PATIENCE = 10
+# Jobs that are expensive to decode get one of so many parts of a worker's time while others wait.
+EXPENSIVE_PART = 4
+REST_LOOK_S = 0.02
 
 
 class Worker:
@@ -47,10 +53,13 @@ class Worker:
         self.traces = tracing.opened(self.name)
         # A GPU takes a batch in less time than one lane needs to decode it.
         self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
+        self.speed = calibration.measure(model)
         quarantine = threading.Lock()
         self.lanes = [self._new_lane(quarantine) for _ in range(count)]
-        self.threads = [threading.Thread(target=self._run, args=(lane,), name=lane.consumer) for lane in self.lanes]
-        self.leases = Leases(queue_address(), settings.REDIS_QUEUE, self.lanes, _leave_hanging_batch)
+        self.expensive_lane = self._new_lane(quarantine, is_expensive=True)
+        runs = [*((self._run, lane) for lane in self.lanes), (self._run_expensive, self.expensive_lane)]
+        self.threads = [threading.Thread(target=run, args=(lane,), name=lane.consumer) for run, lane in runs]
+        self.leases = Leases(queue_address(), [*self.lanes, self.expensive_lane], _leave_hanging_batch)
         self.maintenance = Maintenance(
             queue_address(),
             settings.REDIS_QUEUE,
@@ -115,33 +124,52 @@ class Worker:
         self.upkeep.stop()
         if self.decoders is not None:
             self.decoders.shutdown()
-        for lane in self.lanes:
+        for lane in [*self.lanes, self.expensive_lane]:
             lane.close()
         self.traces.stop()
 
     def _run(self, lane: Lane) -> None:
-        classifier = self._new_classifier()
+        classifier = self._new_classifier(settings.MAX_BATCH_SIZE)
         try:
             while not self.stopping.is_set():
                 self._serve_once(lane, classifier)
         finally:
             self.ends.put(f"lane {lane.consumer} has ended")
 
-    def _serve_once(self, lane: Lane, classifier: Classifier) -> None:
-        """The life of a batch: take what has piled up, decode, infer, answer."""
+    def _run_expensive(self, lane: Lane) -> None:
+        """Serve the jobs that are expensive to decode, one at a time, beside the other lanes."""
+        classifier = self._new_classifier(1)
         try:
-            for batch in batching.collect(
+            while not self.stopping.is_set():
+                self._rest(self._serve_once(lane, classifier))
+        finally:
+            self.ends.put(f"lane {lane.consumer} has ended")
+
+    def _rest(self, worked_s: float) -> None:
+        """Leave the processor to the other lanes until they have had their part of it, or have nothing to do."""
+        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / (len(self.lanes) + 1) - 1, 0)
+        while self.busy.count and time.monotonic() < until and not self.stopping.is_set():
+            self.stopping.wait(REST_LOOK_S)
+
+    def _serve_once(self, lane: Lane, classifier: Classifier) -> float:
+        """The life of a batch: take what has piled up, decode, infer, answer; return for how many seconds it worked."""
+        batches: list[list[Delivery]] = []
+        begin = time.monotonic()
+        try:
+            batches = batching.collect(
                 lane.receive,
-                max_size=settings.MAX_BATCH_SIZE,
+                max_size=len(classifier.pixels),
                 max_wait_ms=settings.MAX_BATCH_WAIT_MS,
                 idle_ms=IDLE_MS,
                 now_ms=_now_ms,
-            ):
+            )
+            begin = time.monotonic()
+            for batch in batches:
                 classifier.use(self.model)  # not before: a lane waits for its jobs while another is handed over
                 outcomes = classifier.outcomes(batch)
-                begin = time.perf_counter()
+                answering = time.perf_counter()
                 lane.answer(outcomes)
-                classifier.recorder.note("reply", begin, batch)
+                classifier.recorder.note("reply", answering, batch)
                 if (shadow := self.shadow) is not None:
                     shadow.offer(outcomes)
                 metrics.count_batch([reply for _, reply in outcomes])
@@ -149,12 +177,16 @@ class Worker:
                 self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
         except QueueUnavailable as fault:
             log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
+        return time.monotonic() - begin if batches else 0.0
 
-    def _new_classifier(self) -> Classifier:
+    def _new_classifier(self, max_batch_size: int) -> Classifier:
         decode_map = self.decoders.map if self.decoders is not None else map
         recorder = self.traces.recorder()
-        folder, most = Path(settings.UPLOAD_FOLDER), settings.MAX_BATCH_SIZE
-        return Classifier(self.model, folder, most, self.busy, decode_map, recorder=recorder)
+        folder = Path(settings.UPLOAD_FOLDER)
+        most_ms = 1000 * settings.DECODE_BUDGET_S / self.speed.slowness
+        return Classifier(
+            self.model, folder, max_batch_size, self.busy, decode_map, most_decode_ms=most_ms, recorder=recorder
+        )
 
     def _has_idle_lane(self) -> bool:
         return self.busy.count < len(self.lanes)
@@ -163,14 +195,18 @@ class Worker:
         shadow = self.shadow
         return ("", {}) if shadow is None else (shadow.name, shadow.counts())
 
-    def _new_lane(self, quarantine: threading.Lock) -> Lane:
+    def _new_lane(self, quarantine: threading.Lock, *, is_expensive: bool = False) -> Lane:
+        patience_s = EXPENSIVE_PATIENCE * settings.DECODE_BUDGET_S if is_expensive else 0
         return Lane(
             queue_address(),
             settings.REDIS_QUEUE,
             self.name,
             lease_ms=settings.LEASE_MS,
-            max_batch_s=settings.MAX_BATCH_S,
+            max_batch_s=settings.MAX_BATCH_S + patience_s,
             quarantine=quarantine,
+            is_expensive=is_expensive,
+            first_rate=self.speed.lane_rate,
+            slowness=self.speed.slowness,
         )
 
     def _info(self) -> WorkerInfo:
@@ -184,6 +220,8 @@ class Worker:
             lanes=len(self.lanes),
             max_batch=settings.MAX_BATCH_SIZE,
             bundle_digest=described.digest,
+            slowness=self.speed.slowness,
+            decode_budget_s=settings.DECODE_BUDGET_S,
         )
 
 

@@ -10,6 +10,7 @@ import batching
 class Job:
     name: str
     deliveries: int = 1
+    decode_ms: int = 0
 
 
 class Arrivals:
@@ -75,3 +76,10 @@ def test_a_suspect_runs_alone_and_the_innocent_before_it() -> None:
     arrivals = Arrivals((0, Job("a")), (0, Job("x", deliveries=2)), (5, Job("b")))
     assert collect(arrivals, max_wait_ms=10) == ["a", "x"]
     assert arrivals.now == 0
+
+
+def test_what_takes_long_to_decode_runs_after_the_others_and_not_together() -> None:
+    slow = [(0.0, Job("x", decode_ms=200)), (0.0, Job("y", decode_ms=30)), (0.0, Job("z", decode_ms=20))]
+    assert collect(Arrivals(*slow, *jobs("ab")), max_size=8) == ["abzy", "x"]
+    many = [(0.0, Job(name, decode_ms=40)) for name in "xyz"]
+    assert collect(Arrivals(*many, *jobs("a")), max_size=8) == ["ax", "y", "z"]

@@ -17,12 +17,14 @@ import settings
 from inference.bundle import ACTIVE_FILE
 from learning.activation import PROMOTED, activate
 from sightline_testing import pictures
+from sightline_testing.hostile import jpegs
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from tests.bundle_copies import copied, sealed
 from tests.hidden_weights import TRICKS
 from wire.cache import AnswerCache, Question, served_by_all
 from wire.connection import Address
+from wire.decode_cost import decode_ms
 from wire.errors import JobFailed, QueueUnavailable
 from wire.keys import GROUP
 from wire.messages import Answer
@@ -322,3 +324,26 @@ def test_a_worker_without_a_whole_bundle_says_so_and_never_serves(
     assert "SHA-256" in logs[0]
     assert "is missing" in logs[1]
     assert workers(asker) == 0
+
+
+def test_a_worker_knows_its_speed_before_its_first_job(start: Start, asker: Asker) -> None:
+    start()
+    wait_for_workers(asker, 1)
+    state = asker.refresh_state()
+    [worker] = state.workers
+    assert worker.rate > 0
+    assert worker.slowness > 0
+    assert state.rate == pytest.approx(worker.rate)
+
+
+def test_expensive_images_are_answered_one_after_the_other(start: Start, asker: Asker, folder: Path) -> None:
+    content = jpegs.narrow_scans(5_000, 5_000, 50)
+    for number in range(3):
+        (folder / f"expensive{number}.jpg").write_bytes(content + bytes((number,)))
+    start()
+    wait_for_workers(asker, 1)
+    with ThreadPoolExecutor(8) as pool:
+        names = [f"expensive{number}.jpg" for number in range(3)]
+        asked = [pool.submit(asker.ask, name, timeout_s=TIMEOUT_S, decode_ms=decode_ms(content)) for name in names]
+        usual = [pool.submit(asker.ask, "0.jpg", timeout_s=TIMEOUT_S) for _ in range(20)]
+        assert all(each.result().predictions for each in (*asked, *usual))

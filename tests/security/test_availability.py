@@ -12,7 +12,7 @@ from sightline_testing.api_keys import add_key, authorization
 from sightline_testing.faults.keeper import IS_FULL, LONG_DEADLINE
 from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.system import System, running_system
-from sightline_testing.hostile import attacks
+from sightline_testing.hostile import attacks, expensive
 from sightline_testing.hostile.attacks import Attack
 from sightline_testing.hostile.bystanders import MAX_GROWTH_MIB, POLITE_CLIENTS, impact_of
 from sightline_testing.hostile.measured import Measured
@@ -35,6 +35,7 @@ ATTACKS: Mapping[str, Attack] = {
         attacks.bodies_after_the_answer,
         attacks.expensive_forms,
         attacks.expensive_heads,
+        expensive.small_expensive_images,
     )
 }
 

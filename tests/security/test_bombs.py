@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sightline_testing.hostile import expensive
 from sightline_testing.hostile.asking import Sender, memory_watched
 from sightline_testing.hostile.bombs import HARMLESS, REFUSED
 from sightline_testing.hostile.measured import Measured
@@ -43,6 +44,11 @@ def test_what_is_dear_where_nobody_looks_costs_nothing(sender: Sender, launcher_
     with memory_watched(launcher_pid, lambda command: "ml_service" in command) as growth:
         assert sender.send(content).status == 200
     assert growth.largest < MAX_EXTRA_MIB + len(content) / MEGABYTE, growth
+
+
+@pytest.mark.parametrize("name", expensive.MAKERS)
+def test_an_expensive_image_within_the_limits_is_answered(sender: Sender, name: str) -> None:
+    assert sender.send(expensive.expensive(name)).status == 200
 
 
 def test_there_are_enough_bombs() -> None:

@@ -17,6 +17,7 @@ from sightline_testing.pictures import good, jpeg
 from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
 from sightline_testing.service import BUNDLES, REPOSITORY
 from sightline_testing.waiting import wait_until
+from wire.admission import Terms
 from wire.connection import Address, Connection, checked, pack
 from wire.errors import QueueUnavailable
 from wire.jobs import Jobs
@@ -214,7 +215,8 @@ def use(redis: Redis) -> None:
     """Do every transaction and script of both sides: jobs answered, in hand and waiting, one for later, a bucket."""
     api, worker = redis.address("sightline-api"), redis.address("sightline-worker")
     submitter, lanes = Submitter(api, Keys(QUEUE), PATIENCE_S), [new_lane(worker) for _ in range(2)]
-    tickets = [Ticket(Job(str(number), "cat.jpg", "asker", 60_000).encode()) for number in range(30)]
+    terms = Terms(Keys(QUEUE).jobs, Keys(QUEUE).expensive, cost=3.0)
+    tickets = [Ticket(Job(str(number), "cat.jpg", "asker", 60_000).encode(), terms) for number in range(30)]
     submitter.submit(tickets)
     for lane, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
         batch = lane.receive(count, 0) or lane.receive(count, 0)

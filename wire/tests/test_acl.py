@@ -70,7 +70,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
     queue.add("expired.jpg", ttl_ms=1)
     queue.redis("XGROUP", "CREATECONSUMER", queue.keys.jobs, GROUP, "gone")
     with StandInWorker(worker, queue.name, lease_ms=50) as serving:
-        keeper = Leases(worker, queue.name, [serving.lane], must_not_be_stuck)
+        keeper = Leases(worker, [serving.lane], must_not_be_stuck)
         keeper.start()
         wait_until(lambda: asker.refresh_state().labels, "the worker and its labels are known")
         wait_until(lambda: (state := asker.state()) is not None and state.workers, "the asker knows it too")

@@ -195,19 +195,19 @@ def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(qu
     watcher.close()
 
 
-def test_a_caller_with_many_images_counts_as_many(queue: QueueProbe) -> None:
+def test_an_image_that_takes_long_to_decode_counts_as_many(queue: QueueProbe) -> None:
     queue.announce()
     asker = queue.asker(max_queue_size=10)
     queue.add()
     with pytest.raises(QueueFull):
-        asker.ask("cat.jpg", timeout_s=WAIT_S, cost=10)
+        asker.ask("cat.jpg", timeout_s=WAIT_S, decode_ms=182)
     with StandInWorker(queue.address, queue.name):
-        assert asker.ask("cat.jpg", timeout_s=WAIT_S, cost=9)
+        assert asker.ask("cat.jpg", timeout_s=WAIT_S, decode_ms=162)
 
 
 def test_a_job_that_costs_more_than_the_bound_enters_an_empty_queue(queue: QueueProbe) -> None:
     with StandInWorker(queue.address, queue.name):
-        assert queue.asker(max_queue_size=10).ask("cat.jpg", timeout_s=WAIT_S, cost=1000)
+        assert queue.asker(max_queue_size=10).ask("cat.jpg", timeout_s=WAIT_S, decode_ms=250)
 
 
 def test_a_redis_without_memory_is_a_full_queue(queue: QueueProbe) -> None:

@@ -33,7 +33,7 @@ def deliveries(queue: QueueProbe) -> int:
 
 def test_a_long_batch_stays_with_its_worker_and_counts_as_one_delivery(queue: QueueProbe) -> None:
     lane, rival = queue.lane("slow", lease_ms=LEASE_MS), queue.lane("rival", lease_ms=LEASE_MS * 10)
-    keeper = Leases(queue.address, queue.name, [lane], must_not_be_stuck)
+    keeper = Leases(queue.address, [lane], must_not_be_stuck)
     delivery = take(queue, lane)
     keeper.start()
     until = time.monotonic() + LEASE_MS / 1000 * 15
@@ -55,7 +55,7 @@ def test_without_renewal_the_batch_goes_to_another(queue: QueueProbe) -> None:
 def test_a_batch_that_hangs_is_told_of_once_and_given_up(queue: QueueProbe) -> None:
     told: list[list[str]] = []
     lane = Lane(queue.address, queue.name, "hanging", lease_ms=LEASE_MS, max_batch_s=0.2)
-    keeper = Leases(queue.address, queue.name, [lane], told.append)
+    keeper = Leases(queue.address, [lane], told.append)
     take(queue, lane)
     keeper.start()
     rival = queue.lane("rival", lease_ms=LEASE_MS)
@@ -76,7 +76,7 @@ def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
         queue.redis("XGROUP", "CREATECONSUMER", queue.keys.jobs, GROUP, name)
     queue.add()
     queue.redis("XREADGROUP", "GROUP", GROUP, "gone-with-work", "STREAMS", queue.keys.jobs, ">")
-    keeper = Leases(queue.address, queue.name, [lane], must_not_be_stuck)
+    keeper = Leases(queue.address, [lane], must_not_be_stuck)
     keeper.start()
 
     def names() -> set[bytes]:
@@ -101,7 +101,7 @@ def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monke
 
     queue.add("next.jpg")
     wait_until(lambda: idle_ms() > 100, "it idles")
-    keeper = Leases(queue.address, queue.name, [lane], must_not_be_stuck)
+    keeper = Leases(queue.address, [lane], must_not_be_stuck)
     keeper.start()
     wait_until(lambda: idle_ms() < 100, "it shows that it lives")
     keeper.stop()
@@ -110,7 +110,7 @@ def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monke
 
 def test_a_worker_without_lanes_is_refused(queue: QueueProbe) -> None:
     with pytest.raises(ValueError, match="at least one lane"):
-        Leases(queue.address, queue.name, [], must_not_be_stuck)
+        Leases(queue.address, [], must_not_be_stuck)
 
 
 def test_waiting_for_redis_with_an_answer_in_hand_is_not_hanging(queue: QueueProbe) -> None:

@@ -20,12 +20,24 @@ from wire.presence import (
 )
 
 INFO = WorkerInfo(
-    "w-1", "host", "efficientnet-lite0", "1-int8", "p-1", "abc", 2, 8, 123.5, 1_700_000_000_000, bundle_digest="d1"
+    "w-1",
+    "host",
+    "efficientnet-lite0",
+    "1-int8",
+    "p-1",
+    "abc",
+    2,
+    8,
+    123.5,
+    1_700_000_000_000,
+    bundle_digest="d1",
+    slowness=1.25,
+    decode_budget_s=2.0,
 )
 INFO_BYTES = (
     b'{"v":1,"id":"w-1","host":"host","model":"efficientnet-lite0","version":"1-int8","preprocessing":"p-1",'
     b'"labels_digest":"abc","lanes":2,"max_batch":8,"rate":123.5,"seen_ms":1700000000000,"shadow":"","shadow_counts":{},'
-    b'"bundle_digest":"d1"}'
+    b'"bundle_digest":"d1","slowness":1.25,"decode_budget_s":2.0}'
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
+from wire.admission import Terms
 from wire.connection import Address, Connection, checked, pack
 from wire.errors import QueueUnavailable
 from wire.keys import GROUP, Keys
@@ -41,9 +42,20 @@ class QueueProbe:
             [reply] = self._connection.exchange(pack(*words), 1, TIMEOUT_S)
         return checked(reply)
 
-    def add(self, image: str = "cat.jpg", *, job_id: str = "", ttl_ms: int = 60_000, reply_to: str = "asker") -> str:
-        """Put a job into the queue and give its entry id."""
-        ticket = Ticket(Job(job_id or image, image, reply_to, ttl_ms).encode())
+    def add(  # noqa: PLR0913  the sides of a job
+        self,
+        image: str = "cat.jpg",
+        *,
+        job_id: str = "",
+        ttl_ms: int = 60_000,
+        reply_to: str = "asker",
+        is_expensive: bool = False,
+        cost: float = 1.0,
+    ) -> str:
+        """Put a job into the queue, or into the stream of expensive ones, and give its entry id."""
+        job = Job(job_id or image, image, reply_to, ttl_ms)
+        streams = (self.keys.expensive, self.keys.jobs) if is_expensive else (self.keys.jobs, self.keys.expensive)
+        ticket = Ticket(job.encode(), Terms(*streams, cost=cost))
         self._submitter.submit([ticket])
         return ticket.entry_id().decode()
 

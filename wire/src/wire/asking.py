@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
-from wire.admission import bound_for
+from wire.admission import bound_for, terms_for
 from wire.connection import CALLER_PATIENCE_S, Address
 from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
 from wire.keys import Keys
@@ -62,26 +62,26 @@ class Asker:
         traceparent: str = "",
         job_id: str | None = None,
         is_abandoned: Callable[[], bool] | None = None,
-        cost: int = 1,
+        decode_ms: int = 0,
         admission: AbstractContextManager[object] = UNWATCHED,
         explain_rank: int = 0,
         explain_label: str = "",
     ) -> Answer:
         """Submit a job and wait for its answer; with a map where one class is to be explained: see wire.messages.Job.
 
-        `is_abandoned` is polled by a thread of the asker's: once true, the job is taken back. `cost` is what the job
-        counts at admission, for a caller that sends many; `admission` is held while it is added.
+        `is_abandoned` is polled by a thread of the asker's: once true, the job is taken back. `decode_ms` is what the
+        image is estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
         Raises QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded, Abandoned or JobFailed.
         """
         desk = self._desk()
         ttl_ms = max(int(timeout_s * 1000), 1)
-        explained = (explain_rank, explain_label)
-        job = Job(job_id or desk.next_id(), image, desk.process, ttl_ms, top_k, traceparent, *explained)
+        rare = (explain_rank, explain_label, decode_ms)
+        job = Job(job_id or desk.next_id(), image, desk.process, ttl_ms, top_k, traceparent, *rare)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         desk.replies.expect(waiter)
         try:
             with admission:
-                self._submit(desk, waiter, cost, timeout_s)
+                self._submit(desk, waiter, timeout_s)
             return _answer_of(_wait(waiter))
         finally:
             desk.dismiss(waiter)
@@ -133,7 +133,7 @@ class Asker:
             if inherited is not None:
                 inherited.drop()
 
-    def _submit(self, desk: _Desk, waiter: Waiter, cost: int, timeout_s: float) -> None:
+    def _submit(self, desk: _Desk, waiter: Waiter, timeout_s: float) -> None:
         if desk.watcher.fault is not None:
             raise QueueUnavailable(str(desk.watcher.fault))
         state = desk.watcher.state()
@@ -141,12 +141,15 @@ class Asker:
             message = "no live model worker has been heard of; start one, or look at its log"
             raise NoWorker(message)
         workers, rate = (state.workers, state.rate) if state is not None else ((), 0.0)
-        ticket = Ticket(waiter.job.encode(), bound_for(workers, timeout_s, self._max_queue_size), cost)
+        terms = terms_for(waiter.job, self._keys, workers, timeout_s, self._max_queue_size)
+        ticket = Ticket(waiter.job.encode(), terms)
+        waiter.stream = terms.stream
         desk.submitter.submit([ticket])
         try:
             waiter.entry_id = ticket.entry_id(rate)
         except QueueFull as fault:
-            desk.watcher.report_depth(fault.depth, desk.replies.in_queue())
+            if terms.stream == self._keys.jobs:
+                desk.watcher.report_depth(fault.depth, desk.replies.in_queue())
             raise
         except QueueUnavailable as fault:
             desk.watcher.report_fault(fault)
@@ -184,7 +187,7 @@ class _Desk:
         """End the waiting; what was not answered is taken back."""
         self.replies.forget(waiter)
         if waiter.reply is None and waiter.entry_id is not None:
-            self._recovery.withdraw(waiter.entry_id)
+            self._recovery.withdraw(waiter.stream, waiter.entry_id)
 
     def close(self) -> None:
         """End the threads and close the connections."""

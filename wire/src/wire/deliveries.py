@@ -27,6 +27,11 @@ class Delivery:
     deadline: float
     received_at: float = field(default_factory=time.monotonic)
 
+    @property
+    def decode_ms(self) -> int:
+        """What the job's image is estimated to take to decode."""
+        return self.job.decode_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Settlement:

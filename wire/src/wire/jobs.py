@@ -14,7 +14,7 @@ import re
 import secrets
 from typing import Any, Final, NamedTuple
 
-from wire.admission import bound_for, retry_after_s
+from wire.admission import ADMIT, Terms, retry_after_s, terms_for
 from wire.best_effort import BestEffort
 from wire.connection import CALLER_PATIENCE_S, Address, checked, is_out_of_memory, pack
 from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
@@ -30,21 +30,25 @@ MAX_TIMEOUT_S: Final = 600.0
 
 # Both bounds in one step. A refusal says which one it was. The reply stream is made here, empty, and the worker adds to
 # a stream that exists only: what is cancelled while a worker has it leaves no reply behind.
-HAND_IN: Final = f"""
+HAND_IN: Final = (
+    ADMIT
+    + f"""
 local time = redis.call('TIME')
-redis.call('XTRIM', KEYS[2], 'MINID', (time[1] - ARGV[4]) * 1000)
-local depth, kept = redis.call('XLEN', KEYS[1]), redis.call('XLEN', KEYS[2])
-if depth > 0 and depth + 1 > tonumber(ARGV[1]) then
-  return {{'queue', depth}}
-end
-if kept >= tonumber(ARGV[3]) then
+redis.call('XTRIM', KEYS[5], 'MINID', (time[1] - ARGV[7]) * 1000)
+local kept = redis.call('XLEN', KEYS[5])
+if kept >= tonumber(ARGV[6]) then
   return {{'ledger', kept}}
 end
-local entry = redis.call('XADD', KEYS[1], '*', '{JOB_FIELD}', ARGV[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '0', '*', '{JOB_FIELD}', '')
-redis.call('EXPIRE', KEYS[3], ARGV[4])
-return {{redis.call('XADD', KEYS[2], '*', 'id', ARGV[5], 'entry', entry, 'owner', ARGV[6], 'image', ARGV[7]), entry}}
+local depth, entry = admit()
+if not entry then
+  return {{'queue', depth}}
+end
+redis.call('XADD', KEYS[6], 'MAXLEN', '0', '*', '{JOB_FIELD}', '')
+redis.call('EXPIRE', KEYS[6], ARGV[7])
+local row = {{'id', ARGV[8], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[9], 'image', ARGV[10]}}
+return {{redis.call('XADD', KEYS[5], '*', unpack(row)), entry}}
 """
+)
 HAND_IN_SHA: Final = hashlib.sha1(HAND_IN.encode(), usedforsecurity=False).hexdigest()
 _ENTRY = r"(?:0|[1-9][0-9]{0,19})-(?:0|[1-9][0-9]{0,19})"
 _HANDLE = re.compile(rf"([0-9a-f]{{32}})-({_ENTRY})-({_ENTRY})")
@@ -84,13 +88,14 @@ class _Row(NamedTuple):
 
     id: str
     entry_id: str
+    stream: str
     owner: str
     image: str
 
     @classmethod
     def read(cls, words: list[bytes]) -> _Row | None:
         """Return the row of these fields and values; None where it is not of this shape."""
-        if words[::2] != [b"id", b"entry", b"owner", b"image"]:
+        if words[::2] != [b"id", b"entry", b"stream", b"owner", b"image"]:
             return None
         return cls(*(word.decode(errors="replace") for word in words[1::2]))
 
@@ -127,6 +132,7 @@ class Jobs:
         top_k: int = 5,
         traceparent: str = "",
         owner: str = "",
+        decode_ms: int = 0,
     ) -> str:
         """Put a job into the queue and give its handle, which is good for this owner alone; empty: for anybody.
 
@@ -136,12 +142,13 @@ class Jobs:
             raise NoWorker("no live model worker has been heard of; start one, or look at its log")
         job_id = secrets.token_hex(16)
         ttl_ms = int(min(timeout_s, MAX_TIMEOUT_S) * 1000)
-        job = Job(job_id, image, job_replies(job_id), max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent)
-        bound = bound_for(state.workers if state else (), usual_timeout_s, self._max_queue_size)
-        kept_s = int(timeout_s) + REPLIES_KEPT_S
-        place, found = self._evaluate(bound, job, kept_s, owner)
+        job = Job(
+            job_id, image, job_replies(job_id), max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent, decode_ms=decode_ms
+        )
+        terms = terms_for(job, self._keys, state.workers if state else (), usual_timeout_s, self._max_queue_size)
+        place, found = self._evaluate(terms, job, int(timeout_s) + REPLIES_KEPT_S, owner)
         if place in {b"queue", b"ledger"}:
-            limit = bound if place == b"queue" else self._max_jobs
+            limit = round(terms.bound) if place == b"queue" else self._max_jobs
             raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
         return f"{job_id}-{found.decode()}-{place.decode()}"
 
@@ -150,14 +157,14 @@ class Jobs:
 
         An owner of None may look at any job.
         """
-        return self._find(_Handle.read(handle), handle, owner)
+        return self._find(_Handle.read(handle), handle, owner)[1]
 
     def cancel(self, handle: str, *, owner: str | None = None) -> None:
         """Take a job back, or throw its answer away; raises UnknownJob as `look` does."""
         told = _Handle.read(handle)
-        self._find(told, handle, owner)
+        row, _ = self._find(told, handle, owner)
         keys = self._keys
-        packet = pack("XDEL", keys.ledger, told.place) + pack("XDEL", keys.jobs, told.entry_id)
+        packet = pack("XDEL", keys.ledger, told.place) + pack("XDEL", row.stream, told.entry_id)
         for reply in self._exchange(packet + pack("DEL", keys.replies(told.reply_to)), 3):
             checked(reply)
 
@@ -165,28 +172,30 @@ class Jobs:
         """Close the connection."""
         self._redis.close()
 
-    def _find(self, told: _Handle, handle: str, owner: str | None) -> Found:
+    def _find(self, told: _Handle, handle: str, owner: str | None) -> tuple[_Row, Found]:
         """Look for a job and its reply; raises UnknownJob where it has neither, or its row is not this job's."""
         keys = self._keys
         # The job before the reply: its end and the reply are one step, so where it is gone the reply is there.
-        looks = [("XRANGE", keys.ledger, told.place, told.place), ("XRANGE", keys.jobs, told.entry_id, told.entry_id)]
-        packet = b"".join(pack(*look) for look in looks)
+        streams = (keys.jobs, keys.expensive)
+        packet = pack("XRANGE", keys.ledger, told.place, told.place)
+        packet += b"".join(pack("XRANGE", stream, told.entry_id, told.entry_id) for stream in streams)
         packet += pack("XRANGE", keys.replies(told.reply_to), "-", "+", "COUNT", 1)
-        places, entries, replies = map(checked, self._exchange(packet, 3))
+        places, *entries, replies = map(checked, self._exchange(packet, 4))
         row = _Row.read(places[0][1]) if places else None
-        if row is None or not row.is_of(told, owner) or not (replies or entries):
+        waiting = dict(zip(streams, entries, strict=True))
+        if row is None or not row.is_of(told, owner) or not (replies or waiting.get(row.stream)):
             raise UnknownJob(handle)
-        return Found(row.image, _decoded(replies[0][1]) if replies else None)
+        return row, Found(row.image, _decoded(replies[0][1]) if replies else None)
 
-    def _evaluate(self, bound: int, job: Job, kept_s: int, owner: str) -> Any:
-        keys = (self._keys.jobs, self._keys.ledger, self._keys.replies(job.reply_to))
+    def _evaluate(self, terms: Terms, job: Job, kept_s: int, owner: str) -> Any:
+        keys = (*terms.keys(self._keys), self._keys.ledger, self._keys.replies(job.reply_to))
         row = (job.id, owner, job.image.encode(errors="replace"))
-        arguments = (len(keys), *keys, bound, job.encode(), self._max_jobs, kept_s, *row)
+        arguments = (len(keys), *keys, *terms.arguments(job.encode()), self._max_jobs, kept_s, *row)
         [reply] = self._exchange(pack("EVALSHA", HAND_IN_SHA, *arguments), 1)
         if isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT"):
             [reply] = self._exchange(pack("EVAL", HAND_IN, *arguments), 1)
         if is_out_of_memory(reply):
-            raise QueueFull(0, bound, retry_after_s(0, 0.0))
+            raise QueueFull(0, round(terms.bound), retry_after_s(0, 0.0))
         return checked(reply)
 
     def _exchange(self, packet: bytes, replies: int) -> list[Any]:

@@ -28,11 +28,17 @@ class Keys:
             raise ValueError(message)
         self._tag = "{" + queue + "}"
         self.jobs = f"{self._tag}:jobs"
+        self.expensive = f"{self._tag}:expensive"
+        self.owed = f"{self._tag}:expensive:owed"
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
         self.ledger = f"{self._tag}:ledger"
         self.trouble = f"{self._tag}:trouble"
         self.rates = f"{self._tag}:rate:clients"
+
+    def weights(self, stream: str) -> str:
+        """Return the key that holds what the entries of a job stream cost beyond one usual job each."""
+        return f"{stream}:weights"
 
     def replies(self, process: str) -> str:
         """Give the reply stream of one api process."""

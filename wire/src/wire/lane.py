@@ -9,13 +9,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from wire.admission import extra_decode_s
 from wire.clock import time_ms
 from wire.connection import Address, Backoff, Connection, checked, jittered, pack
 from wire.deliveries import Delivery, Entry, Settlement, judge
 from wire.errors import QueueUnavailable
 from wire.keys import GROUP, Keys
 from wire.link import RedisRefusal
-from wire.messages import Answer, Failure
+from wire.messages import Answer, Failure, Job
 from wire.pace import Pace
 from wire.settlement import settle
 
@@ -28,11 +29,13 @@ MAX_CLAIMS: Final = 16
 
 
 class Lane:
-    """Takes jobs and answers them under a consumer name of its own.
+    """Takes jobs of one stream, that of expensive ones or the other, and answers them under a consumer name of its own.
 
     One thread receives; answers may come from another one. All lanes of a process share one `quarantine` lock: a job
     that may have killed a worker is then the only such job in the process, so that no innocent one dies beside it
     again and again and is taken for poison too.
+
+    `first_rate` is what the lane is taken to do until it has worked, `slowness` that of presence.WorkerInfo.
     """
 
     def __init__(  # noqa: PLR0913  the limits go by keyword
@@ -45,6 +48,9 @@ class Lane:
         max_batch_s: float,
         max_deliveries: int = 3,
         quarantine: threading.Lock | None = None,
+        is_expensive: bool = False,
+        first_rate: float = 0.0,
+        slowness: float = 1.0,
     ) -> None:
         self.consumer = f"{consumer}:{secrets.token_hex(4)}"
         self.lease_ms = lease_ms
@@ -52,6 +58,7 @@ class Lane:
         self._max_deliveries = max_deliveries
         self._quarantine = quarantine or threading.Lock()
         self._keys = Keys(queue)
+        self.stream = self._keys.expensive if is_expensive else self._keys.jobs
         self._intake = Connection(address, "sightline-lane")
         self._outlet = Connection(address, "sightline-lane")
         self._answer_lock = threading.Lock()
@@ -61,12 +68,13 @@ class Lane:
         self._held: dict[str, Delivery] = {}
         self._answering: set[str] = set()
         self._suspect = ""
-        self._pace = Pace()
+        self._pace = Pace(first_rate)
+        self._slowness = slowness
         self._busy_since = 0.0
 
     @property
     def rate(self) -> float:
-        """Jobs a second while busy; 0 until something was answered."""
+        """Photographs a second while busy, `first_rate` until something was answered."""
         return self._pace.rate
 
     def receive(self, max_jobs: int, block_ms: int) -> list[Delivery]:
@@ -96,6 +104,7 @@ class Lane:
             self._answering.update(entry_ids)
             try:
                 self._settle_until(settlements, max((each.deadline for each, _ in outcomes), default=0.0))
+                self._record([each.job for each, _ in outcomes])
             finally:
                 self._let_go(entry_ids)
 
@@ -115,9 +124,9 @@ class Lane:
     def close(self) -> None:
         """Close the connections; the consumer goes where it holds nothing, else its jobs return by their lease."""
         try:
-            mine = pack("XPENDING", self._keys.jobs, GROUP, "-", "+", 1, self.consumer)
+            mine = pack("XPENDING", self.stream, GROUP, "-", "+", 1, self.consumer)
             if self._intake.exchange(mine, 1) == [[]]:
-                self._intake.exchange(pack("XGROUP", "DELCONSUMER", self._keys.jobs, GROUP, self.consumer), 1)
+                self._intake.exchange(pack("XGROUP", "DELCONSUMER", self.stream, GROUP, self.consumer), 1)
         except QueueUnavailable as error:
             log.info("consumer %s stays until it is reaped: %s", self.consumer, error)
         self._let_go(list(self._held))
@@ -151,7 +160,7 @@ class Lane:
         """Take over one job that has been pending for so long; what is not to be run is settled on the way."""
         idle = ("IDLE", idle_ms) if idle_ms else ()
         for _ in range(MAX_CLAIMS):
-            look = pack("XPENDING", self._keys.jobs, GROUP, *idle, "-", "+", len(self._held) + 1, *owner)
+            look = pack("XPENDING", self.stream, GROUP, *idle, "-", "+", len(self._held) + 1, *owner)
             [pending] = self._intake.exchange(look, 1)
             if self._is_group_lost(pending):
                 self._pause_claims()
@@ -167,7 +176,7 @@ class Lane:
 
     def _take_over(self, pending: list[Any], idle_ms: int) -> Delivery | None:
         entry_id, last_owner, _, deliveries = pending
-        packet = pack("XCLAIM", self._keys.jobs, GROUP, self.consumer, idle_ms, entry_id) + pack("TIME")
+        packet = pack("XCLAIM", self.stream, GROUP, self.consumer, idle_ms, entry_id) + pack("TIME")
         claimed, now = map(checked, self._intake.exchange(packet, 2))
         # Redis 6.2 gives a nil for an entry that was deleted while pending, 7.0 nothing.
         entries = [
@@ -179,9 +188,7 @@ class Lane:
         # Not beyond the time at which suspects are looked for.
         block_ms = min(block_ms, int((self._claim_at - time.monotonic()) * 1000) + 1)
         block = ("BLOCK", block_ms) if block_ms > 0 else ()
-        read = pack(
-            "XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", max_jobs, *block, "STREAMS", self._keys.jobs, ">"
-        )
+        read = pack("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", max_jobs, *block, "STREAMS", self.stream, ">")
         # TIME runs when the read is over, so that deadlines are judged by Redis' clock at no further round trip.
         streams, now = self._intake.exchange(read + pack("TIME"), 2, max(block_ms, 0) / 1000 + READ_TIMEOUT_S)
         if self._is_group_lost(streams) or not checked(streams):
@@ -193,14 +200,14 @@ class Lane:
         if not isinstance(reply, RedisRefusal) or not str(reply).startswith(("NOGROUP", "UNBLOCKED")):
             return False
         # At 0, not at $: jobs that came in while there was no group are to be done as well.
-        self._intake.exchange(pack("XGROUP", "CREATE", self._keys.jobs, GROUP, "0", "MKSTREAM"), 1)
+        self._intake.exchange(pack("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM"), 1)
         return True
 
     def _sort(self, entries: Sequence[Entry], now_ms: int) -> list[Delivery]:
         verdicts = [judge(entry, now_ms, self._max_deliveries) for entry in entries]
         settlements = [verdict for verdict in verdicts if isinstance(verdict, Settlement)]
         if settlements:
-            settle(self._intake, self._keys, settlements)
+            settle(self._intake, self._keys, self.stream, settlements)
         return [verdict for verdict in verdicts if isinstance(verdict, Delivery)]
 
     def _hold(self, jobs: list[Delivery]) -> list[Delivery]:
@@ -213,15 +220,17 @@ class Lane:
         backoff = Backoff()
         while settlements:
             try:
-                settle(self._outlet, self._keys, settlements)
-                now = time.monotonic()
-                self._pace.record(len(settlements), now - self._busy_since)
-                self._busy_since = now
+                settle(self._outlet, self._keys, self.stream, settlements)
                 return
             except QueueUnavailable:
                 if time.monotonic() > until:
                     raise
                 time.sleep(backoff.next_pause_s())
+
+    def _record(self, jobs: Sequence[Job]) -> None:
+        now = time.monotonic()
+        self._pace.record(len(jobs), now - self._busy_since, sum(extra_decode_s(job, self._slowness) for job in jobs))
+        self._busy_since = now
 
     def _let_go(self, entry_ids: Sequence[str]) -> None:
         for entry_id in entry_ids:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from wire.connection import Address, Connection, checked, jittered, pack
-from wire.keys import GROUP, Keys
+from wire.keys import GROUP
 from wire.lane import Lane
 from wire.loop import Loop
 
@@ -26,14 +26,11 @@ class Leases:
     thread cannot be killed. The jobs then return to the queue by their lease.
     """
 
-    def __init__(
-        self, address: Address, queue: str, lanes: Sequence[Lane], on_stuck: Callable[[list[str]], None]
-    ) -> None:
+    def __init__(self, address: Address, lanes: Sequence[Lane], on_stuck: Callable[[list[str]], None]) -> None:
         if not lanes:
             message = "a worker has at least one lane; got none"
             raise ValueError(message)
         self._connection = Connection(address, "sightline-leases")
-        self._keys = Keys(queue)
         self._lanes = lanes
         self._on_stuck = on_stuck
         self._was_stuck = False
@@ -69,7 +66,7 @@ class Leases:
         due = [(lane, lane.to_renew(now)) for lane in self._lanes]
         # JUSTID leaves the number of deliveries alone.
         claims = [
-            pack("XCLAIM", self._keys.jobs, GROUP, lane.consumer, 0, *entry_ids, "JUSTID")
+            pack("XCLAIM", lane.stream, GROUP, lane.consumer, 0, *entry_ids, "JUSTID")
             for lane, entry_ids in due
             if entry_ids
         ]
@@ -80,13 +77,18 @@ class Leases:
     def _reap(self) -> None:
         """Remove consumers that hold nothing and were not heard of for an hour; with pending jobs they must stay."""
         touches = [
-            pack("XREADGROUP", "GROUP", GROUP, lane.consumer, "COUNT", 1, "STREAMS", self._keys.jobs, ABOVE_ALL)
+            pack("XREADGROUP", "GROUP", GROUP, lane.consumer, "COUNT", 1, "STREAMS", lane.stream, ABOVE_ALL)
             for lane in self._lanes
         ]
-        packet = b"".join(touches) + pack("XINFO", "CONSUMERS", self._keys.jobs, GROUP)
-        *_, consumers = self._connection.exchange(packet, len(touches) + 1)
-        gone = [name for name in map(_name_if_gone, checked(consumers)) if name is not None]
-        removals = [pack("XGROUP", "DELCONSUMER", self._keys.jobs, GROUP, name) for name in gone]
+        streams = sorted({lane.stream for lane in self._lanes})
+        looks = [pack("XINFO", "CONSUMERS", stream, GROUP) for stream in streams]
+        replies = self._connection.exchange(b"".join(touches + looks), len(touches) + len(looks))
+        removals = [
+            pack("XGROUP", "DELCONSUMER", stream, GROUP, name)
+            for stream, consumers in zip(streams, replies[len(touches) :], strict=True)
+            for name in map(_name_if_gone, checked(consumers))
+            if name is not None
+        ]
         if removals:
             self._connection.exchange(b"".join(removals), len(removals))
 

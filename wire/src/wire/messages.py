@@ -19,6 +19,8 @@ MAX_JOB_BYTES = 16_384
 MAX_REPLY_BYTES = 1_048_576
 MAX_TTL_MS = 24 * 3_600_000
 MAX_TOP_K = 1000
+# More than any image within the limits takes.
+MAX_DECODE_MS = 3_600_000
 
 FailureCode = Literal[
     "unsupported_type",
@@ -39,7 +41,7 @@ class Job:
     """Classify one stored image; `ttl_ms` counts from the moment at which Redis took the job, by Redis' clock.
 
     A map of where the model looked is made for the class of `explain_label`, else for the `explain_rank`th best; for
-    none where neither is given.
+    none where neither is given. `decode_ms` is the estimate of wire.decode_cost; 0 stands for a usual photograph.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Job:
     traceparent: str = ""
     explain_rank: int = 0
     explain_label: str = ""
+    decode_ms: int = 0
 
     @property
     def is_explained(self) -> bool:
@@ -58,7 +61,7 @@ class Job:
 
     def encode(self) -> bytes:
         """Give the bytes that travel."""
-        explain = {"explain_rank": self.explain_rank, "explain_label": self.explain_label}
+        rare = {"explain_rank": self.explain_rank, "explain_label": self.explain_label, "decode_ms": self.decode_ms}
         return bytes_of(
             {
                 "id": self.id,
@@ -68,7 +71,7 @@ class Job:
                 "top_k": self.top_k,
                 "traceparent": self.traceparent,
                 # Hardly ever there, so the usual job stays as small as it is.
-                **{name: value for name, value in explain.items() if value},
+                **{name: value for name, value in rare.items() if value},
             }
         )
 
@@ -85,6 +88,7 @@ class Job:
             traceparent=fields.text("traceparent", default=""),
             explain_rank=fields.integer("explain_rank", 0, MAX_TOP_K, default=0),
             explain_label=fields.text("explain_label", default=""),
+            decode_ms=fields.integer("decode_ms", 0, MAX_DECODE_MS, default=0),
         )
 
 

@@ -47,6 +47,10 @@ class WorkerInfo:
 
     `bundle_digest` is the SHA-256 of the content of the bundle that it serves, in hex.
 
+    `slowness` is how many times as long as the reference processor it takes to decode, and `decode_budget_s` how long
+    it may take to decode one image; 0 for a worker of an earlier release, which knows neither costs nor the stream of
+    expensive jobs.
+
     `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
     """
 
@@ -63,6 +67,8 @@ class WorkerInfo:
     shadow: str = ""
     shadow_counts: Mapping[str, float] = field(default_factory=dict)
     bundle_digest: str = ""
+    slowness: float = 0.0
+    decode_budget_s: float = 0.0
 
     @property
     def served(self) -> Served:
@@ -91,6 +97,8 @@ class WorkerInfo:
             shadow=fields.text("shadow", default=""),
             shadow_counts=fields.numbers("shadow_counts"),
             bundle_digest=fields.text("bundle_digest", default=""),
+            slowness=fields.number("slowness", default=0.0),
+            decode_budget_s=fields.number("decode_budget_s", default=0.0),
         )
 
 

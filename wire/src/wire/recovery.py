@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
+from wire.admission import Terms
 from wire.connection import checked, pack
 from wire.errors import QueueFull, QueueUnavailable
 from wire.keys import Keys
@@ -32,16 +33,16 @@ class Recovery:
     """Runs after each look of the watcher, over its connection."""
 
     def __init__(self, keys: Keys, watcher: Watcher, replies: Replies, submitter: Submitter, counts: Counts) -> None:
-        self._jobs_key = keys.jobs
+        self._keys = keys
         self._watcher = watcher
         self._replies = replies
         self._submitter = submitter
         self._counts = counts
-        self._withdrawn: deque[bytes] = deque(maxlen=MAX_WITHDRAWN)
+        self._withdrawn: deque[tuple[str, bytes]] = deque(maxlen=MAX_WITHDRAWN)
 
-    def withdraw(self, entry_id: bytes) -> None:
+    def withdraw(self, stream: str, entry_id: bytes) -> None:
         """Have an entry deleted that nobody waits for any more; costs its caller nothing."""
-        self._withdrawn.append(entry_id)
+        self._withdrawn.append((stream, entry_id))
 
     def run(self) -> None:
         """Delete what was withdrawn, and submit again what was lost; raises QueueUnavailable."""
@@ -49,16 +50,18 @@ class Recovery:
         self._resubmit(self._find_lost())
 
     def _delete_withdrawn(self) -> None:
-        entry_ids = list(self._withdrawn)
-        if entry_ids:
-            self._watcher.exchange(pack("XDEL", self._jobs_key, *entry_ids), 1)
-            for _ in entry_ids:
+        withdrawn = list(self._withdrawn)
+        streams = {stream: [entry_id for of, entry_id in withdrawn if of == stream] for stream, _ in withdrawn}
+        if streams:
+            packet = b"".join(pack("XDEL", stream, *entry_ids) for stream, entry_ids in streams.items())
+            self._watcher.exchange(packet, len(streams))
+            for _ in withdrawn:
                 self._withdrawn.popleft()
 
     def _find_lost(self) -> list[Waiter]:
         """Give those whose entry is gone without a reply; an answer and the end of its entry are one transaction."""
         due = self._due(time.monotonic())
-        looks = [pack("XRANGE", self._jobs_key, entry_id, entry_id) for _, entry_id in due]
+        looks = [pack("XRANGE", waiter.stream, entry_id, entry_id) for waiter, entry_id in due]
         found = map(checked, self._watcher.exchange(b"".join(looks), len(looks)) if looks else [])
         for (waiter, _), entries in zip(due, found, strict=True):
             waiter.looked_at = time.monotonic()
@@ -82,10 +85,15 @@ class Recovery:
         if not again:
             return
         log.warning("Redis lost %d jobs that wait for an answer: submitting them again", len(again))
-        tickets = [Ticket(_with_remaining_time(waiter, now).encode()) for waiter in again]
+        tickets = [Ticket(_with_remaining_time(waiter, now).encode(), self._terms(waiter)) for waiter in again]
         self._submitter.submit(tickets)
         for waiter, ticket in zip(again, tickets, strict=True):
             self._note_resubmission(waiter, ticket)
+
+    def _terms(self, waiter: Waiter) -> Terms:
+        """Return the terms of a job that was admitted before: no bound."""
+        keys = self._keys
+        return Terms(waiter.stream, keys.jobs if waiter.stream == keys.expensive else keys.expensive)
 
     def _note_resubmission(self, waiter: Waiter, ticket: Ticket) -> None:
         try:

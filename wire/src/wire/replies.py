@@ -46,6 +46,7 @@ class Waiter:
         "missed",
         "reply",
         "resubmissions",
+        "stream",
         "until",
         "was_abandoned",
     )
@@ -58,6 +59,7 @@ class Waiter:
         self.done = threading.Event()
         self.reply: Reply | None = None
         self.entry_id: bytes | None = None
+        self.stream = ""
         # For the search for jobs that Redis lost.
         self.looked_at = time.monotonic()
         self.missed = 0

@@ -20,14 +20,14 @@ MAX_REPLIES: Final = 10_000
 MAX_DEAD_LETTERS: Final = 1000
 
 
-def settle(connection: Connection, keys: Keys, settlements: Sequence[Settlement]) -> None:
-    """Do it; may be repeated with the same settlements. Raises QueueUnavailable."""
-    commands = _commands(keys, settlements)
+def settle(connection: Connection, keys: Keys, stream: str, settlements: Sequence[Settlement]) -> None:
+    """End these entries of a job stream; may be repeated with the same settlements. Raises QueueUnavailable."""
+    commands = _commands(keys, stream, settlements)
     results = _transaction(connection, commands)
     if any(map(is_out_of_memory, results)):
         # Nothing enters a transaction then. Deleting needs no memory, and makes room for these replies, or the next.
         log.error("Redis is out of memory: %d replies may be lost", len(settlements))
-        endings = _endings(keys, settlements)
+        endings = _endings(stream, settlements)
         results = connection.exchange(b"".join(endings), len(endings))
         _transaction(connection, commands)
     for result in results:
@@ -41,17 +41,17 @@ def _transaction(connection: Connection, commands: Sequence[bytes]) -> list[Any]
     return executed if isinstance(executed, list) else [*queued, executed]
 
 
-def _commands(keys: Keys, settlements: Sequence[Settlement]) -> list[bytes]:
+def _commands(keys: Keys, stream: str, settlements: Sequence[Settlement]) -> list[bytes]:
     replies = [_reply(keys, each.reply_to, each.reply) for each in settlements if each.reply is not None]
     processes = {each.reply_to for each in settlements if each.reply is not None}
     expiries = [pack("EXPIRE", keys.replies(process), REPLIES_KEPT_S) for process in processes]
     letters = [_dead_letter(keys, each) for each in settlements if each.dead_letter is not None]
-    return [*replies, *expiries, *letters, *_endings(keys, settlements)]
+    return [*replies, *expiries, *letters, *_endings(stream, settlements)]
 
 
-def _endings(keys: Keys, settlements: Sequence[Settlement]) -> list[bytes]:
+def _endings(stream: str, settlements: Sequence[Settlement]) -> list[bytes]:
     entry_ids = [each.entry_id for each in settlements]
-    return [pack("XACK", keys.jobs, GROUP, *entry_ids), pack("XDEL", keys.jobs, *entry_ids)]
+    return [pack("XACK", stream, GROUP, *entry_ids), pack("XDEL", stream, *entry_ids)]
 
 
 def _reply(keys: Keys, reply_to: str, reply: Reply) -> bytes:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from wire.admission import retry_after_s
+from wire.admission import ADMIT_ONE, ADMIT_ONE_SHA, Terms, retry_after_s
 from wire.connection import Address, Connection, checked, is_out_of_memory, pack
 from wire.errors import QueueFull, QueueUnavailable
-from wire.keys import JOB_FIELD, Keys
+from wire.keys import Keys
 from wire.link import RedisRefusal
 
-# XLEN counts what waits and what is in progress, since an answer deletes its entry. A job that costs more than the
-# whole bound still enters an empty queue, else nobody could ever send it.
-ADMIT: Final = f"""
-local depth = redis.call('XLEN', KEYS[1])
-if depth > 0 and depth + tonumber(ARGV[2]) > tonumber(ARGV[1]) then
-  return {{depth}}
-end
-return {{depth, redis.call('XADD', KEYS[1], '*', '{JOB_FIELD}', ARGV[3])}}
-"""
-ADMIT_SHA: Final = hashlib.sha1(ADMIT.encode(), usedforsecurity=False).hexdigest()
-UNBOUNDED: Final = 2**53
 MAX_TICKETS: Final = 256
 LEAST_PATIENCE_S: Final = 0.03
 
@@ -33,11 +21,11 @@ LEAST_PATIENCE_S: Final = 0.03
 class Ticket:
     """One job on its way into the queue, and what Redis said to it."""
 
-    __slots__ = ("arguments", "bound", "reply")
+    __slots__ = ("job", "reply", "terms")
 
-    def __init__(self, job: bytes, bound: int = UNBOUNDED, cost: int = 1) -> None:
-        self.arguments = (bound, cost, job)
-        self.bound = bound
+    def __init__(self, job: bytes, terms: Terms) -> None:
+        self.job = job
+        self.terms = terms
         self.reply: Any = None
 
     def entry_id(self, rate: float = 0.0) -> bytes:
@@ -47,10 +35,10 @@ class Ticket:
             # Many tickets may share one fault, and each of their callers raises it.
             raise QueueUnavailable(str(reply)) from reply
         if is_out_of_memory(reply):
-            raise QueueFull(0, self.bound, retry_after_s(0, rate)) from reply
+            raise QueueFull(0, round(self.terms.bound), retry_after_s(0, rate)) from reply
         depth, *entry_ids = checked(reply)
         if not entry_ids:
-            raise QueueFull(depth, self.bound, retry_after_s(depth, rate))
+            raise QueueFull(depth, round(self.terms.bound), retry_after_s(depth, rate))
         entry_id: bytes = entry_ids[0]
         return entry_id
 
@@ -61,7 +49,7 @@ class Submitter:
     def __init__(self, address: Address, keys: Keys, patience_s: float) -> None:
         self._connection = Connection(address, "sightline-submitter")
         self._patience_s = patience_s
-        self._jobs_key = keys.jobs
+        self._keys = keys
         self._waiting: deque[Ticket] = deque()
         self._lock = threading.Lock()
 
@@ -100,16 +88,19 @@ class Submitter:
                 ticket.reply = ticket.reply or QueueUnavailable("the submission was broken off")
 
     def _evaluate(self, tickets: list[Ticket], until: float) -> list[Any]:
-        replies = self._exchange("EVALSHA", ADMIT_SHA, tickets, until)
+        replies = self._exchange("EVALSHA", ADMIT_ONE_SHA, tickets, until)
         unknown = [index for index, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
-            again = self._exchange("EVAL", ADMIT, [tickets[index] for index in unknown], until)
+            again = self._exchange("EVAL", ADMIT_ONE, [tickets[index] for index in unknown], until)
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
         return replies
 
     def _exchange(self, command: str, script: str, tickets: list[Ticket], until: float) -> list[Any]:
-        packet = b"".join(pack(command, script, 1, self._jobs_key, *ticket.arguments) for ticket in tickets)
+        packet = b"".join(
+            pack(command, script, 4, *ticket.terms.keys(self._keys), *ticket.terms.arguments(ticket.job))
+            for ticket in tickets
+        )
         # Where the connection broke it is unknown whether the jobs went in, so the same ids go again: a job that runs
         # twice does no harm, and its second reply is dropped.
         return self._connection.exchange_twice(packet, len(tickets), until - time.monotonic())

@@ -26,7 +26,8 @@ class QueueState:
 
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
     `trouble` is why a worker could not start lately, in words; `own` of the jobs are this process'.
-    `bound` is that of a job with the usual timeout; `rate` is the jobs a second that all live workers can do together.
+    `bound` is that of a job with the usual timeout; `rate` is the photographs a second that all live workers can do
+    together. `depth` and `bound` are of the usual jobs alone, `expensive_depth` of the others.
     `standstill_s` is for how long neither the depth nor the oldest job has changed, as far as this process has looked.
     """
 
@@ -43,6 +44,7 @@ class QueueState:
     trouble: str = ""
     own: int = 0
     standstill_s: float = 0.0
+    expensive_depth: int = 0
 
 
 class _Front(NamedTuple):
@@ -75,7 +77,7 @@ class Watcher:
         self._fault: QueueUnavailable | None = None
         self._front = _Front(0, b"", float("-inf"))
         look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
-        look.append(("GET", keys.trouble))
+        look += [("GET", keys.trouble), ("XLEN", keys.expensive), ("XRANGE", keys.expensive, "-", "+", "COUNT", 1)]
         self._look_packet = b"".join(pack(*command) for command in look)
 
     @property
@@ -124,13 +126,14 @@ class Watcher:
     def _look(self) -> QueueState:
         # Redis looks at once, but this thread may hear of it late: what comes and goes meanwhile is later than this.
         as_of, own = time.monotonic(), self._own()
-        now, depth, oldest, published, trouble = map(checked, self.exchange(self._look_packet, 5))
+        replies = map(checked, self.exchange(self._look_packet, 7))
+        now, depth, oldest, published, trouble, expensive_depth, oldest_expensive = replies
         now_ms = time_ms(now)
         workers = live_workers(published, now_ms)
         served = _most_served(workers)
         return QueueState(
             depth=depth,
-            oldest_age_s=max(now_ms - entry_ms(oldest[0][0]), 0) / 1000 if oldest else 0.0,
+            oldest_age_s=_oldest_age_s([*oldest, *oldest_expensive], now_ms),
             bound=self._bound(workers),
             rate=total_rate(workers),
             workers=workers,
@@ -141,6 +144,7 @@ class Watcher:
             as_of=as_of,
             trouble=(trouble or b"").decode(errors="replace"),
             own=own,
+            expensive_depth=expensive_depth,
             standstill_s=self._standstill_s(depth, oldest[0][0] if oldest else b"", as_of),
         )
 
@@ -154,6 +158,10 @@ class Watcher:
             [published] = map(checked, self.exchange(pack("GET", self._keys.labels(digest)), 1))
             self._labels = {digest: decode_labels(published, digest)}
         return self._labels[digest]
+
+
+def _oldest_age_s(entries: Sequence[Any], now_ms: int) -> float:
+    return max([0, *(now_ms - entry_ms(entry_id) for entry_id, _ in entries)]) / 1000
 
 
 def _most_served(workers: Sequence[WorkerInfo]) -> WorkerInfo | None:

@@ -7,7 +7,7 @@ from wire.connection import Address
 from wire.queue import Asker
 
 GREENLETS = 200
-asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0)
+asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0, max_queue_size=1000)
 
 if os.fork():
     _, status = os.wait()

@@ -1,0 +1,237 @@
+"""Admission by cost, by the script itself in a real Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.waiting import WAIT_S, wait_until
+from sightline_testing.workers import answer_for
+from wire.admission import Terms
+from wire.errors import DeadlineExceeded, QueueFull
+from wire.jobs import Jobs
+from wire.keys import GROUP
+from wire.messages import Job
+from wire.queue import Delivery, Leases, Maintenance
+from wire.submission import Submitter, Ticket
+
+PATIENCE_S = 10.0
+
+
+class Door:
+    """Submits jobs on terms of the test's own."""
+
+    def __init__(self, queue: QueueProbe) -> None:
+        self.queue = queue
+        self.submitter = Submitter(queue.address, queue.keys, PATIENCE_S)
+
+    def enter(self, *, is_expensive: bool = False, **terms: Any) -> str:
+        """Return the entry of a job that was admitted; raise QueueFull."""
+        keys = self.queue.keys
+        streams = (keys.expensive, keys.jobs) if is_expensive else (keys.jobs, keys.expensive)
+        ticket = Ticket(Job("id", "cat.jpg", "asker", 60_000).encode(), Terms(*streams, **terms))
+        self.submitter.submit([ticket])
+        return ticket.entry_id().decode()
+
+    def count(self, most: int = 100, **terms: Any) -> int:
+        """Return how many jobs of these terms are admitted in a row."""
+        for number in range(most):
+            try:
+                self.enter(**terms)
+            except QueueFull:
+                return number
+        return most
+
+
+@pytest.fixture
+def door(queue: QueueProbe) -> Iterator[Door]:
+    door = Door(queue)
+    yield door
+    door.submitter.close()
+
+
+def test_jobs_are_admitted_by_their_cost(door: Door) -> None:
+    assert door.count(cost=1, bound=20, bound_beside=20) == 20
+    door.queue.redis("XTRIM", door.queue.keys.jobs, "MAXLEN", 0)
+    assert door.count(cost=5, bound=20, bound_beside=20) == 4
+    assert door.count(cost=1, bound=20, bound_beside=20) == 0
+
+
+def test_a_job_that_costs_more_than_the_bound_enters_an_empty_queue_alone(door: Door) -> None:
+    assert door.count(cost=50, bound=20, bound_beside=20) == 1
+    with pytest.raises(QueueFull) as refusal:
+        door.enter(cost=1, bound=20, bound_beside=20)
+    assert refusal.value.depth == 50
+
+
+def test_whoever_deletes_an_entry_frees_what_it_cost(door: Door) -> None:
+    keys = door.queue.keys
+    for _ in range(3):
+        entries = [door.enter(cost=5, bound=20, bound_beside=20) for _ in range(4)]
+        assert door.count(cost=5, bound=20, bound_beside=20) == 0
+        door.queue.redis("XDEL", keys.jobs, *entries[:2])
+        assert door.count(cost=5, bound=20, bound_beside=20) == 2
+        door.queue.redis("XTRIM", keys.jobs, "MAXLEN", 0)
+    assert door.count(cost=1, bound=20, bound_beside=20) == 20
+    assert door.queue.redis("ZCARD", keys.weights(keys.jobs)) == 0
+
+
+def test_weights_of_a_redis_that_lost_them_count_as_photographs(door: Door) -> None:
+    assert door.count(cost=5, bound=20, bound_beside=20) == 4
+    door.queue.redis("DEL", door.queue.keys.weights(door.queue.keys.jobs))
+    assert door.count(cost=1, bound=20, bound_beside=20) == 16
+
+
+def test_expensive_jobs_do_not_take_the_room_of_the_others(door: Door) -> None:
+    assert door.count(is_expensive=True, cost=100, bound=300, bound_beside=300) == 3
+    assert door.count(cost=1, bound=20, bound_beside=10) == 10
+    door.queue.redis("XTRIM", door.queue.keys.expensive, "MAXLEN", 0)
+    assert door.count(cost=1, bound=20, bound_beside=10) == 10
+
+
+def test_while_others_wait_the_share_that_was_used_up_is_owed(door: Door) -> None:
+    keys, terms = door.queue.keys, {"cost": 1000.0, "bound": 1500.0, "bound_beside": 1500.0, "share_per_ms": 0.001}
+    door.enter(is_expensive=True, **terms)
+    door.queue.redis("DEL", keys.expensive)  # it is done
+    door.enter()
+    with pytest.raises(QueueFull):
+        door.enter(is_expensive=True, **terms)
+    door.queue.redis("DEL", keys.jobs)
+    door.enter(is_expensive=True, **terms)
+
+
+def test_what_is_owed_is_forgotten_in_time(door: Door) -> None:
+    terms = {"cost": 100.0, "bound": 150.0, "bound_beside": 150.0, "share_per_ms": 1.0}
+    door.enter(is_expensive=True, **terms)
+    assert 0 < door.queue.redis("PTTL", door.queue.keys.owed) <= 100
+
+
+class Side:
+    """A live worker that is no more than listed, and an asker that knows it, for expensive images."""
+
+    SECOND = 1000
+
+    def __init__(self, queue: QueueProbe) -> None:
+        queue.announce(rate=200.0, slowness=1.0, decode_budget_s=2.0)
+        self.queue = queue
+        self.asker = queue.asker()
+        self.asker.refresh_state()
+
+    def depth(self) -> int:
+        depth: int = self.queue.redis("XLEN", self.queue.keys.expensive)
+        return depth
+
+
+@pytest.fixture
+def side(queue: QueueProbe) -> Side:
+    return Side(queue)
+
+
+def test_an_expensive_job_is_answered_from_its_own_stream(side: Side) -> None:
+    lane = side.queue.lane("expensive", is_expensive=True)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(side.asker.ask, "cat.jpg", timeout_s=WAIT_S, decode_ms=Side.SECOND)
+        wait_until(lambda: side.depth() == 1, "the job is in its stream")
+        assert side.queue.depth() == 0
+        [delivery] = lane.receive(8, 1000)
+        assert delivery.decode_ms == Side.SECOND
+        lane.answer([(delivery, answer_for(delivery.job))])
+        assert asking.result().predictions
+    assert side.depth() == 0
+
+
+def test_an_expensive_job_that_nobody_waits_for_any_more_is_taken_back(side: Side) -> None:
+    with pytest.raises(DeadlineExceeded):
+        side.asker.ask("cat.jpg", timeout_s=0.05, decode_ms=Side.SECOND)
+    wait_until(lambda: side.depth() == 0, "the entry is deleted")
+
+
+def test_an_expensive_job_that_redis_lost_is_submitted_again_to_its_stream(side: Side) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(side.asker.ask, "cat.jpg", timeout_s=WAIT_S, decode_ms=Side.SECOND)
+        wait_until(lambda: side.depth() == 1, "the job is in its stream")
+        side.queue.redis("XTRIM", side.queue.keys.expensive, "MAXLEN", 0)
+        wait_until(lambda: side.depth() == 1, "the job is there again")
+        lane = side.queue.lane("expensive", is_expensive=True)
+        [delivery] = lane.receive(8, 1000)
+        lane.answer([(delivery, answer_for(delivery.job))])
+        assert asking.result().predictions
+
+
+def test_the_expensive_job_of_a_dead_worker_is_taken_over(side: Side) -> None:
+    side.queue.add("cat.jpg", is_expensive=True)
+    assert len(side.queue.lane("dead", is_expensive=True).receive(1, 1000)) == 1
+    heir = side.queue.lane("heir", is_expensive=True, lease_ms=50)
+    found: list[Delivery] = []
+
+    def is_taken_over() -> bool:
+        found.extend(heir.receive(1, 50))
+        return bool(found)
+
+    wait_until(is_taken_over, "the job is taken over")
+    assert [(each.job.image, each.deliveries) for each in found] == [("cat.jpg", 2)]
+
+
+def test_a_lane_of_usual_jobs_takes_no_expensive_one(side: Side) -> None:
+    side.queue.add("expensive.jpg", is_expensive=True)
+    side.queue.add("usual.jpg")
+    assert [each.job.image for each in side.queue.lane().receive(8, 100)] == ["usual.jpg"]
+
+
+def test_the_lease_of_an_expensive_job_is_kept(side: Side) -> None:
+    lane = side.queue.lane("busy", is_expensive=True, lease_ms=200)
+    side.queue.add("cat.jpg", is_expensive=True)
+    lane.receive(1, 1000)
+    keeper = Leases(side.queue.address, [lane], lambda job_ids: None)
+    keeper.start()
+    other = side.queue.lane("idle", is_expensive=True, lease_ms=200)
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        assert other.receive(1, 50) == []
+    keeper.stop()
+
+
+def test_an_expensive_job_that_no_worker_holds_returns_to_the_workers(side: Side) -> None:
+    keys = side.queue.keys
+    side.queue.add("orphan.jpg", is_expensive=True)
+    side.queue.redis("XGROUP", "CREATE", keys.expensive, GROUP, "$")
+    maintenance = Maintenance(side.queue.address, side.queue.name, "upkeep", lease_ms=50, max_batch_s=60)
+    maintenance.sweep()
+    maintenance.stop()
+    assert side.queue.redis("XPENDING", keys.expensive, GROUP)[0] == 1
+
+
+def test_an_expensive_job_for_later_is_found_and_cancelled_and_no_other_of_its_place(side: Side) -> None:
+    jobs = Jobs(side.queue.address, side.queue.name, max_jobs=10, patience_s=PATIENCE_S)
+    handle = jobs.hand_in(
+        "cat.jpg", state=side.asker.state(), usual_timeout_s=5.0, timeout_s=60.0, decode_ms=Side.SECOND
+    )
+    entry = "-".join(handle.split("-")[1:3])
+    side.queue.redis("XADD", side.queue.keys.jobs, entry, "job", b"of another")
+    assert jobs.look(handle).reply is None
+    jobs.cancel(handle)
+    jobs.close()
+    assert (side.depth(), side.queue.depth()) == (0, 1)
+
+
+def test_the_queue_is_seen_with_its_expensive_jobs(side: Side) -> None:
+    side.queue.add("cat.jpg", is_expensive=True)
+    time.sleep(0.05)
+    state = side.asker.refresh_state()
+    assert (state.depth, state.expensive_depth) == (0, 1)
+    assert state.oldest_age_s >= 0.05
+
+
+def test_floods_of_expensive_jobs_are_refused_beyond_their_share(side: Side) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        side.queue.add("usual.jpg")
+        asking = [
+            pool.submit(side.asker.ask, f"{number}.jpg", timeout_s=3.0, decode_ms=Side.SECOND) for number in range(8)
+        ]
+        refused = [each for each in asking if isinstance(each.exception(), QueueFull)]
+        assert len(refused) == 7

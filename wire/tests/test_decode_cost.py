@@ -1,0 +1,92 @@
+"""The estimate by formats and headers; benchmarks/own/decode_cost.py compares it with what decoding takes."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+
+import pytest
+from PIL import Image
+
+from sightline_testing import pictures
+from sightline_testing.hostile import jpegs
+from wire.decode_cost import MAX_FILLING, MAX_STEPS, PHOTOGRAPH_MS, decode_ms, least_ms
+
+EXPENSIVE_MS = 250
+FLAT = Image.new("RGB", (5_000, 5_000), (9, 99, 199))
+
+
+def animation(width: int, height: int) -> bytes:
+    """Return the beginning of an animated WebP: its canvas, and a frame of one colour."""
+    content = pictures.encode(Image.new("RGB", (width, height)), "WEBP", lossless=True, method=0)
+    canvas = bytes((2, 0, 0, 0)) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    frame = bytes(16) + content[12:]
+    parts = ((b"VP8X", canvas), (b"ANIM", bytes(6)), (b"ANMF", frame))
+    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(data)) + data for kind, data in parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("name", pictures.GOOD_NAMES)
+def test_an_image_of_a_sixth_of_a_megapixel_costs_a_few_milliseconds_in_every_format(name: str) -> None:
+    assert decode_ms(pictures.good(name).content) <= 6 * PHOTOGRAPH_MS
+
+
+def test_a_usual_photograph_costs_nothing_beyond_itself() -> None:
+    assert decode_ms(pictures.jpeg(640, 480)) == 0
+
+
+def test_twelve_megapixels_of_a_camera_are_not_expensive_and_cost_more_than_small_ones() -> None:
+    assert 10 < decode_ms(pictures.large_jpeg(4_000, 3_000)) < EXPENSIVE_MS
+    assert decode_ms(pictures.large_jpeg(6_000, 4_000)) < EXPENSIVE_MS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda: jpegs.narrow_scans(5_000, 5_000, 50), id="many scans"),
+        pytest.param(lambda: jpegs.progressive(5_000, 5_000, 50), id="many bits"),
+        pytest.param(lambda: pictures.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000)), id="deep PNG"),
+        pytest.param(lambda: pictures.run_length_bmp(5_000, 5_000, b"\1\0\0\0" * 5_000), id="runs"),
+        pytest.param(lambda: pictures.encode(FLAT, "WEBP", lossless=True, method=0), id="WebP"),
+        pytest.param(lambda: pictures.encode(Image.new("P", (5_000, 5_000)), "GIF"), id="GIF"),
+        pytest.param(lambda: animation(5_000, 5_000), id="animation"),
+    ],
+)
+def test_small_files_that_take_long_are_expensive(content: object) -> None:
+    assert callable(content)
+    data = content()
+    assert decode_ms(data) > EXPENSIVE_MS
+    assert least_ms(data) < 2_000
+
+
+def test_each_scan_of_a_jpeg_costs() -> None:
+    few, many = (decode_ms(jpegs.progressive(2_000, 2_000, scans)) for scans in (10, 50))
+    assert many > 3 * few
+
+
+def test_what_lies_behind_many_small_blocks_counts_as_the_largest_image() -> None:
+    gif = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + (b"!\xfe" + b"\1x" * 10 + b"\0") * MAX_STEPS
+    webp = b"RIFF" + struct.pack("<I", 10**6) + b"WEBP" + b"none\0\0\0\0" * MAX_STEPS
+    content = pictures.jpeg(64, 48)
+    filled = content[:2] + b"\xff" * 2 * MAX_FILLING + content[2:]
+    assert all(decode_ms(each) > EXPENSIVE_MS for each in (gif, webp, filled))
+
+
+@pytest.mark.parametrize("name", [*pictures.GOOD_NAMES, *pictures.BAD_NAMES])
+def test_no_bytes_make_the_estimate_fail(name: str) -> None:
+    source = pictures.good(name) if name in pictures.GOOD_NAMES else pictures.bad(name)
+    draw = random.Random(7)  # noqa: S311  images, not secrets
+    for _ in range(50):
+        content = bytearray(source.content[: draw.randrange(1, 2_000)])
+        for _ in range(3):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        assert 0 <= decode_ms(bytes(content)) < 10**9
+
+
+def test_metadata_and_what_follows_the_image_cost_nothing() -> None:
+    content = pictures.encode(pictures.scene(), "PNG")
+    assert decode_ms(content + bytes(1_000_000)) < decode_ms(content) + 10
+    out = io.BytesIO()
+    pictures.scene().save(out, "WEBP", quality=90, icc_profile=bytes(1_000_000))
+    assert decode_ms(out.getvalue()) < 10
