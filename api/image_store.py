@@ -65,9 +65,11 @@ def store(folder: Path, name: str, data: bytes) -> str:
     there. Raise OSError where the disk does not serve, Problem where it is full.
     """
     try:
-        for candidate in (name, collision_name(name, data)):
-            if _place(folder / candidate, data):
-                return candidate
+        if _place(folder / name, data):
+            return name
+        other = collision_name(name, data)
+        if _place(folder / other, data):
+            return other
         raise OSError(errno.EEXIST, "both names of the image are taken by other files", str(folder / name))
     except (OSError, Problem):
         found = _found_under_another_suffix(folder, name, data)

@@ -211,16 +211,34 @@ for number in range(rounds):
 """
 
 
+CLEANING = """
+import sys, time
+from pathlib import Path
+import clean_uploads
+folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+begin = float(input())
+for number in range(rounds):
+    while time.time() < begin + number / 400:
+        pass
+    print(clean_uploads.clean(folder / str(number), folder / "no reports").removed)
+"""
+
+
 def stored_at_once(folder: Path, contents: Sequence[bytes], link_fault: int = 0) -> list[list[str]]:
     """Store each content by a process of its own, in many folders at the same moments; return the names by process."""
+    return printed_at_once(
+        *([STORING, folder, COLLIDING_NAME, content.hex(), ROUNDS, link_fault] for content in contents)
+    )
+
+
+def printed_at_once(*programs: Sequence[object]) -> list[list[str]]:
+    """Run programs at the same moment, each with its arguments, and return the words that each printed."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", STORING, str(folder), COLLIDING_NAME, content.hex(), str(ROUNDS), str(link_fault)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", *map(str, program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for content in contents
+        for program in programs
     ]
     for process in processes:
         assert process.stdout is not None
@@ -274,6 +292,16 @@ def test_of_two_images_of_one_md5_that_find_a_damaged_file_each_has_its_own_byte
     names = stored_at_once(folder, COLLIDING)
     for number, pair in enumerate(zip(*names, strict=True)):
         assert [(folder / str(number) / name).read_bytes() for name in pair] == COLLIDING
+
+
+def test_clean_up_takes_no_name_from_an_image_that_is_sent_again_at_that_moment(folder: Path) -> None:
+    for number in range(ROUNDS):
+        image_store.store(folder / str(number), COLLIDING_NAME, COLLIDING[0])
+        os.utime(folder / str(number) / COLLIDING_NAME, (1, 1))
+    programs = ([STORING, folder, COLLIDING_NAME, content.hex(), ROUNDS, 0] for content in COLLIDING)
+    *names, removed = printed_at_once(*programs, [CLEANING, folder, ROUNDS])
+    for number, pair in enumerate(zip(*names, strict=True)):
+        assert [(folder / str(number) / name).read_bytes() for name in pair] == COLLIDING, (number, removed[number])
 
 
 def test_a_damaged_file_stays_while_somebody_else_holds_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
