@@ -162,13 +162,21 @@ def refresh(path: str | Path, status: os.stat_result) -> os.stat_result | None:
         return status
     with folder_lock(os.path.dirname(path)):  # noqa: PTH120  paths of the hot path are strings
         try:
-            if not os.path.samestat(os.lstat(path), status):
+            if identity_of(os.lstat(path)) != identity_of(status):
                 return None
             with suppress(OSError):
                 os.utime(path, follow_symlinks=False)
             return os.lstat(path)
         except FileNotFoundError:
             return None
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what stays the same as long as nobody writes, links, renames or touches a file.
+
+    The number of an inode is not enough: the next file that is made may have that of one just removed.
+    """
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def is_named_by_content(file: FileIO | BufferedReader, stem: str) -> bool:

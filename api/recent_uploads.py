@@ -16,14 +16,10 @@ MAX_ENTRIES = 4096
 
 
 class _Entry(NamedTuple):
-    """A file whose content is known, and what the file system reports of it as long as nobody changes it."""
+    """A file whose content is known, as long as its identity is the same."""
 
     name: str
-    device: int
-    inode: int
-    size: int
-    # Any write, rename, link or time stamp changes it, and no program can set it.
-    changed_ns: int
+    identity: tuple[int, int, int, int]
 
 
 class RecentUploads:
@@ -52,7 +48,7 @@ class RecentUploads:
         path = os.path.join(key[0], entry.name)  # noqa: PTH118  a third of the time, on the way of every request
         try:
             status = os.lstat(path)
-            if _entry_of(entry.name, status) != entry:
+            if image_store.identity_of(status) != entry.identity:
                 return None
             refreshed = image_store.refresh(path, status)
         except FileNotFoundError:
@@ -69,8 +65,4 @@ class RecentUploads:
     def _add(self, key: tuple[Path, str, str], name: str, status: os.stat_result) -> None:
         while len(self._entries) >= self._max_entries and key not in self._entries:
             self._entries.pop(next(iter(self._entries)), None)
-        self._entries[key] = _entry_of(name, status)
-
-
-def _entry_of(name: str, status: os.stat_result) -> _Entry:
-    return _Entry(name, status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+        self._entries[key] = _Entry(name, image_store.identity_of(status))
