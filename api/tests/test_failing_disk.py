@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,27 @@ FAULTS = (
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@pytest.fixture
-def disk(uploads_folder: Path) -> Iterator[Callable[[str], object]]:
-    """A file system of its own under the uploads folder, to be mounted again with other options."""
-    uploads_folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "none", uploads_folder], capture_output=True, check=False).returncode:
+Remount = Callable[[str], object]
+
+
+@contextmanager
+def mounted(folder: Path, options: str = "rw") -> Iterator[Remount]:
+    """Mount a file system of its own on a folder; yield what mounts it again with other options."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a file system needs root")
     try:
-        yield lambda options: subprocess.check_call(["mount", "-o", f"remount,{options}", uploads_folder])
+        yield lambda options: subprocess.check_call(["mount", "-o", f"remount,{options}", folder])
     finally:
-        subprocess.run(["umount", "--lazy", uploads_folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def disk(uploads_folder: Path) -> Iterator[Remount]:
+    """A file system under the uploads folder."""
+    with mounted(uploads_folder) as remount:
+        yield remount
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +203,7 @@ def test_the_server_on_a_real_disk_that_fails_answers_what_it_knows_and_recovers
     *,
     serve: Serve,
     worker: EchoWorker,
-    disk: Callable[[str], object],
+    disk: Remount,
     uploads_folder: Path,
     options: str,
     refusal: tuple[int, str],
@@ -219,6 +231,41 @@ def test_the_server_on_a_real_disk_that_fails_answers_what_it_knows_and_recovers
         assert ask(unknown) == (200, "")
         assert "Traceback" not in running.log
         assert running.log.count("the disk does not serve") <= 2
+
+
+@pytest.mark.usefixtures("asked")
+def test_reports_and_decisions_on_a_real_disk_that_is_full_or_read_only_have_the_same_problems(
+    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(settings, "MIN_FREE_BYTES", 0)
+    monkeypatch.setattr(settings, "OPERATOR_KEY", "k" * 40)
+    answer = client.post("/predict?top_k=1", data=pictures.jpeg(64, 48), content_type="image/jpeg")
+    report = {"prediction_id": answer.get_json()["prediction_id"], "comment": "x" * 1000}
+    operator = {"Authorization": f"Bearer {settings.OPERATOR_KEY}"}
+    with mounted(tmp_path / "feedback", "size=2m") as remount:
+        kept = client.post("/feedback", json=report).get_json()["report_id"]
+        decision = {"report_id": kept, "decision": "correct", "label": "cat"}
+
+        def refused(key: str) -> set[tuple[int, str]]:
+            keyed = client.post("/feedback", json=report, headers={"Idempotency-Key": key})
+            decided = client.post("/review/decisions", json=decision, headers=operator)
+            return {(each.status_code, json.loads(each.data).get("code", "")) for each in (keyed, decided)}
+
+        fill(tmp_path / "feedback" / "filler")
+        assert refused("full") == {(507, "storage_full")}
+        (tmp_path / "feedback" / "filler").unlink()
+        remount("ro")
+        assert refused("read-only") == {(503, "storage_unavailable")}
+        remount("rw")
+        assert refused("writable") == {(201, "")}
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
 
 
 def stored_names(folder: Path) -> list[str]:
