@@ -1,5 +1,6 @@
 """ml_service.classify_process() as a process of its own, with a real Redis and a real model."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -162,8 +163,10 @@ def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its
 
 
 def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_for_the_first(
-    start: Start, asker: Asker, redis_server: RedisServer, bundles: Path, tmp_path: Path
+    start: Start, asker: Asker, redis_server: RedisServer, bundles: Path, folder: Path
 ) -> None:
+    tmp_path = folder.parent
+    picture = hashlib.sha256((folder / "0.jpg").read_bytes()).hexdigest()
     cache = AnswerCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, patience_s=TIMEOUT_S)
     fp32 = (bundles / "efficientnet-lite0" / "1-fp32" / "model.onnx").read_bytes()
     kept = []
@@ -175,7 +178,7 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         wait_for_workers(asker, 1)
         served = served_by_all(asker.refresh_state())
         assert served is not None
-        question = Question("ab" * 32, served)
+        question = Question(picture, served)
         found = cache.find(question, 5)
         answer = asker.ask("0.jpg", timeout_s=TIMEOUT_S)
         cache.keep(question, 5, answer, found.slot)

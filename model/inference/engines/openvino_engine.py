@@ -18,11 +18,19 @@ from inference.scores import probabilities
 # network where openvino-telemetry is installed. It does without when the converter is not to be had.
 sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402
-from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend import (  # noqa: E402
+    FrontEndManager,
+    GeneralFailure,
+    InitializationFailure,
+    NotImplementedFailure,
+    OpConversionFailure,
+    OpValidationFailure,
+)
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 del sys.modules["openvino.tools.ovc"]
 
+FAILURES = (GeneralFailure, InitializationFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure)
 # Whatever the machine can do in half precision: the same picture has the same scores everywhere.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
@@ -55,9 +63,12 @@ def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
 
 
 def read(model: bytes) -> openvino.Model:
-    """Return the graph of an ONNX file; OpenVINO itself would try any of the formats that it knows."""
+    """Return the graph of an ONNX file; raise RuntimeError. OpenVINO itself would try any of the formats it knows."""
     frontend = FrontEndManager().load_by_framework("onnx")
-    return frontend.convert(frontend.load(BytesIO(model)))
+    try:
+        return frontend.convert(frontend.load(BytesIO(model)))
+    except FAILURES as fault:
+        raise RuntimeError(str(fault)) from fault
 
 
 def _loaded(
