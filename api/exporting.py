@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ import image_store
 from report_index import ReportIndex
 from wire.csv_table import guarded
 from wire.feedback_tables import CASES_CSV, CASES_JSONL, folder_name
+
+LOG = logging.getLogger("sightline.api")
 
 CASES_AT_ONCE = 500
 # A piece of a CSV or JSONL file; pictures go one at a time.
@@ -121,12 +124,16 @@ def _case_of(row: sqlite3.Row) -> Case:
 
 
 def _content_of(folder: Path, case: Case) -> bytes | None:
-    """Give a picture's bytes; None where it is gone, or is not the one that was reported."""
-    opened = image_store.open_stored(folder, case.file_name.rpartition("/")[2])
-    if opened is None:
+    """Give a picture's bytes; None where it is gone, cannot be read, or is not the one that was reported."""
+    try:
+        opened = image_store.open_stored(folder, case.file_name.rpartition("/")[2])
+        if opened is None:
+            return None
+        with opened[0] as file:
+            content = file.read()
+    except OSError as error:
+        LOG.warning("a case is left out of the export, its image cannot be read: %s", error)
         return None
-    with opened[0] as file:
-        content = file.read()
     return content if case.sha256 in {"", hashlib.sha256(content).hexdigest()} else None
 
 

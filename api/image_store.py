@@ -328,9 +328,10 @@ def is_stored(folder: Path, name: str) -> bool:
 
 
 def sha256_of(folder: Path, name: str) -> str:
-    """Return the SHA-256 of a stored image; empty where there is none of that name."""
-    opened = open_stored(folder, name)
-    if opened is None:
-        return ""
-    with opened[0] as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a stored image; empty where there is none of that name, or it cannot be read."""
+    with suppress(OSError):
+        opened = open_stored(folder, name)
+        if opened is not None:
+            with opened[0] as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -259,6 +260,25 @@ def test_reports_and_decisions_on_a_real_disk_that_is_full_or_read_only_have_the
         remount("rw")
         assert refused("writable") == {(201, "")}
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_report_is_kept_and_an_export_is_whole_where_an_image_cannot_be_read(
+    client: FlaskClient, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "OPERATOR_KEY", "k" * 40)
+    operator = {"Authorization": f"Bearer {settings.OPERATOR_KEY}"}
+    answer = client.post("/predict?top_k=1", data=pictures.jpeg(64, 48), content_type="image/jpeg").get_json()
+    report = f"{{'filename': '{answer['filename']}', 'prediction': 'tabby', 'score': 0.5}}"
+    kept = client.post("/feedback", json={"prediction_id": answer["prediction_id"], "label": "cat"}).get_json()
+    decision = {"report_id": kept["report_id"], "decision": "accept"}
+    assert client.post("/review/decisions", json=decision, headers=operator).status_code == 201
+    with monkeypatch.context() as failing:
+        fail_with(failing, uploads_folder, errno.EIO, reads=True)
+        assert client.post("/feedback", data={"report": report}).status_code == 200
+        archive = client.get("/review/cases.zip", headers=operator)
+        assert (archive.status_code, zipfile.ZipFile(io.BytesIO(archive.data)).testzip()) == (200, None)
+    assert Path(settings.FEEDBACK_FILEPATH).read_text().splitlines()[-1] == report
 
 
 def fill(path: Path) -> None:
