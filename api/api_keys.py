@@ -97,7 +97,7 @@ class KeyFile:
     def _read(self) -> tuple[tuple[ApiKey, ...], tuple[int, int]]:
         try:
             status = self._path.stat()
-            return parse(self._path.read_text(encoding="utf-8")), (status.st_mtime_ns, status.st_size)
+            return parse(self._path.read_text(encoding="utf-8-sig")), (status.st_mtime_ns, status.st_size)
         except (OSError, UnicodeDecodeError) as error:
             raise KeyFileError(f"cannot be read: {error}") from None
 

@@ -15,6 +15,7 @@ import settings
 from inference import bundle, model
 from inference.errors import InferenceError
 from inference.model import Model
+from learning.errors import LearningError
 
 SHOWN = 5
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
         judged = model.load(folder, options.engine, lanes=1, cores=machine.cores())
         ranks = [rank(judged, path, label) for path, label in labelled.pictures(options.folder)]
-    except (InferenceError, OSError, KeyError) as fault:
+    except (InferenceError, LearningError, OSError, KeyError) as fault:
         sys.stderr.write(f"cannot measure: {fault}\n")
         return 1
     if not ranks:

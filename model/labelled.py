@@ -1,16 +1,19 @@
 """Pictures whose right label is known: a folder for each label, or WordNet ids in the names and a classes.csv."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from learning.errors import CasesError
 from learning.traffic import PICTURE_SUFFIXES
+from wire.csv_reader import Fault, TableReader
+from wire.csv_table import Table
 
 CLASSES_FILE = "classes.csv"
+CLASSES = Table(("wnid", "label"), ("wnid", "label"))
 
 
 def pictures(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each picture and its label; KeyError where classes.csv does not know a WordNet id."""
+    """Each picture and its label; KeyError where classes.csv lacks a WordNet id, CasesError where it cannot be read."""
     label_of = _labels_by_wnid(folder / CLASSES_FILE)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PICTURE_SUFFIXES:
@@ -20,5 +23,10 @@ def pictures(folder: Path) -> Iterator[tuple[Path, str]]:
 def _labels_by_wnid(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["wnid"]: row["label"] for row in csv.DictReader(file)}
+    label_of = {}
+    with path.open("rb") as file:
+        for found in TableReader(CLASSES, file, takes_open_end=True):
+            if isinstance(found, Fault):
+                raise CasesError(f"{path}, line {found.line} {found.reason}")
+            label_of[found.cells["wnid"]] = found.cells["label"]
+    return label_of

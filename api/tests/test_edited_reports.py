@@ -6,6 +6,9 @@ import logging
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
+from tests.serving import API
 
 KEY = "the operator's key"
 HEADERS = {"X-API-Key": KEY}
@@ -351,3 +355,40 @@ def test_the_models_to_choose_from_are_bounded(client: FlaskClient, csv_path: Pa
         for number in range(500):
             file.write(f"r-{number},2026,uploads/a.jpg,,tabby,0.5,model {number},1,lynx,\n")
     assert client.get("/review", headers=HEADERS).text.count("<option>") == 100
+
+
+WRITER = """
+import pathlib, sys
+import feedback, settings
+from reports import Report
+folder, name, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+settings.FEEDBACK_FILEPATH = str(folder / "feedback")
+for number in range(count):
+    for key in (number, number, max(0, number - 7)):
+        details = {"comment": f"{name}-{key}"}
+        feedback.save_report(Report("a.jpg", "tabby", 0.5), folder, details, f"{name}-{key}")
+"""
+
+
+@pytest.mark.parametrize("rotate", [copy_and_truncate, rename])
+def test_rotation_while_many_write_doubles_nothing(tmp_path: Path, rotate: Callable[[Path, int], None]) -> None:
+    writers, reports = (8, 400) if os.environ.get("FULL") else (3, 40)
+    names = [f"writer-{number}" for number in range(writers)]
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    running = [subprocess.Popen([*command, name, str(reports)], cwd=API) for name in names]
+    rotations = 0
+    while any(process.poll() is None for process in running):
+        if (tmp_path / "feedback.csv").exists():
+            rotate(tmp_path / "feedback.csv", rotations)
+            rotations += 1
+        time.sleep(0.02)
+    assert [process.returncode for process in running] == [0] * writers
+    assert rotations > 2
+    texts = [path.read_text() for path in tmp_path.glob("feedback.csv*")]
+    # A copy may end in half a row.
+    found = [row["comment"] for text in texts for row in csv.DictReader(io.StringIO(text))]
+    kept = [comment for comment in found if comment is not None]
+    assert len(kept) == len(set(kept)), "a report is there twice"
+    # What comes between the copy and the truncation of a file is lost: it takes the lock to avoid that.
+    expected = {f"{name}-{number}" for name in names for number in range(reports)}
+    assert set(kept) == expected if rotate is rename else set(kept) <= expected
