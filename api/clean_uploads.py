@@ -20,6 +20,7 @@ import feedback
 import image_store
 import owners
 import settings
+from folder_lock import folder_lock
 
 DAY_S = 86_400.0
 CHUNK_BYTES = 1024**2
@@ -132,7 +133,7 @@ def _goes(path: Path, *, is_dry_run: bool) -> bool:
     if is_dry_run:
         return True
     # Whoever counts an old image as used holds the same lock.
-    with image_store.folder_lock(path.parent), suppress(FileNotFoundError):
+    with folder_lock(path.parent), suppress(FileNotFoundError):
         if time.time() - path.lstat().st_mtime >= image_store.YOUNGEST_S:
             path.unlink()
             return True

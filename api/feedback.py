@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import blocking
+import disk_space
 import image_store
 import known_labels
 import metrics
@@ -78,13 +79,13 @@ def _save(line: str, report: reports.Report | None, upload_folder: Path, sent: _
 
 def _check_room(lines: Path, rows: Path) -> None:
     """Raise Problem where reports, which anybody may send, have taken all the room that they may take."""
-    image_store.check_free_space(lines.parent, 0)
+    disk_space.check(lines.parent, 0)
     size = sum(path.stat().st_size for path in (lines, rows) if path.exists())
     if size >= settings.MAX_REPORTS_BYTES:
         said = (
             f"The reports have reached MAX_REPORTS_BYTES={settings.MAX_REPORTS_BYTES}; the operator can move them away."
         )
-        raise Problem(507, "storage_full", said, retry_after_s=image_store.STORAGE_RETRY_S)
+        raise Problem(507, "storage_full", said, retry_after_s=disk_space.STORAGE_RETRY_S)
 
 
 def paths() -> tuple[Path, Path]:

@@ -7,7 +7,6 @@ and so does whoever extends the life of one that clean-up may remove. Readers an
 
 import enum
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -20,14 +19,12 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO
 
-import settings
+import disk_space
 import signatures
 import utils
+from folder_lock import folder_lock
 from problems import Problem
 
-STORAGE_RETRY_S = 60
-# Files that reports, their index, sessions and Redis may still make on the same disk.
-MIN_FREE_FILES = 100
 # Clean-up leaves everything younger than this alone: a job may be on its way to it, and a writer may be at work.
 YOUNGEST_S = 3600.0
 # An image that was used more recently than this needs no new time stamp; well below YOUNGEST_S, so no lock either.
@@ -36,8 +33,6 @@ FRESH_S = 600.0
 PLACE_ATTEMPTS = 4
 # Named like an image that is being written, so that clean-up removes one that a killed process left.
 PROBE_NAME, PROBE_BYTES = f"{'0' * 32}.png", 4096
-LOCK_ATTEMPTS = 100
-LOCK_PAUSE_S = 0.01
 # What link(2) answers on file systems without hard links (FAT, exFAT, some network and FUSE mounts), or with a limit.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
@@ -231,36 +226,9 @@ def _is_collision_name(path: Path) -> bool:
 
 
 @contextmanager
-def folder_lock(folder: str | Path) -> Iterator[bool]:
-    """Hold the folder's lock for a moment; yield False where it cannot be had (no locks there, or kept by another)."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        yield False
-        return
-    try:
-        yield _is_locked(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    for _ in range(LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE_S)
-        except OSError:
-            return False
-        else:
-            return True
-    return False
-
-
-@contextmanager
 def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
     """Write a temporary file in the same folder: no reader ever sees half an image."""
-    check_free_space(path.parent, len(data))
+    disk_space.check(path.parent, len(data))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
@@ -281,22 +249,6 @@ def check_writable(folder: Path) -> None:
     """Raise what storing an image would raise now; write and remove a small file to find out."""
     with _written_beside(folder / PROBE_NAME, b"\0" * PROBE_BYTES):
         pass
-
-
-def check_free_space(folder: Path, size: int) -> None:
-    """Raise Problem where so many bytes would leave less than MIN_FREE_BYTES, or hardly another file.
-
-    The folder is made where it is missing.
-    """
-    try:
-        disk = os.statvfs(folder)
-    except FileNotFoundError:
-        folder.mkdir(parents=True, exist_ok=True)
-        disk = os.statvfs(folder)
-    # Where the number of files has no limit, it is told as 0.
-    is_out_of_files = disk.f_files and disk.f_favail < MIN_FREE_FILES
-    if is_out_of_files or disk.f_bavail * disk.f_frsize - size < settings.MIN_FREE_BYTES:
-        raise Problem(507, "storage_full", "The service's disk is full.", retry_after_s=STORAGE_RETRY_S)
 
 
 def open_stored(folder: Path, name: str) -> tuple[BufferedReader, signatures.Kind] | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import disk_space
+import folder_lock
 import image_store
 import settings
 from problems import Problem
@@ -114,7 +116,7 @@ def test_a_picture_is_refused_where_the_disk_has_hardly_a_file_left(
 ) -> None:
     folder.mkdir(parents=True)
     disk = os.statvfs(folder)
-    monkeypatch.setattr(image_store, "MIN_FREE_FILES", disk.f_favail + 1000)
+    monkeypatch.setattr(disk_space, "MIN_FREE_FILES", disk.f_favail + 1000)
     if not disk.f_files:
         assert image_store.store(folder, NAME, JPEG) == NAME
         return
@@ -305,10 +307,10 @@ def test_clean_up_takes_no_name_from_an_image_that_is_sent_again_at_that_moment(
 
 
 def test_a_damaged_file_stays_while_somebody_else_holds_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_store, "LOCK_ATTEMPTS", 2)
+    monkeypatch.setattr(folder_lock, "LOCK_ATTEMPTS", 2)
     image_store.store(folder, NAME, JPEG)
     (folder / NAME).write_bytes(JPEG[:5])
-    with image_store.folder_lock(folder) as is_held:
+    with folder_lock.folder_lock(folder) as is_held:
         assert is_held
         other = image_store.store(folder, NAME, JPEG)
     assert other != NAME
