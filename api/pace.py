@@ -124,6 +124,8 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
     def __init__(self, connection: Connection, pace: Pace, budget: Budget, turns: Turns) -> None:
         super().__init__(connection)
         self.is_idle = False
+        # Whether no whole request has come since the last one was answered.
+        self.is_unused = True
         # Bytes that have come on this connection.
         self.received = 0
         # The client waits for word before it sends its body.
@@ -143,12 +145,14 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         self.forget_body()
         self._stage = _Stage.HEAD
         self._small_reads = 0
+        self.is_unused = True
         self.is_idle = self.buf.tell() == 0
         self._deadline = monotonic() + (self._pace.idle_s if self.is_idle else self._pace.head_s)
 
     def expect_body(self, *, owes_continue: bool = False) -> None:
         """Begin the first window of a body; `owes_continue` where the client waits for 100 Continue to send it."""
         self._stage = _Stage.BODY
+        self.is_unused = False
         self.owes_continue = owes_continue
         self._window_s = self._pace.window_s
         self._body_deadline = monotonic() + self._pace.body_s

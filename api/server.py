@@ -33,6 +33,8 @@ LOG = logging.getLogger("sightline.server")
 
 # An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
 MAX_DISCARD_BYTES = 64 * 1024
+# The share of MAX_CONNECTIONS from which on each newcomer replaces a connection that is not used.
+MAX_FILLED = 0.9
 # What one connection may do in a pass of the event loop.
 REQUESTS_PER_PASS = 1
 READS_PER_PASS = 4
@@ -69,8 +71,10 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             send_s=settings.SEND_TIMEOUT_S,
         )
         self._budget = Budget(settings.MAX_UPLOADS_BYTES)
-        self._readers: set[PacedReader] = set()
+        # Those whose last request is longest ago come first.
+        self._readers: dict[PacedReader, None] = {}
         self._due_at = float("inf")
+        self._lets_go = False
 
     def load_wsgi(self) -> None:
         """Load the application, and what refuses requests in its place."""
@@ -90,6 +94,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             server.close()
         # Who asks again meanwhile is told to connect anew; one that is cut off cannot tell whether it was heard.
         self._wait_for_readers(KEPT_ON_S)
+        self._lets_go = True
         for reader in [reader for reader in self._readers if reader.is_idle]:
             with suppress(OSError):
                 # What the client had sent by now is still read and answered.
@@ -120,7 +125,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection to its end."""
         reader = PacedReader(client, self._pace, self._budget, Turns(READS_PER_PASS))
-        self._readers.add(reader)
+        self._make_room()
+        self._readers[reader] = None
         try:
             self._serve(reader, listener.getsockname(), client, addr)
         except (ClientIdle, StopIteration, http_errors.NoMoreData):
@@ -132,9 +138,19 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.handle_error(None, client, addr, error)
             _linger(client, reader)
         finally:
-            self._readers.discard(reader)
+            del self._readers[reader]
             reader.forget_body()
             client.close()
+
+    def _make_room(self) -> None:
+        """Let go of the connection that has asked for nothing for longest, where hardly another one can be held."""
+        if len(self._readers) < MAX_FILLED * self.worker_connections:
+            return
+        unused = next((reader for reader in self._readers if reader.is_unused), None)
+        if unused is not None:
+            unused.is_unused = False
+            with suppress(OSError):
+                unused.sock.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> None:
         parser = BoundedRequestParser(self.cfg, client, addr)
@@ -142,6 +158,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         turns = Turns(REQUESTS_PER_PASS)
         while True:
             turns.take()
+            self._readers[reader] = self._readers.pop(reader)
             reader.expect_rest()
             if not parser.finish_body():
                 break
@@ -156,7 +173,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             request._expected_100_continue = False
             if not self._answer(request, reader, listener_name, client, addr):
                 break
-            if not self.alive and reader.buf.tell() == 0:
+            if self._lets_go and reader.buf.tell() == 0:
                 break
 
     def _refuse_early(self, reader: PacedReader, client: Any) -> bool | None:

@@ -296,6 +296,23 @@ class TestFairness:
         request = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n" + bytes(9)
         assert self.answered_before_another_client(served, request) < self.FLOOD / 2
 
+    @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", LIVEZ])
+    def test_connections_that_are_held_for_nothing_make_room_for_those_that_ask(
+        self, serve: Serve, sent: bytes
+    ) -> None:
+        with (
+            serve(REDIS_PORT=1, MAX_CONNECTIONS=20, IDLE_TIMEOUT_S=3600, HEAD_TIMEOUT_S=3600) as server,
+            ExitStack() as stack,
+        ):
+            for _ in range(10):
+                stack.enter_context(closing(server.connect())).sendall(sent)
+            regular = stack.enter_context(closing(server.connect()))
+            for _ in range(30):
+                stack.enter_context(closing(server.connect())).sendall(sent)
+                regular.sendall(LIVEZ)
+                assert read_answer(regular)[0] == 200
+                assert server.ask(LIVEZ)[0] == 200
+
     def test_a_body_of_tiny_chunks_is_refused_with_the_reason(self, served: Served) -> None:
         body = b"3\r\n\xff\xd8\xff\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
         status, _, told = served.ask(HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\n" + body)

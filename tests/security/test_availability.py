@@ -33,6 +33,7 @@ ATTACKS: Mapping[str, Attack] = {
         attacks.heads_in_small_packets,
         attacks.bodies_in_small_packets,
         attacks.bodies_after_the_answer,
+        attacks.held_connections,
         attacks.expensive_forms,
         attacks.expensive_heads,
         expensive.small_expensive_images,

@@ -6,6 +6,7 @@ its own, so it has to be a module-level function of an importable module.
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 
 CONNECT_TIMEOUT_S = 30.0
 PAUSE_S = 0.01
+# More than MAX_CONNECTIONS.
+HELD_CONNECTIONS = 5000
 CHUNKED = ("Content-Type: image/jpeg", "Transfer-Encoding: chunked")
 
 
@@ -146,6 +149,19 @@ def bodies_after_the_answer(target: Target, until: float) -> None:
     """Go on sending a body that was refused for its length."""
     begin = target.head("POST /predict HTTP/1.1", "Content-Type: image/jpeg", "Content-Length: 10000000000")
     _send_on(target, until, begin, bytes(1_000_000), connections=4)
+
+
+def held_connections(target: Target, until: float) -> None:
+    """Hold more connections than the service does, without a request on any of them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    held: list[socket.socket] = []
+
+    def step() -> None:
+        for _ in range(100 if len(held) < HELD_CONNECTIONS else 1):
+            held.append(socket.create_connection((target.host, target.port), timeout=1.0))
+
+    repeat(until, step)
 
 
 def expensive_forms(target: Target, until: float) -> None:
