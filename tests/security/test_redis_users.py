@@ -200,6 +200,8 @@ def held(redis: Redis) -> dict[str, object]:
     """Return what the queue's streams, groups and buckets hold."""
     auditor = Address(port=redis.server.port, username="auditor", password="auditor")  # noqa: S106  a test's own
     found: dict[str, object] = {}
+    # Strangers are refused while the file is still being loaded, so that the server seems to be ready.
+    wait_until(lambda: is_loaded(redis, auditor), "Redis has loaded its file")
     names = redis.ask(auditor, "KEYS", "*")
     assert isinstance(names, list)
     for name in map(bytes.decode, names):
@@ -209,6 +211,13 @@ def held(redis: Redis) -> dict[str, object]:
     assert isinstance(pending, list)
     found["pending"] = [(entry_id, consumer) for entry_id, consumer, *_ in pending]
     return found
+
+
+def is_loaded(redis: Redis, user: Address) -> bool:
+    try:
+        return redis.ask(user, "DBSIZE") is not None
+    except QueueUnavailable:
+        return False
 
 
 def use(redis: Redis) -> None:
