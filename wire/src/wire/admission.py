@@ -9,6 +9,7 @@ do within the deadline, so that no job that is admitted misses its deadline for 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -91,6 +92,54 @@ ADMIT_ONE_SHA: Final = hashlib.sha1(ADMIT_ONE.encode(), usedforsecurity=False).h
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the live workers can do together.
+
+    `rate` is in photographs a second, 0 while none is known; `lane_rate` is that of one lane, a guess while none is
+    known; `expensive_lanes` are the lanes that expensive jobs are guaranteed.
+    """
+
+    rate: float = 0.0
+    lane_rate: float = NOMINAL_LANE_RATE
+    in_hand: int = 0
+    slowness: float = 1.0
+    budget_s: float = math.inf
+    expensive_lanes: float = EXPENSIVE_SHARE
+
+    @classmethod
+    def of(cls, workers: Sequence[WorkerInfo]) -> Capacity:
+        """Add up what workers publish; one that has not measured its rate counts as the others do."""
+        known = [info for info in workers if info.rate > 0]
+        lane_rate = sum(info.rate for info in known) / sum(info.lanes for info in known) if known else 0.0
+        slowness = [info.slowness for info in workers if info.slowness > 0]
+        # A worker of an earlier release has no budget, and does not read the stream of expensive jobs.
+        takers = [info for info in workers if info.decode_budget_s > 0]
+        return cls(
+            rate=lane_rate * sum(info.lanes for info in workers),
+            lane_rate=lane_rate or NOMINAL_LANE_RATE,
+            in_hand=sum(info.lanes * info.max_batch for info in workers),
+            slowness=sum(slowness) / len(slowness) if slowness else 1.0,
+            budget_s=max((info.decode_budget_s for info in takers), default=math.inf),
+            expensive_lanes=sum(min(info.lanes * EXPENSIVE_SHARE, 1.0) for info in takers)
+            if workers
+            else EXPENSIVE_SHARE,
+        )
+
+
+# Of the workers that were seen last: every request asks for it, and it changes ten times a second.
+_kept: list[tuple[Sequence[WorkerInfo], Capacity]] = [((), Capacity())]
+
+
+def capacity_of(workers: Sequence[WorkerInfo]) -> Capacity:
+    """Return what these workers can do together."""
+    seen, capacity = _kept[0]
+    if seen is not workers:
+        capacity = Capacity.of(workers)
+        _kept[0] = (workers, capacity)
+    return capacity
+
+
+@dataclass(slots=True)
 class Terms:
     """On what terms one job is admitted: to which stream, at what cost in photographs, and up to which depth."""
 
@@ -108,25 +157,33 @@ class Terms:
     def arguments(self, job: bytes) -> tuple[str | bytes, ...]:
         """Return the arguments of the script."""
         weight = self.cost - 1 if self.cost - 1 >= LEAST_WEIGHT else 0
-        rooms = (max(self.bound - self.cost, 0), max(self.bound_beside - self.cost, 0))
-        return *(f"{room:.3f}" for room in rooms), f"{weight:.3f}", job, f"{self.share_per_ms:.6f}"
+        room, beside = max(self.bound - self.cost, 0), max(self.bound_beside - self.cost, 0)
+        return repr(room), repr(beside), repr(weight), job, repr(self.share_per_ms)
 
 
 def terms_for(job: Job, keys: Keys, workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: int) -> Terms:
     """Return the terms for a job; max_queue_size is the bound in photographs where it is set (not 0)."""
-    lane_rate, slowness = _lane_rate(workers) or NOMINAL_LANE_RATE, _slowness(workers)
-    # What is beyond the budget is refused by its header, which costs a worker next to nothing.
-    is_decoded = job.decode_ms * slowness / 1000 <= _budget_s(workers)
-    decode_s = extra_decode_s(job, slowness) if is_decoded else 0.0
-    cost = _passes(job) + decode_s * lane_rate
-    bound: float = bound_for(workers, timeout_s, max_queue_size)
-    if decode_s <= EXPENSIVE_S or not _take_expensive(workers):
-        in_hand, in_time = _in_hand(workers), total_rate(workers) * timeout_s
-        beside = bound if max_queue_size else min(bound, max(2 * in_hand, SHARE_BESIDE_EXPENSIVE * in_time))
-        return Terms(keys.jobs, keys.expensive, cost, bound, beside)
+    capacity = capacity_of(workers)
+    decode_s = extra_decode_s(job, capacity.slowness)
+    if job.decode_ms * capacity.slowness / 1000 > capacity.budget_s:
+        # Refused by its header, which costs a worker next to nothing.
+        decode_s = 0.0
+    cost = _passes(job) + decode_s * capacity.lane_rate
+    if decode_s > EXPENSIVE_S and capacity.expensive_lanes:
+        return _expensive_terms(keys, capacity, cost, decode_s, timeout_s, max_queue_size)
+    bound = _bound(capacity, timeout_s, max_queue_size)
+    beside = bound
+    if capacity.rate and not max_queue_size:
+        beside = min(bound, max(2 * capacity.in_hand, round(SHARE_BESIDE_EXPENSIVE * capacity.rate * timeout_s)))
+    return Terms(keys.jobs, keys.expensive, cost, bound, beside)
+
+
+def _expensive_terms(  # noqa: PLR0913, PLR0917  what the terms depend on
+    keys: Keys, capacity: Capacity, cost: float, decode_s: float, timeout_s: float, max_queue_size: int
+) -> Terms:
     if max_queue_size:
-        return Terms(keys.expensive, keys.jobs, cost, bound, bound)
-    share = _expensive_rate(workers, lane_rate)
+        return Terms(keys.expensive, keys.jobs, cost, max_queue_size, max_queue_size)
+    share = capacity.lane_rate * capacity.expensive_lanes
     # Beside other work it runs at half speed.
     bound = cost + share * max(SHARE_FOR_A_BURST * timeout_s - 2 * decode_s, 0.0)
     return Terms(keys.expensive, keys.jobs, cost, bound, bound, share / 1000)
@@ -134,12 +191,16 @@ def terms_for(job: Job, keys: Keys, workers: Sequence[WorkerInfo], timeout_s: fl
 
 def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: int) -> int:
     """Return the depth, in photographs, at which a job is refused; max_queue_size decides where it is set (not 0)."""
+    return _bound(capacity_of(workers), timeout_s, max_queue_size)
+
+
+def _bound(capacity: Capacity, timeout_s: float, max_queue_size: int) -> int:
     if max_queue_size:
         return max_queue_size
-    in_hand, rate = _in_hand(workers), total_rate(workers)
-    if not rate:
+    in_hand = capacity.in_hand
+    if not capacity.rate:
         return max(2 * in_hand, BURST + in_hand)
-    in_time = rate * timeout_s
+    in_time = capacity.rate * timeout_s
     # Each lane may hold one batch and find another one waiting; and whoever has an answer may ask again before anybody
     # has looked how many those of the same batch were.
     burst = min(BURST + in_hand, round(SHARE_FOR_A_BURST * in_time))
@@ -147,8 +208,8 @@ def bound_for(workers: Sequence[WorkerInfo], timeout_s: float, max_queue_size: i
 
 
 def total_rate(workers: Sequence[WorkerInfo]) -> float:
-    """Return the photographs a second that these workers can do; one that has not measured counts as the others do."""
-    return _lane_rate(workers) * sum(info.lanes for info in workers)
+    """Return the photographs a second that these workers can do; 0 while none of them has measured any."""
+    return capacity_of(workers).rate
 
 
 def retry_after_s(depth: int, rate: float) -> float:
@@ -164,33 +225,3 @@ def extra_decode_s(job: Job, slowness: float) -> float:
 
 def _passes(job: Job) -> int:
     return EXPLAINED_COST if job.is_explained else 1
-
-
-def _lane_rate(workers: Sequence[WorkerInfo]) -> float:
-    """Return the photographs a second of a lane; 0 while no worker has measured any."""
-    known = [info for info in workers if info.rate > 0]
-    return sum(info.rate for info in known) / sum(info.lanes for info in known) if known else 0.0
-
-
-def _in_hand(workers: Sequence[WorkerInfo]) -> int:
-    return sum(info.lanes * info.max_batch for info in workers)
-
-
-def _slowness(workers: Sequence[WorkerInfo]) -> float:
-    known = [info.slowness for info in workers if info.slowness > 0]
-    return sum(known) / len(known) if known else 1.0
-
-
-def _budget_s(workers: Sequence[WorkerInfo]) -> float:
-    return max((info.decode_budget_s for info in workers), default=0.0) or float("inf")
-
-
-def _take_expensive(workers: Sequence[WorkerInfo]) -> bool:
-    """Whether any worker reads the stream of expensive jobs, or will once there is one."""
-    return not workers or any(info.decode_budget_s > 0 for info in workers)
-
-
-def _expensive_rate(workers: Sequence[WorkerInfo], lane_rate: float) -> float:
-    """Return the photographs a second of the guaranteed share: a quarter of a worker, of at most one of its lanes."""
-    lanes = sum(min(info.lanes * EXPENSIVE_SHARE, 1.0) for info in workers if info.decode_budget_s > 0)
-    return lane_rate * (lanes or EXPENSIVE_SHARE)
