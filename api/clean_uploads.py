@@ -120,6 +120,8 @@ def _names_in(path: Path) -> Iterable[str]:
     with path.open("rb") as file:
         rest = b""
         while chunk := file.read(CHUNK_BYTES):
+            # In UTF-16, which spreadsheets write, every other byte of a name is zero.
+            chunk = chunk.replace(b"\0", b"")
             for found in _MENTIONED.finditer(rest + chunk):
                 yield found[0].decode("ascii")
             # A name may lie across two pieces.

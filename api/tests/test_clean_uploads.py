@@ -48,13 +48,15 @@ def test_what_nobody_used_for_long_goes_and_the_rest_stays(folder: Path, reports
 
 
 def test_what_a_report_names_stays_however_old(folder: Path, reports: Path) -> None:
-    kept = [keep(folder, str(number).encode(), 400) for number in range(4)]
+    kept = [keep(folder, str(number).encode(), 400) for number in range(6)]
     (reports / "feedback").write_text(f"{{'filename': '{kept[0]}', 'prediction': 'cat', 'score': 0.5}}\n")
     (reports / "feedback.csv").write_text(f'"1","/src/static/uploads/{kept[1]}"\n')
     (reports / "decisions").mkdir()
     (reports / "decisions" / "2026.jsonl").write_text("x" * (clean_uploads.CHUNK_BYTES - 20) + kept[2])
+    (reports / "little.csv").write_bytes(f"1\tuploads/{kept[3]}\r\n".encode("utf-16-le"))
+    (reports / "big.csv").write_bytes(f"1\tuploads/{kept[4]}\r\n".encode("utf-16"))
     assert clean(folder, reports).removed == 1
-    assert names(folder) == set(kept[:3])
+    assert names(folder) == set(kept[:5])
 
 
 def test_beyond_the_quota_the_longest_unused_go_first(

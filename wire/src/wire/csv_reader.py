@@ -21,6 +21,7 @@ MAX_ROW_LINES = 1000
 # What has to be read of a file to know how it is written.
 HEAD_BYTES = 16 * 1024
 DELIMITERS = ",;\t|"
+_BLANKS = DELIMITERS + '" \xa0'
 # Longest first: a UTF-8 mark begins with no other one.
 _MARKS = ((b"\xef\xbb\xbf", UTF_8), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _MAX_LAYOUTS = 4
@@ -60,7 +61,7 @@ def form_of(table: Table, head: bytes) -> Form:
     reader = TableReader(table, io.BytesIO(head))
     for _ in islice(reader, _MAX_LINES_BEFORE_HEADER):
         pass
-    layouts = (each for each in reader.place.layouts if set(table.columns) <= set(each.columns))
+    layouts = (each for each in reader.layouts if set(table.columns) <= set(each.columns))
     return Form(reader.encoding, next(layouts, table.layout))
 
 
@@ -89,6 +90,8 @@ class TableReader:
         # UTF-16 has no byte that could be kept as it is; in UTF-8, what is none is decoded line by line.
         self._errors = "surrogateescape" if self.encoding == UTF_8 else "replace"
         self.place = place._replace(offset=max(place.offset, mark))
+        # Those of the header last seen come first; `place` has those of what was returned.
+        self.layouts = place.layouts
         file.seek(self.place.offset)
         self._text = io.TextIOWrapper(file, self.encoding, self._errors, newline="")
         self._again: deque[str] = deque()
@@ -109,7 +112,7 @@ class TableReader:
                 return
             if not text.endswith(("\n", "\r")) and not (self._takes_open_end and isinstance(found, dict)):
                 return
-            self.place = Place(offset, self.place.lines + _count_lines(text), self.place.layouts)
+            self.place = Place(offset, number - 1 + _count_lines(text), self.layouts)
             if isinstance(found, dict):
                 yield Row(number, found)
             elif found:
@@ -157,26 +160,28 @@ class TableReader:
     def _cells_of(self, text: str) -> dict[str, str] | str:
         """Return the cells of a row, or what is wrong; an empty string for a header and an empty row."""
         line = _decoded(text).rstrip("\r\n")
-        if not line.strip(DELIMITERS + '" \xa0') or line.lower().startswith("sep="):
+        if not line.strip(_BLANKS) or line[:4].lower() == "sep=":
             return ""
         is_near_begin = self.place.lines < _MAX_LINES_BEFORE_HEADER
-        if not self.place.layouts or self._table.required[0] in (_plain(line) if is_near_begin else line):
+        if not self.layouts or self._table.required[0] in (_plain(line) if is_near_begin else line):
             found = self._table_header(line)
             if found is not None:
                 return found
-        return self._cells_in(line, self.place.layouts)
+        return self._cells_in(line, self.layouts)
 
     def _table_header(self, line: str) -> str | None:
         """Take note of a header and return what it lacks; None where the line is none."""
         layout = max((_header(line, delimiter, self._table.columns) for delimiter in DELIMITERS), key=_count_named)
-        is_begin = not self.place.layouts
         if _count_named(layout) < 2:
-            if not is_begin:
+            if self.layouts:
                 return None
+            # No header: a row that has a cell for each column shows what separates them.
             count = len(self._table.columns)
             fits = [each for each in DELIMITERS if len(split(line, each) or ()) == count]
-            self._add_layout(Layout(fits[0], self._table.columns) if fits else self._table.layout)
-            return None if fits else self._lacks(())
+            if not fits:
+                return self._lacks(())
+            self._add_layout(Layout(fits[0], self._table.columns))
+            return None
         self._add_layout(layout)
         return self._lacks(layout.columns)
 
@@ -185,8 +190,8 @@ class TableReader:
         return f"has no column {', '.join(missing)}: the first line must name the columns" if missing else ""
 
     def _add_layout(self, layout: Layout) -> None:
-        others = tuple(each for each in self.place.layouts if each != layout)
-        self.place = self.place._replace(layouts=(layout, *others)[:_MAX_LAYOUTS])
+        others = tuple(each for each in self.layouts if each != layout)
+        self.layouts = (layout, *others)[:_MAX_LAYOUTS]
 
     def _cells_in(self, line: str, layouts: tuple[Layout, ...]) -> dict[str, str] | str:
         """Return the cells by the layout of the last header, else by one that has as many cells.
@@ -243,7 +248,8 @@ def _decoded(text: str) -> str:
 
 
 def _count_lines(text: str) -> int:
-    return text.count("\n") + text.count("\r") - text.count("\r\n")
+    line_feeds = text.count("\n")
+    return line_feeds if "\r" not in text else line_feeds + text.count("\r") - text.count("\r\n")
 
 
 def _header(line: str, delimiter: str, columns: tuple[str, ...]) -> Layout:

@@ -115,4 +115,7 @@ def named(cells: Sequence[str], columns: tuple[str, ...], wanted: tuple[str, ...
         found.update({name: cell for name, cell in zip(columns, cells, strict=False) if name})
     elif len(cells) < len(columns):
         found |= dict.fromkeys(columns[len(cells) :], "")
+    text = "".join(cells)
+    if "'" not in text and text.isprintable():
+        return found
     return {name: unguarded(one_line(cell)) for name, cell in found.items()}

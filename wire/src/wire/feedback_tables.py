@@ -16,6 +16,7 @@ MAX_FOLDER_BYTES = 200
 
 # What a spreadsheet makes of a long number, and of an identifier of digits with one E.
 _SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]+)?E[+-]?[0-9]+", re.IGNORECASE)
+_MAX_SCIENTIFIC = 30
 # What a folder's name cannot hold everywhere, and a dot in front, which would hide it.
 _UNSAFE = re.compile(r'^\.|[%/\\:*?"<>|\x00-\x1f\x7f]')
 
@@ -56,7 +57,7 @@ def _number(text: str) -> str:
 def _wrong_identifier(cells: dict[str, str], *names: str) -> str:
     for name in names:
         cells[name] = cells[name].strip()
-        if _SCIENTIFIC.fullmatch(cells[name]):
+        if len(cells[name]) <= _MAX_SCIENTIFIC and _SCIENTIFIC.fullmatch(cells[name]):
             return f"has {name}={cells[name]!r}: a spreadsheet has made a number of it"
     return "" if cells["report_id"] else "has no report_id"
 
