@@ -75,7 +75,8 @@ def store(folder: Path, name: str, data: bytes) -> str:
 
 def _found_under_another_suffix(folder: Path, name: str, data: bytes) -> str | None:
     stem = Path(name).stem
-    for suffix in sorted(utils.ALLOWED_EXTENSIONS):
+    # As cameras and programs write them; any other spelling needs a name of its own.
+    for suffix in sorted({each for lower in utils.ALLOWED_EXTENSIONS for each in (lower, lower.upper())}):
         with suppress(OSError):
             found, status = _inspect(folder / (stem + suffix), data)
             if found is _Content.SAME and status is not None and refresh(folder / (stem + suffix), status) is not None:
@@ -155,7 +156,7 @@ def refresh(path: str | Path, status: os.stat_result) -> os.stat_result | None:
     """
     if time.time() - status.st_mtime < FRESH_S:
         return status
-    with folder_lock(os.path.dirname(path)):  # noqa: PTH120  paths of the hot path are strings
+    with folder_lock(os.path.dirname(path) or "."):  # noqa: PTH120  paths of the hot path are strings
         try:
             if identity_of(os.lstat(path)) != identity_of(status):
                 return None
@@ -236,7 +237,9 @@ def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
             _write_all(file, data)
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        # What stays behind is removed by clean-up; the image itself is published, or its own error says why not.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
