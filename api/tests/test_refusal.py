@@ -1,5 +1,7 @@
 import json
 import re
+import select
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -13,7 +15,7 @@ from refusal import Refusal, refusal_of
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
-from tests.serving import EchoWorker, Served, raw_picture, read_answer, wait_until
+from tests.serving import PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, wait_until
 from wire.errors import QueueFull
 from wire.queue import QueueState
 
@@ -144,6 +146,18 @@ class TestOverTheWire:
 
         # While the last look at the queue is too old on a busy machine, the rest is waited for: 408.
         wait_until(lambda: answer_to_a_large_rest() == (503, "close", b""), "it is refused before its rest")
+
+    @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive", "Expect: 100-continue"])
+    def test_who_sends_the_rest_all_the_same_reads_the_answer_after_that(self, full: Served, header: str) -> None:
+        for size in (20_000, 3_000_000):
+            request = raw_picture(b"\xff\xd8\xff" + bytes(size), headers=f"{header}\r\n")
+            with closing(full.connect()) as connection, connection.makefile("rb") as stream:
+                connection.sendall(request[:9_000])
+                assert select.select([connection], [], [], PATIENCE_S)[0]
+                for begin in range(9_000, len(request), len(request) // 8):
+                    connection.sendall(request[begin : begin + len(request) // 8])
+                connection.shutdown(socket.SHUT_WR)
+                assert read_answer(stream)[0] == 503
 
     def test_a_body_that_looks_like_a_request_is_no_request(self, full: Served) -> None:
         inner = raw_picture(LARGE)
