@@ -1,5 +1,6 @@
 """How gunicorn serves the api; the deadlines of clients are in pace.py."""
 
+import ctypes
 import ipaddress
 import math
 import os
@@ -74,10 +75,23 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+# Blocks of at least this many bytes go back to the system as soon as they are free.
+LARGE_BLOCK_BYTES = 256 * 1024
+M_MMAP_THRESHOLD = -3
+
+
+def _give_large_blocks_back() -> None:
+    """Keep glibc from raising its threshold with each large body: its heap would grow far beyond what is in use."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """Let a process that does not serve yet be ended: the handlers it was born with would swallow the signal."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+    _give_large_blocks_back()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -2,7 +2,8 @@
 
 Such a document is a few names and numbers around long strings of base64. The long strings are decoded while they
 arrive, so that neither the body nor its text is ever in memory as a whole. All the rest of the document has to fit into
-MAX_REST_BYTES: this one limit bounds elements, members, depth, digits and whitespace, in whatever order they come.
+MAX_REST_BYTES, and to have few quotes, commas and brackets: that bounds elements, members, depth, digits and
+whitespace, in whatever order they come, before any of them costs more than its bytes.
 """
 
 import binascii
@@ -14,9 +15,11 @@ from io import BytesIO
 from typing import IO, Any
 
 MAX_REST_BYTES = 64 * 1024
+MAX_MARKS = 5000
+_MARKS = (b'"', b",", b"[", b"{")
 # A longer string is base64; a shorter one is a string like any other.
 MAX_SHORT_STRING = 2000
-READ_BYTES = 64 * 1024
+READ_BYTES = 128 * 1024
 _NO_BASE64 = f"a string of more than {MAX_SHORT_STRING} characters is not base64"
 
 # NaN is no JSON, so it can stand for a long string here: nothing outside of strings has an N.
@@ -24,8 +27,7 @@ _PLACEHOLDER = b"NaN"
 _PLAIN = re.compile(
     rb'(?:[^"N]+|"[^"\\]{0,%d}"|"(?:[^"\\]|\\.){0,%d}")*' % (MAX_SHORT_STRING, MAX_SHORT_STRING), re.DOTALL
 )
-# What a piece may end with, where it was cut within an escape such as \u002b.
-_CUT_ESCAPE = re.compile(rb"\\[^\\]{0,4}\Z", re.DOTALL)
+LONGEST_ESCAPE = len("\\u002b")
 
 
 class MalformedJson(ValueError):  # noqa: N818  it is the client's document
@@ -56,9 +58,20 @@ def read(stream: IO[bytes], length: int | None = None) -> Any:
 
 def loads(text: str | bytes) -> Any:
     """Return a small document without images, as UTF-8; raise MalformedJson."""
-    if len(text) > MAX_REST_BYTES:
-        raise MalformedJson(f"it has {len(text)} bytes; {MAX_REST_BYTES} are taken")
-    return _parsed(text, iter(()))
+    body = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(body) > MAX_REST_BYTES:
+        raise MalformedJson(f"it has {len(body)} bytes; {MAX_REST_BYTES} are taken")
+    _check_marks(_marks_in(body))
+    return _parsed(body, iter(()))
+
+
+def _marks_in(text: bytes) -> int:
+    return sum(map(text.count, _MARKS))
+
+
+def _check_marks(count: int) -> None:
+    if count > MAX_MARKS:
+        raise MalformedJson(f"it has more than {MAX_MARKS} quotes, commas and brackets")
 
 
 def pieces(stream: IO[bytes], length: int | None = None) -> Iterator[bytes]:
@@ -130,12 +143,16 @@ class _Scanner:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._marks = 0
         self._long_strings: list[LongString] = []
         self._unscanned = b""
         self._decoder: Base64Decoder | None = None
 
     def feed(self, piece: bytes, *, is_last: bool = False) -> None:
         """Look at a further piece; raise MalformedJson."""
+        # Base64 has none of them.
+        self._marks += _marks_in(piece)
+        _check_marks(self._marks)
         data, position = self._unscanned + piece, 0
         while position < len(data):
             if self._decoder is not None:
@@ -173,8 +190,9 @@ class _Scanner:
         end = len(data) if quote < 0 else quote
         text = data[position:end]
         if b"\\" in text:
-            cut = _CUT_ESCAPE.search(text) if quote < 0 else None
-            end = position + cut.start() if cut is not None else end
+            # It may be cut within an escape.
+            cut = text.rfind(b"\\", -LONGEST_ESCAPE + 1) if quote < 0 else -1
+            end = end if cut < 0 else position + cut
             text = _unescaped(data[position:end])
         decoder.feed(text)
         if quote < 0:
@@ -192,6 +210,11 @@ class _Scanner:
 
 def _unescaped(text: bytes) -> bytes:
     """Return a part of a string without its escapes: some encoders write / as \\/ and + as \\u002b."""
+    if b"\\\\" in text:
+        raise MalformedJson(_NO_BASE64)
+    text = text.replace(b"\\/", b"/")
+    if b"\\" not in text:
+        return text
     try:
         unescaped: str = json.loads(b'"%b"' % text)
         return unescaped.encode("ascii")
@@ -199,7 +222,7 @@ def _unescaped(text: bytes) -> bytes:
         raise MalformedJson(_NO_BASE64) from None
 
 
-def _parsed(text: str | bytes, long_strings: Iterator[LongString]) -> Any:
+def _parsed(text: bytes, long_strings: Iterator[LongString]) -> Any:
     def constant(name: str) -> LongString:
         if name != "NaN":
             raise MalformedJson(f"{name} is no JSON")
@@ -209,8 +232,7 @@ def _parsed(text: str | bytes, long_strings: Iterator[LongString]) -> Any:
             raise MalformedJson(f"{name} is no JSON") from None
 
     try:
-        told = text if isinstance(text, str) else text.decode("utf-8-sig")
-        return json.loads(told, parse_constant=constant)
+        return json.loads(text.decode("utf-8-sig"), parse_constant=constant)
     except MalformedJson:
         raise
     except UnicodeDecodeError:

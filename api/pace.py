@@ -121,6 +121,9 @@ class _Stage(Enum):
 class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
     """Reads a connection for gunicorn's parser, head after body after head, each under its deadlines."""
 
+    # Gunicorn's 1 MiB takes so long to be worked on that with a few large bodies each pass of the loop is a slow one.
+    max_body_chunk = 128 * 1024
+
     def __init__(self, connection: Connection, pace: Pace, budget: Budget, turns: Turns) -> None:
         super().__init__(connection)
         self.is_idle = False

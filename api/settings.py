@@ -139,7 +139,7 @@ MAX_JOBS = _setting("MAX_JOBS", 10_000, "Most jobs that nobody waits for, and th
 MAX_UPLOAD_BYTES = _setting("MAX_UPLOAD_BYTES", 20 * 1024**2, "Largest picture, in bytes.", at_least=1)
 MAX_UPLOADS_BYTES = _setting(
     "MAX_UPLOADS_BYTES",
-    256 * 1024**2,
+    192 * 1024**2,
     "Memory for request bodies until they are stored, for each api process; one body may take 4/5.",
     at_least=1,
 )

@@ -12,7 +12,7 @@ from sightline_testing.api_keys import add_key, authorization
 from sightline_testing.faults.keeper import IS_FULL, LONG_DEADLINE
 from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.system import System, running_system
-from sightline_testing.hostile import attacks, expensive
+from sightline_testing.hostile import attacks, body_attacks, expensive
 from sightline_testing.hostile.attacks import Attack
 from sightline_testing.hostile.bystanders import MAX_GROWTH_MIB, POLITE_CLIENTS, impact_of
 from sightline_testing.hostile.measured import Measured
@@ -37,6 +37,12 @@ ATTACKS: Mapping[str, Attack] = {
         attacks.expensive_forms,
         attacks.expensive_heads,
         expensive.small_expensive_images,
+        body_attacks.json_of_many_elements,
+        body_attacks.json_of_as_many_elements_as_are_taken,
+        body_attacks.json_of_large_images,
+        body_attacks.tensors_of_many_elements,
+        body_attacks.forms_of_many_fields,
+        body_attacks.bodies_that_are_held,
     )
 }
 
