@@ -15,7 +15,7 @@ from json_stream import LongString, MalformedJson
 IMAGE = bytes(range(256)) * 36 + b"x"
 MIB = 1024**2
 # A few pieces, and what a document may have beside its images.
-SOON = 4 * json_stream.READ_BYTES
+SOON = 2 * json_stream.READ_BYTES
 
 
 class Pieces:
@@ -91,7 +91,8 @@ def test_a_document_ends_where_it_is_told_to() -> None:
         (json.dumps({"image": ""}).encode("utf-16"), "UTF-8"),
         (json.dumps({"image": ""}).encode("utf-32-le"), "property name"),
         (b'{"image": ' + b"1" * 5_000 + b"}", "limit"),
-        (b"[" * 10_000, "too deep"),
+        (b"[" * 4_000, "too deep"),
+        (b"[" * 10_000, "brackets"),
     ],
 )
 def test_what_is_no_document_is_told(body: bytes, told: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
-from sightline_testing.hostile.attacks import Target, repeat
+from sightline_testing.hostile.attacks import CONNECT_TIMEOUT_S, Target, repeat
 
 MIB = 1024**2
 # What base64 of the largest image takes, and a little less than what one may have beside it.
@@ -16,12 +17,14 @@ FIELDS_BYTES = 250_000
 CONNECTIONS = 8
 MANY_CONNECTIONS = 48
 PIECE_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 INFER = "POST /v2/models/default/infer HTTP/1.1"
 PREDICT = "POST /predict HTTP/1.1"
 
 
 def _post(target: Target, line: str, kind: str, body: bytes, *headers: str) -> bytes:
-    return target.head(line, f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers) + body
+    told = ("Connection: close", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers)
+    return target.head(line, *told) + body
 
 
 def _filled(begin: bytes, unit: bytes, size: int, end: bytes = b"") -> bytes:
@@ -29,12 +32,15 @@ def _filled(begin: bytes, unit: bytes, size: int, end: bytes = b"") -> bytes:
 
 
 def _again_and_again(target: Target, until: float, *requests: bytes, connections: int = CONNECTIONS) -> None:
-    """Send each of the requests on a connection of its own, one after the other, without waiting for answers."""
+    """Send each of the requests on a connection of its own, and the next one once that has its answer."""
 
     def step() -> None:
         for request in requests:
-            with target.connection(until) as connection:
+            with socket.create_connection((target.host, target.port), timeout=CONNECT_TIMEOUT_S) as connection:
+                connection.settimeout(max(until - time.monotonic(), 0.01))
                 connection.sendall(request)
+                while connection.recv(READ_BYTES):
+                    pass
 
     repeat(until, step, connections)
 
