@@ -33,6 +33,7 @@ FRESH_S = 600.0
 PLACE_ATTEMPTS = 4
 # Named like an image that is being written, so that clean-up removes one that a killed process left.
 PROBE_NAME, PROBE_BYTES = f"{'0' * 32}.png", 4096
+COMPARED_BYTES = 256 * 1024
 # What link(2) answers on file systems without hard links (FAT, exFAT, some network and FUSE mounts), or with a limit.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
@@ -115,11 +116,19 @@ def _inspect(path: Path, data: bytes) -> tuple[_Content, os.stat_result | None]:
     try:
         with _opened(path) as file:
             status = os.fstat(file.fileno())
-            if status.st_size == len(data) and file.read() == data:
+            if status.st_size == len(data) and _holds(file, data):
                 return _Content.SAME, status
             return _Content.OTHER if is_named_by_content(file, path.stem) else _Content.DAMAGED, None
     except OSError as error:
         return _content_of_unopened(error), None
+
+
+def _holds(file: FileIO, data: bytes) -> bool:
+    """Return whether a file holds these bytes, without a second copy of them in memory."""
+    left = memoryview(data)
+    while (piece := file.read(COMPARED_BYTES)) and left[: len(piece)] == piece:
+        left = left[len(piece) :]
+    return not piece and not left
 
 
 def _content_of_unopened(error: OSError) -> _Content:

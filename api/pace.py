@@ -15,7 +15,7 @@ from io import BytesIO
 from time import monotonic
 from typing import Protocol
 
-from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 
 WINDOW_BYTES = 64 * 1024
@@ -216,7 +216,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
                 pass
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Give the next bytes; raises ClientTooSlow or ClientIdle at the deadline."""
+        """Give the next bytes; raises ClientTooSlow or ClientIdle at the deadline, NoMoreData in an unfinished body."""
         self._wait_for_turn()
         if self.owes_continue:
             self._send_continue()
@@ -232,6 +232,9 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
             # What is sent from now on has its own time.
             self.sock.settimeout(self._pace.send_s)
         self._count(len(data))
+        if not data and self._stage is _Stage.BODY:
+            # Gunicorn would take what came for the whole body.
+            raise NoMoreData
         return data
 
     def _wait_for_turn(self) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -98,6 +99,10 @@ def beside_another_file(seed: int) -> bytes:
     return post("/predict", file + b"\r\n" + other + b"\r\n--XX--\r\n", "multipart/form-data; boundary=XX")
 
 
+def as_a_body(seed: int) -> bytes:
+    return post("/predict", picture_of(seed), "image/jpeg")
+
+
 @pytest.mark.parametrize(
     "request_of",
     [in_json, beside_a_broken_one, in_a_tensor, in_a_binary_tensor, in_a_form, beside_another_file],
@@ -133,3 +138,15 @@ def test_a_form_of_very_many_fields_is_refused_and_a_page_reads_none(served: Ser
     kind = "application/x-www-form-urlencoded"
     assert served.ask(post("/feedback", fields, kind))[0] == 413
     assert served.ask(post("/", fields * 40, kind))[0] == 302
+
+
+@pytest.mark.parametrize("request_of", [in_json, in_a_tensor, in_a_binary_tensor, in_a_form, as_a_body])
+def test_a_body_that_is_broken_off_is_nothing(
+    served: Served, worker: EchoWorker, request_of: Callable[[int], bytes]
+) -> None:
+    worker.images.clear()
+    with closing(served.connect()) as connection:
+        connection.sendall(request_of(100)[: PICTURE_BYTES // 2])
+        connection.shutdown(socket.SHUT_WR)
+        assert read_answer(connection)[0] == 400
+    assert worker.images == []

@@ -3,7 +3,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 
 import pace
 from pace import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader, UploadsFull
@@ -314,3 +314,14 @@ def test_one_body_may_have_most_of_the_memory_but_not_all() -> None:
     Budget(1_000).take(800)
     with pytest.raises(UploadsFull):
         Budget(1_000).take(850)
+
+
+def test_a_body_that_ends_early_is_no_body(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0])
+    reader.expect_body()
+    take(reader, pair[1], 10)
+    pair[1].shutdown(socket.SHUT_WR)
+    with pytest.raises(NoMoreData):
+        reader.chunk()
+    reader.expect_head()
+    assert reader.chunk() == b""
