@@ -15,7 +15,7 @@ IMAGE_BYTES = 19 * MIB
 SMALL_JSON_BYTES = 60_000
 FIELDS_BYTES = 250_000
 CONNECTIONS = 8
-MANY_CONNECTIONS = 48
+MANY_CONNECTIONS = 16
 PIECE_BYTES = 256 * 1024
 READ_BYTES = 64 * 1024
 INFER = "POST /v2/models/default/infer HTTP/1.1"
@@ -96,7 +96,7 @@ def forms_of_many_fields(target: Target, until: float) -> None:
 
 
 def bodies_that_are_held(target: Target, until: float) -> None:
-    """Send large images but for their end, on as many connections as it takes to fill the memory for uploads."""
+    """Send large images but for their end, on more connections than the memory for uploads has room for."""
     head = target.head(PREDICT, "Content-Type: image/jpeg", f"Content-Length: {IMAGE_BYTES}")
 
     def step() -> None:
