@@ -104,9 +104,9 @@ def without_a_usable_file(client: Client) -> Iterator[tuple[str, Response]]:
     yield "no file", client.post_form("/predict", {"other": "field"})
     yield "no body", client.send("POST", "/predict")
     yield "wrong field", client.upload("/predict", content, field="image")
-    yield "no name", client.upload("/predict", content, name="")
+    yield "no name", client.upload("/predict", b"words", name="")
     yield "empty file", client.upload("/predict", b"")
-    yield "extension not allowed", client.upload("/predict", content, name="picture.txt")
+    yield "no image and no image's name", client.upload("/predict", b"words", name="picture.txt")
     yield (
         "JSON",
         client.send("POST", "/predict", json.dumps({"file": 1}).encode(), {"Content-Type": "application/json"}),
@@ -117,6 +117,12 @@ def test_a_request_without_a_usable_file_gets_the_contracts_400(client: Client) 
     for what, response in without_a_usable_file(client):
         assert (what, response.status) == (what, 400)
         assert (what, response.json()) == (what, MALFORMED)
+
+
+@pytest.mark.parametrize("name", ["", "blob", "picture.txt", "picture.jfif"])
+def test_an_image_is_answered_whatever_its_name(client: Client, name: str) -> None:
+    answer = client.upload("/predict", good("baseline.jpg").content, name=name)
+    assert (answer.status, answer.json()["success"]) == (200, True)
 
 
 def test_too_many_bytes_are_413(client: Client) -> None:
