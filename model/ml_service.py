@@ -60,9 +60,9 @@ def classify_process() -> None:
     count = settings.LANES or cores
     folder = _chosen_bundle()
     model = _loaded(folder, settings.ENGINE, count, cores)
-    # Loading had all the speed there is; from now on the api can still refuse what the workers cannot do.
-    machine.stand_back(settings.NICENESS)
     worker = Worker(model, count, ends)
+    # Loading and measuring had all the speed there is; from now on the api can still refuse what the workers cannot do.
+    machine.stand_back(settings.NICENESS)
     watch = Watch(
         _wanted,
         folder,
