@@ -17,6 +17,8 @@ from uploads import UnusableFile
 # Three bytes are four letters.
 MAX_GROWTH = 4 / 3
 MAX_PICTURES = MAX_PARTS
+EXPECTED = f'Send {{"image": "<base64>"}}, or {{"images": ["<base64>", ...]}} with 1 to {MAX_PICTURES} images.'
+BASE64 = "standard base64 without line breaks, with or without data:image/...;base64, before it"
 
 
 def limit(request: Request) -> None:
@@ -37,12 +39,20 @@ def files_of(request: Request) -> tuple[list[FileStorage], bool]:
 
 def _images(document: Any) -> tuple[list[Any], bool]:
     if not isinstance(document, dict):
-        raise UnusableFile('The body is no JSON object: send {"image": "<base64>"}.')
-    if set(document) == {"image"}:
+        raise UnusableFile(f"The body is no JSON object. {EXPECTED}")
+    if others := sorted(set(document) - {"image", "images"}):
+        named = ", ".join(repr(name[:40]) for name in others[:5])
+        raise UnusableFile(
+            f"The JSON object has the unknown members {named}; options such as top_k belong in the query. {EXPECTED}"
+        )
+    if len(document) != 1:
+        raise UnusableFile(f"The JSON object has {len(document)} of the members 'image' and 'images'. {EXPECTED}")
+    if "image" in document:
         return [document["image"]], False
-    images = document["images"] if set(document) == {"images"} else None
+    images = document["images"]
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_PICTURES:
-        raise UnusableFile(f'Send {{"image": "<base64>"}}, or {{"images": […]}} with 1 to {MAX_PICTURES} of them.')
+        count = f"has {len(images)} elements" if isinstance(images, list) else "is no list"
+        raise UnusableFile(f"'images' {count}. {EXPECTED}")
     return images, True
 
 
@@ -51,10 +61,10 @@ def decode(text: Any) -> bytes:
     if isinstance(text, LongString):
         return text.content
     if not isinstance(text, str):
-        raise UnusableFile("A picture in JSON is a string of base64.")
+        raise UnusableFile(f"An image in JSON is a string of {BASE64}; one of them is no string.")
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise UnusableFile("A picture in JSON is a string of base64, and this one is none.") from None
+        raise UnusableFile(f"An image in JSON is {BASE64}; one of them is something else.") from None
