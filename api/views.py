@@ -57,7 +57,8 @@ router = Blueprint("app_router", __name__)
 
 # A report is a line of text; a body that is larger is none. Every field at its limit, each character escaped, fits in.
 MAX_REPORT_BYTES = 64 * 1024
-READ_BYTES = 256 * 1024
+# Each client that takes a stored image slowly holds so much of it.
+READ_BYTES = 64 * 1024
 PICTURE_CACHING = "private, max-age=86400, immutable"
 
 

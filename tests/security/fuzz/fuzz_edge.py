@@ -12,7 +12,7 @@ from wire.feedback_tables import REPORTS
 
 MODULES = ("api_keys", "forms", "open_inference", "reports", "signatures")
 
-with atheris.instrument_imports(include=[*MODULES, "json_bodies"]):
+with atheris.instrument_imports(include=[*MODULES, "json_bodies", "json_stream"]):
     # By name: the checker of types sees these tests beside model/, which has modules of the same names.
     api_keys, forms, open_inference, reports, signatures = map(import_module, MODULES)
 
