@@ -1,9 +1,9 @@
 """Which jobs run together: what has piled up, oldest first, no waiting for company unless told to.
 
-What takes much longer to decode than the others runs after them, so that they do not wait for it.
+What takes much longer to decode than the others runs by itself, so that they do not wait for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 
@@ -19,44 +19,45 @@ class Delivered(Protocol):
         """What the job's image is estimated to take to decode."""
 
 
-# A usual photograph counts as none.
+# What the images of one batch may take to decode; usual photographs count as nothing.
 MAX_DECODE_MS = 50
 JobT = TypeVar("JobT", bound=Delivered)
 Receive = Callable[[int, int], list[JobT]]  # (most jobs, milliseconds to wait for the first) -> jobs
 
 
-def collect(
-    receive: Receive[JobT],
-    *,
-    max_size: int,
-    max_wait_ms: float,
-    idle_ms: int,
-    now_ms: Callable[[], float],
-) -> list[list[JobT]]:
-    """The next batches to run, one after the other; none when nothing came within `idle_ms`.
+def batches(
+    receive: Receive[JobT], *, max_size: int, max_wait_ms: float, idle_ms: int, now_ms: Callable[[], float]
+) -> Iterator[list[JobT]]:
+    """Yield the next batches to run, one after the other; none when nothing came within `idle_ms`.
 
-    The wait for company is timed from the first job. A job that was handed out before may be why its worker died:
-    it runs alone, and last. No batch but one of a single job is estimated to take more than MAX_DECODE_MS to decode.
+    The wait for company is timed from the first job. What takes long to decode runs alone, and so does a job that was
+    handed out before, which may be why its worker died. After each of these, what has come meanwhile has its turn.
     """
-    together = receive(max_size, idle_ms)
+    in_hand = receive(max_size, idle_ms)
     until = now_ms() + max_wait_ms
-    while together and not is_suspect(together[-1]) and len(together) < max_size and (left := until - now_ms()) >= 1:
-        together += receive(max_size - len(together), int(left))
-    suspects = [[job] for job in together if is_suspect(job)]
-    fresh = [job for job in together if not is_suspect(job)]
-    return [*_portions(fresh), *suspects]
+    while in_hand and not is_suspect(in_hand[-1]) and len(in_hand) < max_size and (left := until - now_ms()) >= 1:
+        in_hand += receive(max_size - len(in_hand), int(left))
+    while in_hand:
+        together, rest = _light(in_hand)
+        if together:
+            yield together
+        if rest:
+            yield [rest.pop(0)]
+        # Nothing that is innocent is in hand while a suspect runs.
+        has_suspect = bool(rest) and is_suspect(rest[-1])
+        in_hand = rest if has_suspect or not rest else rest + receive(max_size - len(rest), 0)
 
 
-def _portions(jobs: list[JobT]) -> list[list[JobT]]:
-    portions: list[list[JobT]] = []
-    left = 0
-    for job in sorted(jobs, key=lambda each: each.decode_ms):
-        if not portions or job.decode_ms > left:
-            portions.append([])
-            left = MAX_DECODE_MS
-        portions[-1].append(job)
-        left -= job.decode_ms
-    return portions
+def _light(jobs: list[JobT]) -> tuple[list[JobT], list[JobT]]:
+    """Return the jobs that run together, and the others in the order in which they run."""
+    together: list[JobT] = []
+    rest: list[JobT] = []
+    left_ms = MAX_DECODE_MS
+    for job in jobs:
+        is_light = not is_suspect(job) and job.decode_ms <= left_ms
+        (together if is_light else rest).append(job)
+        left_ms -= job.decode_ms if is_light else 0
+    return together, sorted(rest, key=is_suspect)
 
 
 def is_suspect(job: Delivered) -> bool:

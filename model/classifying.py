@@ -107,6 +107,8 @@ class Classifier:
     def _decode(self, delivery: Delivery, out: Pixels) -> Decoded | Failure:
         """What was decoded, or why it cannot be."""
         begin, job = time.perf_counter(), delivery.job
+        if time.monotonic() > delivery.deadline:
+            return Failure(job.id, "expired", "its time ran out while the worker did what came before it")
         try:
             content = stored.read(self.folder, job.image)
             fault_injection.obey(content)

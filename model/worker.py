@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -152,32 +153,35 @@ class Worker:
             self.stopping.wait(REST_LOOK_S)
 
     def _serve_once(self, lane: Lane, classifier: Classifier) -> float:
-        """The life of a batch: take what has piled up, decode, infer, answer; return for how many seconds it worked."""
-        batches: list[list[Delivery]] = []
-        begin = time.monotonic()
-        try:
-            batches = batching.collect(
-                lane.receive,
-                max_size=len(classifier.pixels),
-                max_wait_ms=settings.MAX_BATCH_WAIT_MS,
-                idle_ms=IDLE_MS,
-                now_ms=_now_ms,
-            )
+        """Serve what has piled up, batch by batch; return for how many seconds it worked."""
+        worked_s = 0.0
+        for batch in batching.batches(
+            partial(_received, lane),
+            max_size=len(classifier.pixels),
+            max_wait_ms=settings.MAX_BATCH_WAIT_MS,
+            idle_ms=IDLE_MS,
+            now_ms=_now_ms,
+        ):
             begin = time.monotonic()
-            for batch in batches:
-                classifier.use(self.model)  # not before: a lane waits for its jobs while another is handed over
-                outcomes = classifier.outcomes(batch)
-                answering = time.perf_counter()
-                lane.answer(outcomes)
-                classifier.recorder.note("reply", answering, batch)
-                if (shadow := self.shadow) is not None:
-                    shadow.offer(outcomes)
-                metrics.count_batch([reply for _, reply in outcomes])
-                classifier.recorder.end(outcomes)
-                self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
-        except QueueUnavailable as fault:
-            log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
-        return time.monotonic() - begin if batches else 0.0
+            try:
+                self._serve(lane, classifier, batch)
+            except QueueUnavailable as fault:
+                log.warning("%s: %s", lane.consumer, fault)  # these return by their lease; the others are in hand
+            worked_s += time.monotonic() - begin
+        return worked_s
+
+    def _serve(self, lane: Lane, classifier: Classifier, batch: list[Delivery]) -> None:
+        """The life of a batch: decode, infer, answer."""
+        classifier.use(self.model)  # not before: a lane waits for its jobs while another is handed over
+        outcomes = classifier.outcomes(batch)
+        begin = time.perf_counter()
+        lane.answer(outcomes)
+        classifier.recorder.note("reply", begin, batch)
+        if (shadow := self.shadow) is not None:
+            shadow.offer(outcomes)
+        metrics.count_batch([reply for _, reply in outcomes])
+        classifier.recorder.end(outcomes)
+        self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
 
     def _new_classifier(self, max_batch_size: int) -> Classifier:
         decode_map = self.decoders.map if self.decoders is not None else map
@@ -223,6 +227,14 @@ class Worker:
             slowness=self.speed.slowness,
             decode_budget_s=settings.DECODE_BUDGET_S,
         )
+
+
+def _received(lane: Lane, max_jobs: int, block_ms: int) -> list[Delivery]:
+    try:
+        return lane.receive(max_jobs, block_ms)
+    except QueueUnavailable as fault:
+        log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
+        return []
 
 
 def _is_failure_of_ours(reply: Answer | Failure) -> bool:

@@ -30,7 +30,7 @@ class Arrivals:
 
 def collect(arrivals: Arrivals, max_size: int = 4, max_wait_ms: float = 0) -> list[str]:
     clock: Callable[[], float] = lambda: arrivals.now  # noqa: E731
-    batches = batching.collect(arrivals.receive, max_size=max_size, max_wait_ms=max_wait_ms, idle_ms=100, now_ms=clock)
+    batches = batching.batches(arrivals.receive, max_size=max_size, max_wait_ms=max_wait_ms, idle_ms=100, now_ms=clock)
     return ["".join(job.name for job in batch) for batch in batches]
 
 
@@ -78,8 +78,36 @@ def test_a_suspect_runs_alone_and_the_innocent_before_it() -> None:
     assert arrivals.now == 0
 
 
-def test_what_takes_long_to_decode_runs_after_the_others_and_not_together() -> None:
-    slow = [(0.0, Job("x", decode_ms=200)), (0.0, Job("y", decode_ms=30)), (0.0, Job("z", decode_ms=20))]
-    assert collect(Arrivals(*slow, *jobs("ab")), max_size=8) == ["abzy", "x"]
-    many = [(0.0, Job(name, decode_ms=40)) for name in "xyz"]
-    assert collect(Arrivals(*many, *jobs("a")), max_size=8) == ["ax", "y", "z"]
+def slow(*names_and_ms: tuple[str, int], at: float = 0) -> list[tuple[float, Job]]:
+    return [(at, Job(name, decode_ms=ms)) for name, ms in names_and_ms]
+
+
+def test_what_takes_long_to_decode_runs_after_the_others_and_alone() -> None:
+    assert collect(Arrivals(*slow(("x", 200), ("y", 30), ("z", 20)), *jobs("ab")), max_size=8) == ["yzab", "x"]
+    assert collect(Arrivals(*slow(("x", 40), ("y", 40), ("z", 40)), *jobs("a")), max_size=8) == ["xa", "y", "z"]
+    assert collect(Arrivals(*slow(("x", 200), ("y", 200)))) == ["x", "y"]
+
+
+def test_what_comes_while_something_slow_runs_has_its_turn_before_the_next_slow_one() -> None:
+    arrivals = Arrivals(*slow(("x", 200), ("y", 200), ("z", 200)), *jobs("a"), *jobs("bc", at=1), *jobs("d", at=2))
+    clock: Callable[[], float] = lambda: arrivals.now  # noqa: E731
+    ran = []
+    for batch in batching.batches(arrivals.receive, max_size=5, max_wait_ms=0, idle_ms=100, now_ms=clock):
+        ran.append("".join(job.name for job in batch))
+        arrivals.now += ran[-1] in "xyz"
+    assert ran == ["a", "x", "bc", "y", "d", "z"]
+
+
+def test_no_more_is_in_hand_than_the_largest_batch_holds() -> None:
+    arrivals = Arrivals(*slow(*((name, 200) for name in "tuvwxyz")))
+    assert collect(arrivals, max_size=2) == list("tuvwxyz")
+
+
+def test_nothing_is_taken_in_hand_beside_a_suspect() -> None:
+    arrivals = Arrivals(*slow(("x", 200), ("y", 200)), (0.0, Job("!", deliveries=2)), *jobs("ab", at=1))
+    clock: Callable[[], float] = lambda: arrivals.now  # noqa: E731
+    ran = []
+    for batch in batching.batches(arrivals.receive, max_size=5, max_wait_ms=0, idle_ms=100, now_ms=clock):
+        ran.append("".join(job.name for job in batch))
+        arrivals.now += 1
+    assert ran == ["x", "y", "!"]

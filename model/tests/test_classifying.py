@@ -1,7 +1,9 @@
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def classifier(model: Model, uploads: Path) -> Classifier:
 
 def deliveries(*images: str, top_k: int = 5) -> list[Delivery]:
     return [
-        Delivery(f"{at}-0", Job(f"job{at}", image, "replies", 5_000, top_k), 1, 1.5, 0.0)
+        Delivery(f"{at}-0", Job(f"job{at}", image, "replies", 5_000, top_k), 1, 1.5, math.inf)
         for at, image in enumerate(images)
     ]
 
@@ -150,3 +152,8 @@ def test_an_image_that_takes_longer_than_its_budget_is_refused_by_its_header(mod
     assert refused.code == "image_too_large"
     assert "DECODE_BUDGET_S=2" in refused.detail
     assert isinstance(answered, Answer)
+
+
+def test_a_job_whose_time_ran_out_in_the_hands_of_the_worker_is_not_decoded(classifier: Classifier) -> None:
+    late = [replace(each, deadline=0.0) for each in deliveries("0.jpg")]
+    assert replies(classifier.outcomes([*late, *deliveries("camera.png")])) == ["expired", pictures.PHOTOGRAPH_LABEL]

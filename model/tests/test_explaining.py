@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import shutil
 from concurrent.futures import Future
 from dataclasses import replace
@@ -140,7 +141,7 @@ def unexplainable(model: Model, tmp_path: Path) -> Model:
 
 
 def deliveries(*jobs: Job) -> list[Delivery]:
-    return [Delivery(f"{at}-0", job, 1, 1.5, 0.0) for at, job in enumerate(jobs)]
+    return [Delivery(f"{at}-0", job, 1, 1.5, math.inf) for at, job in enumerate(jobs)]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What becomes a span in a worker, as a collector has it; tests/test_traces.py looks at the whole service."""
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def deliveries(*images: str, flags: str = "01") -> list[Delivery]:
             Job(f"job{at}", image, "replies", 5_000, traceparent=f"00-{trace_id(at)}-{PARENT_ID}-{flags}"),
             1,
             250.0,
-            0.0,
+            math.inf,
         )
         for at, image in enumerate(images)
     ]
@@ -130,8 +131,8 @@ def test_a_broken_picture_has_no_inference_and_says_where_it_failed(
 
 
 def test_jobs_whose_request_is_not_traced_are_not_traced(model: Model, uploads: Path, collector: Collector) -> None:
-    nameless = [Delivery("9-0", Job("job9", "0.jpg", "replies", 5_000), 1, 1.0, 0.0)]
-    strange = [Delivery("8-0", Job("job8", "0.jpg", "replies", 5_000, traceparent="00-trace"), 1, 1.0, 0.0)]
+    nameless = [Delivery("9-0", Job("job9", "0.jpg", "replies", 5_000), 1, 1.0, math.inf)]
+    strange = [Delivery("8-0", Job("job8", "0.jpg", "replies", 5_000, traceparent="00-trace"), 1, 1.0, math.inf)]
     traced(model, uploads, nameless, strange, deliveries("0.jpg", flags="00"))
     assert collector.spans == []
 

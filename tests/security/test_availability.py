@@ -43,6 +43,7 @@ ATTACKS: Mapping[str, Attack] = {
         body_attacks.tensors_of_many_elements,
         body_attacks.forms_of_many_fields,
         body_attacks.bodies_that_are_held,
+        expensive.small_medium_images,
     )
 }
 

@@ -328,3 +328,16 @@ def test_a_late_acknowledgement_of_one_worker_does_not_lose_the_reply_of_another
 
 def test_packets_are_made_of_texts_bytes_and_whole_numbers() -> None:
     assert pack("XDEL", b"\xff", 12) == b"*3\r\n$4\r\nXDEL\r\n$1\r\n\xff\r\n$2\r\n12\r\n"
+
+
+def test_a_lane_whose_jobs_end_one_after_the_other_does_not_hang(queue: QueueProbe) -> None:
+    lane = queue.lane()
+    for number in range(2):
+        queue.add(f"{number}.jpg")
+    first, second = lane.receive(2, 1000)
+    late = second.received_at + 60.5
+    assert lane.stuck(late) == [first.job.id, second.job.id]
+    time.sleep(0.6)
+    lane.answer([(first, answer_for(first.job))])
+    assert lane.stuck(late) == []
+    assert lane.stuck(late + 1) == [second.job.id]

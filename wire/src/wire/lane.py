@@ -71,6 +71,7 @@ class Lane:
         self._pace = Pace(first_rate)
         self._slowness = slowness
         self._busy_since = 0.0
+        self._progress_at = 0.0
 
     @property
     def rate(self) -> float:
@@ -118,7 +119,7 @@ class Lane:
         ]
 
     def stuck(self, now: float) -> list[str]:
-        """Give the ids of the jobs that have been in progress for longer than any batch may take."""
+        """Give the ids of the jobs in hand where none has come to its end for longer than any batch may take."""
         return [each.job.id for each in list(self._held.values()) if self._is_stuck(each, now)]
 
     def close(self) -> None:
@@ -233,6 +234,7 @@ class Lane:
         self._busy_since = now
 
     def _let_go(self, entry_ids: Sequence[str]) -> None:
+        self._progress_at = time.monotonic()
         for entry_id in entry_ids:
             self._held.pop(entry_id, None)
             self._answering.discard(entry_id)
@@ -243,4 +245,5 @@ class Lane:
 
     def _is_stuck(self, delivery: Delivery, now: float) -> bool:
         # Waiting for Redis with an answer in hand is not hanging.
-        return now - delivery.received_at > self._max_batch_s and delivery.entry_id not in self._answering
+        since = max(delivery.received_at, self._progress_at)
+        return now - since > self._max_batch_s and delivery.entry_id not in self._answering
