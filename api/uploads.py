@@ -35,11 +35,20 @@ class Picture(NamedTuple):
 
 
 class UnusableFile(Exception):  # noqa: N818  it is the client's file
-    """The request holds no file to work with; the message says why."""
+    """The request holds no file to work with; `detail` says why."""
+
+    @property
+    def detail(self) -> str:
+        """What the client is told."""
+        return str(self)
 
 
-class EmptyFile(UnusableFile):
-    """The request holds a file with nothing in it."""
+class NoImage(Problem):
+    """The request holds a file that is no image, though its name or type says that it is one."""
+
+    def __init__(self) -> None:
+        detail = f"The file is not an image that can be used. Choose a {signatures.ACCEPTED}."
+        super().__init__(415, "unsupported_type", detail)
 
 
 def receive(request: Request, folder: Path, *, raw: bool, fields: Sequence[str] = ("file",)) -> Picture:
@@ -114,7 +123,7 @@ def _checked(name: str, data: bytes) -> signatures.Kind:
     if kind is None and not utils.allowed_file(name):
         raise UnusableFile(_not_a_picture(name, data))
     if not data:
-        raise EmptyFile("The file is empty. Choose another picture.")
+        raise UnusableFile("The file is empty. Choose another image.")
     if len(data) > settings.MAX_UPLOAD_BYTES:
         raise Problem(
             413,
@@ -122,9 +131,7 @@ def _checked(name: str, data: bytes) -> signatures.Kind:
             f"The picture has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are taken.",
         )
     if kind is None:
-        raise Problem(
-            415, "unsupported_type", f"The file is not a picture that can be used. Send a {signatures.ACCEPTED}."
-        )
+        raise NoImage
     return kind
 
 
@@ -164,7 +171,7 @@ def _raw_file(request: Request) -> FileStorage:
     data = request.stream.read()
     is_picture = signatures.kind_of(data[: signatures.HEAD_BYTES]) is not None
     if not is_picture and not (declared and data):
-        raise EmptyFile("The body is empty.") if not data else UnusableFile("The body is not a picture.")
+        raise UnusableFile("The body is not an image." if data else "The body is empty.")
     return as_file(data)
 
 

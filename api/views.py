@@ -76,10 +76,8 @@ def upload_image() -> str | AnyResponse:
     try:
         asking.refuse_early(request)
         picture = _received(raw=False)
-    except uploads.EmptyFile:
-        raise
-    except uploads.UnusableFile as error:
-        flash(str(error))
+    except (uploads.UnusableFile, uploads.NoImage) as error:
+        flash(error.detail)
         return redirect(url_for("app_router.index"))
     return _page(picture.name, ask_model(picture.name, asking.ask_of(request, asking.Wishes(), picture)))
 
