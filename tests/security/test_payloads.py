@@ -80,7 +80,7 @@ def test_what_a_report_says_is_shown_as_text_and_kept_as_one_line(client: Client
     lines = state_dir / "feedback" / "feedback"
     before, payloads = count(lines), list(filter(encodable, ALL))
     for payload in payloads:
-        fields = {"report": payload, "label": payload, "comment": payload, "model": payload, "model_version": payload}
+        fields = {"report": payload, **fields_of(payload)}
         answer = client.post_form("/feedback", fields)
         assert answer.status == 200
         check_is_dead(answer.text, answer.headers["Content-Type"])
@@ -93,7 +93,7 @@ def test_every_report_is_one_line_and_one_row_and_no_formula(client: Client, sta
     payloads = list(filter(encodable, ALL))
     for payload in payloads:
         report = f"{{'filename': '{NAME}', 'prediction': {payload!r}, 'score': 0.5}}"
-        fields = {"report": report, "label": payload, "comment": payload, "model": payload, "model_version": payload}
+        fields = {"report": report, **fields_of(payload)}
         assert client.post_form("/feedback", fields).status == 200
     assert count(lines_file) - lines_before == len(payloads)
     rows = rows_of(rows_file)[len(rows_before) :]
@@ -117,6 +117,11 @@ def test_a_report_of_another_shape_is_no_row(client: Client, state_dir: Path) ->
     for shape in shapes:
         assert client.post_form("/feedback", {"report": shape}).status == 200
     assert rows_of(state_dir / "feedback" / "feedback.csv") == rows
+
+
+def fields_of(payload: str) -> dict[str, str]:
+    """What a report's form may say beside the report, cut to its limits."""
+    return {"comment": payload[:2000], **dict.fromkeys(("label", "model", "model_version"), payload[:200])}
 
 
 def count(file: Path) -> int:
