@@ -225,14 +225,11 @@ def _rename_locked(temporary: Path, path: Path) -> bool:
     Without the lock only a collision name is given, under which there can be no other content.
     """
     with folder_lock(path.parent) as is_held:
-        if os.path.lexists(path) or not (is_held or _is_collision_name(path)):
+        is_collision_name = "-" in path.stem
+        if os.path.lexists(path) or not (is_held or is_collision_name):
             return False
         temporary.rename(path)
         return True
-
-
-def _is_collision_name(path: Path) -> bool:
-    return "-" in path.stem
 
 
 @contextmanager
