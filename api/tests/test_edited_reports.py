@@ -372,7 +372,7 @@ for number in range(count):
 
 @pytest.mark.parametrize("rotate", [copy_and_truncate, rename])
 def test_rotation_while_many_write_doubles_nothing(tmp_path: Path, rotate: Callable[[Path, int], None]) -> None:
-    writers, reports = (8, 400) if os.environ.get("FULL") else (3, 40)
+    writers, reports = (8, 150) if os.environ.get("FULL") else (3, 40)
     names = [f"writer-{number}" for number in range(writers)]
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     running = [subprocess.Popen([*command, name, str(reports)], cwd=API) for name in names]
@@ -385,9 +385,9 @@ def test_rotation_while_many_write_doubles_nothing(tmp_path: Path, rotate: Calla
     assert [process.returncode for process in running] == [0] * writers
     assert rotations > 2
     texts = [path.read_text() for path in tmp_path.glob("feedback.csv*")]
-    # A copy may end in half a row.
-    found = [row["comment"] for text in texts for row in csv.DictReader(io.StringIO(text))]
-    kept = [comment for comment in found if comment is not None]
+    rows = [row for text in texts for row in csv.reader(io.StringIO(text))]
+    # A copy may end in half a row, and may be made before its header is written.
+    kept = [row[-1] for row in rows if len(row) == len(COLUMNS) and row[0] != COLUMNS[0]]
     assert len(kept) == len(set(kept)), "a report is there twice"
     # What comes between the copy and the truncation of a file is lost: it takes the lock to avoid that.
     expected = {f"{name}-{number}" for name in names for number in range(reports)}
