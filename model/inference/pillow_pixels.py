@@ -12,9 +12,9 @@ from inference.errors import IMAGE_BROKEN, ImageError
 from inference.limits import MAX_SCALED_PIXELS
 from inference.view import View
 
-# The size has been checked by then. Should Pillow find more pixels in a file than that, it is an error, not a warning.
+# Pillow raises an error beyond twice this. In between it warns, which other code may silence: `_check_size` does not.
 Image.MAX_IMAGE_PIXELS = MAX_SCALED_PIXELS
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 SIXTEEN_BIT_GREY = ("I", "I;16", "I;16B", "I;16L")
 WITH_ALPHA = ("RGBA", "LA", "PA")
@@ -28,6 +28,7 @@ def decode(kind: str, content: bytes, view: View) -> tuple[Pixels, int]:
     # Whatever a decoder trips over in hostile bytes is the picture's fault: Pillow raises ten kinds of exceptions.
     try:
         with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
+            _check_size(picture)
             factor = view.jpeg_factor(*picture.size)
             picture.draft("RGB", (picture.width // factor, picture.height // factor))
             picture.load()
@@ -46,6 +47,12 @@ def orientation(kind: str, content: bytes) -> int:
             return exif.orientation(picture.info.get("exif", b""))
     except Exception as fault:  # noqa: BLE001  as above
         raise ImageError(IMAGE_BROKEN, f"{kind} cannot be read: {fault}") from None
+
+
+def _check_size(picture: Image.Image) -> None:
+    """Raise ImageError where Pillow finds more pixels in a file than its header was checked for."""
+    if picture.width * picture.height > MAX_SCALED_PIXELS:
+        raise ImageError(IMAGE_BROKEN, f"{picture.width}x{picture.height} pixels are a decompression bomb")
 
 
 def _shrunk(picture: Image.Image, view: View) -> Image.Image:
