@@ -73,6 +73,7 @@ def jpeg_images() -> Iterator[Named]:
     yield "25 megapixels, 4 scans", lambda: jpegs.progressive(SIDE, SIDE, 4)
     yield "25 megapixels, 56 scans", lambda: jpegs.progressive(SIDE, SIDE, 56)
     yield "25 megapixels, 28 scans of one component", lambda: jpegs.progressive(SIDE, SIDE, 28, 1)
+    yield "25 megapixels, 43 refining scans", lambda: jpegs.refining_scans(SIDE, SIDE, 43)
     yield "25 megapixels, 50 narrow scans", lambda: jpegs.narrow_scans(SIDE, SIDE, 50)
 
 

@@ -212,6 +212,7 @@ FLAT_IMAGES: dict[str, Callable[[], bytes]] = {
     "flat.gif": lambda: pictures.encode(FLAT, "GIF"),
     "flat.jpg": lambda: pictures.encode(FLAT, "JPEG"),
     "progressive.jpg": lambda: pictures.encode(FLAT, "JPEG", progressive=True),
+    "refining_scans.jpg": lambda: jpegs.refining_scans(5_000, 5_000, 43),
     "50_scans.jpg": lambda: jpegs.narrow_scans(5_000, 5_000, 50),
     "runs.bmp": lambda: pictures.run_length_bmp(5_000, 5_000, (b"\xff\7" * 19 + b"\x9b\7\0\0") * 5_000),
     "unfinished_lines.bmp": lambda: pictures.run_length_bmp(5_000, 5_000, b"\1\0\0\0" * 5_000),

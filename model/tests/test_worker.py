@@ -340,7 +340,7 @@ def test_a_worker_knows_its_speed_before_its_first_job(start: Start, asker: Aske
 
 
 def test_expensive_images_are_answered_one_after_the_other(start: Start, asker: Asker, folder: Path) -> None:
-    content = jpegs.narrow_scans(5_000, 5_000, 50)
+    content = jpegs.refining_scans(5_000, 5_000, 43)
     for number in range(3):
         (folder / f"expensive{number}.jpg").write_bytes(content + bytes((number,)))
     start()

@@ -19,13 +19,13 @@ from sightline_testing.pictures import encode, png, run_length_bmp
 SIDE = 5_000
 CONNECTIONS = 8
 MAKERS: Mapping[str, Callable[[], bytes]] = {
-    "scans.jpg": lambda: jpegs.narrow_scans(SIDE, SIDE, 50),
+    "scans.jpg": lambda: jpegs.refining_scans(SIDE, SIDE, 43),
     "deep.png": lambda: png((SIDE, SIDE), 16, 6, bytes(8 * SIDE * SIDE)),
     "runs.bmp": lambda: run_length_bmp(SIDE, SIDE, (b"\1\7\1\5" * 8 + b"\0\0") * SIDE),
 }
 # Just short of what counts as expensive, on the reference processor.
 MEDIUM_MAKERS: Mapping[str, Callable[[], bytes]] = {
-    "scans.jpg": lambda: jpegs.narrow_scans(SIDE, 3_200, 30),
+    "scans.jpg": lambda: jpegs.narrow_scans(SIDE, SIDE, 50),
     "deep.png": lambda: png((3_000, 1_600), 16, 6, bytes(8 * 3_000 * 1_600)),
     "flat.webp": lambda: encode(Image.new("RGB", (4_000, 3_500)), "WEBP", lossless=True, method=0),
 }
