@@ -332,7 +332,7 @@ def ask_jobs(address: Address, queue: str) -> tuple[Callable[[], object], Callab
 
 @pytest.mark.parametrize(
     ("opened", "command", "count"),
-    [(ask_cache, "get", 2), (ask_rates, "evalsha", 1), (ask_watcher, "hgetall", 1), (ask_jobs, "xrange", 3)],
+    [(ask_cache, "get", 2), (ask_rates, "evalsha", 1), (ask_watcher, "hgetall", 1), (ask_jobs, "xrange", 4)],
 )
 def test_whatever_asks_redis_for_many_callers_makes_none_wait_for_another(
     opened: Callable[[Address, str], tuple[Callable[[], object], Callable[[], None]]],
