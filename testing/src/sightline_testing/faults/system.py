@@ -103,8 +103,7 @@ class System:
 
     def queue_depth(self) -> int:
         """How many jobs wait or are in progress."""
-        depth: int = self.redis("XLEN", self.keys.jobs)
-        return depth
+        return sum(self.redis("XLEN", stream) for stream in self._streams)
 
     def last_job(self) -> bytes:
         """The id of the newest entry that the job stream ever had."""
@@ -114,15 +113,18 @@ class System:
 
     def pending(self) -> int:
         """How many jobs are in a worker's hands; 0 where there is no group."""
-        if not self.redis("EXISTS", self.keys.jobs):
-            return 0
-        pending: int = self.redis("XPENDING", self.keys.jobs, GROUP)[0]
-        return pending
+        there = [stream for stream in self._streams if self.redis("EXISTS", stream)]
+        return sum(self.redis("XPENDING", stream, GROUP)[0] for stream in there)
 
     def in_hands(self) -> list[tuple[bytes, bytes]]:
         """The jobs that are in a worker's hands: entry and consumer."""
-        pending = self.redis("XPENDING", self.keys.jobs, GROUP, "-", "+", 1000)
+        there = [stream for stream in self._streams if self.redis("EXISTS", stream)]
+        pending = [each for stream in there for each in self.redis("XPENDING", stream, GROUP, "-", "+", 1000)]
         return [(entry, consumer) for entry, consumer, *_ in pending]
+
+    @property
+    def _streams(self) -> tuple[str, str]:
+        return self.keys.jobs, self.keys.expensive
 
     def log(self) -> str:
         """Everything that the service has printed."""
