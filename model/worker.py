@@ -82,6 +82,7 @@ class Worker:
             model.bundle.labels,
             rate=lambda: sum(lane.rate for lane in self.lanes),
             shadow=self._told_of_shadow,
+            stretch=lambda: self.expensive_lane.stretch,
         )
 
     def start(self) -> None:

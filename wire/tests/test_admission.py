@@ -87,6 +87,13 @@ def test_expensive_jobs_have_a_quarter_of_each_worker_and_at_most_one_lane() -> 
     assert terms_for(job(300), KEYS, [many_lanes], 5.0, 0).share_per_ms == pytest.approx(0.1)
 
 
+def test_where_expensive_jobs_take_longer_than_estimated_fewer_are_admitted() -> None:
+    usual = terms_for(job(302), KEYS, [modern()], 5.0, 0)
+    slow = terms_for(job(302), KEYS, [modern(), replace(modern(), stretch=6.0)], 5.0, 0)
+    assert slow.cost - 1 == pytest.approx(3 * (usual.cost - 1))
+    assert slow.bound - slow.cost < 2 * (usual.bound - usual.cost)
+
+
 def test_fewer_jobs_are_admitted_while_expensive_ones_are_there() -> None:
     terms = terms_for(job(), KEYS, [modern(rate=30)], 5.0, 0)
     assert (terms.bound, terms.bound_beside) == (120, 60)

@@ -33,11 +33,12 @@ INFO = WorkerInfo(
     bundle_digest="d1",
     slowness=1.25,
     decode_budget_s=2.0,
+    stretch=2.5,
 )
 INFO_BYTES = (
     b'{"v":1,"id":"w-1","host":"host","model":"efficientnet-lite0","version":"1-int8","preprocessing":"p-1",'
     b'"labels_digest":"abc","lanes":2,"max_batch":8,"rate":123.5,"seen_ms":1700000000000,"shadow":"","shadow_counts":{},'
-    b'"bundle_digest":"d1","slowness":1.25,"decode_budget_s":2.0}'
+    b'"bundle_digest":"d1","slowness":1.25,"decode_budget_s":2.0,"stretch":2.5}'
 )
 
 

@@ -30,6 +30,8 @@ SHARE_FOR_A_BURST: Final = 0.8
 SHARE_BESIDE_EXPENSIVE: Final = 0.4
 EXPENSIVE_S = 0.25
 EXPENSIVE_SHARE: Final = 0.25
+# Beside other work an expensive image is decoded at half speed.
+USUAL_STRETCH: Final = 2.0
 # A map takes one more pass through the decoder and the network.
 EXPLAINED_COST: Final = 2
 # A lighter job counts as a usual one, so that Redis has few weights to add up.
@@ -105,6 +107,7 @@ class Capacity:
     slowness: float = 1.0
     budget_s: float = math.inf
     expensive_lanes: float = EXPENSIVE_SHARE
+    stretch: float = USUAL_STRETCH
 
     @classmethod
     def of(cls, workers: Sequence[WorkerInfo]) -> Capacity:
@@ -112,6 +115,7 @@ class Capacity:
         known = [info for info in workers if info.rate > 0]
         lane_rate = sum(info.rate for info in known) / sum(info.lanes for info in known) if known else 0.0
         slowness = [info.slowness for info in workers if info.slowness > 0]
+        stretches = [info.stretch for info in workers if info.stretch > 0]
         # A worker of an earlier release has no budget, and does not read the stream of expensive jobs.
         takers = [info for info in workers if info.decode_budget_s > 0]
         return cls(
@@ -123,6 +127,7 @@ class Capacity:
             expensive_lanes=sum(min(info.lanes * EXPENSIVE_SHARE, 1.0) for info in takers)
             if workers
             else EXPENSIVE_SHARE,
+            stretch=max([USUAL_STRETCH, *stretches]),
         )
 
 
@@ -170,7 +175,7 @@ def terms_for(job: Job, keys: Keys, workers: Sequence[WorkerInfo], timeout_s: fl
         decode_s = 0.0
     cost = _passes(job) + decode_s * capacity.lane_rate
     if decode_s > EXPENSIVE_S and capacity.expensive_lanes:
-        return _expensive_terms(keys, capacity, cost, decode_s, timeout_s, max_queue_size)
+        return _expensive_terms(keys, capacity, _passes(job), decode_s, timeout_s, max_queue_size)
     bound = _bound(capacity, timeout_s, max_queue_size)
     beside = bound
     if capacity.rate and not max_queue_size:
@@ -179,13 +184,15 @@ def terms_for(job: Job, keys: Keys, workers: Sequence[WorkerInfo], timeout_s: fl
 
 
 def _expensive_terms(  # noqa: PLR0913, PLR0917  what the terms depend on
-    keys: Keys, capacity: Capacity, cost: float, decode_s: float, timeout_s: float, max_queue_size: int
+    keys: Keys, capacity: Capacity, passes: int, decode_s: float, timeout_s: float, max_queue_size: int
 ) -> Terms:
+    # On a machine that others use as well it takes longer than beside the other lanes alone.
+    decode_s *= capacity.stretch / USUAL_STRETCH
+    cost = passes + decode_s * capacity.lane_rate
     if max_queue_size:
         return Terms(keys.expensive, keys.jobs, cost, max_queue_size, max_queue_size)
     share = capacity.lane_rate * capacity.expensive_lanes
-    # Beside other work it runs at half speed.
-    bound = cost + share * max(SHARE_FOR_A_BURST * timeout_s - 2 * decode_s, 0.0)
+    bound = cost + share * max(SHARE_FOR_A_BURST * timeout_s - USUAL_STRETCH * decode_s, 0.0)
     return Terms(keys.expensive, keys.jobs, cost, bound, bound, share / 1000)
 
 

@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S: Final = 2.0
 # Others claim at the same time, and entries may be withdrawn: try a few before going on to new jobs.
 MAX_CLAIMS: Final = 16
+# Jobs from which on it is seen how much longer than estimated they take, at most so many times; a third of each counts.
+HEAVY_S: Final = 0.1
+MOST_STRETCH: Final = 10.0
+STRETCH_STEP: Final = 0.3
 
 
 class Lane:
@@ -72,11 +76,17 @@ class Lane:
         self._slowness = slowness
         self._busy_since = 0.0
         self._progress_at = 0.0
+        self._stretch = 0.0
 
     @property
     def rate(self) -> float:
         """Photographs a second while busy, `first_rate` until something was answered."""
         return self._pace.rate
+
+    @property
+    def stretch(self) -> float:
+        """How many times as long as estimated heavy jobs took lately; 0 while there was none."""
+        return self._stretch
 
     def receive(self, max_jobs: int, block_ms: int) -> list[Delivery]:
         """Take up to max_jobs, oldest first, waiting up to block_ms for the first; a suspect comes alone.
@@ -230,7 +240,11 @@ class Lane:
 
     def _record(self, jobs: Sequence[Job]) -> None:
         now = time.monotonic()
-        self._pace.record(len(jobs), now - self._busy_since, sum(extra_decode_s(job, self._slowness) for job in jobs))
+        busy_s, decode_s = now - self._busy_since, sum(extra_decode_s(job, self._slowness) for job in jobs)
+        self._pace.record(len(jobs), busy_s, decode_s)
+        if decode_s >= HEAVY_S:
+            stretch = min(busy_s / decode_s, MOST_STRETCH)
+            self._stretch += (stretch - self._stretch) * (STRETCH_STEP if self._stretch else 1.0)
         self._busy_since = now
 
     def _let_go(self, entry_ids: Sequence[str]) -> None:

@@ -49,7 +49,8 @@ class WorkerInfo:
 
     `slowness` is how many times as long as the reference processor it takes to decode, and `decode_budget_s` how long
     it may take to decode one image; 0 for a worker of an earlier release, which knows neither costs nor the stream of
-    expensive jobs.
+    expensive jobs. `stretch` is how many times as long as estimated its last expensive jobs took, beside all else that
+    the machine had to do; 0 while there was none.
 
     `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
     """
@@ -69,6 +70,7 @@ class WorkerInfo:
     bundle_digest: str = ""
     slowness: float = 0.0
     decode_budget_s: float = 0.0
+    stretch: float = 0.0
 
     @property
     def served(self) -> Served:
@@ -99,6 +101,7 @@ class WorkerInfo:
             bundle_digest=fields.text("bundle_digest", default=""),
             slowness=fields.number("slowness", default=0.0),
             decode_budget_s=fields.number("decode_budget_s", default=0.0),
+            stretch=fields.number("stretch", default=0.0),
         )
 
 
@@ -144,6 +147,7 @@ class Announcer:
         *,
         rate: Callable[[], float] = lambda: 0.0,
         shadow: Callable[[], tuple[str, Mapping[str, float]]] = lambda: ("", {}),
+        stretch: Callable[[], float] = lambda: 0.0,
     ) -> None:
         if not is_token(info.id):
             message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
@@ -152,6 +156,7 @@ class Announcer:
         self._keys = Keys(queue)
         self._rate = rate
         self._shadow = shadow
+        self._stretch = stretch
         self._is_first = True
         self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
         self.say(info, labels)
@@ -185,7 +190,8 @@ class Announcer:
         look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
         now, labels_known, published = map(checked, self._connection.exchange(look, 3))
         shadow, counts = self._shadow()
-        info = replace(said, seen_ms=time_ms(now), rate=self._rate(), shadow=shadow, shadow_counts=counts)
+        said = replace(said, rate=self._rate(), stretch=self._stretch())
+        info = replace(said, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts)
         # The labels stand before the worker that names them.
         commands = [] if labels_known else [pack("SET", labels_key, labels, "EX", KEPT_S)]
         commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
