@@ -11,10 +11,8 @@ if __name__ == "__main__":
     CONFIGURATION = str(Path(__file__).resolve().with_name("gunicorn.conf.py"))
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION])  # noqa: S606
 
-from typing import Any
 
 from flask import Flask
-from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.wrappers import Request
 
@@ -23,7 +21,6 @@ import failures
 import feedback
 import health
 import jobs
-import json_stream
 import metrics
 import openapi
 import protocols
@@ -46,20 +43,11 @@ class LazySession(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
 
-class BoundedJSON(DefaultJSONProvider):
-    """Reads JSON within the bounds of json_stream."""
-
-    def loads(self, s: str | bytes, **_: Any) -> Any:
-        """Return the document; raise ValueError."""
-        return json_stream.loads(s)
-
-
 def create_app() -> Flask:
     """Make the application; settings that contradict each other are refused here."""
     feedback.paths()
     app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
     app.request_class = MemoryRequest
-    app.json = BoundedJSON(app)
     # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.
     app.url_map.merge_slashes = False
     app.session_interface = LazySession()

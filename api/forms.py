@@ -5,7 +5,7 @@ temporary file, which a read-only container has no place for.
 """
 
 from io import BytesIO
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+import json_stream
 import signatures
 from json_stream import pieces
 
@@ -164,10 +165,15 @@ def _files(parts: list[Part]) -> MultiDict[str, FileStorage]:
 
 
 class MemoryRequest(Request):
-    """A request whose forms are parsed in memory."""
+    """A request whose forms are parsed in memory, and whose JSON is read within the bounds of json_stream."""
 
     form_data_parser_class = MemoryFormParser
     _form_parser: MemoryFormParser | None = None
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        """Return the document of the body; answer 400 where it is none, or beyond the bounds."""
+        self.json_module = json_stream  # the framework has set that of its answers
+        return super().get_json(force, silent, cache)
 
     def make_form_data_parser(self) -> FormDataParser:
         """Make the parser, and keep it for `form_fault`."""
