@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def post_worker_init(worker: Any) -> None:
     middleware.open_queue()
     tracing.start()
     if settings.READY_FD:
-        os.write(settings.READY_FD, b"1")
+        with suppress(OSError):  # a supervisor that was killed no longer reads
+            os.write(settings.READY_FD, b"1")
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -70,14 +71,23 @@ def classify_process() -> None:
         (worker.serve, worker.try_beside),
         report=_report,
     )
-    worker.start()
-    watch.start()
+    # Whatever goes wrong: lanes that nobody stops would keep the process for ever.
+    try:
+        worker.start()
+        watch.start()
+        _report_ready()
+        log.info("%s: stopping: %s", worker.name, _wait_for(ends))
+    finally:
+        watch.stop()
+        worker.stop()
+        log.info("%s: stopped", worker.name)
+
+
+def _report_ready() -> None:
+    """Write to the supervisor's pipe, if there is one; a supervisor that was killed no longer reads it."""
     if settings.READY_FD:
-        os.write(settings.READY_FD, b"1")
-    log.info("%s: stopping: %s", worker.name, _wait_for(ends))
-    watch.stop()
-    worker.stop()
-    log.info("%s: stopped", worker.name)
+        with suppress(OSError):
+            os.write(settings.READY_FD, b"1")
 
 
 def _wait_for(ends: SimpleQueue[str]) -> str:

@@ -43,7 +43,8 @@ class Upkeep:
     def stop(self) -> None:
         """End the thread and stop the timer."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
         faulthandler.cancel_dump_traceback_later()
 
     def note(self, were_failures_of_ours: Iterable[bool]) -> None:

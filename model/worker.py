@@ -119,7 +119,8 @@ class Worker:
         self.stopping.set()
         self.announcer.stop()
         for thread in self.threads:
-            thread.join()  # a batch that hangs is the leases' business, so they end after it
+            if thread.ident is not None:  # it was started
+                thread.join()  # a batch that hangs is the leases' business, so they end after it
         self.try_beside(None, 0)
         self.leases.stop()
         self.maintenance.stop()

@@ -45,6 +45,13 @@ HANGING = (
     "classifying.Classifier._decode = hang\n"
     "sys.exit(ml_service.main())\n"
 )
+# Runs the worker below a supervisor that does not read any more.
+UNREAD = (
+    "import os, sys, ml_service, settings\n"
+    "read_end, settings.READY_FD = os.pipe()\n"
+    "os.close(read_end)\n"
+    "sys.exit(ml_service.main())\n"
+)
 Process = subprocess.Popen[str]
 Start = Callable[..., Process]
 
@@ -247,6 +254,16 @@ def test_a_worker_told_to_stop_answers_what_it_has_and_leaves_no_trace(
         assert redis_server.command("XINFO", "CONSUMERS", f"{{{QUEUE}}}:jobs", GROUP) == b"*0\r\n"
         start()
         assert all(future.result().predictions for future in futures)
+
+
+def test_a_worker_whose_supervisor_was_killed_as_it_became_ready_ends_when_it_is_told_to(
+    start: Start, asker: Asker
+) -> None:
+    worker = start("-c", UNREAD)
+    wait_for_workers(asker, 1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(TIMEOUT_S) == 0
+    assert workers(asker) == 0
 
 
 def test_workers_that_stood_still_as_they_were_told_to_stop_do_so_when_they_go_on(start: Start, asker: Asker) -> None:
