@@ -42,6 +42,7 @@ def check_row(cells: dict[str, str]) -> None:
     assert not REPORTS.is_torn(row)
     assert len(row.splitlines()) == 1
     read = REPORTS.read(row)
+    assert read is not None
     assert {name: read[name] for name in cells} == {name: one_line(cell) for name, cell in cells.items()}
 
 
