@@ -33,7 +33,7 @@ FRESH_S = 600.0
 PLACE_ATTEMPTS = 4
 # Named like an image that is being written, so that clean-up removes one that a killed process left.
 PROBE_NAME, PROBE_BYTES = f"{'0' * 32}.png", 4096
-COMPARED_BYTES = 256 * 1024
+COMPARED_BYTES = 64 * 1024
 # What link(2) answers on file systems without hard links (FAT, exFAT, some network and FUSE mounts), or with a limit.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
@@ -125,10 +125,9 @@ def _inspect(path: Path, data: bytes) -> tuple[_Content, os.stat_result | None]:
 
 def _holds(file: FileIO, data: bytes) -> bool:
     """Return whether a file holds these bytes, without a second copy of them in memory."""
-    left = memoryview(data)
-    while (piece := file.read(COMPARED_BYTES)) and left[: len(piece)] == piece:
-        left = left[len(piece) :]
-    return not piece and not left
+    # Slices of bytes: a memoryview is compared byte by byte, a hundred times as slowly.
+    pieces = (data[start : start + COMPARED_BYTES] for start in range(0, len(data), COMPARED_BYTES))
+    return os.fstat(file.fileno()).st_size == len(data) and all(file.read(len(piece)) == piece for piece in pieces)
 
 
 def _content_of_unopened(error: OSError) -> _Content:
