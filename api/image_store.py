@@ -124,10 +124,10 @@ def _inspect(path: Path, data: bytes) -> tuple[_Content, os.stat_result | None]:
 
 
 def _holds(file: FileIO, data: bytes) -> bool:
-    """Return whether a file holds these bytes, without a second copy of them in memory."""
+    """Return whether a file of the same size holds these bytes, without a second copy of them in memory."""
     # Slices of bytes: a memoryview is compared byte by byte, a hundred times as slowly.
     pieces = (data[start : start + COMPARED_BYTES] for start in range(0, len(data), COMPARED_BYTES))
-    return os.fstat(file.fileno()).st_size == len(data) and all(file.read(len(piece)) == piece for piece in pieces)
+    return all(file.read(len(piece)) == piece for piece in pieces)
 
 
 def _content_of_unopened(error: OSError) -> _Content:
