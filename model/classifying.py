@@ -113,7 +113,7 @@ class Classifier:
             content = stored.read(self.folder, job.image)
             fault_injection.obey(content)
             self._check_cost(content)
-            self.model.prepare(content, out)
+            self.model.prepare(content, out, settings.DECODE_BUDGET_S)
         except ImageError as fault:
             self.recorder.note("decode", begin, [delivery], fault.code)
             log.info("job %s: image %r refused, %s: %s", job.id, job.image, fault.code, fault)

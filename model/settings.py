@@ -121,7 +121,7 @@ MAX_BATCH_S = _setting(
 DECODE_BUDGET_S = _setting(
     "DECODE_BUDGET_S",
     2.0,
-    "Seconds that decoding one image may take; what is estimated to take longer is refused.",
+    "Processor seconds that decoding one image may take; what is estimated to take longer, or does, is refused.",
     least=0.1,
     most=60,
 )

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from itertools import islice
 
+from inference.decode_budget import UNLIMITED, DecodeBudget
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
 from inference.limits import check_size
 
@@ -25,15 +26,16 @@ BMP_CORE_HEADER = 12
 BMP_UNCOMPRESSED = 0
 # A run may paint nothing at all; so many take about a second.
 MAX_RUNS = 1_500_000
+RUNS_BETWEEN_CHECKS = 4096
 BMP_RUN_LENGTH = {1: 8, 2: 4}  # compression by runs: bits a pixel
 BMP_END_OF_LINE, BMP_END_OF_BITMAP, BMP_DELTA = 0, 1, 2
 HEX_DIGITS = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 
 
-def first_picture(kind: str, content: bytes) -> tuple[Size, bytes]:
+def first_picture(kind: str, content: bytes, budget: DecodeBudget = UNLIMITED) -> tuple[Size, bytes]:
     """Width and height, and the bytes that a decoder needs to see of a PNG, GIF, BMP or WEBP."""
     try:
-        return _READERS[kind](content)
+        return _bmp(content, budget) if kind == "BMP" else _READERS[kind](content)
     except (struct.error, IndexError):
         raise ImageError(IMAGE_BROKEN, f"{kind} ends inside its header") from None
 
@@ -100,7 +102,7 @@ def _after_gif_blocks(content: bytes, at: int) -> int:
     raise ImageError(IMAGE_TOO_LARGE, f"GIF has an extension of more than {MAX_CHUNKS} blocks")
 
 
-def _bmp(content: bytes) -> tuple[Size, bytes]:
+def _bmp(content: bytes, budget: DecodeBudget) -> tuple[Size, bytes]:
     (header,) = struct.unpack_from("<I", content, 14)
     if header == BMP_CORE_HEADER:
         width, height = struct.unpack_from("<HH", content, 18)
@@ -112,27 +114,29 @@ def _bmp(content: bytes) -> tuple[Size, bytes]:
     if bits != BMP_RUN_LENGTH[compression]:
         raise ImageError(IMAGE_BROKEN, f"BMP says that its runs are of {bits} bits a pixel, which they cannot be")
     check_size(*size)  # its pixels are about to be made
-    return size, _without_runs(content, size, bits)
+    return size, _without_runs(content, size, bits, budget)
 
 
-def _without_runs(content: bytes, size: Size, bits: int) -> bytes:
+def _without_runs(content: bytes, size: Size, bits: int, budget: DecodeBudget) -> bytes:
     """Return the same picture with 8 bits a pixel and no compression."""
     (start,) = struct.unpack_from("<I", content, 10)
     head = bytearray(content[:start])
     struct.pack_into("<HI", head, 28, 8, BMP_UNCOMPRESSED)
     (colours,) = struct.unpack_from("<I", head, 46)
     struct.pack_into("<I", head, 46, colours or 1 << bits)
-    pixels, width = _pixels_of_runs(content, start, size, bits), size[0]
+    pixels, width = _pixels_of_runs(content, start, size, bits, budget), size[0]
     padding = bytes(-width % 4)
     lines = (pixels[at : at + width] + padding for at in range(0, len(pixels), width)) if padding else (pixels,)
     return bytes(head) + b"".join(lines)
 
 
-def _pixels_of_runs(content: bytes, at: int, size: Size, bits: int) -> bytearray:
+def _pixels_of_runs(content: bytes, at: int, size: Size, bits: int, budget: DecodeBudget) -> bytearray:
     """Return what the runs paint, line after line; shorter than the picture where they end early."""
     width, total = size[0], size[0] * size[1]
     pixels, x, end = bytearray(), 0, len(content) - 1
-    for _ in range(MAX_RUNS):
+    for number in range(MAX_RUNS):
+        if number % RUNS_BETWEEN_CHECKS == 0:
+            budget.check()
         if len(pixels) >= total or at >= end:
             return pixels
         count, value = content[at], content[at + 1]
@@ -200,4 +204,4 @@ def _webp_size(content: bytes) -> Size:
     raise ImageError(IMAGE_BROKEN, f"WebP begins with a chunk {kind!r} that holds no picture")
 
 
-_READERS = {"PNG": _png, "GIF": _gif, "BMP": _bmp, "WEBP": _webp}
+_READERS = {"PNG": _png, "GIF": _gif, "WEBP": _webp}

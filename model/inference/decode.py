@@ -1,5 +1,6 @@
 """A picture's bytes to pixels: one function for every format, checked by its header before anything is decoded."""
 
+import math
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import simplejpeg
 
 from inference import containers, exif, jpeg_header, pillow_pixels
 from inference.arrays import Pixels
+from inference.decode_budget import DecodeBudget
 from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
 from inference.jpeg_header import JpegHeader
 from inference.limits import check_bytes, check_size, is_large
@@ -46,11 +48,15 @@ def kind_of(content: bytes) -> str:
     raise ImageError(UNSUPPORTED_TYPE, f"begins with {content[:8]!r}; JPEG, PNG, GIF, WebP and BMP are taken")
 
 
-def decode(content: bytes, view: View) -> Picture:
-    """The pixels that the view shows, in RGB; large pictures come scaled down, never below what the view wants."""
+def decode(content: bytes, view: View, budget_s: float = math.inf) -> Picture:
+    """The pixels that the view shows, in RGB; large pictures come scaled down, never below what the view wants.
+
+    An image that takes more than `budget_s` of this thread's processor time is given up, wherever its decoder can be
+    interrupted: ImageError.
+    """
     check_bytes(len(content))
-    kind = kind_of(content)
-    return _decode_jpeg(content, view) if kind == "JPEG" else _decode_other(kind, content, view)
+    kind, budget = kind_of(content), DecodeBudget(budget_s)
+    return _decode_jpeg(content, view, budget) if kind == "JPEG" else _decode_other(kind, content, view, budget)
 
 
 def upright_size(content: bytes) -> tuple[int, int]:
@@ -66,16 +72,16 @@ def upright_size(content: bytes) -> tuple[int, int]:
     return (height, width) if exif.is_turned(orientation) else (width, height)
 
 
-def _decode_jpeg(content: bytes, view: View) -> Picture:
+def _decode_jpeg(content: bytes, view: View, budget: DecodeBudget) -> Picture:
     header = jpeg_header.read(content)
     # Several scans: every coefficient of the picture is held until the last of them.
     is_whole = not header.is_single_scan or view.takes_single_pixels
     is_alone = is_whole and is_large(header.width, header.height)
     with _few_large if is_alone else nullcontext():
-        return _decode_scans(header, content, view)
+        return _decode_scans(header, content, view, budget)
 
 
-def _decode_scans(header: JpegHeader, content: bytes, view: View) -> Picture:
+def _decode_scans(header: JpegHeader, content: bytes, view: View, budget: DecodeBudget) -> Picture:
     view = view.as_stored(header.orientation)
     factor = view.jpeg_factor(header.width, header.height)
     try:
@@ -86,13 +92,13 @@ def _decode_scans(header: JpegHeader, content: bytes, view: View) -> Picture:
     except ValueError as fault:
         if not any(text in str(fault) for text in TOLERATED):
             raise ImageError(IMAGE_BROKEN, f"JPEG cannot be decoded: {fault}") from None
-        return Picture(*pillow_pixels.decode("JPEG", content, view))
+        return Picture(*pillow_pixels.decode("JPEG", content, view, budget))
     left, top, right, bottom = view.box(pixels.shape[1], pixels.shape[0])
     return Picture(pixels[top:bottom, left:right], header.orientation)
 
 
-def _decode_other(kind: str, content: bytes, view: View) -> Picture:
-    size, first_picture = containers.first_picture(kind, content)
+def _decode_other(kind: str, content: bytes, view: View, budget: DecodeBudget) -> Picture:
+    size, first_picture = containers.first_picture(kind, content, budget)
     check_size(*size)
     with _few_large if is_large(*size) else nullcontext():
-        return Picture(*pillow_pixels.decode(kind, first_picture, view))
+        return Picture(*pillow_pixels.decode(kind, first_picture, view, budget))

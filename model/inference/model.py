@@ -1,5 +1,6 @@
 """A model that is ready: from the bytes of pictures to labels."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +25,12 @@ class Model:
         """Room for the pixels of so many pictures."""
         return np.empty((count, *self.bundle.preprocessing.size, 3), np.uint8)
 
-    def prepare(self, content: bytes, out: Pixels) -> None:
-        """Write what the model looks at in this picture into a place of a batch; ImageError where it cannot be."""
-        self.bundle.preprocessing.prepare(content, out)
+    def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> None:
+        """Write what the model looks at in this picture into a place of a batch.
+
+        Raise ImageError where that cannot be done, or where decoding takes more than `budget_s` of processor time.
+        """
+        self.bundle.preprocessing.prepare(content, out, budget_s)
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Probabilities of every class for each picture."""

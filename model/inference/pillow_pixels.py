@@ -8,6 +8,7 @@ from PIL import Image
 
 from inference import exif
 from inference.arrays import Pixels
+from inference.decode_budget import UNLIMITED, BudgetedFile, DecodeBudget
 from inference.errors import IMAGE_BROKEN, ImageError
 from inference.limits import MAX_SCALED_PIXELS
 from inference.view import View
@@ -21,14 +22,22 @@ WITH_ALPHA = ("RGBA", "LA", "PA")
 WHITE = (255, 255, 255)
 # Modes that Pillow can average in, transparency weighed in.
 AVERAGED = ("L", "RGB", "RGBA", "LA")
+# Bytes that a PNG decoder gets between two checks of the budget: they unpack to up to a thousand times as many.
+LEAST_PNG_BLOCK, LARGEST_PNG_BLOCK = 4096, 16_384
+PNG_BLOCKS = 256
 
 
-def decode(kind: str, content: bytes, view: View) -> tuple[Pixels, int]:
-    """RGB pixels of what the view shows of the first frame, and the EXIF orientation; the size has been checked."""
+def decode(kind: str, content: bytes, view: View, budget: DecodeBudget = UNLIMITED) -> tuple[Pixels, int]:
+    """RGB pixels of what the view shows of the first frame, and the EXIF orientation; the size has been checked.
+
+    The budget is checked whenever Pillow reads on. WebP is read at once, so its header alone bounds what it takes.
+    """
     # Whatever a decoder trips over in hostile bytes is the picture's fault: Pillow raises ten kinds of exceptions.
     try:
-        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
+        with Image.open(BudgetedFile(content, budget), formats=(kind,)) as picture:
             _check_size(picture)
+            if kind == "PNG":
+                picture.decodermaxblock = min(max(len(content) // PNG_BLOCKS, LEAST_PNG_BLOCK), LARGEST_PNG_BLOCK)
             factor = view.jpeg_factor(*picture.size)
             picture.draft("RGB", (picture.width // factor, picture.height // factor))
             picture.load()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -62,9 +63,12 @@ class Preprocessing:
         """A short name for exactly these numbers: two models with one digest see the same pixels."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
 
-    def prepare(self, content: bytes, out: Pixels) -> None:
-        """Decode a picture's bytes and write what the model looks at into `out` (height, width, RGB)."""
-        picture = decode(content, self.view)
+    def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> None:
+        """Decode a picture's bytes and write what the model looks at into `out` (height, width, RGB).
+
+        `budget_s` is the processor time that decoding may take.
+        """
+        picture = decode(content, self.view, budget_s)
         if picture.orientation == exif.UPRIGHT:
             self._resize(picture.pixels, out)
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import settings
 from classifying import Classifier, Occupancy, Outcome
 from inference.arrays import Batch, Pixels, Scores
 from inference.model import Model, load
@@ -107,7 +108,7 @@ class Fragile:
         self.breaks_decode = breaks_decode
         self.is_alone: list[bool] = []
 
-    def prepare(self, content: bytes, out: Pixels) -> None:
+    def prepare(self, content: bytes, out: Pixels, _budget_s: float) -> None:
         if content == b"strange" and self.breaks_decode:
             raise MemoryError
         out[...] = 0 if content == b"strange" else 127
@@ -152,6 +153,18 @@ def test_an_image_that_takes_longer_than_its_budget_is_refused_by_its_header(mod
     assert refused.code == "image_too_large"
     assert "DECODE_BUDGET_S=2" in refused.detail
     assert isinstance(answered, Answer)
+
+
+def test_an_image_that_turns_out_to_take_longer_than_its_budget_is_refused(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "DECODE_BUDGET_S", 1e-6)
+    [(_, refused)] = classifier.outcomes(deliveries("camera.png"))
+    assert isinstance(refused, Failure)
+    assert refused.code == "image_too_large"
+    assert "DECODE_BUDGET_S=1e-06" in refused.detail
+    monkeypatch.undo()
+    assert replies(classifier.outcomes(deliveries("camera.png"))) == [pictures.PHOTOGRAPH_LABEL]
 
 
 def test_a_job_whose_time_ran_out_in_the_hands_of_the_worker_is_not_decoded(classifier: Classifier) -> None:

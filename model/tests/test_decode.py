@@ -1,5 +1,6 @@
 import random
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -46,6 +47,7 @@ def code_of(content: bytes) -> str:
 
 SCENE = np.asarray(pictures.scene())
 GREY_SCENE = np.asarray(pictures.scene().convert("L").convert("RGB"))
+PAETH = 4
 LOSSLESS = ("colour.png", "colour_16_bit.png", "lossless.webp", "colour.bmp")
 LOSSY = (
     "baseline.jpg", "progressive.jpeg", "full_chroma.jpg", "cmyk_inverted.jpg", "ycck.jpg", "with_script_tail.jpg",
@@ -222,6 +224,29 @@ FLAT_IMAGES: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", FLAT_IMAGES)
 def test_no_image_is_refused_for_the_few_bytes_that_it_takes(name: str) -> None:
     assert pixels(FLAT_IMAGES[name](), VIEW).size
+
+
+SLOW_IMAGES: dict[str, Callable[[], bytes]] = {
+    "16_bits_with_alpha.png": lambda: pictures.png((3_000, 3_000), 16, 6, bytes(24_000 * 3_000), filtering=PAETH),
+    "one_block.png": lambda: pictures.png((5_000, 5_000), 8, 0, bytes(5_000 * 5_000), filtering=PAETH),
+    "noise.png": lambda: pictures.png((1_500, 1_500), 8, 6, random.Random(0).randbytes(6_000 * 1_500)),  # noqa: S311
+    "noise.gif": lambda: pictures.encode(Image.effect_noise((3_000, 3_000), 90), "GIF"),
+    "runs.bmp": lambda: pictures.run_length_bmp(1_000, 1_000, (b"\1\7" * 1_000 + b"\0\0") * 1_000),
+}
+
+
+@pytest.mark.parametrize("name", SLOW_IMAGES)
+def test_decoding_ends_soon_after_its_budget_is_spent(name: str) -> None:
+    content = SLOW_IMAGES[name]()
+    begin = time.thread_time()
+    decode(content, VIEW)
+    whole_s = time.thread_time() - begin
+    begin = time.thread_time()
+    with pytest.raises(ImageError, match="DECODE_BUDGET_S") as caught:
+        decode(content, VIEW, budget_s=whole_s / 10)
+    assert caught.value.code == IMAGE_TOO_LARGE
+    assert time.thread_time() - begin < whole_s / 2
+    assert decode(content, VIEW, budget_s=10 * whole_s).pixels.size
 
 
 def test_large_pictures_that_need_memory_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,10 +151,12 @@ def inverted_cmyk_jpeg(*, transform: int = 0) -> bytes:
     return content[: adobe + 11] + bytes([transform]) + content[adobe + 12 :]
 
 
-def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, chunks: bytes = b"") -> bytes:
+def png(  # noqa: PLR0913  what a PNG is made of
+    size: tuple[int, int], depth: int, colour: int, rows: bytes, chunks: bytes = b"", *, filtering: int = 0
+) -> bytes:
     """A PNG from raw rows without filter bytes: for depths that Pillow does not write."""
     stride = len(rows) // size[1]
-    filtered = b"".join(b"\0" + rows[at : at + stride] for at in range(0, len(rows), stride))
+    filtered = b"".join(bytes((filtering,)) + rows[at : at + stride] for at in range(0, len(rows), stride))
     header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
     body = chunks + png_chunk(b"IDAT", zlib.compress(filtered, 6)) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + body
