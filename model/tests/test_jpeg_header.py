@@ -1,4 +1,7 @@
+import hashlib
 import struct
+import time
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -55,6 +58,34 @@ def test_no_header_takes_more_than_a_thousand_steps() -> None:
 def test_filling_bytes_before_a_marker_are_passed_over() -> None:
     content = pictures.jpeg()
     assert jpeg_header.read(content[:2] + b"\xff" * 40 + content[2:]).width == 480
+
+
+@pytest.mark.parametrize("count", range(jpeg_header.FIRST_SEARCHED_BYTES - 8, jpeg_header.FIRST_SEARCHED_BYTES + 8))
+@pytest.mark.parametrize("filling", [b"\xff", b"\0", b"\xd0"])
+def test_a_marker_is_found_wherever_the_pieces_that_are_searched_meet(count: int, filling: bytes) -> None:
+    content = pictures.jpeg()
+    for pieces in (1, 3, 15, 31):
+        filled = content[:2] + filling * (pieces * count) + content[2:]
+        assert jpeg_header.read(filled).width == 480
+
+
+FILLED = 20_000_000
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\xff\xd0", b"\xff\xff\0"])
+@pytest.mark.parametrize("is_in_scan", [False, True])
+def test_filling_up_to_the_largest_upload_takes_about_as_long_as_hashing_it(filling: bytes, is_in_scan: bool) -> None:
+    content = pictures.jpeg(progressive=True)
+    at = len(content) - 2 if is_in_scan else 2
+    filled = content[:at] + filling * (FILLED // len(filling)) + content[at:]
+    hashing_s = min(seconds(lambda: hashlib.md5(filled, usedforsecurity=False)) for _ in range(3))
+    assert min(seconds(lambda: jpeg_header.read(filled)) for _ in range(3)) < 3 * hashing_s
+
+
+def seconds(step: Callable[[], object]) -> float:
+    begin = time.thread_time()
+    step()
+    return time.thread_time() - begin
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import random
 import struct
+from unittest.mock import MagicMock
 
 import pytest
 from PIL import Image
 
 from sightline_testing import pictures
 from sightline_testing.hostile import jpegs
-from wire.decode_cost import MAX_FILLING, MAX_STEPS, PHOTOGRAPH_MS, decode_ms, least_ms
+from wire import decode_cost
+from wire.decode_cost import MAX_FILLING, MAX_STEPS, PHOTOGRAPH_MS, SEARCHED_BYTES, decode_ms, least_ms
 
 EXPENSIVE_MS = 250
 FLAT = Image.new("RGB", (5_000, 5_000), (9, 99, 199))
@@ -25,6 +27,24 @@ def animation(width: int, height: int) -> bytes:
     parts = ((b"VP8X", canvas), (b"ANIM", bytes(6)), (b"ANMF", frame))
     body = b"WEBP" + b"".join(kind + struct.pack("<I", len(data)) + data for kind, data in parts)
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def test_a_scan_counts_wherever_the_pieces_that_are_searched_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = jpegs.narrow_scans(1_000, 800, 40)
+    assert len(content) < SEARCHED_BYTES
+    whole = decode_ms(content)
+    assert whole > 0
+    for size in (1, 2, 3, 7, 50, 1_000):
+        monkeypatch.setattr(decode_cost, "SEARCHED_BYTES", size)
+        assert decode_ms(content) == whole
+
+
+def test_no_search_goes_through_more_than_a_piece_of_a_large_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = jpegs.narrow_scans(1_000, 800, 40)
+    pattern = MagicMock(finditer=MagicMock(side_effect=decode_cost._SCAN.finditer))
+    monkeypatch.setattr(decode_cost, "_SCAN", pattern)
+    assert decode_ms(content[:-2] + b"\xff" * 2_000_000 + content[-2:])
+    assert max(end - begin for _, begin, end in (each.args for each in pattern.finditer.call_args_list)) < 300_000
 
 
 @pytest.mark.parametrize("name", pictures.GOOD_NAMES)
