@@ -70,10 +70,10 @@ export: ## Write the reviewed cases as folders by label, CSV and JSONL (TO=folde
 
 clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \
-	  ../$(RUN) clean_uploads.py $(DO)
+	  ../$(RUN) -m commands.clean_uploads $(DO)
 
 reports-index: ## Make the index of the reports anew from their CSV files, which it follows by itself otherwise
-	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) report_index.py
+	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) -m reports.index
 
 doctor: ## Say what is wrong with this installation and its service, and what to do about it
 	@$(if $(shell [ -x .venv/bin/python ] && echo yes),$(RUN),$(PYTHON)) deploy/examine.py
@@ -82,7 +82,7 @@ dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=d
 	@$(OPERATE) dead_letters $(or $(DO),list)
 
 api-keys: ## List the keys that requests must bring (DO="add NAME --rate 60/minute", DO="revoke NAME")
-	@cd api && ../$(RUN) manage_keys.py --file $(abspath $(STATE_DIR))/api_keys $(or $(DO),list)
+	@cd api && ../$(RUN) -m commands.manage_keys --file $(abspath $(STATE_DIR))/api_keys $(or $(DO),list)
 
 docs: ## Build the documentation site into STATE_DIR/site
 	$(INSTALL) serve docs

@@ -16,19 +16,17 @@ from flask import Flask
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.wrappers import Request
 
-import access
-import failures
-import feedback
-import health
-import jobs
-import metrics
-import openapi
-import protocols
-import review
-import security
-import tracing
+import error_handlers
 import views
-from forms import MAX_FIELD_BYTES, MemoryRequest
+from auth import access
+from images.multipart import MAX_FIELD_BYTES, MemoryRequest
+from observability import health, metrics, tracing
+from openapi import document
+from predict import async_jobs
+from protocols import routes
+from reports import feedback
+from review import routes as review_routes
+from server import edge
 
 HERE = Path(__file__).resolve().parent
 
@@ -63,13 +61,13 @@ def create_app() -> Flask:
     app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
     app.register_blueprint(views.router)
     app.register_blueprint(health.router)
-    app.register_blueprint(openapi.router)
-    app.register_blueprint(review.router)
-    app.register_blueprint(review.door)
-    app.register_blueprint(jobs.router)
-    app.register_blueprint(protocols.router)
-    failures.install(app, pages={"app_router.upload_image": views.failure_page})
-    security.install(app)
+    app.register_blueprint(document.router)
+    app.register_blueprint(review_routes.router)
+    app.register_blueprint(review_routes.door)
+    app.register_blueprint(async_jobs.router)
+    app.register_blueprint(routes.router)
+    error_handlers.install(app, pages={"app_router.upload_image": views.failure_page})
+    edge.install(app)
     metrics.install(app)
     access.install(app)
     tracing.install(app)

@@ -14,9 +14,8 @@ from typing import Any
 # Wherever it is started from, the api's own modules are those beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import logs
-import metrics_folder
 import settings
+from observability import logs, metrics_folder
 
 wsgi_app = "app:app"
 if settings.LISTEN_FD:
@@ -24,7 +23,7 @@ if settings.LISTEN_FD:
 else:
     bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
 workers = settings.API_WORKERS
-worker_class = "server.Worker"
+worker_class = "server.worker.Worker"
 worker_connections = settings.MAX_CONNECTIONS
 # What is under way when the process is told to stop is answered first.
 graceful_timeout = math.ceil(settings.REQUEST_TIMEOUT_S) + 3
@@ -98,7 +97,7 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare a process that is about to serve."""
     import middleware  # noqa: PLC0415  not in the master: gevent comes first
-    import tracing  # noqa: PLC0415  as above
+    from observability import tracing  # noqa: PLC0415  as above
 
     logs.set_up()
     middleware.open_queue()
@@ -111,7 +110,7 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     """Leave nothing behind in Redis, and no span unsent."""
     import middleware  # noqa: PLC0415  as above
-    import tracing  # noqa: PLC0415  as above
+    from observability import tracing  # noqa: PLC0415  as above
 
     middleware.close_queue()
     tracing.stop()

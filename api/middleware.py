@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import settings
-import tracing
-from result_cache import ResultCache
+from observability import tracing
+from predict.result_cache import ResultCache
 from wire.activation_map import ActivationMap
-from wire.cache import AnswerCache, served_by_all
-from wire.connection import Address
+from wire.async_jobs import Found, Jobs
 from wire.errors import JobFailed, QueueFull
-from wire.jobs import Found, Jobs
 from wire.messages import Answer, Failure
-from wire.queue import Asker, QueueState
+from wire.producer.producer import Asker
+from wire.queue_stats import QueueState
+from wire.redis.connection import Address
+from wire.result_cache import AnswerCache, served_by_all
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
 USUAL_TOP_K = 5

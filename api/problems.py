@@ -4,7 +4,7 @@ import json
 import secrets
 from http import HTTPStatus
 
-from shapes import ProblemDocument
+from openapi.schemas import ProblemDocument
 
 MEDIA_TYPE = "application/problem+json"
 # The contract's answer to a request without a usable file, byte for byte the same for every reason.

@@ -26,31 +26,24 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 from werkzeug.wsgi import FileWrapper
 
-import access
-import asking
-import failures
-import feedback as feedback_files
-import image_store
-import jobs
-import json_bodies
-import known_labels
-import maps
-import metrics
+import error_handlers
 import middleware
-import operations
-import owners
-import report_requests
 import settings
-import several
-import tracing
-import uploads
-from describing import JSON, describe
-from headers import PICTURE_POLICY
+from auth import access, owners
+from images import json_bodies, store, uploads
 from middleware import model_predict
-from prediction_ids import Predicted as Prediction
+from observability import metrics, tracing
+from openapi import operations
+from openapi.operation import JSON, describe
+from openapi.schemas import MAX_LABEL, LabelList, Reported
+from predict import async_jobs, batch, heat_maps, options
+from predict.prediction_ids import Predicted as Prediction
 from problems import Problem
-from reports import Report, shaped
-from shapes import MAX_LABEL, LabelList, Reported
+from reports import feedback as feedback_files
+from reports import labels as reports_labels
+from reports import requests
+from reports.schema import Report, shaped
+from server.security_headers import PICTURE_POLICY
 from wire.errors import WireError
 
 router = Blueprint("app_router", __name__)
@@ -74,12 +67,12 @@ def index() -> str:
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
-        asking.refuse_early(request)
+        options.refuse_early(request)
         picture = _received(raw=False)
     except (uploads.UnusableFile, uploads.NoImage) as error:
         flash(error.detail)
         return redirect(url_for("app_router.index"))
-    return _page(picture.name, ask_model(picture.name, asking.ask_of(request, asking.Wishes(), picture)))
+    return _page(picture.name, ask_model(picture.name, options.ask_of(request, options.Wishes(), picture)))
 
 
 @router.route("/display/<filename>")
@@ -87,7 +80,7 @@ def upload_image() -> str | AnyResponse:
 def display_image(filename: str) -> Response:
     """Give a stored picture, inert: its detected type, and no right to do anything."""
     folder = upload_folder()
-    opened = image_store.open_stored(folder, filename) if owners.may_see(folder, filename) else None
+    opened = store.open_stored(folder, filename) if owners.may_see(folder, filename) else None
     if opened is None:
         raise NotFound
     file, kind = opened
@@ -117,20 +110,20 @@ def _picture_response(file: BufferedReader) -> Response:
 @describe("POST PUT", operations.PREDICT)
 def predict() -> Response:
     """Answer a program: three keys, and more for those who ask."""
-    wishes = asking.wishes_of(request)
-    asking.refuse_early(request)
+    wishes = options.wishes_of(request)
+    options.refuse_early(request)
     files, are_several = json_bodies.files_of(request) if request.mimetype == JSON else uploads.files_of(request)
-    if wishes.is_explained and (are_several or jobs.are_wanted()):
+    if wishes.is_explained and (are_several or async_jobs.are_wanted()):
         raise Problem(400, "invalid_parameter", "explain is for one picture whose answer is waited for.")
     if are_several:
         return _answer_several(files, wishes)
     picture = _received(files[0] if files else None)
-    ask = asking.ask_of(request, wishes, picture)
-    if jobs.are_wanted():
-        return jobs.accept(picture.name, ask)
+    ask = options.ask_of(request, wishes, picture)
+    if async_jobs.are_wanted():
+        return async_jobs.accept(picture.name, ask)
     answer = ask_model(picture.name, ask)
-    explanation = maps.explanation(picture.name, answer.activation_map) if wishes.is_explained else None
-    return _json(asking.told(answer, wishes, explanation), answer.headers())
+    explanation = heat_maps.explanation(picture.name, answer.activation_map) if wishes.is_explained else None
+    return _json(options.told(answer, wishes, explanation), answer.headers())
 
 
 @router.route("/maps/<filename>/<path:label>.png")
@@ -141,10 +134,10 @@ def activation_map(filename: str, label: str) -> Response:
     picture = uploads.stored_picture(upload_folder(), filename)
     if picture is None or not owners.may_see(upload_folder(), filename):
         raise NotFound
-    answer = ask_model(filename, asking.ask_of(request, asking.Wishes(explain_label=label), picture))
-    response = Response(maps.png(answer.activation_map), content_type="image/png")
+    answer = ask_model(filename, options.ask_of(request, options.Wishes(explain_label=label), picture))
+    response = Response(heat_maps.png(answer.activation_map), content_type="image/png")
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
-    response.headers["Cache-Control"] = maps.CACHING
+    response.headers["Cache-Control"] = heat_maps.CACHING
     return response
 
 
@@ -154,7 +147,7 @@ def labels() -> LabelList:
     """Say what the model can say, for whoever names a picture rightly."""
     state = middleware.queue_state()
     version = f"{state.model}/{state.version}" if state is not None and state.model else None
-    return {"model_version": version, "labels": list(known_labels.current())}
+    return {"model_version": version, "labels": list(reports_labels.current())}
 
 
 @router.route("/feedback", methods=["GET", "POST"])
@@ -165,32 +158,32 @@ def feedback() -> str | tuple[Reported, int]:
     if request.method != "POST":
         return render_template("feedback.html", report=None)
     request.max_content_length = MAX_REPORT_BYTES
-    key = report_requests.key_of(request)
-    if report_requests.is_one(request):
+    key = requests.key_of(request)
+    if requests.is_one(request):
         return _report(key), 201
     report = request.form.get("report")
     if report:
         folder = upload_folder()
-        details = _details(report_requests.checked_form(request.form))
+        details = _details(requests.checked_form(request.form))
         feedback_files.save(report, folder, details, key, may_see=lambda name: owners.may_see(folder, name))
     return render_template("feedback.html", report=report)
 
 
 def _report(key: str) -> Reported:
     """Keep a report that came as JSON."""
-    told = report_requests.read(request, upload_folder())
+    told = requests.read(request, upload_folder())
     predicted = told.predicted or _predicted_now(told.filename)
     report = Report(predicted.filename, predicted.label, predicted.score)
-    details = told.details | report_requests.model_of(predicted)
+    details = told.details | requests.model_of(predicted)
     report_id = feedback_files.save_report(report, upload_folder(), details, key)
-    label = known_labels.spelled(told.label)
-    return {"success": True, "report_id": report_id, "label_known": known_labels.is_known(label) if label else None}
+    label = reports_labels.spelled(told.label)
+    return {"success": True, "report_id": report_id, "label_known": reports_labels.is_known(label) if label else None}
 
 
 def _predicted_now(filename: str) -> Prediction:
     """Ask the model what it says of a stored picture."""
     picture = uploads.stored_picture(upload_folder(), filename) or uploads.Picture(filename)
-    return ask_model(filename, asking.ask_of(request, asking.Wishes(), picture)).predicted
+    return ask_model(filename, options.ask_of(request, options.Wishes(), picture)).predicted
 
 
 def upload_folder() -> Path:
@@ -204,11 +197,11 @@ def failure_page(problem: Problem) -> str:
     return _page(error=problem.detail)
 
 
-def _answer_several(files: Sequence[FileStorage], wishes: asking.Wishes) -> Response:
+def _answer_several(files: Sequence[FileStorage], wishes: options.Wishes) -> Response:
     """Answer for each picture by itself; the request as a whole succeeds."""
-    answered = several.answer(request, files, upload_folder(), wishes, ask_model)
-    told = {"instance": request.path, "request_id": failures.request_id()}
-    return _json({"results": [several.outcome(one, wishes, **told) for one in answered]}, {})
+    answered = batch.answer(request, files, upload_folder(), wishes, ask_model)
+    told = {"instance": request.path, "request_id": error_handlers.request_id()}
+    return _json({"results": [batch.outcome(one, wishes, **told) for one in answered]}, {})
 
 
 def _received(file: FileStorage | None = None, *, raw: bool = True) -> uploads.Picture:
@@ -227,7 +220,7 @@ def _json(document: Mapping[str, object], headers: Mapping[str, str]) -> Respons
     return Response(body, headers=dict(headers), content_type=JSON)
 
 
-def ask_model(name: str, ask: middleware.Ask) -> asking.Result:
+def ask_model(name: str, ask: middleware.Ask) -> options.Result:
     """Ask what is in a stored picture, by the name that a caller may put another function under."""
     token, started = middleware.current_ask.set(ask), time.perf_counter()
     try:
@@ -238,10 +231,10 @@ def ask_model(name: str, ask: middleware.Ask) -> asking.Result:
     finally:
         middleware.current_ask.reset(token)
     metrics.count_prediction(answer, time.perf_counter() - started)
-    return asking.Result(ask.job_id, name, answer)
+    return options.Result(ask.job_id, name, answer)
 
 
-def _page(name: str | None = None, answer: asking.Result | None = None, error: str | None = None) -> str:
+def _page(name: str | None = None, answer: options.Result | None = None, error: str | None = None) -> str:
     shown: dict[str, object] = dict.fromkeys(
         ("prediction", "score", "predictions", "prediction_id", "model_version", "report")
     )

@@ -97,7 +97,7 @@ def install(environment: Path, name: str) -> bool:
 
 def build_bundle(environment: Path, bundles: Path) -> None:
     """Make the default bundle where it is missing or not whole."""
-    script: list[str | Path] = [environment / "bin" / "python", "build_bundle.py", "--bundles", bundles]
+    script: list[str | Path] = [environment / "bin" / "python", "-m", "cli.build_bundle", "--bundles", bundles]
     if not _run(script, folder=REPOSITORY / "model"):
         raise InstallError("The default bundle could not be built; the lines above say why")
 

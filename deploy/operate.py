@@ -11,7 +11,7 @@ from typing import NoReturn
 from launcher import programs, settings
 from launcher.errors import LauncherError
 
-SCRIPTS = ("models", "improve", "evaluate", "export", "dead_letters", "queue_state")
+COMMANDS = ("models", "improve", "evaluate", "export", "dead_letters", "queue_state")
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -21,15 +21,15 @@ def main(arguments: list[str]) -> NoReturn:
         environment = programs.environment_of(settings.read())
     except LauncherError as fault:
         sys.exit(f"sightline: {fault}")
-    # The script's own folder is on its path already, and "." would be that of whoever calls.
-    del environment["PYTHONPATH"]
-    script = settings.REPOSITORY / "model" / f"{options.command}.py"
-    os.execve(sys.executable, [sys.executable, str(script), *arguments[1:]], environment)  # noqa: S606  as a shell would
+    environment["PYTHONPATH"] = str(settings.REPOSITORY / "model")
+    # -P: the folder of whoever calls is no place to import from.
+    command = [sys.executable, "-P", "-m", f"cli.{options.command}", *arguments[1:]]
+    os.execve(sys.executable, command, environment)  # noqa: S606  as a shell would
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Runs a command of model/, which has --help of its own.")
-    parser.add_argument("command", choices=SCRIPTS)
+    parser.add_argument("command", choices=COMMANDS)
     return parser
 
 

@@ -13,21 +13,19 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import logs
-import machine
 import settings
-import stored
-from inference import bundle
+from inference import bundle, cpu, image_store
 from inference.errors import InferenceError
 from inference.model import Model
 from inference.model import load as load_model
-from learning import activation
-from learning.activation import Trial
-from queue_address import queue_address
-from watching import Watch
+from registry import activation
+from registry.activation import Trial
+from serving import logs
+from serving.queue_address import queue_address
+from serving.version_watcher import Watch
+from serving.worker import Worker
 from wire.errors import QueueUnavailable
-from wire.presence import report_trouble
-from worker import Worker
+from wire.worker_registry import report_trouble
 
 log = logging.getLogger("ml_service")
 
@@ -41,9 +39,9 @@ INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
 
 def predict(image_name: str) -> tuple[str, float]:
     """The likeliest class of one picture in UPLOAD_FOLDER and its probability; ImageError says why there is none."""
-    model = _model(_chosen_bundle(), settings.ENGINE, 1, machine.cores())
+    model = _model(_chosen_bundle(), settings.ENGINE, 1, cpu.cores())
     pixels = model.new_batch(1)
-    model.prepare(stored.read(Path(settings.UPLOAD_FOLDER), image_name), pixels[0])
+    model.prepare(image_store.read(Path(settings.UPLOAD_FOLDER), image_name), pixels[0])
     [(class_name, probability)] = model.best(model.predict(pixels, is_alone=True)[0], 1)
     return class_name, round(probability, 4)
 
@@ -57,13 +55,13 @@ def classify_process() -> None:
             signal.signal(number, lambda number, _: ends.put(signal.Signals(number).name))
     # Until the worker looks after itself.
     faulthandler.dump_traceback_later(LONGEST_START_S, exit=True)
-    cores = max(1, machine.cores() // settings.MODEL_WORKERS)
+    cores = max(1, cpu.cores() // settings.MODEL_WORKERS)
     count = settings.LANES or cores
     folder = _chosen_bundle()
     model = _loaded(folder, settings.ENGINE, count, cores)
     worker = Worker(model, count, ends)
     # Loading and measuring had all the speed there is; from now on the api can still refuse what the workers cannot do.
-    machine.stand_back(settings.NICENESS)
+    cpu.stand_back(settings.NICENESS)
     watch = Watch(
         _wanted,
         folder,

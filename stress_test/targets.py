@@ -74,7 +74,7 @@ class Serve:
 def _launched(setup: Setup, port: int) -> Iterator[Serve]:
     state = WORKSPACE / "state"
     shutil.rmtree(state / "redis", ignore_errors=True)
-    build: list[str | Path] = [sys.executable, "build_bundle.py", "--bundles", state / "bundles"]
+    build: list[str | Path] = [sys.executable, "-m", "cli.build_bundle", "--bundles", state / "bundles"]
     subprocess.run(build, cwd=ROOT / "model", check=True, stdout=subprocess.DEVNULL)
     told = setup.environment | {
         "PYTHONPATH": str(ROOT / "deploy"),

@@ -17,9 +17,9 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
 from sightline_testing.pictures import jpeg
 from sightline_testing.waiting import wait_until
-from wire.connection import Address
-from wire.keys import Keys
-from wire.watch import STALE_AFTER_S, Watcher
+from wire.queue_stats import STALE_AFTER_S, Watcher
+from wire.redis.connection import Address
+from wire.redis.keys import Keys
 
 KIND, OTHER = "sheet_music", "floor_plan"
 OLD, NEW = BASE, f"{MODEL}/2-int8"
@@ -32,7 +32,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackLoop]:
     # Every question is to be a job.
     with running_loop(tmp_path_factory.mktemp("loop"), {"RESULT_CACHE": "0"}) as loop:
         loop.files.accept((drawing_jpeg(kind, seed), kind) for kind in (KIND, OTHER) for seed in range(8))
-        assert f"made {NEW}" in loop.done("improve.py")
+        assert f"made {NEW}" in loop.done("cli.improve")
         yield loop
 
 
@@ -78,7 +78,7 @@ def test_promotion_and_rollback_under_load_fail_and_mix_up_nothing(loop: Feedbac
     with load.running(clients=4):
         for _ in range(ROUNDS):
             for words, version in ((("promote", NEW, "--force"), NEW), (("rollback",), OLD)):
-                printed = loop.done("models.py", *words)
+                printed = loop.done("cli.models", *words)
                 assert f"{version} is active; 2 workers serve it after" in printed
                 # Every answer that begins from now on is of the version that was promoted.
                 for number, picture in enumerate(pictures):
@@ -97,7 +97,7 @@ def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> N
     watcher = Watcher(Address(socket_path=str(loop.service.redis_socket)), Keys("sightline"), len, patience_s=10.0)
     looks = [watcher.refresh()]  # that of an api is a tenth of a second old, or two where it has much to do
     with ThreadPoolExecutor(1) as pool:
-        promoted = pool.submit(loop.done, "models.py", "promote", NEW, "--force")
+        promoted = pool.submit(loop.done, "cli.models", "promote", NEW, "--force")
         while not promoted.done():
             looks.append(watcher.refresh())
             time.sleep(0.01)
@@ -106,9 +106,9 @@ def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> N
     old = [look.as_of for look in looks if "1-int8" in {info.version for info in look.workers}]
     assert time.monotonic() - old[-1] > STALE_AFTER_S
     watcher.close()
-    assert " active " not in loop.done("models.py", "list").splitlines()[0]
-    loop.done("models.py", "rollback")
-    finished = loop.command("models.py", "rollback")
+    assert " active " not in loop.done("cli.models", "list").splitlines()[0]
+    loop.done("cli.models", "rollback")
+    finished = loop.command("cli.models", "rollback")
     assert finished.returncode == 1
     assert "nothing was promoted" in finished.stderr
 
@@ -116,54 +116,56 @@ def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> N
 def test_a_version_that_was_taught_wrong_labels_is_refused_and_force_overrules(
     loop: FeedbackLoop, tmp_path: Path
 ) -> None:
-    loop.done("models.py", "promote", NEW, "--force")
+    loop.done("cli.models", "promote", NEW, "--force")
     for kind in (KIND, OTHER):
         (tmp_path / "labelled" / kind).mkdir(parents=True)
         for seed in range(2000, 2010):
             (tmp_path / "labelled" / kind / f"{seed}.jpg").write_bytes(drawing_jpeg(kind, seed))
     # A reviewer accepts a hundred reports of somebody who calls one kind by the other's name.
     loop.files.accept((drawing_jpeg(KIND, seed), OTHER) for seed in range(100, 200))
-    loop.done("improve.py", "--version", "poisoned")
-    finished = loop.command("models.py", "promote", "poisoned", "--labelled", str(tmp_path / "labelled"))
+    loop.done("cli.improve", "--version", "poisoned")
+    finished = loop.command("cli.models", "promote", "poisoned", "--labelled", str(tmp_path / "labelled"))
     assert finished.returncode == 2
     assert "poisoned was not promoted: it names" in finished.stderr
     assert loop.ask(drawing_jpeg(KIND, 1000))[1] == NEW
-    assert loop.done("models.py", "list").count("active") == 1
-    assert "poisoned is active" in loop.done("models.py", "promote", "poisoned", "--force")
-    loop.done("models.py", "rollback")
-    loop.done("models.py", "rollback")
+    assert loop.done("cli.models", "list").count("active") == 1
+    assert "poisoned is active" in loop.done("cli.models", "promote", "poisoned", "--force")
+    loop.done("cli.models", "rollback")
+    loop.done("cli.models", "rollback")
 
 
 def test_a_good_version_passes_the_guard(loop: FeedbackLoop, tmp_path: Path) -> None:
     (tmp_path / KIND).mkdir()
     for seed in range(2000, 2005):
         (tmp_path / KIND / f"{seed}.jpg").write_bytes(drawing_jpeg(KIND, seed))
-    printed = loop.done("models.py", "promote", NEW, "--labelled", str(tmp_path))
+    printed = loop.done("cli.models", "promote", NEW, "--labelled", str(tmp_path))
     assert "labelled pictures: 0 right before, " in printed
     assert "pictures made by code: 12" in printed
-    loop.done("models.py", "rollback")
+    loop.done("cli.models", "rollback")
 
 
 def test_a_shadow_sees_live_jobs_and_answers_nobody(loop: FeedbackLoop) -> None:
-    loop.done("models.py", "shadow", NEW, "--share", "1")
+    loop.done("cli.models", "shadow", NEW, "--share", "1")
     pictures = [drawing_jpeg(KIND, seed) for seed in range(3000, 3003)]
 
     def has_compared() -> bool:
         for picture in pictures:
             assert loop.ask(picture)[1] == OLD
-        return f"{NEW}: " in (said := loop.done("models.py", "shadow", "--status")) and "agrees on" in said
+        return f"{NEW}: " in (said := loop.done("cli.models", "shadow", "--status")) and "agrees on" in said
 
     wait_until(has_compared, "the candidate has seen a job", PATIENCE_S)
-    assert "decode and inference" in loop.done("models.py", "shadow", "--status")
-    loop.done("models.py", "shadow", "--stop")
-    wait_until(lambda: "no worker has a version" in loop.done("models.py", "shadow"), "the trial has ended", PATIENCE_S)
+    assert "decode and inference" in loop.done("cli.models", "shadow", "--status")
+    loop.done("cli.models", "shadow", "--stop")
+    wait_until(
+        lambda: "no worker has a version" in loop.done("cli.models", "shadow"), "the trial has ended", PATIENCE_S
+    )
 
 
 def test_a_version_that_cannot_be_loaded_changes_nothing(loop: FeedbackLoop) -> None:
     bundles = loop.bundles
     shutil.copytree(bundles / NEW, bundles / MODEL / "torn")
     (bundles / MODEL / "torn" / "model.onnx").write_bytes(b"")
-    finished = loop.command("models.py", "promote", "torn", "--force")
+    finished = loop.command("cli.models", "promote", "torn", "--force")
     assert finished.returncode == 1
     assert "SHA-256" in finished.stderr
     # Somebody writes it into `active` all the same.

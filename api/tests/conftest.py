@@ -8,11 +8,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-import feedback
 import middleware
 import settings
 import views
 from app import create_app
+from reports import feedback
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.serving import EchoWorker, Served, digest_in, serving

@@ -17,11 +17,12 @@ from typing import Any, BinaryIO, Self
 
 from sightline_testing.redis_server import free_port
 from wire.activation_map import ActivationMap
-from wire.connection import Address
+from wire.consumer.consumer import Lane
+from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
-from wire.presence import Announcer, WorkerInfo
-from wire.queue import Delivery, Lane
+from wire.redis.connection import Address
+from wire.worker_registry import Announcer, WorkerInfo
 
 API = Path(__file__).parent.parent
 PATIENCE_S = 30.0

@@ -24,7 +24,7 @@ from problems import Problem
 from sightline_testing import pictures
 from tests.serving import API
 from wire import errors
-from wire.queue import QueueState
+from wire.queue_stats import QueueState
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 PROBLEM = "application/problem+json"

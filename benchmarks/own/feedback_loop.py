@@ -40,7 +40,7 @@ Named = tuple[bytes, str]
 
 @dataclass(frozen=True)
 class Made:
-    """A version made by improve.py."""
+    """A version made by cli.improve."""
 
     version: str
     seconds: float
@@ -66,7 +66,7 @@ class Lab:
     def improve(self) -> Made:
         """Run the command as an operator would."""
         begin = time.monotonic()
-        finished = self.command("improve.py", "--bundle", f"{MODEL}/{self.base}", "--version", "new")
+        finished = self.command("cli.improve", "--bundle", f"{MODEL}/{self.base}", "--version", "new")
         finished.check_returncode()
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return Made("new", time.monotonic() - begin, peak_mb)
@@ -76,7 +76,12 @@ class Lab:
         places = {"BUNDLES_FOLDER": "bundles", "UPLOAD_FOLDER": "uploads", "FEEDBACK_FILEPATH": "feedback/feedback"}
         told = os.environ | {name: str(self.folder / place) for name, place in places.items()} | {"PYTHONPATH": "."}
         return subprocess.run(
-            [sys.executable, *words], cwd=settings.ROOT / "model", env=told, capture_output=True, text=True, check=False
+            [sys.executable, "-m", *words],
+            cwd=settings.ROOT / "model",
+            env=told,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def names(self, version: str, key: str, contents: Callable[[], Iterable[bytes]]) -> list[str]:
@@ -214,12 +219,12 @@ def poisoning(lab: Lab, draws: int) -> None:
     lab.begin()
     for content, label in contents:
         lab.files.report(content, label)
-    _say(f"{len(contents)} wrong reports that nobody reviewed: {lab.command('improve.py').stderr.strip()[-150:]}")
+    _say(f"{len(contents)} wrong reports that nobody reviewed: {lab.command('cli.improve').stderr.strip()[-150:]}")
     lab.begin()
     lab.files.accept(contents)
     made = lab.improve()
     _say(f"accepted: {_lost(lab.photographs(lab.base), lab.photographs(made.version))}")
-    told = lab.command("models.py", "promote", "new", "--labelled", str(settings.IMAGENET_DIR))
+    told = lab.command("cli.models", "promote", "new", "--labelled", str(settings.IMAGENET_DIR))
     _say(f"status {told.returncode}: {told.stderr.strip()[-250:]}")
 
 

@@ -89,7 +89,7 @@ def promoting(loop: FeedbackLoop, rounds: int, took: list[float]) -> Callable[[]
         try:
             for _ in range(rounds):
                 for words in (("promote", NEW, "--force"), ("rollback",)):
-                    took.append(float(loop.done("models.py", *words).split()[-2]))  # "... after 1.2 s"
+                    took.append(float(loop.done("cli.models", *words).split()[-2]))  # "... after 1.2 s"
                     time.sleep(PAUSE_S)
         finally:
             finished.set()
@@ -110,7 +110,7 @@ def main() -> None:
     pictures = [drawing_jpeg(KINDS[at % 2], 1000 + at) for at in range(PICTURES)]
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder, running_loop(Path(folder), NO_CACHE) as loop:
         loop.files.accept((drawing_jpeg(kind, seed), kind) for kind in KINDS for seed in range(10))
-        loop.done("improve.py")
+        loop.done("cli.improve")
         peak = len(steady(loop, pictures, 0, lasting(PEAK_S)).latencies_ms) / PEAK_S
         rate = options.share * peak
         _say(f"peak {peak:.0f} images/s, so {rate:.0f} images/s\n")
@@ -120,7 +120,7 @@ def main() -> None:
         took: list[float] = []
         run = steady(loop, pictures, rate, promoting(loop, options.rounds, took))
         _say(run.row(f"{options.rounds} promotions, {options.rounds} rollbacks", peace))
-        loop.done("models.py", "shadow", NEW, "--share", "0.1")
+        loop.done("cli.models", "shadow", NEW, "--share", "0.1")
         time.sleep(PAUSE_S)
         shadowed = steady(loop, pictures, rate, lasting(options.seconds))
         _say(shadowed.row("with a shadow of 10 %", peace))
@@ -129,7 +129,7 @@ def main() -> None:
             _say(f"| {name} | {max(seconds):.1f} s | {', '.join(f'{each:.1f}' for each in seconds)} |")
         answers = Counter((at, version) for at, _, version in run.answers)
         _say(f"\npictures with two answers of one version: {sum(count > 1 for count in answers.values())}")
-        _say(loop.done("models.py", "shadow", "--status"))
+        _say(loop.done("cli.models", "shadow", "--status"))
 
 
 def _say(text: str) -> None:

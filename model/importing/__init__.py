@@ -1,1 +1,1 @@
-"""From an ONNX file of somebody's own to a bundle: what its graph says, how pictures become its input, and int8."""
+"""Networks of somebody's own: from an ONNX file to a bundle that serves."""

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import openvino
 
-from importing.int8_graph import Ranges
 from inference.arrays import Pixels
 from inference.bundle import Bundle
 from inference.engines.openvino_engine import PRECISION, read, with_preprocessing
+from onnx_tools.int8 import Ranges
 
 BRIGHTEST = 255.0
 

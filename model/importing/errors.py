@@ -1,6 +1,6 @@
 """Why a network cannot be imported; each message names what was found and what to do."""
 
-from learning.errors import LearningError
+from training.errors import LearningError
 
 
 class ImportRefusedError(LearningError):

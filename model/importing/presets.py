@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from importing.errors import ImportRefusedError
-from importing.graph_facts import Facts
 from inference import preprocessing
+from onnx_tools.facts import Facts
 
 FILE = Path(__file__).with_name("presets.toml")
 

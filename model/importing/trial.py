@@ -12,7 +12,7 @@ from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.errors import EngineError
-from learning.ordinary import ordinary_pictures
+from training.synthetic_images import ordinary_pictures
 
 UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 OTHER_ENGINE = (

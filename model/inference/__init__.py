@@ -1,1 +1,1 @@
-"""Inference as values in, values out: no queue, no settings, no environment."""
+"""From bytes to predictions: decode, preprocessing, engines and top-k. Values in, values out; no queue, no settings."""

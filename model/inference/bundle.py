@@ -11,8 +11,8 @@ from typing import Any
 
 from inference import files, labels, preprocessing
 from inference.errors import SHOWN, BundleError, shown
-from inference.onnx_file import MAX_BYTES, keeps_weights_elsewhere
 from inference.preprocessing import Preprocessing
+from onnx_tools.checks import MAX_BYTES, keeps_weights_elsewhere
 
 SCHEMA = 1
 DESCRIPTION_FILE, MODEL_FILE, LABELS_FILE, ACTIVE_FILE = "bundle.toml", "model.onnx", "labels.txt", "active"

@@ -68,15 +68,15 @@ def test_a_wrong_answer_reported_reviewed_learned_and_promoted_is_right(
         assert (name.lower() != LABEL, version) == (True, BASE)
         report(visitor, album if seed == FIRST else None)
     review(visitor, album)
-    made = loop.done("improve.py")
+    made = loop.done("cli.improve")
     assert f"made {NEW}" in made
-    compared = loop.done("evaluate.py", "2-int8")
+    compared = loop.done("cli.evaluate", "2-int8")
     assert "Reviewed cases" in compared
     visitor.page.set_viewport_size(SIZE)
     visitor.page.goto((loop.bundles / NEW / "evaluation.html").as_uri())
     album.keep("4-evaluate", visitor.page, "body")
     visitor.page.set_viewport_size(WINDOW)
-    promoted = loop.done("models.py", "promote", "2-int8")
+    promoted = loop.done("cli.models", "promote", "2-int8")
     assert f"{NEW} is active" in promoted
     visitor.open()
     for seed in (UNSEEN, FIRST):

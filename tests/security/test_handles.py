@@ -29,7 +29,7 @@ from sightline_testing.hostile.measured import Measured
 from sightline_testing.pictures import jpeg
 from sightline_testing.service import REPOSITORY, running_service
 from sightline_testing.waiting import wait_until
-from wire.connection import Address
+from wire.redis.connection import Address
 
 PATIENT = {"REQUEST_TIMEOUT_S": "60", "JOB_TIMEOUT_S": "600", "MAX_QUEUE_SIZE": "1000", "API_WORKERS": "2"}
 TRIES, FULL_ROUNDS = 2_000, 50
@@ -107,7 +107,7 @@ def system(tmp_path: Path, has_keys: bool) -> Iterator[System]:
 
 
 def add_key(state_dir: Path, name: str) -> str:
-    command = [sys.executable, "manage_keys.py", "--file", str(state_dir / "api_keys"), "add", name]
+    command = [sys.executable, "-m", "commands.manage_keys", "--file", str(state_dir / "api_keys"), "add", name]
     return subprocess.run(command, cwd=REPOSITORY / "api", capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -64,7 +64,7 @@ def test_the_api_is_what_it_says_it_is(
 def test_with_keys_it_is_so_too_and_none_of_it_works_without(examples: int, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    add = [sys.executable, "manage_keys.py", "--file", str(state / "api_keys"), "add", "tester"]
+    add = [sys.executable, "-m", "commands.manage_keys", "--file", str(state / "api_keys"), "add", "tester"]
     key = subprocess.run(add, cwd=REPOSITORY / "api", capture_output=True, text=True, check=True).stdout.strip()
     with running_service(state, {**LONG, "MODEL_WORKERS": "1"}) as service:
         ready_to_explain(Client(service.url), key)

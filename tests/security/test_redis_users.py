@@ -17,15 +17,16 @@ from sightline_testing.pictures import good, jpeg
 from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
 from sightline_testing.service import BUNDLES, REPOSITORY
 from sightline_testing.waiting import wait_until
-from wire.admission import Terms
-from wire.connection import Address, Connection, checked, pack
+from wire.async_jobs import Jobs
+from wire.consumer.consumer import Lane
+from wire.consumer.maintenance import Maintenance
 from wire.errors import QueueUnavailable
-from wire.jobs import Jobs
-from wire.keys import GROUP, Keys
 from wire.messages import Answer, Job
-from wire.queue import Lane, Maintenance
-from wire.rates import Rate, RateLimiter
-from wire.submission import Submitter, Ticket
+from wire.producer.admission import Terms
+from wire.producer.submission import Submitter, Ticket
+from wire.rate_limit import Rate, RateLimiter
+from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.keys import GROUP, Keys
 
 QUEUE = "sightline"
 USERS = REPOSITORY / "deploy" / "redis" / "users.acl"
@@ -151,7 +152,7 @@ def is_ready(client: Client) -> bool:
 
 def run(redis: Redis, user: str, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, "-m", *words],
         cwd=REPOSITORY / "model",
         env=environment(user, redis),
         capture_output=True,
@@ -168,11 +169,11 @@ def test_everything_works_and_nothing_is_refused(redis: Redis, client: Client) -
     assert client.post_form("/feedback", {"report": "x"}).status == 200
     api = redis.address("sightline-api")
     redis.ask(api, "XADD", Keys(QUEUE).jobs, "*", "job", "hostile")
-    worker = run(redis, "sightline-worker", "healthcheck.py")
+    worker = run(redis, "sightline-worker", "cli.healthcheck")
     assert worker.returncode == 0, worker.stderr
-    letters = run(redis, "sightline-operator", "dead_letters.py", "list")
+    letters = run(redis, "sightline-operator", "cli.dead_letters", "list")
     assert "undecodable" in letters.stdout, letters.stderr
-    assert run(redis, "sightline-operator", "dead_letters.py", "drop").returncode == 0
+    assert run(redis, "sightline-operator", "cli.dead_letters", "drop").returncode == 0
     assert redis.refused() == []
 
 

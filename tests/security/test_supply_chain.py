@@ -15,7 +15,7 @@ from sightline_testing.service import REPOSITORY
 LISTS = sorted((REPOSITORY / "requirements").glob("*.txt"))
 # What runs; making the default bundle reads a pickle, through an unpickler of its own (model/tests has its tests).
 RUNNING = ("api", "model", "wire/src", "deploy/launcher")
-SET_UP = REPOSITORY / "model" / "bundle_build"
+SET_UP = REPOSITORY / "model" / "default_model"
 # The one place for PyTorch, and what of it takes code from data, or makes code of text.
 GPU_ENGINE = {REPOSITORY / "model/inference/engines" / name for name in ("torch_engine.py", "torch_graph.py")}
 TORCH_UNPICKLERS = {"load", "hub", "jit", "package", "compile", "serialization"}

@@ -13,15 +13,18 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
-from wire import leases
-from wire.cache import AnswerCache, Question
-from wire.connection import Address, Connection, checked, pack
+from wire.async_jobs import Jobs
+from wire.consumer import leases
+from wire.consumer.consumer import Lane
+from wire.consumer.leases import Leases
+from wire.consumer.maintenance import Maintenance
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded, QueueUnavailable
-from wire.jobs import Jobs
-from wire.keys import GROUP
-from wire.presence import Announcer, Served, WorkerInfo
-from wire.queue import Asker, Lane, Leases, Maintenance
+from wire.producer.producer import Asker
+from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.keys import GROUP
+from wire.result_cache import AnswerCache, Question
+from wire.worker_registry import Announcer, Served, WorkerInfo
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
 PASSWORD = "a-test-has-no-secrets"  # noqa: S105  a test's own

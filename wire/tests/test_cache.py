@@ -8,11 +8,11 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire import best_effort
-from wire.cache import MAX_ENTRY_BYTES, AnswerCache, Found, Question, served_by_all
 from wire.messages import Answer
-from wire.presence import Served, WorkerInfo
-from wire.watch import QueueState
+from wire.queue_stats import QueueState
+from wire.redis import best_effort
+from wire.result_cache import MAX_ENTRY_BYTES, AnswerCache, Found, Question, served_by_all
+from wire.worker_registry import Served, WorkerInfo
 
 SERVED = Served("net", "7", "0badcafe", "feedbead", "d1" * 32)
 PICTURE = "ab" * 32

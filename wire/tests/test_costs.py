@@ -12,13 +12,15 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
-from wire.admission import Terms
+from wire.async_jobs import Jobs
+from wire.consumer.leases import Leases
+from wire.consumer.maintenance import Maintenance
+from wire.consumer.triage import Delivery
 from wire.errors import DeadlineExceeded, QueueFull
-from wire.jobs import Jobs
-from wire.keys import GROUP
 from wire.messages import Job
-from wire.queue import Delivery, Leases, Maintenance
-from wire.submission import Submitter, Ticket
+from wire.producer.admission import Terms
+from wire.producer.submission import Submitter, Ticket
+from wire.redis.keys import GROUP
 
 PATIENCE_S = 10.0
 

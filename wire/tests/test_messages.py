@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wire.activation_map import ActivationMap
 from wire.errors import MessageError
 from wire.messages import Answer, Failure, Job, decode_reply, sender_of
-from wire.presence import WorkerInfo
+from wire.worker_registry import WorkerInfo
 
 JOB = Job(
     id="41-9f-1",

@@ -13,9 +13,10 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from sightline_testing.workers import answer_for
-from wire.keys import GROUP
+from wire.consumer.consumer import Lane
+from wire.consumer.triage import Delivery
 from wire.messages import decode_reply
-from wire.queue import Delivery, Lane
+from wire.redis.keys import GROUP
 
 LANES = 2
 SETTINGS = hypothesis.settings(

@@ -29,7 +29,7 @@ def run_models(arguments: Sequence[str]) -> NoReturn:
         raise NoCheckoutError(
             "`models` runs scripts of a checkout of Sightline. This command was installed from a copy, and "
             f"{Path.cwd()} is in no checkout: go into one, or with Docker run "
-            "`docker-compose run --rm operator python models.py list` beside its docker-compose.yml"
+            "`docker-compose run --rm operator python -m cli.models list` beside its docker-compose.yml"
         )
     python = folder / ".venv" / "bin" / "python"
     if not os.access(python, os.X_OK):

@@ -8,7 +8,7 @@ import numpy as np
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.errors import EngineError
-from inference.onnx_file import keeps_weights_elsewhere
+from onnx_tools.checks import keeps_weights_elsewhere
 
 MODULES = {
     "openvino": "inference.engines.openvino_engine",

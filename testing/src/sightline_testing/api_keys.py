@@ -10,7 +10,7 @@ from sightline_testing.service import REPOSITORY
 def add_key(state_dir: Path, *words: str) -> str:
     """Add a key to the file of a state folder, as `make api-keys DO="add ..."` does, and return the key."""
     state_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "manage_keys.py", "--file", str(state_dir / "api_keys"), "add", *words]
+    command = [sys.executable, "-m", "commands.manage_keys", "--file", str(state_dir / "api_keys"), "add", *words]
     done = subprocess.run(command, cwd=REPOSITORY / "api", capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

@@ -35,7 +35,7 @@ class FeedbackLoop:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command of model/ to its end."""
         return subprocess.run(
-            [sys.executable, *words],
+            [sys.executable, "-m", *words],
             cwd=REPOSITORY / "model",
             env=self.environment,
             capture_output=True,

@@ -7,14 +7,15 @@ from typing import Any
 
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
-from wire.admission import Terms
-from wire.connection import Address, Connection, checked, pack
+from wire.consumer.consumer import Lane
 from wire.errors import QueueUnavailable
-from wire.keys import GROUP, Keys
 from wire.messages import Job
-from wire.presence import Announcer, WorkerInfo
-from wire.queue import Asker, Lane
-from wire.submission import Submitter, Ticket
+from wire.producer.admission import Terms
+from wire.producer.producer import Asker
+from wire.producer.submission import Submitter, Ticket
+from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.keys import GROUP, Keys
+from wire.worker_registry import Announcer, WorkerInfo
 
 QUEUE = "test"
 TIMEOUT_S = 10.0

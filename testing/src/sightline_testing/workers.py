@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from sightline_testing.waiting import WAIT_S
-from wire.connection import Address
+from wire.consumer.consumer import Lane
+from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
-from wire.presence import Announcer, WorkerInfo
-from wire.queue import Delivery, Lane
+from wire.redis.connection import Address
+from wire.worker_registry import Announcer, WorkerInfo
 
 LABELS = ("tabby", "tiger cat", "carpenter's kit")
 BLOCK_MS = 100

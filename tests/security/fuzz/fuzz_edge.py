@@ -7,12 +7,18 @@ from importlib import import_module
 import atheris
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from wire.csv_table import one_line
-from wire.feedback_tables import REPORTS
+from wire.tables.csv_table import one_line
+from wire.tables.feedback import REPORTS
 
-MODULES = ("api_keys", "forms", "open_inference", "reports", "signatures")
+MODULES = (
+    "auth.api_keys",
+    "images.multipart",
+    "protocols.open_inference",
+    "reports.schema",
+    "images.sniffing",
+)
 
-with atheris.instrument_imports(include=[*MODULES, "json_bodies", "json_stream"]):
+with atheris.instrument_imports(include=[*MODULES, "images.json_bodies", "images.json_stream"]):
     # By name: the checker of types sees these tests beside model/, which has modules of the same names.
     api_keys, forms, open_inference, reports, signatures = map(import_module, MODULES)
 

@@ -7,10 +7,10 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["wire"]):
-    from wire.deliveries import Delivery, Entry, Settlement, judge
+    from wire.consumer.triage import Delivery, Entry, Settlement, judge
     from wire.errors import MessageError
     from wire.messages import Answer, Failure, Job, decode_reply, sender_of
-    from wire.presence import WorkerInfo, decode_labels, live_workers
+    from wire.worker_registry import WorkerInfo, decode_labels, live_workers
 
 MESSAGES = (Job, Answer, Failure, WorkerInfo)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from wire.fields import Fields
+from wire.codec import Fields
 
 MAX_SIDE: Final = 128
 LONGEST_PICTURE_SIDE: Final = 1_000_000

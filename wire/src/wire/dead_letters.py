@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wire.asking import Asker
-from wire.clock import entry_ms
-from wire.connection import Address, Connection, checked, pack
 from wire.errors import MessageError
-from wire.keys import Keys
 from wire.messages import Answer, Job
+from wire.producer.producer import Asker
+from wire.redis.clock import entry_ms
+from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Self, cast, get_args
 
 from wire.activation_map import ActivationMap
+from wire.codec import Fields, bytes_of, evidence_of, is_token
 from wire.errors import MessageError
-from wire.fields import Fields, bytes_of, evidence_of, is_token
 
 # A job is a few hundred bytes; an answer holds at most MAX_TOP_K labels. Whatever is larger is not from us.
 MAX_JOB_BYTES = 16_384

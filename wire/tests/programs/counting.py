@@ -3,8 +3,8 @@
 import os
 import sys
 
-from wire.connection import Address
-from wire.rates import Rate, RateLimiter
+from wire.rate_limit import Rate, RateLimiter
+from wire.redis.connection import Address
 
 CHILDREN = 3
 TRIES = 200

@@ -3,8 +3,9 @@
 import sys
 import time
 
-from wire.connection import Address
-from wire.queue import Delivery, Lane
+from wire.consumer.consumer import Lane
+from wire.consumer.triage import Delivery
+from wire.redis.connection import Address
 
 lane = Lane(Address(port=int(sys.argv[1])), sys.argv[2], "dying", lease_ms=60_000, max_batch_s=60)
 batch: list[Delivery] = []

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from wire.connection import Address
-from wire.queue import Asker
+from wire.producer.producer import Asker
+from wire.redis.connection import Address
 
 GREENLETS = 200
 asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0, max_queue_size=1000)

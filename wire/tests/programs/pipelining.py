@@ -9,9 +9,9 @@ import sys  # noqa: E402  after the patch
 
 import gevent  # noqa: E402  after the patch
 
-from wire.connection import Address, pack  # noqa: E402  after the patch
 from wire.errors import QueueUnavailable  # noqa: E402  after the patch
-from wire.pipeline import Pipeline  # noqa: E402  after the patch
+from wire.redis.connection import Address, pack  # noqa: E402  after the patch
+from wire.redis.pipeline import Pipeline  # noqa: E402  after the patch
 
 GREENLETS = 200
 line = Pipeline(Address(port=int(sys.argv[1])), "greenlets")

@@ -8,7 +8,7 @@ import os  # noqa: E402  after the patch
 
 import gevent  # noqa: E402  after the patch
 
-from wire.loop import Loop  # noqa: E402  after the patch
+from wire.redis.loop import Loop  # noqa: E402  after the patch
 
 others: list[int] = []
 loop = Loop("steps", lambda: None, interval_s=3600)

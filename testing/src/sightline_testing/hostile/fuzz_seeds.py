@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sightline_testing.hostile import mutants, payloads, requests
 from wire.activation_map import ActivationMap
 from wire.messages import Answer, Failure, Job
-from wire.presence import WorkerInfo
+from wire.worker_registry import WorkerInfo
 
 MAX_BYTES = 32_000
 MUTANTS = 200

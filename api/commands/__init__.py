@@ -1,0 +1,1 @@
+"""Commands that operators run beside the service: API keys and clean-up of stored images."""

@@ -1,0 +1,157 @@
+"""What the api counts, and what it knows of the queue, as Prometheus reads it at /metrics.
+
+Under gunicorn every process counts in files of a folder that they share (metrics_folder.py), and whichever is asked
+adds them up. The queue is looked at by each process anyway; its last look is what is told, so asking waits for nobody.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from flask import Blueprint, Flask, Response, request
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+import middleware
+import settings
+from openapi.operation import Answer, Operation, describe
+from wire import errors
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+STAGES_OF_A_WORKER = ("queue", "decode", "infer")
+NO_ENDPOINT = "none"
+TEXT = "text/plain"
+
+router = Blueprint("metrics", __name__)
+_registry = CollectorRegistry()
+
+REQUESTS = Counter("sightline_requests", "Answers, by route and status.", ("endpoint", "code"), registry=_registry)
+DURATION = Histogram(
+    "sightline_request_duration_seconds",
+    "From a request's headers to its answer.",
+    ("endpoint",),
+    buckets=SECONDS,
+    registry=_registry,
+)
+STAGE = Histogram(
+    "sightline_stage_duration_seconds",
+    "What the api adds: to take and store a picture (upload), and to get jobs and answers to and fro (reply).",
+    ("stage",),
+    buckets=SECONDS,
+    registry=_registry,
+)
+DROPPED = Counter("sightline_dropped", "Jobs that came to no answer, by reason.", ("reason",), registry=_registry)
+CACHE = Counter("sightline_cache", "Look-ups in the result cache.", ("result",), registry=_registry)
+CONFIDENCE = Histogram(
+    "sightline_confidence", "How sure the model was of its best class.", buckets=TENTHS, registry=_registry
+)
+FEEDBACK = Counter("sightline_feedback", "Reports that were kept.", registry=_registry)
+
+_UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
+# Named from the start: a rate of what has never happened is 0 rather than nothing.
+_dropped = {reason: DROPPED.labels(reason) for reason in ("expired", "cancelled", "rejected", "poison")}
+_cache = {result: CACHE.labels(result) for result in ("hit", "miss")}
+
+
+def install(app: Flask) -> None:
+    """Count every answer of `app`."""
+    app.register_blueprint(router)
+    app.after_request(_count_answer)
+
+
+@router.route("/metrics")
+@describe("GET", Operation("What is counted, for Prometheus", {200: Answer("text", media_types=[TEXT])}))
+def metrics() -> Response:
+    """Tell the counts of all processes, and the state of the queue."""
+    registry: Any = CollectorRegistry()
+    if settings.metrics_folder():
+        MultiProcessCollector(registry, settings.metrics_folder())  # type: ignore[no-untyped-call]
+    else:
+        registry.register(_registry)
+    registry.register(_Queue())
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def count_upload(seconds: float) -> None:
+    """Count a picture that is stored."""
+    _UPLOAD.observe(seconds)
+
+
+def count_prediction(answer: tuple[str, float], seconds: float) -> None:
+    """Count an answer of `model_predict`, which took so long to come."""
+    CONFIDENCE.observe(answer[1])
+    timings = getattr(answer, "timings", None)
+    if timings:
+        _REPLY.observe(max(seconds - sum(timings.get(stage, 0.0) for stage in STAGES_OF_A_WORKER) / 1000, 0.0))
+    result = getattr(answer, "cache", "")
+    if result in _cache:
+        _cache[result].inc()
+
+
+def count_drop(error: errors.WireError) -> None:
+    """Count a job that came to no answer for no fault of its picture."""
+    reason = _reason(error)
+    if reason:
+        _dropped[reason].inc()
+
+
+def count_refusal() -> None:
+    """Count a picture that was refused before it was read."""
+    _of_endpoint("/predict", 503)[0].inc()
+    _dropped["rejected"].inc()
+
+
+def _reason(error: errors.WireError) -> str:
+    if isinstance(error, errors.QueueFull):
+        return "rejected"
+    if isinstance(error, errors.DeadlineExceeded):
+        return "expired"
+    if isinstance(error, errors.Abandoned):
+        return "cancelled"
+    return "poison" if isinstance(error, errors.JobFailed) and error.failure.code == "poison" else ""
+
+
+def _count_answer(response: Response) -> Response:
+    endpoint = request.url_rule.rule if request.url_rule is not None else NO_ENDPOINT
+    requests, duration = _of_endpoint(endpoint, response.status_code)
+    requests.inc()
+    started = request.environ.get("sightline.started")
+    if started is not None:
+        duration.observe(time.perf_counter() - started)
+    return response
+
+
+@cache
+def _of_endpoint(endpoint: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(endpoint, str(status)), DURATION.labels(endpoint)
+
+
+class _Queue:
+    """The last look at the queue; where there is none that is fresh, only that there is none."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the gauges."""
+        state = middleware.queue_state()
+        yield GaugeMetricFamily("sightline_redis_up", "Whether the queue could be looked at.", value=state is not None)
+        if state is None:
+            return
+        depth = state.depth + state.expensive_depth
+        yield GaugeMetricFamily("sightline_queue_depth", "Jobs that wait or are under way.", value=depth)
+        yield GaugeMetricFamily(
+            "sightline_queue_oldest_age_seconds", "Age of the oldest of them.", value=state.oldest_age_s
+        )
+        yield GaugeMetricFamily("sightline_queue_bound", "Jobs above which more are refused.", value=state.bound)
+        yield GaugeMetricFamily("sightline_capacity", "Jobs a second that all workers can do.", value=state.rate)
+        yield GaugeMetricFamily("sightline_workers", "Workers heard of lately.", value=len(state.workers))
+        yield from _workers(state.workers)
+
+
+def _workers(workers: Iterable[Any]) -> Iterator[Metric]:
+    up = GaugeMetricFamily("sightline_worker_up", "A worker that serves.", labels=("worker", "model", "version"))
+    for worker in workers:
+        up.add_metric((worker.id, worker.model, worker.version), 1)
+    yield up

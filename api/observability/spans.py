@@ -1,0 +1,153 @@
+"""The api's spans: one for each request, and what it does on its way to a worker. tracing.py is what others use.
+
+They hold routes and codes; no path, no name of a file and nothing else that a client sent but the ids of its trace.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+import settings
+from observability.span_exporting import SpanExport
+from wire.errors import WireError
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+# What supervisors and browsers ask for all the time, and nobody wants to see.
+UNTRACED_PATHS: Final = frozenset(
+    {"/livez", "/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/metrics"}
+)
+UNTRACED_FOLDER: Final = "/assets/"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
+_HEADER = re.compile(rb"\r\ntraceparent:[ \t]*([0-9a-f-]{55})[ \t]*\r\n", re.IGNORECASE)
+_w3c = TraceContextTextMapPropagator()
+
+
+class Spans:
+    """Makes the spans of one process."""
+
+    def __init__(self) -> None:
+        self._export = SpanExport(_sampler())
+        self._tracer = self._export.tracer
+
+    def stop(self) -> None:
+        """Send the last ones."""
+        self._export.stop()
+
+    def serve(self, application: Application, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve one request inside a span of its own, which is the caller that everything further on is told of."""
+        if environ["PATH_INFO"] in UNTRACED_PATHS or environ["PATH_INFO"].startswith(UNTRACED_FOLDER):
+            return application(environ, start_response)
+        context = _context_of(environ.get("HTTP_TRACEPARENT", ""))
+        span = self._tracer.start_span(_method_of(environ), context, SpanKind.SERVER)
+        environ["HTTP_TRACEPARENT"] = _traceparent_of(span)
+        environ["sightline.trace_id"] = format_trace_id(span.get_span_context().trace_id)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            environ.setdefault("sightline.outcome", next((value for name, value in headers if name == "X-Cache"), ""))
+            environ["sightline.status"] = int(status[:3])
+            return start_response(status, headers, *exc_info)
+
+        try:
+            return application(environ, start)
+        finally:
+            _describe(span, environ)
+            span.end()
+
+    @contextmanager
+    def admission(self, traceparent: str) -> Iterator[None]:
+        """Make the span of a job's way into the queue."""
+        if not _is_recorded(traceparent):
+            yield
+            return
+        attributes = {"messaging.system": "redis", "messaging.destination.name": settings.REDIS_QUEUE}
+        span = self._tracer.start_span("admit", _context_of(traceparent), SpanKind.PRODUCER, attributes)
+        try:
+            yield
+        except WireError as error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(StatusCode.ERROR)
+            raise
+        finally:
+            span.end()
+
+    def note_upload(self, environ: Mapping[str, Any], started: float) -> None:
+        """Make the span of a picture's way from the client to the disk, which is over now."""
+        traceparent = environ.get("HTTP_TRACEPARENT", "")
+        if _is_recorded(traceparent):
+            now = time.time_ns()
+            begun = now - int((time.perf_counter() - started) * 1e9)
+            self._tracer.start_span("upload", _context_of(traceparent), start_time=begun).end(now)
+
+    def note_refusal(self, received: bytes, outcome: str) -> None:
+        """Make the span of a request for /predict that was refused before it was read."""
+        header = _HEADER.search(received, 0, received.find(b"\r\n\r\n") + 2)
+        context = _context_of(header[1].decode() if header is not None else "")
+        method = received[: received.find(b" ")].decode()
+        span = self._tracer.start_span(f"{method} /predict", context, SpanKind.SERVER)
+        _set_http(span, method, "/predict", 503, outcome)
+        span.end()
+
+
+def _describe(span: Span, environ: Environ) -> None:
+    """Say of a request what is known only once it was answered."""
+    if not span.is_recording():
+        return
+    method, route = _method_of(environ), environ.get("sightline.route", "")
+    span.update_name(f"{method} {route}" if route else method)
+    # Without a status nothing was answered: the application failed, or the client is gone.
+    _set_http(span, method, route, environ.get("sightline.status", 0), environ.get("sightline.outcome", ""))
+    span.set_attribute("sightline.request_id", environ.get("sightline.request_id", ""))
+
+
+def _set_http(span: Span, method: str, route: str, status: int, outcome: str) -> None:
+    span.set_attribute("http.request.method", method)
+    if route:
+        span.set_attribute("http.route", route)
+    if status:
+        span.set_attribute("http.response.status_code", status)
+    if outcome:
+        span.set_attribute("sightline.outcome", outcome)
+    if status >= 500 or not status:
+        span.set_attribute("error.type", outcome or str(status))
+        span.set_status(StatusCode.ERROR)
+
+
+def _method_of(environ: Environ) -> str:
+    """Give the request's method, if it is one of those that there are."""
+    method: str = environ["REQUEST_METHOD"]
+    return method if method in METHODS else "_OTHER"
+
+
+def _is_recorded(traceparent: str) -> bool:
+    """Say whether a request's span is: with it, what is below it stands or falls."""
+    return bool(int(traceparent[-2:] or "0", 16) & 1)
+
+
+def _context_of(traceparent: str) -> Context:
+    return _w3c.extract({"traceparent": traceparent})
+
+
+def _traceparent_of(span: Span) -> str:
+    carrier: dict[str, str] = {}
+    _w3c.inject(carrier, set_span_in_context(span))
+    # Empty where OTEL_SDK_DISABLED has the SDK do nothing.
+    return carrier.get("traceparent", "")
+
+
+def _sampler() -> Sampler:
+    roots = {
+        "always_on": ALWAYS_ON,
+        "always_off": ALWAYS_OFF,
+        "traceidratio": TraceIdRatioBased(settings.OTEL_TRACES_SAMPLER_ARG),
+    }
+    root = roots[settings.OTEL_TRACES_SAMPLER.removeprefix("parentbased_")]
+    return ParentBased(root) if settings.OTEL_TRACES_SAMPLER.startswith("parentbased_") else root

@@ -1,0 +1,81 @@
+"""Traces of requests, in OpenTelemetry's form; off unless OTEL_TRACES_EXPORTER says where they go.
+
+Off, nothing of OpenTelemetry is even loaded. spans.py makes the spans.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Flask, Response, request
+
+import settings
+
+if TYPE_CHECKING:
+    from observability.spans import Spans
+
+UNTRACED: Final = nullcontext()
+
+
+class _State:
+    """What makes the spans of this process, while it does."""
+
+    spans: "Spans | None" = None
+
+
+_state = _State()
+
+
+def install(app: Flask) -> None:
+    """Have the requests of `app` traced, if that is asked for, from `start` on."""
+    if settings.OTEL_TRACES_EXPORTER != "none":
+        inner: Any = app.wsgi_app
+
+        def traced(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            spans = _state.spans
+            answered: Iterable[bytes] = (
+                inner(environ, start_response) if spans is None else spans.serve(inner, environ, start_response)
+            )
+            return answered
+
+        app.wsgi_app = traced  # type: ignore[method-assign]
+        app.after_request(_keep_route)
+
+
+def _keep_route(response: Response) -> Response:
+    """Let the span know the route, which is forgotten by its end."""
+    if request.url_rule is not None:
+        request.environ["sightline.route"] = request.url_rule.rule
+    return response
+
+
+def start() -> None:
+    """Begin to make and send spans, if that is asked for."""
+    if settings.OTEL_TRACES_EXPORTER != "none":
+        from observability.spans import Spans  # noqa: PLC0415  loaded where it is wanted, and nowhere else
+
+        _state.spans = Spans()
+
+
+def stop() -> None:
+    """Send the last spans, and make no more."""
+    spans, _state.spans = _state.spans, None
+    if spans is not None:
+        spans.stop()
+
+
+def admission(traceparent: str) -> AbstractContextManager[object]:
+    """Give what to hold while a job is brought into the queue."""
+    return UNTRACED if _state.spans is None else _state.spans.admission(traceparent)
+
+
+def note_upload(environ: Mapping[str, Any], started: float) -> None:
+    """Tell of a picture that is stored now; its taking began at `started` of the performance counter."""
+    if _state.spans is not None:
+        _state.spans.note_upload(environ, started)
+
+
+def note_refusal(received: bytes, outcome: str) -> None:
+    """Tell of a request that was refused before it was read."""
+    if _state.spans is not None:
+        _state.spans.note_refusal(received, outcome)

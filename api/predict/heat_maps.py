@@ -1,0 +1,108 @@
+"""Maps of where the model looked, as JSON and as a picture to lay over the one that it is of. No numpy: it is small."""
+
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+
+from flask import url_for
+
+from openapi.schemas import Explanation
+from wire.activation_map import ActivationMap
+
+# The browser makes it as large as the picture, smoothly.
+LONGEST_SIDE = 96
+# The model may be another one soon.
+CACHING = "private, max-age=60"
+# Places that were never looked at, then shades from nothing to the most, as red, green, blue, opacity.
+_UNSEEN = bytes((8, 20, 17, 110))
+_STOPS = ((0.0, (255, 214, 92, 0)), (0.25, (255, 196, 61, 70)), (0.6, (245, 130, 32, 150)), (1.0, (222, 40, 28, 190)))
+_SHADES = 256
+
+# Which cells a pixel is made of, and how much of each.
+Weights = tuple[tuple[int, float], ...]
+
+
+def explanation(filename: str, found: ActivationMap) -> Explanation:
+    """Give a map for a program."""
+    return {
+        "label": found.label,
+        "rows": found.rows,
+        "columns": found.columns,
+        "values": list(found.values),
+        "picture": list(found.picture),
+        "view": list(found.view),
+        "png": url_for("app_router.activation_map", filename=filename, label=found.label),
+    }
+
+
+def png(found: ActivationMap) -> bytes:
+    """Give a map as a PNG with the picture's proportions; the redder a place, the more it speaks for the class."""
+    width, height = (max(1, round(side * LONGEST_SIDE / max(found.picture))) for side in found.picture)
+    left, top, right, bottom = found.view
+    across = _samples(width, found.picture[0], left, right, found.columns)
+    down = _samples(height, found.picture[1], top, bottom, found.rows)
+    most = max(*found.values, 1e-9)
+    grid = [found.values[row * found.columns : (row + 1) * found.columns] for row in range(found.rows)]
+    stretched = [[_blend(row, weights) for weights in across] for row in grid]
+    columns = list(zip(*stretched, strict=True))
+    lines = [
+        b"\0" + b"".join(_pixel(column, aside, weights, most) for column, aside in zip(columns, across, strict=True))
+        for weights in down
+    ]
+    return _encoded(width, height, b"".join(lines))
+
+
+def _pixel(column: Sequence[float], aside: Weights, weights: Weights, most: float) -> bytes:
+    return _shade(_blend(column, weights) / most) if aside and weights else _UNSEEN
+
+
+def _samples(count: int, size: int, begin: int, end: int, cells: int) -> list[Weights]:
+    """Give the weights for each pixel of a side; none beside the view."""
+    found: list[Weights] = []
+    for pixel in range(count):
+        place = (pixel + 0.5) * size / count
+        if not begin <= place <= end:
+            found.append(())
+            continue
+        at = (place - begin) / (end - begin) * cells - 0.5
+        first = math.floor(at)
+        found.append(tuple((min(max(first + step, 0), cells - 1), _cubic(at - first - step)) for step in (-1, 0, 1, 2)))
+    return found
+
+
+def _cubic(distance: float) -> float:
+    """Weigh a cell at a distance (a Catmull-Rom spline: smooth, and through every value)."""
+    x = abs(distance)
+    if x < 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def _blend(values: Sequence[float], weights: Weights) -> float:
+    return sum(values[cell] * weight for cell, weight in weights)
+
+
+def _shade(share: float) -> bytes:
+    return _TABLE[min(max(int(share * (_SHADES - 1)), 0), _SHADES - 1)]
+
+
+def _between(share: float) -> bytes:
+    for (low, dark), (high, bright) in pairwise(_STOPS):
+        if share <= high:
+            part = (share - low) / (high - low)
+            return bytes(round(a + (b - a) * part) for a, b in zip(dark, bright, strict=True))
+    return bytes(_STOPS[-1][1])
+
+
+_TABLE = tuple(_between(step / (_SHADES - 1)) for step in range(_SHADES))
+
+
+def _encoded(width: int, height: int, lines: bytes) -> bytes:
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(lines)) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,0 +1,280 @@
+"""The Open Inference Protocol, version 2, as values: a request's bytes to pictures and wishes, answers to bytes.
+
+The image is a tensor of BYTES: encoded pictures, as they are in the binary extension, and as base64 in JSON. What comes
+back is `label` and `score`, one for each picture, or `probabilities` of every class; with the `classification`
+parameter any of them is the best classes as "<score>:<index>:<label>", as Triton has it. A request is read piece by
+piece, and what it says of itself (lengths, counts, shapes) is checked before more of it is read. No sockets, no disk.
+"""
+
+import binascii
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO, Any
+
+from images import json_stream
+from images.json_bodies import MAX_PICTURES, decode
+from images.json_stream import Base64Decoder, Collector, MalformedJson
+from images.sniffing import HEAD_BYTES, kind_of
+from images.uploads import UnusableFile
+from problems import Problem
+
+INPUT = "image"
+LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
+OUTPUTS = (LABEL, SCORE, PROBABILITIES)
+EXTENSIONS = ("binary_tensor_data", "classification")
+LENGTH = struct.Struct("<I")
+# Enough for the head of a data URL and the first bytes of a picture.
+BASE64_HEAD_BYTES = 256
+LONGEST_NUMBER = 10
+# No request waits for a day, and a number of a thousand digits is no time either.
+MAX_TIMEOUT_US = 86_400 * 1_000_000
+
+Guesses = Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An output that is asked for: as it is, or as so many best classes."""
+
+    name: str
+    classes: int = 0
+    is_binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """What a request asks."""
+
+    id: str
+    pictures: list[bytes]
+    wanted: list[Wanted]
+    timeout_s: float | None
+
+    def top_k(self, classes: int) -> int:
+        """Give how many classes an answer has to list, of so many that there are."""
+        every = [classes for wanted in self.wanted if wanted.name == PROBABILITIES and not wanted.classes]
+        return max([*every, *(min(wanted.classes, classes or wanted.classes) for wanted in self.wanted), 1])
+
+
+def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
+    """Read a request, a stream or bytes, no further than needed; raise Problem with what is wrong with it."""
+    if header_length is not None and not _is_length(header_length):
+        raise _malformed(f"Inference-Header-Content-Length={header_length[:40]!r} is no length.")
+    stream = BytesIO(body) if isinstance(body, bytes) else body
+    try:
+        document = json_stream.read(stream, None if header_length is None else int(header_length))
+    except MalformedJson as error:
+        raise _malformed(f"The request is no JSON that can be used: {error}.") from None
+    if not isinstance(document, dict):
+        raise _malformed("The request is no JSON object.")
+    parameters = _object(document, "parameters")
+    wanted = _wanted(document.get("outputs"), is_binary=parameters.get("binary_data_output") is True)
+    return InferRequest(
+        # What is no character cannot be written.
+        str(document.get("id", ""))[:200].encode("utf-8", "replace").decode(),
+        _pictures(document.get("inputs"), stream),
+        wanted,
+        _timeout_s(parameters.get("timeout")),
+    )
+
+
+def _is_length(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+
+
+def _pictures(inputs: Any, stream: IO[bytes]) -> list[bytes]:
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise _malformed(f"inputs has to be one tensor, {INPUT!r}.")
+    [tensor] = inputs
+    if tensor.get("datatype") != "BYTES":
+        told = str(tensor.get("datatype"))[:40]
+        raise _malformed(f"datatype={told!r}: {INPUT!r} is of BYTES, a picture's file each.")
+    size = _object(tensor, "parameters").get("binary_data_size")
+    if size is None:
+        data = _flat(tensor.get("data"))
+        _check_count(len(data), tensor)
+        return [_from_text(each) for each in data]
+    elements = list(_elements(stream, size))
+    _check_count(len(elements), tensor)
+    return elements
+
+
+def _check_count(count: int, tensor: dict[str, Any]) -> None:
+    if not 1 <= count <= MAX_PICTURES:
+        raise _malformed(f"{count} pictures: a request has 1 to {MAX_PICTURES}.")
+    _check_shape(tensor.get("shape"), count)
+
+
+def _check_shape(shape: Any, count: int) -> None:
+    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side <= MAX_PICTURES for side in shape):
+        raise _malformed(f"shape={str(shape)[:80]} is no list of whole numbers up to {MAX_PICTURES}.")
+    product = 1
+    for side in shape[:8]:
+        product *= side
+    if product != count:
+        raise _malformed(f"shape={str(shape)[:80]} is not that of {count} pictures.")
+
+
+def _flat(data: Any) -> list[Any]:
+    # Nested lists are allowed in row-major order.
+    while isinstance(data, list) and data and all(isinstance(each, list) for each in data):
+        data = [each for row in data for each in row]
+    if not isinstance(data, list):
+        raise _malformed("data is no list of base64 strings.")
+    return data
+
+
+def _from_text(text: Any) -> bytes:
+    try:
+        return decode(text)
+    except UnusableFile as error:
+        raise _malformed(str(error)) from None
+
+
+def _elements(stream: IO[bytes], size: Any) -> Iterator[bytes]:
+    """Read a tensor of BYTES, each element after its length in four bytes, and no more of them than are allowed."""
+    if type(size) is not int or size < 0:
+        raise _malformed(f"binary_data_size={str(size)[:40]} is no number of bytes.")
+    left, count = size, 0
+    while left:
+        count += 1
+        if count > MAX_PICTURES:
+            raise _malformed(f"More than {MAX_PICTURES} pictures: a request has 1 to {MAX_PICTURES}.")
+        length = LENGTH.unpack(b"".join(_next(stream, LENGTH.size)))[0] if left >= LENGTH.size else left
+        left -= LENGTH.size + length
+        if left < 0:
+            raise _malformed(f"An element of {length} bytes does not fit into the {str(size)[:40]} of the tensor.")
+        yield _element(stream, length)
+    if stream.read(1):
+        raise _malformed(f"binary_data_size={str(size)[:40]}, and more bytes follow the JSON.")
+
+
+def _next(stream: IO[bytes], length: int) -> Iterator[bytes]:
+    """Yield exactly so many bytes in pieces."""
+    for piece in json_stream.pieces(stream, length):
+        length -= len(piece)
+        yield piece
+    if length:
+        raise _malformed(f"binary_data_size has {length} bytes more than follow the JSON.")
+
+
+def _element(stream: IO[bytes], length: int) -> bytes:
+    """Read an element; where it is base64 of a picture, as some clients send, return what that stands for."""
+    head = b"".join(_next(stream, min(length, BASE64_HEAD_BYTES)))
+    sink = Base64Decoder() if _is_base64_of_a_picture(head) else Collector()
+    try:
+        sink.feed(head)
+        for piece in _next(stream, length - len(head)):
+            sink.feed(piece)
+        return sink.finish()
+    except MalformedJson as error:
+        raise _malformed(f"An element begins as base64 of a picture, but {error}.") from None
+
+
+def _is_base64_of_a_picture(head: bytes) -> bool:
+    text = head.partition(b",")[2] if head.startswith(b"data:") else head
+    try:
+        begin = binascii.a2b_base64(text[: len(text) // 4 * 4])
+    except ValueError:
+        return False
+    return kind_of(head[:HEAD_BYTES]) is None and kind_of(begin[:HEAD_BYTES]) is not None
+
+
+def _wanted(outputs: Any, *, is_binary: bool) -> list[Wanted]:
+    if not outputs:
+        return [Wanted(LABEL, is_binary=is_binary), Wanted(SCORE, is_binary=is_binary)]
+    if not isinstance(outputs, list) or len(outputs) > len(OUTPUTS):
+        raise _malformed(f"outputs is no list of up to {len(OUTPUTS)} of {', '.join(OUTPUTS)}.")
+    return [_output(each, is_binary) for each in outputs]
+
+
+def _output(told: Any, is_binary: bool) -> Wanted:
+    if not isinstance(told, dict) or told.get("name") not in OUTPUTS:
+        raise _malformed(f"output {str(told)[:80]}: there are {', '.join(OUTPUTS)}.")
+    parameters = _object(told, "parameters")
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= 1000:
+        raise _malformed(f"classification={str(classes)[:40]} is no number of classes from 1 to 1000.")
+    return Wanted(told["name"], classes, parameters.get("binary_data", is_binary) is True)
+
+
+def _timeout_s(told: Any) -> float | None:
+    """Read Triton's own timeout, in microseconds."""
+    return min(told, MAX_TIMEOUT_US) / 1_000_000 if type(told) is int and told > 0 else None
+
+
+def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
+    found = holder.get(key, {})
+    if not isinstance(found, dict):
+        raise _malformed(f"{key} is no JSON object.")
+    return found
+
+
+def answer(
+    request: InferRequest, model: str, version: str, answers: Sequence[Guesses], labels: Sequence[str]
+) -> tuple[bytes, int | None]:
+    """Give the body of an answer, and the length of the JSON in it where binary tensors follow."""
+    tail: list[bytes] = []
+    document = {
+        "model_name": model,
+        "model_version": version,
+        **({"id": request.id} if request.id else {}),
+        "outputs": [_tensor(wanted, answers, labels, tail) for wanted in request.wanted],
+    }
+    head = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return b"".join([head, *tail]), len(head) if tail else None
+
+
+def _tensor(wanted: Wanted, answers: Sequence[Guesses], labels: Sequence[str], tail: list[bytes]) -> dict[str, Any]:
+    datatype, shape, values = _values(wanted, answers, labels)
+    tensor: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": shape}
+    if not wanted.is_binary:
+        return tensor | {"data": values}
+    data = (
+        struct.pack(f"<{len(values)}f", *values)
+        if datatype == "FP32"
+        else b"".join(LENGTH.pack(len(text)) + text for text in (value.encode() for value in values))
+    )
+    tail.append(data)
+    return tensor | {"parameters": {"binary_data_size": len(data)}}
+
+
+def _values(wanted: Wanted, answers: Sequence[Guesses], labels: Sequence[str]) -> tuple[str, list[int], list[Any]]:
+    count = len(answers)
+    if wanted.classes:
+        rows = [_classified(guesses[: wanted.classes], labels) for guesses in answers]
+        return "BYTES", [count, len(rows[0])], [text for row in rows for text in row]
+    if wanted.name == LABEL:
+        return "BYTES", [count], [guesses[0][0] for guesses in answers]
+    if wanted.name == SCORE:
+        return "FP32", [count], [guesses[0][1] for guesses in answers]
+    return "FP32", [count, len(labels)], [score for guesses in answers for score in _vector(guesses, labels)]
+
+
+def _classified(guesses: Guesses, labels: Sequence[str]) -> list[str]:
+    return [f"{score:.6f}:{index}:{label}" for index, (label, score) in _indexed(guesses, labels)]
+
+
+def _vector(guesses: Guesses, labels: Sequence[str]) -> list[float]:
+    vector = [0.0] * len(labels)
+    for index, (_, score) in _indexed(guesses, labels):
+        if index >= 0:
+            vector[index] = score
+    return vector
+
+
+def _indexed(guesses: Guesses, labels: Sequence[str]) -> Iterator[tuple[int, tuple[str, float]]]:
+    """Give each class with its place among all; of two by one name, the likelier one takes the first place."""
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    for guess in guesses:
+        left = places.get(guess[0], [])
+        yield left.pop(0) if left else -1, guess
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(400, "malformed", detail)

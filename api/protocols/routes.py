@@ -1,0 +1,168 @@
+"""The routes of other systems, so that their clients work here: Open Inference Protocol v2, TorchServe, SageMaker."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response, request, url_for
+
+import middleware
+import settings
+import views
+from auth import access
+from images import json_bodies, uploads
+from images.uploads import UnusableFile
+from observability import health
+from openapi.operation import JSON, describe
+from predict import batch, options
+from problems import Problem
+from protocols import open_inference
+from protocols import operations as about
+from wire.errors import NoWorker
+from wire.queue_stats import QueueState
+
+router = Blueprint("protocols", __name__)
+
+# A name that fits whatever is served, for clients that have to name a model.
+ANY_MODEL = "default"
+OF_A_MODEL = ("/v2/models/<model>", "/v2/models/<model>/versions/<version>")
+LENGTH_HEADER = "Inference-Header-Content-Length"
+# What clients of TorchServe call the picture in a form.
+FIELDS = ("data", "body", "file")
+USUAL_CLASSES = 5
+
+
+@router.route("/v2/health/live")
+@access.open_to_all
+@describe("GET", about.LIVE)
+def live() -> dict[str, Any]:
+    """Answer as long as this process serves."""
+    return {"live": True}
+
+
+@router.route("/v2/health/ready")
+@access.open_to_all
+@describe("GET", about.READY)
+def ready() -> dict[str, Any]:
+    """Answer 200 where a picture would be answered now."""
+    health.readyz()
+    return {"ready": True}
+
+
+@router.route("/ping")
+@access.open_to_all
+@describe("GET", about.PING)
+def ping() -> dict[str, Any]:
+    """Answer TorchServe's and SageMaker's question for health."""
+    health.readyz()
+    return {"status": "Healthy"}
+
+
+@router.route("/v2")
+@describe("GET", about.SERVER)
+def server() -> dict[str, Any]:
+    """Say what serves."""
+    return {"name": "sightline", "version": "2", "extensions": list(open_inference.EXTENSIONS)}
+
+
+@describe("GET", about.MODEL_READY)
+def model_ready(model: str, version: str = "") -> dict[str, Any]:
+    """Answer 200 where this model answers now."""
+    state = _serving(model, version)
+    return {"name": state.model, "ready": True}
+
+
+@describe("GET", about.MODEL)
+def metadata(model: str, version: str = "") -> dict[str, Any]:
+    """Say what a model takes and gives."""
+    state = _serving(model, version)
+    tensors = {"label": "BYTES", "score": "FP32"}
+    outputs: list[dict[str, Any]] = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in tensors.items()]
+    outputs.append({"name": open_inference.PROBABILITIES, "datatype": "FP32", "shape": [-1, len(state.labels)]})
+    return {
+        "name": state.model,
+        "versions": [state.version],
+        "platform": "onnx",
+        "inputs": [{"name": open_inference.INPUT, "datatype": "BYTES", "shape": [-1]}],
+        "outputs": outputs,
+    }
+
+
+@describe("POST", about.INFER)
+def infer(model: str, version: str = "") -> Response:
+    """Answer for the pictures of a tensor; one that cannot be answered fails them all."""
+    options.refuse_early(request)
+    json_bodies.limit(request)
+    asked = open_inference.parse(request.stream, request.headers.get(LENGTH_HEADER))
+    state = _served(model, version)
+    labels = state.labels if state is not None else ()
+    top_k = asked.top_k(len(labels))
+    if top_k > settings.MAX_TOP_K:
+        raise Problem(400, "malformed", f"{top_k} classes of each picture: at most {settings.MAX_TOP_K} are told.")
+    wishes = options.Wishes(top_k, options.wishes_of(request).timeout_s or asked.timeout_s)
+    files = uploads.as_files(asked.pictures)
+    results = [_result_of(one) for one in batch.answer(request, files, views.upload_folder(), wishes, views.ask_model)]
+    name, _, answered_version = (results[0].model_version or "").partition("/")
+    content, length = open_inference.answer(
+        asked, name, answered_version, [result.top(top_k) for result in results], labels
+    )
+    headers = results[0].headers()
+    if length is None:
+        return Response(content, headers=headers, content_type=JSON)
+    return Response(content, headers=headers | {LENGTH_HEADER: str(length)}, content_type="application/octet-stream")
+
+
+@describe("POST PUT", about.PREDICTIONS)
+def predictions(model: str, version: str = "") -> Response:
+    """Answer as TorchServe's image classifier does: the best classes with their probabilities."""
+    options.refuse_early(request)
+    _served(model, version)
+    wishes = options.wishes_of(request)
+    top_k = wishes.top_k or USUAL_CLASSES
+    try:
+        picture = uploads.receive(request, views.upload_folder(), raw=True, fields=FIELDS)
+    except UnusableFile as error:
+        raise Problem(400, "malformed", str(error)) from error
+    result = views.ask_model(picture.name, options.ask_of(request, wishes._replace(top_k=top_k), picture))
+    body = json.dumps(dict(result.top(top_k)), ensure_ascii=False, allow_nan=False)
+    return Response(body, headers=result.headers(), content_type=JSON)
+
+
+router.add_url_rule("/invocations", "invocations", views.predict, methods=["POST"])
+for number, path in enumerate(OF_A_MODEL):
+    suffix = "_of_version" if number else ""
+    router.add_url_rule(path, f"metadata{suffix}", metadata)
+    router.add_url_rule(f"{path}/ready", f"model_ready{suffix}", model_ready)
+    router.add_url_rule(f"{path}/infer", f"infer{suffix}", infer, methods=["POST"])
+router.add_url_rule("/predictions/<model>", "predictions", predictions, methods=["POST", "PUT"])
+router.add_url_rule("/predictions/<model>/<version>", "predictions_of_version", predictions, methods=["POST", "PUT"])
+
+
+def _serving(model: str, version: str) -> QueueState:
+    """Look now, and give what is served under this name; raises the errors of `wire`, or Problem."""
+    state = middleware.refresh_queue_state()
+    if not state.workers:
+        raise NoWorker
+    _check(state, model, version)
+    return state
+
+
+def _served(model: str, version: str) -> QueueState | None:
+    """Give what is served under this name, without waiting; None while nobody knows what is."""
+    state = middleware.queue_state()
+    if state is not None and state.workers:
+        _check(state, model, version)
+    return state
+
+
+def _check(state: QueueState, model: str, version: str) -> None:
+    if model not in {state.model, ANY_MODEL}:
+        known = url_for(".metadata", model=state.model)
+        raise Problem(404, "unknown_model", f"No model {model[:80]!r} is served; {state.model!r} is, at {known}.")
+    if version not in {"", state.version}:
+        raise Problem(404, "unknown_model", f"{state.model!r} is served as {state.version!r}, not {version[:80]!r}.")
+
+
+def _result_of(one: batch.Answered) -> options.Result:
+    if one.result is None:
+        raise one.problem or Problem(500, "internal", "The service failed.")
+    return one.result

@@ -1,0 +1,196 @@
+"""The reports in a database, for what a CSV file is too slow for; it is made of the CSV files, which are the record.
+
+It follows them by itself: each use first reads what was appended since the last. Where it is missing or damaged, or a
+file is not the one that it knew, it is made anew. `python -m reports.index` makes it anew in any case.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import settings
+from offload import StorageStuck
+from reports.index_source import Source
+from reports.index_tables import STATUSES, add, begin_anew, count_reports, faults_in, is_ours, marks
+from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
+
+LOG = logging.getLogger("sightline.reports")
+Result = TypeVar("Result")
+
+FILE_NAME = "reports.sqlite3"
+# Who uses the database holds this lock, so that whoever replaces it is alone.
+LOCK_NAME = ".reports.lock"
+# Twice this is short of what a request waits for a disk: see blocking.py.
+BUSY_S = 4.0
+RETRY_S = 0.05
+
+
+class ReportIndex:
+    """The index of one feedback folder; every method opens it anew, so threads and processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+        self._reports = Source(folder / REPORTS_FILE, REPORTS)
+        self._decisions = Source(folder / DECISIONS_FILE, DECISIONS)
+        self._sources = (self._reports, self._decisions)
+
+    def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return what `work` reads from the database, which is up to date.
+
+        Whatever SQLite finds wrong with its files, they are made anew once, and `work` is called again; where they
+        cannot be, it reads a database in memory. Raises OSError or StorageStuck where the disk does not serve.
+        """
+        with _as_trouble_of_the_disk():
+            try:
+                with self._locked(fcntl.LOCK_SH):
+                    return self._read(str(self.path), work)
+            except (sqlite3.Error, OSError) as error:
+                _raise_if_full(error)
+                LOG.warning("%s cannot be used: %s", self.path, error)
+                is_busy = _code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            try:
+                with self._locked(fcntl.LOCK_EX):
+                    return self._read_anew(work, is_busy=is_busy)
+            except (sqlite3.Error, OSError) as error:
+                _raise_if_full(error)
+                LOG.warning("%s cannot be made, the reports are read anew for each use: %s", self.path, error)
+            return self._read("", work)
+
+    def remove(self) -> None:
+        """Remove the files of the index; the next use makes them anew."""
+        with self._locked(fcntl.LOCK_EX):
+            self._remove_files()
+
+    def find(self, report_id: str) -> sqlite3.Row | None:
+        """Return a report by its id."""
+
+        def work(database: sqlite3.Connection) -> sqlite3.Row | None:
+            found: sqlite3.Row | None = database.execute(
+                "SELECT * FROM reports WHERE report_id = ?", (report_id,)
+            ).fetchone()
+            return found
+
+        return self.read(work)
+
+    def _read_anew(self, work: Callable[[sqlite3.Connection], Result], *, is_busy: bool) -> Result:
+        """Remove the files unless somebody else has made them anew meanwhile, and read."""
+        if not is_busy:
+            with suppress(sqlite3.Error):
+                return self._read(str(self.path), work)
+        self._remove_files()
+        LOG.warning("%s is made anew", self.path)
+        return self._read(str(self.path), work)
+
+    def _read(self, path: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if not self._is_up_to_date(connection):
+                self._follow(connection)
+            return work(connection)
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Hold the lock of the database's files; raises StorageStuck where others do not give it up."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path.with_name(LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        try:
+            give_up_at = time.monotonic() + BUSY_S
+            while not _is_taken(lock, kind):
+                if time.monotonic() > give_up_at:
+                    raise StorageStuck("The index of the reports is being made, which takes longer than usual.")
+                time.sleep(RETRY_S)
+            yield
+        finally:
+            os.close(lock)
+
+    def _remove_files(self) -> None:
+        # The log first: SQLite would apply one that is left to the database that comes next.
+        for suffix in ("-wal", "-shm", "-journal", ""):
+            path = self.path.with_name(self.path.name + suffix)
+            try:
+                path.unlink(missing_ok=True)
+            except (IsADirectoryError, PermissionError):
+                path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+
+    def _is_up_to_date(self, connection: sqlite3.Connection) -> bool:
+        return is_ours(connection) and all(source.is_read_up(mark) for source, mark in marks(connection, self._sources))
+
+    def _follow(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        before = 0
+        if not is_ours(connection) or not all(
+            source.is_known(mark) for source, mark in marks(connection, self._sources)
+        ):
+            before = begin_anew(connection)
+        # Measured before the reports are read: whatever a decision up to here is about is among them.
+        decisions_end = self._decisions.state()
+        reports_end = self._reports.state()
+        ends = (reports_end, decisions_end)
+        for (source, mark), end in zip(marks(connection, self._sources), ends, strict=True):
+            add(connection, source, mark, end)
+        connection.execute("COMMIT")
+        self._warn_of_missing(connection, before)
+
+    def _warn_of_missing(self, connection: sqlite3.Connection, before: int) -> None:
+        count = count_reports(connection) if before else 0
+        if count < before:
+            fewer = "%s holds %d reports, %d fewer than before: it was edited, replaced or emptied"
+            LOG.warning(fewer, self._reports.path, count, before - count)
+
+
+def _is_taken(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _code_of(error: Exception) -> int:
+    """Return SQLite's code of what went wrong, without the part that says where; 0 for other errors."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _raise_if_full(error: Exception) -> None:
+    if _code_of(error) == sqlite3.SQLITE_FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+@contextmanager
+def _as_trouble_of_the_disk() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        _raise_if_full(error)
+        raise StorageStuck(f"The index of the reports cannot be used now: {error}.") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise StorageStuck(f"The reports cannot be read: {error}.") from error
+
+
+def main() -> int:
+    """Make the index anew, and print of how many reports."""
+    index = ReportIndex(Path(settings.FEEDBACK_FILEPATH).parent)
+    index.remove()
+    by_status = "SELECT status, count(*) FROM reports GROUP BY status"
+    counts = dict(index.read(lambda database: database.execute(by_status).fetchall()))
+    unread, _ = index.read(lambda database: faults_in(database, 0))
+    told = ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES)
+    sys.stdout.write(f"{index.path}: {sum(counts.values())} reports ({told})\n")
+    if unread:
+        sys.stderr.write(f"{unread} lines cannot be read and are not used; they are named above\n")
+    return 1 if unread else 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
+    sys.exit(main())

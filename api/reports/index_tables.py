@@ -1,0 +1,140 @@
+"""The tables of the reports' index, and how the rows of the CSV files get into them."""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+
+from reports.index_source import Mark, Source, mark_of
+from wire.tables.csv_reader import Fault, Row, TableReader
+from wire.tables.feedback import ACCEPT, CORRECT, REJECT, REPORTS, image_name
+
+LOG = logging.getLogger("sightline.reports")
+# Another number makes every index that there is anew.
+SCHEMA_VERSION = 2
+ROWS_AT_ONCE = 1000
+# More of a text than the inbox shows; all of it is in the CSV.
+MAX_TEXT = 4000
+Values = tuple[str | float | int | None, ...]
+# Lines that cannot be read are kept up to this number, and counted beyond it.
+MAX_FAULTS = 100
+FAULTS_LOGGED = 10
+STATUS_OF = {ACCEPT: "accepted", CORRECT: "corrected", REJECT: "rejected"}
+OPEN = "open"
+STATUSES = (OPEN, *STATUS_OF.values())
+
+_SCHEMA = f"""
+CREATE TABLE reports (
+  seq INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, reported_at TEXT NOT NULL, filename TEXT NOT NULL,
+  image_sha256 TEXT NOT NULL, prediction TEXT NOT NULL, score REAL, model TEXT NOT NULL, model_version TEXT NOT NULL,
+  label TEXT NOT NULL, comment TEXT NOT NULL, status TEXT NOT NULL DEFAULT '{OPEN}',
+  final_label TEXT NOT NULL DEFAULT '', decided_at TEXT NOT NULL DEFAULT '', reviewer TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX by_status ON reports (status, seq);
+CREATE INDEX by_model ON reports (model, model_version);
+CREATE INDEX by_picture ON reports (filename, seq);
+CREATE TABLE sources (
+  name TEXT PRIMARY KEY, offset INTEGER NOT NULL, lines INTEGER NOT NULL, layouts TEXT NOT NULL, tail BLOB NOT NULL,
+  changed_ns INTEGER NOT NULL, has_open_end INTEGER NOT NULL, faults INTEGER NOT NULL
+);
+CREATE TABLE faults (source TEXT NOT NULL, line INTEGER NOT NULL, reason TEXT NOT NULL);
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_ADD_REPORT = """
+INSERT OR IGNORE INTO reports
+  (report_id, reported_at, filename, image_sha256, prediction, score, model, model_version, label, comment)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# In the order of the file, so that the last one stays.
+_ADD_DECISION = "UPDATE reports SET status = ?, final_label = ?, decided_at = ?, reviewer = ? WHERE report_id = ?"
+
+
+def is_ours(connection: sqlite3.Connection) -> bool:
+    """Return whether the database has the tables of this version."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        return False
+    made = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    return made == {each.strip() for each in _SCHEMA.split(";") if "CREATE" in each}
+
+
+def marks(connection: sqlite3.Connection, sources: Sequence[Source]) -> list[tuple[Source, Mark]]:
+    """Return how far each source was read."""
+    rows = connection.execute("SELECT name, offset, lines, layouts, tail, changed_ns, has_open_end FROM sources")
+    try:
+        kept = {name: mark_of(*columns) for name, *columns in rows}
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"a mark is damaged: {error}") from error
+    return [(source, kept.get(source.path.name, Mark())) for source in sources]
+
+
+def begin_anew(connection: sqlite3.Connection) -> int:
+    """Empty the database, and return how many reports there were."""
+    before = 0
+    with suppress(sqlite3.OperationalError):  # no such table
+        before = count_reports(connection)
+    drop = "DROP TABLE IF EXISTS reports; DROP TABLE IF EXISTS sources; DROP TABLE IF EXISTS faults; "
+    # One statement at a time: a script would end the transaction.
+    for statement in f"{drop}{_SCHEMA}".split(";"):
+        connection.execute(statement)
+    return before
+
+
+def count_reports(connection: sqlite3.Connection) -> int:
+    """Return how many reports there are."""
+    return int(connection.execute("SELECT count(*) FROM reports").fetchone()[0])
+
+
+def add(connection: sqlite3.Connection, source: Source, mark: Mark, end: tuple[int, int]) -> None:
+    """Put the rows between a mark and an end into the database, and the faults with them."""
+    size, changed_ns = end
+    with source.reading(mark.place, size) as reader:
+        faults = 0 if reader is None else _add_rows(connection, source, reader)
+        place = mark.place if reader is None else reader.place
+    connection.execute(
+        "REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, "
+        "? + coalesce((SELECT faults FROM sources WHERE name = ?), 0))",
+        (source.path.name, *source.mark_at(place, changed_ns).columns(), faults, source.path.name),
+    )
+
+
+def _add_rows(connection: sqlite3.Connection, source: Source, reader: TableReader) -> int:
+    """Return how many faults there were."""
+    statement, values_of = (_ADD_REPORT, _report_of) if source.table is REPORTS else (_ADD_DECISION, _decision_of)
+    count = 0
+    found = iter(reader)
+    while some := list(islice(found, ROWS_AT_ONCE)):
+        connection.executemany(statement, [values_of(each.cells) for each in some if isinstance(each, Row)])
+        for fault in some:
+            if isinstance(fault, Fault):
+                count += 1
+                _add_fault(connection, source, fault, count)
+    if count > FAULTS_LOGGED:
+        LOG.warning("%s: %d lines cannot be read and are not used", source.path, count)
+    return count
+
+
+def _add_fault(connection: sqlite3.Connection, source: Source, fault: Fault, count: int) -> None:
+    if count <= FAULTS_LOGGED:
+        LOG.warning("%s, line %d %s; the line is not used", source.path, fault.line, fault.reason)
+    if count <= MAX_FAULTS:
+        values = (source.path.name, fault.line, fault.reason)
+        connection.execute("INSERT INTO faults VALUES (?, ?, ?)", values)
+
+
+def _report_of(cells: dict[str, str]) -> Values:
+    texts = [cells[name][:MAX_TEXT] for name in ("model", "model_version", "label", "comment")]
+    picture = (cells["report_id"], cells["reported_at"], image_name(cells["image_path"]), cells["image_sha256"])
+    score = float(cells["score"]) if cells["score"] else None
+    return (*picture, cells["prediction"][:MAX_TEXT], score, *texts)
+
+
+def _decision_of(cells: dict[str, str]) -> Values:
+    return (STATUS_OF[cells["decision"]], cells["label"], cells["time"], cells["reviewer"], cells["report_id"])
+
+
+def faults_in(connection: sqlite3.Connection, limit: int) -> tuple[int, list[str]]:
+    """Return how many lines of the CSV files cannot be read, and what is wrong with the first of them, in words."""
+    count = connection.execute("SELECT coalesce(sum(faults), 0) FROM sources").fetchone()[0]
+    rows = connection.execute("SELECT source, line, reason FROM faults ORDER BY source DESC, line LIMIT ?", (limit,))
+    return count, [f"{source}, line {line} {reason}" for source, line, reason in rows]

@@ -1,0 +1,269 @@
+"""The files of the reports: every report as a line, and those of the page's shape as a CSV row too.
+
+Many processes write at once and any of them may be killed at any moment; the disk may be full; a person may have saved
+the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the disk: one
+lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken back. A row
+is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
+"""
+
+import fcntl
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from reports import report_keys
+from reports.report_keys import Key
+from wire.tables.csv_reader import HEAD_BYTES, form_of
+from wire.tables.csv_table import Form, Table
+from wire.tables.feedback import REPORTS
+
+LOG = logging.getLogger("sightline.reports")
+
+LOCK_NAME = ".feedback.lock"
+# In the lock's file, while somebody writes: whose line it is; which file, from which byte on and how long are the line
+# and the row; the key that the report came under.
+_INTENT = struct.Struct("<IQQQQQQ32s")
+_TAIL_BYTES = 64 * 1024
+_SHOWN_CHARACTERS = 200
+Cells = Mapping[str, str]
+
+
+class Once(NamedTuple):
+    """What keeps a report from being there twice: its key, and whether the report is there, called under the lock."""
+
+    key: Key
+    is_there: Callable[[], bool]
+
+
+def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once | None = None) -> bool:
+    """Append `line`, and a row of `cells` where there are any: both or neither, on the disk when this returns.
+
+    Return False, with nothing written, where the report was there already.
+    """
+    with ExitStack() as stack:
+        lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
+        line_file = stack.enter_context(_opened(lines))
+        row_file = stack.enter_context(_opened(rows)) if cells is not None or rows.exists() else None
+        interrupted = _read_intent(lock, lines.name)
+        _keep_interrupted_key(lines.parent, interrupted, line_file, row_file)
+        entries = [_Entry(line_file, _heal_lines(line_file, interrupted.line), _encoded(line))]
+        if row_file is not None:
+            entries.append(_row_entry(row_file, interrupted.row, REPORTS, cells))
+        if once is not None and once.is_there():
+            return False
+        _write_all_or_none(lock, lines.name, entries, once and once.key)
+        if once is not None:
+            _keep(lines.parent, once.key)
+    return True
+
+
+def append_row(path: Path, table: Table, cells: Cells) -> None:
+    """Append a row to a file that stands by itself; on the disk when this returns."""
+    with _locked(path.with_name(f".{path.stem}.lock")) as lock, _opened(path) as file:
+        interrupted = _read_intent(lock, path.name)
+        _write_all_or_none(lock, path.name, [_row_entry(file, interrupted.line, table, cells)])
+
+
+def _row_entry(file: int, interrupted: "_Span", table: Table, cells: Cells | None) -> "_Entry":
+    form = form_of(table, os.pread(file, HEAD_BYTES, 0))
+    start = _heal_rows(file, interrupted, table, form)
+    if cells is None:
+        return _Entry(file, start, b"")
+    return _Entry(file, start, form.encoded(table.line(cells, form.layout)), form.encoded(table.header_line))
+
+
+class _Entry(NamedTuple):
+    """What is to stand in a file, from which byte on; `header` goes before it where the file is empty."""
+
+    file: int
+    start: int
+    row: bytes
+    header: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        return self.row if self.start else self.header + self.row
+
+
+class _Span(NamedTuple):
+    """Where something was being written: in which file, from which byte on."""
+
+    inode: int = 0
+    start: int = 0
+    length: int = 0
+
+    def is_cut(self, file: int) -> bool:
+        """Return whether the file holds some of it and not all."""
+        status = os.fstat(file)
+        return status.st_ino == self.inode and self.start < status.st_size < self.start + self.length
+
+    def is_whole(self, file: int) -> bool:
+        """Return whether the file holds all of it."""
+        status = os.fstat(file)
+        return status.st_ino == self.inode and status.st_size >= self.start + self.length
+
+
+class _Intent(NamedTuple):
+    """What the last writer was about, if it did not come to its end."""
+
+    line: _Span = _Span()
+    row: _Span = _Span()
+    key: Key | None = None
+
+
+def _write_all_or_none(lock: int, name: str, entries: list[_Entry], key: Key | None = None) -> None:
+    spans = [number for each in entries for number in (os.fstat(each.file).st_ino, each.start, len(each.data))]
+    record = b"" if key is None else key.packed()
+    os.pwrite(lock, _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans)), record), 0)
+    try:
+        for entry in entries:
+            _write(entry.file, entry.data)
+            _write_header_again(entry)
+    except BaseException:
+        for entry in entries:
+            # Rotation may have emptied the file meanwhile: then there is nothing to take back.
+            if os.fstat(entry.file).st_size > entry.start:
+                os.ftruncate(entry.file, entry.start)
+        raise
+    finally:
+        os.pwrite(lock, bytes(_INTENT.size), 0)
+
+
+def _write_header_again(entry: _Entry) -> None:
+    """Put the header before a row that stands first because log rotation emptied the file just before the row came."""
+    if entry.start and entry.header and os.fstat(entry.file).st_size == len(entry.row):
+        os.ftruncate(entry.file, 0)
+        _write(entry.file, entry.header + entry.row)
+
+
+def _id_of(name: str) -> int:
+    return zlib.crc32(os.fsencode(name) + b"\0")
+
+
+def _read_intent(lock: int, name: str) -> _Intent:
+    data = os.pread(lock, _INTENT.size, 0)
+    if len(data) < _INTENT.size:
+        return _Intent()
+    found, *spans, record = _INTENT.unpack(data)
+    if found != _id_of(name):
+        return _Intent()
+    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), report_keys.unpacked(record))
+
+
+def _keep_interrupted_key(folder: Path, interrupted: _Intent, line_file: int, row_file: int | None) -> None:
+    """Keep the key of a report that was written whole by a writer that was killed before it kept the key."""
+    if interrupted.key is None or not interrupted.line.is_whole(line_file):
+        return
+    if row_file is None or not interrupted.row.length or interrupted.row.is_whole(row_file):
+        _keep(folder, interrupted.key)
+
+
+def _keep(folder: Path, key: Key) -> None:
+    # The report is safe, and so is its key in the CSV: this is for what may become of the CSV.
+    try:
+        report_keys.add(folder, key)
+    except OSError as error:
+        LOG.warning("the key of a report cannot be kept in %s: %s", folder / report_keys.FILE_NAME, error)
+
+
+def _heal_lines(file: int, interrupted: _Span) -> int:
+    """Take back a line that its writer did not finish, end one that anybody else left open; return the size then."""
+    size = os.fstat(file).st_size
+    if _ends_with(file, size, b"\n"):
+        return size
+    if interrupted.is_cut(file):
+        return _truncated(file, interrupted.start)
+    _write(file, b"\n")
+    return size + 1
+
+
+def _heal_rows(file: int, interrupted: _Span, table: Table, form: Form) -> int:
+    """Take back a row that its writer did not finish, end one that anybody else left open; return the size then."""
+    size = os.fstat(file).st_size
+    line_end = "\n".encode(form.encoding)
+    # What is no UTF-16 in such a file may have an odd number of bytes.
+    line_end = bytes(size % len(line_end)) + line_end
+    if _ends_with(file, size, line_end):
+        return size
+    if interrupted.is_cut(file):
+        return _truncated(file, interrupted.start)
+    if form == table.form:
+        start = _last_line_start(file, size)
+        text = os.pread(file, size - start, start).decode("utf-8", "replace")
+        if table.is_torn(text):
+            LOG.warning("removed a row that was not written to its end: %.*s", _SHOWN_CHARACTERS, text)
+            return _truncated(file, start)
+    _write(file, line_end)
+    return size + len(line_end)
+
+
+def _ends_with(file: int, size: int, line_end: bytes) -> bool:
+    return size == 0 or os.pread(file, len(line_end), max(0, size - len(line_end))) == line_end
+
+
+def _truncated(file: int, size: int) -> int:
+    os.ftruncate(file, size)
+    return size
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock of a folder's reports; the descriptor is closed, and with it the lock, even when we are killed."""
+    with _opened(path, append=False) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+@contextmanager
+def _opened(path: Path, *, append: bool = True) -> Iterator[int]:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    try:
+        file = os.open(path, flags)
+    except FileNotFoundError:
+        file = _created(path, flags)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _created(path: Path, flags: int) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, flags | os.O_CREAT, 0o640)
+    # A new file's name must survive a power cut like its content.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return file
+
+
+def _write(file: int, data: bytes) -> None:
+    if not data:
+        return
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+    os.fdatasync(file)
+
+
+def _last_line_start(file: int, size: int) -> int:
+    position = size
+    while position > 0:
+        begin = max(0, position - _TAIL_BYTES)
+        piece = os.pread(file, position - begin, begin)
+        found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        if found >= 0:
+            return begin + found + 1
+        position = begin
+    return 0
+
+
+def _encoded(line: str) -> bytes:
+    return line.encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,158 @@
+"""The review of reports, for the operator alone: the inbox, decisions, and the way in."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+import offload
+import settings
+import views
+from auth import access, operator_session
+from openapi.operation import describe
+from openapi.schemas import MAX_LABEL, Decided
+from problems import Problem
+from reports import decisions, export, feedback, inbox
+from reports import labels as reports_labels
+from reports.decisions import Decision, Kind
+from reports.inbox import Filters
+from reports.index import ReportIndex
+from reports.index_tables import OPEN, STATUS_OF, STATUSES
+from review import operations
+from server.security_headers import PICTURE_POLICY
+
+router = Blueprint("review", __name__, url_prefix="/review")
+router.before_request(access.require_operator)
+door = Blueprint("door", __name__, url_prefix="/review")
+
+MAX_DECISION_BYTES = 64 * 1024
+
+
+@door.route("/login", methods=["GET", "POST"])
+@access.open_to_all
+@describe("GET", operations.DOOR)
+@describe("POST", operations.LOGIN)
+def login() -> str | AnyResponse | tuple[str, int]:
+    """Ask for the operator's key once, and let the browser remember that it was shown."""
+    if request.method != "POST":
+        return _door()
+    request.max_content_length = MAX_DECISION_BYTES
+    if not access.is_operator_key(request.form.get("key", "").strip()):
+        return _door("That is not the operator's key."), 403
+    name = " ".join(request.form.get("name", "").split())[: operator_session.MAX_NAME]
+    response = cast(Response, redirect(url_for("review.review"), 303))
+    operator_session.begin(request, response, name or access.OPERATOR)
+    return response
+
+
+@door.route("/logout", methods=["POST"])
+@access.open_to_all
+@describe("POST", operations.LOGOUT)
+def logout() -> AnyResponse:
+    """End the session, for every copy of its cookie."""
+    response = cast(Response, redirect(url_for("door.login"), 303))
+    operator_session.end(request, response)
+    return response
+
+
+@router.route("", methods=["GET"])
+@access.open_to_all  # in place of the key that others bring, the operator's
+@describe("GET", operations.INBOX)
+def review() -> str:
+    """Show a page of the inbox."""
+    filters = _filters()
+    before = operations.BEFORE.read(request)
+    page = offload.run(lambda: inbox.look(report_index(), filters, before))
+    labels = set(reports_labels.current())
+    return render_template(
+        "review.html",
+        page=page,
+        filters=filters,
+        statuses=(*STATUSES, operations.ALL),
+        is_new=lambda label: bool(labels) and label not in labels,
+        max_label=MAX_LABEL,
+    )
+
+
+@router.route("/decisions", methods=["POST"])
+@describe("POST", operations.DECIDE)
+def decide() -> tuple[Decided, int] | AnyResponse:
+    """Keep a decision about a report."""
+    request.max_content_length = MAX_DECISION_BYTES
+    told: Any = request.get_json() if request.is_json else request.form
+    if not isinstance(told, Mapping) or not all(isinstance(value, str) for value in told.values()):
+        raise Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
+    # What is no character cannot be looked up or kept as one.
+    texts = {name: value.encode("utf-8", "replace").decode() for name, value in told.items()}
+    decided = _decided(texts, operator_session.name_of(request) or access.OPERATOR)
+    return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)
+
+
+@router.route("/cases.csv")
+@describe("GET", operations.cases_as("CSV", "text/csv"))
+def cases_csv() -> Response:
+    """Give the table of the reviewed cases."""
+    return _file(export.csv_pieces(report_index()), "text/csv", "cases.csv")
+
+
+@router.route("/cases.jsonl")
+@describe("GET", operations.cases_as("JSON lines", "application/x-ndjson"))
+def cases_jsonl() -> Response:
+    """Give the table for programs."""
+    return _file(export.jsonl_pieces(report_index()), "application/x-ndjson", "cases.jsonl")
+
+
+@router.route("/cases.zip")
+@describe("GET", operations.cases_as("an archive of folders by label", "application/zip"))
+def cases_zip() -> Response:
+    """Give the pictures of the reviewed cases in folders by label."""
+    return _file(export.zip_pieces(report_index(), views.upload_folder()), "application/zip", "cases.zip")
+
+
+def _file(pieces: Iterator[bytes], media_type: str, name: str) -> Response:
+    response = Response((piece for piece in pieces if piece), content_type=media_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Content-Security-Policy"] = PICTURE_POLICY
+    return response
+
+
+def report_index() -> ReportIndex:
+    """Give the index of the reports."""
+    return ReportIndex(feedback.paths()[0].parent)
+
+
+def _door(trouble: str = "") -> str:
+    return render_template("login.html", trouble=trouble, is_open=bool(settings.OPERATOR_KEY))
+
+
+def _filters() -> Filters:
+    status = operations.STATUS.read(request) or OPEN
+    label = reports_labels.spelled((operations.LABEL.read(request) or "").strip())
+    return Filters("" if status == operations.ALL else status, label, operations.MODEL.read(request) or "")
+
+
+def _decided(told: Mapping[str, str], reviewer: str) -> Decided:
+    kind = told.get("decision", "")
+    if kind not in decisions.KINDS:
+        raise Problem(400, "invalid_decision", f"decision={kind[:40]!r} is none of {', '.join(decisions.KINDS)}.")
+    report_id = told.get("report_id", "")
+    report = offload.run(lambda: report_index().find(report_id))
+    if report is None:
+        raise Problem(404, "report_unknown", f"There is no report {report_id[:80]!r}.")
+    label = _label_of(kind, report["label"], told.get("label", ""))
+    folder = feedback.paths()[0].parent
+    offload.run(lambda: decisions.append(Path(folder), Decision(report_id, kind, label, reviewer)))
+    return {"success": True, "report_id": report_id, "status": STATUS_OF[kind], "label": label}
+
+
+def _label_of(kind: Kind, proposed: str, given: str) -> str:
+    """Give the label that a report ends with."""
+    if kind == "reject":
+        return ""
+    label = " ".join((proposed if kind == "accept" else given).split())
+    if not label or len(label) > MAX_LABEL:
+        said = "The reporter named none: correct it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
+        raise Problem(400, "label_needed", f"This decision needs a label. {said}")
+    return reports_labels.spelled(label)

@@ -1,0 +1,129 @@
+import io
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.test import EnvironBuilder, stream_encode_multipart
+
+from images import multipart
+from images.multipart import MalformedForm, MemoryRequest, Part
+
+BOUNDARY = b"----sightline"
+PART = b'Content-Disposition: form-data; name="file"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+# Bytes from which boundaries, line ends and what looks nearly like them arise often.
+tricky = st.lists(st.sampled_from([b"\r\n", b"--", b"-", b"\r", b"\n", b"----sightlin", b"x", b"\0", b"\xff"])).map(
+    b"".join
+)
+
+
+def body(*parts: bytes, end: bytes = b"--\r\n") -> bytes:
+    return b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + end
+
+
+def test_a_file_and_a_field_are_found() -> None:
+    form = body(PART + b"\xff\xd8", b'Content-Disposition: form-data; name="report"\r\n\r\nwrong \xc3\xa9')
+    assert multipart.parse(form, BOUNDARY) == [
+        Part("file", "a.jpg", "image/jpeg", b"\xff\xd8"),
+        Part("report", None, "", b"wrong \xc3\xa9"),
+    ]
+
+
+@given(content=st.one_of(tricky, st.binary()))
+def test_every_content_comes_out_as_it_went_in(content: bytes) -> None:
+    [part] = multipart.parse(body(PART + content), BOUNDARY)
+    assert part.data == content
+
+
+@given(content=st.one_of(tricky, st.binary()), name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40))
+def test_forms_are_understood_as_the_framework_writes_them(content: bytes, name: str) -> None:
+    stream, length, boundary = stream_encode_multipart(
+        {"note": name, "file": FileStorage(io.BytesIO(content), "a.png", content_type="image/png")}
+    )
+    fields, files = parsed(stream.read(length), boundary)
+    assert fields == {"note": name}
+    assert files == {"file": ("a.png", content)}
+
+
+def parsed(content: bytes, boundary: str) -> tuple[dict[str, str], dict[str, tuple[str | None, bytes]]]:
+    environ = EnvironBuilder(
+        method="POST", data=content, content_type=f"multipart/form-data; boundary={boundary}"
+    ).get_environ()
+    request = MemoryRequest(environ)
+    files = {name: (file.filename, file.read()) for name, file in request.files.items()}
+    return request.form.to_dict(), files
+
+
+def test_text_before_and_after_the_form_is_passed_over() -> None:
+    assert len(multipart.parse(b"preamble\r\n" + body(PART + b"x", end=b"--\r\nepilogue"), BOUNDARY)) == 1
+
+
+def test_a_boundary_s_line_may_end_in_blanks() -> None:
+    assert len(multipart.parse(body(PART + b"x").replace(BOUNDARY + b"\r\nC", BOUNDARY + b" \t\r\nC"), BOUNDARY)) == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"",
+        b"no boundary at all",
+        b"--" + BOUNDARY,
+        b"--" + BOUNDARY + b"\r\n" + PART + b"cut off",
+        b"--" + BOUNDARY + b"\r\n" + PART.rstrip(),
+        b"--" + BOUNDARY + b"\n" + PART.replace(b"\r\n", b"\n") + b"x\n--" + BOUNDARY + b"--\n",
+        body(b"Content-Type: image/jpeg\r\n\r\nno name"),
+        body(b'Content-Disposition: attachment; name="file"\r\n\r\nno form'),
+        body(b"Content-Disposition: form-data\r\n\r\nno name"),
+        body(PART + b"x", end=b"junk\r\n"),
+        body(PART + b"x").replace(BOUNDARY, BOUNDARY + b"junk", 1),
+    ],
+)
+def test_what_is_no_form_is_refused(form: bytes) -> None:
+    with pytest.raises(MalformedForm):
+        multipart.parse(form, BOUNDARY)
+
+
+@given(cut=st.integers(0, 400), content=tricky)
+def test_a_form_cut_short_never_gives_its_last_part(cut: int, content: bytes) -> None:
+    whole = body(PART + content)
+    try:
+        parts = multipart.parse(whole[: max(0, len(whole) - len(b"--\r\n") - 1 - cut)], BOUNDARY)
+    except MalformedForm:
+        parts = []
+    assert parts == []
+
+
+@given(noise=st.one_of(st.binary(), tricky), boundary=st.sampled_from([b"", BOUNDARY, b"-", b"\r\n"]))
+def test_no_bytes_raise_anything_but_the_two_errors(noise: bytes, boundary: bytes) -> None:
+    with suppress(MalformedForm, RequestEntityTooLarge):
+        multipart.parse(noise, boundary)
+
+
+def test_too_many_parts_are_refused() -> None:
+    assert len(multipart.parse(body(*[PART] * multipart.MAX_PARTS), BOUNDARY)) == multipart.MAX_PARTS
+    with pytest.raises(RequestEntityTooLarge):
+        multipart.parse(body(*[PART] * (multipart.MAX_PARTS + 1)), BOUNDARY)
+
+
+def test_a_part_s_head_is_bounded() -> None:
+    with pytest.raises(MalformedForm):
+        multipart.parse(body(b"X-Long: " + b"x" * multipart.MAX_HEAD_BYTES + b"\r\n" + PART + b"x"), BOUNDARY)
+
+
+@pytest.mark.parametrize("special", [b";a=b", b'\\"', b';a="'])
+def test_what_a_part_s_head_lists_is_bounded(special: bytes) -> None:
+    with pytest.raises(MalformedForm, match="semicolons"):
+        multipart.parse(body(b'Content-Disposition: form-data; name="' + special * 1900 + b'"\r\n\r\nx'), BOUNDARY)
+
+
+def test_fields_are_bounded_together() -> None:
+    field = b'Content-Disposition: form-data; name="note"\r\n\r\n' + b"x" * (multipart.MAX_FIELD_BYTES // 2 + 1)
+    with pytest.raises(RequestEntityTooLarge):
+        parsed(body(field, field), BOUNDARY.decode())
+
+
+@pytest.mark.parametrize("boundary", ["", "other"])
+def test_a_malformed_form_reads_as_an_empty_one(boundary: str) -> None:
+    assert parsed(body(PART + b"x"), boundary) == ({}, {})

@@ -1,0 +1,113 @@
+import hashlib
+import os
+import time
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import EnvironBuilder
+
+import settings
+from images import store, uploads
+from images.multipart import MemoryRequest
+from images.recent_uploads import RecentUploads
+from tests.images.test_store import COLLIDING, COLLIDING_NAME
+
+JPEG = b"\xff\xd8\xff\xe0 a picture"
+NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"
+LONG_AGO_S = 10 * store.FRESH_S
+
+
+def stored(recent: RecentUploads, folder: Path, content: bytes = JPEG, name: str = "a.jpg") -> str:
+    """Store what a client sent under a name; check what is returned, and return the stored name."""
+    stored_name, sha256 = recent.store(folder, FileStorage(BytesIO(content), name), content)
+    assert sha256 == hashlib.sha256(content).hexdigest()
+    return stored_name
+
+
+@pytest.fixture
+def recent() -> RecentUploads:
+    return RecentUploads(max_entries=2)
+
+
+def test_an_image_that_is_still_there_is_neither_read_nor_written(
+    recent: RecentUploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(recent, tmp_path)
+    monkeypatch.setattr(store, "store", None)
+    assert [stored(recent, tmp_path) for _ in range(2)] == [NAME] * 2
+
+
+def test_one_that_was_not_used_for_long_counts_as_used_now(recent: RecentUploads, tmp_path: Path) -> None:
+    stored(recent, tmp_path)
+    long_ago = time.time() - LONG_AGO_S
+    os.utime(tmp_path / NAME, (long_ago, long_ago))
+    assert stored(recent, tmp_path) == NAME
+    assert (tmp_path / NAME).stat().st_mtime > long_ago + LONG_AGO_S / 2
+
+
+def test_one_that_is_gone_is_stored_again(recent: RecentUploads, tmp_path: Path) -> None:
+    stored(recent, tmp_path)
+    (tmp_path / NAME).unlink()
+    assert stored(recent, tmp_path) == NAME
+    assert (tmp_path / NAME).read_bytes() == JPEG
+
+
+def test_one_whose_file_was_changed_is_stored_again_though_its_size_and_times_are_the_same(
+    recent: RecentUploads, tmp_path: Path
+) -> None:
+    stored(recent, tmp_path)
+    before = (tmp_path / NAME).stat()
+    time.sleep(0.02)  # longer than the file system's clock ticks
+    with (tmp_path / NAME).open("r+b") as file:
+        file.write(JPEG[:-1] + b"!")
+    os.utime(tmp_path / NAME, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert stored(recent, tmp_path) == NAME
+    assert (tmp_path / NAME).read_bytes() == JPEG
+
+
+def test_one_that_was_cleaned_away_is_not_taken_for_another_of_its_md5_that_has_its_name_now(
+    recent: RecentUploads, tmp_path: Path
+) -> None:
+    first, second = COLLIDING
+    assert stored(recent, tmp_path, first, "a.bmp") == COLLIDING_NAME
+    (tmp_path / COLLIDING_NAME).unlink()
+    assert stored(RecentUploads(), tmp_path, second, "a.bmp") == COLLIDING_NAME
+    again = stored(recent, tmp_path, first, "a.bmp")
+    assert (tmp_path / again).read_bytes() == first
+
+
+def test_another_folder_or_extension_is_another_image(recent: RecentUploads, tmp_path: Path) -> None:
+    for folder, name in ((tmp_path, "a.jpg"), (tmp_path / "other", "a.jpg"), (tmp_path, "a.jpeg")):
+        stored_name = stored(recent, folder, name=name)
+        assert (folder / stored_name).read_bytes() == JPEG
+        assert Path(stored_name).suffix == Path(name).suffix
+
+
+def test_the_oldest_are_forgotten(recent: RecentUploads, tmp_path: Path) -> None:
+    for number in range(5):
+        stored(recent, tmp_path, JPEG + bytes([number]))
+    assert len(recent._entries) == 2
+
+
+def received(folder: Path) -> uploads.Picture:
+    builder = EnvironBuilder(method="POST", data=JPEG, content_type="image/jpeg")
+    return uploads.receive(MemoryRequest(builder.get_environ()), folder, raw=True)
+
+
+def test_with_the_cache_on_a_picture_comes_with_its_sha256_and_is_stored_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "RESULT_CACHE", False)
+    usual = received(tmp_path / "usual")
+    monkeypatch.setattr(settings, "RESULT_CACHE", True)
+    pictures = [received(tmp_path / "cached") for _ in range(2)]
+    (tmp_path / "cached" / usual.name).write_bytes(JPEG[:5])
+    pictures.append(received(tmp_path / "cached"))
+    assert {picture.name for picture in pictures} == {usual.name}
+    assert {picture.sha256 for picture in pictures} == {
+        "99e3da308f4130cccd5b2a43b8065c57225754310ac1b577769d354aa3637859"
+    }
+    assert usual.sha256 == ""
+    assert (tmp_path / "cached" / usual.name).read_bytes() == JPEG

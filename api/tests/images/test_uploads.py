@@ -1,0 +1,122 @@
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import EnvironBuilder
+
+import settings
+from images import uploads
+from images.multipart import MemoryRequest
+from problems import Problem
+
+JPEG = b"\xff\xd8\xff\xe0 a picture"
+NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "some" / "uploads"
+
+
+def request_with(body: bytes, content_type: str | None) -> MemoryRequest:
+    return MemoryRequest(EnvironBuilder(method="POST", data=body, content_type=content_type).get_environ())
+
+
+def form_request(content: bytes, name: str, field: str = "file") -> MemoryRequest:
+    file = FileStorage(BytesIO(content), name)
+    return MemoryRequest(EnvironBuilder(method="POST", data={field: file}).get_environ())
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None]
+)
+def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: Path, content_type: str | None) -> None:
+    assert uploads.receive(request_with(JPEG, content_type), folder, raw=True).name == NAME
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", None),
+        (b"", "image/jpeg"),
+        (b"words", None),
+        (b"words", "application/octet-stream"),
+        (JPEG, "application/json"),
+        (JPEG, "text/plain"),
+        (JPEG, "application/x-www-form-urlencoded"),
+        (b"--x\r\n", "multipart/form-data; boundary=x"),
+        (b"", "multipart/form-data"),
+    ],
+)
+def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: bytes, content_type: str | None) -> None:
+    with pytest.raises(uploads.UnusableFile):
+        uploads.receive(request_with(body, content_type), folder, raw=True)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "field"),
+    [
+        (JPEG, "a.jpg", "other"),
+        (b"words", "", "file"),
+        (b"words", "a.txt", "file"),
+        (b"words", "a", "file"),
+        (b"", "a.txt", "file"),
+        (b"", "", "file"),
+        (b"", "a.jpg", "file"),
+    ],
+)
+def test_a_form_without_a_usable_file_is_said_to_be_so(folder: Path, content: bytes, name: str, field: str) -> None:
+    with pytest.raises(uploads.UnusableFile):
+        uploads.receive(form_request(content, name, field), folder, raw=True)
+
+
+@pytest.mark.parametrize(
+    "request_", [lambda: form_request(b"words", "a.jpg"), lambda: request_with(b"words", "image/png")]
+)
+def test_what_only_claims_to_be_a_picture_is_415(folder: Path, request_) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(Problem) as refusal:
+        uploads.receive(request_(), folder, raw=True)
+    assert (refusal.value.status, refusal.value.code) == (415, "unsupported_type")
+
+
+def test_a_picture_over_the_limit_is_413_and_names_both_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", 1000)
+    uploads.receive(form_request(JPEG.ljust(1000), "a.jpg"), folder, raw=True)
+    with pytest.raises(Problem) as refusal:
+        uploads.receive(form_request(JPEG.ljust(1001), "a.jpg"), folder, raw=True)
+    assert refusal.value.status == 413
+    assert "1001" in refusal.value.detail
+    assert "1000" in refusal.value.detail
+
+
+def test_the_server_hears_once_the_bytes_are_let_go(folder: Path) -> None:
+    heard: list[bool] = []
+    request = form_request(JPEG, "a.jpg")
+    request.environ["sightline.forget_body"] = lambda: heard.append(request.files["file"].stream.closed)
+    uploads.receive(request, folder, raw=True)
+    assert heard == [True]
+
+
+def test_files_that_nobody_asked_for_are_let_go_too(folder: Path) -> None:
+    builder = EnvironBuilder(
+        method="POST",
+        data={"file": (BytesIO(JPEG), "a.jpg"), "other": [(BytesIO(JPEG), "b.jpg"), (BytesIO(b"x"), "c")]},
+    )
+    request = MemoryRequest(builder.get_environ())
+    uploads.receive(request, folder, raw=True)
+    assert [file.stream.closed for files in request.files.listvalues() for file in files] == [True] * 3
+
+
+def test_a_large_picture_is_stored_alike(folder: Path) -> None:
+    content = JPEG + bytes(uploads.BLOCKING_BYTES)
+    name = uploads.receive(request_with(content, None), folder, raw=True).name
+    assert (folder / name).read_bytes() == content
+
+
+def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> None:
+    with pytest.raises(uploads.UnusableFile, match="No file was sent"):
+        uploads.receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
+    assert uploads.receive(form_request(JPEG, "a.jpg"), folder, raw=False).name == NAME

@@ -1,0 +1,195 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+import middleware
+import settings
+from observability import metrics_folder
+from sightline_testing import pictures
+from sightline_testing.redis_server import RedisServer
+from tests.conftest import Serve
+from tests.serving import CONFIDENCE, MODEL, VERSION, EchoWorker, Served, raw_picture, wait_until
+from wire.errors import Abandoned, DeadlineExceeded, JobFailed, QueueFull
+from wire.messages import Failure
+
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def samples(text: str) -> Samples:
+    """Read what Prometheus would read: values by name and labels, the latter in their names' order."""
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def told(client: FlaskClient) -> Samples:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/plain; version=")
+    return samples(answer.text)
+
+
+def grown(before: Samples, after: Samples) -> Samples:
+    changes = {key: value - before.get(key, 0) for key, value in after.items()}
+    return {key: change for key, change in changes.items() if change and not key[0].endswith("_created")}
+
+
+def test_answers_are_counted_by_route_and_status(client: FlaskClient, asked: list[str], picture: bytes) -> None:
+    before = told(client)
+    client.post("/predict", data=picture, content_type="image/jpeg")
+    client.post("/predict", data=b"no picture", content_type="text/plain")
+    client.get("/nowhere")
+    after = grown(before, told(client))
+    assert after["sightline_requests_total", ("200", "/predict")] == 1
+    assert after["sightline_requests_total", ("400", "/predict")] == 1
+    assert after["sightline_requests_total", ("404", "none")] == 1
+    assert after["sightline_request_duration_seconds_count", ("/predict",)] == 2
+    assert after["sightline_stage_duration_seconds_count", ("upload",)] == 1
+    assert after["sightline_confidence_bucket", ("0.9",)] == 1
+    assert ("sightline_confidence_bucket", ("0.8",)) not in after
+
+
+def test_what_comes_back_from_the_queue_is_timed(client: FlaskClient, worker: EchoWorker, picture: bytes) -> None:
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    before = told(client)
+    assert client.post("/predict", data=picture, content_type="image/jpeg").status_code == 200
+    after = grown(before, told(client))
+    assert after["sightline_stage_duration_seconds_count", ("reply",)] == 1
+    assert after["sightline_confidence_sum", ()] == pytest.approx(CONFIDENCE)
+
+
+def test_the_cache_is_counted(
+    client: FlaskClient, worker: EchoWorker, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "RESULT_CACHE", True)
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    before = told(client)
+    for _ in range(2):
+        client.post("/predict", data=picture, content_type="image/jpeg")
+    after = grown(before, told(client))
+    assert (after["sightline_cache_total", ("miss",)], after["sightline_cache_total", ("hit",)]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (QueueFull(8, 8, 1.0), "rejected"),
+        (DeadlineExceeded("late"), "expired"),
+        (Abandoned("gone"), "cancelled"),
+        (JobFailed(Failure("1", "poison")), "poison"),
+    ],
+)
+def test_a_job_that_comes_to_nothing_is_counted_with_its_reason(
+    client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def fail(image_name: str) -> tuple[str, float]:
+        raise error
+
+    monkeypatch.setattr("views.model_predict", fail)
+    before = told(client)
+    client.post("/predict", data=picture, content_type="image/jpeg")
+    after = grown(before, told(client))
+    assert {key[1]: value for key, value in after.items() if key[0] == "sightline_dropped_total"} == {(reason,): 1}
+
+
+def test_every_reason_is_told_before_it_ever_happens(client: FlaskClient) -> None:
+    reasons = {labels for name, labels in told(client) if name == "sightline_dropped_total"}
+    assert reasons == {("expired",), ("cancelled",), ("rejected",), ("poison",)}
+
+
+def test_a_report_is_counted(client: FlaskClient) -> None:
+    before = told(client)
+    client.post("/feedback", data={"report": "a lynx, not a tabby"})
+    client.post("/feedback", data={})
+    assert grown(before, told(client))["sightline_feedback_total", ()] == 1
+
+
+def test_the_queue_and_its_workers_are_told(client: FlaskClient, worker: EchoWorker) -> None:
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    now = told(client)
+    assert now["sightline_redis_up", ()] == 1
+    assert now["sightline_queue_depth", ()] == 0
+    assert now["sightline_queue_bound", ()] > 0
+    assert now["sightline_workers", ()] == 1
+    assert now["sightline_worker_up", (MODEL, VERSION, f"echo-{VERSION}")] == 1
+    assert ("sightline_queue_oldest_age_seconds", ()) in now
+
+
+def test_without_redis_the_metrics_are_told_all_the_same(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "REDIS_PORT", 1)
+    middleware.close_queue()
+    client.get("/readyz")
+    now = told(client)
+    assert now["sightline_redis_up", ()] == 0
+    assert ("sightline_queue_depth", ()) not in now
+    middleware.close_queue()
+
+
+def test_a_stranger_cannot_make_the_metrics_grow_without_end(client: FlaskClient) -> None:
+    client.get("/metrics")
+    before = len(told(client))
+    for number in range(50):
+        client.get(f"/nowhere/{number}")
+        client.get(f"/display/{number}.jpg")
+    assert len(told(client)) < before + 40
+
+
+def metrics_of(served: Served) -> Samples:
+    status, _, body = served.ask(METRICS)
+    assert status == 200
+    return samples(body.decode())
+
+
+def asked_of(served: Served) -> float:
+    return metrics_of(served).get(("sightline_requests_total", ("400", "/predict")), 0)
+
+
+def test_all_processes_are_counted_whichever_is_asked_and_also_those_that_died(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    with serve(API_WORKERS=3, REDIS_PORT=redis_server.port) as served:
+        wait_until(lambda: len(served.workers()) == 3, "all processes run")
+        for _ in range(60):
+            assert served.ask(raw_picture(b""))[0] == 400
+        assert [asked_of(served) for _ in range(6)] == [60] * 6
+        [first, *others] = served.workers()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(set(served.workers()) - {first}) == 3, "a killed process has a successor")
+        assert [asked_of(served) for _ in range(6)] == [60] * 6
+        assert others
+
+
+def test_the_metrics_are_told_while_the_queue_is_full(
+    serve: Serve, redis_server: RedisServer, echo_that_sleeps: EchoWorker
+) -> None:
+    with serve(REDIS_PORT=redis_server.port, MAX_QUEUE_SIZE=1, REQUEST_TIMEOUT_S=30) as served:
+        wait_until(lambda: metrics_of(served).get(("sightline_workers", ()), 0) == 1, "the worker is heard of")
+        waiting = served.connect()
+        waiting.sendall(raw_picture(pictures.jpeg(64, 48)))
+        wait_until(lambda: metrics_of(served)["sightline_queue_depth", ()] == 1, "the queue is full")
+        status, headers, _ = served.ask(raw_picture(pictures.jpeg(65, 48)))
+        assert (status, "retry-after" in headers) == (503, True)
+        assert metrics_of(served)["sightline_dropped_total", ("rejected",)] == 1
+        waiting.close()
+
+
+@pytest.fixture
+def echo_that_sleeps(worker: EchoWorker) -> EchoWorker:
+    worker.reply = lambda delivery: None
+    return worker
+
+
+def test_the_shared_folder_is_gone_with_the_service_and_that_of_a_killed_one_with_the_next(tmp_path: Path) -> None:
+    dead = tmp_path / f"{metrics_folder.PREFIX}{2**22 + 1}-x"
+    dead.mkdir()
+    folder = Path(metrics_folder.make(str(tmp_path)))
+    assert not dead.exists()
+    metrics_folder.remove(str(folder))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,327 @@
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
+
+from server import client_timeouts
+from server.client_timeouts import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader, UploadsFull
+from server.turns import Turns
+
+# Far apart, so that which deadline it was can be told without looking at a clock.
+LONG_S = 3600.0
+SHORT_S = 0.05
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def reader_on(ours: socket.socket, budget: Budget | None = None, **seconds: float) -> PacedReader:
+    times = {"idle_s": LONG_S, "head_s": LONG_S, "body_s": LONG_S, "window_s": LONG_S, "send_s": LONG_S} | seconds
+    return PacedReader(ours, Pace(**times), budget or Budget(2**30), Turns(1))
+
+
+class Clock:
+    """Goes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(client_timeouts, "monotonic", clock)
+    return clock
+
+
+def take(reader: PacedReader, theirs: socket.socket, size: int) -> None:
+    """Send so many bytes and read them."""
+    theirs.sendall(b"x" * size)
+    while size:
+        size -= len(reader.chunk())
+
+
+def test_a_quiet_connection_is_let_go_in_silence(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], idle_s=SHORT_S)
+    reader.expect_head()
+    assert reader.is_idle
+    with pytest.raises(ClientIdle):
+        reader.chunk()
+
+
+def test_a_head_that_stops_half_way_ends_at_its_deadline(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], head_s=SHORT_S)
+    reader.expect_head()
+    take(reader, pair[1], 8)
+    with pytest.raises(ClientTooSlow, match="headers"):
+        reader.chunk()
+
+
+def test_a_head_byte_by_byte_ends_at_the_deadline_set_by_its_first(
+    pair: tuple[socket.socket, socket.socket], clock: Clock
+) -> None:
+    reader = reader_on(pair[0], idle_s=1000, head_s=10)
+    reader.expect_head()
+    clock.now = 999
+    for _ in range(3):
+        take(reader, pair[1], 1)
+        clock.now += 4
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientTooSlow, match="headers"):
+        reader.chunk()
+
+
+def test_a_body_byte_by_byte_ends_with_its_window(pair: tuple[socket.socket, socket.socket], clock: Clock) -> None:
+    reader = reader_on(pair[0], window_s=10)
+    reader.expect_body()
+    for _ in range(3):
+        take(reader, pair[1], 1)
+        clock.now += 4
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientTooSlow, match="body"):
+        reader.chunk()
+
+
+def test_a_body_that_keeps_the_pace_gets_window_after_window(
+    pair: tuple[socket.socket, socket.socket], clock: Clock
+) -> None:
+    reader = reader_on(pair[0], window_s=10, body_s=1000)
+    reader.expect_body()
+    for _ in range(9):
+        clock.now += 9.9
+        take(reader, pair[1], client_timeouts.WINDOW_BYTES)
+    clock.now += 9.9
+    take(reader, pair[1], client_timeouts.WINDOW_BYTES - 1)
+    clock.now += 0.2
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientTooSlow):
+        reader.chunk()
+
+
+def test_a_body_ends_at_its_last_deadline_however_fast_it_comes(
+    pair: tuple[socket.socket, socket.socket], clock: Clock
+) -> None:
+    reader = reader_on(pair[0], window_s=10, body_s=15)
+    reader.expect_body()
+    for _ in range(2):
+        take(reader, pair[1], client_timeouts.WINDOW_BYTES)
+        clock.now += 7
+    clock.now += 2
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientTooSlow):
+        reader.chunk()
+
+
+def test_what_is_sent_has_a_time_of_its_own(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], send_s=123.0)
+    reader.expect_head()
+    pair[1].sendall(b"x")
+    reader.chunk()
+    assert pair[0].gettimeout() == 123.0
+
+
+def test_uploads_share_the_memory_there_is(pair: tuple[socket.socket, socket.socket]) -> None:
+    budget = Budget(100)
+    first, second = reader_on(pair[0], budget), reader_on(pair[1], budget)
+    first.expect_body()
+    second.expect_body()
+    pair[1].sendall(b"x" * 60)
+    pair[0].sendall(b"x" * 60)
+    first.chunk()
+    with pytest.raises(UploadsFull):
+        second.chunk()
+    first.forget_body()
+    pair[0].sendall(b"x" * 60)
+    second.chunk()
+    second.expect_head()
+    assert budget.held == 0
+
+
+def test_a_head_counts_for_no_upload(pair: tuple[socket.socket, socket.socket]) -> None:
+    budget = Budget(0)
+    reader = reader_on(pair[0], budget)
+    reader.expect_head()
+    pair[1].sendall(b"GET / HTTP/1.1\r\n")
+    assert reader.chunk() == b"GET / HTTP/1.1\r\n"
+
+
+def test_a_request_that_came_with_the_last_one_is_not_idle(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], head_s=SHORT_S)
+    reader.unread(b"GET / HT")
+    reader.expect_head()
+    assert not reader.is_idle
+    with pytest.raises(ClientTooSlow):
+        reader.chunk()
+
+
+class CountedTurns(Turns):
+    """Turns whose pauses are counted, and last no time."""
+
+    pauses = 0
+
+    def pause(self, seconds: float) -> None:
+        self.pauses += 1
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+MAX_LINE = 4094
+
+
+class TestReadHead:
+    def test_a_head_is_given_as_a_whole_with_what_came_behind_it(
+        self, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        reader = reader_on(pair[0])
+        reader.unread(HEAD[:20])
+        reader.expect_head()
+        pair[1].sendall(HEAD[20:] + b"body")
+        assert reader.read_head(MAX_LINE) == HEAD + b"body"
+
+    def test_a_head_may_come_byte_by_byte_or_after_an_empty_line(
+        self, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        ours, theirs = pair
+        turns = CountedTurns(1)
+        reader = PacedReader(ours, Pace(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(0), turns)
+        reader.mxchunk = 1
+        theirs.sendall(b"\r\n" + HEAD)
+        reader.expect_head()
+        assert reader.read_head(MAX_LINE) == b"\r\n" + HEAD
+        # So small packets, once there are many of them, are waited for.
+        assert turns.pauses == len(HEAD) + 2 - client_timeouts.FREE_SMALL_READS - 1
+
+    def test_a_head_is_bounded(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(HEAD[:-2] + b"X: y\r\n" * 10_000)
+        with pytest.raises(LimitRequestHeaders, match=f"{client_timeouts.MAX_HEAD_BYTES} bytes"):
+            reader.read_head(MAX_LINE)
+        assert reader.received <= client_timeouts.MAX_HEAD_BYTES + 8192
+
+    @pytest.mark.parametrize("headers", [b"Cookie: " + b"a=b; " * 600, b"Accept: " + b"a/b," * 300 + b"a/b;q=1" * 300])
+    def test_what_its_headers_list_is_bounded(self, pair: tuple[socket.socket, socket.socket], headers: bytes) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(HEAD[:-2] + headers + b"\r\n\r\n")
+        with pytest.raises(LimitRequestHeaders, match=f"more than {client_timeouts.MAX_LISTED} values"):
+            reader.read_head(MAX_LINE)
+
+    def test_what_a_body_lists_behind_it_is_not(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(HEAD + b";" * 5000)
+        assert reader.read_head(MAX_LINE).count(b";") == 5000
+
+    @pytest.mark.parametrize(
+        "begin",
+        [
+            b"nonsense\r\n",
+            b"\r\nnonsense\r\n",
+            b"\r\n\r",
+            b"GET / HTTP/1\r\n",
+            b"GET /\n",
+            b"GET / HTTP/1.1\r\nHost: a\n",
+            b"GET /" + b"x" * MAX_LINE,
+            b"\x16\x03\x01\r\n",
+        ],
+    )
+    def test_what_no_parser_takes_is_given_before_its_end(
+        self, pair: tuple[socket.socket, socket.socket], begin: bytes
+    ) -> None:
+        reader = reader_on(pair[0], head_s=SHORT_S)
+        reader.expect_head()
+        pair[1].sendall(begin)
+        if begin == b"\r\n\r":  # an empty line, and perhaps another one
+            with pytest.raises(ClientTooSlow):
+                reader.read_head(MAX_LINE)
+        else:
+            assert reader.read_head(MAX_LINE) == begin
+
+    @pytest.mark.parametrize("begin", [b"", b"GET / HT", HEAD[:-2], HEAD[:-1]])
+    def test_at_the_end_of_the_stream_it_is_given_as_far_as_it_came(
+        self, pair: tuple[socket.socket, socket.socket], begin: bytes
+    ) -> None:
+        reader = reader_on(pair[0])
+        pair[1].sendall(begin)
+        pair[1].shutdown(socket.SHUT_WR)
+        assert reader.read_head(MAX_LINE) == begin
+
+
+def test_who_was_answered_may_send_on_at_the_pace_of_a_body(
+    pair: tuple[socket.socket, socket.socket], clock: Clock
+) -> None:
+    reader = reader_on(pair[0], window_s=3, body_s=1000)
+    pair[1].sendall(b"x" * 100_000)
+    clock.now = 7
+    pair[1].shutdown(socket.SHUT_WR)
+    reader.drain()
+    assert reader.received == 100_000
+
+
+def test_who_was_answered_and_stops_sending_is_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], window_s=SHORT_S)
+    pair[1].sendall(b"x" * 100_000)
+    reader.drain()
+    assert reader.received == 100_000
+
+
+def test_a_rest_that_does_not_come_is_waited_for_in_silence(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0], head_s=SHORT_S)
+    pair[1].sendall(b"x")
+    with pytest.raises(ClientIdle):
+        reader.discard(2)
+
+
+def test_word_to_go_on_is_sent_once_and_only_where_the_body_is_waited_for(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    reader = reader_on(pair[0])
+    reader.expect_body(owes_continue=True)
+    assert reader.owes_continue
+    pair[1].sendall(b"x")
+    reader.chunk()
+    pair[1].sendall(b"x")
+    reader.chunk()
+    assert pair[1].recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert not reader.owes_continue
+
+
+def test_large_bodies_leave_room_for_small_ones(pair: tuple[socket.socket, socket.socket]) -> None:
+    budget = Budget(10_000_000)
+    # A hundred that all come at once, each as fast as the others.
+    held = [0] * 100
+    with contextlib.suppress(UploadsFull):
+        while True:
+            for number in range(len(held)):
+                budget.take(1_000, held[number])
+                held[number] += 1_000
+    reader = reader_on(pair[0], budget)
+    reader.expect_body()
+    take(reader, pair[1], 10_000)
+    assert budget.held == sum(held) + 10_000 <= budget.limit
+    reader.forget_body()
+    assert budget.held == sum(held)
+
+
+def test_one_body_may_have_most_of_the_memory_but_not_all() -> None:
+    Budget(1_000).take(800)
+    with pytest.raises(UploadsFull):
+        Budget(1_000).take(850)
+
+
+def test_a_body_that_ends_early_is_no_body(pair: tuple[socket.socket, socket.socket]) -> None:
+    reader = reader_on(pair[0])
+    reader.expect_body()
+    take(reader, pair[1], 10)
+    pair[1].shutdown(socket.SHUT_WR)
+    with pytest.raises(NoMoreData):
+        reader.chunk()
+    reader.expect_head()
+    assert reader.chunk() == b""

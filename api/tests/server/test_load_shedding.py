@@ -1,0 +1,185 @@
+import json
+import re
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+import pytest
+
+from problems import Problem
+from server import load_shedding
+from server.load_shedding import Refusal, refusal_of
+from server.security_headers import DEFAULT_HEADERS, SECURITY_HEADERS
+from sightline_testing import pictures
+from sightline_testing.redis_server import RedisServer
+from tests.conftest import Serve
+from tests.serving import PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, wait_until
+from wire.errors import QueueFull
+from wire.queue_stats import QueueState
+
+STATE = QueueState(
+    depth=90, oldest_age_s=1.0, bound=100, rate=50.0, workers=(), labels=(), model="", version="", preprocessing="",
+    as_of=1.0,
+)  # fmt: skip
+FULL = QueueFull(100, 100, 1.5)
+LARGE = b"\xff\xd8\xff" + bytes(20_000)
+
+
+def refused(request: bytes) -> Refusal:
+    found = refusal_of(request, FULL)
+    assert found is not None
+    return found
+
+
+def test_there_is_a_place_until_the_queue_is_at_its_bound() -> None:
+    assert load_shedding.fault_of(replace(STATE, depth=99), lag_s=0.0, connections=500) is None
+    fault = load_shedding.fault_of(replace(STATE, depth=100), lag_s=0.0, connections=500)
+    assert isinstance(fault, QueueFull)
+    assert (fault.depth, fault.bound) == (100, 100)
+
+
+def test_places_that_were_left_since_the_last_look_are_free_at_once() -> None:
+    # Of the hundred, this process waited for two at that look, and waits for none now.
+    assert load_shedding.fault_of(replace(STATE, depth=100, own=2), lag_s=0.0, connections=500) is None
+
+
+class TestRefusalOf:
+    def test_a_plain_picture_is_refused_with_every_header_and_the_rest_of_its_body_is_known(self) -> None:
+        request = raw_picture(LARGE, headers="X-Request-Id: mine-7\r\n")
+        found = refused(request[:8192])
+        head, _, body = found.answer.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        assert lines[0] == "HTTP/1.1 503 Service Unavailable"
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        assert headers.items() >= dict((*SECURITY_HEADERS, *DEFAULT_HEADERS)).items()
+        assert headers["X-Request-Id"] == "mine-7"
+        assert headers["Connection"] == "keep-alive"
+        assert 1 <= int(headers["Retry-After"]) <= 5
+        problem = json.loads(body)
+        assert (problem["code"], problem["request_id"], problem["instance"]) == ("queue_full", "mine-7", "/predict")
+        assert (found.unread, found.closes) == (len(request) - 8192, False)
+
+    def test_what_came_of_the_next_request_is_known_too(self) -> None:
+        small = raw_picture(b"\xff\xd8\xff" + bytes(100))
+        assert refused(small + b"GET ").unread == -4
+
+    @pytest.mark.parametrize("header", ["Connection: close", "Connection: Close", "Expect: 100-continue"])
+    def test_who_may_not_send_the_rest_is_told_to_come_by_another_connection(self, header: str) -> None:
+        found = refused(raw_picture(LARGE, headers=f"{header}\r\n"))
+        assert found.closes
+        assert b"\r\nConnection: close\r\n" in found.answer
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            raw_picture(LARGE, path="/"),
+            raw_picture(LARGE, path="/predict?top_k=5"),
+            raw_picture(LARGE).replace(b"HTTP/1.1", b"HTTP/1.0"),
+            raw_picture(LARGE).replace(b"Host: localhost\r\n", b""),
+            raw_picture(LARGE, headers="Content-Length: 7\r\n"),
+            raw_picture(LARGE, headers="Transfer-Encoding: chunked\r\n"),
+            raw_picture(LARGE, headers="Origin: https://elsewhere.example\r\n"),
+            raw_picture(LARGE, headers="Sec-Fetch-Site: cross-site\r\n"),
+            raw_picture(LARGE, headers="Connection: upgrade\r\n"),
+            raw_picture(LARGE, headers="X-Request-Timeout-Ms: soon\r\n"),
+            raw_picture(LARGE, headers="X-Folded: a\r\n b\r\n"),
+            raw_picture(LARGE, headers="X-Space : a\r\n"),
+            raw_picture(LARGE, headers="no colon\r\n"),
+            raw_picture(LARGE).replace(b"Content-Length: ", b"Content-Length: +"),
+            raw_picture(LARGE).replace(b"\r\n", b"\n"),
+            raw_picture(LARGE)[:40],
+            raw_picture(b"no picture"),
+            raw_picture(LARGE[:4000]).replace(b"image/jpeg", b"multipart/form-data; boundary=x"),
+            b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ],
+    )
+    def test_whatever_is_in_doubt_is_left_to_the_application(self, request_: bytes) -> None:
+        assert refusal_of(request_, FULL) is None
+
+    def test_a_process_that_is_far_behind_refuses_without_knowing_the_queue(self) -> None:
+        assert load_shedding.refuse(raw_picture(LARGE), lag_s=0.01, connections=1, closes=False) is None
+        found = load_shedding.refuse(raw_picture(LARGE), lag_s=60.0, connections=1, closes=True)
+        assert found is not None
+        assert b'"code": "overloaded"' in found.answer
+        assert found.closes
+
+    def test_who_is_late_with_few_to_serve_is_not_flooded(self) -> None:
+        state = replace(STATE, as_of=2.0)
+        assert load_shedding.fault_of(state, lag_s=60.0, connections=state.bound) is None
+        assert load_shedding.fault_of(state, lag_s=60.0, connections=state.bound + 1) is not None
+
+    def test_a_problem_is_told_as_it_is(self) -> None:
+        found = refusal_of(raw_picture(LARGE), Problem(503, "overloaded", "Too much."))
+        assert found is not None
+        assert b"Too much." in found.answer
+
+
+class TestOverTheWire:
+    @pytest.fixture
+    def full(self, redis_server: RedisServer, serve: Serve) -> Iterator[Served]:
+        """A server whose queue takes two jobs, and both places are taken by jobs that nobody answers."""
+        told = {"REDIS_PORT": redis_server.port, "REQUEST_TIMEOUT_S": 120, "MAX_QUEUE_SIZE": 2}
+        with EchoWorker(redis_server.port) as worker, serve(**told) as running, ExitStack() as stack:
+            worker.reply = lambda _: None
+            for seed in range(2):
+                stack.enter_context(closing(running.connect())).sendall(raw_picture(pictures.jpeg(seed=seed)))
+            wait_until(lambda: len(worker.images) == 2, "both places are taken")
+            wait_until(lambda: running.ask(raw_picture(LARGE))[0] == 503, "the queue is full")
+            yield running
+
+    def test_a_connection_serves_on_after_refusals_whatever_came_with_them(self, full: Served) -> None:
+        with closing(full.connect()) as connection, connection.makefile("rb") as stream:
+            for size in (9_000, 100, 60_000):
+                connection.sendall(raw_picture(b"\xff\xd8\xff" + bytes(size)) * 2)
+                assert [read_answer(stream)[0] for _ in range(2)] == [503, 503]
+            connection.sendall(raw_picture(LARGE) + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert [read_answer(stream)[0] for _ in range(2)] == [503, 200]
+
+    def test_a_large_rest_ends_the_connection_after_the_answer(self, full: Served) -> None:
+        def answer_to_a_large_rest() -> tuple[int, str, bytes]:
+            with closing(full.connect()) as connection, connection.makefile("rb") as stream:
+                connection.sendall(raw_picture(b"\xff\xd8\xff" + bytes(500_000))[:20_000])
+                status, headers, _ = read_answer(stream)
+                return status, headers["connection"], stream.read()
+
+        # While the last look at the queue is too old on a busy machine, the rest is waited for: 408.
+        wait_until(lambda: answer_to_a_large_rest() == (503, "close", b""), "it is refused before its rest")
+
+    @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive", "Expect: 100-continue"])
+    def test_who_sends_the_rest_all_the_same_reads_the_answer_after_that(self, full: Served, header: str) -> None:
+        for size in (20_000, 3_000_000):
+            request = raw_picture(b"\xff\xd8\xff" + bytes(size), headers=f"{header}\r\n")
+            with closing(full.connect()) as connection, connection.makefile("rb") as stream:
+                connection.sendall(request[:9_000])
+                assert select.select([connection], [], [], PATIENCE_S)[0]
+                for begin in range(9_000, len(request), len(request) // 8):
+                    connection.sendall(request[begin : begin + len(request) // 8])
+                connection.shutdown(socket.SHUT_WR)
+                assert read_answer(stream)[0] == 503
+
+    def test_a_body_that_looks_like_a_request_is_no_request(self, full: Served) -> None:
+        inner = raw_picture(LARGE)
+        with closing(full.connect()) as connection, connection.makefile("rb") as stream:
+            connection.sendall(raw_picture(inner, headers="Origin: http://localhost\r\n"))
+            assert read_answer(stream)[0] in (415, 503)
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert read_answer(stream)[0] == 200
+
+    def test_a_malformed_request_is_told_so_before_the_queue_is_looked_at(self, full: Served) -> None:
+        assert full.ask(raw_picture(b"no picture").replace(b"image/jpeg", b"text/plain"))[0] == 400
+
+    def test_who_was_refused_is_counted(self, full: Served) -> None:
+        def refused_so_far() -> float:
+            counts = full.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")[2].decode()
+            [count] = re.findall(r'^sightline_dropped_total\{reason="rejected"\} (.*)$', counts, re.MULTILINE)
+            return float(count)
+
+        before = refused_so_far()
+        answers = [full.ask(raw_picture(LARGE))[0] for _ in range(5)]
+        assert refused_so_far() - before == answers.count(503)
+
+    def test_health_is_answered_all_the_same(self, full: Served) -> None:
+        assert full.is_live()
+        assert full.ask(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200

@@ -1,0 +1,1 @@
+"""The operator's commands, each run as `python -m cli.NAME`."""

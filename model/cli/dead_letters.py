@@ -1,0 +1,99 @@
+"""Jobs that were given up: `python -m cli.dead_letters list|replay|drop [ID ...]`, told where Redis is as a worker is.
+
+A job comes here when workers died of it again and again, or when it could not be read. Its picture is still stored:
+`replay` asks for it once more, after a decoder was mended, say, and drops the letter when there is an answer.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import settings
+from serving.queue_address import queue_address
+from wire.dead_letters import DeadLetter, DeadLetters
+from wire.errors import WireError
+from wire.producer.producer import Asker
+
+MOST = 1000
+REPLAY_TIMEOUT_S = 60.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what was asked; return the exit status: 1 where something stays undone."""
+    options = _parser().parse_args(arguments)
+    letters = DeadLetters(queue_address(), settings.REDIS_QUEUE)
+    try:
+        found = _chosen(letters.newest(MOST), options.ids)
+        if options.action == "list":
+            return _list(found)
+        return _replay(letters, found, options.timeout) if options.action == "replay" else _drop(letters, found)
+    except (WireError, LookupError) as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 1
+    finally:
+        letters.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Shows, repeats or drops the jobs that workers had to give up.")
+    parser.add_argument("action", choices=("list", "replay", "drop"))
+    parser.add_argument("ids", nargs="*", metavar="ID", help="which letters (default: all)")
+    parser.add_argument(
+        "--timeout", type=float, default=REPLAY_TIMEOUT_S, metavar="S", help="for each replay (default: %(default)s)"
+    )
+    return parser
+
+
+def _chosen(letters: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
+    if unknown := set(ids) - {letter.id for letter in letters}:
+        message = f"there is no dead letter {', '.join(sorted(unknown))}; `list` shows those there are"
+        raise LookupError(message)
+    return [letter for letter in reversed(letters) if not ids or letter.id in ids]
+
+
+def _list(letters: list[DeadLetter]) -> int:
+    _say(_line(letter) for letter in letters)
+    _say([f"{len(letters)} dead letters"])
+    return 0
+
+
+def _line(letter: DeadLetter) -> str:
+    moment = datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="seconds")
+    what = f"image {letter.job.image}" if letter.job is not None else f"evidence {letter.evidence}"
+    return f"{letter.id}  {moment}  {letter.reason}  {letter.deliveries} deliveries, last to {letter.worker}  {what}"
+
+
+def _replay(letters: DeadLetters, found: list[DeadLetter], timeout_s: float) -> int:
+    asker = Asker(queue_address(), settings.REDIS_QUEUE, timeout_s=timeout_s)
+    try:
+        return max([_replay_one(letters, letter, asker, timeout_s) for letter in found], default=0)
+    finally:
+        asker.close()
+
+
+def _replay_one(letters: DeadLetters, letter: DeadLetter, asker: Asker, timeout_s: float) -> int:
+    try:
+        answer = letters.replay(letter, asker, timeout_s=timeout_s)
+    except (WireError, ValueError) as fault:
+        _say([f"{letter.id}  stays: {fault}"])
+        return 1
+    label, score = answer.predictions[0]
+    _say([f"{letter.id}  answered: {label} {score:.4f}"])
+    return 0
+
+
+def _drop(letters: DeadLetters, found: list[DeadLetter]) -> int:
+    letters.drop(found)
+    _say([f"{len(found)} dead letters dropped"])
+    return 0
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""A network of your own becomes a bundle: `cli.models import my.onnx --labels labels.txt --preset torchvision`.
+
+The graph is checked, tried on a picture in the engine that will serve it, and written as a bundle, all at once.
+--quantize makes a version in int8 beside it, and shows both side by side.
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+
+import ml_service
+import settings
+from evaluation import precisions as evaluation_precisions
+from importing import answer_page, label_file, outputs, presets, trial
+from importing.errors import ImportRefusedError
+from inference import bundle, cpu, preprocessing
+from inference.bundle import Bundle
+from inference.errors import ImageError
+from inference.model import Model
+from onnx_tools import facts as onnx_tools_facts
+from onnx_tools.facts import Facts
+from registry import versions
+from training.synthetic_images import ordinary_pictures
+
+SHOWN = 5
+PRESETS = tuple(presets.presets())
+DRAWN = "a picture made by code"
+
+
+class Imported(NamedTuple):
+    """A network with all that it needs, and the table of how it wants pictures, as bundle.toml has it."""
+
+    bundle: Bundle
+    facts: Facts
+    table: dict[str, Any]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, try, show and write; what is refused is raised."""
+    bundles = ml_service.bundles_folder()
+    if options.quantize and not options.calibration:
+        raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual pictures")
+    found = _imported(options, bundles)
+    _say(f"{options.graph}: {found.facts.input} -> {len(found.bundle.labels)} classes ({found.bundle.output})")
+    model = _tried(found.bundle, options.picture)
+    made = [found.bundle]
+    if options.quantize or options.labelled:
+        plan = evaluation_precisions.planned(found.bundle, options.calibration, options.labelled)
+        _say("")
+        if options.quantize:
+            made.append(evaluation_precisions.quantised(found.bundle, found.facts, plan))
+        _say(*evaluation_precisions.table(made, model, plan))
+    _say("")
+    for each in made:
+        identity = _written(bundles, found.table, each)
+        _say(f"Wrote {identity} ({answer_page.size(len(each.model))}) to {bundles / identity}")
+    _say(f"  to serve it now:   sightline models promote {identity} --force")
+    _say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
+    return 0
+
+
+def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
+    content = options.graph.read_bytes()
+    facts = onnx_tools_facts.read(content)
+    if isinstance(facts.batch, int) and facts.batch > 1:
+        content = onnx_tools_facts.with_open_batch(content)
+    labels = label_file.read(options.labels)
+    if facts.classes is not None:
+        label_file.check_count(labels, options.labels, facts.classes)
+    table = presets.table_for(facts, options.preset, {key: getattr(options, key) for key in OVERRIDES})
+    name = options.name or _name_of(options.graph)
+    precision = "int8" if facts.is_quantised else "fp32"
+    version = _version(options, bundles, name, precision)
+    known = preprocessing.from_table(table)
+    draft = Bundle(name, version, precision, known, outputs.PROBABILITIES, labels, content)
+    return Imported(replace(draft, output=_kind(draft, options)), facts, table)
+
+
+def _kind(draft: Bundle, options: argparse.Namespace) -> str:
+    """What the network puts out, after a look at its raw numbers."""
+    engine = trial.load(trial.raw(draft), settings.ENGINE, lanes=1, cores=cpu.cores())
+    numbers = trial.outputs(draft, engine)
+    outputs.check(numbers)
+    label_file.check_count(draft.labels, options.labels, numbers.shape[1])
+    kind = outputs.kind_of(numbers, options.kind)
+    for doubt in [] if options.kind else outputs.doubts(numbers, kind):
+        _say(f"Mind: {doubt}")
+    return kind
+
+
+def _tried(made: Bundle, picture: Path | None) -> Model:
+    """The model, after it has shown what it says of a picture."""
+    engine = trial.load(made, settings.ENGINE, lanes=1, cores=1)
+    model = Model(made, engine)
+    pixels = model.new_batch(1)
+    try:
+        model.prepare(picture.read_bytes() if picture else _drawn(made), pixels[0])
+    except ImageError as fault:
+        raise ImportRefusedError(f"--picture {picture}: {fault}; name another, or leave it out") from None
+    answer = model.best(model.predict(pixels)[0], SHOWN)
+    _say("", f"{picture or DRAWN}, in {trial.ms_a_picture(engine, pixels):.1f} ms on one core:")
+    _say(*answer_page.answer(answer))
+    return model
+
+
+def _drawn(made: Bundle) -> bytes:
+    """A picture file larger than the model's input, so that all of the way of a real one is gone."""
+    height, width = made.preprocessing.size
+    [picture] = ordinary_pictures(1, 2 * height + 1, 2 * width + 1)
+    _, encoded = cv2.imencode(".png", picture[..., ::-1])
+    return encoded.tobytes()
+
+
+def _written(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
+    """Write the bundle, read it back as a worker will, and return its <name>/<version>."""
+    described = {"schema": bundle.SCHEMA, "name": made.name, "version": made.version, "precision": made.precision}
+    described |= {"preprocessing": table, "output": {"kind": made.output}}
+    folder = versions.write(bundles, described, made.model, made.labels, {})
+    bundle.load(folder)
+    return versions.identity(folder)
+
+
+def _version(options: argparse.Namespace, bundles: Path, name: str, precision: str) -> str:
+    """The version that is told, else the first number that no version of this network has."""
+    precisions = ["fp32", "int8"] if options.quantize else [precision]
+    number = 1
+    while not options.version and any((bundles / name / f"{number}-{each}").exists() for each in precisions):
+        number += 1
+    version = f"{options.version or number}-{precision}"
+    for each in precisions:
+        versions.free_place(bundles, name, f"{options.version or number}-{each}")
+    return version
+
+
+def _name_of(graph: Path) -> str:
+    return re.sub("[^A-Za-z0-9._-]+", "-", graph.stem).strip("-.") or "network"
+
+
+def _sides(text: str) -> list[int]:
+    """Height and width, or one number for both: 224, 97x131."""
+    found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give 224, or HEIGHTxWIDTH such as 97x131")
+    return [int(found[1]), int(found[2] or found[1])]
+
+
+def _three(text: str) -> list[float]:
+    """A number for each channel, or one for all: 127.5, 103.9,116.8,123.7."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number nor three with commas, in the order of --channels"
+        )
+    return numbers * (3 // len(numbers))
+
+
+# What may be told otherwise than the preset says: the keys of [preprocessing].
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "size": {"type": _sides, "metavar": "HxW", "help": "of the input, where the graph leaves it open"},
+    "resize": {"choices": preprocessing.CHOICES["resize"]},
+    "crop_ratio": {"type": float, "metavar": "RATIO", "help": "of the shorter side, for center-crop"},
+    "interpolation": {"choices": preprocessing.CHOICES["interpolation"]},
+    "channels": {"choices": preprocessing.CHOICES["channels"]},
+    "mean": {"type": _three, "metavar": "M,M,M", "help": "of pixels from 0 to 255: (x - mean) / std"},
+    "std": {"type": _three, "metavar": "S,S,S"},
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command can be told."""
+    parser.add_argument("graph", type=Path, metavar="FILE", help="an ONNX graph with its weights inside")
+    parser.add_argument(
+        "--labels", type=Path, required=True, metavar="FILE", help="one a line, in order of the outputs"
+    )
+    parser.add_argument("--preset", choices=PRESETS, required=True, help="how the network's family wants its pictures")
+    parser.add_argument("--name", default="", help="of the network (default: the file's)")
+    parser.add_argument(
+        "--version", default="", metavar="NAME", help="is followed by -fp32 or -int8 (default: a number)"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="to show an answer for (default: one made by code)"
+    )
+    parser.add_argument(
+        "--labelled", type=Path, metavar="FOLDER", help="of pictures with known labels, to count right ones"
+    )
+    parser.add_argument("--quantize", action="store_true", help="make a version in int8, too; needs --calibration")
+    parser.add_argument("--calibration", type=Path, metavar="FOLDER", help="of a hundred or so usual pictures")
+    changes = parser.add_argument_group("to differ from the preset")
+    for key, told in OVERRIDES.items():
+        changes.add_argument(f"--{key.replace('_', '-')}", **told)
+    changes.add_argument("--kind", default="", choices=bundle.OUTPUTS, help="what it puts out (default: it is seen)")
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()

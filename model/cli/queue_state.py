@@ -1,0 +1,39 @@
+"""The queue at one look, as JSON: `python -m cli.queue_state`. What the doctor asks."""
+
+import json
+import sys
+
+import settings
+from serving.queue_address import queue_address
+from wire.errors import QueueUnavailable
+from wire.queue_stats import QueueState, Watcher
+from wire.redis.keys import Keys
+
+PATIENCE_S = 2.0
+
+
+def main() -> int:
+    """Print the look, or why there is none."""
+    watcher = Watcher(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, patience_s=PATIENCE_S)
+    try:
+        said = _said(watcher.refresh())
+    except QueueUnavailable as fault:
+        said = {"fault": str(fault)}
+    finally:
+        watcher.close()
+    sys.stdout.write(f"{json.dumps(said)}\n")
+    return 0
+
+
+def _said(state: QueueState) -> dict[str, object]:
+    workers = [{"id": info.id, "served": f"{info.model}/{info.version}"} for info in state.workers]
+    return {
+        "depth": state.depth,
+        "oldest_age_s": state.oldest_age_s,
+        "trouble": state.trouble,
+        "workers": workers,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

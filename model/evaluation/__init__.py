@@ -1,0 +1,1 @@
+"""Comparison of versions: batch prediction, calibration, tables, pages and plots."""

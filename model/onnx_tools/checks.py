@@ -1,0 +1,167 @@
+"""Whether an ONNX file is one that every parser reads alike, and whether it refers to weights in other files.
+
+The engine would read those files, and no SHA-256 covers them. The tables are those of onnx.proto at IR version 14:
+a field that is not in them, that has another wire type, or that occurs twice where once is meant, is refused. A parser
+would merge, skip or overrule such a field, and not every parser the same one.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from onnx_tools.wire_format import (
+    FIXED_32,
+    FIXED_64,
+    FIXED_LENGTHS,
+    LENGTH_DELIMITED,
+    VARINT,
+    Span,
+    check_varints,
+    fields,
+)
+
+MAX_DEPTH = 60
+# Protocol buffers hold no more.
+MAX_BYTES = 2**31 - 1
+EXTERNAL_DATA, DATA_LOCATION = 13, 14
+INT32_RANGE = range(-(2**31), 2**31)
+
+INT64, INT32, FLOAT, DOUBLE, BYTES = "int64", "int32", "float", "double", "bytes"
+WIRE_TYPES = {INT64: VARINT, INT32: VARINT, FLOAT: FIXED_32, DOUBLE: FIXED_64}
+
+Kinds = Mapping[int, str]  # by field number: one of the above, or the name of a message
+
+
+class Schema(NamedTuple):
+    """The fields of a message that occur once, those that may repeat, and those of which one excludes the others."""
+
+    once: Kinds
+    repeated: Kinds = MappingProxyType({})
+    exclusive: tuple[int, ...] = ()
+
+
+SCHEMAS = {
+    "Model": Schema(
+        {1: INT64, 2: BYTES, 3: BYTES, 4: BYTES, 5: INT64, 6: BYTES, 7: "Graph"},
+        {8: "OperatorSetId", 14: "StringStringEntry", 20: "TrainingInfo", 25: "Function", 26: "DeviceConfiguration"},
+    ),
+    "OperatorSetId": Schema({1: BYTES, 2: INT64}),
+    "StringStringEntry": Schema({1: BYTES, 2: BYTES}),
+    "TrainingInfo": Schema({1: "Graph", 2: "Graph"}, {3: "StringStringEntry", 4: "StringStringEntry"}),
+    "Function": Schema(
+        {1: BYTES, 8: BYTES, 10: BYTES, 13: BYTES},
+        {4: BYTES, 5: BYTES, 6: BYTES, 7: "Node", 9: "OperatorSetId", 11: "Attribute", 12: "ValueInfo"}
+        | {14: "StringStringEntry"},
+    ),
+    "DeviceConfiguration": Schema({1: BYTES, 2: INT32}, {3: BYTES}),
+    "Graph": Schema(
+        {2: BYTES, 10: BYTES},
+        {1: "Node", 5: "Tensor", 11: "ValueInfo", 12: "ValueInfo", 13: "ValueInfo", 14: "TensorAnnotation"}
+        | {15: "SparseTensor", 16: "StringStringEntry"},
+    ),
+    "Node": Schema(
+        {3: BYTES, 4: BYTES, 6: BYTES, 7: BYTES, 8: BYTES},
+        {1: BYTES, 2: BYTES, 5: "Attribute", 9: "StringStringEntry", 10: "NodeDeviceConfiguration"},
+    ),
+    "NodeDeviceConfiguration": Schema({1: BYTES, 3: INT32}, {2: "ShardingSpec"}),
+    "ShardingSpec": Schema({1: BYTES}, {2: INT64, 3: "IntIntListEntry", 4: "ShardedDim"}),
+    "IntIntListEntry": Schema({1: INT64}, {2: INT64}),
+    "ShardedDim": Schema({1: INT64}, {2: "SimpleShardedDim"}),
+    "SimpleShardedDim": Schema({1: INT64, 2: BYTES, 3: INT64}, exclusive=(1, 2)),
+    "Attribute": Schema(
+        {1: BYTES, 2: FLOAT, 3: INT64, 4: BYTES, 5: "Tensor", 6: "Graph", 13: BYTES, 14: "Type", 20: INT32, 21: BYTES}
+        | {22: "SparseTensor"},
+        {7: FLOAT, 8: INT64, 9: BYTES, 10: "Tensor", 11: "Graph", 15: "Type", 23: "SparseTensor"},
+    ),
+    "Tensor": Schema(
+        {2: INT32, 3: "Segment", 8: BYTES, 9: BYTES, 12: BYTES, DATA_LOCATION: INT32},
+        {1: INT64, 4: FLOAT, 5: INT32, 6: BYTES, 7: INT64, 10: DOUBLE, 11: INT64}
+        | {EXTERNAL_DATA: "StringStringEntry", 16: "StringStringEntry"},
+    ),
+    "Segment": Schema({1: INT64, 2: INT64}),
+    "SparseTensor": Schema({1: "Tensor", 2: "Tensor"}, {3: INT64}),
+    "TensorAnnotation": Schema({1: BYTES}, {2: "StringStringEntry"}),
+    "ValueInfo": Schema({1: BYTES, 2: "Type", 3: BYTES}, {4: "StringStringEntry"}),
+    "Type": Schema(
+        {
+            1: "TensorType",
+            4: "SequenceType",
+            5: "MapType",
+            6: BYTES,
+            7: "OpaqueType",
+            8: "TensorType",
+            9: "SequenceType",
+        },
+        exclusive=(1, 4, 5, 7, 8, 9),
+    ),
+    "TensorType": Schema({1: INT32, 2: "Shape"}),  # sparse ones have the same fields
+    "SequenceType": Schema({1: "Type"}),  # as has an optional
+    "MapType": Schema({1: INT32, 2: "Type"}),
+    "OpaqueType": Schema({1: BYTES, 2: BYTES}),
+    "Shape": Schema({}, {1: "Dimension"}),
+    "Dimension": Schema({1: INT64, 2: BYTES, 3: BYTES}, exclusive=(1, 2)),
+}
+
+
+def keeps_weights_elsewhere(content: bytes) -> bool:
+    """Return whether any tensor refers to data in another file; raise ValueError where this is no plain ONNX file."""
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{len(content)} bytes; protocol buffers hold {MAX_BYTES}")
+    return _Reader(content).refers_elsewhere("Model", (0, len(content)), 0)
+
+
+class _Reader:
+    """Goes through a file's messages by their schemas."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def refers_elsewhere(self, message: str, span: Span, depth: int) -> bool:
+        """Check one message and those within it; return whether a tensor in it refers to another file."""
+        if depth > MAX_DEPTH:
+            raise ValueError(f"messages within messages, more than {MAX_DEPTH} deep")
+        schema, found = SCHEMAS[message], False
+        seen: set[int] = set()
+        for number, wire_type, value in fields(self._content, *span):
+            kind = schema.once.get(number) or schema.repeated.get(number)
+            if kind is None:
+                raise ValueError(f"{message} has a field {number}, which ONNX does not have up to IR version 14")
+            excluded = schema.exclusive if number in schema.exclusive else (number,)
+            if number not in schema.repeated and not seen.isdisjoint(excluded):
+                raise ValueError(f"{message} has field {number} more than once, or beside one that excludes it")
+            seen.add(number)
+            found |= message == "Tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0))
+            if kind in SCHEMAS:
+                found |= self.refers_elsewhere(kind, _bytes_of(message, number, wire_type, value), depth + 1)
+            elif not (number in schema.repeated and self._is_packed(kind, wire_type, value)):
+                _check_value(message, number, kind, wire_type, value)
+        return found
+
+    def _is_packed(self, kind: str, wire_type: int, value: int | Span) -> bool:
+        """Return whether the field holds any number of numbers in one piece; raise ValueError where one is cut off."""
+        if kind == BYTES or wire_type != LENGTH_DELIMITED or isinstance(value, int):
+            return False
+        begin, end = value
+        if WIRE_TYPES[kind] == VARINT:
+            check_varints(self._content, begin, end)
+        elif (end - begin) % FIXED_LENGTHS[WIRE_TYPES[kind]]:
+            raise ValueError(f"numbers at byte {begin} that are cut off")
+        return True
+
+
+def _bytes_of(message: str, number: int, wire_type: int, value: int | Span) -> Span:
+    if wire_type != LENGTH_DELIMITED or isinstance(value, int):
+        raise ValueError(f"{message} has field {number} with the wire type {wire_type}; {LENGTH_DELIMITED} is expected")
+    return value
+
+
+def _check_value(message: str, number: int, kind: str, wire_type: int, value: int | Span) -> None:
+    expected = WIRE_TYPES.get(kind, LENGTH_DELIMITED)
+    if wire_type != expected:
+        raise ValueError(f"{message} has field {number} with the wire type {wire_type}; {expected} is expected")
+    if kind == INT32 and isinstance(value, int) and _signed(value) not in INT32_RANGE:
+        raise ValueError(f"{message} has field {number} = {value}, which 32 bits do not hold")
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value

@@ -1,0 +1,1 @@
+"""A running worker: dynamic batching, version watcher, shadow deployment, watchdog, metrics and traces."""

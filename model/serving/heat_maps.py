@@ -1,0 +1,104 @@
+"""Where did it look? Class-activation maps, for networks that end in a mean over places and one linear layer.
+
+There a class' logit is the mean, over the places of the last feature map, of the features' product with the class'
+weights: so each place's product says exactly what it adds. The map costs one more pass through the network, and a
+session of its own that is loaded when somebody first asks.
+"""
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+import settings
+from inference import bundle, engines
+from inference.arrays import Pixels, Scores
+from inference.model import Model
+from onnx_tools.head import feature_map_model, read_head
+from training.errors import HeadError
+from wire.activation_map import ActivationMap
+from wire.messages import Job
+
+log = logging.getLogger(__name__)
+
+DECIMALS = 4
+LONGEST_WAIT_S = 1.5
+
+
+class NotExplainableError(Exception):
+    """No map can be made; the text says why."""
+
+
+def explain(model: Model, job: Job, content: bytes, scores: Scores) -> ActivationMap:
+    """The map of the class that a job asks for, of the picture with these bytes and scores."""
+    folder = model.bundle.folder
+    if folder is None:
+        raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} is a draft that lies nowhere yet")
+    pixels = model.new_batch(1)
+    model.prepare(content, pixels[0])
+    label = _chosen(model, job, scores)
+    values = _maps(folder, model.bundle.digest, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
+    picture, view = model.bundle.preprocessing.seen(content)
+    rounded = tuple(round(float(value), DECIMALS) for value in values.flat)
+    rows, columns = values.shape
+    return ActivationMap(label, rows, columns, rounded, picture, view)
+
+
+def _chosen(model: Model, job: Job, scores: Scores) -> str:
+    if job.explain_label:
+        if job.explain_label not in model.bundle.labels:
+            raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} has no class {job.explain_label!r}")
+        return job.explain_label
+    return model.best(scores, job.explain_rank)[-1][0]
+
+
+class Maps:
+    """The network up to its last feature map, and the weights of what comes after."""
+
+    def __init__(self, folder: Path, digest: str, engine: str) -> None:
+        begin = time.perf_counter()
+        loaded = bundle.load(folder)
+        if loaded.digest != digest:
+            raise NotExplainableError(f"{loaded.name}/{loaded.version} was replaced since this worker loaded it")
+        try:
+            self._head = read_head(loaded.model)
+            bare = replace(loaded, model=feature_map_model(loaded.model), output="probabilities")  # as they come
+        except HeadError as fault:
+            raise NotExplainableError(f"{loaded.name}/{loaded.version} cannot say where it looked: {fault}") from None
+        self._engine = engines.load(engine, bare, lanes=1, cores=1)
+        log.info("ready to explain %s in %.2f s", folder, time.perf_counter() - begin)
+
+    def of(self, pixels: Pixels, number: int) -> Scores:
+        """What each place adds for the class of this number; the mean is its logit."""
+        features = self._engine.predict(pixels[np.newaxis])[0]
+        values: Scores = np.tensordot(self._head.weights[number], features, axes=1) + self._head.biases[number]
+        return values
+
+
+class NotReadyError(Exception):
+    """What makes the maps is being loaded; it will be there in a moment."""
+
+
+def _maps(folder: Path, digest: str, engine: str) -> Maps:
+    """What makes the maps of a bundle; the lane, which has other jobs to do, does not wait long for it to be loaded."""
+    with _lock:
+        loading = _loading(folder, digest, engine)
+    try:
+        return loading.result(LONGEST_WAIT_S)
+    except TimeoutError:
+        raise NotReadyError(f"what explains {folder.parent.name}/{folder.name} is being loaded") from None
+
+
+_lock = threading.Lock()
+_loader = ThreadPoolExecutor(1, "explain")
+
+
+# Two: around a promotion, workers may be asked about the version before.
+@lru_cache(maxsize=2)
+def _loading(folder: Path, digest: str, engine: str) -> Future[Maps]:
+    return _loader.submit(Maps, folder, digest, engine)

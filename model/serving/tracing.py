@@ -1,0 +1,44 @@
+"""Traces of jobs, in OpenTelemetry's form; off unless OTEL_TRACES_EXPORTER says where they go.
+
+Off, nothing of OpenTelemetry is even loaded. spans.py makes the spans.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import settings
+from wire.consumer.triage import Delivery
+from wire.messages import Answer, Failure
+
+
+class Recorder:
+    """Hears of the stages of a lane's jobs; this one, for when traces are off, forgets them."""
+
+    def note(self, stage: str, begin: float, jobs: Sequence[Delivery], fault: str = "") -> None:
+        """Take down a stage that is over now, which began then by the performance counter."""
+
+    def end(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
+        """Make spans of what was noted of these jobs; they are answered."""
+
+
+class Traces:
+    """Gives each lane its recorder; these are off."""
+
+    def recorder(self) -> Recorder:
+        """Give one that forgets."""
+        return UNTRACED
+
+    def stop(self) -> None:
+        """Send the last spans."""
+
+
+UNTRACED: Final = Recorder()
+
+
+def opened(worker: str) -> Traces:
+    """Begin to send the traces of a worker of this name, if that is asked for."""
+    if settings.OTEL_TRACES_EXPORTER == "none":
+        return Traces()
+    from serving.spans import SpanTraces  # noqa: PLC0415  loaded where it is wanted, and nowhere else
+
+    return SpanTraces(worker)

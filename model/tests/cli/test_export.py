@@ -1,0 +1,89 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from cli import export
+from sightline_testing.reviewed import FeedbackFiles
+from wire.tables.feedback import folder_name
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FeedbackFiles:
+    return FeedbackFiles(tmp_path / "uploads", tmp_path / "feedback")
+
+
+def run(files: FeedbackFiles, folder: Path) -> int:
+    return export.main([str(folder), "--feedback", str(files.feedback), "--uploads", str(files.uploads)])
+
+
+def test_reviewed_pictures_lie_in_a_folder_for_each_label_with_both_lists(
+    files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.accept([(b"one", "pie_chart"), (b"two", "'=cmd()")])
+    files.report(b"nobody looked at it", "pie_chart")
+    assert run(files, tmp_path / "out") == 0
+    assert capsys.readouterr().out.startswith("2 pictures in ")
+    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
+    assert rows == lines
+    assert [row["label"] for row in rows] == ["pie_chart", "=cmd()"]
+    assert [(tmp_path / "out" / row["file_name"]).read_bytes() for row in rows] == [b"one", b"two"]
+    assert {path.parent.name for path in (tmp_path / "out").glob("*/*")} == {"pie_chart", "=cmd()"}
+
+
+@pytest.mark.parametrize(
+    "label", ["../up", "/etc", "..", ".hidden", "a/b", "nul\0", "100%", "x" * 300, "ü" * 200, "😀" * 200]
+)
+def test_no_label_leads_out_of_the_folder(files: FeedbackFiles, tmp_path: Path, label: str) -> None:
+    name = folder_name(label)
+    assert name not in ("", ".", "..")
+    assert not set(name) & set("/\\\0")
+    assert len(name.encode()) <= 255
+
+
+def test_different_labels_have_different_folders() -> None:
+    labels = ["a/b", "a%2Fb", "a%b", "a b", "ü" * 199, "ü" * 200]
+    assert len({folder_name(label) for label in labels}) == len(labels)
+
+
+def test_a_picture_that_was_named_twice_is_there_once_as_it_was_named_last(
+    files: FeedbackFiles, tmp_path: Path
+) -> None:
+    report = files.report(b"one", "x")
+    files.decide(report, "accept", "x")
+    files.decide(report, "correct", "y")
+    assert run(files, tmp_path / "out") == 0
+    assert [path.parent.name for path in (tmp_path / "out").glob("*/*")] == ["y"]
+
+
+def test_what_is_gone_or_altered_is_counted(
+    files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.accept([(b"one", "x"), (b"two", "x"), (b"three", "x")])
+    (files.uploads / files.upload(b"one")).unlink()
+    (files.uploads / files.upload(b"two")).write_bytes(b"other")
+    assert run(files, tmp_path / "out") == 0
+    assert "1 pictures in " in (out := capsys.readouterr().out)
+    assert "2 pictures are gone or altered" in out
+
+
+def test_a_folder_that_holds_something_is_left_alone(
+    files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("")
+    assert run(files, tmp_path / "out") == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_any_label_and_any_comment_is_exported(files: FeedbackFiles, tmp_path: Path) -> None:
+    labels = ["ü" * 200, "cases.csv", "metadata.jsonl", "."]
+    files.accept([(label.encode(), label) for label in labels])
+    path = files.feedback / "feedback.csv"
+    path.write_text(path.read_text().replace('"."', f'"{"." * 140_000}"'))
+    assert run(files, tmp_path / "out") == 0
+    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == labels

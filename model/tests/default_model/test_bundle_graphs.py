@@ -1,0 +1,184 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from default_model.accuracy import right, top
+from default_model.architecture import convolutions
+from default_model.checkpoint import load_checkpoint
+from default_model.drawn import drawn_pictures
+from default_model.engine import run
+from default_model.errors import BuildError
+from default_model.folding import Parameters, fold
+from default_model.golden_outputs import check_outputs
+from default_model.graphs import graph_file
+from default_model.photographs import Photographs, read_photographs
+from default_model.pixels import normalise
+from default_model.quantising import IMAGE_GRID, any_pairs, grid, neighbouring_pairs, quantise
+from default_model.ranges import measured_tensors, read_ranges
+from default_model.recipe import Precision, labels
+
+Weights = NDArray[Any]
+
+PHOTOGRAPHS = Path(os.environ.get("IMAGENET_DIR") or Path(__file__).parents[4] / "shared" / "imagenet")
+# What 255 times the sum of two neighbouring weights may come to in the 16 bits of a processor without VNNI.
+INT16_MAX = 32767
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[Precision, bytes]:
+    network = fold(load_checkpoint())
+    return {precision: graph_file(network, precision) for precision in Precision}
+
+
+# The numbers
+
+
+def test_padding_is_that_of_tensorflow_with_the_odd_pixel_at_the_end() -> None:
+    pads = {(layer.size, layer.kernel, layer.stride): layer.pads for layer in convolutions()}
+    assert pads[224, 3, 2] == [0, 0, 1, 1]
+    assert pads[56, 5, 2] == [1, 1, 2, 2]
+    assert pads[14, 5, 1] == [2, 2, 2, 2]
+    assert pads[7, 1, 1] == [0, 0, 0, 0]
+
+
+def test_every_pixel_value_survives_the_grid_of_the_image() -> None:
+    exact = normalise(np.arange(256).reshape(1, 256, 1))
+    integers = np.rint(exact / IMAGE_GRID.step) + IMAGE_GRID.zero
+    assert integers.ravel().tolist() == list(range(256))
+
+
+@settings(deadline=None)
+@given(st.floats(-1e3, 0), st.floats(0.1, 1e3))
+def test_a_grid_holds_zero_exactly_and_covers_its_range_to_half_a_step(low: float, high: float) -> None:
+    found = grid(low, high)
+    step, zero = float(found.step), int(found.zero)
+    assert -zero * step <= low + step / 2 + 1e-3
+    assert (255 - zero) * step >= high - step / 2 - 1e-3
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 3.0]), st.sampled_from([neighbouring_pairs, any_pairs]))
+def test_two_weights_that_a_processor_adds_never_overflow_its_16_bits(
+    seed: int, tail: float, pairs_of: Callable[[Weights], Weights]
+) -> None:
+    random = np.random.default_rng(seed)
+    weights = random.standard_t(tail, (8, 24)).astype(np.float32)
+    parameters = Parameters(weights, random.normal(size=8).astype(np.float32))
+    integers = quantise(parameters, grid(0, 6), pairs_of(weights)).weights.astype(int)
+    sums = [integers[:, ::2] + integers[:, 1::2]] if pairs_of is neighbouring_pairs else pairwise_sums(integers)
+    assert max(np.abs(pair).max() for pair in sums) * 255 <= INT16_MAX
+
+
+def pairwise_sums(integers: Weights) -> list[Weights]:
+    first, second = np.triu_indices(integers.shape[1], 1)
+    return [integers[:, first] + integers[:, second]]
+
+
+def test_a_dead_channel_keeps_its_bias() -> None:
+    parameters = Parameters(np.full((1, 4), 1e-20, np.float32), np.array([3.0], np.float32))
+    integers = quantise(parameters, grid(0, 6), None)
+    assert integers.biases[0] * integers.bias_steps[0] == pytest.approx(3.0)
+
+
+def test_the_table_has_a_range_for_each_tensor_that_needs_one() -> None:
+    assert list(read_ranges()) == measured_tensors()
+    assert all(low <= 0 < high for low, high in read_ranges().values())
+
+
+# The graphs
+
+
+def test_both_graphs_are_valid_and_hold_the_names_that_others_rely_on(models: dict[Precision, bytes]) -> None:
+    for model in models.values():
+        onnx.checker.check_model(model, full_check=True)
+        image = np.zeros((2, 3, 224, 224), np.float32)
+        logits, features, feature_map = run(model, image, ("logits", "features", "feature_map"))
+        assert (logits.shape, features.shape, feature_map.shape) == ((2, 1000), (2, 1280), (2, 1280, 7, 7))
+        np.testing.assert_allclose(feature_map.mean(axis=(2, 3)), features, atol=0.02)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_the_drawn_pictures_are_recognised_alone_and_as_a_batch(
+    models: dict[Precision, bytes], precision: Precision
+) -> None:
+    pictures = drawn_pictures()
+    images = np.stack([normalise(pixels) for pixels in pictures.values()])
+    (together,) = run(models[precision], images)
+    alone = np.concatenate([run(models[precision], image[None])[0] for image in images])
+    assert [labels()[index] for index in together.argmax(axis=1)] == list(pictures)
+    np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_the_golden_outputs_hold_here(models: dict[Precision, bytes], precision: Precision) -> None:
+    check_outputs(models[precision], precision)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_a_slightly_different_network_is_noticed_by_its_outputs(
+    models: dict[Precision, bytes], precision: Precision
+) -> None:
+    model = onnx.load_from_string(models[precision])
+    strides = next(node for node in model.graph.node if "block9.depthwise" in node.output[0] and node.op_type == "Conv")
+    next(attribute for attribute in strides.attribute if attribute.name == "pads").ints[:] = [1, 1, 3, 3]
+    with pytest.raises(BuildError, match="computes the wrong values on this machine"):
+        check_outputs(model.SerializeToString(), precision)
+
+
+def test_int8_stays_close_to_fp32_on_the_drawn_pictures(models: dict[Precision, bytes]) -> None:
+    images = np.stack([normalise(pixels) for pixels in drawn_pictures().values()])
+    logits = {precision: run(model, images)[0] for precision, model in models.items()}
+    for row, reference in zip(logits[Precision.INT8], logits[Precision.FP32], strict=True):
+        assert np.corrcoef(row, reference)[0, 1] > 0.98
+
+
+def test_openvino_computes_every_convolution_of_the_int8_graph_in_8_bits(models: dict[Precision, bytes]) -> None:
+    core = openvino.Core()
+    graph = core.compile_model(core.read_model(models[Precision.INT8]), "CPU").get_runtime_model()
+    nodes = [node.get_rt_info() for node in graph.get_ops()]
+    precisions = [
+        str(node["runtimePrecision"].astype(str))
+        for node in nodes
+        if "Convolution" in str(node["layerType"].astype(str))
+    ]
+    assert len(precisions) == len(convolutions()) == 49
+    assert set(precisions) <= {"u8", "i8"}
+
+
+def test_no_pair_of_weights_in_the_int8_file_can_overflow(models: dict[Precision, bytes]) -> None:
+    graph = onnx.load_from_string(models[Precision.INT8]).graph
+    constants = {constant.name: onnx.numpy_helper.to_array(constant).astype(int) for constant in graph.initializer}
+    layers = [(layer.name, layer.kernel) for layer in convolutions() if layer.groups == 1]
+    for name, kernel in [*layers, ("classifier", 1)]:
+        weights = constants[f"{name}.weights.integers"].reshape(-1, constants[f"{name}.weights.integers"][0].size)
+        sums = [weights[:, ::2] + weights[:, 1::2]] if kernel == 1 else pairwise_sums(weights)
+        assert np.abs(sums[0]).max() * 255 <= INT16_MAX, name
+
+
+# Accuracy
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Photographs:
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip(f"no labelled photographs in {PHOTOGRAPHS}: set IMAGENET_DIR")
+    return read_photographs(PHOTOGRAPHS)
+
+
+def test_int8_recognises_labelled_photographs_as_fp32_does(
+    models: dict[Precision, bytes], photographs: Photographs
+) -> None:
+    logits = {precision: run(model, photographs.images)[0] for precision, model in models.items()}
+    assert right(photographs, logits[Precision.FP32], 1) >= 88
+    assert right(photographs, logits[Precision.FP32], 5) >= 97
+    assert right(photographs, logits[Precision.INT8], 1) >= right(photographs, logits[Precision.FP32], 1) - 2
+    assert (top(logits[Precision.INT8], 1) == top(logits[Precision.FP32], 1)).sum() >= 96

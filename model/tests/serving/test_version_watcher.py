@@ -1,0 +1,195 @@
+"""What a worker does about the version that it is to serve; loading is a function here, the looks are real."""
+
+import fcntl
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import ml_service
+import settings
+from inference import model
+from inference.errors import BundleError
+from inference.model import Model
+from registry.activation import Trial
+from serving.version_watcher import Watch
+from tests.bundle_copies import copied, sealed
+from training.errors import VersionError
+
+
+@dataclass
+class Seen:
+    """What a watch was told to look at, and what it has handed over."""
+
+    ready: Model
+    wanted: tuple[Path, Trial | None] | Exception
+    tried: list[str] = field(default_factory=list)
+    serves: list[str] = field(default_factory=list)
+    shadows: list[float] = field(default_factory=list)
+
+    def want(self) -> tuple[Path, Trial | None]:
+        if isinstance(self.wanted, Exception):
+            raise self.wanted
+        return self.wanted
+
+    def load(self, folder: Path) -> Model:
+        self.tried.append(folder.name)
+        if folder.name == "torn":
+            raise BundleError("it is torn")
+        return self.ready
+
+    def watch(self) -> Watch:
+        return Watch(
+            self.want,
+            Path("b/m/1"),
+            (self.load, self.load),
+            (lambda _: self.serves.append(self.tried[-1]), lambda model, share: self.shadows.append(share)),
+        )
+
+
+@pytest.fixture
+def seen(bundles: Path) -> Seen:
+    ready = model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", lanes=1, cores=1)
+    return Seen(ready, (Path("b/m/1"), None))
+
+
+def test_another_version_is_loaded_and_handed_over_once(seen: Seen) -> None:
+    watch = seen.watch()
+    watch.look()
+    assert seen.tried == []
+    seen.wanted = Path("b/m/2"), None
+    watch.look()
+    watch.look()
+    assert seen.serves == seen.tried == ["2"]
+
+
+def test_a_version_that_cannot_be_loaded_is_not_tried_at_each_look(seen: Seen) -> None:
+    watch = seen.watch()
+    seen.wanted = Path("b/m/torn"), None
+    watch.look()
+    watch.look()
+    assert (seen.tried, seen.serves) == (["torn"], [])
+    seen.wanted = Path("b/m/1"), None
+    watch.look()
+    assert seen.tried == ["torn"]
+
+
+def test_other_content_under_the_same_name_is_loaded(seen: Seen, bundles: Path, tmp_path: Path) -> None:
+    folder = copied(bundles, tmp_path / "m" / "1")
+    seen.wanted = folder, None
+    watch = Watch(seen.want, folder, (seen.load, seen.load), (lambda _: seen.serves.append("1"), lambda *_: None))
+    watch.look()
+    assert seen.tried == []
+    sealed(folder, labels=(folder / "labels.txt").read_bytes() + b"another\n")
+    for _ in range(2):
+        watch.look()
+    assert seen.tried == seen.serves == ["1"]
+    (folder / "bundle.toml").unlink()
+    watch.look()
+    assert seen.tried == ["1"]
+
+
+def test_what_cannot_be_followed_is_reported_until_it_can(seen: Seen) -> None:
+    reported: list[str] = []
+
+    def report(reason: str) -> bool:
+        reported.append(reason)
+        return len(reported) > 1  # Redis was away at first
+
+    hand_over = (lambda _: seen.serves.append(seen.tried[-1]), lambda model, share: seen.shadows.append(share))
+    watch = Watch(seen.want, Path("b/m/1"), (seen.load, seen.load), hand_over, report=report)
+    steps: list[tuple[Path, Trial | None] | Exception] = [
+        (Path("b/m/1"), None),
+        (Path("b/m/torn"), Trial("m/torn", 0.5)),
+        BundleError("active is empty"),
+        (Path("b/m/1"), Trial("m/torn", 0.5)),
+        (Path("b/m/2"), None),
+    ]
+    for seen.wanted in steps:
+        for _ in range(3):
+            watch.look()
+    torn = f"{Path('b/m/torn')} cannot be loaded: it is torn"
+    assert reported == [f"{torn}; {torn}", f"{torn}; {torn}", "active is empty", torn, ""]
+    assert seen.tried == ["torn", "torn", "2"]
+
+
+def test_an_active_file_that_becomes_unreadable_is_told_once_and_changes_nothing(
+    bundles: Path, tmp_path: Path, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(tmp_path))
+    folder = copied(bundles, tmp_path / "efficientnet-lite0" / "1-int8")
+    watch = Watch(ml_service._wanted, folder, (seen.load, seen.load), (lambda _: None, lambda *_: None))
+    for content in (b"\xff\xfe", b"\0", b"", b"x" * 5_000):
+        (tmp_path / "active").write_bytes(content)
+        for _ in range(3):
+            watch.look()
+    (tmp_path / "active").unlink()
+    (tmp_path / "shadow").write_bytes(b"\xff\xfe")
+    for _ in range(3):
+        watch.look()
+    assert len(caplog.records) == 5
+    assert seen.tried == []
+
+
+def test_a_folder_that_says_nothing_sensible_changes_nothing(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
+    watch = seen.watch()
+    for fault in (BundleError("bundle 'x'; expected <model>/<version>"), VersionError("the share"), OSError("gone")):
+        seen.wanted = fault
+        watch.look()
+        watch.look()
+    assert len(caplog.records) == 3
+    assert seen.serves == []
+
+
+def test_a_trial_begins_changes_and_ends_as_it_is_told(seen: Seen) -> None:
+    watch = seen.watch()
+    for trial in (Trial("m/2", 0.1), Trial("m/2", 0.1), Trial("m/2", 0.5), None, None):
+        seen.wanted = Path("b/m/1"), trial
+        watch.look()
+    assert seen.shadows == [0.1, 0.5, 0]
+
+
+def test_a_trial_ends_when_its_version_is_promoted(seen: Seen) -> None:
+    watch = seen.watch()
+    seen.wanted = Path("b/m/1"), Trial("m/2", 0.1)
+    watch.look()
+    seen.wanted = Path("b/m/2"), Trial("m/2", 0.1)
+    watch.look()
+    assert seen.serves == ["2"]
+    assert seen.shadows == [0.1, 0]
+
+
+def test_workers_load_one_after_the_other(seen: Seen, bundles: Path) -> None:
+    folder = bundles / "efficientnet-lite0" / "1-int8"
+    loading, most = [], []
+
+    def load(path: Path) -> Model:
+        loading.append(path)
+        most.append(len(loading))
+        time.sleep(0.1)  # long enough for the other one to come along
+        loading.pop()
+        return seen.ready
+
+    def worker() -> Watch:
+        return Watch(lambda: (folder, None), Path("b/m/1"), (load, load), (lambda _: None, lambda _, __: None))
+
+    threads = [threading.Thread(target=worker().look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
+
+
+def test_a_worker_that_loads_for_long_holds_no_other_up(
+    seen: Seen, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.version_watcher.TURN_PATIENCE_S", 0.05)
+    folder = bundles / "efficientnet-lite0" / "1-int8"
+    seen.wanted = folder, None
+    with (folder / "bundle.toml").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        seen.watch().look()
+    assert seen.serves == ["1-int8"]

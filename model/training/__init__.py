@@ -1,0 +1,1 @@
+"""From reviewed cases to a new version: features, fit, cross-validation, rehearsal and augmentation."""

@@ -1,0 +1,212 @@
+"""Jobs whose caller does not wait: handed in by one api process, asked for later at any.
+
+The reply goes to a stream of the job's own, which the worker writes and which expires by itself. A ledger of what was
+handed in lately bounds how many of them there are. Whoever has the handle may look and cancel, where the job has an
+owner only in that owner's name. A handle is the job's secret id (128 random bits), its entry and its place in the
+ledger; the row at that place repeats id and entry, so that a handle made of parts of several is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Any, Final, NamedTuple
+
+from wire.consumer.acknowledgement import REPLIES_KEPT_S
+from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
+from wire.messages import Job, Reply, decode_reply
+from wire.producer.admission import ADMIT, Terms, retry_after_s, terms_for
+from wire.queue_stats import QueueState
+from wire.redis.best_effort import BestEffort
+from wire.redis.connection import CALLER_PATIENCE_S, Address, checked, is_out_of_memory, pack
+from wire.redis.keys import JOB_FIELD, Keys, job_replies
+from wire.redis.link import RedisRefusal
+
+# Answers that nobody has fetched yet take memory; with so few classes each, a place in the ledger is at most 4 KiB.
+MAX_TOP_K: Final = 100
+MAX_TIMEOUT_S: Final = 600.0
+
+# Both bounds in one step. A refusal says which one it was. The reply stream is made here, empty, and the worker adds to
+# a stream that exists only: what is cancelled while a worker has it leaves no reply behind.
+HAND_IN: Final = (
+    ADMIT
+    + f"""
+local time = redis.call('TIME')
+redis.call('XTRIM', KEYS[5], 'MINID', (time[1] - ARGV[7]) * 1000)
+local kept = redis.call('XLEN', KEYS[5])
+if kept >= tonumber(ARGV[6]) then
+  return {{'ledger', kept}}
+end
+local depth, entry = admit()
+if not entry then
+  return {{'queue', depth}}
+end
+redis.call('XADD', KEYS[6], 'MAXLEN', '0', '*', '{JOB_FIELD}', '')
+redis.call('EXPIRE', KEYS[6], ARGV[7])
+local row = {{'id', ARGV[8], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[9], 'image', ARGV[10]}}
+return {{redis.call('XADD', KEYS[5], '*', unpack(row)), entry}}
+"""
+)
+HAND_IN_SHA: Final = hashlib.sha1(HAND_IN.encode(), usedforsecurity=False).hexdigest()
+_ENTRY = r"(?:0|[1-9][0-9]{0,19})-(?:0|[1-9][0-9]{0,19})"
+_HANDLE = re.compile(rf"([0-9a-f]{{32}})-({_ENTRY})-({_ENTRY})")
+LARGEST_ENTRY_PART: Final = 2**64 - 1
+
+
+class Found(NamedTuple):
+    """What is known of a job: its picture, and its reply; None while it is under way."""
+
+    image: str
+    reply: Reply | None
+
+
+class _Handle(NamedTuple):
+    """What a handle says: the job's secret id, its entry in the queue, and its place in the ledger."""
+
+    id: str
+    entry_id: str
+    place: str
+
+    @classmethod
+    def read(cls, text: str) -> _Handle:
+        """Take a handle apart; raises UnknownJob."""
+        match = _HANDLE.fullmatch(text)
+        if match is None or max(map(int, text.split("-")[1:])) > LARGEST_ENTRY_PART:
+            raise UnknownJob(text)
+        return cls(*match.groups())
+
+    @property
+    def reply_to(self) -> str:
+        """The name under which the worker answers."""
+        return job_replies(self.id)
+
+
+class _Row(NamedTuple):
+    """What the ledger holds of a job; `owner` is empty where it belongs to whoever has its handle."""
+
+    id: str
+    entry_id: str
+    stream: str
+    owner: str
+    image: str
+
+    @classmethod
+    def read(cls, words: list[bytes]) -> _Row | None:
+        """Return the row of these fields and values; None where it is not of this shape."""
+        if words[::2] != [b"id", b"entry", b"stream", b"owner", b"image"]:
+            return None
+        return cls(*(word.decode(errors="replace") for word in words[1::2]))
+
+    def is_of(self, told: _Handle, owner: str | None) -> bool:
+        """Return whether a handle is that of this job, and whether this owner may use it; None may use any."""
+        is_handle = hmac.compare_digest(self.id.encode(), told.id.encode()) and self.entry_id == told.entry_id
+        return is_handle and owner in {None, self.owner}
+
+
+class Jobs:
+    """Hands in jobs and looks after them; for any number of threads, with one connection for each process."""
+
+    def __init__(
+        self,
+        address: Address,
+        queue: str,
+        *,
+        max_jobs: int,
+        max_queue_size: int = 0,
+        patience_s: float = CALLER_PATIENCE_S,
+    ) -> None:
+        self._redis = BestEffort(address, "sightline-jobs", patience_s)
+        self._keys = Keys(queue)
+        self._max_jobs = max_jobs
+        self._max_queue_size = max_queue_size
+
+    def hand_in(  # noqa: PLR0913  all but the image go by keyword
+        self,
+        image: str,
+        *,
+        state: QueueState | None,
+        usual_timeout_s: float,
+        timeout_s: float,
+        top_k: int = 5,
+        traceparent: str = "",
+        owner: str = "",
+        decode_ms: int = 0,
+    ) -> str:
+        """Put a job into the queue and give its handle, which is good for this owner alone; empty: for anybody.
+
+        It finds room where a caller of the usual timeout would. Raises QueueUnavailable, QueueFull or NoWorker.
+        """
+        if state is not None and not state.workers:
+            raise NoWorker("no live model worker has been heard of; start one, or look at its log")
+        job_id = secrets.token_hex(16)
+        ttl_ms = int(min(timeout_s, MAX_TIMEOUT_S) * 1000)
+        job = Job(
+            job_id, image, job_replies(job_id), max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent, decode_ms=decode_ms
+        )
+        terms = terms_for(job, self._keys, state.workers if state else (), usual_timeout_s, self._max_queue_size)
+        place, found = self._evaluate(terms, job, int(timeout_s) + REPLIES_KEPT_S, owner)
+        if place in {b"queue", b"ledger"}:
+            limit = round(terms.bound) if place == b"queue" else self._max_jobs
+            raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
+        return f"{job_id}-{found.decode()}-{place.decode()}"
+
+    def look(self, handle: str, *, owner: str | None = None) -> Found:
+        """Give what came of a job; raises UnknownJob, also for one that was forgotten or is not this owner's.
+
+        An owner of None may look at any job.
+        """
+        return self._find(_Handle.read(handle), handle, owner)[1]
+
+    def cancel(self, handle: str, *, owner: str | None = None) -> None:
+        """Take a job back, or throw its answer away; raises UnknownJob as `look` does."""
+        told = _Handle.read(handle)
+        row, _ = self._find(told, handle, owner)
+        keys = self._keys
+        packet = pack("XDEL", keys.ledger, told.place) + pack("XDEL", row.stream, told.entry_id)
+        for reply in self._exchange(packet + pack("DEL", keys.replies(told.reply_to)), 3):
+            checked(reply)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+    def _find(self, told: _Handle, handle: str, owner: str | None) -> tuple[_Row, Found]:
+        """Look for a job and its reply; raises UnknownJob where it has neither, or its row is not this job's."""
+        keys = self._keys
+        # The job before the reply: its end and the reply are one step, so where it is gone the reply is there.
+        streams = (keys.jobs, keys.expensive)
+        packet = pack("XRANGE", keys.ledger, told.place, told.place)
+        packet += b"".join(pack("XRANGE", stream, told.entry_id, told.entry_id) for stream in streams)
+        packet += pack("XRANGE", keys.replies(told.reply_to), "-", "+", "COUNT", 1)
+        places, *entries, replies = map(checked, self._exchange(packet, 4))
+        row = _Row.read(places[0][1]) if places else None
+        waiting = dict(zip(streams, entries, strict=True))
+        if row is None or not row.is_of(told, owner) or not (replies or waiting.get(row.stream)):
+            raise UnknownJob(handle)
+        return row, Found(row.image, _decoded(replies[0][1]) if replies else None)
+
+    def _evaluate(self, terms: Terms, job: Job, kept_s: int, owner: str) -> Any:
+        keys = (*terms.keys(self._keys), self._keys.ledger, self._keys.replies(job.reply_to))
+        row = (job.id, owner, job.image.encode(errors="replace"))
+        arguments = (len(keys), *keys, *terms.arguments(job.encode()), self._max_jobs, kept_s, *row)
+        [reply] = self._exchange(pack("EVALSHA", HAND_IN_SHA, *arguments), 1)
+        if isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT"):
+            [reply] = self._exchange(pack("EVAL", HAND_IN, *arguments), 1)
+        if is_out_of_memory(reply):
+            raise QueueFull(0, round(terms.bound), retry_after_s(0, 0.0))
+        return checked(reply)
+
+    def _exchange(self, packet: bytes, replies: int) -> list[Any]:
+        found = self._redis.exchange(packet, replies)
+        if found is None:
+            raise QueueUnavailable("Redis did not answer, or has not a moment ago")
+        return found
+
+
+def _decoded(fields: list[bytes]) -> Reply:
+    try:
+        return decode_reply(fields[0], fields[1])
+    except MessageError as error:
+        raise QueueUnavailable(f"the answer of a job cannot be read: {error}") from error

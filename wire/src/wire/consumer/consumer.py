@@ -1,0 +1,263 @@
+"""The model's side of the queue: take jobs, give answers."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from wire.consumer.acknowledgement import settle
+from wire.consumer.throughput import Pace
+from wire.consumer.triage import Delivery, Entry, Settlement, judge
+from wire.errors import QueueUnavailable
+from wire.messages import Answer, Failure, Job
+from wire.producer.admission import extra_decode_s
+from wire.redis.clock import time_ms
+from wire.redis.connection import Address, Backoff, Connection, checked, jittered, pack
+from wire.redis.keys import GROUP, Keys
+from wire.redis.link import RedisRefusal
+
+log = logging.getLogger(__name__)
+
+# A blocked read is answered at its end; this much later the connection is taken for dead.
+READ_TIMEOUT_S: Final = 2.0
+# Others claim at the same time, and entries may be withdrawn: try a few before going on to new jobs.
+MAX_CLAIMS: Final = 16
+# Jobs from which on it is seen how much longer than estimated they take, at most so many times; a third of each counts.
+HEAVY_S: Final = 0.1
+MOST_STRETCH: Final = 10.0
+STRETCH_STEP: Final = 0.3
+
+
+class Lane:
+    """Takes jobs of one stream, that of expensive ones or the other, and answers them under a consumer name of its own.
+
+    One thread receives; answers may come from another one. All lanes of a process share one `quarantine` lock: a job
+    that may have killed a worker is then the only such job in the process, so that no innocent one dies beside it
+    again and again and is taken for poison too.
+
+    `first_rate` is what the lane is taken to do until it has worked, `slowness` that of presence.WorkerInfo.
+    """
+
+    def __init__(  # noqa: PLR0913  the limits go by keyword
+        self,
+        address: Address,
+        queue: str,
+        consumer: str,
+        *,
+        lease_ms: int,
+        max_batch_s: float,
+        max_deliveries: int = 3,
+        quarantine: threading.Lock | None = None,
+        is_expensive: bool = False,
+        first_rate: float = 0.0,
+        slowness: float = 1.0,
+    ) -> None:
+        self.consumer = f"{consumer}:{secrets.token_hex(4)}"
+        self.lease_ms = lease_ms
+        self._max_batch_s = max_batch_s
+        self._max_deliveries = max_deliveries
+        self._quarantine = quarantine or threading.Lock()
+        self._keys = Keys(queue)
+        self.stream = self._keys.expensive if is_expensive else self._keys.jobs
+        self._intake = Connection(address, "sightline-lane")
+        self._outlet = Connection(address, "sightline-lane")
+        self._answer_lock = threading.Lock()
+        self._backoff = Backoff()
+        self._claim_at = 0.0
+        self._has_lost_touch = False
+        self._held: dict[str, Delivery] = {}
+        self._answering: set[str] = set()
+        self._suspect = ""
+        self._pace = Pace(first_rate)
+        self._slowness = slowness
+        self._busy_since = 0.0
+        self._progress_at = 0.0
+        self._stretch = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Photographs a second while busy, `first_rate` until something was answered."""
+        return self._pace.rate
+
+    @property
+    def stretch(self) -> float:
+        """How many times as long as estimated heavy jobs took lately; 0 while there was none."""
+        return self._stretch
+
+    def receive(self, max_jobs: int, block_ms: int) -> list[Delivery]:
+        """Take up to max_jobs, oldest first, waiting up to block_ms for the first; a suspect comes alone.
+
+        Gives none when none came, which may be sooner than block_ms. Raises QueueUnavailable after a pause of its own:
+        the caller may simply call again.
+        """
+        try:
+            suspect = self._next_suspect()
+            jobs = [suspect] if suspect is not None else self._read_new(max_jobs, block_ms)
+        except QueueUnavailable:
+            self._has_lost_touch = True
+            time.sleep(self._backoff.next_pause_s())
+            raise
+        self._backoff.reset()
+        return self._hold(jobs)
+
+    def answer(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
+        """Reply, acknowledge and delete in one transaction, again and again while Redis is away and a caller waits.
+
+        Raises QueueUnavailable once all deadlines have passed; the jobs then return to the queue by their lease.
+        """
+        settlements = [Settlement(each.entry_id, each.job.reply_to, reply) for each, reply in outcomes]
+        with self._answer_lock:
+            entry_ids = [each.entry_id for each in settlements]
+            self._answering.update(entry_ids)
+            try:
+                self._settle_until(settlements, max((each.deadline for each, _ in outcomes), default=0.0))
+                self._record([each.job for each, _ in outcomes])
+            finally:
+                self._let_go(entry_ids)
+
+    def to_renew(self, now: float) -> list[str]:
+        """Give the entries whose lease has run for a third, and that are not stuck."""
+        held = list(self._held.values())
+        return [
+            each.entry_id
+            for each in held
+            if now - each.received_at > self.lease_ms / 3000 and not self._is_stuck(each, now)
+        ]
+
+    def stuck(self, now: float) -> list[str]:
+        """Give the ids of the jobs in hand where none has come to its end for longer than any batch may take."""
+        return [each.job.id for each in list(self._held.values()) if self._is_stuck(each, now)]
+
+    def close(self) -> None:
+        """Close the connections; the consumer goes where it holds nothing, else its jobs return by their lease."""
+        try:
+            mine = pack("XPENDING", self.stream, GROUP, "-", "+", 1, self.consumer)
+            if self._intake.exchange(mine, 1) == [[]]:
+                self._intake.exchange(pack("XGROUP", "DELCONSUMER", self.stream, GROUP, self.consumer), 1)
+        except QueueUnavailable as error:
+            log.info("consumer %s stays until it is reaped: %s", self.consumer, error)
+        self._let_go(list(self._held))
+        self._intake.close()
+        self._outlet.close()
+
+    def _next_suspect(self) -> Delivery | None:
+        if self._has_lost_touch:
+            # Redis may have given this lane jobs in a reply that never arrived.
+            stranded = self._claim(0, self.consumer)
+            self._has_lost_touch = stranded is not None
+            return stranded
+        if time.monotonic() < self._claim_at:
+            return None
+        if not self._quarantine.acquire(blocking=False):
+            self._pause_claims()
+            return None
+        suspect = None
+        try:
+            suspect = self._claim(self.lease_ms)
+        finally:
+            if suspect is None:
+                self._quarantine.release()
+        self._suspect = "" if suspect is None else suspect.entry_id
+        return suspect
+
+    def _pause_claims(self) -> None:
+        self._claim_at = time.monotonic() + jittered(self.lease_ms / 2000)
+
+    def _claim(self, idle_ms: int, *owner: str) -> Delivery | None:
+        """Take over one job that has been pending for so long; what is not to be run is settled on the way."""
+        idle = ("IDLE", idle_ms) if idle_ms else ()
+        for _ in range(MAX_CLAIMS):
+            look = pack("XPENDING", self.stream, GROUP, *idle, "-", "+", len(self._held) + 1, *owner)
+            [pending] = self._intake.exchange(look, 1)
+            if self._is_group_lost(pending):
+                self._pause_claims()
+                return None
+            candidates = [each for each in checked(pending) if each[0].decode() not in self._held]
+            if not candidates:
+                self._pause_claims()
+                return None
+            delivery = self._take_over(candidates[0], idle_ms)
+            if delivery is not None:
+                return delivery
+        return None
+
+    def _take_over(self, pending: list[Any], idle_ms: int) -> Delivery | None:
+        entry_id, last_owner, _, deliveries = pending
+        packet = pack("XCLAIM", self.stream, GROUP, self.consumer, idle_ms, entry_id) + pack("TIME")
+        claimed, now = map(checked, self._intake.exchange(packet, 2))
+        # Redis 6.2 gives a nil for an entry that was deleted while pending, 7.0 nothing.
+        entries = [
+            Entry(entry_id, claim[1] if claim else None, deliveries + 1, last_owner.decode()) for claim in claimed
+        ]
+        return next(iter(self._sort(entries, time_ms(now))), None)
+
+    def _read_new(self, max_jobs: int, block_ms: int) -> list[Delivery]:
+        # Not beyond the time at which suspects are looked for.
+        block_ms = min(block_ms, int((self._claim_at - time.monotonic()) * 1000) + 1)
+        block = ("BLOCK", block_ms) if block_ms > 0 else ()
+        read = pack("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", max_jobs, *block, "STREAMS", self.stream, ">")
+        # TIME runs when the read is over, so that deadlines are judged by Redis' clock at no further round trip.
+        streams, now = self._intake.exchange(read + pack("TIME"), 2, max(block_ms, 0) / 1000 + READ_TIMEOUT_S)
+        if self._is_group_lost(streams) or not checked(streams):
+            return []
+        [[_, entries]] = streams
+        return self._sort([Entry(entry_id, fields) for entry_id, fields in entries], time_ms(checked(now)))
+
+    def _is_group_lost(self, reply: Any) -> bool:
+        if not isinstance(reply, RedisRefusal) or not str(reply).startswith(("NOGROUP", "UNBLOCKED")):
+            return False
+        # At 0, not at $: jobs that came in while there was no group are to be done as well.
+        self._intake.exchange(pack("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM"), 1)
+        return True
+
+    def _sort(self, entries: Sequence[Entry], now_ms: int) -> list[Delivery]:
+        verdicts = [judge(entry, now_ms, self._max_deliveries) for entry in entries]
+        settlements = [verdict for verdict in verdicts if isinstance(verdict, Settlement)]
+        if settlements:
+            settle(self._intake, self._keys, self.stream, settlements)
+        return [verdict for verdict in verdicts if isinstance(verdict, Delivery)]
+
+    def _hold(self, jobs: list[Delivery]) -> list[Delivery]:
+        if jobs and not self._held:
+            self._busy_since = time.monotonic()
+        self._held.update((each.entry_id, each) for each in jobs)
+        return jobs
+
+    def _settle_until(self, settlements: Sequence[Settlement], until: float) -> None:
+        backoff = Backoff()
+        while settlements:
+            try:
+                settle(self._outlet, self._keys, self.stream, settlements)
+                return
+            except QueueUnavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(backoff.next_pause_s())
+
+    def _record(self, jobs: Sequence[Job]) -> None:
+        now = time.monotonic()
+        busy_s, decode_s = now - self._busy_since, sum(extra_decode_s(job, self._slowness) for job in jobs)
+        self._pace.record(len(jobs), busy_s, decode_s)
+        if decode_s >= HEAVY_S:
+            stretch = min(busy_s / decode_s, MOST_STRETCH)
+            self._stretch += (stretch - self._stretch) * (STRETCH_STEP if self._stretch else 1.0)
+        self._busy_since = now
+
+    def _let_go(self, entry_ids: Sequence[str]) -> None:
+        self._progress_at = time.monotonic()
+        for entry_id in entry_ids:
+            self._held.pop(entry_id, None)
+            self._answering.discard(entry_id)
+            if entry_id == self._suspect:
+                self._suspect = ""
+                self._claim_at = 0.0
+                self._quarantine.release()
+
+    def _is_stuck(self, delivery: Delivery, now: float) -> bool:
+        # Waiting for Redis with an answer in hand is not hanging.
+        since = max(delivery.received_at, self._progress_at)
+        return now - since > self._max_batch_s and delivery.entry_id not in self._answering

@@ -1,0 +1,148 @@
+"""Entries of the job streams that no worker will ever be given: found, and returned to the workers or ended.
+
+A group delivers each entry once; what was delivered is in some consumer's list of pending entries until it is answered.
+An entry that was delivered and is in no list is an orphan: nobody reads it, and it takes up room in the queue for ever.
+A consumer that is deleted while it holds entries leaves orphans, and so does a Redis that restores an old state.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from wire.consumer.acknowledgement import settle
+from wire.consumer.triage import Entry, Settlement, judge
+from wire.redis.clock import after, entry_ms, time_ms
+from wire.redis.connection import Address, Connection, checked, jittered, pack
+from wire.redis.keys import GROUP, Keys
+from wire.redis.link import RedisRefusal
+from wire.redis.loop import Loop
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S: Final = 5.0
+PAGE: Final = 100
+# More than any bound of the queue, so that a sweep sees all of it; a stream that is longer takes several.
+MAX_PAGES: Final = 100
+# A held entry outlives its deadline by a batch that hangs until its worker exits, and by leases until it is claimed.
+LEASES_OF_GRACE: Final = 5
+
+
+class _Seen(NamedTuple):
+    """An entry that was delivered once; by this process' monotonic clock it was first seen at `since`, `for_ms` ago."""
+
+    id: bytes
+    fields: list[bytes]
+    is_pending: bool
+    since: float
+    for_ms: int
+
+
+class Maintenance:
+    """A thread of the worker process that looks through what was delivered, at once and then every few seconds.
+
+    An orphan before its deadline is made pending under `consumer` with an expired lease, so that a lane claims it as
+    it does the jobs of a dead worker. One that is past its deadline or cannot be read is ended, with a reply. The
+    deadline is judged by Redis' clock and by this process' own, whichever is later, since Redis' may be set back; a
+    pending entry whose idle time that has made wrong is ended as well once it is long past its deadline.
+    """
+
+    def __init__(self, address: Address, queue: str, consumer: str, *, lease_ms: int, max_batch_s: float) -> None:
+        self._connection = Connection(address, "sightline-maintenance")
+        self._keys = Keys(queue)
+        self._consumer = consumer
+        self._lease_ms = lease_ms
+        self._grace_ms = int(max_batch_s * 1000) + LEASES_OF_GRACE * lease_ms
+        self._first_seen: dict[str, dict[bytes, float]] = {}
+        self._loop = Loop("maintenance", self.sweep, jittered(SWEEP_EVERY_S))
+
+    def start(self) -> None:
+        """Begin, with a sweep at once."""
+        self._loop.ensure_running()
+
+    def stop(self) -> None:
+        """End the thread and close the connection."""
+        self._loop.stop()
+        self._connection.close()
+
+    def sweep(self) -> None:
+        """Look through all entries that were delivered; raises QueueUnavailable."""
+        for stream in (self._keys.jobs, self._keys.expensive):
+            self._first_seen[stream] = self._sweep(stream, self._first_seen.get(stream, {}))
+
+    def _sweep(self, stream: str, known: Mapping[bytes, float]) -> dict[bytes, float]:
+        """Look through one stream; return since when each entry has been seen there."""
+        last = self._last_delivered(stream)
+        first_seen: dict[bytes, float] = {}
+        begin = "-"
+        for _ in range(MAX_PAGES if last else 0):
+            seen, now_ms = self._page(stream, begin, last, known)
+            first_seen.update((each.id, each.since) for each in seen)
+            self._mend(stream, [each for each in seen if not each.is_pending], now_ms)
+            self._end_stuck(stream, [each for each in seen if each.is_pending], now_ms)
+            if len(seen) < PAGE:
+                break
+            begin = after(seen[-1].id)
+        return first_seen
+
+    def _last_delivered(self, stream: str) -> bytes:
+        """Return the id of the last entry that the group delivered; empty where there is no group."""
+        [groups] = self._connection.exchange(pack("XINFO", "GROUPS", stream), 1)
+        if isinstance(groups, RedisRefusal) and str(groups).startswith("ERR no such key"):
+            return b""
+        facts = [dict(zip(group[::2], group[1::2], strict=True)) for group in checked(groups)]
+        return next((each[b"last-delivered-id"] for each in facts if each[b"name"] == GROUP.encode()), b"")
+
+    def _page(self, stream: str, begin: str, last: bytes, known: Mapping[bytes, float]) -> tuple[list[_Seen], int]:
+        packet = pack("XRANGE", stream, begin, last, "COUNT", PAGE) + pack("TIME")
+        entries, now = map(checked, self._connection.exchange(packet, 2))
+        moment = time.monotonic()
+        pending = self._pending(stream, [entry_id for entry_id, _ in entries])
+        seen = []
+        for (entry_id, fields), is_pending in zip(entries, pending, strict=True):
+            since = known.get(entry_id, moment)
+            seen.append(_Seen(entry_id, fields, is_pending, since, int((moment - since) * 1000)))
+        return seen, time_ms(now)
+
+    def _pending(self, stream: str, entry_ids: Sequence[bytes]) -> list[bool]:
+        looks = [pack("XPENDING", stream, GROUP, each, each, 1) for each in entry_ids]
+        return [bool(checked(reply)) for reply in self._connection.exchange(b"".join(looks), len(looks))]
+
+    def _mend(self, stream: str, unheld: Sequence[_Seen], now_ms: int) -> None:
+        """Return orphans to the workers, or end them."""
+        orphans = self._still_there(stream, unheld)
+        settlements = [ending for each in orphans if (ending := _ending(each, now_ms)) is not None]
+        ended = {each.entry_id.encode() for each in settlements}
+        returned = [each.id for each in orphans if each.id not in ended]
+        if orphans:
+            log.warning("no worker held %d jobs: %d returned, %d ended", len(orphans), len(returned), len(ended))
+        if settlements:
+            settle(self._connection, self._keys, stream, settlements)
+        if returned:
+            options = ("IDLE", self._lease_ms, "FORCE", "JUSTID")
+            claim = pack("XCLAIM", stream, GROUP, self._consumer, self._lease_ms, *returned, *options)
+            checked(self._connection.exchange(claim, 1)[0])
+
+    def _still_there(self, stream: str, unheld: Sequence[_Seen]) -> list[_Seen]:
+        """Leave out what was answered between the look at the entry and the look at who holds it."""
+        looks = [pack("XRANGE", stream, each.id, each.id) for each in unheld]
+        found: list[Any] = self._connection.exchange(b"".join(looks), len(looks)) if looks else []
+        return [each for each, entries in zip(unheld, found, strict=True) if checked(entries)]
+
+    def _end_stuck(self, stream: str, held: Sequence[_Seen], now_ms: int) -> None:
+        """End what is pending long after its deadline, which happens where Redis' clock was set back."""
+        watched = [each for each in held if each.for_ms > self._grace_ms]
+        endings = [_ending(each, now_ms, self._grace_ms) for each in watched]
+        settlements = [ending for ending in endings if ending is not None]
+        if settlements:
+            log.warning("ending %d jobs that are pending long after their deadline", len(settlements))
+            settle(self._connection, self._keys, stream, settlements)
+
+
+def _ending(seen: _Seen, now_ms: int, grace_ms: int = 0) -> Settlement | None:
+    """Return how an entry that is past its deadline, or unreadable, is to end; None while it may be run."""
+    moment_ms = max(now_ms, entry_ms(seen.id) + seen.for_ms)
+    verdict = judge(Entry(seen.id, seen.fields), moment_ms - grace_ms, max_deliveries=1)
+    return verdict if isinstance(verdict, Settlement) else None

@@ -1,0 +1,172 @@
+"""A look at the queue: depth, age, workers, labels, and whether Redis is there at all."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from wire.errors import QueueUnavailable
+from wire.producer.admission import total_rate
+from wire.redis.clock import entry_ms, time_ms
+from wire.redis.connection import Address, checked, pack
+from wire.redis.keys import Keys
+from wire.redis.pipeline import Pipeline
+from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
+
+LOOK_EVERY_S: Final = 0.1
+STALE_AFTER_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A look at the queue; `as_of` is this process' monotonic clock in seconds.
+
+    `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
+    `trouble` is why a worker could not start lately, in words; `own` of the jobs are this process'.
+    `bound` is that of a job with the usual timeout; `rate` is the photographs a second that all live workers can do
+    together. `depth` and `bound` are of the usual jobs alone, `expensive_depth` of the others.
+    `standstill_s` is for how long neither the depth nor the oldest job has changed, as far as this process has looked.
+    """
+
+    depth: int
+    oldest_age_s: float
+    bound: int
+    rate: float
+    workers: tuple[WorkerInfo, ...]
+    labels: tuple[str, ...]
+    model: str
+    version: str
+    preprocessing: str
+    as_of: float
+    trouble: str = ""
+    own: int = 0
+    standstill_s: float = 0.0
+    expensive_depth: int = 0
+
+
+class _Front(NamedTuple):
+    """The depth and the oldest entry of the queue, and since when they are these."""
+
+    depth: int
+    oldest: bytes
+    since: float
+
+
+class Watcher:
+    """Holds the last look; one connection, which its owner's thread and any number of callers share."""
+
+    def __init__(
+        self,
+        address: Address,
+        keys: Keys,
+        bound: Callable[[Sequence[WorkerInfo]], int],
+        patience_s: float,
+        own: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._pipeline = Pipeline(address, "sightline-watcher")
+        self._patience_s = patience_s
+        self._keys = keys
+        self._bound = bound
+        self._own = own
+        self._state: QueueState | None = None
+        self._labels: dict[str, tuple[str, ...]] = {}
+        self._worker_seen_at = float("-inf")
+        self._fault: QueueUnavailable | None = None
+        self._front = _Front(0, b"", float("-inf"))
+        look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
+        look += [("GET", keys.trouble), ("XLEN", keys.expensive), ("XRANGE", keys.expensive, "-", "+", "COUNT", 1)]
+        self._look_packet = b"".join(pack(*command) for command in look)
+
+    @property
+    def fault(self) -> QueueUnavailable | None:
+        """Why Redis is known to be away; None while it answers, or while nobody has tried."""
+        return self._fault
+
+    def report_fault(self, fault: QueueUnavailable) -> None:
+        """Say that Redis is away, as somebody else has found."""
+        self._fault = fault
+
+    def report_depth(self, depth: int, own: int) -> None:
+        """Say how many jobs somebody else has found, so many of them this process'; 0 where he could not look."""
+        if self._state is not None and depth:
+            self._state = replace(self._state, depth=depth, own=own)
+
+    def state(self) -> QueueState | None:
+        """Give the last look without waiting; None where there is none, or none that is fresh."""
+        state = self._state
+        return state if state is not None and time.monotonic() - state.as_of < STALE_AFTER_S else None
+
+    def worker_seen_within(self, seconds: float) -> bool:
+        """Whether a live worker was in one of the looks of the last seconds."""
+        return time.monotonic() - self._worker_seen_at < seconds
+
+    def refresh(self) -> QueueState:
+        """Look now; raises QueueUnavailable."""
+        try:
+            state = self._look()
+        except QueueUnavailable as fault:
+            self._state, self._fault = None, fault
+            raise
+        if state.workers:
+            self._worker_seen_at = state.as_of
+        self._state, self._fault = state, None
+        return state
+
+    def exchange(self, packet: bytes, replies: int) -> list[Any]:
+        """Use the watcher's connection for commands that may run twice; raises QueueUnavailable."""
+        return self._pipeline.exchange(packet, replies, self._patience_s)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pipeline.close()
+
+    def _look(self) -> QueueState:
+        # Redis looks at once, but this thread may hear of it late: what comes and goes meanwhile is later than this.
+        as_of, own = time.monotonic(), self._own()
+        replies = map(checked, self.exchange(self._look_packet, 7))
+        now, depth, oldest, published, trouble, expensive_depth, oldest_expensive = replies
+        now_ms = time_ms(now)
+        workers = live_workers(published, now_ms)
+        served = _most_served(workers)
+        return QueueState(
+            depth=depth,
+            oldest_age_s=_oldest_age_s([*oldest, *oldest_expensive], now_ms),
+            bound=self._bound(workers),
+            rate=total_rate(workers),
+            workers=workers,
+            labels=self._labels_of(served.labels_digest) if served else (),
+            model=served.model if served else "",
+            version=served.version if served else "",
+            preprocessing=served.preprocessing if served else "",
+            as_of=as_of,
+            trouble=(trouble or b"").decode(errors="replace"),
+            own=own,
+            expensive_depth=expensive_depth,
+            standstill_s=self._standstill_s(depth, oldest[0][0] if oldest else b"", as_of),
+        )
+
+    def _standstill_s(self, depth: int, oldest: bytes, now: float) -> float:
+        if (depth, oldest) != self._front[:2]:
+            self._front = _Front(depth, oldest, now)
+        return now - self._front.since
+
+    def _labels_of(self, digest: str) -> tuple[str, ...]:
+        if not self._labels.get(digest):
+            [published] = map(checked, self.exchange(pack("GET", self._keys.labels(digest)), 1))
+            self._labels = {digest: decode_labels(published, digest)}
+        return self._labels[digest]
+
+
+def _oldest_age_s(entries: Sequence[Any], now_ms: int) -> float:
+    return max([0, *(now_ms - entry_ms(entry_id) for entry_id, _ in entries)]) / 1000
+
+
+def _most_served(workers: Sequence[WorkerInfo]) -> WorkerInfo | None:
+    """Give a worker that serves what most lanes serve; of equals the one whose name is last, so that it stays."""
+    lanes: Counter[Served] = Counter()
+    for info in workers:
+        lanes[info.served] += info.lanes
+    return max(workers, key=lambda info: (lanes[info.served], info.served), default=None)

@@ -1,0 +1,161 @@
+"""Where Redis is, and the seam: packets go out, replies come in, and whatever is wrong is one error of ours."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import hiredis
+
+from wire.errors import QueueUnavailable
+from wire.redis.link import SHORTEST_WAIT_S, Link, RedisRefusal
+
+# Whatever asks Redis on behalf of a waiting caller is over after this, so that "Redis is away" is told within 300 ms.
+CALLER_PATIENCE_S: Final = 0.25
+# Nobody waits for a worker's housekeeping, and on a busy machine Redis may be slow without being away.
+WORKER_PATIENCE_S: Final = 2.0
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 1.0
+
+_pack_command: Any = hiredis.pack_command  # typed too narrowly
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Redis is and as whom to enter; a socket path wins over host and port."""
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    db: int = 0
+    socket_path: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        place = self.socket_path or f"{self.host}:{self.port}"
+        return f"{place}/{self.db}"
+
+
+# Without a seed that processes forked from one another would share.
+_random = random.SystemRandom()
+
+
+def pack(*words: str | bytes | int) -> bytes:
+    """Give one command's bytes; packets are made by joining them."""
+    packed: bytes = _pack_command(words)
+    return packed
+
+
+def checked(reply: Any) -> Any:
+    """Give a reply back, or raise QueueUnavailable where it is an error."""
+    if isinstance(reply, RedisRefusal):
+        message = f"Redis refused a command: {reply}"
+        raise QueueUnavailable(message) from reply
+    return reply
+
+
+def is_out_of_memory(reply: Any) -> bool:
+    """Whether Redis refused a command for want of memory; in 6.2 a script's error holds that of its command."""
+    return isinstance(reply, RedisRefusal) and "'maxmemory'" in str(reply)
+
+
+class Connection:
+    """One socket, opened by its first exchange; a fault closes it, and the next exchange opens another.
+
+    For one thread at a time. Nothing is ever sent twice behind the caller's back.
+    """
+
+    def __init__(self, address: Address, name: str, patience_s: float = WORKER_PATIENCE_S) -> None:
+        self._address = address
+        self._name = name
+        self._patience_s = patience_s
+        self._link: Link | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a socket stands; the other end may have gone all the same."""
+        return self._link is not None
+
+    def exchange(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any]:
+        """Send, and read that many replies within timeout_s in all, connecting included; raises QueueUnavailable.
+
+        A command that Redis refused gives its exception in the list: see `checked`.
+        """
+        timeout_s = max(self._patience_s if timeout_s is None else timeout_s, SHORTEST_WAIT_S)
+        until = time.monotonic() + timeout_s
+        try:
+            self._link = link = self._link or opened(self._address, self._name, until)
+            link.send(packet, until - time.monotonic())
+            return [link.read(until) for _ in range(replies)]
+        except (RedisRefusal, OSError) as error:
+            self.close()
+            message = f"Redis at {self._address} is not available: {error or type(error).__name__}"
+            raise QueueUnavailable(message) from error
+        except BaseException:
+            # A greenlet killed half-way leaves replies in the socket that belong to nobody.
+            self.close()
+            raise
+
+    def exchange_twice(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any]:
+        """Exchange, and do it once more where the time is not over and the socket was an old one.
+
+        Redis may have closed that one long ago, which shows only now. For commands that may run twice.
+        """
+        until = time.monotonic() + (self._patience_s if timeout_s is None else timeout_s)
+        was_open = self.is_open
+        try:
+            return self.exchange(packet, replies, timeout_s)
+        except QueueUnavailable:
+            remaining_s = until - time.monotonic()
+            if not was_open or remaining_s <= 0:
+                raise
+            return self.exchange(packet, replies, remaining_s)
+
+    def close(self) -> None:
+        """Close the socket; in a child that inherited it, the parent's stays as it is."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+
+def opened(address: Address, name: str, until: float) -> Link:
+    """Return a link on which this process is known by name and let in; raises OSError or RedisRefusal."""
+    place = address.socket_path or (address.host, address.port)
+    link = Link(place, max(until - time.monotonic(), SHORTEST_WAIT_S))
+    greeting = [pack("CLIENT", "SETNAME", name)]
+    if address.db:
+        greeting.insert(0, pack("SELECT", address.db))
+    if address.password:
+        greeting.insert(0, pack("AUTH", *filter(None, [address.username]), address.password))
+    try:
+        link.send(b"".join(greeting), until - time.monotonic())
+        for reply in [link.read(until) for _ in greeting]:
+            if isinstance(reply, RedisRefusal):
+                raise reply
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+class Backoff:
+    """How long to wait before the next attempt: 50 ms doubling to 1 s, jittered so that nobody marches in step."""
+
+    def __init__(self) -> None:
+        self._ceiling_s = FIRST_PAUSE_S
+
+    def next_pause_s(self) -> float:
+        """Give the pause and make the next one longer."""
+        ceiling_s, self._ceiling_s = self._ceiling_s, min(self._ceiling_s * 2, LONGEST_PAUSE_S)
+        return jittered(ceiling_s)
+
+    def reset(self) -> None:
+        """Begin again with short pauses: something worked."""
+        self._ceiling_s = FIRST_PAUSE_S
+
+
+def jittered(ceiling_s: float) -> float:
+    """Give a random time between half the ceiling and the ceiling."""
+    return ceiling_s * _random.uniform(0.5, 1.0)

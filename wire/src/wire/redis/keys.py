@@ -1,0 +1,53 @@
+"""Every Redis key, group and stream field of one queue is named here and nowhere else."""
+
+from __future__ import annotations
+
+from wire.codec import is_token
+
+GROUP = "workers"
+JOB_FIELD = "job"
+_OF_ONE_JOB = "job-"
+
+
+def job_replies(job_id: str) -> str:
+    """Return the name of the reply stream of one job that nobody waits for."""
+    return f"{_OF_ONE_JOB}{job_id}"
+
+
+def is_of_one_job(reply_to: str) -> bool:
+    """Return whether a reply stream is that of one job: made when the job is handed in, gone once it is cancelled."""
+    return reply_to.startswith(_OF_ONE_JOB)
+
+
+class Keys:
+    """The keys of one queue; they share one hash tag, so that on a Redis Cluster all of them live on one node."""
+
+    def __init__(self, queue: str) -> None:
+        if not is_token(queue):
+            message = f"queue name {queue!r} is not 1 to 80 letters, digits, or any of _ . : -"
+            raise ValueError(message)
+        self._tag = "{" + queue + "}"
+        self.jobs = f"{self._tag}:jobs"
+        self.expensive = f"{self._tag}:expensive"
+        self.owed = f"{self._tag}:expensive:owed"
+        self.dead = f"{self._tag}:dead"
+        self.workers = f"{self._tag}:workers"
+        self.ledger = f"{self._tag}:ledger"
+        self.trouble = f"{self._tag}:trouble"
+        self.rates = f"{self._tag}:rate:clients"
+
+    def weights(self, stream: str) -> str:
+        """Return the key that holds what the entries of a job stream cost beyond one usual job each."""
+        return f"{stream}:weights"
+
+    def replies(self, process: str) -> str:
+        """Give the reply stream of one api process."""
+        return f"{self._tag}:replies:{process}"
+
+    def labels(self, digest: str) -> str:
+        """Give the key that holds one list of labels."""
+        return f"{self._tag}:labels:{digest}"
+
+    def answer(self, slot: int) -> str:
+        """Give the key of one slot of the result cache."""
+        return f"{self._tag}:answer:{slot}"

@@ -1,0 +1,104 @@
+"""A background thread that repeats one step, survives its faults, and is started again should it die."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from wire.errors import QueueUnavailable
+from wire.redis.connection import Backoff
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 5.0
+
+
+class Loop:
+    """Repeats `step` with `interval_s` between; after a fault it waits longer and longer, up to a second."""
+
+    def __init__(self, name: str, step: Callable[[], None], interval_s: float = 0.0) -> None:
+        self._name = name
+        self._step = step
+        self._interval_s = interval_s
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._wake = threading.Event()  # ends the pause, to stop or to go on
+        self._is_failing = False
+        # Not the thread's own is_alive(): where gevent has patched it, that has every other greenlet run first.
+        self._is_running = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` has been called."""
+        return self._stop.is_set()
+
+    def ensure_running(self) -> None:
+        """Start the thread where none runs; cheap enough for the hot path."""
+        if self._is_running:
+            return
+        with self._lock:
+            if self._stop.is_set() or self._is_running:
+                return
+            if self._thread is not None:
+                log.error("thread %s has died; starting it again", self._name)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._is_running = True
+            try:
+                self._thread.start()
+            except RuntimeError:  # no thread to be had
+                self._is_running, self._thread = False, None
+                raise
+
+    def ask_to_stop(self) -> None:
+        """Have the thread end after its step."""
+        self._stop.set()
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Have the next step begin without a pause."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end and wait for it."""
+        self.ask_to_stop()
+        with self._lock:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            self._repeat()
+        finally:
+            self._is_running = False
+
+    def _repeat(self) -> None:
+        backoff = Backoff()
+        while not self._stop.is_set():
+            pause_s = self._interval_s
+            try:
+                self._step()
+                self._report_recovery()
+                backoff.reset()
+            except QueueUnavailable as error:
+                self._report_fault(error)
+                pause_s = backoff.next_pause_s()
+            except Exception:
+                # The loop's edge: whatever it was, it is told, and the next round may work.
+                log.exception("%s: unexpected fault", self._name)
+                pause_s = backoff.next_pause_s()
+            if pause_s:
+                self._wake.wait(pause_s)
+                self._wake.clear()
+
+    def _report_fault(self, error: QueueUnavailable) -> None:
+        """Tell of an outage once, not with each attempt."""
+        log.log(logging.DEBUG if self._is_failing else logging.WARNING, "%s: %s", self._name, error)
+        self._is_failing = True
+
+    def _report_recovery(self) -> None:
+        if self._is_failing:
+            log.info("%s: works again", self._name)
+        self._is_failing = False

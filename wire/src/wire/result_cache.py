@@ -1,0 +1,150 @@
+"""Answers that were given already, kept in Redis: for the same picture, as long as the same model is served.
+
+The table has a fixed number of slots, and each answer two of them that it may be in, chosen by its hash. So it never
+grows beyond its bound, nothing has to be searched or trimmed, and a look-up is one round trip. An entry says itself
+what it answers; whatever else is found in a slot is no answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+from wire.codec import Fields, bytes_of
+from wire.errors import MessageError
+from wire.messages import MAX_TOP_K, Answer
+from wire.queue_stats import QueueState
+from wire.redis.best_effort import PATIENCE_S, BestEffort
+from wire.redis.connection import Address, pack
+from wire.redis.keys import Keys
+from wire.redis.link import RedisRefusal
+from wire.worker_registry import Served
+
+log = logging.getLogger(__name__)
+
+# With the number of entries this bounds the memory; it holds about forty classes.
+MAX_ENTRY_BYTES: Final = 2048
+SLOTS_EACH: Final = 2
+_DEFAULTS: Final = Served._field_defaults
+
+
+class Question(NamedTuple):
+    """What has to be the same for an answer to be the same: the picture's SHA-256, in hex, and what is served."""
+
+    picture: str
+    served: Served
+
+
+class Found(NamedTuple):
+    """What a look-up came to: the answer or None, and the slot that an answer is to be kept in; empty: in none."""
+
+    answer: Answer | None
+    slot: str
+
+
+def served_by_all(state: QueueState | None) -> Served | None:
+    """Give what every live worker serves; None while they differ, as in a roll-out, or while nothing is known."""
+    if state is None or len({info.served for info in state.workers}) != 1:
+        return None
+    return state.workers[0].served
+
+
+class AnswerCache:
+    """The cache of one queue; where Redis is away or out of memory, it is as if it were empty."""
+
+    def __init__(
+        self, address: Address, queue: str, *, max_entries: int, ttl_s: int, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._redis = BestEffort(address, "sightline-cache", patience_s)
+        self._keys = Keys(queue)
+        self._max_entries = max_entries
+        self._ttl_s = ttl_s
+
+    def find(self, question: Question, top_k: int) -> Found:
+        """Look for an answer with at least that many classes."""
+        slots = self._slots(question)
+        replies = self._redis.exchange(b"".join(pack("GET", slot) for slot in slots), SLOTS_EACH)
+        if replies is None:
+            return Found(None, "")
+        return self._found(question, top_k, dict(zip(slots, replies, strict=True)))
+
+    def keep(self, question: Question, top_k: int, answer: Answer, slot: str) -> None:
+        """Keep an answer to a question that was looked for in vain, where it is the answer to just that question.
+
+        The worker has to have read the very bytes that were asked about, and to serve what was asked for.
+        """
+        served = question.served
+        answered = (answer.sha256, answer.model, answer.version, answer.bundle_digest)
+        if not slot or answered != (question.picture, served.model, served.version, served.bundle_digest):
+            return
+        data = _Entry(question, top_k, answer.predictions).encode()
+        if len(data) > MAX_ENTRY_BYTES:
+            return
+        self._redis.send(pack("SET", slot, data, "EX", self._ttl_s), 1)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+    def _found(self, question: Question, top_k: int, contents: dict[str, Any]) -> Found:
+        empty = []
+        for slot, data in contents.items():
+            entry = _decode_or_none(data)
+            if entry is None:
+                empty.append(slot)
+            elif entry.question == question:
+                return Found(entry.answer(top_k), slot)
+        return Found(None, empty[0] if empty else random.choice(list(contents)))  # noqa: S311  nothing hangs on it
+
+    def _slots(self, question: Question) -> list[str]:
+        name = "\n".join((question.picture, *question.served)).encode(errors="replace")
+        digest = hashlib.sha256(name).digest()
+        numbers = [int.from_bytes(digest[8 * n : 8 * n + 8]) % self._max_entries for n in range(SLOTS_EACH)]
+        return [self._keys.answer(number) for number in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What stands in a slot: the whole question, how many classes were asked for, and those that there are."""
+
+    question: Question
+    top_k: int
+    predictions: tuple[tuple[str, float], ...]
+
+    def answer(self, top_k: int) -> Answer | None:
+        """Give the answer as a worker would; None where more classes are wanted than were asked for then."""
+        served = self.question.served
+        if top_k > self.top_k:
+            return None
+        return Answer("", self.predictions[:top_k], served.model, served.version, bundle_digest=served.bundle_digest)
+
+    def encode(self) -> bytes:
+        """Give the bytes that are kept."""
+        fields = self.question.served._asdict()
+        return bytes_of(
+            {"picture": self.question.picture, **fields, "top_k": self.top_k, "predictions": self.predictions}
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read what `encode` gave; raises MessageError."""
+        fields = Fields(data, MAX_ENTRY_BYTES)
+        served = Served(**{name: fields.text(name, default=_DEFAULTS.get(name)) for name in Served._fields})
+        question = Question(fields.text("picture"), served)
+        return cls(question, fields.integer("top_k", 1, MAX_TOP_K), fields.pairs("predictions"))
+
+
+def _decode_or_none(data: Any) -> _Entry | None:
+    """Read the reply of GET; whatever cannot be read may be written over."""
+    if data is None or isinstance(data, RedisRefusal):
+        return None
+    try:
+        entry = _Entry.decode(data)
+    except MessageError as error:
+        log.warning("an entry of the cache is unreadable: %s", error)
+        return None
+    # An answer without a class is none.
+    return entry if entry.predictions else None

@@ -1,0 +1,1 @@
+"""CSV files that the api writes and the model's commands read."""

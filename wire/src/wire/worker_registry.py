@@ -1,0 +1,220 @@
+"""Which workers are alive, what they serve, and how fast they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final, NamedTuple, Self
+
+from wire.codec import Fields, bytes_of, is_token
+from wire.errors import MessageError, QueueUnavailable
+from wire.redis.clock import time_ms
+from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.keys import Keys
+from wire.redis.loop import Loop
+
+log = logging.getLogger(__name__)
+
+ANNOUNCE_EVERY_S: Final = 1.0
+DEAD_AFTER_MS: Final = 3000
+# A dead worker stays listed for a while, for whoever looks for what happened; then the living remove it.
+FORGOTTEN_AFTER_MS: Final = 60_000
+KEPT_S: Final = 3600
+# A worker whose configuration is wrong is not started again before that has changed. A worker that serves removes it.
+TROUBLE_KEPT_S: Final = 24 * 3600
+MAX_TROUBLE: Final = 500
+MAX_INFO_BYTES: Final = 16_384
+MAX_COUNT: Final = 1_000_000
+
+
+class Served(NamedTuple):
+    """What makes the answer to a picture what it is; workers that have this in common answer alike."""
+
+    model: str
+    version: str
+    preprocessing: str
+    labels_digest: str
+    # Empty for a worker of an earlier release, which does not publish it.
+    bundle_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock.
+
+    `bundle_digest` is the SHA-256 of the content of the bundle that it serves, in hex.
+
+    `slowness` is how many times as long as the reference processor it takes to decode, and `decode_budget_s` how long
+    it may take to decode one image; 0 for a worker of an earlier release, which knows neither costs nor the stream of
+    expensive jobs. `stretch` is how many times as long as estimated its last expensive jobs took, beside all else that
+    the machine had to do; 0 while there was none.
+
+    `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
+    """
+
+    id: str
+    host: str
+    model: str
+    version: str
+    preprocessing: str
+    labels_digest: str = ""
+    lanes: int = 1
+    max_batch: int = 1
+    rate: float = 0.0
+    seen_ms: int = 0
+    shadow: str = ""
+    shadow_counts: Mapping[str, float] = field(default_factory=dict)
+    bundle_digest: str = ""
+    slowness: float = 0.0
+    decode_budget_s: float = 0.0
+    stretch: float = 0.0
+
+    @property
+    def served(self) -> Served:
+        """What this worker serves."""
+        return Served(self.model, self.version, self.preprocessing, self.labels_digest, self.bundle_digest)
+
+    def encode(self) -> bytes:
+        """Give the bytes that are published."""
+        return bytes_of(asdict(self))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read what `encode` gave; raises MessageError."""
+        fields = Fields(data, MAX_INFO_BYTES)
+        return cls(
+            id=fields.token("id"),
+            host=fields.text("host"),
+            model=fields.text("model"),
+            version=fields.text("version"),
+            preprocessing=fields.text("preprocessing"),
+            labels_digest=fields.text("labels_digest"),
+            lanes=fields.integer("lanes", 1, MAX_COUNT),
+            max_batch=fields.integer("max_batch", 1, MAX_COUNT),
+            rate=fields.number("rate"),
+            seen_ms=fields.integer("seen_ms", 0, 2**63),
+            shadow=fields.text("shadow", default=""),
+            shadow_counts=fields.numbers("shadow_counts"),
+            bundle_digest=fields.text("bundle_digest", default=""),
+            slowness=fields.number("slowness", default=0.0),
+            decode_budget_s=fields.number("decode_budget_s", default=0.0),
+            stretch=fields.number("stretch", default=0.0),
+        )
+
+
+def digest_of(labels: Sequence[str]) -> str:
+    """Name a list of labels by its content."""
+    return hashlib.sha256(_encode_labels(labels)).hexdigest()[:16]
+
+
+def decode_labels(data: bytes | None, digest: str) -> tuple[str, ...]:
+    """Read a published list of labels; empty where it is absent or is not the list of that digest."""
+    try:
+        labels = tuple(json.loads(data or b"[]"))
+        return labels if digest_of(labels) == digest else ()
+    except (ValueError, TypeError, RecursionError):
+        return ()
+
+
+def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, ...]:
+    """Pick those that were heard of lately from the reply of HGETALL; what cannot be read is no worker."""
+    workers = [info for info in map(_decode_or_none, published[1::2]) if info is not None]
+    return tuple(info for info in workers if abs(now_ms - info.seen_ms) < DEAD_AFTER_MS)
+
+
+def report_trouble(address: Address, queue: str, text: str) -> None:
+    """Say why a worker cannot serve, for whoever asks why there is none; raises QueueUnavailable."""
+    connection = Connection(address, "sightline-trouble")
+    try:
+        command = pack("SET", Keys(queue).trouble, text[:MAX_TROUBLE].encode(errors="replace"), "EX", TROUBLE_KEPT_S)
+        checked(connection.exchange(command, 1)[0])
+    finally:
+        connection.close()
+
+
+class Announcer:
+    """A thread of the worker process that says each second that it lives, what it serves and how fast it is."""
+
+    def __init__(  # noqa: PLR0913  what is asked each time goes by keyword
+        self,
+        address: Address,
+        queue: str,
+        info: WorkerInfo,
+        labels: Sequence[str],
+        *,
+        rate: Callable[[], float] = lambda: 0.0,
+        shadow: Callable[[], tuple[str, Mapping[str, float]]] = lambda: ("", {}),
+        stretch: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        if not is_token(info.id):
+            message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
+            raise ValueError(message)
+        self._connection = Connection(address, "sightline-announcer")
+        self._keys = Keys(queue)
+        self._rate = rate
+        self._shadow = shadow
+        self._stretch = stretch
+        self._is_first = True
+        self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
+        self.say(info, labels)
+
+    def start(self) -> None:
+        """Say it for the first time before coming back, where Redis is there, then each second."""
+        try:
+            self._announce()
+        except QueueUnavailable as error:
+            log.warning("worker %s is not listed yet: %s", self._said[0].id, error)
+        self._loop.ensure_running()
+
+    def say(self, info: WorkerInfo, labels: Sequence[str]) -> None:
+        """Say this from now on: another model, perhaps, of a worker that goes on under its name."""
+        self._said = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
+        self._loop.hurry()
+
+    def stop(self) -> None:
+        """End the thread and take the worker off the list."""
+        self._loop.stop()
+        try:
+            self._connection.exchange(pack("HDEL", self._keys.workers, self._said[0].id), 1)
+        except QueueUnavailable as error:
+            log.warning("worker %s stays listed until it is forgotten: %s", self._said[0].id, error)
+        self._connection.close()
+
+    def _announce(self) -> None:
+        keys = self._keys
+        said, labels = self._said
+        labels_key = keys.labels(said.labels_digest)
+        look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
+        now, labels_known, published = map(checked, self._connection.exchange(look, 3))
+        shadow, counts = self._shadow()
+        said = replace(said, rate=self._rate(), stretch=self._stretch())
+        info = replace(said, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts)
+        # The labels stand before the worker that names them.
+        commands = [] if labels_known else [pack("SET", labels_key, labels, "EX", KEPT_S)]
+        commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
+        commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
+        if self._is_first:
+            commands.append(pack("SET", keys.trouble, b"", "EX", 1))  # what kept workers from starting is over
+        for reply in self._connection.exchange(b"".join(commands), len(commands)):
+            checked(reply)
+        self._is_first = False
+
+
+def _encode_labels(labels: Sequence[str]) -> bytes:
+    return json.dumps(list(labels), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _decode_or_none(data: bytes) -> WorkerInfo | None:
+    try:
+        return WorkerInfo.decode(data)
+    except MessageError as error:
+        log.debug("an entry of the worker list is unreadable: %s", error)
+        return None
+
+
+def _forgotten(published: Sequence[bytes], now_ms: int) -> list[bytes]:
+    infos = zip(published[::2], map(_decode_or_none, published[1::2]), strict=True)
+    return [name for name, info in infos if info is None or abs(now_ms - info.seen_ms) > FORGOTTEN_AFTER_MS]

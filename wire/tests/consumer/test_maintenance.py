@@ -1,0 +1,184 @@
+"""Whatever the cause: no entry stays in the job stream that no worker will ever be given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.waiting import wait_until
+from sightline_testing.workers import StandInWorker
+from wire.consumer.maintenance import PAGE, Maintenance
+from wire.errors import QueueUnavailable
+from wire.messages import Failure, Job, decode_reply
+from wire.redis.clock import time_ms
+from wire.redis.keys import GROUP
+
+HOUR_MS = 3_600_000
+
+
+def maintenance(queue: QueueProbe, *, lease_ms: int = 60_000, max_batch_s: float = 60.0) -> Maintenance:
+    return Maintenance(queue.address, queue.name, "upkeep", lease_ms=lease_ms, max_batch_s=max_batch_s)
+
+
+def orphan(queue: QueueProbe, count: int = 1, *, ttl_ms: int = 60_000) -> None:
+    """Leave jobs that were delivered and that nobody holds."""
+    for number in range(count):
+        queue.add(f"{number}.jpg", ttl_ms=ttl_ms)
+    forget(queue)
+    assert (queue.depth(), queue.pending()) == (count, 0)
+
+
+def deliver(queue: QueueProbe, consumer: str) -> None:
+    """Give all that waits to a consumer that never answers."""
+    if not queue.redis("XINFO", "GROUPS", queue.keys.jobs):
+        queue.redis("XGROUP", "CREATE", queue.keys.jobs, GROUP, "0")
+    queue.redis("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", 10_000, "STREAMS", queue.keys.jobs, ">")
+
+
+def forget(queue: QueueProbe) -> None:
+    """Deliver all that waits, and delete the consumer that holds it."""
+    deliver(queue, "deleted")
+    queue.redis("XGROUP", "DELCONSUMER", queue.keys.jobs, GROUP, "deleted")
+
+
+def sweep(upkeep: Maintenance, times: int = 1) -> None:
+    for _ in range(times):
+        upkeep.sweep()
+    upkeep.stop()
+
+
+def sweep_until_empty(upkeep: Maintenance, queue: QueueProbe) -> None:
+    """Sweep again and again, as the thread does."""
+
+    def is_empty() -> bool:
+        upkeep.sweep()
+        return queue.depth() == 0
+
+    wait_until(is_empty, "the queue is empty")
+    upkeep.stop()
+
+
+def failures(queue: QueueProbe) -> list[str]:
+    replies = [decode_reply(kind, data) for kind, data in queue.replies()]
+    return [reply.code for reply in replies if isinstance(reply, Failure)]
+
+
+def test_orphans_within_their_deadline_are_done(queue: QueueProbe) -> None:
+    orphan(queue, 5)
+    with StandInWorker(queue.address, queue.name, lease_ms=200):
+        sweep(maintenance(queue, lease_ms=200))
+        wait_until(lambda: queue.depth() == 0, "the orphans are done")
+    assert sorted(decode_reply(*reply).id for reply in queue.replies()) == [f"{number}.jpg" for number in range(5)]
+    assert failures(queue) == []
+
+
+def test_orphans_past_their_deadline_are_ended_and_whoever_asked_is_told(queue: QueueProbe) -> None:
+    count = 2 * PAGE + 50
+    orphan(queue, count, ttl_ms=1)
+    sweep(maintenance(queue))
+    assert (queue.depth(), queue.pending()) == (0, 0)
+    assert failures(queue) == ["expired"] * count
+
+
+@pytest.mark.parametrize("fields", [["job", b"hostile"], ["other", b"x"], ["job", b"", "job", b""]])
+def test_orphans_that_cannot_be_read_become_dead_letters(queue: QueueProbe, fields: list[str | bytes]) -> None:
+    queue.redis("XADD", queue.keys.jobs, "*", *fields)
+    forget(queue)
+    sweep(maintenance(queue))
+    assert queue.depth() == 0
+    assert [b"undecodable" in letter[b"reason"] for letter in queue.dead_letters()] == [True]
+
+
+def test_what_waits_and_what_is_in_hand_is_left_alone(queue: QueueProbe) -> None:
+    queue.add("held.jpg", ttl_ms=1)
+    queue.add("held-too.jpg")
+    deliver(queue, "slow")
+    queue.add("waiting.jpg", ttl_ms=1)
+    before = queue.redis("XPENDING", queue.keys.jobs, GROUP), queue.jobs()
+    sweep(maintenance(queue), 3)
+    assert (queue.redis("XPENDING", queue.keys.jobs, GROUP), queue.jobs()) == before
+    assert queue.replies() == []
+
+
+def test_without_a_stream_or_a_group_there_is_nothing_to_do(queue: QueueProbe) -> None:
+    sweep(maintenance(queue))
+    queue.add("early.jpg", ttl_ms=1)
+    sweep(maintenance(queue))
+    assert queue.depth() == 1
+
+
+def test_orphans_from_before_the_clock_was_set_back_are_done(queue: QueueProbe) -> None:
+    add_ahead(queue, ttl_ms=60_000)
+    forget(queue)
+    with StandInWorker(queue.address, queue.name, lease_ms=200):
+        sweep_until_empty(maintenance(queue, lease_ms=200), queue)
+    assert failures(queue) == []
+
+
+def test_what_a_dead_worker_held_is_ended_where_the_clock_was_set_back(queue: QueueProbe) -> None:
+    """Redis then says that it was idle for no time at all, until its clock is again where it was."""
+    entry_id = add_ahead(queue, ttl_ms=100)
+    deliver(queue, "dead")
+    upkeep = maintenance(queue, lease_ms=1, max_batch_s=0.1)
+
+    def is_ended() -> bool:
+        queue.redis("XCLAIM", queue.keys.jobs, GROUP, "dead", 0, entry_id, "IDLE", 0, "JUSTID")
+        upkeep.sweep()
+        return queue.depth() == 0
+
+    wait_until(is_ended, "it is ended")
+    upkeep.stop()
+    assert (queue.pending(), failures(queue)) == (0, ["expired"])
+
+
+def add_ahead(queue: QueueProbe, *, ttl_ms: int) -> str:
+    """Add a job as Redis did before its clock was set back by an hour."""
+    ahead = time_ms(queue.redis("TIME")) + HOUR_MS
+    job = Job("early", "early.jpg", "asker", ttl_ms)
+    entry_id: bytes = queue.redis("XADD", queue.keys.jobs, f"{ahead}-0", "job", job.encode())
+    return entry_id.decode()
+
+
+def test_many_entries_of_dead_workers_are_ended_without_a_pause(queue: QueueProbe) -> None:
+    """A lane that finds more to claim than it does in one go does not wait half a lease each time."""
+    lane = queue.lane(lease_ms=60_000)
+    for number in range(200):
+        queue.add(f"{number}.jpg", ttl_ms=1)
+    deliver(queue, "dead")
+    pending = [entry_id for entry_id, *_ in queue.redis("XPENDING", queue.keys.jobs, GROUP, "-", "+", 200)]
+    queue.redis("XCLAIM", queue.keys.jobs, GROUP, "dead", 0, *pending, "IDLE", 120_000, "JUSTID")
+    for _ in range(20):
+        assert lane.receive(8, 0) == []
+    assert (queue.depth(), queue.pending()) == (0, 0)
+
+
+def test_every_job_is_done_while_consumers_are_deleted_under_their_jobs(queue: QueueProbe) -> None:
+    count = 60
+    upkeep = maintenance(queue, lease_ms=100)
+    queue.redis("XGROUP", "CREATE", queue.keys.jobs, GROUP, "0", "MKSTREAM")
+    with StandInWorker(queue.address, queue.name, lease_ms=100, max_jobs=4) as worker:
+        for number in range(count):
+            queue.add(f"{number}.jpg")
+            if number % 5 == 0:
+                queue.redis("XGROUP", "DELCONSUMER", queue.keys.jobs, GROUP, worker.lane.consumer)
+            time.sleep(0.001)  # some are taken between two deletions
+        sweep_until_empty(upkeep, queue)
+    answered = {decode_reply(*reply).id for reply in queue.replies()}
+    assert answered == {f"{number}.jpg" for number in range(count)}
+    assert failures(queue) == []
+
+
+def test_a_thread_sweeps_at_once_and_survives_a_redis_that_is_away(start_redis: Callable[..., QueueProbe]) -> None:
+    queue = start_redis("--appendonly", "yes")
+    orphan(queue, ttl_ms=1)
+    upkeep = maintenance(queue)
+    queue.server.stop()
+    with pytest.raises(QueueUnavailable):
+        upkeep.sweep()
+    upkeep.start()
+    queue.server.start()
+    wait_until(lambda: queue.depth() == 0, "the orphan is ended")
+    upkeep.stop()

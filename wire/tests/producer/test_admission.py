@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from wire.consumer.throughput import Pace
+from wire.messages import Job
+from wire.producer.admission import BURST, bound_for, retry_after_s, terms_for, total_rate
+from wire.redis.keys import Keys
+from wire.worker_registry import WorkerInfo
+
+
+def worker(rate: float, lanes: int = 2, max_batch: int = 8) -> WorkerInfo:
+    return WorkerInfo("w", "host", "model", "1", "p", lanes=lanes, max_batch=max_batch, rate=rate)
+
+
+def test_the_queue_takes_what_is_done_in_a_quarter_of_the_deadline() -> None:
+    assert bound_for([worker(200), worker(100)], 4.0, 0) == 300
+
+
+@pytest.mark.parametrize(("rate", "bound"), [(10.0, 40), (30.0, 120), (50.0, 144), (100.0, 144), (200.0, 250)])
+def test_a_burst_is_let_in_as_long_as_it_is_done_in_time(rate: float, bound: int) -> None:
+    assert bound_for([worker(rate)], 5.0, 0) == bound
+
+
+def test_slow_workers_still_get_two_batches_for_each_lane() -> None:
+    assert bound_for([worker(1.0), worker(2.0, lanes=1)], 1.0, 0) == 2 * (2 * 8 + 8)
+
+
+def test_a_setting_decides_over_any_rate() -> None:
+    assert bound_for([worker(1000)], 5.0, 7) == 7
+
+
+@pytest.mark.parametrize("workers", [[], [worker(0.0)]])
+def test_before_any_worker_has_measured_its_rate_a_burst_is_let_in(workers: list[WorkerInfo]) -> None:
+    assert bound_for(workers, 5.0, 0) == BURST + 16 * len(workers)
+
+
+def test_a_worker_that_has_just_started_does_not_open_the_bound() -> None:
+    assert total_rate([worker(100), worker(0.0)]) == 200
+    assert bound_for([worker(100), worker(0.0)], 5.0, 0) == 250
+    assert bound_for([worker(30.0, lanes=1), worker(0.0, lanes=3)], 2.0, 0) == bound_for(
+        [worker(120.0, lanes=4)], 2.0, 0
+    )
+
+
+KEYS = Keys("test")
+
+
+def job(decode_ms: int = 0, explain_label: str = "") -> Job:
+    return Job("id", "cat.jpg", "asker", 5000, decode_ms=decode_ms, explain_label=explain_label)
+
+
+def modern(rate: float = 200.0, slowness: float = 1.0, budget_s: float = 2.0) -> WorkerInfo:
+    info = worker(rate, lanes=1)
+    return replace(info, slowness=slowness, decode_budget_s=budget_s)
+
+
+def test_a_photograph_costs_one_and_an_image_as_many_as_are_done_in_its_time() -> None:
+    assert terms_for(job(), KEYS, [modern()], 5.0, 0).cost == 1
+    assert terms_for(job(102), KEYS, [modern(rate=200)], 5.0, 0).cost == 21
+    assert terms_for(job(102), KEYS, [modern(rate=20)], 5.0, 0).cost == 3
+    assert terms_for(job(102), KEYS, [modern(slowness=2.0)], 5.0, 0).cost == 41
+    assert terms_for(job(102, explain_label="cat"), KEYS, [modern()], 5.0, 0).cost == 42
+
+
+def test_what_takes_longer_than_a_quarter_of_a_second_goes_to_its_own_stream() -> None:
+    assert terms_for(job(250), KEYS, [modern()], 5.0, 0).stream == KEYS.jobs
+    assert terms_for(job(260), KEYS, [modern()], 5.0, 0).stream == KEYS.expensive
+    assert terms_for(job(130), KEYS, [modern(slowness=2.0)], 5.0, 0).stream == KEYS.expensive
+    # Nobody would take it from there while only workers of an earlier release are alive.
+    assert terms_for(job(260), KEYS, [worker(100)], 5.0, 0).stream == KEYS.jobs
+    assert terms_for(job(260), KEYS, [worker(100), modern()], 5.0, 0).stream == KEYS.expensive
+
+
+def test_what_every_worker_refuses_by_its_header_costs_a_photograph() -> None:
+    terms = terms_for(job(2500), KEYS, [modern(), modern(slowness=1.5)], 5.0, 0)
+    assert (terms.stream, terms.cost) == (KEYS.jobs, 1)
+    assert terms_for(job(2500), KEYS, [modern(), modern(budget_s=4.0)], 5.0, 0).stream == KEYS.expensive
+
+
+def test_expensive_jobs_have_a_quarter_of_each_worker_and_at_most_one_lane() -> None:
+    share = terms_for(job(300), KEYS, [modern(rate=200), modern(rate=200)], 5.0, 0).share_per_ms
+    assert share == pytest.approx(0.1)
+    many_lanes = replace(modern(rate=1600), lanes=16)
+    assert terms_for(job(300), KEYS, [many_lanes], 5.0, 0).share_per_ms == pytest.approx(0.1)
+
+
+def test_where_expensive_jobs_take_longer_than_estimated_fewer_are_admitted() -> None:
+    usual = terms_for(job(302), KEYS, [modern()], 5.0, 0)
+    slow = terms_for(job(302), KEYS, [modern(), replace(modern(), stretch=6.0)], 5.0, 0)
+    assert slow.cost - 1 == pytest.approx(3 * (usual.cost - 1))
+    assert slow.bound - slow.cost < 2 * (usual.bound - usual.cost)
+
+
+def test_fewer_jobs_are_admitted_while_expensive_ones_are_there() -> None:
+    terms = terms_for(job(), KEYS, [modern(rate=30)], 5.0, 0)
+    assert (terms.bound, terms.bound_beside) == (120, 60)
+
+
+@pytest.mark.parametrize(("depth", "rate"), [(0, 0.0), (0, 100.0), (500, 100.0), (10**6, 1.0)])
+def test_whoever_is_refused_is_sent_away_for_one_to_three_seconds(depth: int, rate: float) -> None:
+    assert 1.0 <= retry_after_s(depth, rate) <= 3.0
+
+
+def test_the_pace_counts_busy_time_only_and_follows_a_change() -> None:
+    pace = Pace()
+    assert pace.rate == 0
+    pace.record(1, 0.01)
+    assert pace.rate == pytest.approx(100)
+    for _ in range(1000):
+        pace.record(8, 0.02)
+    assert pace.rate == pytest.approx(400, rel=0.01)
+    for _ in range(100):
+        pace.record(8, 0.2)
+    assert pace.rate == pytest.approx(40, rel=0.2)
+
+
+def test_the_pace_leaves_out_what_expensive_images_take_to_decode() -> None:
+    pace = Pace(50.0)
+    assert pace.rate == 50
+    pace.record(8, 1.08, decode_s=1.0)
+    assert pace.rate == pytest.approx(8 / 0.108, rel=0.01)
+    pace = Pace()
+    pace.record(8, 0.08, decode_s=0.0)
+    assert pace.rate == pytest.approx(100)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import pytest
+
+from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.waiting import wait_until
+from wire.errors import MessageError
+from wire.redis.clock import time_ms
+from wire.worker_registry import (
+    DEAD_AFTER_MS,
+    FORGOTTEN_AFTER_MS,
+    MAX_TROUBLE,
+    TROUBLE_KEPT_S,
+    Announcer,
+    WorkerInfo,
+    decode_labels,
+    digest_of,
+    live_workers,
+    report_trouble,
+)
+
+INFO = WorkerInfo(
+    "w-1",
+    "host",
+    "efficientnet-lite0",
+    "1-int8",
+    "p-1",
+    "abc",
+    2,
+    8,
+    123.5,
+    1_700_000_000_000,
+    bundle_digest="d1",
+    slowness=1.25,
+    decode_budget_s=2.0,
+    stretch=2.5,
+)
+INFO_BYTES = (
+    b'{"v":1,"id":"w-1","host":"host","model":"efficientnet-lite0","version":"1-int8","preprocessing":"p-1",'
+    b'"labels_digest":"abc","lanes":2,"max_batch":8,"rate":123.5,"seen_ms":1700000000000,"shadow":"","shadow_counts":{},'
+    b'"bundle_digest":"d1","slowness":1.25,"decode_budget_s":2.0,"stretch":2.5}'
+)
+
+
+def publish(queue: QueueProbe, name: str, age_ms: int, version: str = "1") -> None:
+    """List a worker as one that was last heard of so long ago."""
+    now_ms = time_ms(queue.redis("TIME"))
+    info = WorkerInfo(name, "h", "m", version, "p", seen_ms=now_ms - age_ms)
+    queue.redis("HSET", queue.keys.workers, name, info.encode())
+
+
+def test_a_worker_is_published_as_exactly_these_bytes() -> None:
+    assert INFO.encode() == INFO_BYTES
+    assert WorkerInfo.decode(INFO_BYTES) == INFO
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"v":1,"id":"a"}', INFO_BYTES.replace(b"123.5", b'"fast"')])
+def test_an_unreadable_worker_is_a_message_error_and_no_worker(data: bytes) -> None:
+    with pytest.raises(MessageError):
+        WorkerInfo.decode(data)
+    assert live_workers([b"w-0", data, b"w-1", INFO_BYTES], INFO.seen_ms) == (INFO,)
+
+
+def test_a_worker_that_was_not_heard_of_for_three_seconds_is_not_alive() -> None:
+    published = [b"w-1", INFO_BYTES]
+    assert live_workers(published, INFO.seen_ms + DEAD_AFTER_MS - 1) == (INFO,)
+    assert live_workers(published, INFO.seen_ms + DEAD_AFTER_MS) == ()
+
+
+def test_labels_that_are_not_those_of_their_digest_are_no_labels() -> None:
+    labels = ("tabby", "Ägyptische Katze")
+    digest = digest_of(labels)
+    data = '["tabby","Ägyptische Katze"]'.encode()
+    assert decode_labels(data, digest) == labels
+    for wrong in (b'["tabby"]', b"[1]", b"7", b"\xff", b"", None):
+        assert decode_labels(wrong, digest) == ()
+
+
+def test_a_worker_says_what_it_serves_until_it_stops(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    info = WorkerInfo("w-1", "host", "m", "2", "p", lanes=2, max_batch=8)
+    announcer = Announcer(queue.address, queue.name, info, ["tabby", "tiger"], rate=lambda: 42.0)
+    announcer.start()
+    wait_until(lambda: asker.refresh_state().workers, "it is listed")
+    state = asker.refresh_state()
+    assert (state.model, state.version, state.labels, state.rate) == ("m", "2", ("tabby", "tiger"), 42.0)
+    assert state.bound == 144  # a burst
+    announcer.stop()
+    assert asker.refresh_state().workers == ()
+    assert queue.redis("EXISTS", queue.keys.workers) == 0
+
+
+def test_a_worker_that_changes_its_model_says_so_under_its_old_name(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    counts = {"compared": 3.0}
+    announcer = Announcer(
+        queue.address, queue.name, WorkerInfo("w-1", "h", "m", "1", "p"), ["tabby"], shadow=lambda: ("m/2", counts)
+    )
+    announcer.start()
+    try:
+        announcer.say(WorkerInfo("w-1", "h", "m", "2", "p"), ["tabby", "tiger"])
+        wait_until(lambda: asker.refresh_state().version == "2", "the change is known")
+        state = asker.refresh_state()
+        assert state.labels == ("tabby", "tiger")
+        assert [(info.id, info.shadow, info.shadow_counts) for info in state.workers] == [("w-1", "m/2", counts)]
+    finally:
+        announcer.stop()
+
+
+def test_a_list_that_redis_lost_is_written_again_labels_and_all(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    queue.announce("w-1", labels=["tabby"])
+    queue.redis("FLUSHALL")
+    wait_until(lambda: asker.refresh_state().labels == ("tabby",), "it is listed again")
+
+
+def test_the_living_remove_those_that_died_long_ago(queue: QueueProbe) -> None:
+    publish(queue, "dead", DEAD_AFTER_MS + 5000)
+    publish(queue, "forgotten", FORGOTTEN_AFTER_MS + 5000)
+    queue.redis("HSET", queue.keys.workers, "garbage", b"\xff")
+    queue.announce("living")
+    assert sorted(queue.redis("HKEYS", queue.keys.workers)) == [b"dead", b"living"]
+
+
+def test_during_a_change_of_models_the_state_shows_what_most_lanes_serve(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    publish(queue, "old-1", 0, version="1")
+    publish(queue, "new-1", 0, version="2")
+    publish(queue, "new-2", 0, version="2")
+    state = asker.refresh_state()
+    assert state.version == "2"
+    assert sorted(info.version for info in state.workers) == ["1", "2", "2"]
+
+
+def test_a_worker_id_that_cannot_be_a_name_is_refused(queue: QueueProbe) -> None:
+    info = WorkerInfo("a b", "h", "m", "1", "p")
+    with pytest.raises(ValueError, match="'a b'"):
+        Announcer(queue.address, queue.name, info, [])
+
+
+def test_why_a_worker_could_not_start_is_known_for_a_while(queue: QueueProbe) -> None:
+    asker = queue.asker()
+    assert asker.refresh_state().trouble == ""
+    report_trouble(queue.address, queue.name, "model.onnx is missing" + "!" * 1000)
+    assert asker.refresh_state().trouble.startswith("model.onnx is missing!")
+    assert len(asker.refresh_state().trouble) == MAX_TROUBLE
+    assert TROUBLE_KEPT_S - 60 < queue.redis("TTL", queue.keys.trouble) <= TROUBLE_KEPT_S
+    announcer = Announcer(queue.address, queue.name, INFO, ["tabby"])
+    announcer.start()
+    assert asker.refresh_state().trouble == ""
+    announcer.stop()
