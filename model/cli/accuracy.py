@@ -12,9 +12,8 @@ import ml_service
 import settings
 from evaluation import labelled
 from inference import bundle, cpu, model
-from inference.errors import InferenceError
+from inference.errors import ModelError
 from inference.model import Model
-from training.errors import LearningError
 
 SHOWN = 5
 
@@ -26,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
         judged = model.load(folder, options.engine, lanes=1, cores=cpu.cores())
         ranks = [rank(judged, path, label) for path, label in labelled.pictures(options.folder)]
-    except (InferenceError, LearningError, OSError, KeyError) as fault:
+    except (ModelError, OSError, KeyError) as fault:
         sys.stderr.write(f"cannot measure: {fault}\n")
         return 1
     if not ranks:

@@ -25,7 +25,7 @@ from evaluation import batch_prediction, labelled, table
 from evaluation import page as evaluation_page
 from evaluation.comparison import Comparison, Pair
 from inference import bundle, image_store, labels
-from inference.errors import InferenceError
+from inference.errors import ModelError, VersionError
 from inference.labels import Predictions
 from inference.model import Model
 from onnx_tools.head import read_head
@@ -33,7 +33,6 @@ from registry import versions
 from training import cases, traffic, training_set
 from training.cases import Reviewed
 from training.cross_validation import held_out_logits
-from training.errors import LearningError, VersionError
 from training.features import Reader
 from training.softmax import softmax
 
@@ -48,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         names, comparisons = compare(options)
         page = options.page or ml_service.bundles_folder() / names[1] / "evaluation.html"
         page.write_text(evaluation_page.page(names, comparisons), encoding="utf-8")
-    except (LearningError, InferenceError, OSError, KeyError) as fault:
+    except (ModelError, OSError, KeyError) as fault:
         sys.stderr.write(f"nothing was compared: {fault}\n")
         return 1
     sys.stdout.write(table.table(names, comparisons))

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from cli import paths
 from inference import image_store
+from inference.errors import CasesError, ModelError
 from training import cases
 from training.cases import Reviewed
-from training.errors import CasesError, LearningError
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, folder_name
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         written, missing = export(options.folder, options.feedback, options.uploads)
-    except (LearningError, OSError) as fault:
+    except (ModelError, OSError) as fault:
         sys.stderr.write(f"nothing was exported: {fault}\n")
         return 1
     lacking = f"; {missing} pictures are gone or altered" if missing else ""

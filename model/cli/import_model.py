@@ -17,10 +17,9 @@ import ml_service
 import settings
 from evaluation import precisions as evaluation_precisions
 from importing import answer_page, label_file, outputs, presets, trial
-from importing.errors import ImportRefusedError
 from inference import bundle, cpu, preprocessing
 from inference.bundle import Bundle
-from inference.errors import ImageError
+from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
 from onnx_tools import facts as onnx_tools_facts
 from onnx_tools.facts import Facts

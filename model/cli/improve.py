@@ -21,12 +21,11 @@ import ml_service
 import settings
 from cli import paths
 from inference import bundle
-from inference.errors import InferenceError
+from inference.errors import CasesError, ModelError
 from onnx_tools.head import read_head, with_head
 from registry import versions
 from registry.versions import Case, Record
 from training import cases, traffic, training_set
-from training.errors import CasesError, LearningError
 from training.features import Reader
 from training.improving import improved
 
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         folder = improve(options)
-    except (LearningError, InferenceError, OSError) as fault:
+    except (ModelError, OSError) as fault:
         sys.stderr.write(f"nothing was improved: {fault}\n")
         return 1
     made = versions.identity(folder)

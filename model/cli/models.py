@@ -21,13 +21,12 @@ from cli import import_model, paths
 from evaluation import batch_prediction, labelled
 from inference import bundle
 from inference.bundle import Bundle
-from inference.errors import InferenceError
+from inference.errors import ModelError, VersionError
 from registry import activation, promotion_gate, versions
 from registry.activation import PROMOTED, ROLLED_BACK, Trial
 from registry.promotion_gate import Evidence, Limits
 from serving.queue_address import queue_address
 from training import cases, traffic
-from training.errors import LearningError, VersionError
 from wire.errors import QueueUnavailable
 from wire.queue_stats import STALE_AFTER_S, Watcher
 from wire.redis.keys import Keys
@@ -47,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     action: Callable[[argparse.Namespace], int] = options.action
     try:
         return action(options)
-    except (LearningError, InferenceError, OSError, KeyError) as fault:
+    except (ModelError, OSError, KeyError) as fault:
         sys.stderr.write(f"nothing was changed: {fault}\n")
         return 1
 
@@ -69,7 +68,7 @@ def _described(folder: Path) -> str:
     """What a version is and where it comes from; why it cannot be served where it cannot."""
     try:
         found, record = bundle.load(folder), versions.record_of(folder)
-    except (InferenceError, LearningError, OSError) as fault:
+    except (ModelError, OSError) as fault:
         return f"cannot be served: {fault}"
     origin = "as delivered" if record is None else f"{record.base} and {len(record.cases)} cases, {record.made_at}"
     return f"{len(found.labels):5} labels  {_short(found.digest)}  {origin}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.errors import CasesError
+from inference.errors import CasesError
 from training.traffic import PICTURE_SUFFIXES
 from wire.tables.csv_reader import Fault, TableReader
 from wire.tables.csv_table import Table

@@ -13,11 +13,10 @@ from evaluation import batch_prediction, labelled
 from evaluation.comparison import Comparison, Pair
 from importing import answer_page, calibrating, trial
 from importing.answer_page import Row
-from importing.errors import ImportRefusedError
 from inference import cpu
 from inference.arrays import Pixels
 from inference.bundle import Bundle
-from inference.errors import ImageError
+from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
 from onnx_tools import int8
 from onnx_tools.facts import Facts

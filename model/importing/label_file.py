@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from importing.errors import ImportRefusedError
 from inference import labels
-from inference.errors import BundleError
+from inference.errors import BundleError, ImportRefusedError
 
 # TensorFlow's networks for ImageNet count from 1: their first output is none of the thousand.
 WITH_BACKGROUND = 1_001

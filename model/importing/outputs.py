@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from importing.errors import ImportRefusedError
 from inference.arrays import Scores
+from inference.errors import ImportRefusedError
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 TOLERANCE = 1e-3

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from importing.errors import ImportRefusedError
 from inference import preprocessing
+from inference.errors import ImportRefusedError
 from onnx_tools.facts import Facts
 
 FILE = Path(__file__).with_name("presets.toml")

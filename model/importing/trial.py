@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from importing.errors import ImportRefusedError
 from inference import engines
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
-from inference.errors import EngineError
+from inference.errors import EngineError, ImportRefusedError
 from training.synthetic_images import ordinary_pictures
 
 UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")

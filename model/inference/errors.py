@@ -1,4 +1,4 @@
-"""What can go wrong in inference; the class says whose fault it is."""
+"""The errors of model/: one tree; the class says whose fault it is, the message what to do."""
 
 UNSUPPORTED_TYPE = "unsupported_type"
 IMAGE_TOO_LARGE = "image_too_large"
@@ -8,8 +8,12 @@ IMAGE_MISSING = "image_missing"
 SHOWN = 100
 
 
-class InferenceError(Exception):
-    """Root of everything that this package raises on purpose."""
+class ModelError(Exception):
+    """Root of everything that model/ raises on purpose."""
+
+
+class InferenceError(ModelError):
+    """An image, a bundle or the engine cannot be used: nothing can be predicted."""
 
 
 class ImageError(InferenceError):
@@ -26,6 +30,22 @@ class BundleError(InferenceError):
 
 class EngineError(InferenceError):
     """The installation's fault: the engine is not there or refuses the model."""
+
+
+class HeadError(ModelError):
+    """The graph does not end in one linear layer over pooled features, so nothing can be fitted or explained."""
+
+
+class CasesError(ModelError):
+    """The reviewed cases, or a folder of labelled images, cannot be used as they are."""
+
+
+class VersionError(ModelError):
+    """A version of a bundle does not exist, or cannot take the place that was asked for."""
+
+
+class ImportRefusedError(ModelError):
+    """The graph, its labels or the images do not fit each other or the service."""
 
 
 def shown(value: object) -> str:

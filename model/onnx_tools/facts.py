@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from importing.errors import ImportRefusedError
+from inference.errors import ImportRefusedError
 from onnx_tools.checks import keeps_weights_elsewhere
 from onnx_tools.protobuf import Message
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from inference.errors import HeadError
 from onnx_tools.protobuf import Message
-from training.errors import HeadError
 
 GRAPH = 7  # of a model
 NODE, INITIALIZER, OUTPUT, VALUE_INFO = 1, 5, 12, 13  # of a graph

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.arrays import Doubles, Floats
+from inference.errors import HeadError
 from onnx_tools.graph import Graph, Node, new_constant, new_node
-from training.arrays import Doubles, Floats
-from training.errors import HeadError
 
 # What may stand between the pooling and the last layer without changing a number (but for its rounding).
 SAME_VALUES = frozenset(

@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from default_model.folding import Parameters
 from default_model.quantising import Grid, any_pairs, grid, neighbouring_pairs, quantise
-from importing.errors import ImportRefusedError
+from inference.errors import HeadError, ImportRefusedError
 from onnx_tools.facts import Facts
 from onnx_tools.graph import GRAPH, INITIALIZER, INPUTS, NODE, Graph, Node, new_constant, new_node
 from onnx_tools.protobuf import Message
-from training.errors import HeadError
 
 OLDEST_OPSET = 13  # the first with a step for each channel
 LEAST_RANGE = 1e-6

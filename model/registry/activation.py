@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from inference import bundle, files
 from inference.bundle import ACTIVE_FILE
-from inference.errors import shown
-from training.errors import VersionError
+from inference.errors import VersionError, shown
 
 SHADOW_FILE, HISTORY_FILE = "shadow", "promotions.csv"
 COLUMNS = ("time", "action", "version", "before", "note")

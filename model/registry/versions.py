@@ -13,8 +13,7 @@ from typing import Any
 
 from inference import bundle, files
 from inference.bundle import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE
-from inference.errors import shown
-from training.errors import VersionError
+from inference.errors import VersionError, shown
 
 RECORD_FILE = "record.json"
 # A case takes about 200.

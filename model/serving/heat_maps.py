@@ -18,9 +18,9 @@ import numpy as np
 import settings
 from inference import bundle, engines
 from inference.arrays import Pixels, Scores
+from inference.errors import HeadError
 from inference.model import Model
 from onnx_tools.head import feature_map_model, read_head
-from training.errors import HeadError
 from wire.activation_map import ActivationMap
 from wire.messages import Job
 

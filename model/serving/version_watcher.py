@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from inference import bundle, cpu
 from inference.bundle import DESCRIPTION_FILE
-from inference.errors import InferenceError
+from inference.errors import InferenceError, ModelError
 from inference.model import Model
 from registry.activation import Trial
-from training.errors import LearningError
 from wire.redis.loop import Loop
 
 log = logging.getLogger("ml_service")
@@ -82,7 +81,7 @@ class Watch:
         try:
             self._follow(*self._wanted())
             faults = [refused.reason for refused in self._refused.values()]
-        except (InferenceError, LearningError, OSError) as fault:
+        except (ModelError, OSError) as fault:
             faults = [str(fault)]
         self._tell("; ".join(faults))
 

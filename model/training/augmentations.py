@@ -5,13 +5,15 @@ Measured with ten and with three reports of a class (docs/decisions/0009-last-la
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from inference.arrays import Pixels
-from training.arrays import Numbers
 
+Numbers = npt.NDArray[Any]
 VIEWS = 5  # with the picture itself
 LARGEST_ZOOM, TILT_DEGREES, SHIFT, SKEW = 1.2, 4.0, 0.035, 0.025
 

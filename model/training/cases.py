@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from training.errors import CasesError
+from inference.errors import CasesError
 from wire.tables import feedback
 from wire.tables.csv_reader import Fault, Row, TableReader
 from wire.tables.csv_table import Table

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from inference.arrays import Floats
 from onnx_tools.head import Head
-from training.arrays import Floats
 from training.fitting import fit
 from training.improving import Material
 

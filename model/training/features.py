@@ -9,11 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from inference import engines
-from inference.arrays import Pixels
+from inference.arrays import Floats, Pixels
 from inference.bundle import Bundle
 from inference.errors import ImageError
 from onnx_tools.head import features_model
-from training.arrays import Floats
 
 # Pictures under way for each core: enough that none waits, few enough to hold in memory.
 AHEAD = 4

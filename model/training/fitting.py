@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from inference.arrays import Classes, Doubles, Flags, Floats
 from onnx_tools.head import Head
-from training.arrays import Classes, Doubles, Flags, Floats
 from training.lbfgs import minimise
 from training.replay import replayed
 from training.softmax import log_sum_exp

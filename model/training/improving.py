@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.arrays import Flags, Floats
 from onnx_tools.head import Head
-from training.arrays import Flags, Floats
 from training.fitting import Cases, fit
 from training.softmax import softmax
 

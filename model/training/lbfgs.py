@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.arrays import Doubles
+from inference.arrays import Doubles
 
 Function = Callable[[Doubles], tuple[float, Doubles]]  # a point to the value and the gradient there
 

@@ -8,8 +8,8 @@ alike, so they are the first that a new class would swallow.
 
 import numpy as np
 
+from inference.arrays import Floats
 from onnx_tools.head import Head
-from training.arrays import Floats
 from training.softmax import log_sum_exp
 
 SEED = 1

@@ -6,13 +6,15 @@ Mumford and Huang, "Occlusion models for natural images", 2001). Nothing is stor
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from inference.arrays import Pixels
-from training.arrays import Numbers
 
+Numbers = npt.NDArray[Any]
 SEED = 1
 COLOURS = 12
 CORNERS = (3, 8)

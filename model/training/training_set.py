@@ -7,10 +7,10 @@ import numpy as np
 
 from cli.progress import Progress
 from inference import image_store
+from inference.arrays import Floats
+from inference.errors import CasesError
 from registry.versions import Case
-from training.arrays import Floats
 from training.augmentations import views
-from training.errors import CasesError
 from training.features import Reader
 from training.fitting import Cases
 from training.improving import Material

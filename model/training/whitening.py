@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.arrays import Doubles, Floats
+from inference.arrays import Doubles, Floats
 
 if TYPE_CHECKING:
     from training.fitting import Cases

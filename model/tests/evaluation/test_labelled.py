@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from evaluation import labelled
-from training.errors import CasesError
+from inference.errors import CasesError
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from importing import answer_page, label_file, outputs, presets
-from importing.errors import ImportRefusedError
 from inference import engines, preprocessing
 from inference.arrays import Scores
 from inference.bundle import Bundle
+from inference.errors import ImportRefusedError
 from onnx_tools import facts as onnx_tools_facts
 from sightline_testing import pictures, stripes
 from tests.onnx_tools.test_onnx_file import with_external_weights

@@ -6,9 +6,9 @@ import pytest
 
 from inference import bundle, engines
 from inference.bundle import Bundle
+from inference.errors import HeadError
 from onnx_tools.head import Head, feature_map_model, features_model, read_head, with_head
 from onnx_tools.protobuf import Message
-from training.errors import HeadError
 
 
 @pytest.fixture(params=["1-int8", "1-fp32"])

@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import BundleError
+from inference.errors import BundleError, VersionError
 from registry import activation
 from registry.activation import PROMOTED, ROLLED_BACK, Trial
-from training.errors import VersionError
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"m/2 0.5" * 200])

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from inference import bundle
+from inference.errors import VersionError
 from registry import versions
 from registry.versions import Case, Record
-from training.errors import VersionError
 
 RECORD = Record("m/1", "2026-01-01T00:00:00+00:00", (Case("r-1", "a.jpg", "0" * 64, "näme \"'x"),), ("b.jpg",), 1, 256)
 

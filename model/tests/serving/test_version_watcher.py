@@ -11,12 +11,11 @@ import pytest
 import ml_service
 import settings
 from inference import model
-from inference.errors import BundleError
+from inference.errors import BundleError, VersionError
 from inference.model import Model
 from registry.activation import Trial
 from serving.version_watcher import Watch
 from tests.bundle_copies import copied, sealed
-from training.errors import VersionError
 
 
 @dataclass

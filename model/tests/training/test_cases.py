@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from inference.errors import CasesError
 from sightline_testing.reviewed import FeedbackFiles
 from training import cases
-from training.errors import CasesError
 from wire.tables.feedback import DECISIONS_FILE, REPORTS_FILE
 
 

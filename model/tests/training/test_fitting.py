@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from inference.arrays import Floats
 from onnx_tools.head import Head
-from training.arrays import Floats
 from training.fitting import Cases, fit
 from training.improving import Material, improved
 
