@@ -11,8 +11,8 @@ from typing import Any
 
 from inference import files, labels, preprocessing
 from inference.errors import SHOWN, BundleError, shown
+from inference.onnx_file import MAX_BYTES, has_external_data
 from inference.preprocessing import Preprocessing
-from onnx_tools.checks import MAX_BYTES, keeps_weights_elsewhere
 
 SCHEMA = 1
 DESCRIPTION_FILE, MODEL_FILE, LABELS_FILE, ACTIVE_FILE = "bundle.toml", "model.onnx", "labels.txt", "active"
@@ -165,10 +165,10 @@ def _verified(path: Path, expected: Any, most: int) -> bytes:
 
 def _check_is_self_contained(path: Path, content: bytes) -> None:
     try:
-        is_elsewhere = keeps_weights_elsewhere(content)
+        is_external = has_external_data(content)
     except ValueError as fault:
         raise BundleError(f"{path} is no ONNX graph: {fault}") from None
-    if is_elsewhere:
+    if is_external:
         raise BundleError(f"{path} keeps weights in another file; save them inside the graph")
 
 

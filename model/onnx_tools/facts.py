@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from inference.errors import ImportRefusedError
-from onnx_tools.checks import keeps_weights_elsewhere
+from inference.onnx_file import has_external_data
 from onnx_tools.protobuf import Message
 
 GRAPH, OPSETS = 7, 8  # of a model
@@ -77,7 +77,7 @@ class Facts:
 def read(content: bytes) -> Facts:
     """The facts of a graph; ImportRefusedError names what is no image classifier about it."""
     try:
-        if keeps_weights_elsewhere(content):
+        if has_external_data(content):
             raise ImportRefusedError(
                 "the graph keeps its weights in another file, which no SHA-256 would vouch for; save them inside it: "
                 "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(PATH), NEW_PATH)"

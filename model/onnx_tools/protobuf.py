@@ -5,9 +5,9 @@ A field is its number, its wire type and its value: an int for the wire type 0, 
 
 from dataclasses import dataclass, field
 
-from onnx_tools import wire_format
+from inference import onnx_file
 
-VARINT, BYTES = wire_format.VARINT, wire_format.LENGTH_DELIMITED
+VARINT, BYTES = onnx_file.VARINT, onnx_file.LENGTH_DELIMITED
 
 Field = tuple[int, int, int | bytes]
 
@@ -21,7 +21,7 @@ class Message:
     @classmethod
     def parse(cls, content: bytes) -> "Message":
         """Read a message; ValueError where these are no such bytes."""
-        found = wire_format.fields(content, 0, len(content))
+        found = onnx_file.fields(content, 0, len(content))
         fields = [
             (number, kind, value if isinstance(value, int) else content[slice(*value)]) for number, kind, value in found
         ]
@@ -47,7 +47,7 @@ class Message:
                 continue
             at = 0
             while at < len(value):
-                item, at = wire_format.varint(value, at, len(value))
+                item, at = onnx_file.varint(value, at, len(value))
                 found.append(item)
         return found
 

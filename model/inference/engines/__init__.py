@@ -8,7 +8,7 @@ import numpy as np
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.errors import EngineError
-from onnx_tools.checks import keeps_weights_elsewhere
+from inference.onnx_file import has_external_data
 
 MODULES = {
     "openvino": "inference.engines.openvino_engine",
@@ -44,10 +44,10 @@ def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
 def refuse_other_files(bundle: Bundle) -> None:
     """Raise EngineError unless the graph is all that an engine will read."""
     try:
-        is_elsewhere = keeps_weights_elsewhere(bundle.model)
+        is_external = has_external_data(bundle.model)
     except ValueError as fault:
         raise EngineError(f"the model of {bundle.name}/{bundle.version} is no plain ONNX file: {fault}") from None
-    if is_elsewhere:
+    if is_external:
         raise EngineError(f"the model of {bundle.name}/{bundle.version} keeps weights in another file")
 
 

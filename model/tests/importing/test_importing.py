@@ -18,7 +18,7 @@ from inference.bundle import Bundle
 from inference.errors import ImportRefusedError
 from onnx_tools import facts as onnx_tools_facts
 from sightline_testing import pictures, stripes
-from tests.onnx_tools.test_onnx_file import with_external_weights
+from tests.inference.test_onnx_file import with_external_weights
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 IMAGE = ("image", TensorProto.FLOAT, ["N", 3, 97, 131])

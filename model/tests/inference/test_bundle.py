@@ -12,7 +12,7 @@ from inference.errors import BundleError
 from tests.bundle_copies import copied as own_copy
 from tests.bundle_copies import sealed
 from tests.hidden_weights import PLAIN, classifier, weights
-from tests.onnx_tools.test_onnx_file import with_external_weights
+from tests.inference.test_onnx_file import with_external_weights
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.onnx_file import BYTES, DOUBLE, FLOAT, INT32, INT64, SCHEMAS, has_external_data
 from ml_service import INSTALLED_BUNDLES
-from onnx_tools.checks import BYTES, DOUBLE, FLOAT, INT32, INT64, SCHEMAS, keeps_weights_elsewhere
 from tests.hidden_weights import PLAIN, TRICKS, classifier, field, weights
 
 KINDS = {
@@ -76,16 +76,16 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_weights_in_another_file_are_found_wherever_the_tensor_stands(place: str) -> None:
-    assert keeps_weights_elsewhere(PLACES[place](elsewhere()).SerializeToString())
-    assert not keeps_weights_elsewhere(PLACES[place](WEIGHTS).SerializeToString())
+    assert has_external_data(PLACES[place](elsewhere()).SerializeToString())
+    assert not has_external_data(PLACES[place](WEIGHTS).SerializeToString())
 
 
 def test_one_of_the_two_signs_is_enough() -> None:
     named, located = TensorProto(), TensorProto(data_location=TensorProto.EXTERNAL)
     named.external_data.add(key="offset", value="0")
     for tensor in (named, located):
-        assert keeps_weights_elsewhere(model_of(initializer=[tensor]).SerializeToString())
-    assert not keeps_weights_elsewhere(
+        assert has_external_data(model_of(initializer=[tensor]).SerializeToString())
+    assert not has_external_data(
         model_of(initializer=[TensorProto(data_location=TensorProto.DEFAULT)]).SerializeToString()
     )
 
@@ -94,19 +94,19 @@ def test_names_and_numbers_that_look_like_it_are_not_taken_for_it() -> None:
     looks_like_it = elsewhere().SerializeToString()
     node = helper.make_node("Identity", ["location"], ["y"], name="location")
     data = numpy_helper.from_array(np.frombuffer(looks_like_it, np.uint8), "location")
-    assert not keeps_weights_elsewhere(model_of(node, initializer=[data]).SerializeToString())
+    assert not has_external_data(model_of(node, initializer=[data]).SerializeToString())
 
 
 def test_the_delivered_graphs_keep_everything_inside() -> None:
     graphs = list(INSTALLED_BUNDLES.glob("*/*/model.onnx"))
     assert graphs
-    assert not any(keeps_weights_elsewhere(path.read_bytes()) for path in graphs)
+    assert not any(has_external_data(path.read_bytes()) for path in graphs)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     with contextlib.suppress(ValueError):
-        keeps_weights_elsewhere(content)
+        has_external_data(content)
 
 
 def test_a_graph_within_graphs_without_end_is_refused() -> None:
@@ -115,17 +115,17 @@ def test_a_graph_within_graphs_without_end_is_refused() -> None:
         for number in (6, 5, 1):
             content = field(number, content)
     with pytest.raises(ValueError, match="deep"):
-        keeps_weights_elsewhere(field(7, content))
+        has_external_data(field(7, content))
 
 
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_reference_that_one_parser_sees_is_found_or_refused(trick: str) -> None:
     with contextlib.suppress(ValueError):
-        assert keeps_weights_elsewhere(TRICKS[trick]("/etc/hostname"))
+        assert has_external_data(TRICKS[trick]("/etc/hostname"))
 
 
 def test_the_network_that_hides_nothing_is_taken() -> None:
-    assert not keeps_weights_elsewhere(classifier(weights(PLAIN)))
+    assert not has_external_data(classifier(weights(PLAIN)))
 
 
 def test_the_fields_that_are_known_are_those_of_onnx() -> None:
@@ -149,13 +149,13 @@ def test_the_fields_that_are_known_are_those_of_onnx() -> None:
 
 def test_numbers_are_taken_in_one_piece_and_one_by_one() -> None:
     for dims in (b"".join(field(1, number) for number in (0, 127, 300)), field(1, b"\x00\x7f\xac\x02")):
-        assert not keeps_weights_elsewhere(classifier(dims + PLAIN))
+        assert not has_external_data(classifier(dims + PLAIN))
 
 
 @pytest.mark.parametrize("packed", [b"\x80", b"\x80\x00", b"\x01\x80\x80\x00", b"\xff" * 9 + b"\x02", b"\xff" * 11])
 def test_numbers_in_one_piece_that_are_not_in_their_shortest_form_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="numbers at byte"):
-        keeps_weights_elsewhere(classifier(field(7, packed)))
+        has_external_data(classifier(field(7, packed)))
 
 
 @given(st.sampled_from(sorted(TRICKS)), st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=3))))
@@ -166,7 +166,7 @@ def test_what_is_taken_holds_nothing_that_the_usual_parser_sees_differently(
     for at, new in changes:
         content = content[: at % len(content)] + new + content[at % len(content) + len(new) :]
     try:
-        if keeps_weights_elsewhere(content):
+        if has_external_data(content):
             return
     except ValueError:
         return
