@@ -3,109 +3,59 @@
 Read a setting as `settings.NAME` where it is used, so that a test may set it.
 """
 
-import math
 import os
 import secrets
-from pathlib import Path
-from typing import NamedTuple, TypeVar
 
-Value = TypeVar("Value", str, int, float, bool)
+from wire.settings import Declarations
 
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off"}
-
-
-class SettingError(ValueError):
-    """A setting that cannot be used; the message names its key and its value."""
-
-
-class Setting(NamedTuple):
-    """One row of the table: what can be set, of which type, to what unless told, and what it does."""
-
-    name: str
-    type: type
-    default: str | int | float | bool
-    help: str
-
-
-SETTINGS: list[Setting] = []
-
-
-def _setting(
-    name: str, default: Value, explanation: str, *, at_least: float | None = None, at_most: float | None = None
-) -> Value:
-    """Add a row to the table and give the value in force; an empty variable counts as none."""
-    SETTINGS.append(Setting(name, type(default), default, explanation))
-    text = os.environ.get(name, "")
-    value = _parsed(name, text, type(default)) if text.strip() else default
-    if not isinstance(value, str):
-        _check_range(name, value, at_least, at_most)
-    return value
-
-
-def _parsed(name: str, text: str, kind: type[Value]) -> Value:
-    if kind is bool:
-        if text.strip().lower() not in _TRUE | _FALSE:
-            raise SettingError(f"{name}={text!r} is neither yes nor no: give 1 or 0")
-        return kind(text.strip().lower() in _TRUE)
-    try:
-        return kind(text)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise SettingError(f"{name}={text!r} is not {wanted}") from None
-
-
-def _check_range(name: str, value: float, at_least: float | None, at_most: float | None) -> None:
-    if not math.isfinite(value):
-        raise SettingError(f"{name}={value} is not a finite number")
-    if at_least is not None and value < at_least:
-        raise SettingError(f"{name}={value} is too small: give at least {at_least}")
-    if at_most is not None and value > at_most:
-        raise SettingError(f"{name}={value} is too large: give at most {at_most}")
-
+_setting = Declarations(os.environ)
+SETTINGS = _setting.table
 
 HOST = _setting("HOST", "0.0.0.0", "Address to listen on; 127.0.0.1 for this machine only.")  # noqa: S104  the contract's default, for containers
 PORT = _setting("PORT", 5000, "TCP port to listen on.", at_least=1, at_most=65535)
 LISTEN_FD = _setting(
-    "LISTEN_FD", 0, "File descriptor of a socket that listens already, instead of HOST and PORT; 0: none.", at_least=0
+    "LISTEN_FD", 0, "File descriptor of a socket that listens already, instead of HOST and PORT; 0: none."
 )
 READY_FD = _setting(
     "READY_FD",
     0,
     "File descriptor to write a byte to once this process serves; 0: none. `make serve` sets it.",
-    at_least=0,
 )
 API_WORKERS = _setting("API_WORKERS", 1, "Number of api processes that share the port.", at_least=1)
-LOG_LEVEL = _setting("LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.")
-if LOG_LEVEL.lower() not in {"debug", "info", "warning", "error"}:
-    raise SettingError(f"LOG_LEVEL={LOG_LEVEL!r} is unknown: give debug, info, warning or error")
-LOG_FORMAT = _setting("LOG_FORMAT", "auto", "json, text, or auto: text on a terminal and JSON elsewhere.").lower()
-if LOG_FORMAT not in {"auto", "json", "text"}:
-    raise SettingError(f"LOG_FORMAT={LOG_FORMAT!r} is unknown: give auto, json or text")
+LOG_LEVEL = _setting(
+    "LOG_LEVEL",
+    "info",
+    "How much is logged: debug, info, warning or error.",
+    choices=("debug", "info", "warning", "error"),
+)
+LOG_FORMAT = _setting(
+    "LOG_FORMAT",
+    "auto",
+    "json, text, or auto: text on a terminal and JSON elsewhere.",
+    choices=("auto", "json", "text"),
+)
 ACCESS_LOG = _setting("ACCESS_LOG", False, "Log a line for each request.")
 # OpenTelemetry's own names. Its SDK reads further ones by itself, where traces are on.
 OTEL_TRACES_EXPORTER = _setting(
-    "OTEL_TRACES_EXPORTER", "none", "Where traces go: none, otlp (a collector), or console (standard output)."
-).lower()
-if OTEL_TRACES_EXPORTER not in {"none", "otlp", "console"}:
-    raise SettingError(f"OTEL_TRACES_EXPORTER={OTEL_TRACES_EXPORTER!r} is unknown: give none, otlp or console")
+    "OTEL_TRACES_EXPORTER",
+    "none",
+    "Where traces go: none, otlp (a collector), or console (standard output).",
+    choices=("none", "otlp", "console"),
+)
 OTEL_EXPORTER_OTLP_ENDPOINT = _setting(
     "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318", "Base address of the collector, for OTLP over HTTP."
 )
 OTEL_SERVICE_NAME = _setting("OTEL_SERVICE_NAME", "sightline-api", "Name of this part of the service in traces.")
+_SAMPLERS = ("always_on", "always_off", "traceidratio")
 OTEL_TRACES_SAMPLER = _setting(
     "OTEL_TRACES_SAMPLER",
     "parentbased_always_on",
     "Which requests are traced: always_on, always_off or traceidratio; after parentbased_ only where the caller left it"
     " open.",
-).lower()
-if OTEL_TRACES_SAMPLER.removeprefix("parentbased_") not in {"always_on", "always_off", "traceidratio"}:
-    raise SettingError(
-        f"OTEL_TRACES_SAMPLER={OTEL_TRACES_SAMPLER!r} is unknown: give always_on, always_off or traceidratio,"
-        " with or without parentbased_ before it"
-    )
+    choices=(*_SAMPLERS, *(f"parentbased_{sampler}" for sampler in _SAMPLERS)),
+)
 OTEL_TRACES_SAMPLER_ARG = _setting(
-    "OTEL_TRACES_SAMPLER_ARG", 1.0, "Share of the requests that traceidratio traces.", at_least=0, at_most=1
+    "OTEL_TRACES_SAMPLER_ARG", 1.0, "Share of the requests that traceidratio traces.", at_most=1
 )
 
 UPLOAD_FOLDER = _setting(
@@ -114,24 +64,21 @@ UPLOAD_FOLDER = _setting(
 FEEDBACK_FILEPATH = _setting(
     "FEEDBACK_FILEPATH", "feedback/feedback", "File of the reports as sent; feedback.csv stands beside it."
 )
-MIN_FREE_BYTES = _setting("MIN_FREE_BYTES", 64 * 1024**2, "Disk space that uploads and reports leave free.", at_least=0)
+MIN_FREE_BYTES = _setting("MIN_FREE_BYTES", 64 * 1024**2, "Disk space that uploads and reports leave free.")
 MAX_REPORTS_BYTES = _setting(
     "MAX_REPORTS_BYTES", 1024**3, "Size of the files of reports from which on further ones are refused.", at_least=1
 )
 
 REDIS_IP = _setting("REDIS_IP", "127.0.0.1", "Host name or address of Redis.")
 REDIS_PORT = _setting("REDIS_PORT", 6379, "TCP port of Redis.", at_least=1, at_most=65535)
-REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.", at_least=0)
+REDIS_DB_ID = _setting("REDIS_DB_ID", 0, "Number of the Redis database.")
 REDIS_SOCKET = _setting("REDIS_SOCKET", "", "Unix socket of Redis; goes before REDIS_IP and REDIS_PORT.")
 REDIS_USERNAME = _setting("REDIS_USERNAME", "", "Redis user to enter as.")
-REDIS_PASSWORD = _setting("REDIS_PASSWORD", "", "Password of that Redis user.")
-REDIS_PASSWORD_FILE = _setting("REDIS_PASSWORD_FILE", "", "File that holds REDIS_PASSWORD.")
+REDIS_PASSWORD, REDIS_PASSWORD_FILE = _setting.secret("REDIS_PASSWORD", "Password of that Redis user.")
 REDIS_QUEUE = _setting("REDIS_QUEUE", "sightline", "Name of the queue: the prefix of every Redis key.")
 
 REQUEST_TIMEOUT_S = _setting("REQUEST_TIMEOUT_S", 5.0, "Seconds to wait for the model's answer.", at_least=0.001)
-MAX_QUEUE_SIZE = _setting(
-    "MAX_QUEUE_SIZE", 0, "Waiting jobs above which requests are refused; 0 computes it.", at_least=0
-)
+MAX_QUEUE_SIZE = _setting("MAX_QUEUE_SIZE", 0, "Waiting jobs above which requests are refused; 0 computes it.")
 JOB_TIMEOUT_S = _setting(
     "JOB_TIMEOUT_S", 60.0, "Seconds in which a job that nobody waits for has to be done.", at_least=0.001, at_most=600
 )
@@ -168,9 +115,7 @@ SEND_TIMEOUT_S = _setting(
     "SEND_TIMEOUT_S", 30.0, "Seconds in which a client must take a piece of an answer.", at_least=0.001
 )
 
-TRUSTED_PROXIES = _setting(
-    "TRUSTED_PROXIES", 0, "Number of reverse proxies whose X-Forwarded headers count.", at_least=0
-)
+TRUSTED_PROXIES = _setting("TRUSTED_PROXIES", 0, "Number of reverse proxies whose X-Forwarded headers count.")
 CORS_ORIGINS = _setting("CORS_ORIGINS", "", "Origins of other sites whose pages may call this service, by commas.")
 TRUSTED_HOSTS = _setting("TRUSTED_HOSTS", "", "Host names under which the service may be asked, by commas; empty: any.")
 API_KEYS_FILE = _setting(
@@ -179,17 +124,19 @@ API_KEYS_FILE = _setting(
 RATE_LIMIT = _setting(
     "RATE_LIMIT", "", "How much each key or address may ask, such as 60/minute; empty: as much as there is room for."
 )
-OPERATOR_KEY = _setting(
-    "OPERATOR_KEY", "", "Key to what is for the operator alone; empty: that is closed to everybody."
+OPERATOR_KEY, OPERATOR_KEY_FILE = _setting.secret(
+    "OPERATOR_KEY", "Key to what is for the operator alone; empty: that is closed to everybody."
 )
-OPERATOR_KEY_FILE = _setting("OPERATOR_KEY_FILE", "", "File that holds OPERATOR_KEY.")
-SECRET_KEY = _setting("SECRET_KEY", "", "Key that signs the page's cookie; several api processes need the same.")
-SECRET_KEY_FILE = _setting("SECRET_KEY_FILE", "", "File that holds SECRET_KEY.")
+SECRET_KEY, SECRET_KEY_FILE = _setting.secret(
+    "SECRET_KEY", "Key that signs the page's cookie; several api processes need the same."
+)
+# Without one, a random one for this process and its children.
+SECRET_KEY = SECRET_KEY or secrets.token_hex(32)
 KEEP_UPLOADS_DAYS = _setting(
     "KEEP_UPLOADS_DAYS", 30.0, "Days after its last use that clean-up removes a picture nobody reported.", at_least=1
 )
 KEEP_UPLOADS_BYTES = _setting(
-    "KEEP_UPLOADS_BYTES", 10 * 1024**3, "Bytes of pictures that clean-up leaves, the latest ones.", at_least=0
+    "KEEP_UPLOADS_BYTES", 10 * 1024**3, "Bytes of pictures that clean-up leaves, the latest ones."
 )
 
 
@@ -205,22 +152,3 @@ def share_metrics(folder: str) -> None:
 def metrics_folder() -> str:
     """Give the folder in which all processes count; empty where this one counts alone."""
     return os.environ.get(_METRICS_FOLDER, "")
-
-
-def _secret(name: str, told: str, file: str) -> str:
-    """Give a secret: the one told, else the one in the file, else none."""
-    if told or not file:
-        return told
-    try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingError(f"{name}_FILE={file!r} cannot be read: {error.strerror}") from error
-    if not secret:
-        raise SettingError(f"{name}_FILE={file!r} is empty: write a random {name} into it")
-    return secret
-
-
-REDIS_PASSWORD = _secret("REDIS_PASSWORD", REDIS_PASSWORD, REDIS_PASSWORD_FILE)
-OPERATOR_KEY = _secret("OPERATOR_KEY", OPERATOR_KEY, OPERATOR_KEY_FILE)
-# Without one, a random one for this process and its children.
-SECRET_KEY = _secret("SECRET_KEY", SECRET_KEY, SECRET_KEY_FILE) or secrets.token_hex(32)

@@ -26,8 +26,8 @@ def main() -> int:
             "name another with make PYTHON=python3.12 doctor\n"
         )
         return 1
-    # The half that needs no checkout is the client's, and needs no package either.
-    sys.path.insert(0, str(REPOSITORY / "client" / "src"))
+    # The half that needs no checkout is the client's; like the parser of settings it needs no package.
+    sys.path[:0] = [str(REPOSITORY / "client" / "src"), str(REPOSITORY / "wire" / "src")]
     from doctor.rounds import make_rounds  # noqa: PLC0415  an older Python cannot read it
 
     return make_rounds(options.url, os.environ)

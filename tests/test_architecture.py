@@ -62,7 +62,7 @@ FORBIDDEN_IMPORTS = (
     ("model/importing", {"wire", "redis", "hiredis", "settings", "onnx", "onnxruntime"}),
     ("model/serving/batching.py", {"wire", "redis", "hiredis"}),
     ("client/src", {"wire", "redis", "flask", "numpy", "settings", "inference"}),
-    ("deploy/launcher", {"wire", "redis", "flask", "numpy"}),
+    ("deploy/launcher", {"redis", "hiredis", "flask", "numpy"}),
     ("deploy/doctor", {"wire", "redis", "hiredis", "flask", "numpy", "onnx", "tqdm"}),
 )
 ROOTS_WITH_A_SETTINGS_MODULE = ("api", "model", "deploy/launcher")

@@ -191,4 +191,4 @@ def test_a_redis_that_is_named_is_used_and_left_alone(tmp_path: Path, redis_serv
 def test_a_setting_that_cannot_be_used_ends_the_start_in_one_line(tmp_path: Path) -> None:
     launcher = launch(tmp_path, free_port(), {"MODEL_WORKERS": "many"})
     assert launcher.wait(PATIENCE_S) == 1
-    assert printed(tmp_path) == "sightline: MODEL_WORKERS='many' is no whole number from 1 to 256\n"
+    assert printed(tmp_path) == "sightline: MODEL_WORKERS='many' is not a whole number from 1 to 256\n"

@@ -21,6 +21,7 @@ from problems import Problem
 from server import edge
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis.connection import Address
+from wire.settings import SettingError
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -99,14 +100,14 @@ def _told_rate() -> Rate | None:
     try:
         return api_keys.parse_rate(settings.RATE_LIMIT) if settings.RATE_LIMIT else None
     except KeyFileError as error:
-        raise settings.SettingError(f"RATE_LIMIT={error}") from None
+        raise SettingError(f"RATE_LIMIT={error}") from None
 
 
 def _told_keys() -> KeyFile | None:
     try:
         return KeyFile(Path(settings.API_KEYS_FILE)) if settings.API_KEYS_FILE else None
     except KeyFileError as error:
-        raise settings.SettingError(f"API_KEYS_FILE={settings.API_KEYS_FILE!r} {error}") from None
+        raise SettingError(f"API_KEYS_FILE={settings.API_KEYS_FILE!r} {error}") from None
 
 
 def _address() -> Address:

@@ -17,6 +17,7 @@ from reports import store as reports_store
 from reports.index import ReportIndex
 from reports.report_keys import Key
 from reports.store import Once
+from wire.settings import SettingError
 from wire.tables.csv_table import one_line
 from wire.tables.feedback import REPORTS_FILE
 
@@ -90,7 +91,7 @@ def paths() -> tuple[Path, Path]:
     lines = Path(settings.FEEDBACK_FILEPATH)
     rows = lines.with_name(REPORTS_FILE)
     if lines.resolve() == rows.resolve():
-        raise settings.SettingError(
+        raise SettingError(
             f"FEEDBACK_FILEPATH={settings.FEEDBACK_FILEPATH!r} is the place of the CSV: choose another file name"
         )
     return lines, rows

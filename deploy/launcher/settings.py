@@ -1,4 +1,4 @@
-"""What the launcher is told through the environment; no other module of it reads the environment."""
+"""The launcher's settings; no other module of it reads the environment."""
 
 import os
 from collections.abc import Mapping
@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import SettingError
+from wire import settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-# name, type, default, help; docs/settings.md carries every row
-SETTINGS: tuple[tuple[str, type, object, str], ...] = (
-    ("HOST", str, "127.0.0.1", "Address that the page and the HTTP API are served on."),
-    ("PORT", int, 8000, "Port that the page and the HTTP API are served on."),
-    ("MODEL_WORKERS", int, 2, "Number of model worker processes."),
-    ("METRICS_PORT", int, 0, "Port of the first worker's metrics, the next one of the second, and so on; 0: none."),
-    ("STATE_DIR", Path, Path("var"), "Folder of everything a local run keeps: bundles, uploads, feedback, Redis."),
-    ("REDIS_IP", str, "", "An existing Redis server to use; empty: one of our own is started."),
-    ("REDIS_SOCKET", str, "", "Unix socket of an existing Redis server; empty: as REDIS_IP says."),
-)
 
 
 @dataclass(frozen=True)
@@ -35,31 +25,38 @@ class Settings:
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; SettingError names the key and the value that cannot be used."""
+    """Read the settings; raise SettingError, which names the key and the value that cannot be used."""
     environment = dict(os.environ if environment is None else environment)
-    state_dir = Path(_text(environment, "STATE_DIR"))
+    try:
+        return _read(settings.Declarations(environment), environment)
+    except settings.SettingError as error:
+        raise SettingError(str(error)) from None
+
+
+def _read(setting: settings.Declarations, environment: Mapping[str, str]) -> Settings:
     return Settings(
-        host=_text(environment, "HOST"),
-        port=_number(environment, "PORT", 1, 65535),
-        model_workers=_number(environment, "MODEL_WORKERS", 1, 256),
-        metrics_port=_number(environment, "METRICS_PORT", 0, 65000),
-        state_dir=state_dir if state_dir.is_absolute() else REPOSITORY / state_dir,
-        uses_own_redis=not (_text(environment, "REDIS_IP") or _text(environment, "REDIS_SOCKET")),
+        host=setting("HOST", "127.0.0.1", "Address that the page and the HTTP API are served on."),
+        port=setting("PORT", 8000, "Port that the page and the HTTP API are served on.", at_least=1, at_most=65_535),
+        model_workers=setting("MODEL_WORKERS", 2, "Number of model worker processes.", at_least=1, at_most=256),
+        metrics_port=setting(
+            "METRICS_PORT",
+            0,
+            "Port of the first worker's metrics, the next one of the second, and so on; 0: none.",
+            at_most=65_000,
+        ),
+        # Where it is relative, it is below the repository.
+        state_dir=REPOSITORY
+        / setting("STATE_DIR", "var", "Folder of everything a local run keeps: bundles, uploads, feedback, Redis."),
+        uses_own_redis=not any(
+            [
+                setting("REDIS_IP", "", "An existing Redis server to use; empty: one of our own is started."),
+                setting("REDIS_SOCKET", "", "Unix socket of an existing Redis server; empty: as REDIS_IP says."),
+            ]
+        ),
         environment=environment,
     )
 
 
-def _text(environment: Mapping[str, str], name: str) -> str:
-    """Return the value of a setting; an empty value counts as none."""
-    return environment.get(name, "").strip() or str(_default(name))
-
-
-def _number(environment: Mapping[str, str], name: str, lowest: int, highest: int) -> int:
-    text = _text(environment, name)
-    if not (text.isascii() and text.isdecimal() and lowest <= int(text) <= highest):
-        raise SettingError(f"{name}={text!r} is no whole number from {lowest} to {highest}")
-    return int(text)
-
-
-def _default(name: str) -> object:
-    return next(default for key, _, default, _ in SETTINGS if key == name)
+_declared = settings.Declarations({})
+_read(_declared, {})
+SETTINGS = tuple(_declared.table)

@@ -214,7 +214,7 @@ def test_a_setting_that_cannot_be_is_the_first_thing_told() -> None:
         check=False,
     )
     assert finished.returncode == 1
-    assert "PORT='eighty' is no whole number" in finished.stdout
+    assert "PORT='eighty' is not a whole number" in finished.stdout
 
 
 def test_it_needs_no_package(own: Settings) -> None:

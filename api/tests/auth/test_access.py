@@ -17,6 +17,7 @@ from app import create_app
 from auth import access
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import ANSWER
+from wire.settings import SettingError
 
 OPERATOR_KEY = "operators-key"
 Make = Callable[..., FlaskClient]
@@ -145,12 +146,12 @@ def test_a_browser_may_ask_whether_it_may_ask(make: Make, keys_file: str) -> Non
 
 
 def test_a_file_of_keys_that_is_no_such_file_ends_the_start(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(settings.SettingError, match=r"API_KEYS_FILE=.*missing"):
+    with pytest.raises(SettingError, match=r"API_KEYS_FILE=.*missing"):
         make(API_KEYS_FILE=str(tmp_path / "missing"))
     (tmp_path / "keys").write_text("alice in-clear-text")
-    with pytest.raises(settings.SettingError, match="line 1"):
+    with pytest.raises(SettingError, match="line 1"):
         make(API_KEYS_FILE=str(tmp_path / "keys"))
-    with pytest.raises(settings.SettingError, match=r"RATE_LIMIT='often'"):
+    with pytest.raises(SettingError, match=r"RATE_LIMIT='often'"):
         make(RATE_LIMIT="often")
 
 

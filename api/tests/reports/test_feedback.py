@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import settings
 from reports import feedback
+from wire.settings import SettingError
 from wire.tables.csv_table import one_line
 from wire.tables.feedback import REPORTS
 
@@ -77,12 +78,12 @@ def test_every_report_is_one_line_verbatim(saved_to: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize("path", ["feedback.csv", "./feedback.csv", "x/../feedback.csv"])
 def test_one_path_for_both_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", f"{tmp_path}/{path}")
-    with pytest.raises(settings.SettingError, match=r"FEEDBACK_FILEPATH=.*feedback\.csv"):
+    with pytest.raises(SettingError, match=r"FEEDBACK_FILEPATH=.*feedback\.csv"):
         feedback.save(REPORT, tmp_path, {})
 
 
 def test_the_csv_under_another_name_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "reports").symlink_to(tmp_path / "feedback.csv")
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(tmp_path / "reports"))
-    with pytest.raises(settings.SettingError):
+    with pytest.raises(SettingError):
         feedback.paths()

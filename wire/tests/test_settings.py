@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from wire.settings import Declarations, Setting, SettingError
+
+
+def read(**environment: str) -> Declarations:
+    return Declarations(environment)
+
+
+def test_a_value_has_the_type_of_its_default() -> None:
+    setting = read(PORT=" 80 ", RATIO="1e-1", LOG="Yes", NAME=" x ", LEVEL="INFO")
+    assert setting("PORT", 1, "A port.") == 80
+    assert setting("RATIO", 1.0, "A ratio.") == 0.1
+    assert setting("LOG", False, "Whether.") is True
+    assert setting("NAME", "", "A name.") == "x"
+    assert setting("LEVEL", "debug", "A level.", choices=("debug", "info")) == "info"
+
+
+@pytest.mark.parametrize("environment", [{}, {"PORT": ""}, {"PORT": " "}])
+def test_without_a_value_it_is_the_default(environment: dict[str, str]) -> None:
+    assert Declarations(environment)("PORT", 5000, "A port.", at_least=1) == 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("http", "PORT='http' is not a whole number from 1 to 65535"),
+        ("0", "PORT='0' is not a whole number from 1 to 65535"),
+        ("65536", "PORT='65536' is not a whole number from 1 to 65535"),
+        ("1.5", "PORT='1.5' is not a whole number from 1 to 65535"),
+    ],
+)
+def test_a_number_that_cannot_be_used_is_named_with_its_value_and_range(text: str, message: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        read(PORT=text)("PORT", 5000, "A port.", at_least=1, at_most=65_535)
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1,5"])
+def test_a_number_is_finite_and_not_negative_unless_declared_so(text: str) -> None:
+    with pytest.raises(SettingError, match=f"TIMEOUT_S='{text}' is not a number of at least 0"):
+        read(TIMEOUT_S=text)("TIMEOUT_S", 5.0, "A time.")
+
+
+def test_what_is_neither_true_nor_false_is_refused() -> None:
+    with pytest.raises(SettingError, match="LOG='perhaps' is neither yes nor no: give 1 or 0"):
+        read(LOG="perhaps")("LOG", False, "Whether.")
+
+
+def test_another_choice_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(SettingError, match="LEVEL='loud' is unknown: give one of debug, info"):
+        read(LEVEL="loud")("LEVEL", "", "A level.", choices=("", "debug", "info"))
+
+
+def test_a_secret_is_read_from_its_file_unless_it_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("of the file\n")
+    assert read().secret("KEY", "A key.") == ("", "")
+    assert read(KEY_FILE=str(file)).secret("KEY", "A key.") == ("of the file", str(file))
+    assert read(KEY_FILE=str(file), KEY="set ").secret("KEY", "A key.") == ("set ", str(file))
+
+
+def test_a_file_without_a_secret_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    with pytest.raises(SettingError, match=r"KEY_FILE=.*key' cannot be read: No such file"):
+        read(KEY_FILE=str(file)).secret("KEY", "A key.")
+    file.touch()
+    with pytest.raises(SettingError, match=r"KEY_FILE=.*key' is empty: write the KEY into it"):
+        read(KEY_FILE=str(file)).secret("KEY", "A key.")
+
+
+def test_every_declaration_is_a_row_of_the_table() -> None:
+    setting = read()
+    setting("PORT", 5000, "A port.")
+    setting.secret("KEY", "A key.")
+    assert setting.table == [
+        Setting("PORT", int, 5000, "A port."),
+        Setting("KEY", str, "", "A key."),
+        Setting("KEY_FILE", str, "", "File that holds KEY."),
+    ]
