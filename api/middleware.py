@@ -166,6 +166,20 @@ def refuse_if_full(count: int = 1) -> None:
         raise QueueFull(found, state.bound, found / state.rate if state.rate else 1.0)
 
 
+def expensive_check() -> Callable[[int], None]:
+    """Return what raises QueueFull for an image of so many milliseconds that is known to find no room.
+
+    It goes by what is known now, and may be called from any thread.
+    """
+    queue, state, timeout_s = _open.queue, queue_state(), settings.REQUEST_TIMEOUT_S
+
+    def check(decode_ms: int) -> None:
+        if queue is not None and state is not None and state.refused_depth:
+            queue.asker.check_expensive(state, decode_ms, timeout_s)
+
+    return check
+
+
 def depth(state: QueueState) -> int:
     """Give how many jobs the queue has by now: that look's, with what this process has done to it since then."""
     return max(state.depth - state.own, 0) if _open.queue is None else _open.queue.depth(state)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -29,13 +30,18 @@ class RecentUploads:
         self._max_entries = max_entries
         self._entries: dict[tuple[Path, str, str], _Entry] = {}
 
-    def store(self, folder: Path, file: FileStorage, data: bytes) -> tuple[str, str]:
-        """Store the content of a file, unless it is known to be there; return its name and its SHA-256."""
+    def store(
+        self, folder: Path, file: FileStorage, data: bytes, check: Callable[[], None] = images_store.unchecked
+    ) -> tuple[str, str]:
+        """Store the content of a file, unless it is known to be there; return its name and its SHA-256.
+
+        `check` is called before an image is written that does not exist yet.
+        """
         sha256, suffix = hashlib.sha256(data).hexdigest(), PurePosixPath(file.filename or "").suffix
         key = (folder, sha256, suffix)
         name = self._find(key)
         if name is None:
-            name = images_store.store(folder, utils.get_file_hash(file), data)
+            name = images_store.store(folder, utils.get_file_hash(file), data, check)
             with suppress(OSError):
                 self._add(key, name, os.lstat(folder / name))
         return name, sha256

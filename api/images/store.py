@@ -13,7 +13,7 @@ import secrets
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -23,6 +23,7 @@ import utils
 from images import disk_space, sniffing
 from images.folder_lock import folder_lock
 from problems import Problem
+from wire.errors import QueueFull
 
 # Clean-up leaves everything younger than this alone: a job may be on its way to it, and a writer may be at work.
 YOUNGEST_S = 3600.0
@@ -52,21 +53,26 @@ class _Content(enum.Enum):
     DAMAGED = enum.auto()
 
 
-def store(folder: Path, name: str, data: bytes) -> str:
+def unchecked() -> None:
+    """Allow every image to be written."""
+
+
+def store(folder: Path, name: str, data: bytes, check: Callable[[], None] = unchecked) -> str:
     """Store the bytes under their hash name and return the name that they have.
 
     An image that exists already is kept and counts as used now. Where the name belongs to other bytes of the same MD5,
     the image gets its collision name. Where nothing can be written, an image that exists under another suffix is found
-    there. Raise OSError where the disk does not serve, Problem where it is full.
+    there. Raise OSError where the disk does not serve, Problem where it is full, and what `check` raises: it is called
+    before an image is written that does not exist yet.
     """
     try:
-        if _place(folder / name, data):
+        if _place(folder / name, data, check):
             return name
         other = collision_name(name, data)
-        if _place(folder / other, data):
+        if _place(folder / other, data, check):
             return other
         raise OSError(errno.EEXIST, "both names of the image are taken by other files", str(folder / name))
-    except (OSError, Problem):
+    except (OSError, Problem, QueueFull):
         found = _found_under_another_suffix(folder, name, data)
         if found is None:
             raise
@@ -94,7 +100,7 @@ def collision_stem(sha256: bytes) -> str:
     return str(uuid.UUID(bytes=sha256[:16], version=4))
 
 
-def _place(path: Path, data: bytes) -> bool:
+def _place(path: Path, data: bytes, check: Callable[[], None]) -> bool:
     """Make the path hold these bytes; return False where it holds others, which stay."""
     for _ in range(PLACE_ATTEMPTS):
         found, status = _inspect(path, data)
@@ -104,6 +110,7 @@ def _place(path: Path, data: bytes) -> bool:
             if refresh(path, status) is not None:
                 return True
             continue
+        check()
         with _written_beside(path, data) as temporary:
             if _publish(temporary, path):
                 return True

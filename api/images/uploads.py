@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
+import middleware
 import offload
 import settings
 import utils
@@ -15,8 +16,10 @@ from auth import owners
 from images import sniffing, store
 from images.multipart import MAX_OVERHEAD_BYTES
 from images.recent_uploads import RecentUploads
+from observability import metrics
 from problems import Problem
 from wire.decode_cost import decode_ms
+from wire.errors import QueueFull
 
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
@@ -109,6 +112,9 @@ def _kept(file: FileStorage, folder: Path) -> Picture:
         picture = _in_thread_if_large(file, data, folder)
         owners.record(folder, picture.name)
         return picture
+    except QueueFull as refusal:
+        metrics.count_drop(refusal)
+        raise
     finally:
         file.close()
 
@@ -175,10 +181,17 @@ def _raw_file(request: Request) -> FileStorage:
 
 
 def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> Picture:
+    check_cost = middleware.expensive_check()
+
     def work() -> Picture:
+        cost = decode_ms(data)
+
+        def check() -> None:
+            check_cost(cost)
+
         if settings.RESULT_CACHE:
-            return Picture(*_recent.store(folder, file, data), decode_ms(data))
-        return Picture(store.store(folder, utils.get_file_hash(file), data), decode_ms=decode_ms(data))
+            return Picture(*_recent.store(folder, file, data, check), cost)
+        return Picture(store.store(folder, utils.get_file_hash(file), data, check), decode_ms=cost)
 
     return work() if len(data) <= BLOCKING_BYTES else offload.run(work)
 

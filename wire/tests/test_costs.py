@@ -128,6 +128,24 @@ class Side:
         depth: int = self.queue.redis("XLEN", self.queue.keys.expensive)
         return depth
 
+    def ask_in_vain(self) -> type[Exception] | None:
+        """Ask for an expensive image, which no worker answers; return what is raised."""
+        try:
+            self.asker.ask("cat.jpg", timeout_s=2.0, decode_ms=self.SECOND)
+        except (DeadlineExceeded, QueueFull) as fault:
+            return type(fault)
+        return None
+
+    def is_known_to_be_full(self, decode_ms: int = SECOND) -> bool:
+        """Return whether a job like those of `ask_in_vain` is refused without asking Redis."""
+        state = self.asker.state()
+        assert state is not None
+        try:
+            self.asker.check_expensive(state, decode_ms, 2.0)
+        except QueueFull:
+            return True
+        return False
+
 
 @pytest.fixture
 def side(queue: QueueProbe) -> Side:
@@ -145,6 +163,28 @@ def test_an_expensive_job_is_answered_from_its_own_stream(side: Side) -> None:
         lane.answer([(delivery, answer_for(delivery.job))])
         assert asking.result().predictions
     assert side.depth() == 0
+
+
+def test_a_job_like_one_that_was_refused_is_known_to_find_no_room_until_another_one_ends(side: Side) -> None:
+    assert not side.is_known_to_be_full()
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(side.ask_in_vain) for _ in range(8)]
+        wait_until(side.is_known_to_be_full, "one of them is refused")
+        assert not side.is_known_to_be_full(decode_ms=100)  # goes to the other stream
+        wait_until(lambda: len(side.queue.redis("XRANGE", side.queue.keys.expensive, "-", "+")) > 0, "one is admitted")
+        side.asker.refresh_state()
+        side.queue.redis("XTRIM", side.queue.keys.expensive, "MAXLEN", 0)
+        side.asker.refresh_state()
+        assert not side.is_known_to_be_full()
+    assert {each.result() for each in asking} == {DeadlineExceeded, QueueFull}
+
+
+def test_a_refusal_is_forgotten_where_nothing_changes(side: Side) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(8):
+            pool.submit(side.ask_in_vain)
+        wait_until(side.is_known_to_be_full, "one of them is refused")
+        wait_until(lambda: not side.is_known_to_be_full(), "the refusal is forgotten")
 
 
 def test_an_expensive_job_that_nobody_waits_for_any_more_is_taken_back(side: Side) -> None:

@@ -1,15 +1,26 @@
 import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import EnvironBuilder
 
+import middleware
 import settings
 from images import uploads
 from images.multipart import MemoryRequest
 from problems import Problem
+from sightline_testing import pictures
+from sightline_testing.redis_server import RedisServer
+from tests.serving import LABELS, MODEL, VERSION, wait_until
+from wire.decode_cost import decode_ms
+from wire.errors import QueueFull
+from wire.redis.connection import Address
+from wire.worker_registry import Announcer, WorkerInfo
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"
@@ -120,3 +131,52 @@ def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> Non
     with pytest.raises(uploads.UnusableFile, match="No file was sent"):
         uploads.receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
     assert uploads.receive(form_request(JPEG, "a.jpg"), folder, raw=False).name == NAME
+
+
+@pytest.fixture
+def idle_worker(queue: RedisServer) -> Iterator[None]:
+    """A live worker that takes no job and has room for one expensive image at a time."""
+    info = WorkerInfo("idle", "here", MODEL, VERSION, "none", max_batch=8, slowness=1.0, decode_budget_s=2.0)
+    announcer = Announcer(Address(port=queue.port), "sightline", info, LABELS, rate=lambda: 100.0)
+    announcer.start()
+    yield
+    announcer.stop()
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_an_expensive_image_that_is_known_to_find_no_room_is_not_stored(
+    application: Flask, idle_worker: None, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_cached: bool
+) -> None:
+    monkeypatch.setattr(settings, "RESULT_CACHE", is_cached)
+    monkeypatch.setattr(settings, "REQUEST_TIMEOUT_S", 2.0)
+    image = pictures.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000))
+    images = [image + bytes((number,)) for number in range(3)]
+    cost = decode_ms(image)
+    middleware.open_queue()
+    wait_until(lambda: (now := middleware.queue_state()) is not None and bool(now.workers), "the worker is known")
+
+    def send(number: int, **headers: str) -> tuple[int, bool]:
+        """Send an image; return the status, and whether the image is stored."""
+        answer = application.test_client().post("/predict", data=images[number], headers=headers)
+        names = {path.stem for path in uploads_folder.glob("*.png")}
+        return answer.status_code, hashlib.md5(images[number], usedforsecurity=False).hexdigest() in names
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(send, 0)
+        wait_until(lambda: (now := middleware.queue_state()) is not None and now.expensive_depth == 1, "it waits")
+        # Nobody knows yet that there is no room.
+        assert send(1) == (503, True)
+        assert send(2) == (503, False)
+        assert send(1) == (503, True)
+        assert waiting.result() == (504, True)
+    wait_until(lambda: (now := middleware.queue_state()) is not None and now.expensive_depth == 0, "none waits")
+    assert _has_room(cost)
+    assert send(2, **{"X-Request-Timeout-Ms": "100"}) == (504, True)
+
+
+def _has_room(cost: int) -> bool:
+    try:
+        middleware.expensive_check()(cost)
+    except QueueFull:
+        return False
+    return True

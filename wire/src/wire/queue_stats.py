@@ -18,6 +18,8 @@ from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
 
 LOOK_EVERY_S: Final = 0.1
 STALE_AFTER_S: Final = 2.0
+# For so long a refusal of an expensive job holds for others like it; a client is asked to wait as long.
+REFUSAL_HOLDS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class QueueState:
     `bound` is that of a job with the usual timeout; `rate` is the photographs a second that all live workers can do
     together. `depth` and `bound` are of the usual jobs alone, `expensive_depth` of the others.
     `standstill_s` is for how long neither the depth nor the oldest job has changed, as far as this process has looked.
+    `refused_depth` is the depth, in photographs, at which an expensive job of this process was refused at `refused_at`;
+    0 once that no longer holds.
     """
 
     depth: int
@@ -45,6 +49,8 @@ class QueueState:
     own: int = 0
     standstill_s: float = 0.0
     expensive_depth: int = 0
+    refused_depth: float = 0.0
+    refused_at: float = float("-inf")
 
 
 class _Front(NamedTuple):
@@ -94,6 +100,11 @@ class Watcher:
         if self._state is not None and depth:
             self._state = replace(self._state, depth=depth, own=own)
 
+    def report_expensive_refusal(self, depth: int) -> None:
+        """Record at which depth, in photographs, an expensive job was refused just now."""
+        if self._state is not None:
+            self._state = replace(self._state, refused_depth=depth, refused_at=time.monotonic())
+
     def state(self) -> QueueState | None:
         """Give the last look without waiting; None where there is none, or none that is fresh."""
         state = self._state
@@ -112,8 +123,8 @@ class Watcher:
             raise
         if state.workers:
             self._worker_seen_at = state.as_of
-        self._state, self._fault = state, None
-        return state
+        self._state, self._fault = self._with_refusal(state), None
+        return self._state
 
     def exchange(self, packet: bytes, replies: int) -> list[Any]:
         """Use the watcher's connection for commands that may run twice; raises QueueUnavailable."""
@@ -147,6 +158,15 @@ class Watcher:
             expensive_depth=expensive_depth,
             standstill_s=self._standstill_s(depth, oldest[0][0] if oldest else b"", as_of),
         )
+
+    def _with_refusal(self, state: QueueState) -> QueueState:
+        """Keep the last refusal for a while, as long as no expensive job has ended without another in its place."""
+        last = self._state
+        if last is None or state.as_of - last.refused_at > REFUSAL_HOLDS_S:
+            return state
+        if state.expensive_depth < last.expensive_depth:
+            return state
+        return replace(state, refused_depth=last.refused_depth, refused_at=last.refused_at)
 
     def _standstill_s(self, depth: int, oldest: bytes, now: float) -> float:
         if (depth, oldest) != self._front[:2]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import secrets
 import time
@@ -13,7 +14,7 @@ from typing import Final
 
 from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
 from wire.messages import Answer, Job, Reply
-from wire.producer.admission import bound_for, terms_for
+from wire.producer.admission import bound_for, retry_after_s, terms_for
 from wire.producer.recovery import Recovery
 from wire.producer.replies import Counts, Replies, Waiter
 from wire.producer.submission import Submitter, Ticket
@@ -90,6 +91,19 @@ class Asker:
         """Give the last look at the queue without waiting; None while it is unknown or Redis is away."""
         return self._desk().watcher.state()
 
+    def check_expensive(self, state: QueueState, decode_ms: int, timeout_s: float) -> None:
+        """Raise QueueFull where an expensive job like this one was refused lately, and there is no more room now.
+
+        It asks nobody, so it may run in any thread. What it lets pass may still be refused when it is submitted.
+        """
+        ttl_ms = max(int(timeout_s * 1000), 1)
+        job = Job("", "", "", ttl_ms, decode_ms=decode_ms)
+        terms = terms_for(job, self._keys, state.workers, timeout_s, self._max_queue_size)
+        # As if the share had worked all the time since then.
+        depth = state.refused_depth - terms.share_per_ms * 1000 * (time.monotonic() - state.refused_at)
+        if terms.stream == self._keys.expensive and depth > max(terms.bound - terms.cost, 0):
+            raise QueueFull(math.ceil(depth), round(terms.bound), retry_after_s(math.ceil(depth), state.rate))
+
     def refresh_state(self) -> QueueState:
         """Look now, within 300 ms; raises QueueUnavailable."""
         return self._desk().watcher.refresh()
@@ -150,6 +164,8 @@ class Asker:
         except QueueFull as fault:
             if terms.stream == self._keys.jobs:
                 desk.watcher.report_depth(fault.depth, desk.replies.in_queue())
+            else:
+                desk.watcher.report_expensive_refusal(fault.depth)
             raise
         except QueueUnavailable as fault:
             desk.watcher.report_fault(fault)
