@@ -196,7 +196,7 @@ ROUNDS = 100
 STORING = """
 import os, sys, time
 from pathlib import Path
-import image_store
+from images import store as image_store
 folder, name, data, rounds, fault = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3]), *map(int, sys.argv[4:])
 def fail(*_, **__):
     raise OSError(fault, "no links here")
@@ -214,7 +214,7 @@ for number in range(rounds):
 CLEANING = """
 import sys, time
 from pathlib import Path
-import clean_uploads
+from commands import clean_uploads
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 begin = float(input())

@@ -179,7 +179,7 @@ def raising(fault: BaseException) -> Callable[[], str]:
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import time, gevent
-from flights import ABANDONED_EVERY_S, Flights
+from predict.single_flight import ABANDONED_EVERY_S, Flights
 
 blocked = monkey.get_original("time", "sleep")
 flights = Flights()
