@@ -31,7 +31,7 @@ class RecentUploads:
         self._entries: dict[tuple[Path, str, str], _Entry] = {}
 
     def store(
-        self, folder: Path, file: FileStorage, data: bytes, check: Callable[[], None] = images_store.unchecked
+        self, folder: Path, file: FileStorage, data: bytes, check: Callable[[], None] | None = None
     ) -> tuple[str, str]:
         """Store the content of a file, unless it is known to be there; return its name and its SHA-256.
 

@@ -53,11 +53,7 @@ class _Content(enum.Enum):
     DAMAGED = enum.auto()
 
 
-def unchecked() -> None:
-    """Allow every image to be written."""
-
-
-def store(folder: Path, name: str, data: bytes, check: Callable[[], None] = unchecked) -> str:
+def store(folder: Path, name: str, data: bytes, check: Callable[[], None] | None = None) -> str:
     """Store the bytes under their hash name and return the name that they have.
 
     An image that exists already is kept and counts as used now. Where the name belongs to other bytes of the same MD5,
@@ -100,7 +96,7 @@ def collision_stem(sha256: bytes) -> str:
     return str(uuid.UUID(bytes=sha256[:16], version=4))
 
 
-def _place(path: Path, data: bytes, check: Callable[[], None]) -> bool:
+def _place(path: Path, data: bytes, check: Callable[[], None] | None) -> bool:
     """Make the path hold these bytes; return False where it holds others, which stay."""
     for _ in range(PLACE_ATTEMPTS):
         found, status = _inspect(path, data)
@@ -110,7 +106,8 @@ def _place(path: Path, data: bytes, check: Callable[[], None]) -> bool:
             if refresh(path, status) is not None:
                 return True
             continue
-        check()
+        if check is not None:
+            check()
         with _written_beside(path, data) as temporary:
             if _publish(temporary, path):
                 return True

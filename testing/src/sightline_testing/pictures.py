@@ -151,9 +151,7 @@ def inverted_cmyk_jpeg(*, transform: int = 0) -> bytes:
     return content[: adobe + 11] + bytes([transform]) + content[adobe + 12 :]
 
 
-def png(  # noqa: PLR0913  what a PNG is made of
-    size: tuple[int, int], depth: int, colour: int, rows: bytes, chunks: bytes = b"", *, filtering: int = 0
-) -> bytes:
+def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, chunks: bytes = b"", filtering: int = 0) -> bytes:  # noqa: PLR0913, PLR0917  what a PNG is made of
     """A PNG from raw rows without filter bytes: for depths that Pillow does not write."""
     stride = len(rows) // size[1]
     filtered = b"".join(bytes((filtering,)) + rows[at : at + stride] for at in range(0, len(rows), stride))
