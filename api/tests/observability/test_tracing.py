@@ -24,7 +24,8 @@ TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 Sent = Callable[[], list[Span]]
 
 WITHOUT = """
-import sys, app, tracing
+import sys, app
+from observability import tracing
 tracing.start()
 with tracing.admission("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
     app.app.test_client().get("/labels")
