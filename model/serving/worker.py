@@ -21,8 +21,7 @@ from serving.queue_address import queue_address
 from serving.shadow import Shadow
 from serving.watchdog import Upkeep
 from wire.consumer.consumer import Lane
-from wire.consumer.leases import Leases
-from wire.consumer.maintenance import Maintenance
+from wire.consumer.maintenance import Leases, Maintenance
 from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure

@@ -14,10 +14,9 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
 from wire.async_jobs import Jobs
-from wire.consumer import leases
+from wire.consumer import maintenance
 from wire.consumer.consumer import Lane
-from wire.consumer.leases import Leases
-from wire.consumer.maintenance import Maintenance
+from wire.consumer.maintenance import Leases, Maintenance
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded, QueueUnavailable
 from wire.producer.producer import Asker
@@ -55,8 +54,8 @@ def must_not_be_stuck(job_ids: list[str]) -> None:
 def test_the_documented_rights_suffice_for_all_that_each_side_does(
     queue: QueueProbe, users: dict[str, Address], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "REAP_AFTER_MS", 100)
-    monkeypatch.setattr(leases, "REAP_EVERY_S", 0.01)
+    monkeypatch.setattr(maintenance, "REAP_AFTER_MS", 100)
+    monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
     api, worker = users["sightline-api"], users["sightline-worker"]
     asker = Asker(api, queue.name, patience_s=10.0)
     idle = Announcer(worker, queue.name, WorkerInfo("idle", "host", "none", "0", "none"), ())

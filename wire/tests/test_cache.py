@@ -10,7 +10,7 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from wire.messages import Answer
 from wire.queue_stats import QueueState
-from wire.redis import best_effort
+from wire.redis import pipeline
 from wire.result_cache import MAX_ENTRY_BYTES, AnswerCache, Found, Question, served_by_all
 from wire.worker_registry import Served, WorkerInfo
 
@@ -244,7 +244,7 @@ def test_an_answer_beyond_the_size_of_a_slot_is_not_kept(queue: QueueProbe, cach
 def test_while_redis_is_away_nothing_is_found_and_nothing_is_kept(
     start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(best_effort, "OPEN_S", 0.01)
+    monkeypatch.setattr(pipeline, "OPEN_S", 0.01)
     queue = start_redis()
     cache = AnswerCache(queue.address, queue.name, max_entries=1000, ttl_s=3600, patience_s=WAIT_S)
     slot = kept(cache)

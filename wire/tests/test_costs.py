@@ -13,8 +13,7 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
 from wire.async_jobs import Jobs
-from wire.consumer.leases import Leases
-from wire.consumer.maintenance import Maintenance
+from wire.consumer.maintenance import Leases, Maintenance
 from wire.consumer.triage import Delivery
 from wire.errors import DeadlineExceeded, QueueFull
 from wire.messages import Job

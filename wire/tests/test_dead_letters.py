@@ -7,7 +7,7 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
-from wire.consumer.acknowledgement import MAX_DEAD_LETTERS
+from wire.consumer.triage import MAX_DEAD_LETTERS
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded
 from wire.messages import Job

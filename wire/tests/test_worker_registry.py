@@ -5,7 +5,7 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import wait_until
 from wire.errors import MessageError
-from wire.redis.clock import time_ms
+from wire.redis.keys import time_ms
 from wire.worker_registry import (
     DEAD_AFTER_MS,
     FORGOTTEN_AFTER_MS,

@@ -14,15 +14,14 @@ import re
 import secrets
 from typing import Any, Final, NamedTuple
 
-from wire.consumer.acknowledgement import REPLIES_KEPT_S
+from wire.consumer.triage import REPLIES_KEPT_S
 from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
 from wire.messages import Job, Reply, decode_reply
 from wire.producer.admission import ADMIT, Terms, retry_after_s, terms_for
 from wire.queue_stats import QueueState
-from wire.redis.best_effort import BestEffort
-from wire.redis.connection import CALLER_PATIENCE_S, Address, checked, is_out_of_memory, pack
+from wire.redis.connection import CALLER_PATIENCE_S, Address, RedisRefusal, checked, is_out_of_memory, pack
 from wire.redis.keys import JOB_FIELD, Keys, job_replies
-from wire.redis.link import RedisRefusal
+from wire.redis.pipeline import BestEffort
 
 # Answers that nobody has fetched yet take memory; with so few classes each, a place in the ledger is at most 4 KiB.
 MAX_TOP_K: Final = 100

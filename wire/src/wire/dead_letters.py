@@ -9,9 +9,8 @@ from typing import Any
 from wire.errors import MessageError
 from wire.messages import Answer, Job
 from wire.producer.producer import Asker
-from wire.redis.clock import entry_ms
 from wire.redis.connection import Address, Connection, checked, pack
-from wire.redis.keys import Keys
+from wire.redis.keys import Keys, entry_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from wire.errors import QueueUnavailable
 from wire.producer.admission import total_rate
-from wire.redis.clock import entry_ms, time_ms
 from wire.redis.connection import Address, checked, pack
-from wire.redis.keys import Keys
+from wire.redis.keys import Keys, entry_ms, time_ms
 from wire.redis.pipeline import Pipeline
 from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
 

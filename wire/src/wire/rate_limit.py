@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wire.errors import QueueUnavailable
-from wire.redis.best_effort import PATIENCE_S, BestEffort
-from wire.redis.connection import Address, pack
+from wire.redis.connection import Address, RedisRefusal, pack
 from wire.redis.keys import Keys
-from wire.redis.link import RedisRefusal
+from wire.redis.pipeline import PATIENCE_S, BestEffort
 
 # About 130 bytes each.
 MAX_CLIENTS: Final = 100_000

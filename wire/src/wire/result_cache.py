@@ -17,10 +17,9 @@ from wire.codec import Fields, bytes_of
 from wire.errors import MessageError
 from wire.messages import MAX_TOP_K, Answer
 from wire.queue_stats import QueueState
-from wire.redis.best_effort import PATIENCE_S, BestEffort
-from wire.redis.connection import Address, pack
+from wire.redis.connection import Address, RedisRefusal, pack
 from wire.redis.keys import Keys
-from wire.redis.link import RedisRefusal
+from wire.redis.pipeline import PATIENCE_S, BestEffort
 from wire.worker_registry import Served
 
 log = logging.getLogger(__name__)

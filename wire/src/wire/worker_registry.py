@@ -11,9 +11,8 @@ from typing import Final, NamedTuple, Self
 
 from wire.codec import Fields, bytes_of, is_token
 from wire.errors import MessageError, QueueUnavailable
-from wire.redis.clock import time_ms
 from wire.redis.connection import Address, Connection, checked, pack
-from wire.redis.keys import Keys
+from wire.redis.keys import Keys, time_ms
 from wire.redis.loop import Loop
 
 log = logging.getLogger(__name__)

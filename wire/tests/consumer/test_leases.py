@@ -8,9 +8,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
-from wire.consumer import leases
+from wire.consumer import maintenance
 from wire.consumer.consumer import Lane
-from wire.consumer.leases import Leases
+from wire.consumer.maintenance import Leases
 from wire.consumer.triage import Delivery
 from wire.redis.keys import GROUP
 
@@ -70,8 +70,8 @@ def test_a_batch_that_hangs_is_told_of_once_and_given_up(queue: QueueProbe) -> N
 def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
     queue: QueueProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "REAP_AFTER_MS", 200)
-    monkeypatch.setattr(leases, "REAP_EVERY_S", 0.01)
+    monkeypatch.setattr(maintenance, "REAP_AFTER_MS", 200)
+    monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
     lane = queue.lane("living")
     lane.receive(1, 1)
     for name in ("gone", "gone-with-work"):
@@ -91,7 +91,7 @@ def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
 
 
 def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "REAP_EVERY_S", 0.01)
+    monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
     lane = queue.lane("idle")
     queue.add()
     [delivery] = lane.receive(1, 1000)

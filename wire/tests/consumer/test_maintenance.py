@@ -13,8 +13,7 @@ from sightline_testing.workers import StandInWorker
 from wire.consumer.maintenance import PAGE, Maintenance
 from wire.errors import QueueUnavailable
 from wire.messages import Failure, Job, decode_reply
-from wire.redis.clock import time_ms
-from wire.redis.keys import GROUP
+from wire.redis.keys import GROUP, time_ms
 
 HOUR_MS = 3_600_000
 

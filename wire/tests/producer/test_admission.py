@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from wire.consumer.throughput import Pace
+from wire.consumer.consumer import Pace
 from wire.messages import Job
 from wire.producer.admission import BURST, bound_for, retry_after_s, terms_for, total_rate
 from wire.redis.keys import Keys

@@ -9,9 +9,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire.redis import best_effort
-from wire.redis.best_effort import BestEffort
+from wire.redis import pipeline
 from wire.redis.connection import Address, pack
+from wire.redis.pipeline import BestEffort
 
 PING = pack("PING")
 
@@ -25,7 +25,7 @@ def test_redis_that_answers_is_used(queue: QueueProbe) -> None:
 def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
     start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(best_effort, "OPEN_S", 3600.0)
+    monkeypatch.setattr(pipeline, "OPEN_S", 3600.0)
     queue = start_redis()
     connection = BestEffort(queue.address, "test", WAIT_S)
     queue.server.kill()
@@ -38,7 +38,7 @@ def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
 def test_redis_that_comes_back_is_used_after_a_rest(
     start_redis: Callable[..., QueueProbe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(best_effort, "OPEN_S", 0.01)
+    monkeypatch.setattr(pipeline, "OPEN_S", 0.01)
     queue = start_redis()
     connection = BestEffort(queue.address, "test", WAIT_S)
     assert connection.exchange(PING, 1) == [b"PONG"]
@@ -52,7 +52,7 @@ def test_redis_that_comes_back_is_used_after_a_rest(
 def test_a_redis_that_hangs_keeps_one_caller_waiting_and_not_those_behind(
     queue: QueueProbe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(best_effort, "OPEN_S", 3600.0)
+    monkeypatch.setattr(pipeline, "OPEN_S", 3600.0)
     connection = BestEffort(queue.address, "test", 0.2)
     queue.server.pause()
     try:

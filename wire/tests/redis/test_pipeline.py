@@ -23,9 +23,8 @@ from wire.errors import QueueUnavailable, UnknownJob
 from wire.queue_stats import Watcher
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis import pipeline
-from wire.redis.connection import Address, pack
+from wire.redis.connection import Address, RedisRefusal, pack
 from wire.redis.keys import Keys
-from wire.redis.link import RedisRefusal
 from wire.redis.pipeline import Pipeline
 from wire.result_cache import AnswerCache, Question
 from wire.worker_registry import Served

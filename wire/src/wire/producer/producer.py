@@ -15,8 +15,7 @@ from typing import Final
 from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
 from wire.messages import Answer, Job, Reply
 from wire.producer.admission import bound_for, retry_after_s, terms_for
-from wire.producer.recovery import Recovery
-from wire.producer.replies import Counts, Replies, Waiter
+from wire.producer.replies import Counts, Recovery, Replies, Waiter
 from wire.producer.submission import Submitter, Ticket
 from wire.queue_stats import LOOK_EVERY_S, QueueState, Watcher
 from wire.redis.connection import CALLER_PATIENCE_S, Address

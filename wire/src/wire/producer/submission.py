@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from wire.errors import QueueFull, QueueUnavailable
 from wire.producer.admission import ADMIT_ONE, ADMIT_ONE_SHA, Terms, retry_after_s
-from wire.redis.connection import Address, Connection, checked, is_out_of_memory, pack
+from wire.redis.connection import Address, Connection, RedisRefusal, checked, is_out_of_memory, pack
 from wire.redis.keys import Keys
-from wire.redis.link import RedisRefusal
 
 MAX_TICKETS: Final = 256
 LEAST_PATIENCE_S: Final = 0.03

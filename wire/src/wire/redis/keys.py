@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wire.codec import is_token
 
 GROUP = "workers"
@@ -51,3 +53,20 @@ class Keys:
     def answer(self, slot: int) -> str:
         """Give the key of one slot of the result cache."""
         return f"{self._tag}:answer:{slot}"
+
+
+def time_ms(reply: Sequence[bytes]) -> int:
+    """Read the reply of TIME."""
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def entry_ms(entry_id: bytes) -> int:
+    """Read the moment at which Redis added a stream entry."""
+    return int(entry_id.partition(b"-")[0])
+
+
+def after(entry_id: bytes) -> str:
+    """Give the smallest entry id above this one."""
+    milliseconds, _, sequence = entry_id.partition(b"-")
+    return f"{int(milliseconds)}-{int(sequence) + 1}"
