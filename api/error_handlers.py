@@ -140,7 +140,7 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
 
 def _no_worker() -> str:
     state = middleware.queue_state()
-    trouble = state.trouble if state is not None else ""
+    trouble = state.startup_error if state is not None else ""
     return f"No model worker is running. One could not start: {trouble}" if trouble else "No model worker is running."
 
 

@@ -12,11 +12,11 @@ import settings
 from observability import tracing
 from predict.result_cache import ResultCache
 from wire.activation_map import ActivationMap
-from wire.async_jobs import Found, Jobs
+from wire.async_jobs import AsyncJobs, Found
 from wire.errors import JobFailed, QueueFull
 from wire.messages import Answer, Failure
-from wire.producer.producer import Asker
-from wire.queue_stats import QueueState
+from wire.producer.producer import Producer
+from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address
 from wire.result_cache import AnswerCache, served_by_all
 
@@ -89,7 +89,7 @@ def model_predict(image_name: str) -> tuple[str, float]:
     timeout_s = settings.REQUEST_TIMEOUT_S if ask.timeout_s is None else ask.timeout_s
 
     def ask_worker(timeout_s: float, is_abandoned: Callable[[], bool] | None) -> Answer:
-        answer = queue.asker.ask(
+        answer = queue.producer.submit(
             image_name,
             timeout_s=timeout_s,
             top_k=ask.top_k,
@@ -108,7 +108,7 @@ def model_predict(image_name: str) -> tuple[str, float]:
     answer, is_hit = queue.results.answer(
         ask.sha256,
         ask.top_k,
-        served_by_all(queue.asker.state()),
+        served_by_all(queue.producer.snapshot()),
         timeout_s=timeout_s,
         is_abandoned=ask.is_abandoned,
         ask=lambda until, is_abandoned: ask_worker(until - time.monotonic(), is_abandoned),
@@ -131,9 +131,9 @@ def hand_in(image_name: str, ask: Ask, owner: str = "") -> str:
     """Hand in an owner's job for a stored picture and give its handle; raises the errors of `wire`."""
     queue = _opened()
     with tracing.admission(ask.traceparent):
-        handle = queue.jobs.hand_in(
+        handle = queue.jobs.enqueue(
             image_name,
-            state=queue.asker.state(),
+            state=queue.producer.snapshot(),
             usual_timeout_s=settings.REQUEST_TIMEOUT_S,
             timeout_s=settings.JOB_TIMEOUT_S,
             top_k=ask.top_k,
@@ -147,7 +147,7 @@ def hand_in(image_name: str, ask: Ask, owner: str = "") -> str:
 
 def look(handle: str, owner: str | None) -> Found:
     """Give what came of an owner's job, or of anybody's (None); raises UnknownJob."""
-    return _opened().jobs.look(handle, owner=owner)
+    return _opened().jobs.find(handle, owner=owner)
 
 
 def cancel(handle: str, owner: str | None) -> None:
@@ -175,29 +175,29 @@ def expensive_check() -> Callable[[int], None]:
 
     def check(decode_ms: int) -> None:
         if queue is not None and state is not None and state.refused_depth:
-            queue.asker.check_expensive(state, decode_ms, timeout_s)
+            queue.producer.check_expensive(state, decode_ms, timeout_s)
 
     return check
 
 
-def depth(state: QueueState) -> int:
+def depth(state: QueueSnapshot) -> int:
     """Give how many jobs the queue has by now: that look's, with what this process has done to it since then."""
     return max(state.depth - state.own, 0) if _open.queue is None else _open.queue.depth(state)
 
 
-def queue_state() -> QueueState | None:
+def queue_state() -> QueueSnapshot | None:
     """Give the last look at the queue, without waiting; None where there is none, or nobody has asked anything yet."""
-    return None if _open.queue is None else _open.queue.asker.state()
+    return None if _open.queue is None else _open.queue.producer.snapshot()
 
 
 def open_queue() -> None:
     """Begin to look at the queue, so that its state is known when the first request comes."""
-    _opened().asker.state()
+    _opened().producer.snapshot()
 
 
-def refresh_queue_state() -> QueueState:
+def refresh_queue_state() -> QueueSnapshot:
     """Look at the queue now; raises QueueUnavailable."""
-    return _opened().asker.refresh_state()
+    return _opened().producer.refresh()
 
 
 def close_queue() -> None:
@@ -223,25 +223,27 @@ class _Queue:
 
     def __init__(self, target: _Target) -> None:
         self.target = target
-        self.asker = Asker(
+        self.producer = Producer(
             target.address, target.queue, max_queue_size=target.max_queue_size, timeout_s=target.timeout_s
         )
         self.results = ResultCache(
             AnswerCache(target.address, target.queue, max_entries=target.cache_entries, ttl_s=target.cache_ttl_s)
         )
 
-        self.jobs = Jobs(target.address, target.queue, max_jobs=target.max_jobs, max_queue_size=target.max_queue_size)
+        self.jobs = AsyncJobs(
+            target.address, target.queue, max_jobs=target.max_jobs, max_queue_size=target.max_queue_size
+        )
         self.handed_in_at: deque[float] = deque(maxlen=MAX_HANDED_IN)
 
-    def depth(self, state: QueueState) -> int:
+    def depth(self, state: QueueSnapshot) -> int:
         """Give how many jobs there are, with those that this process has handed in or waits for since that look."""
         while self.handed_in_at and self.handed_in_at[0] < state.as_of:
             self.handed_in_at.popleft()
-        return self.asker.depth(state) + len(self.handed_in_at)
+        return self.producer.depth(state) + len(self.handed_in_at)
 
     def close(self) -> None:
         """Let go of Redis."""
-        self.asker.close()
+        self.producer.close()
         self.jobs.close()
         self.results.close()
 

@@ -38,7 +38,7 @@ LATENCY = (Column("p50 ms", "p50_ms"), Column("p90 ms", "p90_ms"), Column("p99 m
 FAULTS = (Column("not 200", "not_200", 0), Column("socket errors", "socket_errors", 0))
 NOISE = Column("others' cores", "other_cores", 2)
 LOADED = (RATE, *LATENCY, CPU, MEMORY, *FAULTS, NOISE)
-QUEUE_COSTS = (Column("Redis CPU ms/job", "redis_cpu_ms", 3), Column("asker CPU ms/job", "asker_cpu_ms", 3))
+QUEUE_COSTS = (Column("Redis CPU ms/job", "redis_cpu_ms", 3), Column("producer CPU ms/job", "asker_cpu_ms", 3))
 ACCURACY = (
     Column("pictures", "pictures_checked", 0),
     Column("same class %", "same_class", 1, 100),

@@ -25,7 +25,7 @@ from serving.queue_address import queue_address
 from serving.version_watcher import Watch
 from serving.worker import Worker
 from wire.errors import QueueUnavailable
-from wire.worker_registry import report_trouble
+from wire.worker_registry import report_startup_error
 
 log = logging.getLogger("ml_service")
 
@@ -104,7 +104,7 @@ def _wait_for(ends: SimpleQueue[str]) -> str:
 def _report(reason: str) -> bool:
     """Have the api say why a worker does not serve what it should, "" for that it does; return whether Redis has it."""
     try:
-        report_trouble(queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
+        report_startup_error(queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
     except QueueUnavailable as fault:
         log.debug("the reason is not in Redis: %s", fault)
         return False

@@ -78,8 +78,8 @@ def readyz() -> Ready:
         "model_version": f"{state.model}/{state.version}",
         "workers": len(state.workers),
     }
-    if state.trouble:
-        told["trouble"] = state.trouble
+    if state.startup_error:
+        told["trouble"] = state.startup_error
     return told
 
 

@@ -18,7 +18,7 @@ from problems import Problem
 from protocols import open_inference
 from protocols import operations as about
 from wire.errors import NoWorker
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 
 router = Blueprint("protocols", __name__)
 
@@ -137,7 +137,7 @@ router.add_url_rule("/predictions/<model>", "predictions", predictions, methods=
 router.add_url_rule("/predictions/<model>/<version>", "predictions_of_version", predictions, methods=["POST", "PUT"])
 
 
-def _serving(model: str, version: str) -> QueueState:
+def _serving(model: str, version: str) -> QueueSnapshot:
     """Look now, and give what is served under this name; raises the errors of `wire`, or Problem."""
     state = middleware.refresh_queue_state()
     if not state.workers:
@@ -146,7 +146,7 @@ def _serving(model: str, version: str) -> QueueState:
     return state
 
 
-def _served(model: str, version: str) -> QueueState | None:
+def _served(model: str, version: str) -> QueueSnapshot | None:
     """Give what is served under this name, without waiting; None while nobody knows what is."""
     state = middleware.queue_state()
     if state is not None and state.workers:
@@ -154,7 +154,7 @@ def _served(model: str, version: str) -> QueueState | None:
     return state
 
 
-def _check(state: QueueState, model: str, version: str) -> None:
+def _check(state: QueueSnapshot, model: str, version: str) -> None:
     if model not in {state.model, ANY_MODEL}:
         known = url_for(".metadata", model=state.model)
         raise Problem(404, "unknown_model", f"No model {model[:80]!r} is served; {state.model!r} is, at {known}.")

@@ -19,7 +19,7 @@ from problems import Problem
 from server import responses
 from wire.errors import QueueFull
 from wire.producer.admission import retry_after_s
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 
 # A request that would lose so much of its deadline before anybody looks at it is better told at once.
 LAG_SHARE: Final = 0.1
@@ -61,7 +61,7 @@ def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> 
     return refusal
 
 
-def fault_of(state: QueueState | None, lag_s: float, connections: int) -> QueueFull | Problem | None:
+def fault_of(state: QueueSnapshot | None, lag_s: float, connections: int) -> QueueFull | Problem | None:
     """Say why there is no place for one more; None where there is one."""
     # Late with few to serve, it is the machine that is busy, and that passes.
     is_flooded = state is None or connections > state.bound

@@ -17,12 +17,12 @@ from typing import Any, BinaryIO, Self
 
 from sightline_testing.redis_server import free_port
 from wire.activation_map import ActivationMap
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
 from wire.redis.connection import Address
-from wire.worker_registry import Announcer, WorkerInfo
+from wire.worker_registry import Heartbeat, WorkerInfo
 
 API = Path(__file__).parent.parent
 PATIENCE_S = 30.0
@@ -51,27 +51,27 @@ class EchoWorker:
         # What it reports of the bytes that it read: without a folder to read from, nothing.
         self.digest_of: Callable[[str], str] = lambda image: ""
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
-        self._lane = Lane(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
+        self._consumer = Consumer(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
         info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
-        self._announcer = Announcer(address, "sightline", info, LABELS, rate=lambda: 100.0)
+        self._heartbeat = Heartbeat(address, "sightline", info, LABELS, rate=lambda: 100.0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
     def __enter__(self) -> Self:
-        self._announcer.start()
+        self._heartbeat.start()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._announcer.stop()
-        self._lane.close()
+        self._heartbeat.stop()
+        self._consumer.close()
 
     def _work(self) -> None:
         while not self._stop.is_set():
             try:
-                for delivery in self._lane.receive(8, 50):
+                for delivery in self._consumer.receive(8, 50):
                     self._settle(delivery)
             except QueueUnavailable:
                 continue
@@ -80,7 +80,7 @@ class EchoWorker:
         self.images.append(delivery.job.image)
         outcome = self.reply(delivery)
         if outcome is not None:
-            self._lane.answer([(delivery, outcome)])
+            self._consumer.answer([(delivery, outcome)])
 
     def _answer(self, delivery: Delivery) -> Answer:
         scores = tuple((label, CONFIDENCE / (rank + 1)) for rank, label in enumerate(LABELS))

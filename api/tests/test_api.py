@@ -24,7 +24,7 @@ from problems import Problem
 from sightline_testing import pictures
 from tests.serving import API
 from wire import errors
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 PROBLEM = "application/problem+json"
@@ -343,7 +343,7 @@ class TestAdmission:
     @pytest.fixture
     def _full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A look at a queue that is at its bound."""
-        state = QueueState(80, 1.0, 80, 40.0, (), (), "", "", "", 0.0)
+        state = QueueSnapshot(80, 1.0, 80, 40.0, (), (), "", "", "", 0.0)
         monkeypatch.setattr(middleware, "queue_state", lambda: state)
 
     @pytest.mark.usefixtures("_full")

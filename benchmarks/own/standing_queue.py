@@ -22,7 +22,7 @@ import gevent  # noqa: E402
 
 from benchmarks import processes, settings  # noqa: E402
 from launcher import state  # noqa: E402
-from wire.producer.producer import Asker  # noqa: E402
+from wire.producer.producer import Producer  # noqa: E402
 from wire.redis.connection import Address  # noqa: E402
 
 QUEUE_NAME = "sightline"
@@ -36,18 +36,18 @@ JOBS_IN_LANES = 16
 
 
 class Crowd:
-    """So many askers, each with one job under way at any time."""
+    """So many producers, each with one job under way at any time."""
 
-    def __init__(self, asker: Asker, depth: int, images: list[str]) -> None:
+    def __init__(self, producer: Producer, depth: int, images: list[str]) -> None:
         self.answers = 0
-        self._asker = asker
+        self._producer = producer
         self._images = images
         self._numbers = count()
         self._greenlets = [gevent.spawn(self._ask_on) for _ in range(depth)]
 
     def _ask_on(self) -> None:
         while True:
-            self._asker.ask(self._images[next(self._numbers) % len(self._images)], timeout_s=PATIENCE_S)
+            self._producer.ask(self._images[next(self._numbers) % len(self._images)], timeout_s=PATIENCE_S)
             self.answers += 1
 
     def wait_until_standing(self) -> None:
@@ -62,7 +62,7 @@ class Crowd:
 
     def _wait_for_depth(self, is_right: Callable[[int], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while not is_right(self._asker.refresh_state().depth):
+        while not is_right(self._producer.refresh().depth):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the queue did not get to the depth wanted in {PATIENCE_S:g} s")
             gevent.sleep(0.05)
@@ -70,8 +70,10 @@ class Crowd:
 
 def measure(depth: int, root: int, seconds: float) -> dict[str, Any]:
     """Return the rate and the cost of a job at one depth."""
-    asker = Asker(Address(socket_path=str(state.socket_path(settings.STATE))), QUEUE_NAME, max_queue_size=LARGEST_DEPTH)
-    crowd = Crowd(asker, depth, sorted(path.name for path in (settings.STATE / "uploads").iterdir()))
+    producer = Producer(
+        Address(socket_path=str(state.socket_path(settings.STATE))), QUEUE_NAME, max_queue_size=LARGEST_DEPTH
+    )
+    crowd = Crowd(producer, depth, sorted(path.name for path in (settings.STATE / "uploads").iterdir()))
     crowd.wait_until_standing()
     tree = processes.tree(root)
     redis = [pid for pid in tree if processes.name(pid) == "redis-server"]
@@ -87,7 +89,7 @@ def measure(depth: int, root: int, seconds: float) -> dict[str, Any]:
         "asker_cpu_ms": 1000 * (time.process_time() - own_cpu) / jobs,
     }
     crowd.leave()
-    asker.close()
+    producer.close()
     return row
 
 

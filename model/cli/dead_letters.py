@@ -13,7 +13,7 @@ import settings
 from serving.queue_address import queue_address
 from wire.dead_letters import DeadLetter, DeadLetters
 from wire.errors import WireError
-from wire.producer.producer import Asker
+from wire.producer.producer import Producer
 
 MOST = 1000
 REPLAY_TIMEOUT_S = 60.0
@@ -65,16 +65,16 @@ def _line(letter: DeadLetter) -> str:
 
 
 def _replay(letters: DeadLetters, found: list[DeadLetter], timeout_s: float) -> int:
-    asker = Asker(queue_address(), settings.REDIS_QUEUE, timeout_s=timeout_s)
+    producer = Producer(queue_address(), settings.REDIS_QUEUE, timeout_s=timeout_s)
     try:
-        return max([_replay_one(letters, letter, asker, timeout_s) for letter in found], default=0)
+        return max([_replay_one(letters, letter, producer, timeout_s) for letter in found], default=0)
     finally:
-        asker.close()
+        producer.close()
 
 
-def _replay_one(letters: DeadLetters, letter: DeadLetter, asker: Asker, timeout_s: float) -> int:
+def _replay_one(letters: DeadLetters, letter: DeadLetter, producer: Producer, timeout_s: float) -> int:
     try:
-        answer = letters.replay(letter, asker, timeout_s=timeout_s)
+        answer = letters.replay(letter, producer, timeout_s=timeout_s)
     except (WireError, ValueError) as fault:
         _say([f"{letter.id}  stays: {fault}"])
         return 1

@@ -6,7 +6,7 @@ import sys
 import settings
 from serving.queue_address import queue_address
 from wire.errors import QueueUnavailable
-from wire.queue_stats import Watcher
+from wire.queue_stats import QueueStats
 from wire.redis.keys import Keys
 
 PATIENCE_S = 2.0
@@ -14,14 +14,14 @@ PATIENCE_S = 2.0
 
 def main() -> int:
     """Return 0 where a worker of this host serves."""
-    watcher = Watcher(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, patience_s=PATIENCE_S)
+    stats = QueueStats(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
     try:
-        workers = watcher.refresh().workers
+        workers = stats.refresh().workers
     except QueueUnavailable as fault:
         sys.stderr.write(f"{fault}\n")
         return 1
     finally:
-        watcher.close()
+        stats.close()
     return 0 if any(worker.host == socket.gethostname() for worker in workers) else 1
 
 

@@ -28,7 +28,7 @@ from registry.promotion_gate import Evidence, Limits
 from serving.queue_address import queue_address
 from training import cases, traffic
 from wire.errors import QueueUnavailable
-from wire.queue_stats import STALE_AFTER_S, Watcher
+from wire.queue_stats import STALE_AFTER_S, QueueStats
 from wire.redis.keys import Keys
 from wire.worker_registry import WorkerInfo
 
@@ -185,13 +185,13 @@ def _short(digest: str) -> str:
 
 
 def _workers() -> tuple[WorkerInfo, ...]:
-    watcher = Watcher(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, patience_s=PATIENCE_S)
+    stats = QueueStats(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
     try:
-        return watcher.refresh().workers
+        return stats.refresh().workers
     except QueueUnavailable:
         return ()
     finally:
-        watcher.close()
+        stats.close()
 
 
 def _active(bundles: Path) -> str:

@@ -6,7 +6,7 @@ import sys
 import settings
 from serving.queue_address import queue_address
 from wire.errors import QueueUnavailable
-from wire.queue_stats import QueueState, Watcher
+from wire.queue_stats import QueueSnapshot, QueueStats
 from wire.redis.keys import Keys
 
 PATIENCE_S = 2.0
@@ -14,23 +14,23 @@ PATIENCE_S = 2.0
 
 def main() -> int:
     """Print the look, or why there is none."""
-    watcher = Watcher(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, patience_s=PATIENCE_S)
+    stats = QueueStats(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
     try:
-        said = _said(watcher.refresh())
+        said = _said(stats.refresh())
     except QueueUnavailable as fault:
         said = {"fault": str(fault)}
     finally:
-        watcher.close()
+        stats.close()
     sys.stdout.write(f"{json.dumps(said)}\n")
     return 0
 
 
-def _said(state: QueueState) -> dict[str, object]:
+def _said(state: QueueSnapshot) -> dict[str, object]:
     workers = [{"id": info.id, "served": f"{info.model}/{info.version}"} for info in state.workers]
     return {
         "depth": state.depth,
         "oldest_age_s": state.oldest_age_s,
-        "trouble": state.trouble,
+        "trouble": state.startup_error,
         "workers": workers,
     }
 

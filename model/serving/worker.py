@@ -20,12 +20,12 @@ from serving.classifier import Classifier, Occupancy
 from serving.queue_address import queue_address
 from serving.shadow import Shadow
 from serving.watchdog import Upkeep
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Leases, Maintenance
 from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure
-from wire.worker_registry import Announcer, WorkerInfo
+from wire.worker_registry import Heartbeat, WorkerInfo
 
 log = logging.getLogger("ml_service")
 
@@ -54,16 +54,16 @@ class Worker:
         # A GPU takes a batch in less time than one lane needs to decode it.
         self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
         self.speed = speed.measure(model)
-        quarantine = threading.Lock()
-        self.lanes = [self._new_lane(quarantine) for _ in range(count)]
-        self.expensive_lane = self._new_lane(quarantine, is_expensive=True)
+        isolation = threading.Lock()
+        self.lanes = [self._new_lane(isolation) for _ in range(count)]
+        self.expensive_lane = self._new_lane(isolation, is_expensive=True)
         runs = [*((self._run, lane) for lane in self.lanes), (self._run_expensive, self.expensive_lane)]
-        self.threads = [threading.Thread(target=run, args=(lane,), name=lane.consumer) for run, lane in runs]
+        self.threads = [threading.Thread(target=run, args=(lane,), name=lane.name) for run, lane in runs]
         self.leases = Leases(queue_address(), [*self.lanes, self.expensive_lane], _leave_hanging_batch)
         self.maintenance = Maintenance(
             queue_address(),
             settings.REDIS_QUEUE,
-            self.lanes[0].consumer,
+            self.lanes[0].name,
             lease_ms=settings.LEASE_MS,
             max_batch_s=settings.MAX_BATCH_S,
         )
@@ -74,7 +74,7 @@ class Worker:
             max_growth_mb=settings.MAX_MEMORY_GROWTH_MB,
             max_failures=settings.MAX_FAILURES,
         )
-        self.announcer = Announcer(
+        self.heartbeat = Heartbeat(
             queue_address(),
             settings.REDIS_QUEUE,
             self._info(),
@@ -91,7 +91,7 @@ class Worker:
         self.upkeep.start()
         for thread in self.threads:
             thread.start()
-        self.announcer.start()
+        self.heartbeat.start()
         metrics.name(self.name, self.model.bundle.name, self.model.bundle.version, settings.ENGINE)
         if settings.METRICS_PORT:
             metrics.serve(settings.METRICS_HOST, settings.METRICS_PORT)
@@ -102,7 +102,7 @@ class Worker:
         """Have every lane use this model from its next batch on, and tell the others."""
         self.model = model
         described = model.bundle
-        self.announcer.say(self._info(), described.labels)
+        self.heartbeat.publish(self._info(), described.labels)
         metrics.name(self.name, described.name, described.version, settings.ENGINE)
         log.info("%s: serves %s/%s from now on", self.name, described.name, described.version)
 
@@ -116,7 +116,7 @@ class Worker:
     def stop(self) -> None:
         """Leave nothing behind: no promise to work, no job half done, no consumer."""
         self.stopping.set()
-        self.announcer.stop()
+        self.heartbeat.stop()
         for thread in self.threads:
             if thread.ident is not None:  # it was started
                 thread.join()  # a batch that hangs is the leases' business, so they end after it
@@ -130,22 +130,22 @@ class Worker:
             lane.close()
         self.traces.stop()
 
-    def _run(self, lane: Lane) -> None:
+    def _run(self, lane: Consumer) -> None:
         classifier = self._new_classifier(settings.MAX_BATCH_SIZE)
         try:
             while not self.stopping.is_set():
                 self._serve_once(lane, classifier)
         finally:
-            self.ends.put(f"lane {lane.consumer} has ended")
+            self.ends.put(f"lane {lane.name} has ended")
 
-    def _run_expensive(self, lane: Lane) -> None:
+    def _run_expensive(self, lane: Consumer) -> None:
         """Serve the jobs that are expensive to decode, one at a time, beside the other lanes."""
         classifier = self._new_classifier(1)
         try:
             while not self.stopping.is_set():
                 self._rest(self._serve_once(lane, classifier))
         finally:
-            self.ends.put(f"lane {lane.consumer} has ended")
+            self.ends.put(f"lane {lane.name} has ended")
 
     def _rest(self, worked_s: float) -> None:
         """Leave the processor to the other lanes until they have had their part of it, or have nothing to do."""
@@ -153,7 +153,7 @@ class Worker:
         while self.busy.count and time.monotonic() < until and not self.stopping.is_set():
             self.stopping.wait(REST_LOOK_S)
 
-    def _serve_once(self, lane: Lane, classifier: Classifier) -> float:
+    def _serve_once(self, lane: Consumer, classifier: Classifier) -> float:
         """Serve what has piled up, batch by batch; return for how many seconds it worked."""
         worked_s = 0.0
         for batch in batching.batches(
@@ -167,11 +167,11 @@ class Worker:
             try:
                 self._serve(lane, classifier, batch)
             except QueueUnavailable as fault:
-                log.warning("%s: %s", lane.consumer, fault)  # these return by their lease; the others are in hand
+                log.warning("%s: %s", lane.name, fault)  # these return by their lease; the others are in hand
             worked_s += time.monotonic() - begin
         return worked_s
 
-    def _serve(self, lane: Lane, classifier: Classifier, batch: list[Delivery]) -> None:
+    def _serve(self, lane: Consumer, classifier: Classifier, batch: list[Delivery]) -> None:
         """The life of a batch: decode, infer, answer."""
         classifier.use(self.model)  # not before: a lane waits for its jobs while another is handed over
         outcomes = classifier.outcomes(batch)
@@ -200,15 +200,15 @@ class Worker:
         shadow = self.shadow
         return ("", {}) if shadow is None else (shadow.name, shadow.counts())
 
-    def _new_lane(self, quarantine: threading.Lock, *, is_expensive: bool = False) -> Lane:
+    def _new_lane(self, isolation: threading.Lock, *, is_expensive: bool = False) -> Consumer:
         patience_s = EXPENSIVE_PATIENCE * settings.DECODE_BUDGET_S if is_expensive else 0
-        return Lane(
+        return Consumer(
             queue_address(),
             settings.REDIS_QUEUE,
             self.name,
             lease_ms=settings.LEASE_MS,
             max_batch_s=settings.MAX_BATCH_S + patience_s,
-            quarantine=quarantine,
+            isolation=isolation,
             is_expensive=is_expensive,
             first_rate=self.speed.lane_rate,
             slowness=self.speed.slowness,
@@ -230,11 +230,11 @@ class Worker:
         )
 
 
-def _received(lane: Lane, max_jobs: int, block_ms: int) -> list[Delivery]:
+def _received(lane: Consumer, max_jobs: int, block_ms: int) -> list[Delivery]:
     try:
         return lane.receive(max_jobs, block_ms)
     except QueueUnavailable as fault:
-        log.warning("%s: %s", lane.consumer, fault)  # the lane has paused already; it makes its own way back
+        log.warning("%s: %s", lane.name, fault)  # the lane has paused already; it makes its own way back
         return []
 
 

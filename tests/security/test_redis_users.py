@@ -17,8 +17,8 @@ from sightline_testing.pictures import good, jpeg
 from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
 from sightline_testing.service import BUNDLES, REPOSITORY
 from sightline_testing.waiting import wait_until
-from wire.async_jobs import Jobs
-from wire.consumer.consumer import Lane
+from wire.async_jobs import AsyncJobs
+from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Maintenance
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Job
@@ -226,24 +226,27 @@ def use(redis: Redis) -> None:
     api, worker = redis.address("sightline-api"), redis.address("sightline-worker")
     submitter, lanes = Submitter(api, Keys(QUEUE), PATIENCE_S), [new_lane(worker) for _ in range(2)]
     terms = Terms(Keys(QUEUE).jobs, Keys(QUEUE).expensive, cost=3.0)
-    tickets = [Ticket(Job(str(number), "cat.jpg", "asker", 60_000).encode(), terms) for number in range(30)]
+    tickets = [Ticket(Job(str(number), "cat.jpg", "producer", 60_000).encode(), terms) for number in range(30)]
     submitter.submit(tickets)
-    for lane, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
-        batch = lane.receive(count, 0) or lane.receive(count, 0)
-        lane.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
+    for consumer, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
+        batch = consumer.receive(count, 0) or consumer.receive(count, 0)
+        consumer.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
     assert len(lanes[0].receive(4, 0)) == 4  # in hand
     submitter.close()
-    for lane in reversed(lanes):
-        lane.close()  # the one that holds nothing takes its consumer with it
-    jobs, limiter = Jobs(api, QUEUE, max_jobs=10, patience_s=PATIENCE_S), RateLimiter(api, QUEUE, patience_s=PATIENCE_S)
-    jobs.hand_in("dog.jpg", state=None, usual_timeout_s=60.0, timeout_s=60.0)
+    for consumer in reversed(lanes):
+        consumer.close()  # the one that holds nothing takes its consumer with it
+    jobs, limiter = (
+        AsyncJobs(api, QUEUE, max_jobs=10, timeout_s=PATIENCE_S),
+        RateLimiter(api, QUEUE, timeout_s=PATIENCE_S),
+    )
+    jobs.enqueue("dog.jpg", state=None, usual_timeout_s=60.0, timeout_s=60.0)
     limiter.wait_s("alice", Rate(10, 3600.0))
     jobs.close()
     limiter.close()
 
 
-def new_lane(worker: Address, lease_ms: int = 60_000) -> Lane:
-    return Lane(worker, QUEUE, "lane", lease_ms=lease_ms, max_batch_s=60)
+def new_lane(worker: Address, lease_ms: int = 60_000) -> Consumer:
+    return Consumer(worker, QUEUE, "consumer", lease_ms=lease_ms, max_batch_s=60)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -272,15 +275,15 @@ def test_what_a_restart_brought_back_is_cleared_whatever_the_users(durable: Redi
     upkeep = Maintenance(worker, QUEUE, "upkeep", lease_ms=1, max_batch_s=60)
     upkeep.sweep()
     upkeep.stop()
-    lane = new_lane(worker, lease_ms=1)
+    consumer = new_lane(worker, lease_ms=1)
 
     def is_empty() -> bool:
-        batch = lane.receive(100, 0)
-        lane.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
+        batch = consumer.receive(100, 0)
+        consumer.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
         return durable.ask(worker, "XLEN", Keys(QUEUE).jobs) == 0
 
     wait_until(is_empty, "the queue is empty")
-    lane.close()
+    consumer.close()
 
 
 def test_without_its_password_nobody_is_anybody(redis: Redis) -> None:

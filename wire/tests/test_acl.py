@@ -13,17 +13,17 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
-from wire.async_jobs import Jobs
+from wire.async_jobs import AsyncJobs
 from wire.consumer import maintenance
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Leases, Maintenance
 from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded, QueueUnavailable
-from wire.producer.producer import Asker
+from wire.producer.producer import Producer
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import GROUP
 from wire.result_cache import AnswerCache, Question
-from wire.worker_registry import Announcer, Served, WorkerInfo
+from wire.worker_registry import Heartbeat, Served, WorkerInfo
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
 PASSWORD = "a-test-has-no-secrets"  # noqa: S105  a test's own
@@ -57,38 +57,38 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
     monkeypatch.setattr(maintenance, "REAP_AFTER_MS", 100)
     monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
     api, worker = users["sightline-api"], users["sightline-worker"]
-    asker = Asker(api, queue.name, patience_s=10.0)
-    idle = Announcer(worker, queue.name, WorkerInfo("idle", "host", "none", "0", "none"), ())
-    idle.start()  # or the asker may have looked already and refuse for want of a worker
-    wait_until(lambda: asker.refresh_state().workers, "the idle worker is known")
+    producer = Producer(api, queue.name, redis_timeout_s=10.0)
+    idle = Heartbeat(worker, queue.name, WorkerInfo("idle", "host", "none", "0", "none"), ())
+    idle.start()  # or the producer may have looked already and refuse for want of a worker
+    wait_until(lambda: producer.refresh().workers, "the idle worker is known")
     with pytest.raises(DeadlineExceeded):
-        asker.ask("withdrawn.jpg", timeout_s=0.05)
+        producer.submit("withdrawn.jpg", timeout_s=0.05)
     idle.stop()
     wait_until(lambda: queue.depth() == 0, "the entry is deleted")
-    dying = Lane(worker, queue.name, "dying", lease_ms=60_000, max_batch_s=60)
+    dying = Consumer(worker, queue.name, "dying", lease_ms=60_000, max_batch_s=60)
     queue.add("claimed.jpg")
     wait_until(lambda: dying.receive(1, 100), "the job is taken")
     queue.redis("XADD", queue.keys.jobs, "*", "job", b"hostile")
     queue.add("expired.jpg", ttl_ms=1)
     queue.redis("XGROUP", "CREATECONSUMER", queue.keys.jobs, GROUP, "gone")
     with StandInWorker(worker, queue.name, lease_ms=50) as serving:
-        keeper = Leases(worker, [serving.lane], must_not_be_stuck)
+        keeper = Leases(worker, [serving.consumer], must_not_be_stuck)
         keeper.start()
-        wait_until(lambda: asker.refresh_state().labels, "the worker and its labels are known")
-        wait_until(lambda: (state := asker.state()) is not None and state.workers, "the asker knows it too")
+        wait_until(lambda: producer.refresh().labels, "the worker and its labels are known")
+        wait_until(lambda: (state := producer.snapshot()) is not None and state.workers, "the producer knows it too")
         queue.redis("SCRIPT", "FLUSH")
-        answer = asker.ask("cat.jpg", timeout_s=WAIT_S)
+        answer = producer.submit("cat.jpg", timeout_s=WAIT_S)
         wait_until(lambda: queue.depth() == 0, "all is settled")
         wait_until(lambda: b"gone" not in names(queue), "the idle consumer is reaped")
         keeper.stop()
-        cache = AnswerCache(api, queue.name, max_entries=1, ttl_s=60, patience_s=10.0)
+        cache = AnswerCache(api, queue.name, max_entries=1, ttl_s=60, timeout_s=10.0)
         question = Question("ab" * 32, Served(answer.model, answer.version, "none", "none"))
         cache.keep(question, 5, replace(answer, sha256=question.picture), cache.find(question, 5).slot)
         assert cache.find(question, 5).answer
         cache.close()
-        jobs = Jobs(api, queue.name, max_jobs=10, patience_s=10.0)
-        handle = jobs.hand_in("dog.jpg", state=asker.state(), usual_timeout_s=WAIT_S, timeout_s=WAIT_S)
-        wait_until(lambda: jobs.look(handle).reply is not None, "the job that was handed in is done")
+        jobs = AsyncJobs(api, queue.name, max_jobs=10, timeout_s=10.0)
+        handle = jobs.enqueue("dog.jpg", state=producer.snapshot(), usual_timeout_s=WAIT_S, timeout_s=WAIT_S)
+        wait_until(lambda: jobs.find(handle).reply is not None, "the job that was handed in is done")
         jobs.cancel(handle)
         jobs.close()
         letters = DeadLetters(users["sightline-operator"], queue.name)
@@ -96,7 +96,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         letters.drop([letter])
         letters.close()
     dying.close()
-    asker.close()
+    producer.close()
     assert queue.redis("ACL", "LOG") == []
 
 
@@ -139,7 +139,7 @@ def test_the_documented_rights_allow_nothing_else(
 def test_a_missing_right_is_told_by_its_command(queue: QueueProbe, users: dict[str, Address]) -> None:
     queue.redis("ACL", "SETUSER", "sightline-api", "-evalsha")
     queue.announce()
-    asker = Asker(users["sightline-api"], queue.name)
+    producer = Producer(users["sightline-api"], queue.name)
     with pytest.raises(QueueUnavailable, match="evalsha"):
-        asker.ask("cat.jpg", timeout_s=WAIT_S)
-    asker.close()
+        producer.submit("cat.jpg", timeout_s=WAIT_S)
+    producer.close()

@@ -10,12 +10,12 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import wait_until
 from sightline_testing.workers import StandInWorker, answer_for
-from wire.async_jobs import Jobs
-from wire.consumer.consumer import Lane
+from wire.async_jobs import AsyncJobs
+from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.errors import NoWorker, QueueFull, QueueUnavailable, UnknownJob
 from wire.messages import Answer, Failure, Reply
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address
 
 
@@ -24,15 +24,15 @@ def address(queue: QueueProbe) -> Address:
     return Address(port=queue.server.port)
 
 
-Make = Callable[..., Jobs]
+Make = Callable[..., AsyncJobs]
 
 
 @pytest.fixture
 def make(address: Address, queue: QueueProbe) -> Iterator[Make]:
-    made: list[Jobs] = []
+    made: list[AsyncJobs] = []
 
-    def make_one(max_jobs: int = 100, max_queue_size: int = 0) -> Jobs:
-        made.append(Jobs(address, queue.name, max_jobs=max_jobs, max_queue_size=max_queue_size, patience_s=30.0))
+    def make_one(max_jobs: int = 100, max_queue_size: int = 0) -> AsyncJobs:
+        made.append(AsyncJobs(address, queue.name, max_jobs=max_jobs, max_queue_size=max_queue_size, timeout_s=30.0))
         return made[-1]
 
     yield make_one
@@ -40,13 +40,15 @@ def make(address: Address, queue: QueueProbe) -> Iterator[Make]:
         jobs.close()
 
 
-def hand_in(jobs: Jobs, image: str = "cat.jpg", timeout_s: float = 60.0, state: QueueState | None = None) -> str:
-    return jobs.hand_in(image, state=state, usual_timeout_s=5.0, timeout_s=timeout_s)
+def enqueue(
+    jobs: AsyncJobs, image: str = "cat.jpg", timeout_s: float = 60.0, state: QueueSnapshot | None = None
+) -> str:
+    return jobs.enqueue(image, state=state, usual_timeout_s=5.0, timeout_s=timeout_s)
 
 
-def reply_to(jobs: Jobs, handle: str) -> Reply:
-    wait_until(lambda: jobs.look(handle).reply is not None, "the job is done")
-    reply = jobs.look(handle).reply
+def reply_to(jobs: AsyncJobs, handle: str) -> Reply:
+    wait_until(lambda: jobs.find(handle).reply is not None, "the job is done")
+    reply = jobs.find(handle).reply
     assert reply is not None
     return reply
 
@@ -55,25 +57,25 @@ def test_a_job_is_under_way_until_its_answer_is_there_for_all_who_ask(
     make: Make, address: Address, queue: QueueProbe
 ) -> None:
     one, other = make(), make()
-    handle = hand_in(one)
-    assert other.look(handle) == ("cat.jpg", None)
+    handle = enqueue(one)
+    assert other.find(handle) == ("cat.jpg", None)
     with StandInWorker(address, queue.name):
         reply = reply_to(other, handle)
     assert isinstance(reply, Answer)
     assert reply.predictions[0] == ("cat.jpg", 0.75)
-    assert one.look(handle) == ("cat.jpg", reply)
+    assert one.find(handle) == ("cat.jpg", reply)
 
 
 def test_a_failure_is_an_answer_too(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
-    handle = hand_in(jobs)
+    handle = enqueue(jobs)
     with StandInWorker(address, queue.name, lambda delivery: Failure(delivery.job.id, "image_broken", "half of it")):
         assert reply_to(jobs, handle) == Failure(handle[:32], "image_broken", "half of it")
 
 
 def test_a_job_whose_time_is_up_says_so(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
-    handle = hand_in(jobs, timeout_s=0.001)
+    handle = enqueue(jobs, timeout_s=0.001)
     time.sleep(0.05)  # whoever finds it now finds it too late
     with StandInWorker(address, queue.name) as worker:
         reply = reply_to(jobs, handle)
@@ -84,11 +86,11 @@ def test_a_job_whose_time_is_up_says_so(make: Make, address: Address, queue: Que
 
 def test_a_cancelled_job_is_gone_from_the_queue_and_unknown(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
-    handle = hand_in(jobs)
+    handle = enqueue(jobs)
     jobs.cancel(handle)
     assert queue.redis("XLEN", queue.keys.jobs) == 0
-    assert queue.redis("XLEN", queue.keys.ledger) == 0
-    for ask in (jobs.look, jobs.cancel):
+    assert queue.redis("XLEN", queue.keys.job_index) == 0
+    for ask in (jobs.find, jobs.cancel):
         with pytest.raises(UnknownJob):
             ask(handle)
 
@@ -97,36 +99,36 @@ def test_what_is_cancelled_stays_so_when_a_worker_answers_it_all_the_same(
     make: Make, address: Address, queue: QueueProbe
 ) -> None:
     jobs = make()
-    handle = hand_in(jobs)
-    lane = Lane(address, queue.name, "slow", lease_ms=60_000, max_batch_s=60)
+    handle = enqueue(jobs)
+    consumer = Consumer(address, queue.name, "slow", lease_ms=60_000, max_batch_s=60)
     taken: list[Delivery] = []
 
     def take() -> bool:
-        taken.extend(lane.receive(1, 100))
+        taken.extend(consumer.receive(1, 100))
         return bool(taken)
 
     wait_until(take, "the job is taken")
     jobs.cancel(handle)
-    lane.answer([(delivery, answer_for(delivery.job)) for delivery in taken])
-    lane.close()
+    consumer.answer([(delivery, answer_for(delivery.job)) for delivery in taken])
+    consumer.close()
     with pytest.raises(UnknownJob):
-        jobs.look(handle)
+        jobs.find(handle)
 
 
 def test_an_answer_that_was_fetched_may_be_thrown_away(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
-    handle = hand_in(jobs)
+    handle = enqueue(jobs)
     with StandInWorker(address, queue.name):
         reply_to(jobs, handle)
     jobs.cancel(handle)
     assert queue.redis("KEYS", queue.keys.replies("job-*")) == []
     with pytest.raises(UnknownJob):
-        jobs.look(handle)
+        jobs.find(handle)
 
 
 def test_an_answer_expires_by_itself(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
-    handle = hand_in(jobs)
+    handle = enqueue(jobs)
     with StandInWorker(address, queue.name):
         reply_to(jobs, handle)
     assert 0 < queue.redis("TTL", queue.keys.replies(f"job-{handle[:32]}")) <= 120
@@ -135,14 +137,14 @@ def test_an_answer_expires_by_itself(make: Make, address: Address, queue: QueueP
 @pytest.mark.parametrize("handle", ["", "x", "../etc", "0" * 32, f"{'0' * 32}-1-0-1-0", f"{'0' * 32}-1-0-1-0\n"])
 def test_what_is_no_handle_of_ours_is_unknown(make: Make, handle: str) -> None:
     with pytest.raises(UnknownJob):
-        make().look(handle)
+        make().find(handle)
 
 
 def test_a_handle_with_the_place_of_another_job_finds_nothing(make: Make, queue: QueueProbe) -> None:
     jobs = make()
-    handle = hand_in(jobs)
+    handle = enqueue(jobs)
     forged = "0" * 32 + handle[32:]
-    for ask in (jobs.look, jobs.cancel):
+    for ask in (jobs.find, jobs.cancel):
         with pytest.raises(UnknownJob):
             ask(forged)
     assert queue.redis("XLEN", queue.keys.jobs) == 1
@@ -150,36 +152,36 @@ def test_a_handle_with_the_place_of_another_job_finds_nothing(make: Make, queue:
 
 def test_no_more_are_kept_than_there_is_room_for_and_a_cancelled_one_makes_room(make: Make) -> None:
     jobs = make(max_jobs=2)
-    first, _ = hand_in(jobs), hand_in(jobs)
+    first, _ = enqueue(jobs), enqueue(jobs)
     with pytest.raises(QueueFull, match="takes 2"):
-        hand_in(jobs)
+        enqueue(jobs)
     jobs.cancel(first)
-    hand_in(jobs)
+    enqueue(jobs)
 
 
 def test_room_comes_back_with_time(make: Make, queue: QueueProbe) -> None:
     jobs = make(max_jobs=1)
-    queue.redis("XADD", queue.keys.ledger, "1-1", "job", "")
-    hand_in(jobs)
-    assert queue.redis("XLEN", queue.keys.ledger) == 1
+    queue.redis("XADD", queue.keys.job_index, "1-1", "job", "")
+    enqueue(jobs)
+    assert queue.redis("XLEN", queue.keys.job_index) == 1
 
 
 def test_the_queues_bound_holds_for_them_as_for_all_others(make: Make) -> None:
     jobs = make(max_queue_size=1)
-    hand_in(jobs)
+    enqueue(jobs)
     with pytest.raises(QueueFull, match="takes 1"):
-        hand_in(jobs)
+        enqueue(jobs)
 
 
 def test_without_a_worker_none_is_taken(make: Make) -> None:
-    state = QueueState(0, 0.0, 1, 0.0, (), (), "", "", "", 0.0)
+    state = QueueSnapshot(0, 0.0, 1, 0.0, (), (), "", "", "", 0.0)
     with pytest.raises(NoWorker):
-        hand_in(make(), state=state)
+        enqueue(make(), state=state)
 
 
 def test_while_redis_is_away_that_is_said() -> None:
-    unreachable = Jobs(Address(port=1), "nowhere", max_jobs=1)
-    for ask in (lambda: hand_in(unreachable), lambda: unreachable.look(f"{'0' * 32}-1-0-1-0")):
+    unreachable = AsyncJobs(Address(port=1), "nowhere", max_jobs=1)
+    for ask in (lambda: enqueue(unreachable), lambda: unreachable.find(f"{'0' * 32}-1-0-1-0")):
         with pytest.raises(QueueUnavailable):
             ask()
     unreachable.close()
@@ -188,7 +190,7 @@ def test_while_redis_is_away_that_is_said() -> None:
 def test_more_classes_than_are_kept_are_not_asked_for(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
     with StandInWorker(address, queue.name) as worker:
-        handle = jobs.hand_in("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, top_k=1000)
+        handle = jobs.enqueue("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, top_k=1000)
         reply_to(jobs, handle)
         assert worker.seen[0].job.top_k == 100
 
@@ -197,18 +199,18 @@ def test_an_own_id_with_the_places_of_another_job_finds_and_deletes_nothing(
     make: Make, address: Address, queue: QueueProbe
 ) -> None:
     jobs = make()
-    answered = hand_in(jobs, "mine.jpg")
+    answered = enqueue(jobs, "mine.jpg")
     with StandInWorker(address, queue.name):
         reply_to(jobs, answered)
-    waiting, victim = hand_in(jobs, "mine.jpg"), hand_in(jobs, "theirs.jpg")
+    waiting, victim = enqueue(jobs, "mine.jpg"), enqueue(jobs, "theirs.jpg")
     for own in (answered, waiting):
         for forged in mixtures(own, victim):
-            for ask in (jobs.look, jobs.cancel):
+            for ask in (jobs.find, jobs.cancel):
                 with pytest.raises(UnknownJob):
                     ask(forged)
-    assert jobs.look(victim) == ("theirs.jpg", None)
+    assert jobs.find(victim) == ("theirs.jpg", None)
     assert queue.redis("XLEN", queue.keys.jobs) == 2
-    assert queue.redis("XLEN", queue.keys.ledger) == 3
+    assert queue.redis("XLEN", queue.keys.job_index) == 3
 
 
 def mixtures(own: str, other: str) -> list[str]:
@@ -222,46 +224,46 @@ def mixtures(own: str, other: str) -> list[str]:
 def test_a_number_that_no_entry_has_is_an_unknown_job(make: Make, number: str) -> None:
     jobs = make()
     for handle in (f"{'0' * 32}-{number}-{number}-1-0", f"{'0' * 32}-1-0-1-{number}", f"{'0' * 32}-{number}-0-1-0"):
-        for ask in (jobs.look, jobs.cancel):
+        for ask in (jobs.find, jobs.cancel):
             with pytest.raises(UnknownJob):
                 ask(handle)
 
 
 def test_a_job_with_an_owner_is_unknown_to_all_others(make: Make, queue: QueueProbe) -> None:
     jobs = make()
-    handle = jobs.hand_in("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, owner="alice")
+    handle = jobs.enqueue("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, owner="alice")
     for stranger in ("bob", "", "alice "):
-        for ask in (jobs.look, jobs.cancel):
+        for ask in (jobs.find, jobs.cancel):
             with pytest.raises(UnknownJob):
                 ask(handle, owner=stranger)
-    assert jobs.look(handle, owner="alice") == jobs.look(handle) == ("cat.jpg", None)
+    assert jobs.find(handle, owner="alice") == jobs.find(handle) == ("cat.jpg", None)
     jobs.cancel(handle, owner="alice")
     assert queue.redis("XLEN", queue.keys.jobs) == 0
 
 
 @pytest.mark.parametrize("row", [("job", ""), ("id", ""), ("image", "a.jpg"), ("a", "b", "c", "d", "e", "f", "g", "h")])
 def test_a_row_of_another_shape_is_no_job(make: Make, queue: QueueProbe, row: tuple[str, ...]) -> None:
-    place = queue.redis("XADD", queue.keys.ledger, "*", *row).decode()
+    place = queue.redis("XADD", queue.keys.job_index, "*", *row).decode()
     with pytest.raises(UnknownJob):
-        make().look(f"{'0' * 32}-{place}-{place}")
+        make().find(f"{'0' * 32}-{place}-{place}")
 
 
 def test_what_is_cancelled_while_a_worker_has_it_leaves_no_answer_behind(
     make: Make, address: Address, queue: QueueProbe
 ) -> None:
     jobs = make()
-    lane = Lane(address, queue.name, "slow", lease_ms=60_000, max_batch_s=60)
+    consumer = Consumer(address, queue.name, "slow", lease_ms=60_000, max_batch_s=60)
     taken: list[Delivery] = []
 
     def take() -> bool:
-        taken.extend(lane.receive(1, 100))
+        taken.extend(consumer.receive(1, 100))
         return bool(taken)
 
     for _ in range(3):
-        handle = hand_in(jobs)
+        handle = enqueue(jobs)
         wait_until(take, "the job is taken")
         jobs.cancel(handle)
-        lane.answer([(delivery, answer_for(delivery.job)) for delivery in taken])
+        consumer.answer([(delivery, answer_for(delivery.job)) for delivery in taken])
         taken.clear()
-    lane.close()
+    consumer.close()
     assert queue.redis("KEYS", queue.keys.replies("*")) == []

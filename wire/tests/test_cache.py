@@ -9,7 +9,7 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from wire.messages import Answer
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 from wire.redis import pipeline
 from wire.result_cache import MAX_ENTRY_BYTES, AnswerCache, Found, Question, served_by_all
 from wire.worker_registry import Served, WorkerInfo
@@ -34,7 +34,7 @@ def make_cache(queue: QueueProbe) -> Iterator[MakeCache]:
     caches: list[AnswerCache] = []
 
     def make(*, max_entries: int = 1000, ttl_s: int = 3600) -> AnswerCache:
-        told = {"max_entries": max_entries, "ttl_s": ttl_s, "patience_s": WAIT_S}
+        told = {"max_entries": max_entries, "ttl_s": ttl_s, "timeout_s": WAIT_S}
         caches.append(AnswerCache(queue.address, queue.name, **told))  # type: ignore[arg-type]
         return caches[-1]
 
@@ -246,7 +246,7 @@ def test_while_redis_is_away_nothing_is_found_and_nothing_is_kept(
 ) -> None:
     monkeypatch.setattr(pipeline, "OPEN_S", 0.01)
     queue = start_redis()
-    cache = AnswerCache(queue.address, queue.name, max_entries=1000, ttl_s=3600, patience_s=WAIT_S)
+    cache = AnswerCache(queue.address, queue.name, max_entries=1000, ttl_s=3600, timeout_s=WAIT_S)
     slot = kept(cache)
     queue.server.kill()
     assert cache.find(QUESTION, 5) == Found(None, "")
@@ -267,12 +267,12 @@ def test_a_redis_without_memory_keeps_nothing_and_fails_nobody(queue: QueueProbe
         queue.redis("CONFIG", "SET", "maxmemory", 0)
 
 
-def state(*workers: Served) -> QueueState:
+def state(*workers: Served) -> QueueSnapshot:
     infos = tuple(
         WorkerInfo(f"w-{number}", "here", *served[:4], bundle_digest=served.bundle_digest)
         for number, served in enumerate(workers)
     )
-    return QueueState(0, 0.0, 1, 1.0, infos, (), SERVED.model, SERVED.version, SERVED.preprocessing, 0.0)
+    return QueueSnapshot(0, 0.0, 1, 1.0, infos, (), SERVED.model, SERVED.version, SERVED.preprocessing, 0.0)
 
 
 def test_what_is_served_is_what_all_workers_serve() -> None:

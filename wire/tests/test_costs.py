@@ -12,7 +12,7 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
-from wire.async_jobs import Jobs
+from wire.async_jobs import AsyncJobs
 from wire.consumer.maintenance import Leases, Maintenance
 from wire.consumer.triage import Delivery
 from wire.errors import DeadlineExceeded, QueueFull
@@ -35,7 +35,7 @@ class Door:
         """Return the entry of a job that was admitted; raise QueueFull."""
         keys = self.queue.keys
         streams = (keys.expensive, keys.jobs) if is_expensive else (keys.jobs, keys.expensive)
-        ticket = Ticket(Job("id", "cat.jpg", "asker", 60_000).encode(), Terms(*streams, **terms))
+        ticket = Ticket(Job("id", "cat.jpg", "producer", 60_000).encode(), Terms(*streams, **terms))
         self.submitter.submit([ticket])
         return ticket.entry_id().decode()
 
@@ -113,15 +113,15 @@ def test_what_is_owed_is_forgotten_in_time(door: Door) -> None:
 
 
 class Side:
-    """A live worker that is no more than listed, and an asker that knows it, for expensive images."""
+    """A live worker that is no more than listed, and a producer that knows it, for expensive images."""
 
     SECOND = 1000
 
     def __init__(self, queue: QueueProbe) -> None:
         queue.announce(rate=200.0, slowness=1.0, decode_budget_s=2.0)
         self.queue = queue
-        self.asker = queue.asker()
-        self.asker.refresh_state()
+        self.producer = queue.producer()
+        self.producer.refresh()
 
     def depth(self) -> int:
         depth: int = self.queue.redis("XLEN", self.queue.keys.expensive)
@@ -130,17 +130,17 @@ class Side:
     def ask_in_vain(self) -> type[Exception] | None:
         """Ask for an expensive image, which no worker answers; return what is raised."""
         try:
-            self.asker.ask("cat.jpg", timeout_s=2.0, decode_ms=self.SECOND)
+            self.producer.submit("cat.jpg", timeout_s=2.0, decode_ms=self.SECOND)
         except (DeadlineExceeded, QueueFull) as fault:
             return type(fault)
         return None
 
     def is_known_to_be_full(self, decode_ms: int = SECOND) -> bool:
         """Return whether a job like those of `ask_in_vain` is refused without asking Redis."""
-        state = self.asker.state()
+        state = self.producer.snapshot()
         assert state is not None
         try:
-            self.asker.check_expensive(state, decode_ms, 2.0)
+            self.producer.check_expensive(state, decode_ms, 2.0)
         except QueueFull:
             return True
         return False
@@ -152,14 +152,14 @@ def side(queue: QueueProbe) -> Side:
 
 
 def test_an_expensive_job_is_answered_from_its_own_stream(side: Side) -> None:
-    lane = side.queue.lane("expensive", is_expensive=True)
+    consumer = side.queue.consumer("expensive", is_expensive=True)
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(side.asker.ask, "cat.jpg", timeout_s=WAIT_S, decode_ms=Side.SECOND)
+        asking = pool.submit(side.producer.submit, "cat.jpg", timeout_s=WAIT_S, decode_ms=Side.SECOND)
         wait_until(lambda: side.depth() == 1, "the job is in its stream")
         assert side.queue.depth() == 0
-        [delivery] = lane.receive(8, 1000)
+        [delivery] = consumer.receive(8, 1000)
         assert delivery.decode_ms == Side.SECOND
-        lane.answer([(delivery, answer_for(delivery.job))])
+        consumer.answer([(delivery, answer_for(delivery.job))])
         assert asking.result().predictions
     assert side.depth() == 0
 
@@ -171,9 +171,9 @@ def test_a_job_like_one_that_was_refused_is_known_to_find_no_room_until_another_
         wait_until(side.is_known_to_be_full, "one of them is refused")
         assert not side.is_known_to_be_full(decode_ms=100)  # goes to the other stream
         wait_until(lambda: len(side.queue.redis("XRANGE", side.queue.keys.expensive, "-", "+")) > 0, "one is admitted")
-        side.asker.refresh_state()
+        side.producer.refresh()
         side.queue.redis("XTRIM", side.queue.keys.expensive, "MAXLEN", 0)
-        side.asker.refresh_state()
+        side.producer.refresh()
         assert not side.is_known_to_be_full()
     assert {each.result() for each in asking} == {DeadlineExceeded, QueueFull}
 
@@ -188,26 +188,26 @@ def test_a_refusal_is_forgotten_where_nothing_changes(side: Side) -> None:
 
 def test_an_expensive_job_that_nobody_waits_for_any_more_is_taken_back(side: Side) -> None:
     with pytest.raises(DeadlineExceeded):
-        side.asker.ask("cat.jpg", timeout_s=0.05, decode_ms=Side.SECOND)
+        side.producer.submit("cat.jpg", timeout_s=0.05, decode_ms=Side.SECOND)
     wait_until(lambda: side.depth() == 0, "the entry is deleted")
 
 
 def test_an_expensive_job_that_redis_lost_is_submitted_again_to_its_stream(side: Side) -> None:
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(side.asker.ask, "cat.jpg", timeout_s=WAIT_S, decode_ms=Side.SECOND)
+        asking = pool.submit(side.producer.submit, "cat.jpg", timeout_s=WAIT_S, decode_ms=Side.SECOND)
         wait_until(lambda: side.depth() == 1, "the job is in its stream")
         side.queue.redis("XTRIM", side.queue.keys.expensive, "MAXLEN", 0)
         wait_until(lambda: side.depth() == 1, "the job is there again")
-        lane = side.queue.lane("expensive", is_expensive=True)
-        [delivery] = lane.receive(8, 1000)
-        lane.answer([(delivery, answer_for(delivery.job))])
+        consumer = side.queue.consumer("expensive", is_expensive=True)
+        [delivery] = consumer.receive(8, 1000)
+        consumer.answer([(delivery, answer_for(delivery.job))])
         assert asking.result().predictions
 
 
 def test_the_expensive_job_of_a_dead_worker_is_taken_over(side: Side) -> None:
     side.queue.add("cat.jpg", is_expensive=True)
-    assert len(side.queue.lane("dead", is_expensive=True).receive(1, 1000)) == 1
-    heir = side.queue.lane("heir", is_expensive=True, lease_ms=50)
+    assert len(side.queue.consumer("dead", is_expensive=True).receive(1, 1000)) == 1
+    heir = side.queue.consumer("heir", is_expensive=True, lease_ms=50)
     found: list[Delivery] = []
 
     def is_taken_over() -> bool:
@@ -221,16 +221,16 @@ def test_the_expensive_job_of_a_dead_worker_is_taken_over(side: Side) -> None:
 def test_a_lane_of_usual_jobs_takes_no_expensive_one(side: Side) -> None:
     side.queue.add("expensive.jpg", is_expensive=True)
     side.queue.add("usual.jpg")
-    assert [each.job.image for each in side.queue.lane().receive(8, 100)] == ["usual.jpg"]
+    assert [each.job.image for each in side.queue.consumer().receive(8, 100)] == ["usual.jpg"]
 
 
 def test_the_lease_of_an_expensive_job_is_kept(side: Side) -> None:
-    lane = side.queue.lane("busy", is_expensive=True, lease_ms=200)
+    consumer = side.queue.consumer("busy", is_expensive=True, lease_ms=200)
     side.queue.add("cat.jpg", is_expensive=True)
-    lane.receive(1, 1000)
-    keeper = Leases(side.queue.address, [lane], lambda job_ids: None)
+    consumer.receive(1, 1000)
+    keeper = Leases(side.queue.address, [consumer], lambda job_ids: None)
     keeper.start()
-    other = side.queue.lane("idle", is_expensive=True, lease_ms=200)
+    other = side.queue.consumer("idle", is_expensive=True, lease_ms=200)
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
         assert other.receive(1, 50) == []
@@ -248,13 +248,13 @@ def test_an_expensive_job_that_no_worker_holds_returns_to_the_workers(side: Side
 
 
 def test_an_expensive_job_for_later_is_found_and_cancelled_and_no_other_of_its_place(side: Side) -> None:
-    jobs = Jobs(side.queue.address, side.queue.name, max_jobs=10, patience_s=PATIENCE_S)
-    handle = jobs.hand_in(
-        "cat.jpg", state=side.asker.state(), usual_timeout_s=5.0, timeout_s=60.0, decode_ms=Side.SECOND
+    jobs = AsyncJobs(side.queue.address, side.queue.name, max_jobs=10, timeout_s=PATIENCE_S)
+    handle = jobs.enqueue(
+        "cat.jpg", state=side.producer.snapshot(), usual_timeout_s=5.0, timeout_s=60.0, decode_ms=Side.SECOND
     )
     entry = "-".join(handle.split("-")[1:3])
     side.queue.redis("XADD", side.queue.keys.jobs, entry, "job", b"of another")
-    assert jobs.look(handle).reply is None
+    assert jobs.find(handle).reply is None
     jobs.cancel(handle)
     jobs.close()
     assert (side.depth(), side.queue.depth()) == (0, 1)
@@ -263,7 +263,7 @@ def test_an_expensive_job_for_later_is_found_and_cancelled_and_no_other_of_its_p
 def test_the_queue_is_seen_with_its_expensive_jobs(side: Side) -> None:
     side.queue.add("cat.jpg", is_expensive=True)
     time.sleep(0.05)
-    state = side.asker.refresh_state()
+    state = side.producer.refresh()
     assert (state.depth, state.expensive_depth) == (0, 1)
     assert state.oldest_age_s >= 0.05
 
@@ -272,7 +272,8 @@ def test_floods_of_expensive_jobs_are_refused_beyond_their_share(side: Side) -> 
     with ThreadPoolExecutor(8) as pool:
         side.queue.add("usual.jpg")
         asking = [
-            pool.submit(side.asker.ask, f"{number}.jpg", timeout_s=3.0, decode_ms=Side.SECOND) for number in range(8)
+            pool.submit(side.producer.submit, f"{number}.jpg", timeout_s=3.0, decode_ms=Side.SECOND)
+            for number in range(8)
         ]
         refused = [each for each in asking if isinstance(each.exception(), QueueFull)]
         assert len(refused) == 7

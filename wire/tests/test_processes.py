@@ -64,9 +64,9 @@ def test_whether_a_loop_runs_is_known_without_letting_another_greenlet_run() -> 
 
 def test_the_jobs_of_a_worker_that_was_killed_are_done_by_another(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker()
+    producer = queue.producer()
     with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(asker.ask, f"{number}.jpg", timeout_s=WAIT_S) for number in range(5)]
+        waiting = [pool.submit(producer.submit, f"{number}.jpg", timeout_s=WAIT_S) for number in range(5)]
         wait_until(lambda: queue.depth() == 5, "all are queued")
         with subprocess.Popen(command("dying.py", queue), stdout=subprocess.PIPE, text=True) as dying:
             assert dying.stdout is not None

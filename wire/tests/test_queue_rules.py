@@ -13,7 +13,7 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from sightline_testing.workers import answer_for
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.messages import decode_reply
 from wire.redis.keys import GROUP
@@ -29,7 +29,7 @@ SETTINGS = hypothesis.settings(
 
 
 class QueueRules(RuleBasedStateMachine):
-    """A lease of one millisecond lets every lane claim from every other: duplicates abound, losses must not."""
+    """A lease of one millisecond lets every consumer claim from every other: duplicates abound, losses must not."""
 
     server: RedisServer
 
@@ -41,8 +41,8 @@ class QueueRules(RuleBasedStateMachine):
         self.held: list[list[Delivery]] = [[] for _ in range(LANES)]
         self.added: list[str] = []
 
-    def new_lane(self) -> Lane:
-        return self.queue.lane(lease_ms=1, max_deliveries=1000)
+    def new_lane(self) -> Consumer:
+        return self.queue.consumer(lease_ms=1, max_deliveries=1000)
 
     @rule(count=st.integers(1, 5))
     def add(self, count: int) -> None:
@@ -50,22 +50,22 @@ class QueueRules(RuleBasedStateMachine):
             self.added.append(f"job-{len(self.added)}")
             self.queue.add(job_id=self.added[-1])
 
-    @rule(lane=st.integers(0, LANES - 1), max_jobs=st.integers(1, 4))
-    def take(self, lane: int, max_jobs: int) -> None:
-        batch = self.lanes[lane].receive(max_jobs, 0)
+    @rule(consumer=st.integers(0, LANES - 1), max_jobs=st.integers(1, 4))
+    def take(self, consumer: int, max_jobs: int) -> None:
+        batch = self.lanes[consumer].receive(max_jobs, 0)
         assert len(batch) <= max_jobs
         assert len(batch) == 1 or all(each.deliveries == 1 for each in batch)
-        self.held[lane] += batch
+        self.held[consumer] += batch
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def answer(self, lane: int) -> None:
-        self.lanes[lane].answer([(each, answer_for(each.job)) for each in self.held[lane]])
-        self.held[lane] = []
+    @rule(consumer=st.integers(0, LANES - 1))
+    def answer(self, consumer: int) -> None:
+        self.lanes[consumer].answer([(each, answer_for(each.job)) for each in self.held[consumer]])
+        self.held[consumer] = []
 
-    @rule(lane=st.integers(0, LANES - 1))
-    def crash(self, lane: int) -> None:
-        self.lanes[lane] = self.new_lane()
-        self.held[lane] = []
+    @rule(consumer=st.integers(0, LANES - 1))
+    def crash(self, consumer: int) -> None:
+        self.lanes[consumer] = self.new_lane()
+        self.held[consumer] = []
 
     @rule()
     def lose_the_group(self) -> None:
@@ -82,13 +82,13 @@ class QueueRules(RuleBasedStateMachine):
         return Counter(decode_reply(kind, data).id for kind, data in self.queue.replies())
 
     def teardown(self) -> None:
-        lane = self.new_lane()
+        consumer = self.new_lane()
 
         def drain() -> bool:
-            lane.answer([(each, answer_for(each.job)) for each in lane.receive(8, 2)])
+            consumer.answer([(each, answer_for(each.job)) for each in consumer.receive(8, 2)])
             return self.queue.depth() == 0
 
-        wait_until(drain, "a last lane has emptied the queue")
+        wait_until(drain, "a last consumer has emptied the queue")
         assert self.answered().keys() == set(self.added)
         assert self.queue.dead_letters() == []
         self.queue.close()

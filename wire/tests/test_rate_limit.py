@@ -23,7 +23,7 @@ HOURLY = Rate(20, 3600.0)
 @pytest.fixture
 def limiter(queue: QueueProbe) -> Iterator[RateLimiter]:
     """One that waits for a busy machine, so that every request is counted."""
-    with closing(RateLimiter(Address(port=queue.server.port), queue.name, patience_s=WAIT_S)) as limiter:
+    with closing(RateLimiter(Address(port=queue.server.port), queue.name, timeout_s=WAIT_S)) as limiter:
         yield limiter
 
 
@@ -128,7 +128,7 @@ def test_a_lost_script_and_a_lost_connection_are_no_reason_to_let_anybody_in(
 def small(queue: QueueProbe) -> Iterator[RateLimiter]:
     """A limiter that keeps the buckets of 50 clients."""
     address = Address(port=queue.server.port)
-    with closing(RateLimiter(address, queue.name, patience_s=WAIT_S, max_clients=50)) as limiter:
+    with closing(RateLimiter(address, queue.name, timeout_s=WAIT_S, max_clients=50)) as limiter:
         yield limiter
 
 

@@ -9,14 +9,14 @@ from wire.redis.keys import time_ms
 from wire.worker_registry import (
     DEAD_AFTER_MS,
     FORGOTTEN_AFTER_MS,
-    MAX_TROUBLE,
-    TROUBLE_KEPT_S,
-    Announcer,
+    MAX_STARTUP_ERROR,
+    STARTUP_ERROR_KEPT_S,
+    Heartbeat,
     WorkerInfo,
     decode_labels,
     digest_of,
     live_workers,
-    report_trouble,
+    report_startup_error,
 )
 
 INFO = WorkerInfo(
@@ -77,41 +77,41 @@ def test_labels_that_are_not_those_of_their_digest_are_no_labels() -> None:
 
 
 def test_a_worker_says_what_it_serves_until_it_stops(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     info = WorkerInfo("w-1", "host", "m", "2", "p", lanes=2, max_batch=8)
-    announcer = Announcer(queue.address, queue.name, info, ["tabby", "tiger"], rate=lambda: 42.0)
-    announcer.start()
-    wait_until(lambda: asker.refresh_state().workers, "it is listed")
-    state = asker.refresh_state()
+    heartbeat = Heartbeat(queue.address, queue.name, info, ["tabby", "tiger"], rate=lambda: 42.0)
+    heartbeat.start()
+    wait_until(lambda: producer.refresh().workers, "it is listed")
+    state = producer.refresh()
     assert (state.model, state.version, state.labels, state.rate) == ("m", "2", ("tabby", "tiger"), 42.0)
     assert state.bound == 144  # a burst
-    announcer.stop()
-    assert asker.refresh_state().workers == ()
+    heartbeat.stop()
+    assert producer.refresh().workers == ()
     assert queue.redis("EXISTS", queue.keys.workers) == 0
 
 
 def test_a_worker_that_changes_its_model_says_so_under_its_old_name(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     counts = {"compared": 3.0}
-    announcer = Announcer(
+    heartbeat = Heartbeat(
         queue.address, queue.name, WorkerInfo("w-1", "h", "m", "1", "p"), ["tabby"], shadow=lambda: ("m/2", counts)
     )
-    announcer.start()
+    heartbeat.start()
     try:
-        announcer.say(WorkerInfo("w-1", "h", "m", "2", "p"), ["tabby", "tiger"])
-        wait_until(lambda: asker.refresh_state().version == "2", "the change is known")
-        state = asker.refresh_state()
+        heartbeat.publish(WorkerInfo("w-1", "h", "m", "2", "p"), ["tabby", "tiger"])
+        wait_until(lambda: producer.refresh().version == "2", "the change is known")
+        state = producer.refresh()
         assert state.labels == ("tabby", "tiger")
         assert [(info.id, info.shadow, info.shadow_counts) for info in state.workers] == [("w-1", "m/2", counts)]
     finally:
-        announcer.stop()
+        heartbeat.stop()
 
 
 def test_a_list_that_redis_lost_is_written_again_labels_and_all(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     queue.announce("w-1", labels=["tabby"])
     queue.redis("FLUSHALL")
-    wait_until(lambda: asker.refresh_state().labels == ("tabby",), "it is listed again")
+    wait_until(lambda: producer.refresh().labels == ("tabby",), "it is listed again")
 
 
 def test_the_living_remove_those_that_died_long_ago(queue: QueueProbe) -> None:
@@ -123,11 +123,11 @@ def test_the_living_remove_those_that_died_long_ago(queue: QueueProbe) -> None:
 
 
 def test_during_a_change_of_models_the_state_shows_what_most_lanes_serve(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     publish(queue, "old-1", 0, version="1")
     publish(queue, "new-1", 0, version="2")
     publish(queue, "new-2", 0, version="2")
-    state = asker.refresh_state()
+    state = producer.refresh()
     assert state.version == "2"
     assert sorted(info.version for info in state.workers) == ["1", "2", "2"]
 
@@ -135,17 +135,17 @@ def test_during_a_change_of_models_the_state_shows_what_most_lanes_serve(queue: 
 def test_a_worker_id_that_cannot_be_a_name_is_refused(queue: QueueProbe) -> None:
     info = WorkerInfo("a b", "h", "m", "1", "p")
     with pytest.raises(ValueError, match="'a b'"):
-        Announcer(queue.address, queue.name, info, [])
+        Heartbeat(queue.address, queue.name, info, [])
 
 
 def test_why_a_worker_could_not_start_is_known_for_a_while(queue: QueueProbe) -> None:
-    asker = queue.asker()
-    assert asker.refresh_state().trouble == ""
-    report_trouble(queue.address, queue.name, "model.onnx is missing" + "!" * 1000)
-    assert asker.refresh_state().trouble.startswith("model.onnx is missing!")
-    assert len(asker.refresh_state().trouble) == MAX_TROUBLE
-    assert TROUBLE_KEPT_S - 60 < queue.redis("TTL", queue.keys.trouble) <= TROUBLE_KEPT_S
-    announcer = Announcer(queue.address, queue.name, INFO, ["tabby"])
-    announcer.start()
-    assert asker.refresh_state().trouble == ""
-    announcer.stop()
+    producer = queue.producer()
+    assert producer.refresh().startup_error == ""
+    report_startup_error(queue.address, queue.name, "model.onnx is missing" + "!" * 1000)
+    assert producer.refresh().startup_error.startswith("model.onnx is missing!")
+    assert len(producer.refresh().startup_error) == MAX_STARTUP_ERROR
+    assert STARTUP_ERROR_KEPT_S - 60 < queue.redis("TTL", queue.keys.startup_error) <= STARTUP_ERROR_KEPT_S
+    heartbeat = Heartbeat(queue.address, queue.name, INFO, ["tabby"])
+    heartbeat.start()
+    assert producer.refresh().startup_error == ""
+    heartbeat.stop()

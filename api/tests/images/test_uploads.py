@@ -20,7 +20,7 @@ from tests.serving import LABELS, MODEL, VERSION, wait_until
 from wire.decode_cost import decode_ms
 from wire.errors import QueueFull
 from wire.redis.connection import Address
-from wire.worker_registry import Announcer, WorkerInfo
+from wire.worker_registry import Heartbeat, WorkerInfo
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"
@@ -137,10 +137,10 @@ def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> Non
 def idle_worker(queue: RedisServer) -> Iterator[None]:
     """A live worker that takes no job and has room for one expensive image at a time."""
     info = WorkerInfo("idle", "here", MODEL, VERSION, "none", max_batch=8, slowness=1.0, decode_budget_s=2.0)
-    announcer = Announcer(Address(port=queue.port), "sightline", info, LABELS, rate=lambda: 100.0)
-    announcer.start()
+    heartbeat = Heartbeat(Address(port=queue.port), "sightline", info, LABELS, rate=lambda: 100.0)
+    heartbeat.start()
     yield
-    announcer.stop()
+    heartbeat.stop()
 
 
 @pytest.mark.parametrize("is_cached", [True, False])

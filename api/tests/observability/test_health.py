@@ -12,7 +12,7 @@ from wire.consumer.maintenance import Maintenance
 from wire.messages import Job
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import GROUP, JOB_FIELD, Keys
-from wire.worker_registry import report_trouble
+from wire.worker_registry import report_startup_error
 
 
 def test_the_process_lives_whatever_else_is_down(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +33,9 @@ def test_it_is_ready_with_redis_and_a_worker(client: FlaskClient, worker: EchoWo
 
 def test_what_a_worker_cannot_follow_is_told_though_it_is_ready(client: FlaskClient, worker: EchoWorker) -> None:
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
-    report_trouble(Address(port=worker.port), settings.REDIS_QUEUE, "bundles/active is empty")
+    report_startup_error(Address(port=worker.port), settings.REDIS_QUEUE, "bundles/active is empty")
     assert client.get("/readyz").get_json()["trouble"] == "bundles/active is empty"
-    report_trouble(Address(port=worker.port), settings.REDIS_QUEUE, "")
+    report_startup_error(Address(port=worker.port), settings.REDIS_QUEUE, "")
     assert "trouble" not in client.get("/readyz").get_json()
 
 
@@ -77,7 +77,7 @@ def test_with_a_queue_that_stands_still_and_has_room_it_is_ready(
 
 def leave_orphans(address: Address, keys: Keys, count: int) -> None:
     """Put jobs into the queue that were delivered to a consumer that was deleted."""
-    jobs = [Job(str(number), "cat.jpg", "asker", 60_000).encode() for number in range(count)]
+    jobs = [Job(str(number), "cat.jpg", "producer", 60_000).encode() for number in range(count)]
     commands = [pack("XADD", keys.jobs, "*", JOB_FIELD, job) for job in jobs]
     commands += [pack("XGROUP", "SETID", keys.jobs, GROUP, "$")]
     connection = Connection(address, "test")

@@ -18,7 +18,7 @@ from tests.serving import LABELS, MODEL, VERSION, EchoWorker, wait_until
 from wire.consumer.triage import Delivery
 from wire.errors import QueueFull
 from wire.messages import Answer, Failure
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 
@@ -91,7 +91,7 @@ def test_top_k_is_for_each(client: FlaskClient, ready: EchoWorker) -> None:
 def test_they_count_as_many_at_admission(
     client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = QueueState(1, 0.0, 3, 10.0, (), LABELS, MODEL, VERSION, "none", 0.0)
+    state = QueueSnapshot(1, 0.0, 3, 10.0, (), LABELS, MODEL, VERSION, "none", 0.0)
     monkeypatch.setattr(middleware, "queue_state", lambda: state)
     fits = [(pictures.jpeg(), "a.jpg"), (pictures.jpeg(seed=1), "b.jpg")]
     assert post(client, *fits).status_code == 200

@@ -41,7 +41,7 @@ MANY = 50
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine this busy, Redis may be slow; the cache would do without it."""
-    monkeypatch.setattr(middleware, "AnswerCache", partial(AnswerCache, patience_s=PATIENCE_S))
+    monkeypatch.setattr(middleware, "AnswerCache", partial(AnswerCache, timeout_s=PATIENCE_S))
 
 
 @pytest.fixture

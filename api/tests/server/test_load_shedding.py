@@ -17,9 +17,9 @@ from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, wait_until
 from wire.errors import QueueFull
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 
-STATE = QueueState(
+STATE = QueueSnapshot(
     depth=90, oldest_age_s=1.0, bound=100, rate=50.0, workers=(), labels=(), model="", version="", preprocessing="",
     as_of=1.0,
 )  # fmt: skip

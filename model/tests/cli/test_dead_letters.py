@@ -22,10 +22,10 @@ def queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def bury(queue: QueueProbe, image: str) -> None:
-    """Have a lane set a job aside that was delivered too often."""
+    """Have a consumer set a job aside that was delivered too often."""
     before = len(queue.dead_letters())
     queue.add(image)
-    first, second = (queue.lane(name, lease_ms=10, max_deliveries=1) for name in ("first", "second"))
+    first, second = (queue.consumer(name, lease_ms=10, max_deliveries=1) for name in ("first", "second"))
     assert first.receive(1, 1000)
     wait_until(lambda: not second.receive(1, 10) and len(queue.dead_letters()) > before, "it is set aside")
 

@@ -26,8 +26,8 @@ from tests.hidden_weights import TRICKS
 from wire.decode_cost import decode_ms
 from wire.errors import JobFailed, QueueUnavailable
 from wire.messages import Answer
-from wire.producer.producer import Asker
-from wire.queue_stats import QueueState
+from wire.producer.producer import Producer
+from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address
 from wire.redis.keys import GROUP
 from wire.result_cache import AnswerCache, Question, served_by_all
@@ -66,10 +66,10 @@ def folder(uploads: Path) -> Path:
 
 
 @pytest.fixture
-def asker(redis_server: RedisServer) -> Iterator[Asker]:
-    asker = Asker(Address(port=redis_server.port), QUEUE, max_queue_size=10_000)
-    yield asker
-    asker.close()
+def producer(redis_server: RedisServer) -> Iterator[Producer]:
+    producer = Producer(Address(port=redis_server.port), QUEUE, max_queue_size=10_000)
+    yield producer
+    producer.close()
 
 
 @pytest.fixture
@@ -98,27 +98,27 @@ def start(redis_server: RedisServer, folder: Path, bundles: Path, tmp_path: Path
         process.wait()
 
 
-def workers(asker: Asker) -> int:
+def workers(producer: Producer) -> int:
     try:
-        return len(asker.refresh_state().workers)
+        return len(producer.refresh().workers)
     except QueueUnavailable:
         return 0
 
 
-def wait_for_workers(asker: Asker, count: int) -> None:
-    wait_until(lambda: workers(asker) == count, f"{count} workers were heard of", TIMEOUT_S)
+def wait_for_workers(producer: Producer, count: int) -> None:
+    wait_until(lambda: workers(producer) == count, f"{count} workers were heard of", TIMEOUT_S)
 
 
-def model_of(named: Answer | QueueState) -> str:
+def model_of(named: Answer | QueueSnapshot) -> str:
     return f"{named.model}/{named.version}"
 
 
-def is_announced(asker: Asker, version: str) -> bool:
-    return model_of(asker.refresh_state()) == version
+def is_announced(producer: Producer, version: str) -> bool:
+    return model_of(producer.refresh()) == version
 
 
-def ask_all(pool: ThreadPoolExecutor, asker: Asker, images: list[str]) -> list[Future[Answer]]:
-    return [pool.submit(asker.ask, image, timeout_s=TIMEOUT_S) for image in images]
+def ask_all(pool: ThreadPoolExecutor, producer: Producer, images: list[str]) -> list[Future[Answer]]:
+    return [pool.submit(producer.submit, image, timeout_s=TIMEOUT_S) for image in images]
 
 
 def is_queue_empty(redis_server: RedisServer) -> bool:
@@ -128,13 +128,13 @@ def is_queue_empty(redis_server: RedisServer) -> bool:
 
 
 def test_every_job_is_answered_as_predict_does_and_nothing_stays_behind(
-    start: Start, asker: Asker, redis_server: RedisServer, bundles: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, producer: Producer, redis_server: RedisServer, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start()
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     images = ["0.jpg", "camera.png", "1.jpg", "2.jpg", "3.jpg"] * 12
     with ThreadPoolExecutor(16) as pool:
-        answers = [future.result() for future in ask_all(pool, asker, images)]
+        answers = [future.result() for future in ask_all(pool, producer, images)]
     monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(bundles))
     for image, answer in zip(images, answers, strict=True):
         label, probability = answer.predictions[0]
@@ -142,10 +142,10 @@ def test_every_job_is_answered_as_predict_does_and_nothing_stays_behind(
     wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
 
 
-def test_a_worker_says_what_it_serves(start: Start, asker: Asker) -> None:
+def test_a_worker_says_what_it_serves(start: Start, producer: Producer) -> None:
     start(MAX_BATCH_SIZE="3", PRECISION="fp32")
-    wait_for_workers(asker, 1)
-    state = asker.refresh_state()
+    wait_for_workers(producer, 1)
+    state = producer.refresh()
     assert (state.model, state.version) == ("efficientnet-lite0", "1-fp32")
     assert len(state.labels) == 1_000
     assert len(state.preprocessing) == 16
@@ -153,7 +153,7 @@ def test_a_worker_says_what_it_serves(start: Start, asker: Asker) -> None:
 
 
 def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its_lanes_waited(
-    start: Start, asker: Asker, bundles: Path, tmp_path: Path
+    start: Start, producer: Producer, bundles: Path, tmp_path: Path
 ) -> None:
     versions = [f"efficientnet-lite0/1-{precision}" for precision in ("fp32", "int8")]
     own = tmp_path / "bundles"
@@ -161,20 +161,20 @@ def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its
         shutil.copytree(bundles / version, own / version)
     (own / ACTIVE_FILE).write_text(f"{versions[-1]}\n")
     start(BUNDLES_FOLDER=str(own))
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     for before, after in zip(versions[::-1] * 2, versions * 2, strict=True):
-        assert model_of(asker.ask("0.jpg", timeout_s=TIMEOUT_S)) == before
+        assert model_of(producer.submit("0.jpg", timeout_s=TIMEOUT_S)) == before
         activate(own, after, before, PROMOTED)
-        wait_until(partial(is_announced, asker, after), f"{after} was announced", TIMEOUT_S)
-        assert [model_of(asker.ask("0.jpg", timeout_s=TIMEOUT_S)) for _ in range(4)] == [after] * 4
+        wait_until(partial(is_announced, producer, after), f"{after} was announced", TIMEOUT_S)
+        assert [model_of(producer.submit("0.jpg", timeout_s=TIMEOUT_S)) for _ in range(4)] == [after] * 4
 
 
 def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_for_the_first(
-    start: Start, asker: Asker, redis_server: RedisServer, bundles: Path, folder: Path
+    start: Start, producer: Producer, redis_server: RedisServer, bundles: Path, folder: Path
 ) -> None:
     tmp_path = folder.parent
     picture = hashlib.sha256((folder / "0.jpg").read_bytes()).hexdigest()
-    cache = AnswerCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, patience_s=TIMEOUT_S)
+    cache = AnswerCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, timeout_s=TIMEOUT_S)
     fp32 = (bundles / "efficientnet-lite0" / "1-fp32" / "model.onnx").read_bytes()
     kept = []
     for name in ("own", "other"):
@@ -182,12 +182,12 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         if name == "other":
             sealed(folder, model=fp32)
         worker = start(BUNDLES_FOLDER=str(tmp_path / name))
-        wait_for_workers(asker, 1)
-        served = served_by_all(asker.refresh_state())
+        wait_for_workers(producer, 1)
+        served = served_by_all(producer.refresh())
         assert served is not None
         question = Question(picture, served)
         found = cache.find(question, 5)
-        answer = asker.ask("0.jpg", timeout_s=TIMEOUT_S)
+        answer = producer.submit("0.jpg", timeout_s=TIMEOUT_S)
         cache.keep(question, 5, answer, found.slot)
         kept.append((found.answer, cache.find(question, 5).answer is not None))
         worker.terminate()
@@ -201,7 +201,7 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
     [(b"\xff\xfe", "active is not UTF-8"), (None, "active cannot be read: it is not a regular file")],
 )
 def test_a_worker_that_cannot_read_what_is_active_says_so_in_one_line(
-    start: Start, asker: Asker, tmp_path: Path, content: bytes | None, told: str
+    start: Start, producer: Producer, tmp_path: Path, content: bytes | None, told: str
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -210,28 +210,28 @@ def test_a_worker_that_cannot_read_what_is_active_says_so_in_one_line(
     else:
         (own / ACTIVE_FILE).write_bytes(content)
     assert start(BUNDLES_FOLDER=str(own)).wait(TIMEOUT_S) == os.EX_CONFIG
-    assert told in asker.refresh_state().trouble
+    assert told in producer.refresh().startup_error
     [line] = (tmp_path / "worker0.log").read_text().splitlines()
     assert told in line
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_worker_refuses_a_graph_with_hidden_weights_and_says_so(
-    start: Start, asker: Asker, bundles: Path, tmp_path: Path, engine: str
+    start: Start, producer: Producer, bundles: Path, tmp_path: Path, engine: str
 ) -> None:
     folder = copied(bundles, tmp_path / "own" / "efficientnet-lite0" / "1-int8")
     sealed(folder, model=TRICKS["keys of more than 32 bits"]("/etc/hostname"))
     worker = start(BUNDLES_FOLDER=str(tmp_path / "own"), ENGINE=engine)
     assert worker.wait(TIMEOUT_S) == os.EX_CONFIG
-    assert "model.onnx is no ONNX graph: field number 536870925" in asker.refresh_state().trouble
+    assert "model.onnx is no ONNX graph: field number 536870925" in producer.refresh().startup_error
 
 
 @pytest.mark.parametrize("threads", ["0", "3"])
-def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, asker: Asker, threads: str) -> None:
+def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, producer: Producer, threads: str) -> None:
     start(DECODE_THREADS=threads)
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     with ThreadPoolExecutor(8) as pool:
-        futures = ask_all(pool, asker, ["0.jpg", "broken.jpg", "nowhere.jpg", "camera.png"] * 4)
+        futures = ask_all(pool, producer, ["0.jpg", "broken.jpg", "nowhere.jpg", "camera.png"] * 4)
         faults = [future.exception() for future in futures]
     assert [fault is None for fault in faults] == [True, False, False, True] * 4
     codes = {fault.failure.code for fault in faults if isinstance(fault, JobFailed)}
@@ -240,66 +240,70 @@ def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, asker: Aske
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_told_to_stop_answers_what_it_has_and_leaves_no_trace(
-    start: Start, asker: Asker, redis_server: RedisServer, number: signal.Signals
+    start: Start, producer: Producer, redis_server: RedisServer, number: signal.Signals
 ) -> None:
     first = start()
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     with ThreadPoolExecutor(16) as pool:
-        futures = ask_all(pool, asker, ["0.jpg", "1.jpg"] * 40)
+        futures = ask_all(pool, producer, ["0.jpg", "1.jpg"] * 40)
         wait_until(lambda: sum(future.done() for future in futures) > 4, "some were answered")
         first.send_signal(number)
         first.send_signal(number)
         assert first.wait(TIMEOUT_S) == 0
-        assert workers(asker) == 0
+        assert workers(producer) == 0
         assert redis_server.command("XINFO", "CONSUMERS", f"{{{QUEUE}}}:jobs", GROUP) == b"*0\r\n"
         start()
         assert all(future.result().predictions for future in futures)
 
 
 def test_a_worker_whose_supervisor_was_killed_as_it_became_ready_ends_when_it_is_told_to(
-    start: Start, asker: Asker
+    start: Start, producer: Producer
 ) -> None:
     worker = start("-c", UNREAD)
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(TIMEOUT_S) == 0
-    assert workers(asker) == 0
+    assert workers(producer) == 0
 
 
-def test_workers_that_stood_still_as_they_were_told_to_stop_do_so_when_they_go_on(start: Start, asker: Asker) -> None:
+def test_workers_that_stood_still_as_they_were_told_to_stop_do_so_when_they_go_on(
+    start: Start, producer: Producer
+) -> None:
     processes = [start(), start()]
-    wait_for_workers(asker, 2)
+    wait_for_workers(producer, 2)
     for process in processes:
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):
             process.send_signal(number)
     assert [process.wait(TIMEOUT_S) for process in processes] == [0, 0]
 
 
-def test_a_killed_worker_costs_no_answer(start: Start, asker: Asker, redis_server: RedisServer) -> None:
+def test_a_killed_worker_costs_no_answer(start: Start, producer: Producer, redis_server: RedisServer) -> None:
     first, _ = start(LEASE_MS="300"), start(LEASE_MS="300")
-    wait_for_workers(asker, 2)
+    wait_for_workers(producer, 2)
     with ThreadPoolExecutor(16) as pool:
-        futures = ask_all(pool, asker, ["0.jpg", "1.jpg"] * 60)
+        futures = ask_all(pool, producer, ["0.jpg", "1.jpg"] * 60)
         wait_until(lambda: sum(future.done() for future in futures) > 10, "some were answered")
         first.kill()
         assert all(future.result().predictions for future in futures)
     wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
 
 
-def test_a_batch_that_hangs_ends_the_worker_and_another_one_serves_on(start: Start, asker: Asker) -> None:
+def test_a_batch_that_hangs_ends_the_worker_and_another_one_serves_on(start: Start, producer: Producer) -> None:
     hanging = start("-c", HANGING, MAX_BATCH_S="1", LEASE_MS="300")
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     with ThreadPoolExecutor(4) as pool:
-        hung = pool.submit(asker.ask, "hang.jpg", timeout_s=TIMEOUT_S)
+        hung = pool.submit(producer.submit, "hang.jpg", timeout_s=TIMEOUT_S)
         assert hanging.wait(TIMEOUT_S) == os.EX_SOFTWARE
         start(LEASE_MS="300")
-        assert asker.ask("0.jpg", timeout_s=TIMEOUT_S).predictions
+        assert producer.submit("0.jpg", timeout_s=TIMEOUT_S).predictions
         fault = hung.exception()
     assert isinstance(fault, JobFailed)
     assert fault.failure.code == "image_missing"  # the second worker does not hang on it, and there is no such file
 
 
-def test_a_worker_waits_for_redis_and_comes_back_to_it(start: Start, asker: Asker, redis_server: RedisServer) -> None:
+def test_a_worker_waits_for_redis_and_comes_back_to_it(
+    start: Start, producer: Producer, redis_server: RedisServer
+) -> None:
     redis_server.kill()
     try:
         worker = start()
@@ -307,17 +311,17 @@ def test_a_worker_waits_for_redis_and_comes_back_to_it(start: Start, asker: Aske
             worker.wait(2)
     finally:
         redis_server.start()
-    wait_for_workers(asker, 1)
-    assert asker.ask("0.jpg", timeout_s=TIMEOUT_S).predictions
+    wait_for_workers(producer, 1)
+    assert producer.submit("0.jpg", timeout_s=TIMEOUT_S).predictions
     redis_server.kill()
     redis_server.start()
-    wait_for_workers(asker, 1)
-    assert asker.ask("1.jpg", timeout_s=TIMEOUT_S).predictions
+    wait_for_workers(producer, 1)
+    assert producer.submit("1.jpg", timeout_s=TIMEOUT_S).predictions
 
 
-def test_rubbish_in_the_queue_stops_nobody(start: Start, asker: Asker, redis_server: RedisServer) -> None:
+def test_rubbish_in_the_queue_stops_nobody(start: Start, producer: Producer, redis_server: RedisServer) -> None:
     start()
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     for rubbish in (
         b"",
         b"{}",
@@ -325,12 +329,12 @@ def test_rubbish_in_the_queue_stops_nobody(start: Start, asker: Asker, redis_ser
         b'{"v":1,"id":"x","image":"../../etc/passwd","reply_to":"y","ttl_ms":9}',
     ):
         redis_server.command("XADD", f"{{{QUEUE}}}:jobs", "*", "job", rubbish)
-    assert asker.ask("0.jpg", timeout_s=TIMEOUT_S).predictions
+    assert producer.submit("0.jpg", timeout_s=TIMEOUT_S).predictions
     wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
 
 
 def test_a_worker_without_a_whole_bundle_says_so_and_never_serves(
-    start: Start, asker: Asker, bundles: Path, tmp_path: Path
+    start: Start, producer: Producer, bundles: Path, tmp_path: Path
 ) -> None:
     torn = tmp_path / "bundles" / "efficientnet-lite0" / "1-int8"
     torn.mkdir(parents=True)
@@ -343,27 +347,29 @@ def test_a_worker_without_a_whole_bundle_says_so_and_never_serves(
     assert ["cannot serve" in log for log in logs] == [True, True]
     assert "SHA-256" in logs[0]
     assert "is missing" in logs[1]
-    assert workers(asker) == 0
+    assert workers(producer) == 0
 
 
-def test_a_worker_knows_its_speed_before_its_first_job(start: Start, asker: Asker) -> None:
+def test_a_worker_knows_its_speed_before_its_first_job(start: Start, producer: Producer) -> None:
     start()
-    wait_for_workers(asker, 1)
-    state = asker.refresh_state()
+    wait_for_workers(producer, 1)
+    state = producer.refresh()
     [worker] = state.workers
     assert worker.rate > 0
     assert worker.slowness > 0
     assert state.rate == pytest.approx(worker.rate)
 
 
-def test_expensive_images_are_answered_one_after_the_other(start: Start, asker: Asker, folder: Path) -> None:
+def test_expensive_images_are_answered_one_after_the_other(start: Start, producer: Producer, folder: Path) -> None:
     content = jpegs.refining_scans(5_000, 5_000, 43)
     for number in range(3):
         (folder / f"expensive{number}.jpg").write_bytes(content + bytes((number,)))
     start()
-    wait_for_workers(asker, 1)
+    wait_for_workers(producer, 1)
     with ThreadPoolExecutor(8) as pool:
         names = [f"expensive{number}.jpg" for number in range(3)]
-        asked = [pool.submit(asker.ask, name, timeout_s=TIMEOUT_S, decode_ms=decode_ms(content)) for name in names]
-        usual = [pool.submit(asker.ask, "0.jpg", timeout_s=TIMEOUT_S) for _ in range(20)]
+        asked = [
+            pool.submit(producer.submit, name, timeout_s=TIMEOUT_S, decode_ms=decode_ms(content)) for name in names
+        ]
+        usual = [pool.submit(producer.submit, "0.jpg", timeout_s=TIMEOUT_S) for _ in range(20)]
         assert all(each.result().predictions for each in (*asked, *usual))

@@ -7,15 +7,15 @@ from typing import Any
 
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.errors import QueueUnavailable
 from wire.messages import Job
 from wire.producer.admission import Terms
-from wire.producer.producer import Asker
+from wire.producer.producer import Producer
 from wire.producer.submission import Submitter, Ticket
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import GROUP, Keys
-from wire.worker_registry import Announcer, WorkerInfo
+from wire.worker_registry import Heartbeat, WorkerInfo
 
 QUEUE = "test"
 TIMEOUT_S = 10.0
@@ -31,9 +31,9 @@ class QueueProbe:
         self.keys = Keys(QUEUE)
         self._connection = Connection(self.address, "test")
         self._submitter = Submitter(self.address, self.keys, TIMEOUT_S)
-        self._lanes: list[Lane] = []
-        self._askers: list[Asker] = []
-        self._announcers: list[Announcer] = []
+        self._consumers: list[Consumer] = []
+        self._producers: list[Producer] = []
+        self._heartbeats: list[Heartbeat] = []
 
     def redis(self, *words: str | bytes | int) -> Any:
         """Run one command, over a new connection where the server was restarted meanwhile."""
@@ -49,7 +49,7 @@ class QueueProbe:
         *,
         job_id: str = "",
         ttl_ms: int = 60_000,
-        reply_to: str = "asker",
+        reply_to: str = "producer",
         is_expensive: bool = False,
         cost: float = 1.0,
     ) -> str:
@@ -60,21 +60,21 @@ class QueueProbe:
         self._submitter.submit([ticket])
         return ticket.entry_id().decode()
 
-    def lane(self, name: str = "lane", *, lease_ms: int = 60_000, **options: Any) -> Lane:
-        """Give a lane that is closed after the test."""
-        self._lanes.append(Lane(self.address, QUEUE, name, lease_ms=lease_ms, max_batch_s=60, **options))
-        return self._lanes[-1]
+    def consumer(self, name: str = "consumer", *, lease_ms: int = 60_000, **options: Any) -> Consumer:
+        """Give a consumer that is closed after the test."""
+        self._consumers.append(Consumer(self.address, QUEUE, name, lease_ms=lease_ms, max_batch_s=60, **options))
+        return self._consumers[-1]
 
-    def asker(self, **options: Any) -> Asker:
-        """Give an asker that is closed after the test, and that takes a slow Redis on a busy machine for what it is."""
-        self._askers.append(Asker(self.address, QUEUE, **{"patience_s": TIMEOUT_S} | options))
-        return self._askers[-1]
+    def producer(self, **options: Any) -> Producer:
+        """Return a producer that is closed after the test, and that waits for a slow Redis on a busy machine."""
+        self._producers.append(Producer(self.address, QUEUE, **{"redis_timeout_s": TIMEOUT_S} | options))
+        return self._producers[-1]
 
     def announce(self, worker_id: str = "idle", *, labels: Sequence[str] = (), **facts: Any) -> None:
         """Have a live worker listed, which takes no jobs, until the test ends."""
         served = {"host": "here", "model": "none", "version": "0", "preprocessing": "none"} | facts
-        self._announcers.append(Announcer(self.address, QUEUE, WorkerInfo(worker_id, **served), labels))
-        self._announcers[-1].start()
+        self._heartbeats.append(Heartbeat(self.address, QUEUE, WorkerInfo(worker_id, **served), labels))
+        self._heartbeats[-1].start()
         wait_until(lambda: self.redis("HEXISTS", self.keys.workers, worker_id), "the worker is listed")
 
     def depth(self) -> int:
@@ -91,7 +91,7 @@ class QueueProbe:
         pending: int = self.redis("XPENDING", self.keys.jobs, GROUP)[0]
         return pending
 
-    def replies(self, reply_to: str = "asker") -> list[list[bytes]]:
+    def replies(self, reply_to: str = "producer") -> list[list[bytes]]:
         """Give the fields of each entry of a reply stream."""
         return [fields for _, fields in self.redis("XRANGE", self.keys.replies(reply_to), "-", "+")]
 
@@ -107,11 +107,11 @@ class QueueProbe:
 
     def close(self) -> None:
         """Close whatever the test has opened."""
-        for asker in self._askers:
-            asker.close()
-        for announcer in self._announcers:
-            announcer.stop()
-        for lane in self._lanes:
-            lane.close()
+        for producer in self._producers:
+            producer.close()
+        for heartbeat in self._heartbeats:
+            heartbeat.stop()
+        for consumer in self._consumers:
+            consumer.close()
         self._submitter.close()
         self._connection.close()

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from sightline_testing.waiting import WAIT_S
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
 from wire.redis.connection import Address
-from wire.worker_registry import Announcer, WorkerInfo
+from wire.worker_registry import Heartbeat, WorkerInfo
 
 LABELS = ("tabby", "tiger cat", "carpenter's kit")
 BLOCK_MS = 100
@@ -39,31 +39,31 @@ class StandInWorker:
         max_jobs: int = 8,
         labels: Sequence[str] = LABELS,
     ) -> None:
-        self.lane = Lane(address, queue, "stand-in:0", lease_ms=lease_ms, max_batch_s=60)
+        self.consumer = Consumer(address, queue, "stand-in:0", lease_ms=lease_ms, max_batch_s=60)
         self.seen: list[Delivery] = []
         self._respond = respond
         self._max_jobs = max_jobs
         info = WorkerInfo("stand-in", "here", "stand-in", "1", "none", lanes=1, max_batch=max_jobs)
-        self._announcer = Announcer(address, queue, info, labels, rate=lambda: self.lane.rate)
+        self._heartbeat = Heartbeat(address, queue, info, labels, rate=lambda: self.consumer.rate)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="stand-in worker", daemon=True)
 
     def __enter__(self) -> Self:
-        self._announcer.start()
+        self._heartbeat.start()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(WAIT_S)
-        self._announcer.stop()
-        self.lane.close()
+        self._heartbeat.stop()
+        self.consumer.close()
 
     def _serve(self) -> None:
         while not self._stop.is_set():
             try:
-                batch = self.lane.receive(self._max_jobs, BLOCK_MS)
+                batch = self.consumer.receive(self._max_jobs, BLOCK_MS)
                 self.seen += batch
-                self.lane.answer([(delivery, self._respond(delivery)) for delivery in batch])
+                self.consumer.answer([(delivery, self._respond(delivery)) for delivery in batch])
             except QueueUnavailable:
                 continue

@@ -7,7 +7,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["wire"]):
-    from wire.consumer.triage import Delivery, Entry, Settlement, judge
+    from wire.consumer.triage import Acknowledgement, Delivery, Entry, triage
     from wire.errors import MessageError
     from wire.messages import Answer, Failure, Job, decode_reply, sender_of
     from wire.worker_registry import WorkerInfo, decode_labels, live_workers
@@ -23,8 +23,8 @@ def one_input(data: bytes) -> None:
             # Half letters become question marks on the way; the second time nothing changes any more.
             again = kind.decode(message.encode())
             assert kind.decode(again.encode()) == again
-    verdict = judge(Entry(b"1-1", [b"job", data]), 2, 3)
-    assert isinstance(verdict, Delivery | Settlement)
+    verdict = triage(Entry(b"1-1", [b"job", data]), 2, 3)
+    assert isinstance(verdict, Delivery | Acknowledgement)
     assert not isinstance(verdict, Delivery) or "/" not in verdict.job.image
     sender_of(data)
     decode_labels(data, "0" * 16)

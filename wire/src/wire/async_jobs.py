@@ -18,8 +18,8 @@ from wire.consumer.triage import REPLIES_KEPT_S
 from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
 from wire.messages import Job, Reply, decode_reply
 from wire.producer.admission import ADMIT, Terms, retry_after_s, terms_for
-from wire.queue_stats import QueueState
-from wire.redis.connection import CALLER_PATIENCE_S, Address, RedisRefusal, checked, is_out_of_memory, pack
+from wire.queue_stats import QueueSnapshot
+from wire.redis.connection import CALLER_TIMEOUT_S, Address, RedisRefusal, checked, is_out_of_memory, pack
 from wire.redis.keys import JOB_FIELD, Keys, job_replies
 from wire.redis.pipeline import BestEffort
 
@@ -29,7 +29,7 @@ MAX_TIMEOUT_S: Final = 600.0
 
 # Both bounds in one step. A refusal says which one it was. The reply stream is made here, empty, and the worker adds to
 # a stream that exists only: what is cancelled while a worker has it leaves no reply behind.
-HAND_IN: Final = (
+ENQUEUE: Final = (
     ADMIT
     + f"""
 local time = redis.call('TIME')
@@ -48,7 +48,7 @@ local row = {{'id', ARGV[8], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[9]
 return {{redis.call('XADD', KEYS[5], '*', unpack(row)), entry}}
 """
 )
-HAND_IN_SHA: Final = hashlib.sha1(HAND_IN.encode(), usedforsecurity=False).hexdigest()
+ENQUEUE_SHA: Final = hashlib.sha1(ENQUEUE.encode(), usedforsecurity=False).hexdigest()
 _ENTRY = r"(?:0|[1-9][0-9]{0,19})-(?:0|[1-9][0-9]{0,19})"
 _HANDLE = re.compile(rf"([0-9a-f]{{32}})-({_ENTRY})-({_ENTRY})")
 LARGEST_ENTRY_PART: Final = 2**64 - 1
@@ -104,7 +104,7 @@ class _Row(NamedTuple):
         return is_handle and owner in {None, self.owner}
 
 
-class Jobs:
+class AsyncJobs:
     """Hands in jobs and looks after them; for any number of threads, with one connection for each process."""
 
     def __init__(
@@ -114,18 +114,18 @@ class Jobs:
         *,
         max_jobs: int,
         max_queue_size: int = 0,
-        patience_s: float = CALLER_PATIENCE_S,
+        timeout_s: float = CALLER_TIMEOUT_S,
     ) -> None:
-        self._redis = BestEffort(address, "sightline-jobs", patience_s)
+        self._redis = BestEffort(address, "sightline-jobs", timeout_s)
         self._keys = Keys(queue)
         self._max_jobs = max_jobs
         self._max_queue_size = max_queue_size
 
-    def hand_in(  # noqa: PLR0913  all but the image go by keyword
+    def enqueue(  # noqa: PLR0913  all but the image go by keyword
         self,
         image: str,
         *,
-        state: QueueState | None,
+        state: QueueSnapshot | None,
         usual_timeout_s: float,
         timeout_s: float,
         top_k: int = 5,
@@ -151,7 +151,7 @@ class Jobs:
             raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
         return f"{job_id}-{found.decode()}-{place.decode()}"
 
-    def look(self, handle: str, *, owner: str | None = None) -> Found:
+    def find(self, handle: str, *, owner: str | None = None) -> Found:
         """Give what came of a job; raises UnknownJob, also for one that was forgotten or is not this owner's.
 
         An owner of None may look at any job.
@@ -163,7 +163,7 @@ class Jobs:
         told = _Handle.read(handle)
         row, _ = self._find(told, handle, owner)
         keys = self._keys
-        packet = pack("XDEL", keys.ledger, told.place) + pack("XDEL", row.stream, told.entry_id)
+        packet = pack("XDEL", keys.job_index, told.place) + pack("XDEL", row.stream, told.entry_id)
         for reply in self._exchange(packet + pack("DEL", keys.replies(told.reply_to)), 3):
             checked(reply)
 
@@ -176,7 +176,7 @@ class Jobs:
         keys = self._keys
         # The job before the reply: its end and the reply are one step, so where it is gone the reply is there.
         streams = (keys.jobs, keys.expensive)
-        packet = pack("XRANGE", keys.ledger, told.place, told.place)
+        packet = pack("XRANGE", keys.job_index, told.place, told.place)
         packet += b"".join(pack("XRANGE", stream, told.entry_id, told.entry_id) for stream in streams)
         packet += pack("XRANGE", keys.replies(told.reply_to), "-", "+", "COUNT", 1)
         places, *entries, replies = map(checked, self._exchange(packet, 4))
@@ -187,12 +187,12 @@ class Jobs:
         return row, Found(row.image, _decoded(replies[0][1]) if replies else None)
 
     def _evaluate(self, terms: Terms, job: Job, kept_s: int, owner: str) -> Any:
-        keys = (*terms.keys(self._keys), self._keys.ledger, self._keys.replies(job.reply_to))
+        keys = (*terms.keys(self._keys), self._keys.job_index, self._keys.replies(job.reply_to))
         row = (job.id, owner, job.image.encode(errors="replace"))
         arguments = (len(keys), *keys, *terms.arguments(job.encode()), self._max_jobs, kept_s, *row)
-        [reply] = self._exchange(pack("EVALSHA", HAND_IN_SHA, *arguments), 1)
+        [reply] = self._exchange(pack("EVALSHA", ENQUEUE_SHA, *arguments), 1)
         if isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT"):
-            [reply] = self._exchange(pack("EVAL", HAND_IN, *arguments), 1)
+            [reply] = self._exchange(pack("EVAL", ENQUEUE, *arguments), 1)
         if is_out_of_memory(reply):
             raise QueueFull(0, round(terms.bound), retry_after_s(0, 0.0))
         return checked(reply)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wire.errors import MessageError
 from wire.messages import Answer, Job
-from wire.producer.producer import Asker
+from wire.producer.producer import Producer
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import Keys, entry_ms
 
@@ -39,12 +39,12 @@ class DeadLetters:
         [entries] = self._connection.exchange(pack("XREVRANGE", self._key, "+", "-", "COUNT", count), 1)
         return [_letter_of(entry_id, fields) for entry_id, fields in checked(entries)]
 
-    def replay(self, letter: DeadLetter, asker: Asker, *, timeout_s: float) -> Answer:
+    def replay(self, letter: DeadLetter, producer: Producer, *, timeout_s: float) -> Answer:
         """Ask for the same image again, and drop the letter once there is an answer; raises what `ask` raises."""
         if letter.job is None:
             message = f"dead letter {letter.id} holds no job that can be read: {letter.evidence}"
             raise ValueError(message)
-        answer = asker.ask(letter.job.image, timeout_s=timeout_s, top_k=letter.job.top_k)
+        answer = producer.submit(letter.job.image, timeout_s=timeout_s, top_k=letter.job.top_k)
         self.drop([letter])
         return answer
 

@@ -15,18 +15,18 @@ from wire.redis.keys import Keys, entry_ms, time_ms
 from wire.redis.pipeline import Pipeline
 from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
 
-LOOK_EVERY_S: Final = 0.1
+REFRESH_EVERY_S: Final = 0.1
 STALE_AFTER_S: Final = 2.0
 # For so long a refusal of an expensive job holds for others like it; a client is asked to wait as long.
 REFUSAL_HOLDS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class QueueState:
+class QueueSnapshot:
     """A look at the queue; `as_of` is this process' monotonic clock in seconds.
 
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
-    `trouble` is why a worker could not start lately, in words; `own` of the jobs are this process'.
+    `startup_error` is why a worker could not start lately, in words; `own` of the jobs are this process'.
     `bound` is that of a job with the usual timeout; `rate` is the photographs a second that all live workers can do
     together. `depth` and `bound` are of the usual jobs alone, `expensive_depth` of the others.
     `standstill_s` is for how long neither the depth nor the oldest job has changed, as far as this process has looked.
@@ -44,7 +44,7 @@ class QueueState:
     version: str
     preprocessing: str
     as_of: float
-    trouble: str = ""
+    startup_error: str = ""
     own: int = 0
     standstill_s: float = 0.0
     expensive_depth: int = 0
@@ -60,7 +60,7 @@ class _Front(NamedTuple):
     since: float
 
 
-class Watcher:
+class QueueStats:
     """Holds the last look; one connection, which its owner's thread and any number of callers share."""
 
     def __init__(
@@ -68,21 +68,25 @@ class Watcher:
         address: Address,
         keys: Keys,
         bound: Callable[[Sequence[WorkerInfo]], int],
-        patience_s: float,
+        timeout_s: float,
         own: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._pipeline = Pipeline(address, "sightline-watcher")
-        self._patience_s = patience_s
+        self._pipeline = Pipeline(address, "sightline-stats")
+        self._timeout_s = timeout_s
         self._keys = keys
         self._bound = bound
         self._own = own
-        self._state: QueueState | None = None
+        self._state: QueueSnapshot | None = None
         self._labels: dict[str, tuple[str, ...]] = {}
         self._worker_seen_at = float("-inf")
         self._fault: QueueUnavailable | None = None
         self._front = _Front(0, b"", float("-inf"))
         look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
-        look += [("GET", keys.trouble), ("XLEN", keys.expensive), ("XRANGE", keys.expensive, "-", "+", "COUNT", 1)]
+        look += [
+            ("GET", keys.startup_error),
+            ("XLEN", keys.expensive),
+            ("XRANGE", keys.expensive, "-", "+", "COUNT", 1),
+        ]
         self._look_packet = b"".join(pack(*command) for command in look)
 
     @property
@@ -104,7 +108,7 @@ class Watcher:
         if self._state is not None:
             self._state = replace(self._state, refused_depth=depth, refused_at=time.monotonic())
 
-    def state(self) -> QueueState | None:
+    def snapshot(self) -> QueueSnapshot | None:
         """Give the last look without waiting; None where there is none, or none that is fresh."""
         state = self._state
         return state if state is not None and time.monotonic() - state.as_of < STALE_AFTER_S else None
@@ -113,7 +117,7 @@ class Watcher:
         """Whether a live worker was in one of the looks of the last seconds."""
         return time.monotonic() - self._worker_seen_at < seconds
 
-    def refresh(self) -> QueueState:
+    def refresh(self) -> QueueSnapshot:
         """Look now; raises QueueUnavailable."""
         try:
             state = self._look()
@@ -126,22 +130,22 @@ class Watcher:
         return self._state
 
     def exchange(self, packet: bytes, replies: int) -> list[Any]:
-        """Use the watcher's connection for commands that may run twice; raises QueueUnavailable."""
-        return self._pipeline.exchange(packet, replies, self._patience_s)
+        """Use the stats's connection for commands that may run twice; raises QueueUnavailable."""
+        return self._pipeline.exchange(packet, replies, self._timeout_s)
 
     def close(self) -> None:
         """Close the connection."""
         self._pipeline.close()
 
-    def _look(self) -> QueueState:
+    def _look(self) -> QueueSnapshot:
         # Redis looks at once, but this thread may hear of it late: what comes and goes meanwhile is later than this.
         as_of, own = time.monotonic(), self._own()
         replies = map(checked, self.exchange(self._look_packet, 7))
-        now, depth, oldest, published, trouble, expensive_depth, oldest_expensive = replies
+        now, depth, oldest, published, startup_error, expensive_depth, oldest_expensive = replies
         now_ms = time_ms(now)
         workers = live_workers(published, now_ms)
         served = _most_served(workers)
-        return QueueState(
+        return QueueSnapshot(
             depth=depth,
             oldest_age_s=_oldest_age_s([*oldest, *oldest_expensive], now_ms),
             bound=self._bound(workers),
@@ -152,13 +156,13 @@ class Watcher:
             version=served.version if served else "",
             preprocessing=served.preprocessing if served else "",
             as_of=as_of,
-            trouble=(trouble or b"").decode(errors="replace"),
+            startup_error=(startup_error or b"").decode(errors="replace"),
             own=own,
             expensive_depth=expensive_depth,
             standstill_s=self._standstill_s(depth, oldest[0][0] if oldest else b"", as_of),
         )
 
-    def _with_refusal(self, state: QueueState) -> QueueState:
+    def _with_refusal(self, state: QueueSnapshot) -> QueueSnapshot:
         """Keep the last refusal for a while, as long as no expensive job has ended without another in its place."""
         last = self._state
         if last is None or state.as_of - last.refused_at > REFUSAL_HOLDS_S:

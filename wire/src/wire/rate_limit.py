@@ -10,7 +10,7 @@ from typing import Any, Final
 from wire.errors import QueueUnavailable
 from wire.redis.connection import Address, RedisRefusal, pack
 from wire.redis.keys import Keys
-from wire.redis.pipeline import PATIENCE_S, BestEffort
+from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort
 
 # About 130 bytes each.
 MAX_CLIENTS: Final = 100_000
@@ -61,10 +61,10 @@ class RateLimiter:
     """
 
     def __init__(
-        self, address: Address, queue: str, *, patience_s: float = PATIENCE_S, max_clients: int = MAX_CLIENTS
+        self, address: Address, queue: str, *, timeout_s: float = BEST_EFFORT_TIMEOUT_S, max_clients: int = MAX_CLIENTS
     ) -> None:
-        self._redis = BestEffort(address, "sightline-rates", patience_s)
-        self._patience_s = patience_s
+        self._redis = BestEffort(address, "sightline-rates", timeout_s)
+        self._timeout_s = timeout_s
         self._key = Keys(queue).rates
         self._max_clients = max_clients
 
@@ -83,7 +83,7 @@ class RateLimiter:
 
     def _take(self, who: str, rate: Rate) -> Any:
         """Return the script's reply; None while nobody is counted."""
-        until = time.monotonic() + self._patience_s
+        until = time.monotonic() + self._timeout_s
         period_us = int(rate.period_s * 1_000_000)
         member = hashlib.sha256(who.encode(errors="replace")).digest()[:MEMBER_BYTES]
         arguments = (1, self._key, max(period_us // rate.count, 1), period_us, member, self._max_clients)

@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple, Self
 from wire.codec import Fields, bytes_of
 from wire.errors import MessageError
 from wire.messages import MAX_TOP_K, Answer
-from wire.queue_stats import QueueState
+from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address, RedisRefusal, pack
 from wire.redis.keys import Keys
-from wire.redis.pipeline import PATIENCE_S, BestEffort
+from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort
 from wire.worker_registry import Served
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     slot: str
 
 
-def served_by_all(state: QueueState | None) -> Served | None:
+def served_by_all(state: QueueSnapshot | None) -> Served | None:
     """Give what every live worker serves; None while they differ, as in a roll-out, or while nothing is known."""
     if state is None or len({info.served for info in state.workers}) != 1:
         return None
@@ -55,9 +55,9 @@ class AnswerCache:
     """The cache of one queue; where Redis is away or out of memory, it is as if it were empty."""
 
     def __init__(
-        self, address: Address, queue: str, *, max_entries: int, ttl_s: int, patience_s: float = PATIENCE_S
+        self, address: Address, queue: str, *, max_entries: int, ttl_s: int, timeout_s: float = BEST_EFFORT_TIMEOUT_S
     ) -> None:
-        self._redis = BestEffort(address, "sightline-cache", patience_s)
+        self._redis = BestEffort(address, "sightline-cache", timeout_s)
         self._keys = Keys(queue)
         self._max_entries = max_entries
         self._ttl_s = ttl_s

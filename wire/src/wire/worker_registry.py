@@ -17,14 +17,14 @@ from wire.redis.loop import Loop
 
 log = logging.getLogger(__name__)
 
-ANNOUNCE_EVERY_S: Final = 1.0
+BEAT_EVERY_S: Final = 1.0
 DEAD_AFTER_MS: Final = 3000
 # A dead worker stays listed for a while, for whoever looks for what happened; then the living remove it.
 FORGOTTEN_AFTER_MS: Final = 60_000
 KEPT_S: Final = 3600
 # A worker whose configuration is wrong is not started again before that has changed. A worker that serves removes it.
-TROUBLE_KEPT_S: Final = 24 * 3600
-MAX_TROUBLE: Final = 500
+STARTUP_ERROR_KEPT_S: Final = 24 * 3600
+MAX_STARTUP_ERROR: Final = 500
 MAX_INFO_BYTES: Final = 16_384
 MAX_COUNT: Final = 1_000_000
 
@@ -124,17 +124,23 @@ def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, .
     return tuple(info for info in workers if abs(now_ms - info.seen_ms) < DEAD_AFTER_MS)
 
 
-def report_trouble(address: Address, queue: str, text: str) -> None:
+def report_startup_error(address: Address, queue: str, text: str) -> None:
     """Say why a worker cannot serve, for whoever asks why there is none; raises QueueUnavailable."""
     connection = Connection(address, "sightline-trouble")
     try:
-        command = pack("SET", Keys(queue).trouble, text[:MAX_TROUBLE].encode(errors="replace"), "EX", TROUBLE_KEPT_S)
+        command = pack(
+            "SET",
+            Keys(queue).startup_error,
+            text[:MAX_STARTUP_ERROR].encode(errors="replace"),
+            "EX",
+            STARTUP_ERROR_KEPT_S,
+        )
         checked(connection.exchange(command, 1)[0])
     finally:
         connection.close()
 
 
-class Announcer:
+class Heartbeat:
     """A thread of the worker process that says each second that it lives, what it serves and how fast it is."""
 
     def __init__(  # noqa: PLR0913  what is asked each time goes by keyword
@@ -151,52 +157,52 @@ class Announcer:
         if not is_token(info.id):
             message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
             raise ValueError(message)
-        self._connection = Connection(address, "sightline-announcer")
+        self._connection = Connection(address, "sightline-heartbeat")
         self._keys = Keys(queue)
         self._rate = rate
         self._shadow = shadow
         self._stretch = stretch
         self._is_first = True
-        self._loop = Loop("announcer", self._announce, ANNOUNCE_EVERY_S)
-        self.say(info, labels)
+        self._loop = Loop("heartbeat", self._beat, BEAT_EVERY_S)
+        self.publish(info, labels)
 
     def start(self) -> None:
         """Say it for the first time before coming back, where Redis is there, then each second."""
         try:
-            self._announce()
+            self._beat()
         except QueueUnavailable as error:
-            log.warning("worker %s is not listed yet: %s", self._said[0].id, error)
+            log.warning("worker %s is not listed yet: %s", self._published[0].id, error)
         self._loop.ensure_running()
 
-    def say(self, info: WorkerInfo, labels: Sequence[str]) -> None:
+    def publish(self, info: WorkerInfo, labels: Sequence[str]) -> None:
         """Say this from now on: another model, perhaps, of a worker that goes on under its name."""
-        self._said = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
+        self._published = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
         self._loop.hurry()
 
     def stop(self) -> None:
         """End the thread and take the worker off the list."""
         self._loop.stop()
         try:
-            self._connection.exchange(pack("HDEL", self._keys.workers, self._said[0].id), 1)
+            self._connection.exchange(pack("HDEL", self._keys.workers, self._published[0].id), 1)
         except QueueUnavailable as error:
-            log.warning("worker %s stays listed until it is forgotten: %s", self._said[0].id, error)
+            log.warning("worker %s stays listed until it is forgotten: %s", self._published[0].id, error)
         self._connection.close()
 
-    def _announce(self) -> None:
+    def _beat(self) -> None:
         keys = self._keys
-        said, labels = self._said
-        labels_key = keys.labels(said.labels_digest)
+        own, labels = self._published
+        labels_key = keys.labels(own.labels_digest)
         look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
         now, labels_known, published = map(checked, self._connection.exchange(look, 3))
         shadow, counts = self._shadow()
-        said = replace(said, rate=self._rate(), stretch=self._stretch())
-        info = replace(said, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts)
+        own = replace(own, rate=self._rate(), stretch=self._stretch())
+        info = replace(own, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts)
         # The labels stand before the worker that names them.
         commands = [] if labels_known else [pack("SET", labels_key, labels, "EX", KEPT_S)]
         commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
         commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
         if self._is_first:
-            commands.append(pack("SET", keys.trouble, b"", "EX", 1))  # what kept workers from starting is over
+            commands.append(pack("SET", keys.startup_error, b"", "EX", 1))  # what kept workers from starting is over
         for reply in self._connection.exchange(b"".join(commands), len(commands)):
             checked(reply)
         self._is_first = False

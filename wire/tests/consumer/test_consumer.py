@@ -10,7 +10,7 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job, decode_reply
@@ -20,17 +20,17 @@ from wire.redis.keys import GROUP
 SHORT_LEASE_MS = 50
 
 
-def receive(lane: Lane, max_jobs: int = 8) -> list[Delivery]:
-    """Wait until the lane is given something."""
+def receive(consumer: Consumer, max_jobs: int = 8) -> list[Delivery]:
+    """Wait until the consumer is given something."""
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
-        if batch := lane.receive(max_jobs, 50):
+        if batch := consumer.receive(max_jobs, 50):
             return batch
-    raise AssertionError("the lane was given nothing")
+    raise AssertionError("the consumer was given nothing")
 
 
-def answer(lane: Lane, batch: list[Delivery]) -> None:
-    lane.answer([(each, answer_for(each.job)) for each in batch])
+def answer(consumer: Consumer, batch: list[Delivery]) -> None:
+    consumer.answer([(each, answer_for(each.job)) for each in batch])
 
 
 def images(batch: list[Delivery]) -> list[str]:
@@ -49,44 +49,44 @@ def calls(queue: QueueProbe) -> dict[str, int]:
 
 
 def test_jobs_come_oldest_first_and_never_more_than_asked_for(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     for number in range(5):
         queue.add(f"{number}.jpg")
-    assert images(receive(lane, 2)) == ["0.jpg", "1.jpg"]
-    assert images(receive(lane, 8)) == ["2.jpg", "3.jpg", "4.jpg"]
+    assert images(receive(consumer, 2)) == ["0.jpg", "1.jpg"]
+    assert images(receive(consumer, 8)) == ["2.jpg", "3.jpg", "4.jpg"]
 
 
 def test_an_empty_queue_gives_an_empty_batch(queue: QueueProbe) -> None:
-    lane = queue.lane()
-    assert lane.receive(8, 1) == []
-    assert lane.receive(8, 0) == []
+    consumer = queue.consumer()
+    assert consumer.receive(8, 1) == []
+    assert consumer.receive(8, 0) == []
 
 
 def test_jobs_that_came_before_any_worker_are_done(queue: QueueProbe) -> None:
     queue.add("early.jpg")
-    assert images(receive(queue.lane())) == ["early.jpg"]
+    assert images(receive(queue.consumer())) == ["early.jpg"]
 
 
 def test_an_answer_leaves_nothing_but_the_reply(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg", job_id="1")
     queue.add("b.jpg", job_id="2", reply_to="other")
-    batch = receive(lane)
+    batch = receive(consumer)
     assert queue.pending() == 2
-    lane.answer([(batch[0], answer_for(batch[0].job)), (batch[1], Failure("2", "image_broken", "ends early"))])
+    consumer.answer([(batch[0], answer_for(batch[0].job)), (batch[1], Failure("2", "image_broken", "ends early"))])
     assert (queue.depth(), queue.pending()) == (0, 0)
     assert decoded(queue.replies()) == [answer_for(batch[0].job)]
     assert decoded(queue.replies("other")) == [Failure("2", "image_broken", "ends early")]
-    assert 0 < queue.redis("TTL", queue.keys.replies("asker")) <= 120
+    assert 0 < queue.redis("TTL", queue.keys.replies("producer")) <= 120
 
 
 def test_a_batch_costs_one_round_trip_to_take_and_one_to_answer(queue: QueueProbe) -> None:
-    lane = queue.lane(lease_ms=3_600_000)
-    lane.receive(8, 1)
+    consumer = queue.consumer(lease_ms=3_600_000)
+    consumer.receive(8, 1)
     for number in range(8):
         queue.add(f"{number}.jpg")
     queue.server.command("CONFIG", "RESETSTAT")
-    answer(lane, receive(lane))
+    answer(consumer, receive(consumer))
     counted = calls(queue)
     once = ("xreadgroup", "time", "multi", "expire", "xack", "xdel")
     assert [counted[name] for name in once] == [1] * len(once)
@@ -95,12 +95,12 @@ def test_a_batch_costs_one_round_trip_to_take_and_one_to_answer(queue: QueueProb
 
 
 def test_an_expired_job_is_dropped_and_its_caller_told(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("late.jpg", job_id="late", ttl_ms=1)
     wait_until(lambda: queue.redis("TIME"), "the clock has moved")
     time.sleep(0.01)
     queue.add("good.jpg")
-    assert images(receive(lane)) == ["good.jpg"]
+    assert images(receive(consumer)) == ["good.jpg"]
     [failure] = decoded(queue.replies())
     assert isinstance(failure, Failure)
     assert (failure.id, failure.code) == ("late", "expired")
@@ -112,7 +112,7 @@ def test_an_expired_job_is_dropped_and_its_caller_told(queue: QueueProbe) -> Non
     "fields",
     [
         ["job", b"\x80\x04pickle"],
-        ["job", b'{"v":1,"id":"a","image":"../../etc/passwd","reply_to":"asker","ttl_ms":5}'],
+        ["job", b'{"v":1,"id":"a","image":"../../etc/passwd","reply_to":"producer","ttl_ms":5}'],
         ["job", b'{"v":1,"id":"a","image":"a.jpg","reply_to":"x}:jobs","ttl_ms":5}'],
         ["unknown", b"", "more", b"\xff" * 70_000],
         ["", b""],
@@ -120,10 +120,10 @@ def test_an_expired_job_is_dropped_and_its_caller_told(queue: QueueProbe) -> Non
     ids=range(5),
 )
 def test_a_hostile_entry_is_set_aside_and_the_next_job_works(queue: QueueProbe, fields: list[str | bytes]) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.redis("XADD", queue.keys.jobs, "*", *fields)
     queue.add("good.jpg")
-    assert images(receive(lane)) == ["good.jpg"]
+    assert images(receive(consumer)) == ["good.jpg"]
     [letter] = queue.dead_letters()
     assert letter[b"reason"].startswith(b"undecodable")
     assert (queue.depth(), queue.pending()) == (1, 1)
@@ -133,8 +133,8 @@ def test_a_hostile_entry_is_set_aside_and_the_next_job_works(queue: QueueProbe, 
 def test_the_jobs_of_a_dead_worker_come_one_at_a_time_after_the_lease(queue: QueueProbe) -> None:
     for number in range(4):
         queue.add(f"{number}.jpg")
-    assert len(receive(queue.lane("dead"))) == 4
-    living = queue.lane("living", lease_ms=SHORT_LEASE_MS)
+    assert len(receive(queue.consumer("dead"))) == 4
+    living = queue.consumer("living", lease_ms=SHORT_LEASE_MS)
     claimed = []
     for _ in range(4):
         [delivery] = receive(living)
@@ -146,22 +146,22 @@ def test_the_jobs_of_a_dead_worker_come_one_at_a_time_after_the_lease(queue: Que
 
 def test_nothing_is_claimed_before_the_lease_is_over(queue: QueueProbe) -> None:
     queue.add()
-    receive(queue.lane("busy"))
-    assert queue.lane("idle", lease_ms=3_600_000).receive(8, 1) == []
+    receive(queue.consumer("busy"))
+    assert queue.consumer("idle", lease_ms=3_600_000).receive(8, 1) == []
 
 
 def test_poison_is_answered_and_set_aside_after_three_deliveries_and_its_batch_mates_are_not(queue: QueueProbe) -> None:
     for image in ("a.jpg", "poison.jpg", "b.jpg"):
         queue.add(image)
     done: list[str] = []
-    # Each lane is a worker that dies of the poison, and so never answers what it had.
+    # Each consumer is a worker that dies of the poison, and so never answers what it had.
     for worker in range(8):
-        lane = queue.lane(f"worker-{worker}", lease_ms=SHORT_LEASE_MS)
+        consumer = queue.consumer(f"worker-{worker}", lease_ms=SHORT_LEASE_MS)
         while len(done) < 2 or not queue.dead_letters():
-            batch = lane.receive(8, 50)
+            batch = consumer.receive(8, 50)
             if "poison.jpg" in images(batch):
                 break
-            answer(lane, batch)
+            answer(consumer, batch)
             done += images(batch)
     assert sorted(done) == ["a.jpg", "b.jpg"]
     [letter] = queue.dead_letters()
@@ -175,13 +175,13 @@ def test_poison_is_answered_and_set_aside_after_three_deliveries_and_its_batch_m
 def test_a_process_has_one_suspect_at_a_time(queue: QueueProbe) -> None:
     for number in range(3):
         queue.add(f"{number}.jpg")
-    receive(queue.lane("dead"))
-    quarantine = threading.Lock()
-    first, second = (queue.lane(name, lease_ms=SHORT_LEASE_MS, quarantine=quarantine) for name in ("a", "b"))
+    receive(queue.consumer("dead"))
+    isolation = threading.Lock()
+    first, second = (queue.consumer(name, lease_ms=SHORT_LEASE_MS, isolation=isolation) for name in ("a", "b"))
     suspect = receive(first)
     queue.add("fresh.jpg")
     assert images(receive(second)) == ["fresh.jpg"]
-    # The second lane lets go of its own, else that would be the next suspect.
+    # The second consumer lets go of its own, else that would be the next suspect.
     second.close()
     answer(first, suspect)
     assert images(receive(first)) == ["1.jpg"]
@@ -190,28 +190,28 @@ def test_a_process_has_one_suspect_at_a_time(queue: QueueProbe) -> None:
 def test_a_suspect_that_was_withdrawn_meanwhile_is_ended(queue: QueueProbe) -> None:
     entry_id = queue.add("gone.jpg")
     queue.add("there.jpg")
-    receive(queue.lane("dead"))
+    receive(queue.consumer("dead"))
     queue.redis("XDEL", queue.keys.jobs, entry_id)
-    lane = queue.lane("living", lease_ms=SHORT_LEASE_MS)
-    assert images(receive(lane)) == ["there.jpg"]
+    consumer = queue.consumer("living", lease_ms=SHORT_LEASE_MS)
+    assert images(receive(consumer)) == ["there.jpg"]
     assert queue.pending() == 1
 
 
 def test_a_lost_group_is_made_anew_and_misses_no_job(queue: QueueProbe) -> None:
-    lane = queue.lane()
-    lane.receive(8, 1)
+    consumer = queue.consumer()
+    consumer.receive(8, 1)
     queue.redis("XGROUP", "DESTROY", queue.keys.jobs, GROUP)
     queue.add("meanwhile.jpg")
-    assert images(receive(lane)) == ["meanwhile.jpg"]
+    assert images(receive(consumer)) == ["meanwhile.jpg"]
 
 
 def test_a_lost_stream_wakes_a_blocked_lane_which_goes_on(queue: QueueProbe) -> None:
-    lane = queue.lane(lease_ms=3_600_000)
-    lane.receive(8, 1)
+    consumer = queue.consumer(lease_ms=3_600_000)
+    consumer.receive(8, 1)
     got: list[Delivery] = []
-    thread = threading.Thread(target=lambda: got.extend(receive(lane)))
+    thread = threading.Thread(target=lambda: got.extend(receive(consumer)))
     thread.start()
-    wait_until(lambda: b"cmd=xreadgroup" in queue.server.command("CLIENT", "LIST"), "the lane waits")
+    wait_until(lambda: b"cmd=xreadgroup" in queue.server.command("CLIENT", "LIST"), "the consumer waits")
     queue.redis("FLUSHALL")
     queue.add("after.jpg")
     thread.join(WAIT_S)
@@ -219,37 +219,37 @@ def test_a_lost_stream_wakes_a_blocked_lane_which_goes_on(queue: QueueProbe) -> 
 
 
 def test_a_job_whose_delivery_was_lost_on_the_wire_comes_at_once(queue: QueueProbe) -> None:
-    lane = queue.lane(lease_ms=3_600_000)
-    lane.receive(8, 1)
+    consumer = queue.consumer(lease_ms=3_600_000)
+    consumer.receive(8, 1)
     queue.add("stranded.jpg")
-    # What Redis does when its reply never arrives: the job is this lane's, and the lane knows nothing of it.
-    queue.redis("XREADGROUP", "GROUP", GROUP, lane.consumer, "STREAMS", queue.keys.jobs, ">")
+    # What Redis does when its reply never arrives: the job is this consumer's, and the consumer knows nothing of it.
+    queue.redis("XREADGROUP", "GROUP", GROUP, consumer.name, "STREAMS", queue.keys.jobs, ">")
     queue.server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     with pytest.raises(QueueUnavailable):
-        lane.receive(8, 1)
-    assert [(each.job.image, each.deliveries) for each in receive(lane)] == [("stranded.jpg", 2)]
+        consumer.receive(8, 1)
+    assert [(each.job.image, each.deliveries) for each in receive(consumer)] == [("stranded.jpg", 2)]
 
 
 def test_after_a_lost_connection_a_lane_is_not_given_what_it_holds(queue: QueueProbe) -> None:
-    lane = queue.lane(lease_ms=3_600_000)
+    consumer = queue.consumer(lease_ms=3_600_000)
     queue.add("held.jpg")
-    batch = receive(lane)
+    batch = receive(consumer)
     queue.server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     with pytest.raises(QueueUnavailable):
-        lane.receive(8, 1)
-    assert lane.receive(8, 1) == []
-    answer(lane, batch)
+        consumer.receive(8, 1)
+    assert consumer.receive(8, 1) == []
+    answer(consumer, batch)
     assert (queue.depth(), queue.pending()) == (0, 0)
 
 
 def test_an_answer_waits_for_redis_to_come_back(start_redis: Callable[..., QueueProbe]) -> None:
     # With everysec Redis holds a write back while the disk is busy with the last one, and -9 would take it along.
     queue = start_redis("--appendonly", "yes", "--appendfsync", "always")
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg")
-    batch = receive(lane)
+    batch = receive(consumer)
     queue.server.kill()
-    thread = threading.Thread(target=answer, args=(lane, batch))
+    thread = threading.Thread(target=answer, args=(consumer, batch))
     thread.start()
     queue.server.start()
     thread.join(WAIT_S)
@@ -258,20 +258,20 @@ def test_an_answer_waits_for_redis_to_come_back(start_redis: Callable[..., Queue
 
 def test_an_answer_that_nobody_waits_for_any_more_is_given_up(start_redis: Callable[..., QueueProbe]) -> None:
     queue = start_redis()
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg", ttl_ms=100)
-    batch = receive(lane)
+    batch = receive(consumer)
     queue.server.kill()
     with pytest.raises(QueueUnavailable):
-        answer(lane, batch)
-    assert lane.stuck(time.monotonic() + 3600) == []
+        answer(consumer, batch)
+    assert consumer.stuck(time.monotonic() + 3600) == []
 
 
 def test_an_answer_that_cannot_travel_becomes_a_failure(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg", job_id="1")
-    [delivery] = receive(lane)
-    lane.answer([(delivery, Answer("1", (("tabby", float("nan")),), "m", "1"))])
+    [delivery] = receive(consumer)
+    consumer.answer([(delivery, Answer("1", (("tabby", float("nan")),), "m", "1"))])
     [failure] = decoded(queue.replies())
     assert isinstance(failure, Failure)
     assert failure.code == "internal"
@@ -279,46 +279,46 @@ def test_an_answer_that_cannot_travel_becomes_a_failure(queue: QueueProbe) -> No
 
 
 def test_without_memory_for_replies_the_queue_still_empties(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg")
-    batch = receive(lane)
+    batch = receive(consumer)
     queue.redis("CONFIG", "SET", "maxmemory", 1)
     try:
-        answer(lane, batch)
+        answer(consumer, batch)
     finally:
         queue.redis("CONFIG", "SET", "maxmemory", 0)
     assert (queue.depth(), queue.pending()) == (0, 0)
 
 
 def test_a_lane_that_leaves_takes_its_consumer_with_it(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg")
-    answer(lane, receive(lane))
+    answer(consumer, receive(consumer))
     assert len(queue.redis("XINFO", "CONSUMERS", queue.keys.jobs, GROUP)) == 1
-    lane.close()
+    consumer.close()
     assert queue.redis("XINFO", "CONSUMERS", queue.keys.jobs, GROUP) == []
 
 
 def test_a_lane_that_leaves_with_work_in_hand_leaves_it_to_others(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     queue.add("a.jpg")
-    receive(lane)
-    lane.close()
+    receive(consumer)
+    consumer.close()
     assert queue.pending() == 1
-    assert images(receive(queue.lane("other", lease_ms=SHORT_LEASE_MS))) == ["a.jpg"]
+    assert images(receive(queue.consumer("other", lease_ms=SHORT_LEASE_MS))) == ["a.jpg"]
 
 
 def test_a_lane_knows_its_pace(queue: QueueProbe) -> None:
-    lane = queue.lane()
-    assert lane.rate == 0
+    consumer = queue.consumer()
+    assert consumer.rate == 0
     queue.add("a.jpg")
-    answer(lane, receive(lane))
-    assert lane.rate > 0
+    answer(consumer, receive(consumer))
+    assert consumer.rate > 0
 
 
 def test_a_late_acknowledgement_of_one_worker_does_not_lose_the_reply_of_another(queue: QueueProbe) -> None:
     queue.add("a.jpg", job_id="1")
-    slow, fast = queue.lane("slow"), queue.lane("fast", lease_ms=SHORT_LEASE_MS)
+    slow, fast = queue.consumer("slow"), queue.consumer("fast", lease_ms=SHORT_LEASE_MS)
     first = receive(slow)
     second = receive(fast)
     answer(slow, first)
@@ -332,13 +332,13 @@ def test_packets_are_made_of_texts_bytes_and_whole_numbers() -> None:
 
 
 def test_a_lane_whose_jobs_end_one_after_the_other_does_not_hang(queue: QueueProbe) -> None:
-    lane = queue.lane()
+    consumer = queue.consumer()
     for number in range(2):
         queue.add(f"{number}.jpg")
-    first, second = lane.receive(2, 1000)
+    first, second = consumer.receive(2, 1000)
     late = second.received_at + 60.5
-    assert lane.stuck(late) == [first.job.id, second.job.id]
+    assert consumer.stuck(late) == [first.job.id, second.job.id]
     time.sleep(0.6)
-    lane.answer([(first, answer_for(first.job))])
-    assert lane.stuck(late) == []
-    assert lane.stuck(late + 1) == [second.job.id]
+    consumer.answer([(first, answer_for(first.job))])
+    assert consumer.stuck(late) == []
+    assert consumer.stuck(late + 1) == [second.job.id]

@@ -9,7 +9,7 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
 from wire.consumer import maintenance
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Leases
 from wire.consumer.triage import Delivery
 from wire.redis.keys import GROUP
@@ -21,9 +21,9 @@ def must_not_be_stuck(job_ids: list[str]) -> None:
     raise AssertionError(f"{job_ids} do not hang")
 
 
-def take(queue: QueueProbe, lane: Lane) -> Delivery:
+def take(queue: QueueProbe, consumer: Consumer) -> Delivery:
     queue.add("long.jpg", job_id="long")
-    [delivery] = lane.receive(1, 1000)
+    [delivery] = consumer.receive(1, 1000)
     return delivery
 
 
@@ -34,37 +34,37 @@ def deliveries(queue: QueueProbe) -> int:
 
 
 def test_a_long_batch_stays_with_its_worker_and_counts_as_one_delivery(queue: QueueProbe) -> None:
-    lane, rival = queue.lane("slow", lease_ms=LEASE_MS), queue.lane("rival", lease_ms=LEASE_MS * 10)
-    keeper = Leases(queue.address, [lane], must_not_be_stuck)
-    delivery = take(queue, lane)
+    consumer, rival = queue.consumer("slow", lease_ms=LEASE_MS), queue.consumer("rival", lease_ms=LEASE_MS * 10)
+    keeper = Leases(queue.address, [consumer], must_not_be_stuck)
+    delivery = take(queue, consumer)
     keeper.start()
     until = time.monotonic() + LEASE_MS / 1000 * 15
     while time.monotonic() < until:
         assert rival.receive(1, 50) == []
     assert deliveries(queue) == 1
     keeper.stop()
-    lane.answer([(delivery, answer_for(delivery.job))])
+    consumer.answer([(delivery, answer_for(delivery.job))])
     assert (queue.depth(), queue.pending()) == (0, 0)
 
 
 def test_without_renewal_the_batch_goes_to_another(queue: QueueProbe) -> None:
-    lane, rival = queue.lane("slow", lease_ms=LEASE_MS), queue.lane("rival", lease_ms=LEASE_MS)
-    take(queue, lane)
+    consumer, rival = queue.consumer("slow", lease_ms=LEASE_MS), queue.consumer("rival", lease_ms=LEASE_MS)
+    take(queue, consumer)
     wait_until(lambda: rival.receive(1, 50), "the rival has claimed it")
     assert deliveries(queue) == 2
 
 
 def test_a_batch_that_hangs_is_told_of_once_and_given_up(queue: QueueProbe) -> None:
     told: list[list[str]] = []
-    lane = Lane(queue.address, queue.name, "hanging", lease_ms=LEASE_MS, max_batch_s=0.2)
-    keeper = Leases(queue.address, [lane], told.append)
-    take(queue, lane)
+    consumer = Consumer(queue.address, queue.name, "hanging", lease_ms=LEASE_MS, max_batch_s=0.2)
+    keeper = Leases(queue.address, [consumer], told.append)
+    take(queue, consumer)
     keeper.start()
-    rival = queue.lane("rival", lease_ms=LEASE_MS)
+    rival = queue.consumer("rival", lease_ms=LEASE_MS)
     wait_until(lambda: rival.receive(1, 50), "the rival has claimed it")
     keeper.stop()
     assert told == [["long"]]
-    lane.close()
+    consumer.close()
 
 
 def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
@@ -72,13 +72,13 @@ def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
 ) -> None:
     monkeypatch.setattr(maintenance, "REAP_AFTER_MS", 200)
     monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
-    lane = queue.lane("living")
-    lane.receive(1, 1)
+    consumer = queue.consumer("living")
+    consumer.receive(1, 1)
     for name in ("gone", "gone-with-work"):
         queue.redis("XGROUP", "CREATECONSUMER", queue.keys.jobs, GROUP, name)
     queue.add()
     queue.redis("XREADGROUP", "GROUP", GROUP, "gone-with-work", "STREAMS", queue.keys.jobs, ">")
-    keeper = Leases(queue.address, [lane], must_not_be_stuck)
+    keeper = Leases(queue.address, [consumer], must_not_be_stuck)
     keeper.start()
 
     def names() -> set[bytes]:
@@ -92,10 +92,10 @@ def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
 
 def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
-    lane = queue.lane("idle")
+    consumer = queue.consumer("idle")
     queue.add()
-    [delivery] = lane.receive(1, 1000)
-    lane.answer([(delivery, answer_for(delivery.job))])
+    [delivery] = consumer.receive(1, 1000)
+    consumer.answer([(delivery, answer_for(delivery.job))])
 
     def idle_ms() -> int:
         [consumer] = queue.redis("XINFO", "CONSUMERS", queue.keys.jobs, GROUP)
@@ -103,7 +103,7 @@ def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monke
 
     queue.add("next.jpg")
     wait_until(lambda: idle_ms() > 100, "it idles")
-    keeper = Leases(queue.address, [lane], must_not_be_stuck)
+    keeper = Leases(queue.address, [consumer], must_not_be_stuck)
     keeper.start()
     wait_until(lambda: idle_ms() < 100, "it shows that it lives")
     keeper.stop()
@@ -111,19 +111,19 @@ def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monke
 
 
 def test_a_worker_without_lanes_is_refused(queue: QueueProbe) -> None:
-    with pytest.raises(ValueError, match="at least one lane"):
+    with pytest.raises(ValueError, match="at least one consumer"):
         Leases(queue.address, [], must_not_be_stuck)
 
 
 def test_waiting_for_redis_with_an_answer_in_hand_is_not_hanging(queue: QueueProbe) -> None:
-    lane = Lane(queue.address, queue.name, "answering", lease_ms=LEASE_MS, max_batch_s=0.05)
-    delivery = take(queue, lane)
-    wait_until(lambda: lane.stuck(time.monotonic()) == ["long"], "the batch is over its time")
+    consumer = Consumer(queue.address, queue.name, "answering", lease_ms=LEASE_MS, max_batch_s=0.05)
+    delivery = take(queue, consumer)
+    wait_until(lambda: consumer.stuck(time.monotonic()) == ["long"], "the batch is over its time")
     queue.server.pause()
-    answering = threading.Thread(target=lane.answer, args=([(delivery, answer_for(delivery.job))],))
+    answering = threading.Thread(target=consumer.answer, args=([(delivery, answer_for(delivery.job))],))
     answering.start()
-    wait_until(lambda: lane.stuck(time.monotonic()) == [], "it counts as answering")
+    wait_until(lambda: consumer.stuck(time.monotonic()) == [], "it counts as answering")
     queue.server.resume()
     answering.join(WAIT_S)
     assert queue.depth() == 0
-    lane.close()
+    consumer.close()

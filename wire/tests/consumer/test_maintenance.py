@@ -136,21 +136,21 @@ def test_what_a_dead_worker_held_is_ended_where_the_clock_was_set_back(queue: Qu
 def add_ahead(queue: QueueProbe, *, ttl_ms: int) -> str:
     """Add a job as Redis did before its clock was set back by an hour."""
     ahead = time_ms(queue.redis("TIME")) + HOUR_MS
-    job = Job("early", "early.jpg", "asker", ttl_ms)
+    job = Job("early", "early.jpg", "producer", ttl_ms)
     entry_id: bytes = queue.redis("XADD", queue.keys.jobs, f"{ahead}-0", "job", job.encode())
     return entry_id.decode()
 
 
 def test_many_entries_of_dead_workers_are_ended_without_a_pause(queue: QueueProbe) -> None:
-    """A lane that finds more to claim than it does in one go does not wait half a lease each time."""
-    lane = queue.lane(lease_ms=60_000)
+    """A consumer that finds more to claim than it does in one go does not wait half a lease each time."""
+    consumer = queue.consumer(lease_ms=60_000)
     for number in range(200):
         queue.add(f"{number}.jpg", ttl_ms=1)
     deliver(queue, "dead")
     pending = [entry_id for entry_id, *_ in queue.redis("XPENDING", queue.keys.jobs, GROUP, "-", "+", 200)]
     queue.redis("XCLAIM", queue.keys.jobs, GROUP, "dead", 0, *pending, "IDLE", 120_000, "JUSTID")
     for _ in range(20):
-        assert lane.receive(8, 0) == []
+        assert consumer.receive(8, 0) == []
     assert (queue.depth(), queue.pending()) == (0, 0)
 
 
@@ -162,7 +162,7 @@ def test_every_job_is_done_while_consumers_are_deleted_under_their_jobs(queue: Q
         for number in range(count):
             queue.add(f"{number}.jpg")
             if number % 5 == 0:
-                queue.redis("XGROUP", "DELCONSUMER", queue.keys.jobs, GROUP, worker.lane.consumer)
+                queue.redis("XGROUP", "DELCONSUMER", queue.keys.jobs, GROUP, worker.consumer.name)
             time.sleep(0.001)  # some are taken between two deletions
         sweep_until_empty(upkeep, queue)
     answered = {decode_reply(*reply).id for reply in queue.replies()}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from wire.consumer.consumer import Pace
+from wire.consumer.consumer import Throughput
 from wire.messages import Job
 from wire.producer.admission import BURST, bound_for, retry_after_s, terms_for, total_rate
 from wire.redis.keys import Keys
@@ -49,7 +49,7 @@ KEYS = Keys("test")
 
 
 def job(decode_ms: int = 0, explain_label: str = "") -> Job:
-    return Job("id", "cat.jpg", "asker", 5000, decode_ms=decode_ms, explain_label=explain_label)
+    return Job("id", "cat.jpg", "producer", 5000, decode_ms=decode_ms, explain_label=explain_label)
 
 
 def modern(rate: float = 200.0, slowness: float = 1.0, budget_s: float = 2.0) -> WorkerInfo:
@@ -105,7 +105,7 @@ def test_whoever_is_refused_is_sent_away_for_one_to_three_seconds(depth: int, ra
 
 
 def test_the_pace_counts_busy_time_only_and_follows_a_change() -> None:
-    pace = Pace()
+    pace = Throughput()
     assert pace.rate == 0
     pace.record(1, 0.01)
     assert pace.rate == pytest.approx(100)
@@ -118,10 +118,10 @@ def test_the_pace_counts_busy_time_only_and_follows_a_change() -> None:
 
 
 def test_the_pace_leaves_out_what_expensive_images_take_to_decode() -> None:
-    pace = Pace(50.0)
+    pace = Throughput(50.0)
     assert pace.rate == 50
     pace.record(8, 1.08, decode_s=1.0)
     assert pace.rate == pytest.approx(8 / 0.108, rel=0.01)
-    pace = Pace()
+    pace = Throughput()
     pace.record(8, 0.08, decode_s=0.0)
     assert pace.rate == pytest.approx(100)

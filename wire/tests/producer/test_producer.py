@@ -23,15 +23,15 @@ from wire.errors import (
     WireError,
 )
 from wire.messages import Answer, Failure
-from wire.producer.producer import Asker
-from wire.queue_stats import Watcher
+from wire.producer.producer import Producer
+from wire.queue_stats import QueueStats
 from wire.redis.connection import Address
 from wire.redis.keys import GROUP, Keys
 
 
-def known(asker: Asker) -> None:
-    """Wait until the asker has seen a live worker."""
-    wait_until(lambda: (state := asker.state()) is not None and state.workers, "the worker is known")
+def known(producer: Producer) -> None:
+    """Wait until the producer has seen a live worker."""
+    wait_until(lambda: (state := producer.snapshot()) is not None and state.workers, "the worker is known")
 
 
 def fault_of(call: Callable[[], object]) -> WireError | None:
@@ -43,9 +43,9 @@ def fault_of(call: Callable[[], object]) -> WireError | None:
 
 
 def test_an_answer_comes_back_as_the_worker_gave_it(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     with StandInWorker(queue.address, queue.name) as worker:
-        answer = asker.ask("cat.jpg", timeout_s=WAIT_S, top_k=2, traceparent="00-trace", job_id="my-own-id")
+        answer = producer.submit("cat.jpg", timeout_s=WAIT_S, top_k=2, traceparent="00-trace", job_id="my-own-id")
     [delivery] = worker.seen
     assert (delivery.job.id, delivery.job.image, delivery.job.top_k) == ("my-own-id", "cat.jpg", 2)
     assert delivery.job.traceparent == "00-trace"
@@ -58,63 +58,63 @@ def test_a_failure_is_raised_with_its_code_and_detail(queue: QueueProbe) -> None
         return Failure(delivery.job.id, "image_broken", "the JPEG ends early")
 
     with StandInWorker(queue.address, queue.name, refuse), pytest.raises(JobFailed, match="ends early") as caught:
-        queue.asker().ask("cat.jpg", timeout_s=WAIT_S)
+        queue.producer().submit("cat.jpg", timeout_s=WAIT_S)
     assert caught.value.failure.code == "image_broken"
 
 
 def test_many_callers_share_one_reader_and_nothing_is_left_behind(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     images = [f"{number}.jpg" for number in range(400)]
     with StandInWorker(queue.address, queue.name), ThreadPoolExecutor(32) as pool:
-        known(asker)
-        answers = list(pool.map(lambda image: asker.ask(image, timeout_s=WAIT_S), images))
+        known(producer)
+        answers = list(pool.map(lambda image: producer.submit(image, timeout_s=WAIT_S), images))
     assert [answer.predictions[0][0] for answer in answers] == images
     assert (queue.depth(), queue.pending()) == (0, 0)
     wait_until(lambda: all(queue.redis("XLEN", name) == 0 for name in queue.reply_streams()), "replies are trimmed")
     assert all(queue.redis("TTL", name) > 0 for name in queue.reply_streams())
-    assert asker.counts().replies_dropped == 0
-    asker.close()
+    assert producer.counts().replies_dropped == 0
+    producer.close()
     assert queue.reply_streams() == []
 
 
 def test_an_asker_opens_nothing_until_it_is_used() -> None:
     before = threading.active_count()
-    Asker(Address(host="203.0.113.1", port=free_port()), "test").close()
+    Producer(Address(host="203.0.113.1", port=free_port()), "test").close()
     assert threading.active_count() == before
 
 
 def test_a_queue_name_that_could_leave_its_keys_is_refused() -> None:
     with pytest.raises(ValueError, match="queue name"):
-        Asker(Address(), "a}b")
+        Producer(Address(), "a}b")
 
 
 def test_a_job_id_that_is_waited_for_already_is_refused(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker()
+    producer = queue.producer()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(asker.ask, "cat.jpg", timeout_s=WAIT_S, job_id="same")
+        first = pool.submit(producer.submit, "cat.jpg", timeout_s=WAIT_S, job_id="same")
         wait_until(queue.depth, "the first is in the queue")
         with pytest.raises(ValueError, match="same"):
-            asker.ask("dog.jpg", timeout_s=WAIT_S, job_id="same")
-        asker.close()
+            producer.submit("dog.jpg", timeout_s=WAIT_S, job_id="same")
+        producer.close()
         assert isinstance(first.exception(), QueueUnavailable)
 
 
 def test_without_any_worker_a_job_is_not_even_queued(queue: QueueProbe) -> None:
-    asker = queue.asker(worker_grace_s=0.0)
-    wait_until(asker.state, "the state is known")
+    producer = queue.producer(worker_grace_s=0.0)
+    wait_until(producer.snapshot, "the state is known")
     with pytest.raises(NoWorker):
-        asker.ask("cat.jpg", timeout_s=WAIT_S)
+        producer.submit("cat.jpg", timeout_s=WAIT_S)
     assert queue.depth() == 0
 
 
 def test_a_worker_that_is_being_restarted_finds_the_jobs_that_came_meanwhile(queue: QueueProbe) -> None:
-    asker = queue.asker(worker_grace_s=3600.0)
+    producer = queue.producer(worker_grace_s=3600.0)
     with StandInWorker(queue.address, queue.name):
-        known(asker)
-    wait_until(lambda: not asker.refresh_state().workers, "the worker has left")
+        known(producer)
+    wait_until(lambda: not producer.refresh().workers, "the worker has left")
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(asker.ask, "cat.jpg", timeout_s=WAIT_S)
+        answer = pool.submit(producer.submit, "cat.jpg", timeout_s=WAIT_S)
         wait_until(queue.depth, "the job waits")
         with StandInWorker(queue.address, queue.name):
             assert answer.result(WAIT_S).predictions[0][0] == "cat.jpg"
@@ -125,7 +125,7 @@ def test_a_full_queue_refuses_with_its_depth_and_adds_nothing(queue: QueueProbe)
     for number in range(3):
         queue.add(f"{number}.jpg")
     with pytest.raises(QueueFull) as caught:
-        queue.asker(max_queue_size=3).ask("cat.jpg", timeout_s=WAIT_S)
+        queue.producer(max_queue_size=3).submit("cat.jpg", timeout_s=WAIT_S)
     assert (caught.value.depth, caught.value.bound) == (3, 3)
     assert 1.0 <= caught.value.retry_after_s <= 3.0
     assert queue.depth() == 3
@@ -133,9 +133,9 @@ def test_a_full_queue_refuses_with_its_depth_and_adds_nothing(queue: QueueProbe)
 
 def test_the_bound_holds_however_many_come_at_once(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker(max_queue_size=10)
+    producer = queue.producer(max_queue_size=10)
     with ThreadPoolExecutor(32) as pool:
-        faults = list(pool.map(lambda _: fault_of(lambda: asker.ask("cat.jpg", timeout_s=1.0)), range(64)))
+        faults = list(pool.map(lambda _: fault_of(lambda: producer.submit("cat.jpg", timeout_s=1.0)), range(64)))
     kinds = [type(fault) for fault in faults]
     assert kinds.count(DeadlineExceeded) >= 10
     assert set(kinds) == {DeadlineExceeded, QueueFull}
@@ -143,35 +143,35 @@ def test_the_bound_holds_however_many_come_at_once(queue: QueueProbe) -> None:
 
 def test_the_depth_by_now_is_that_of_others_at_the_last_look_and_the_own_at_once(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker()
+    producer = queue.producer()
     for number in range(2):
         queue.add(f"{number}.jpg")
-    state = asker.refresh_state()
-    assert (state.depth, state.own, asker.depth(state)) == (2, 0, 2)
+    state = producer.refresh()
+    assert (state.depth, state.own, producer.depth(state)) == (2, 0, 2)
     with ThreadPoolExecutor(3) as pool:
         for number in range(3):
-            pool.submit(asker.ask, f"own-{number}.jpg", timeout_s=WAIT_S)
-        wait_until(lambda: asker.depth(state) == 5, "what is asked counts before anybody looks again")
-        wait_until(lambda: asker.in_flight() == 3, "all wait in the queue")
-        later = asker.refresh_state()
-        assert (later.depth, later.own, asker.depth(later)) == (5, 3, 5)
-        asker.close()
-    assert asker.depth(later) == 2
+            pool.submit(producer.submit, f"own-{number}.jpg", timeout_s=WAIT_S)
+        wait_until(lambda: producer.depth(state) == 5, "what is asked counts before anybody looks again")
+        wait_until(lambda: producer.in_flight() == 3, "all wait in the queue")
+        later = producer.refresh()
+        assert (later.depth, later.own, producer.depth(later)) == (5, 3, 5)
+        producer.close()
+    assert producer.depth(later) == 2
 
 
 def test_a_job_whose_caller_has_not_yet_heard_that_it_is_in_the_queue_is_nobody_elses(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker()
+    producer = queue.producer()
 
     @contextmanager
     def handed_in() -> Iterator[None]:
         queue.add("own.jpg")
-        state = asker.refresh_state()
-        assert (state.depth, state.own, asker.depth(state)) == (1, 1, 1)
+        state = producer.refresh()
+        assert (state.depth, state.own, producer.depth(state)) == (1, 1, 1)
         yield
 
     with pytest.raises(DeadlineExceeded):
-        asker.ask("own.jpg", timeout_s=0.2, admission=handed_in())
+        producer.submit("own.jpg", timeout_s=0.2, admission=handed_in())
 
 
 def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(queue: QueueProbe) -> None:
@@ -181,11 +181,11 @@ def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(qu
         looked.set()
         return own[0]
 
-    watcher = Watcher(queue.address, Keys(queue.name), len, WAIT_S, count)
+    stats = QueueStats(queue.address, Keys(queue.name), len, WAIT_S, count)
     queue.server.pause()
     try:
         with ThreadPoolExecutor(1) as pool:
-            look = pool.submit(watcher.refresh)
+            look = pool.submit(stats.refresh)
             assert looked.wait(WAIT_S)
             own[0], later = 3, time.monotonic()
             queue.server.resume()
@@ -193,32 +193,32 @@ def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(qu
         queue.server.resume()
     state = look.result()
     assert (state.own, state.as_of < later) == (2, True)
-    watcher.close()
+    stats.close()
 
 
 def test_an_image_that_takes_long_to_decode_counts_as_many(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker(max_queue_size=10)
+    producer = queue.producer(max_queue_size=10)
     queue.add()
     with pytest.raises(QueueFull):
-        asker.ask("cat.jpg", timeout_s=WAIT_S, decode_ms=182)
+        producer.submit("cat.jpg", timeout_s=WAIT_S, decode_ms=182)
     with StandInWorker(queue.address, queue.name):
-        assert asker.ask("cat.jpg", timeout_s=WAIT_S, decode_ms=162)
+        assert producer.submit("cat.jpg", timeout_s=WAIT_S, decode_ms=162)
 
 
 def test_a_job_that_costs_more_than_the_bound_enters_an_empty_queue(queue: QueueProbe) -> None:
     with StandInWorker(queue.address, queue.name):
-        assert queue.asker(max_queue_size=10).ask("cat.jpg", timeout_s=WAIT_S, decode_ms=250)
+        assert queue.producer(max_queue_size=10).submit("cat.jpg", timeout_s=WAIT_S, decode_ms=250)
 
 
 def test_a_redis_without_memory_is_a_full_queue(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker()
-    asker.refresh_state()
+    producer = queue.producer()
+    producer.refresh()
     queue.redis("CONFIG", "SET", "maxmemory", 1)
     try:
         with pytest.raises(QueueFull):
-            asker.ask("cat.jpg", timeout_s=WAIT_S)
+            producer.submit("cat.jpg", timeout_s=WAIT_S)
     finally:
         queue.redis("CONFIG", "SET", "maxmemory", 0)
 
@@ -226,7 +226,7 @@ def test_a_redis_without_memory_is_a_full_queue(queue: QueueProbe) -> None:
 def test_a_job_whose_deadline_has_passed_is_taken_back(queue: QueueProbe) -> None:
     queue.announce()
     with pytest.raises(DeadlineExceeded):
-        queue.asker().ask("cat.jpg", timeout_s=0.05)
+        queue.producer().submit("cat.jpg", timeout_s=0.05)
     wait_until(lambda: queue.depth() == 0, "the entry is deleted")
 
 
@@ -235,15 +235,15 @@ def test_a_job_that_the_worker_found_expired_is_a_deadline_too(queue: QueueProbe
         return Failure(delivery.job.id, "expired", "")
 
     with StandInWorker(queue.address, queue.name, expire), pytest.raises(DeadlineExceeded):
-        queue.asker().ask("cat.jpg", timeout_s=WAIT_S)
+        queue.producer().submit("cat.jpg", timeout_s=WAIT_S)
 
 
 def test_a_job_whose_caller_has_gone_is_taken_back(queue: QueueProbe) -> None:
     queue.announce()
     gone = threading.Event()
-    asker = queue.asker()
+    producer = queue.producer()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(asker.ask, "cat.jpg", timeout_s=WAIT_S, is_abandoned=gone.is_set)
+        waiting = pool.submit(producer.submit, "cat.jpg", timeout_s=WAIT_S, is_abandoned=gone.is_set)
         wait_until(queue.depth, "the job waits")
         gone.set()
         assert isinstance(waiting.exception(WAIT_S), Abandoned)
@@ -251,7 +251,7 @@ def test_a_job_whose_caller_has_gone_is_taken_back(queue: QueueProbe) -> None:
 
 
 def test_second_and_unknown_replies_are_counted_and_dropped(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
 
     def answer_twice(delivery: Delivery) -> Answer:
         reply = answer_for(delivery.job)
@@ -262,57 +262,57 @@ def test_second_and_unknown_replies_are_counted_and_dropped(queue: QueueProbe) -
         return reply
 
     with StandInWorker(queue.address, queue.name, answer_twice):
-        assert asker.ask("cat.jpg", timeout_s=WAIT_S)
-        wait_until(lambda: asker.counts().replies == 4, "all four are read")
-    assert (asker.counts().replies_dropped, asker.counts().replies_unreadable) == (2, 1)
+        assert producer.submit("cat.jpg", timeout_s=WAIT_S)
+        wait_until(lambda: producer.counts().replies == 4, "all four are read")
+    assert (producer.counts().replies_dropped, producer.counts().replies_unreadable) == (2, 1)
 
 
 def test_redis_that_is_not_there_is_unavailable_for_every_call() -> None:
-    asker = Asker(Address(port=free_port()), "test")
+    producer = Producer(Address(port=free_port()), "test")
     with pytest.raises(QueueUnavailable):
-        asker.ask("cat.jpg", timeout_s=WAIT_S)
+        producer.submit("cat.jpg", timeout_s=WAIT_S)
     with pytest.raises(QueueUnavailable):
-        asker.refresh_state()
-    assert asker.state() is None
+        producer.refresh()
+    assert producer.snapshot() is None
     with pytest.raises(QueueUnavailable):
-        asker.ask("cat.jpg", timeout_s=WAIT_S)
-    asker.close()
+        producer.submit("cat.jpg", timeout_s=WAIT_S)
+    producer.close()
 
 
 def test_redis_that_hangs_is_unavailable_for_all_who_come(queue: QueueProbe) -> None:
-    asker = queue.asker(patience_s=0.1)
+    producer = queue.producer(redis_timeout_s=0.1)
     queue.server.pause()
     try:
         with ThreadPoolExecutor(32) as pool:
-            faults = list(pool.map(lambda _: fault_of(lambda: asker.ask("cat.jpg", timeout_s=WAIT_S)), range(64)))
+            faults = list(pool.map(lambda _: fault_of(lambda: producer.submit("cat.jpg", timeout_s=WAIT_S)), range(64)))
     finally:
         queue.server.resume()
     assert {type(fault) for fault in faults} == {QueueUnavailable}
 
 
 def test_a_connection_that_redis_closed_costs_no_request(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     with StandInWorker(queue.address, queue.name):
-        known(asker)
-        asker.ask("before.jpg", timeout_s=WAIT_S)
+        known(producer)
+        producer.submit("before.jpg", timeout_s=WAIT_S)
         for _ in range(3):
-            asker.refresh_state()  # no connection is still mending what the last kill did to it
+            producer.refresh()  # no connection is still mending what the last kill did to it
             queue.server.command("CLIENT", "KILL", "TYPE", "normal")
-            asker.ask("after.jpg", timeout_s=WAIT_S)
+            producer.submit("after.jpg", timeout_s=WAIT_S)
 
 
 def test_a_script_that_redis_forgot_is_sent_again(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     with StandInWorker(queue.address, queue.name):
-        known(asker)
-        asker.ask("before.jpg", timeout_s=WAIT_S)
+        known(producer)
+        producer.submit("before.jpg", timeout_s=WAIT_S)
         queue.redis("SCRIPT", "FLUSH")
-        asker.ask("after.jpg", timeout_s=WAIT_S)
+        producer.submit("after.jpg", timeout_s=WAIT_S)
 
 
 def test_the_state_tells_depth_age_workers_and_what_they_serve(queue: QueueProbe) -> None:
-    asker = queue.asker(timeout_s=2.0)
-    empty = asker.refresh_state()
+    producer = queue.producer(timeout_s=2.0)
+    empty = producer.refresh()
     assert (empty.depth, empty.oldest_age_s, empty.workers, empty.labels, empty.model) == (0, 0.0, (), (), "")
     release = threading.Event()
 
@@ -322,11 +322,11 @@ def test_the_state_tells_depth_age_workers_and_what_they_serve(queue: QueueProbe
 
     queue.add("old.jpg")
     with StandInWorker(queue.address, queue.name, hold):
-        known(asker)
-        wait_until(lambda: asker.refresh_state().oldest_age_s > 0, "the oldest ages")
-        state = asker.refresh_state()
+        known(producer)
+        wait_until(lambda: producer.refresh().oldest_age_s > 0, "the oldest ages")
+        state = producer.refresh()
         release.set()
-        wait_until(lambda: asker.refresh_state().rate > 0, "the rate is published")
+        wait_until(lambda: producer.refresh().rate > 0, "the rate is published")
     assert (state.depth, state.model, state.version, state.preprocessing) == (1, "stand-in", "1", "none")
     assert state.labels == ("tabby", "tiger cat", "carpenter's kit")
     assert [info.id for info in state.workers] == ["stand-in"]
@@ -335,18 +335,18 @@ def test_the_state_tells_depth_age_workers_and_what_they_serve(queue: QueueProbe
 
 def test_closing_fails_whoever_still_waits(queue: QueueProbe) -> None:
     queue.announce()
-    asker = queue.asker()
+    producer = queue.producer()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(asker.ask, "cat.jpg", timeout_s=WAIT_S)
+        waiting = pool.submit(producer.submit, "cat.jpg", timeout_s=WAIT_S)
         wait_until(queue.depth, "the job waits")
-        asker.close()
+        producer.close()
         assert isinstance(waiting.exception(WAIT_S), QueueUnavailable)
 
 
 def test_the_queue_keeps_no_consumer_group_of_its_own_for_replies(queue: QueueProbe) -> None:
-    asker = queue.asker()
+    producer = queue.producer()
     with StandInWorker(queue.address, queue.name):
-        asker.ask("cat.jpg", timeout_s=WAIT_S)
+        producer.submit("cat.jpg", timeout_s=WAIT_S)
         assert [group[1] for group in queue.redis("XINFO", "GROUPS", queue.keys.jobs)] == [GROUP.encode()]
         assert all(queue.redis("XINFO", "GROUPS", name) == [] for name in queue.reply_streams())
 
@@ -362,7 +362,7 @@ def test_admission_is_held_while_the_job_is_added_and_no_longer(queue: QueueProb
 
     queue.announce()
     with pytest.raises(DeadlineExceeded):
-        queue.asker().ask("cat.jpg", timeout_s=0.5, admission=admission())
+        queue.producer().submit("cat.jpg", timeout_s=0.5, admission=admission())
     assert steps == ["before: 0", "after: 1"]
 
 
@@ -377,8 +377,8 @@ def test_what_keeps_a_job_out_passes_through_its_admission(queue: QueueProbe) ->
             faults.append(type(fault).__name__)
             raise
 
-    asker = queue.asker(worker_grace_s=0.0)
-    wait_until(asker.state, "the state is known")
+    producer = queue.producer(worker_grace_s=0.0)
+    wait_until(producer.snapshot, "the state is known")
     with pytest.raises(NoWorker):
-        asker.ask("cat.jpg", timeout_s=WAIT_S, admission=admission())
+        producer.submit("cat.jpg", timeout_s=WAIT_S, admission=admission())
     assert faults == ["NoWorker"]

@@ -3,14 +3,14 @@
 import sys
 import time
 
-from wire.consumer.consumer import Lane
+from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.redis.connection import Address
 
-lane = Lane(Address(port=int(sys.argv[1])), sys.argv[2], "dying", lease_ms=60_000, max_batch_s=60)
+consumer = Consumer(Address(port=int(sys.argv[1])), sys.argv[2], "dying", lease_ms=60_000, max_batch_s=60)
 batch: list[Delivery] = []
 while not batch:
-    batch = lane.receive(8, 1000)
+    batch = consumer.receive(8, 1000)
 sys.stdout.write(f"{len(batch)}\n")
 sys.stdout.flush()
 time.sleep(60)

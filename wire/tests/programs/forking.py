@@ -3,17 +3,17 @@
 import os
 import sys
 
-from wire.producer.producer import Asker
+from wire.producer.producer import Producer
 from wire.redis.connection import Address
 
 CHILDREN = 3
-asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0)
+producer = Producer(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=10.0)
 
 
 def ask(who: str) -> None:
     """Ask a few times."""
     for number in range(5):
-        answer = asker.ask(f"{who}-{number}.jpg", timeout_s=30)
+        answer = producer.submit(f"{who}-{number}.jpg", timeout_s=30)
         os.write(1, f"{answer.predictions[0][0]}\n".encode())
 
 
@@ -23,11 +23,11 @@ for child in range(CHILDREN):
     pid = os.fork()
     if pid == 0:
         ask(f"child{child}")
-        asker.close()
+        producer.close()
         os._exit(0)
     children.append(pid)
 ask("parent")
 for pid in children:
     os.waitpid(pid, 0)
 ask("after")
-asker.close()
+producer.close()

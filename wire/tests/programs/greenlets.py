@@ -1,13 +1,13 @@
-"""What gunicorn's gevent workers do: make the asker, fork, patch, and serve many requests at once from greenlets."""
+"""What gunicorn's gevent workers do: make the producer, fork, patch, and serve many requests at once from greenlets."""
 
 import os
 import sys
 
-from wire.producer.producer import Asker
+from wire.producer.producer import Producer
 from wire.redis.connection import Address
 
 GREENLETS = 200
-asker = Asker(Address(port=int(sys.argv[1])), sys.argv[2], patience_s=10.0, max_queue_size=1000)
+producer = Producer(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=10.0, max_queue_size=1000)
 
 if os.fork():
     _, status = os.wait()
@@ -29,7 +29,7 @@ def ask(number: int) -> str:
     global in_flight, most_in_flight  # noqa: PLW0603  one small program
     in_flight += 1
     most_in_flight = max(most_in_flight, in_flight)
-    answer = asker.ask(f"{number}.jpg", timeout_s=30, is_abandoned=lambda: False)
+    answer = producer.submit(f"{number}.jpg", timeout_s=30, is_abandoned=lambda: False)
     in_flight -= 1
     return answer.predictions[0][0]
 
@@ -42,15 +42,15 @@ def tick() -> None:
         ticks += 1
 
 
-asker.ask("first.jpg", timeout_s=30)
+producer.submit("first.jpg", timeout_s=30)
 gevent.spawn(tick)
 jobs = [gevent.spawn(ask, number) for number in range(GREENLETS)]
 gevent.joinall(jobs, raise_error=True)
 assert [job.value for job in jobs] == [f"{number}.jpg" for number in range(GREENLETS)]
-killed = gevent.spawn(asker.ask, "held.jpg", timeout_s=30)
+killed = gevent.spawn(producer.submit, "held.jpg", timeout_s=30)
 gevent.sleep(0.1)
 killed.kill()
-asker.ask("last.jpg", timeout_s=30)
-asker.close()
+producer.submit("last.jpg", timeout_s=30)
+producer.close()
 os.write(1, f"{most_in_flight} {ticks}\n".encode())
 os._exit(0)

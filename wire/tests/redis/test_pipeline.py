@@ -18,9 +18,9 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.slow_redis import SlowRedis
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire.async_jobs import Jobs
+from wire.async_jobs import AsyncJobs
 from wire.errors import QueueUnavailable, UnknownJob
-from wire.queue_stats import Watcher
+from wire.queue_stats import QueueStats
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis import pipeline
 from wire.redis.connection import Address, RedisRefusal, pack
@@ -305,33 +305,33 @@ HANDLE = f"{'0' * 32}-1-1-1-1"
 
 
 def ask_cache(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
-    cache = AnswerCache(address, queue, max_entries=8, ttl_s=60, patience_s=WAIT_S)
+    cache = AnswerCache(address, queue, max_entries=8, ttl_s=60, timeout_s=WAIT_S)
     return lambda: cache.find(QUESTION, 5), cache.close
 
 
 def ask_rates(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
-    limiter = RateLimiter(address, queue, patience_s=WAIT_S)
+    limiter = RateLimiter(address, queue, timeout_s=WAIT_S)
     return lambda: limiter.wait_s("alice", Rate(1000, 60.0)), limiter.close
 
 
-def ask_watcher(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
-    watcher = Watcher(address, Keys(queue), lambda workers: 0, WAIT_S)
-    return watcher.refresh, watcher.close
+def ask_stats(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
+    stats = QueueStats(address, Keys(queue), lambda workers: 0, WAIT_S)
+    return stats.refresh, stats.close
 
 
 def ask_jobs(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
-    jobs = Jobs(address, queue, max_jobs=10, patience_s=WAIT_S)
+    jobs = AsyncJobs(address, queue, max_jobs=10, timeout_s=WAIT_S)
 
     def look() -> None:
         with pytest.raises(UnknownJob):
-            jobs.look(HANDLE)
+            jobs.find(HANDLE)
 
     return look, jobs.close
 
 
 @pytest.mark.parametrize(
     ("opened", "command", "count"),
-    [(ask_cache, "get", 2), (ask_rates, "evalsha", 1), (ask_watcher, "hgetall", 1), (ask_jobs, "xrange", 4)],
+    [(ask_cache, "get", 2), (ask_rates, "evalsha", 1), (ask_stats, "hgetall", 1), (ask_jobs, "xrange", 4)],
 )
 def test_whatever_asks_redis_for_many_callers_makes_none_wait_for_another(
     opened: Callable[[Address, str], tuple[Callable[[], object], Callable[[], None]]],

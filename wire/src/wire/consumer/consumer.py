@@ -1,4 +1,4 @@
-"""How fast a lane is while it has work: what admission needs to know, whether or not there is load now."""
+"""How fast a consumer is while it has work: what admission needs to know, whether or not there is load now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from wire.consumer.triage import Delivery, Entry, Settlement, judge, settle
+from wire.consumer.triage import Acknowledgement, Delivery, Entry, acknowledge, triage
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
 from wire.producer.admission import extra_decode_s
@@ -25,7 +25,7 @@ MEMORY_S: Final = 5.0
 LEAST_SHARE: Final = 0.1
 
 
-class Pace:
+class Throughput:
     """Photographs per busy second, over the last busy seconds; `rate` is what it was measured at before any work."""
 
     def __init__(self, rate: float = 0.0) -> None:
@@ -58,39 +58,39 @@ MOST_STRETCH: Final = 10.0
 STRETCH_STEP: Final = 0.3
 
 
-class Lane:
+class Consumer:
     """Takes jobs of one stream, that of expensive ones or the other, and answers them under a consumer name of its own.
 
-    One thread receives; answers may come from another one. All lanes of a process share one `quarantine` lock: a job
+    One thread receives; answers may come from another one. All consumers of a process share one `isolation` lock: a job
     that may have killed a worker is then the only such job in the process, so that no innocent one dies beside it
     again and again and is taken for poison too.
 
-    `first_rate` is what the lane is taken to do until it has worked, `slowness` that of presence.WorkerInfo.
+    `first_rate` is what the consumer is taken to do until it has worked, `slowness` that of presence.WorkerInfo.
     """
 
     def __init__(  # noqa: PLR0913  the limits go by keyword
         self,
         address: Address,
         queue: str,
-        consumer: str,
+        name: str,
         *,
         lease_ms: int,
         max_batch_s: float,
         max_deliveries: int = 3,
-        quarantine: threading.Lock | None = None,
+        isolation: threading.Lock | None = None,
         is_expensive: bool = False,
         first_rate: float = 0.0,
         slowness: float = 1.0,
     ) -> None:
-        self.consumer = f"{consumer}:{secrets.token_hex(4)}"
+        self.name = f"{name}:{secrets.token_hex(4)}"
         self.lease_ms = lease_ms
         self._max_batch_s = max_batch_s
         self._max_deliveries = max_deliveries
-        self._quarantine = quarantine or threading.Lock()
+        self._isolation = isolation or threading.Lock()
         self._keys = Keys(queue)
         self.stream = self._keys.expensive if is_expensive else self._keys.jobs
-        self._intake = Connection(address, "sightline-lane")
-        self._outlet = Connection(address, "sightline-lane")
+        self._intake = Connection(address, "sightline-consumer")
+        self._outlet = Connection(address, "sightline-consumer")
         self._answer_lock = threading.Lock()
         self._backoff = Backoff()
         self._claim_at = 0.0
@@ -98,7 +98,7 @@ class Lane:
         self._held: dict[str, Delivery] = {}
         self._answering: set[str] = set()
         self._suspect = ""
-        self._pace = Pace(first_rate)
+        self._throughput = Throughput(first_rate)
         self._slowness = slowness
         self._busy_since = 0.0
         self._progress_at = 0.0
@@ -107,7 +107,7 @@ class Lane:
     @property
     def rate(self) -> float:
         """Photographs a second while busy, `first_rate` until something was answered."""
-        return self._pace.rate
+        return self._throughput.rate
 
     @property
     def stretch(self) -> float:
@@ -135,12 +135,12 @@ class Lane:
 
         Raises QueueUnavailable once all deadlines have passed; the jobs then return to the queue by their lease.
         """
-        settlements = [Settlement(each.entry_id, each.job.reply_to, reply) for each, reply in outcomes]
+        acknowledgements = [Acknowledgement(each.entry_id, each.job.reply_to, reply) for each, reply in outcomes]
         with self._answer_lock:
-            entry_ids = [each.entry_id for each in settlements]
+            entry_ids = [each.entry_id for each in acknowledgements]
             self._answering.update(entry_ids)
             try:
-                self._settle_until(settlements, max((each.deadline for each, _ in outcomes), default=0.0))
+                self._acknowledge_until(acknowledgements, max((each.deadline for each, _ in outcomes), default=0.0))
                 self._record([each.job for each, _ in outcomes])
             finally:
                 self._let_go(entry_ids)
@@ -161,24 +161,24 @@ class Lane:
     def close(self) -> None:
         """Close the connections; the consumer goes where it holds nothing, else its jobs return by their lease."""
         try:
-            mine = pack("XPENDING", self.stream, GROUP, "-", "+", 1, self.consumer)
+            mine = pack("XPENDING", self.stream, GROUP, "-", "+", 1, self.name)
             if self._intake.exchange(mine, 1) == [[]]:
-                self._intake.exchange(pack("XGROUP", "DELCONSUMER", self.stream, GROUP, self.consumer), 1)
+                self._intake.exchange(pack("XGROUP", "DELCONSUMER", self.stream, GROUP, self.name), 1)
         except QueueUnavailable as error:
-            log.info("consumer %s stays until it is reaped: %s", self.consumer, error)
+            log.info("consumer %s stays until it is reaped: %s", self.name, error)
         self._let_go(list(self._held))
         self._intake.close()
         self._outlet.close()
 
     def _next_suspect(self) -> Delivery | None:
         if self._has_lost_touch:
-            # Redis may have given this lane jobs in a reply that never arrived.
-            stranded = self._claim(0, self.consumer)
+            # Redis may have given this consumer jobs in a reply that never arrived.
+            stranded = self._claim(0, self.name)
             self._has_lost_touch = stranded is not None
             return stranded
         if time.monotonic() < self._claim_at:
             return None
-        if not self._quarantine.acquire(blocking=False):
+        if not self._isolation.acquire(blocking=False):
             self._pause_claims()
             return None
         suspect = None
@@ -186,7 +186,7 @@ class Lane:
             suspect = self._claim(self.lease_ms)
         finally:
             if suspect is None:
-                self._quarantine.release()
+                self._isolation.release()
         self._suspect = "" if suspect is None else suspect.entry_id
         return suspect
 
@@ -213,7 +213,7 @@ class Lane:
 
     def _take_over(self, pending: list[Any], idle_ms: int) -> Delivery | None:
         entry_id, last_owner, _, deliveries = pending
-        packet = pack("XCLAIM", self.stream, GROUP, self.consumer, idle_ms, entry_id) + pack("TIME")
+        packet = pack("XCLAIM", self.stream, GROUP, self.name, idle_ms, entry_id) + pack("TIME")
         claimed, now = map(checked, self._intake.exchange(packet, 2))
         # Redis 6.2 gives a nil for an entry that was deleted while pending, 7.0 nothing.
         entries = [
@@ -225,7 +225,7 @@ class Lane:
         # Not beyond the time at which suspects are looked for.
         block_ms = min(block_ms, int((self._claim_at - time.monotonic()) * 1000) + 1)
         block = ("BLOCK", block_ms) if block_ms > 0 else ()
-        read = pack("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", max_jobs, *block, "STREAMS", self.stream, ">")
+        read = pack("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", max_jobs, *block, "STREAMS", self.stream, ">")
         # TIME runs when the read is over, so that deadlines are judged by Redis' clock at no further round trip.
         streams, now = self._intake.exchange(read + pack("TIME"), 2, max(block_ms, 0) / 1000 + READ_TIMEOUT_S)
         if self._is_group_lost(streams) or not checked(streams):
@@ -241,10 +241,10 @@ class Lane:
         return True
 
     def _sort(self, entries: Sequence[Entry], now_ms: int) -> list[Delivery]:
-        verdicts = [judge(entry, now_ms, self._max_deliveries) for entry in entries]
-        settlements = [verdict for verdict in verdicts if isinstance(verdict, Settlement)]
-        if settlements:
-            settle(self._intake, self._keys, self.stream, settlements)
+        verdicts = [triage(entry, now_ms, self._max_deliveries) for entry in entries]
+        acknowledgements = [verdict for verdict in verdicts if isinstance(verdict, Acknowledgement)]
+        if acknowledgements:
+            acknowledge(self._intake, self._keys, self.stream, acknowledgements)
         return [verdict for verdict in verdicts if isinstance(verdict, Delivery)]
 
     def _hold(self, jobs: list[Delivery]) -> list[Delivery]:
@@ -253,11 +253,11 @@ class Lane:
         self._held.update((each.entry_id, each) for each in jobs)
         return jobs
 
-    def _settle_until(self, settlements: Sequence[Settlement], until: float) -> None:
+    def _acknowledge_until(self, acknowledgements: Sequence[Acknowledgement], until: float) -> None:
         backoff = Backoff()
-        while settlements:
+        while acknowledgements:
             try:
-                settle(self._outlet, self._keys, self.stream, settlements)
+                acknowledge(self._outlet, self._keys, self.stream, acknowledgements)
                 return
             except QueueUnavailable:
                 if time.monotonic() > until:
@@ -267,7 +267,7 @@ class Lane:
     def _record(self, jobs: Sequence[Job]) -> None:
         now = time.monotonic()
         busy_s, decode_s = now - self._busy_since, sum(extra_decode_s(job, self._slowness) for job in jobs)
-        self._pace.record(len(jobs), busy_s, decode_s)
+        self._throughput.record(len(jobs), busy_s, decode_s)
         if decode_s >= HEAVY_S:
             stretch = min(busy_s / decode_s, MOST_STRETCH)
             self._stretch += (stretch - self._stretch) * (STRETCH_STEP if self._stretch else 1.0)
@@ -281,7 +281,7 @@ class Lane:
             if entry_id == self._suspect:
                 self._suspect = ""
                 self._claim_at = 0.0
-                self._quarantine.release()
+                self._isolation.release()
 
     def _is_stuck(self, delivery: Delivery, now: float) -> bool:
         # Waiting for Redis with an answer in hand is not hanging.

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from wire.consumer.consumer import Lane
-from wire.consumer.triage import Entry, Settlement, judge, settle
+from wire.consumer.consumer import Consumer
+from wire.consumer.triage import Acknowledgement, Entry, acknowledge, triage
 from wire.redis.connection import Address, Connection, RedisRefusal, checked, jittered, pack
 from wire.redis.keys import GROUP, Keys, after, entry_ms, time_ms
 from wire.redis.loop import Loop
@@ -22,23 +22,23 @@ ABOVE_ALL: Final = "18446744073709551615-18446744073709551614"
 
 
 class Leases:
-    """A thread of the worker process that renews what its lanes have in progress, up to their max_batch_s.
+    """A thread of the worker process that renews what its consumers have in progress, up to their max_batch_s.
 
     A batch that takes longer hangs: `on_stuck` gets the ids of its jobs, once, and is to end the process, since a
     thread cannot be killed. The jobs then return to the queue by their lease.
     """
 
-    def __init__(self, address: Address, lanes: Sequence[Lane], on_stuck: Callable[[list[str]], None]) -> None:
-        if not lanes:
-            message = "a worker has at least one lane; got none"
+    def __init__(self, address: Address, consumers: Sequence[Consumer], on_stuck: Callable[[list[str]], None]) -> None:
+        if not consumers:
+            message = "a worker has at least one consumer; got none"
             raise ValueError(message)
         self._connection = Connection(address, "sightline-leases")
-        self._lanes = lanes
+        self._consumers = consumers
         self._on_stuck = on_stuck
         self._was_stuck = False
         self._reap_at = time.monotonic() + jittered(REAP_EVERY_S)
         # Renewed when a third has run, looked at as often: a lease is never older than two thirds while Redis answers.
-        third_s = min(lane.lease_ms for lane in lanes) / 3000
+        third_s = min(consumer.lease_ms for consumer in consumers) / 3000
         self._loop = Loop("leases", self._keep, min(third_s, LONGEST_INTERVAL_S))
 
     def start(self) -> None:
@@ -59,30 +59,30 @@ class Leases:
             self._reap()
 
     def _tell_of_stuck(self, now: float) -> None:
-        job_ids = [job_id for lane in self._lanes for job_id in lane.stuck(now)]
+        job_ids = [job_id for consumer in self._consumers for job_id in consumer.stuck(now)]
         if job_ids and not self._was_stuck:
             self._on_stuck(job_ids)
         self._was_stuck = bool(job_ids)
 
     def _renew(self, now: float) -> None:
-        due = [(lane, lane.to_renew(now)) for lane in self._lanes]
+        due = [(consumer, consumer.to_renew(now)) for consumer in self._consumers]
         # JUSTID leaves the number of deliveries alone.
         claims = [
-            pack("XCLAIM", lane.stream, GROUP, lane.consumer, 0, *entry_ids, "JUSTID")
-            for lane, entry_ids in due
+            pack("XCLAIM", consumer.stream, GROUP, consumer.name, 0, *entry_ids, "JUSTID")
+            for consumer, entry_ids in due
             if entry_ids
         ]
         if claims:
-            # A lost group is made anew by the lanes; until then there is nothing to renew.
+            # A lost group is made anew by the consumers; until then there is nothing to renew.
             self._connection.exchange(b"".join(claims), len(claims))
 
     def _reap(self) -> None:
         """Remove consumers that hold nothing and were not heard of for an hour; with pending jobs they must stay."""
         touches = [
-            pack("XREADGROUP", "GROUP", GROUP, lane.consumer, "COUNT", 1, "STREAMS", lane.stream, ABOVE_ALL)
-            for lane in self._lanes
+            pack("XREADGROUP", "GROUP", GROUP, consumer.name, "COUNT", 1, "STREAMS", consumer.stream, ABOVE_ALL)
+            for consumer in self._consumers
         ]
-        streams = sorted({lane.stream for lane in self._lanes})
+        streams = sorted({consumer.stream for consumer in self._consumers})
         looks = [pack("XINFO", "CONSUMERS", stream, GROUP) for stream in streams]
         replies = self._connection.exchange(b"".join(touches + looks), len(touches) + len(looks))
         removals = [
@@ -124,8 +124,8 @@ class _Seen(NamedTuple):
 class Maintenance:
     """A thread of the worker process that looks through what was delivered, at once and then every few seconds.
 
-    An orphan before its deadline is made pending under `consumer` with an expired lease, so that a lane claims it as
-    it does the jobs of a dead worker. One that is past its deadline or cannot be read is ended, with a reply. The
+    An orphan before its deadline is made pending under `consumer` with an expired lease, so that it is claimed as the
+    jobs of a dead worker are. One that is past its deadline or cannot be read is ended, with a reply. The
     deadline is judged by Redis' clock and by this process' own, whichever is later, since Redis' may be set back; a
     pending entry whose idle time that has made wrong is ended as well once it is long past its deadline.
     """
@@ -194,13 +194,13 @@ class Maintenance:
     def _mend(self, stream: str, unheld: Sequence[_Seen], now_ms: int) -> None:
         """Return orphans to the workers, or end them."""
         orphans = self._still_there(stream, unheld)
-        settlements = [ending for each in orphans if (ending := _ending(each, now_ms)) is not None]
-        ended = {each.entry_id.encode() for each in settlements}
+        acknowledgements = [ending for each in orphans if (ending := _ending(each, now_ms)) is not None]
+        ended = {each.entry_id.encode() for each in acknowledgements}
         returned = [each.id for each in orphans if each.id not in ended]
         if orphans:
             log.warning("no worker held %d jobs: %d returned, %d ended", len(orphans), len(returned), len(ended))
-        if settlements:
-            settle(self._connection, self._keys, stream, settlements)
+        if acknowledgements:
+            acknowledge(self._connection, self._keys, stream, acknowledgements)
         if returned:
             options = ("IDLE", self._lease_ms, "FORCE", "JUSTID")
             claim = pack("XCLAIM", stream, GROUP, self._consumer, self._lease_ms, *returned, *options)
@@ -216,14 +216,14 @@ class Maintenance:
         """End what is pending long after its deadline, which happens where Redis' clock was set back."""
         watched = [each for each in held if each.for_ms > self._grace_ms]
         endings = [_ending(each, now_ms, self._grace_ms) for each in watched]
-        settlements = [ending for ending in endings if ending is not None]
-        if settlements:
-            log.warning("ending %d jobs that are pending long after their deadline", len(settlements))
-            settle(self._connection, self._keys, stream, settlements)
+        acknowledgements = [ending for ending in endings if ending is not None]
+        if acknowledgements:
+            log.warning("ending %d jobs that are pending long after their deadline", len(acknowledgements))
+            acknowledge(self._connection, self._keys, stream, acknowledgements)
 
 
-def _ending(seen: _Seen, now_ms: int, grace_ms: int = 0) -> Settlement | None:
+def _ending(seen: _Seen, now_ms: int, grace_ms: int = 0) -> Acknowledgement | None:
     """Return how an entry that is past its deadline, or unreadable, is to end; None while it may be run."""
     moment_ms = max(now_ms, entry_ms(seen.id) + seen.for_ms)
-    verdict = judge(Entry(seen.id, seen.fields), moment_ms - grace_ms, max_deliveries=1)
-    return verdict if isinstance(verdict, Settlement) else None
+    verdict = triage(Entry(seen.id, seen.fields), moment_ms - grace_ms, max_deliveries=1)
+    return verdict if isinstance(verdict, Acknowledgement) else None

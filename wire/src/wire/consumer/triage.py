@@ -35,7 +35,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Acknowledgement:
     """The end of an entry: a reply to whoever asked, a dead letter for whoever looks after the queue, or neither."""
 
     entry_id: str
@@ -54,11 +54,11 @@ class Entry:
     last_owner: str = UNKNOWN_OWNER
 
 
-def judge(entry: Entry, now_ms: int, max_deliveries: int) -> Delivery | Settlement:
+def triage(entry: Entry, now_ms: int, max_deliveries: int) -> Delivery | Acknowledgement:
     """Give the job to run, or what becomes of an entry that is withdrawn, hostile, expired or poison."""
     entry_id = entry.id.decode()
     if entry.fields is None:
-        return Settlement(entry_id)
+        return Acknowledgement(entry_id)
     try:
         job = _job_of(entry.fields)
     except MessageError as error:
@@ -66,7 +66,7 @@ def judge(entry: Entry, now_ms: int, max_deliveries: int) -> Delivery | Settleme
     waited_ms = max(now_ms - entry_ms(entry.id), 0)
     if waited_ms >= job.ttl_ms:
         failure = Failure(job.id, "expired", f"waited {waited_ms} ms of {job.ttl_ms} ms")
-        return Settlement(entry_id, job.reply_to, failure)
+        return Acknowledgement(entry_id, job.reply_to, failure)
     if entry.deliveries > max_deliveries:
         return _poison(entry, job)
     deadline = time.monotonic() + (job.ttl_ms - waited_ms) / 1000
@@ -79,20 +79,20 @@ def _job_of(fields: list[bytes]) -> Job:
     return Job.decode(fields[1])
 
 
-def _poison(entry: Entry, job: Job) -> Settlement:
+def _poison(entry: Entry, job: Job) -> Acknowledgement:
     tries = entry.deliveries - 1
     failure = Failure(job.id, "poison", f"{tries} workers did not survive it, or did not end it in time")
-    return Settlement(entry.id.decode(), job.reply_to, failure, _letter(entry, "poison", job.encode()))
+    return Acknowledgement(entry.id.decode(), job.reply_to, failure, _letter(entry, "poison", job.encode()))
 
 
-def _undecodable(entry: Entry, fields: list[bytes], error: MessageError) -> Settlement:
+def _undecodable(entry: Entry, fields: list[bytes], error: MessageError) -> Acknowledgement:
     letter = _letter(entry, f"undecodable: {error.reason}", b"") | {"evidence": error.evidence}
     sender = sender_of(fields[-1])
     if sender is None:
-        return Settlement(entry.id.decode(), dead_letter=letter)
+        return Acknowledgement(entry.id.decode(), dead_letter=letter)
     job_id, reply_to = sender
     failure = Failure(job_id, "internal", f"the worker cannot read the job: {error.reason}")
-    return Settlement(entry.id.decode(), reply_to, failure, letter)
+    return Acknowledgement(entry.id.decode(), reply_to, failure, letter)
 
 
 def _letter(entry: Entry, reason: str, job: bytes) -> dict[str, str | bytes | int]:
@@ -114,14 +114,14 @@ MAX_REPLIES: Final = 10_000
 MAX_DEAD_LETTERS: Final = 1000
 
 
-def settle(connection: Connection, keys: Keys, stream: str, settlements: Sequence[Settlement]) -> None:
-    """End these entries of a job stream; may be repeated with the same settlements. Raises QueueUnavailable."""
-    commands = _commands(keys, stream, settlements)
+def acknowledge(connection: Connection, keys: Keys, stream: str, acknowledgements: Sequence[Acknowledgement]) -> None:
+    """End these entries of a job stream; may be repeated with the same acknowledgements. Raises QueueUnavailable."""
+    commands = _commands(keys, stream, acknowledgements)
     results = _transaction(connection, commands)
     if any(map(is_out_of_memory, results)):
         # Nothing enters a transaction then. Deleting needs no memory, and makes room for these replies, or the next.
-        log.error("Redis is out of memory: %d replies may be lost", len(settlements))
-        endings = _endings(stream, settlements)
+        log.error("Redis is out of memory: %d replies may be lost", len(acknowledgements))
+        endings = _endings(stream, acknowledgements)
         results = connection.exchange(b"".join(endings), len(endings))
         _transaction(connection, commands)
     for result in results:
@@ -135,16 +135,16 @@ def _transaction(connection: Connection, commands: Sequence[bytes]) -> list[Any]
     return executed if isinstance(executed, list) else [*queued, executed]
 
 
-def _commands(keys: Keys, stream: str, settlements: Sequence[Settlement]) -> list[bytes]:
-    replies = [_reply(keys, each.reply_to, each.reply) for each in settlements if each.reply is not None]
-    processes = {each.reply_to for each in settlements if each.reply is not None}
+def _commands(keys: Keys, stream: str, acknowledgements: Sequence[Acknowledgement]) -> list[bytes]:
+    replies = [_reply(keys, each.reply_to, each.reply) for each in acknowledgements if each.reply is not None]
+    processes = {each.reply_to for each in acknowledgements if each.reply is not None}
     expiries = [pack("EXPIRE", keys.replies(process), REPLIES_KEPT_S) for process in processes]
-    letters = [_dead_letter(keys, each) for each in settlements if each.dead_letter is not None]
-    return [*replies, *expiries, *letters, *_endings(stream, settlements)]
+    letters = [_dead_letter(keys, each) for each in acknowledgements if each.dead_letter is not None]
+    return [*replies, *expiries, *letters, *_endings(stream, acknowledgements)]
 
 
-def _endings(stream: str, settlements: Sequence[Settlement]) -> list[bytes]:
-    entry_ids = [each.entry_id for each in settlements]
+def _endings(stream: str, acknowledgements: Sequence[Acknowledgement]) -> list[bytes]:
+    entry_ids = [each.entry_id for each in acknowledgements]
     return [pack("XACK", stream, GROUP, *entry_ids), pack("XDEL", stream, *entry_ids)]
 
 
@@ -160,6 +160,6 @@ def _reply(keys: Keys, reply_to: str, reply: Reply) -> bytes:
     return pack("XADD", keys.replies(reply_to), *only_if_there, *bound, "*", reply_kind(reply), data)
 
 
-def _dead_letter(keys: Keys, settlement: Settlement) -> bytes:
-    words = [word for pair in (settlement.dead_letter or {}).items() for word in pair]
+def _dead_letter(keys: Keys, acknowledgement: Acknowledgement) -> bytes:
+    words = [word for pair in (acknowledgement.dead_letter or {}).items() for word in pair]
     return pack("XADD", keys.dead, "MAXLEN", "~", MAX_DEAD_LETTERS, "*", *words)

@@ -17,8 +17,8 @@ from wire.messages import Answer, Job, Reply
 from wire.producer.admission import bound_for, retry_after_s, terms_for
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
 from wire.producer.submission import Submitter, Ticket
-from wire.queue_stats import LOOK_EVERY_S, QueueState, Watcher
-from wire.redis.connection import CALLER_PATIENCE_S, Address
+from wire.queue_stats import REFRESH_EVERY_S, QueueSnapshot, QueueStats
+from wire.redis.connection import CALLER_TIMEOUT_S, Address
 from wire.redis.keys import Keys
 from wire.redis.loop import Loop
 from wire.worker_registry import WorkerInfo
@@ -26,13 +26,13 @@ from wire.worker_registry import WorkerInfo
 UNWATCHED: Final = nullcontext()
 
 
-class Asker:
+class Producer:
     """Asks model workers, one for each process, for any number of threads or greenlets.
 
     Opens nothing until it is used, and begins anew in a child after a fork. Where gevent has patched the process, it is
     for greenlets, not for the real threads of gevent's pool. `worker_grace_s` is how long jobs are
-    still let in after the last live worker was seen: one that is being restarted finds them. `patience_s` is how long
-    Redis may take before it counts as away.
+    still let in after the last live worker was seen: one that is being restarted finds them. `redis_timeout_s` is how
+    long Redis may take before it counts as away.
     """
 
     def __init__(  # noqa: PLR0913  the limits go by keyword
@@ -43,17 +43,17 @@ class Asker:
         max_queue_size: int = 0,
         timeout_s: float = 5.0,
         worker_grace_s: float = 3.0,
-        patience_s: float = CALLER_PATIENCE_S,
+        redis_timeout_s: float = CALLER_TIMEOUT_S,
     ) -> None:
         self._address = address
         self._keys = Keys(queue)
         self._max_queue_size = max_queue_size
         self._usual_timeout_s = timeout_s
         self._worker_grace_s = worker_grace_s
-        self._patience_s = patience_s
+        self._redis_timeout_s = redis_timeout_s
         self._desks: dict[int, _Desk] = {}
 
-    def ask(  # noqa: PLR0913  a request has that many sides; all but the image go by keyword
+    def submit(  # noqa: PLR0913  a request has that many sides; all but the image go by keyword
         self,
         image: str,
         *,
@@ -69,8 +69,8 @@ class Asker:
     ) -> Answer:
         """Submit a job and wait for its answer; with a map where one class is to be explained: see wire.messages.Job.
 
-        `is_abandoned` is polled by a thread of the asker's: once true, the job is taken back. `decode_ms` is what the
-        image is estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
+        `is_abandoned` is polled by a thread: once true, the job is taken back. `decode_ms` is what the image is
+        estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
         Raises QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded, Abandoned or JobFailed.
         """
         desk = self._desk()
@@ -86,11 +86,11 @@ class Asker:
         finally:
             desk.dismiss(waiter)
 
-    def state(self) -> QueueState | None:
+    def snapshot(self) -> QueueSnapshot | None:
         """Give the last look at the queue without waiting; None while it is unknown or Redis is away."""
-        return self._desk().watcher.state()
+        return self._desk().stats.snapshot()
 
-    def check_expensive(self, state: QueueState, decode_ms: int, timeout_s: float) -> None:
+    def check_expensive(self, state: QueueSnapshot, decode_ms: int, timeout_s: float) -> None:
         """Raise QueueFull where an expensive job like this one was refused lately, and there is no more room now.
 
         It asks nobody, so it may run in any thread. What it lets pass may still be refused when it is submitted.
@@ -103,11 +103,11 @@ class Asker:
         if terms.stream == self._keys.expensive and depth > max(terms.bound - terms.cost, 0):
             raise QueueFull(math.ceil(depth), round(terms.bound), retry_after_s(math.ceil(depth), state.rate))
 
-    def refresh_state(self) -> QueueState:
+    def refresh(self) -> QueueSnapshot:
         """Look now, within 300 ms; raises QueueUnavailable."""
-        return self._desk().watcher.refresh()
+        return self._desk().stats.refresh()
 
-    def depth(self, state: QueueState) -> int:
+    def depth(self, state: QueueSnapshot) -> int:
         """Give how many jobs the queue has by now, or will have in a moment.
 
         Those of others at that look; and one for each caller of this process, also while it is being handed in.
@@ -121,7 +121,7 @@ class Asker:
         return self._desk().replies.in_queue()
 
     def counts(self) -> Counts:
-        """Give a copy of what this process' asker has seen so far."""
+        """Give a copy of what this process' producer has seen so far."""
         return replace(self._desk().counts)
 
     def close(self) -> None:
@@ -135,7 +135,9 @@ class Asker:
         desk = self._desks.get(pid)
         if desk is None:
             # No lock: one that another thread held at the moment of a fork would stay locked in the child for ever.
-            desk = self._desks.setdefault(pid, _Desk(self._address, self._keys, self._usual_bound, self._patience_s))
+            desk = self._desks.setdefault(
+                pid, _Desk(self._address, self._keys, self._usual_bound, self._redis_timeout_s)
+            )
             self._drop_inherited(pid)
         desk.ensure_running()
         return desk
@@ -147,10 +149,10 @@ class Asker:
                 inherited.drop()
 
     def _submit(self, desk: _Desk, waiter: Waiter, timeout_s: float) -> None:
-        if desk.watcher.fault is not None:
-            raise QueueUnavailable(str(desk.watcher.fault))
-        state = desk.watcher.state()
-        if state is not None and not state.workers and not desk.watcher.worker_seen_within(self._worker_grace_s):
+        if desk.stats.fault is not None:
+            raise QueueUnavailable(str(desk.stats.fault))
+        state = desk.stats.snapshot()
+        if state is not None and not state.workers and not desk.stats.worker_seen_within(self._worker_grace_s):
             message = "no live model worker has been heard of; start one, or look at its log"
             raise NoWorker(message)
         workers, rate = (state.workers, state.rate) if state is not None else ((), 0.0)
@@ -162,12 +164,12 @@ class Asker:
             waiter.entry_id = ticket.entry_id(rate)
         except QueueFull as fault:
             if terms.stream == self._keys.jobs:
-                desk.watcher.report_depth(fault.depth, desk.replies.in_queue())
+                desk.stats.report_depth(fault.depth, desk.replies.in_queue())
             else:
-                desk.watcher.report_expensive_refusal(fault.depth)
+                desk.stats.report_expensive_refusal(fault.depth)
             raise
         except QueueUnavailable as fault:
-            desk.watcher.report_fault(fault)
+            desk.stats.report_fault(fault)
             raise
 
     def _usual_bound(self, workers: Sequence[WorkerInfo]) -> int:
@@ -178,15 +180,15 @@ class _Desk:
     """What one process needs to ask: its name, its reply stream, its connections and its two threads."""
 
     def __init__(
-        self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int], patience_s: float
+        self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int], redis_timeout_s: float
     ) -> None:
         self.process = f"{os.getpid()}-{secrets.token_hex(8)}"
         self.counts = Counts()
         self.replies = Replies(address, keys, self.process, self.counts)
-        self.submitter = Submitter(address, keys, patience_s)
-        self.watcher = Watcher(address, keys, bound, patience_s, lambda: len(self.replies))
-        self._recovery = Recovery(keys, self.watcher, self.replies, self.submitter, self.counts)
-        self._loop = Loop("queue-watch", self._look_after, LOOK_EVERY_S)
+        self.submitter = Submitter(address, keys, redis_timeout_s)
+        self.stats = QueueStats(address, keys, bound, redis_timeout_s, lambda: len(self.replies))
+        self._recovery = Recovery(keys, self.stats, self.replies, self.submitter, self.counts)
+        self._loop = Loop("queue-watch", self._look_after, REFRESH_EVERY_S)
         self._numbers = itertools.count(1)
 
     def next_id(self) -> str:
@@ -207,19 +209,19 @@ class _Desk:
     def close(self) -> None:
         """End the threads and close the connections."""
         self._loop.stop()
-        self.replies.close(self.watcher.exchange)
+        self.replies.close(self.stats.exchange)
         self.drop()
 
     def drop(self) -> None:
         """Let go of the sockets, which in a child are the parent's."""
         self.submitter.close()
         self.replies.drop()
-        self.watcher.close()
+        self.stats.close()
 
     def _look_after(self) -> None:
         self.replies.ensure_running()
         self.replies.release_abandoned()
-        self.watcher.refresh()
+        self.stats.refresh()
         self._recovery.run()
 
 
@@ -232,7 +234,7 @@ def _wait(waiter: Waiter) -> Reply:
     if waiter.was_abandoned:
         message = f"nobody waits for job {waiter.job.id} any more"
         raise Abandoned(message)
-    message = "the asker was closed while the job was under way"
+    message = "the producer was closed while the job was under way"
     raise QueueUnavailable(message)
 
 

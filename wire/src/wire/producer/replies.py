@@ -14,7 +14,7 @@ from wire.errors import MessageError, QueueFull, QueueUnavailable
 from wire.messages import Job, Reply, decode_reply
 from wire.producer.admission import Terms
 from wire.producer.submission import Submitter, Ticket
-from wire.queue_stats import Watcher
+from wire.queue_stats import QueueStats
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import Keys, after
 from wire.redis.loop import Loop
@@ -28,7 +28,7 @@ READ_TIMEOUT_S: Final = BLOCK_MS / 1000 + 1.0
 
 @dataclass(slots=True)
 class Counts:
-    """What a process' asker has seen since it began, for metrics."""
+    """What a process' producer has seen since it began, for metrics."""
 
     replies: int = 0
     replies_dropped: int = 0
@@ -175,11 +175,11 @@ MAX_WITHDRAWN: Final = 10_000
 
 
 class Recovery:
-    """Runs after each look of the watcher, over its connection."""
+    """Runs after each look of the stats, over its connection."""
 
-    def __init__(self, keys: Keys, watcher: Watcher, replies: Replies, submitter: Submitter, counts: Counts) -> None:
+    def __init__(self, keys: Keys, stats: QueueStats, replies: Replies, submitter: Submitter, counts: Counts) -> None:
         self._keys = keys
-        self._watcher = watcher
+        self._stats = stats
         self._replies = replies
         self._submitter = submitter
         self._counts = counts
@@ -199,7 +199,7 @@ class Recovery:
         streams = {stream: [entry_id for of, entry_id in withdrawn if of == stream] for stream, _ in withdrawn}
         if streams:
             packet = b"".join(pack("XDEL", stream, *entry_ids) for stream, entry_ids in streams.items())
-            self._watcher.exchange(packet, len(streams))
+            self._stats.exchange(packet, len(streams))
             for _ in withdrawn:
                 self._withdrawn.popleft()
 
@@ -207,7 +207,7 @@ class Recovery:
         """Give those whose entry is gone without a reply; an answer and the end of its entry are one transaction."""
         due = self._due(time.monotonic())
         looks = [pack("XRANGE", waiter.stream, entry_id, entry_id) for waiter, entry_id in due]
-        found = map(checked, self._watcher.exchange(b"".join(looks), len(looks)) if looks else [])
+        found = map(checked, self._stats.exchange(b"".join(looks), len(looks)) if looks else [])
         for (waiter, _), entries in zip(due, found, strict=True):
             waiter.looked_at = time.monotonic()
             waiter.missed = 0 if entries else waiter.missed + 1

@@ -45,16 +45,16 @@ class Ticket:
 class Submitter:
     """One connection for all callers of a process: whoever gets it sends for everybody who waits for it."""
 
-    def __init__(self, address: Address, keys: Keys, patience_s: float) -> None:
+    def __init__(self, address: Address, keys: Keys, timeout_s: float) -> None:
         self._connection = Connection(address, "sightline-submitter")
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._keys = keys
         self._waiting: deque[Ticket] = deque()
         self._lock = threading.Lock()
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """Come back once each ticket has its reply, be it an error, within the patience and a little."""
-        give_up_at = time.monotonic() + self._patience_s
+        give_up_at = time.monotonic() + self._timeout_s
         self._waiting.extend(tickets)
         for ticket in tickets:
             if ticket.reply is None:

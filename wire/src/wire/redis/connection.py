@@ -104,9 +104,9 @@ def _connected(address: str | tuple[str, int], timeout_s: float) -> socket.socke
 
 
 # Whatever asks Redis on behalf of a waiting caller is over after this, so that "Redis is away" is told within 300 ms.
-CALLER_PATIENCE_S: Final = 0.25
+CALLER_TIMEOUT_S: Final = 0.25
 # Nobody waits for a worker's housekeeping, and on a busy machine Redis may be slow without being away.
-WORKER_PATIENCE_S: Final = 2.0
+WORKER_TIMEOUT_S: Final = 2.0
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 
@@ -158,10 +158,10 @@ class Connection:
     For one thread at a time. Nothing is ever sent twice behind the caller's back.
     """
 
-    def __init__(self, address: Address, name: str, patience_s: float = WORKER_PATIENCE_S) -> None:
+    def __init__(self, address: Address, name: str, timeout_s: float = WORKER_TIMEOUT_S) -> None:
         self._address = address
         self._name = name
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._link: Link | None = None
 
     @property
@@ -174,7 +174,7 @@ class Connection:
 
         A command that Redis refused gives its exception in the list: see `checked`.
         """
-        timeout_s = max(self._patience_s if timeout_s is None else timeout_s, SHORTEST_WAIT_S)
+        timeout_s = max(self._timeout_s if timeout_s is None else timeout_s, SHORTEST_WAIT_S)
         until = time.monotonic() + timeout_s
         try:
             self._link = link = self._link or opened(self._address, self._name, until)
@@ -194,7 +194,7 @@ class Connection:
 
         Redis may have closed that one long ago, which shows only now. For commands that may run twice.
         """
-        until = time.monotonic() + (self._patience_s if timeout_s is None else timeout_s)
+        until = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         was_open = self.is_open
         try:
             return self.exchange(packet, replies, timeout_s)

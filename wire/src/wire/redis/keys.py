@@ -34,8 +34,8 @@ class Keys:
         self.owed = f"{self._tag}:expensive:owed"
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
-        self.ledger = f"{self._tag}:ledger"
-        self.trouble = f"{self._tag}:trouble"
+        self.job_index = f"{self._tag}:ledger"
+        self.startup_error = f"{self._tag}:trouble"
         self.rates = f"{self._tag}:rate:clients"
 
     def weights(self, stream: str) -> str:

@@ -230,7 +230,7 @@ class _Channel:
         return bool(kept)
 
 
-PATIENCE_S: Final = 0.1
+BEST_EFFORT_TIMEOUT_S: Final = 0.1
 # After a fault nobody waits for Redis for as long; then one caller finds out whether it is back, and the others go on.
 OPEN_S: Final = 1.0
 
@@ -238,18 +238,18 @@ OPEN_S: Final = 1.0
 class BestEffort:
     """A pipeline behind a circuit breaker, for any number of threads; opens nothing until it is used."""
 
-    def __init__(self, address: Address, name: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, address: Address, name: str, timeout_s: float = BEST_EFFORT_TIMEOUT_S) -> None:
         self._pipeline = Pipeline(address, name)
         self._name = name
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._open_until = 0.0
 
-    def exchange(self, packet: bytes, replies: int, patience_s: float | None = None) -> list[Any] | None:
+    def exchange(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any] | None:
         """Send commands that may run twice; None where Redis is away or too slow, or was a moment ago."""
         if self._is_open():
             return None
         try:
-            found = self._pipeline.exchange(packet, replies, self._patience_s if patience_s is None else patience_s)
+            found = self._pipeline.exchange(packet, replies, self._timeout_s if timeout_s is None else timeout_s)
         except QueueUnavailable as fault:
             self.trip(fault)
             return None
