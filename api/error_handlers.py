@@ -22,6 +22,7 @@ from problems import Problem
 from server.chunked import TooMuchFraming
 from server.client_timeouts import ClientTooSlow, UploadsFull
 from wire import errors as wire_errors
+from wire.messages import JobFailed
 
 LOG = logging.getLogger("sightline.api")
 
@@ -128,11 +129,11 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
         return Problem(504, "deadline_exceeded", _late(), retry_after_s=problems.soon())
     if isinstance(error, wire_errors.Abandoned):
         return Problem(408, "client_gone", "The client went away before the answer was there.")
-    if isinstance(error, wire_errors.JobFailed) and error.failure.code == "not_ready":
+    if isinstance(error, JobFailed) and error.failure.code == "not_ready":
         return Problem(503, "not_ready", f"{error.failure.detail}.", retry_after_s=problems.soon())
     if isinstance(error, wire_errors.UnknownJob):
         return Problem(404, "unknown_job", "There is no such job; answers are kept for two minutes.")
-    if isinstance(error, wire_errors.JobFailed) and error.failure.code in _FAILURES:
+    if isinstance(error, JobFailed) and error.failure.code in _FAILURES:
         status, code = _FAILURES[error.failure.code]
         return Problem(status, code, error.failure.detail or _late())
     return None

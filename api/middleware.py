@@ -11,10 +11,9 @@ from typing import NamedTuple
 import settings
 from observability import tracing
 from predict.result_cache import ResultCache
-from wire.activation_map import ActivationMap
 from wire.async_jobs import AsyncJobs, Found
-from wire.errors import JobFailed, QueueFull
-from wire.messages import Answer, Failure
+from wire.errors import QueueFull
+from wire.messages import ActivationMap, Answer, Failure, JobFailed
 from wire.producer.producer import Producer
 from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address

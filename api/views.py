@@ -211,7 +211,8 @@ def _received(file: FileStorage | None = None, *, raw: bool = True) -> uploads.P
     picture = uploads.receive(request, folder, raw=raw) if file is None else uploads.take(file, folder)
     uploads.forget_body(request)
     metrics.count_upload(time.perf_counter() - started)
-    tracing.note_upload(request.environ, started)
+    if tracing.state.spans is not None:
+        tracing.state.spans.note_upload(request.environ, started)
     return picture
 
 

@@ -19,6 +19,7 @@ import middleware
 import settings
 from openapi.operation import Answer, Operation, describe
 from wire import errors
+from wire.messages import JobFailed
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
@@ -112,7 +113,7 @@ def _reason(error: errors.WireError) -> str:
         return "expired"
     if isinstance(error, errors.Abandoned):
         return "cancelled"
-    return "poison" if isinstance(error, errors.JobFailed) and error.failure.code == "poison" else ""
+    return "poison" if isinstance(error, JobFailed) and error.failure.code == "poison" else ""
 
 
 def _count_answer(response: Response) -> Response:

@@ -15,8 +15,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import settings
-from observability.span_exporting import SpanExport
 from wire.errors import WireError
+from wire.span_export import SpanExport
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -35,7 +35,12 @@ class Spans:
     """Makes the spans of one process."""
 
     def __init__(self) -> None:
-        self._export = SpanExport(_sampler())
+        self._export = SpanExport(
+            _sampler(),
+            settings.OTEL_SERVICE_NAME,
+            exporter=settings.OTEL_TRACES_EXPORTER,
+            endpoint=settings.OTEL_EXPORTER_OTLP_ENDPOINT,
+        )
         self._tracer = self._export.tracer
 
     def stop(self) -> None:

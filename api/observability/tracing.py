@@ -3,7 +3,7 @@
 Off, nothing of OpenTelemetry is even loaded. spans.py makes the spans.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,12 +18,13 @@ UNTRACED: Final = nullcontext()
 
 
 class _State:
-    """What makes the spans of this process, while it does."""
+    """The maker of spans of this process; None while requests are not traced."""
 
     spans: "Spans | None" = None
 
 
-_state = _State()
+# Callers test `state.spans` before they record anything.
+state = _State()
 
 
 def install(app: Flask) -> None:
@@ -32,7 +33,7 @@ def install(app: Flask) -> None:
         inner: Any = app.wsgi_app
 
         def traced(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            spans = _state.spans
+            spans = state.spans
             answered: Iterable[bytes] = (
                 inner(environ, start_response) if spans is None else spans.serve(inner, environ, start_response)
             )
@@ -54,28 +55,16 @@ def start() -> None:
     if settings.OTEL_TRACES_EXPORTER != "none":
         from observability.spans import Spans  # noqa: PLC0415  loaded where it is wanted, and nowhere else
 
-        _state.spans = Spans()
+        state.spans = Spans()
 
 
 def stop() -> None:
     """Send the last spans, and make no more."""
-    spans, _state.spans = _state.spans, None
+    spans, state.spans = state.spans, None
     if spans is not None:
         spans.stop()
 
 
 def admission(traceparent: str) -> AbstractContextManager[object]:
     """Give what to hold while a job is brought into the queue."""
-    return UNTRACED if _state.spans is None else _state.spans.admission(traceparent)
-
-
-def note_upload(environ: Mapping[str, Any], started: float) -> None:
-    """Tell of a picture that is stored now; its taking began at `started` of the performance counter."""
-    if _state.spans is not None:
-        _state.spans.note_upload(environ, started)
-
-
-def note_refusal(received: bytes, outcome: str) -> None:
-    """Tell of a request that was refused before it was read."""
-    if _state.spans is not None:
-        _state.spans.note_refusal(received, outcome)
+    return UNTRACED if state.spans is None else state.spans.admission(traceparent)

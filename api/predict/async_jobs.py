@@ -13,8 +13,7 @@ from auth import access
 from openapi.operation import Answer, Operation, describe
 from openapi.schemas import JobState
 from predict import options
-from wire.errors import JobFailed
-from wire.messages import Failure
+from wire.messages import Failure, JobFailed
 
 router = Blueprint("jobs", __name__)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from flask import url_for
 
 from openapi.schemas import Explanation
-from wire.activation_map import ActivationMap
+from wire.messages import ActivationMap
 
 # The browser makes it as large as the picture, smoothly.
 LONGEST_SIDE = 96

@@ -18,8 +18,8 @@ from openapi.schemas import Explanation, Guess, Predicted
 from predict import prediction_ids
 from predict.prediction_ids import Predicted as Prediction
 from problems import Problem
-from wire.activation_map import ActivationMap
 from wire.errors import QueueFull
+from wire.messages import ActivationMap
 
 # A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
 EARLY_REFUSAL_BYTES = 8 * 1024

@@ -57,7 +57,8 @@ def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> 
     refusal = None if fault is None else refusal_of(received, fault, closes=closes)
     if refusal is not None:
         metrics.count_refusal()
-        tracing.note_refusal(received, "queue_full" if isinstance(fault, QueueFull) else "overloaded")
+        if tracing.state.spans is not None:
+            tracing.state.spans.note_refusal(received, "queue_full" if isinstance(fault, QueueFull) else "overloaded")
     return refusal
 
 

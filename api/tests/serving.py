@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from sightline_testing.redis_server import free_port
-from wire.activation_map import ActivationMap
 from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.errors import QueueUnavailable
-from wire.messages import Answer, Failure, Job
+from wire.messages import ActivationMap, Answer, Failure, Job
 from wire.redis.connection import Address
 from wire.worker_registry import Heartbeat, WorkerInfo
 

@@ -9,8 +9,8 @@ from middleware import Ask, current_ask, model_predict
 from sightline_testing.redis_server import RedisServer
 from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
 from wire.consumer.triage import Delivery
-from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
-from wire.messages import Answer, Failure
+from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
+from wire.messages import Answer, Failure, JobFailed
 
 NAME = "00000000000000000000000000000000.jpg"
 

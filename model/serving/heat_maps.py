@@ -21,8 +21,7 @@ from inference.arrays import Pixels, Scores
 from inference.errors import HeadError
 from inference.model import Model
 from onnx_tools.head import feature_map_model, read_head
-from wire.activation_map import ActivationMap
-from wire.messages import Job
+from wire.messages import ActivationMap, Job
 
 log = logging.getLogger(__name__)
 

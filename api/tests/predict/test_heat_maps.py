@@ -14,9 +14,8 @@ from auth import access
 from predict import heat_maps
 from tests.predict.test_queue_to_client import predict
 from tests.serving import LABELS, EchoWorker, wait_until
-from wire.activation_map import ActivationMap
 from wire.consumer.triage import Delivery
-from wire.messages import Answer, Failure
+from wire.messages import ActivationMap, Answer, Failure
 
 Explain = Callable[[str], dict[str, Any]]
 

@@ -29,8 +29,8 @@ from tests.serving import (
     wait_until,
 )
 from wire.consumer.triage import Delivery
-from wire.errors import JobFailed, QueueUnavailable
-from wire.messages import Answer, Failure
+from wire.errors import QueueUnavailable
+from wire.messages import Answer, Failure, JobFailed
 from wire.result_cache import AnswerCache, served_by_all
 
 SHA256 = "ab" * 32

@@ -9,8 +9,8 @@ import pytest
 
 from predict.single_flight import Flights, IsAbandoned
 from tests.serving import PATIENCE_S, wait_until
-from wire.errors import Abandoned, DeadlineExceeded, JobFailed, QueueFull, WireError
-from wire.messages import Failure
+from wire.errors import Abandoned, DeadlineExceeded, QueueFull, WireError
+from wire.messages import Failure, JobFailed
 
 MANY = 50
 

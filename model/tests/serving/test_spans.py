@@ -17,18 +17,19 @@ import settings
 from inference.model import Model, load
 from serving import tracing
 from serving.classifier import Classifier, Occupancy
-from serving.span_exporting import MAX_BATCH, MAX_WAITING, SpanExport
 from sightline_testing import pictures
 from sightline_testing.collector import Collector, Span, collecting
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import wait_until
 from wire.consumer.triage import Delivery
 from wire.messages import Job
+from wire.span_export import MAX_BATCH, MAX_WAITING, SpanExport
 
 MODEL = Path(__file__).resolve().parents[2]
 PARENT_ID = "b7ad6b7169203331"
 WITHOUT = """
-import sys, ml_service, tracing
+import sys, ml_service
+from serving import tracing
 tracing.opened("worker").stop()
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry", "requests", "urllib3"}))
 """
@@ -83,6 +84,10 @@ def traced(model: Model, folder: Path, *batches: Sequence[Delivery], threads: in
         for batch in batches:
             serve(classifier, batch)
     traces.stop()
+
+
+def exported() -> SpanExport:
+    return SpanExport(ALWAYS_ON, "worker", exporter="otlp", endpoint=settings.OTEL_EXPORTER_OTLP_ENDPOINT)
 
 
 def by_name(spans: Sequence[Span]) -> dict[str, Span]:
@@ -159,7 +164,7 @@ def test_a_collector_that_comes_late_is_told_of_once_and_gets_what_comes_then(
     monkeypatch.setattr(settings, "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    export = SpanExport(ALWAYS_ON)
+    export = exported()
 
     def lines(text: str) -> int:
         return sum(text in record.getMessage() for record in caplog.records)
@@ -189,7 +194,7 @@ def test_a_collector_that_hangs_is_not_waited_for_and_what_finds_no_room_is_drop
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
     with collecting(is_deaf=True) as deaf, caplog.at_level(logging.WARNING):
         monkeypatch.setattr(settings, "OTEL_EXPORTER_OTLP_ENDPOINT", deaf.url)
-        export = SpanExport(ALWAYS_ON)
+        export = exported()
         for _ in range(MAX_WAITING + 2 * MAX_BATCH):
             export.tracer.start_span("one").end()
         export.stop()

@@ -24,8 +24,8 @@ from sightline_testing.waiting import wait_until
 from tests.bundle_copies import copied, sealed
 from tests.hidden_weights import TRICKS
 from wire.decode_cost import decode_ms
-from wire.errors import JobFailed, QueueUnavailable
-from wire.messages import Answer
+from wire.errors import QueueUnavailable
+from wire.messages import Answer, JobFailed
 from wire.producer.producer import Producer
 from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address

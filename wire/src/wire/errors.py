@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from wire.messages import Failure
-
 
 class WireError(Exception):
     """Root of every error that this library raises on purpose."""
@@ -49,11 +44,3 @@ class Abandoned(WireError):  # noqa: N818  the name says what happened
 
 class UnknownJob(WireError):  # noqa: N818  the name says what happened
     """There is no job of that handle: it never was, it was cancelled, or its answer was kept long enough."""
-
-
-class JobFailed(WireError):  # noqa: N818  the name says what happened
-    """A worker answered that this job cannot be done; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"job {failure.id} failed, {failure.code}: {failure.detail}")
-        self.failure = failure

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, Self, cast, get_args
 
-from wire.activation_map import ActivationMap
 from wire.codec import Fields, bytes_of, evidence_of, is_token
-from wire.errors import MessageError
+from wire.errors import MessageError, WireError
 
 # A job is a few hundred bytes; an answer holds at most MAX_TOP_K labels. Whatever is larger is not from us.
 MAX_JOB_BYTES = 16_384
@@ -21,6 +20,8 @@ MAX_TTL_MS = 24 * 3_600_000
 MAX_TOP_K = 1000
 # More than any image within the limits takes.
 MAX_DECODE_MS = 3_600_000
+MAX_MAP_SIDE = 128
+MAX_IMAGE_SIDE = 1_000_000
 
 FailureCode = Literal[
     "unsupported_type",
@@ -93,6 +94,37 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivationMap:
+    """A class activation map: how much each place of the last feature map contributes to the logit of one class.
+
+    `values` go row by row; their mean is the logit. `picture` is the width and height of the upright image in pixels,
+    `view` the left, top, right and bottom of the part that the model was given.
+    """
+
+    label: str
+    rows: int
+    columns: int
+    values: tuple[float, ...]
+    picture: tuple[int, int]
+    view: tuple[int, int, int, int]
+
+    def fields(self) -> dict[str, object]:
+        """Return the fields that travel inside an answer."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Read what `fields` gave; raises MessageError."""
+        rows, columns = fields.integer("rows", 1, MAX_MAP_SIDE), fields.integer("columns", 1, MAX_MAP_SIDE)
+        width, height = fields.integers("picture", 2, 1, MAX_IMAGE_SIDE)
+        left, top, right, bottom = fields.integers("view", 4, 0, MAX_IMAGE_SIDE)
+        if not (left < right <= width and top < bottom <= height):
+            fields.refuse("field 'view' is no part of the picture")
+        values = fields.number_list("values", rows * columns)
+        return cls(fields.text("label"), rows, columns, values, (width, height), (left, top, right, bottom))
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the model sees, best first; `timings` are milliseconds by stage.
 
@@ -159,6 +191,14 @@ class Failure:
         code = fields.text("code")
         known = cast(FailureCode, code if code in FAILURE_CODES else "internal")
         return cls(id=fields.token("id"), code=known, detail=fields.text("detail", default=""))
+
+
+class JobFailed(WireError):  # noqa: N818  the name says what happened
+    """A worker answered that this job cannot be done; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"job {failure.id} failed, {failure.code}: {failure.detail}")
+        self.failure = failure
 
 
 Reply = Answer | Failure

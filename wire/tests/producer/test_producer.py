@@ -13,16 +13,8 @@ from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker, answer_for
 from wire.consumer.triage import Delivery
-from wire.errors import (
-    Abandoned,
-    DeadlineExceeded,
-    JobFailed,
-    NoWorker,
-    QueueFull,
-    QueueUnavailable,
-    WireError,
-)
-from wire.messages import Answer, Failure
+from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable, WireError
+from wire.messages import Answer, Failure, JobFailed
 from wire.producer.producer import Producer
 from wire.queue_stats import QueueStats
 from wire.redis.connection import Address

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
-from wire.errors import Abandoned, DeadlineExceeded, JobFailed, NoWorker, QueueFull, QueueUnavailable
-from wire.messages import Answer, Job, Reply
+from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
+from wire.messages import Answer, Job, JobFailed, Reply
 from wire.producer.admission import bound_for, retry_after_s, terms_for
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
 from wire.producer.submission import Submitter, Ticket

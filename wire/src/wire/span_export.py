@@ -1,6 +1,7 @@
-"""How spans leave the process: in batches, from a thread of their own. The same file in api/ and in model/.
+"""Send the spans of a process to a collector: in batches, from a thread of their own.
 
-Nobody waits for a collector: what finds no room is dropped, and one that is away is a line in the log.
+Imported only where traces are on, since it loads OpenTelemetry. No request waits for a collector: spans that find no
+room are dropped, and a collector that does not answer is one line in the log.
 """
 
 import logging
@@ -13,8 +14,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Sampler
-
-import settings
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +28,22 @@ REPEATING = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelem
 
 
 class SpanExport:
-    """Makes spans with `tracer`, and sends them where OTEL_TRACES_EXPORTER says; begin it after the last fork."""
+    """Make spans with `tracer` and send them; to be made after the last fork.
 
-    def __init__(self, sampler: Sampler, instance: str = "") -> None:
-        named: dict[str, str | int] = {"service.name": settings.OTEL_SERVICE_NAME, "process.pid": os.getpid()}
+    `exporter` is "console" or "otlp"; `endpoint` is the collector's base URL, for the latter.
+    """
+
+    def __init__(self, sampler: Sampler, service: str, *, exporter: str, endpoint: str, instance: str = "") -> None:
+        named: dict[str, str | int] = {"service.name": service, "process.pid": os.getpid()}
         if instance:
             named["service.instance.id"] = instance
         self._provider = TracerProvider(sampler, Resource.create(named), shutdown_on_exit=False)
-        exporter = _Watched(_exporter())
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, MAX_WAITING, max_export_batch_size=MAX_BATCH))
+        watched = _Watched(_exporter(exporter, endpoint), endpoint)
+        self._provider.add_span_processor(BatchSpanProcessor(watched, MAX_WAITING, max_export_batch_size=MAX_BATCH))
         self.tracer = self._provider.get_tracer("sightline")
 
     def stop(self) -> None:
-        """Send what there is, for a moment."""
+        """Send what is left, for at most FLUSH_S."""
         # The library's own limit is half a minute; where that thread still waits, it ends with the process.
         flush = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         flush.start()
@@ -49,16 +51,17 @@ class SpanExport:
 
 
 class _Watched(SpanExporter):
-    """Says once that spans are lost, and once that they arrive again."""
+    """Log once that spans are lost, and once that they arrive again."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
         self._exporter = exporter
+        self._endpoint = endpoint
         self._lost = 0
         for name in REPEATING:
             logging.getLogger(name).addFilter(self)
 
     def filter(self, _: logging.LogRecord) -> bool:
-        """Let the library give its reasons until the loss is told."""
+        """Let the library log its reasons until the loss is logged."""
         return not self._lost
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -66,8 +69,8 @@ class _Watched(SpanExporter):
         result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
             if not self._lost:
-                place = settings.OTEL_EXPORTER_OTLP_ENDPOINT
-                log.warning("OTEL_EXPORTER_OTLP_ENDPOINT=%r takes no spans: they are dropped until it does", place)
+                message = "OTEL_EXPORTER_OTLP_ENDPOINT=%r takes no spans: they are dropped until it does"
+                log.warning(message, self._endpoint)
             self._lost += len(spans)
         elif self._lost:
             log.warning("spans arrive again; %d or more were dropped", self._lost)
@@ -75,14 +78,14 @@ class _Watched(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Send nothing any more."""
+        """Stop sending."""
         self._exporter.shutdown()
         for name in REPEATING:
             logging.getLogger(name).removeFilter(self)
 
 
-def _exporter() -> SpanExporter:
-    if settings.OTEL_TRACES_EXPORTER == "console":
+def _exporter(kind: str, endpoint: str) -> SpanExporter:
+    if kind == "console":
         return ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")
     # Headers, certificates and time-outs are read by the exporter, from the variables that it documents.
-    return OTLPSpanExporter(endpoint=f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT.rstrip('/')}/v1/traces")
+    return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
