@@ -62,6 +62,8 @@ def create_app() -> Flask:
     app.register_blueprint(views.router)
     app.register_blueprint(health.router)
     app.register_blueprint(document.router)
+    for view in (document.openapi, document.docs):
+        access.open_to_all(view)
     app.register_blueprint(review_routes.router)
     app.register_blueprint(review_routes.door)
     app.register_blueprint(async_jobs.router)

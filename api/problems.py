@@ -3,8 +3,7 @@
 import json
 import secrets
 from http import HTTPStatus
-
-from openapi.schemas import ProblemDocument
+from typing import Annotated, Literal, TypedDict
 
 MEDIA_TYPE = "application/problem+json"
 # The contract's answer to a request without a usable file, byte for byte the same for every reason.
@@ -15,6 +14,22 @@ MAX_HEADER_DETAIL = 300
 
 # Programs send a bearer token; a browser asks its user, and sends the key as a password.
 CHALLENGE = 'Bearer realm="Sightline", Basic realm="Sightline", charset="UTF-8"'
+
+
+class ProblemDocument(TypedDict):
+    """Why a request was not answered (RFC 9457)."""
+
+    type: str
+    title: str
+    status: Annotated[int, {"minimum": 400, "maximum": 599}]
+    detail: Annotated[str, {"description": "in words, with the value that was wrong and the limit"}]
+    instance: str
+    code: Annotated[str, {"description": "stable, for programs", "examples": ["queue_full", "image_too_large"]}]
+    request_id: str
+    error: Annotated[str, {"description": "the detail again, for clients of the Open Inference Protocol"}]
+    success: Literal[False]
+    prediction: None
+    score: None
 
 
 class Problem(Exception):  # noqa: N818  it is told to the client as a problem

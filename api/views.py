@@ -31,11 +31,22 @@ import middleware
 import settings
 from auth import access, owners
 from images import json_bodies, store, uploads
+from images.sniffing import KINDS
 from middleware import model_predict
 from observability import metrics, tracing
-from openapi import operations
-from openapi.operation import JSON, describe
-from openapi.schemas import MAX_LABEL, LabelList, Reported
+from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation
+from openapi.schemas import (
+    MAX_LABEL,
+    ImageInJson,
+    ImagesInJson,
+    JobState,
+    LabelList,
+    Malformed,
+    Predicted,
+    Reported,
+    ReportRequest,
+    Several,
+)
 from predict import async_jobs, batch, heat_maps, options
 from predict.prediction_ids import Predicted as Prediction
 from problems import Problem
@@ -53,17 +64,34 @@ MAX_REPORT_BYTES = 64 * 1024
 # Each client that takes a stored image slowly holds so much of it.
 READ_BYTES = 64 * 1024
 PICTURE_CACHING = "private, max-age=86400, immutable"
+IMAGE_TYPES = tuple(kind.media_type for kind in KINDS)
+# Fields of a report's form beside the report: columns of the CSV.
+DETAILS = {
+    "label": "what it really is",
+    "comment": "anything else",
+    "model": "which model was wrong",
+    "model_version": "which version of it",
+}
 
 
 @router.route("/", methods=["GET"])
-@describe("GET", operations.PAGE)
+@Operation("GET", "The page", {200: Answer("the page", media_types=[HTML])})
 def index() -> str:
     """Show the page."""
     return _page()
 
 
 @router.route("/", methods=["POST"])
-@describe("POST", operations.UPLOAD)
+@Operation(
+    "POST",
+    "The page's form, without scripts",
+    {
+        200: Answer("the page with the answer", media_types=[HTML]),
+        302: Answer("there was no image: back to the page", media_types=[HTML]),
+    },
+    body=Body(required=["file"], image_field="file"),
+    problems=OF_AN_IMAGE,
+)
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
@@ -76,7 +104,12 @@ def upload_image() -> str | AnyResponse:
 
 
 @router.route("/display/<filename>")
-@describe("GET", operations.STORED_PICTURE)
+@Operation(
+    "GET",
+    "A stored image",
+    {200: Answer("the image", media_types=IMAGE_TYPES), 304: Answer("not changed")},
+    problems=(404, 503),
+)
 def display_image(filename: str) -> Response:
     """Give a stored picture, inert: its detected type, and no right to do anything."""
     folder = upload_folder()
@@ -107,7 +140,24 @@ def _picture_response(file: BufferedReader) -> Response:
 
 
 @router.route("/predict", methods=["POST", "PUT"])
-@describe("POST PUT", operations.PREDICT)
+@Operation(
+    "POST PUT",
+    "Classify an image",
+    {
+        200: Answer("the best class, and more where it was asked for; of several images, each", Predicted | Several),
+        202: Answer("a job to ask for later, at `Location`", JobState),
+    },
+    parameters=(options.TOP_K, options.EXPLAIN, options.TIMEOUT_MS, options.PREFER),
+    body=Body(
+        required=["file"],
+        image_field="file",
+        image_types=(*IMAGE_TYPES, "application/octet-stream"),
+        document=ImageInJson | ImagesInJson,
+    ),
+    problems=OF_AN_IMAGE,
+    other_problems={400: Malformed},
+    problems_as_page=False,
+)
 def predict() -> Response:
     """Answer a program: three keys, and more for those who ask."""
     wishes = options.wishes_of(request)
@@ -128,7 +178,16 @@ def predict() -> Response:
 
 @router.route("/maps/<filename>/<path:label>.png")
 @access.costs_a_job
-@describe("GET", operations.MAP)
+@Operation(
+    "GET",
+    "The heat map of one class over a stored image",
+    {
+        200: Answer(
+            "in the image's proportions, transparent where nothing indicates the class", media_types=["image/png"]
+        )
+    },
+    problems=(404, 415, 422, 429, 503, 504),
+)
 def activation_map(filename: str, label: str) -> Response:
     """Give where the model looks for a class in a stored picture, as a picture."""
     picture = uploads.stored_picture(upload_folder(), filename)
@@ -142,7 +201,7 @@ def activation_map(filename: str, label: str) -> Response:
 
 
 @router.route("/labels")
-@describe("GET", operations.LABELS)
+@Operation("GET", "The labels of the model", {200: Answer("its labels, none while no worker is known", LabelList)})
 def labels() -> LabelList:
     """Say what the model can say, for whoever names a picture rightly."""
     state = middleware.queue_state()
@@ -151,8 +210,21 @@ def labels() -> LabelList:
 
 
 @router.route("/feedback", methods=["GET", "POST"])
-@describe("GET", operations.ABOUT_REPORTS)
-@describe("POST", operations.REPORT)
+@Operation("GET", "What reports are for", {200: Answer("a page", media_types=[HTML])})
+@Operation(
+    "POST",
+    "Report a wrong answer",
+    {200: Answer("the form's report is kept", media_types=[HTML]), 201: Answer("the JSON report is kept", Reported)},
+    parameters=(requests.IDEMPOTENCY_KEY,),
+    body=Body(
+        fields={
+            "report": "free text, or {'filename': '<stored name>', 'prediction': '<class>', 'score': <score>}",
+            **DETAILS,
+        },
+        document=ReportRequest,
+    ),
+    problems=(404, 415, 422, 503, 504, 507),
+)
 def feedback() -> str | tuple[Reported, int]:
     """Say what reports are for; keep one."""
     if request.method != "POST":
@@ -260,7 +332,7 @@ def _page(name: str | None = None, answer: options.Result | None = None, error: 
 
 def _details(form: Mapping[str, str]) -> dict[str, str]:
     """Give what the report itself does not say; the model is the one that answers now, unless the page says which."""
-    told = {name: form[name] for name in operations.DETAILS if name in form}
+    told = {name: form[name] for name in DETAILS if name in form}
     if "model" in told:
         return told
     state = middleware.queue_state()

@@ -12,7 +12,7 @@ import views
 from auth import access
 from images import store
 from offload import StorageStuck
-from openapi.operation import OF_THE_QUEUE, Answer, Operation, describe
+from openapi.operation import OF_THE_QUEUE, Answer, Operation
 from openapi.schemas import Alive, Ready
 from problems import Problem
 from wire.errors import NoWorker, QueueFull
@@ -50,7 +50,7 @@ _storage_check = _StorageCheck()
 @router.route("/livez")
 @router.route("/healthz", endpoint="healthz")
 @access.open_to_all
-@describe("GET", Operation("Does the process serve?", {200: Answer("It does.", Alive)}))
+@Operation("GET", "Does the process serve?", {200: Answer("It does.", Alive)})
 def livez() -> Alive:
     """Answer as long as this process serves, whatever else is down."""
     return {"status": "ok"}
@@ -59,10 +59,7 @@ def livez() -> Alive:
 @router.route("/readyz")
 @router.route("/health", endpoint="health")
 @access.open_to_all
-@describe(
-    "GET",
-    Operation("Would a picture be answered now?", {200: Answer("It would.", Ready)}, problems=OF_THE_QUEUE),
-)
+@Operation("GET", "Would an image be answered now?", {200: Answer("It would.", Ready)}, problems=OF_THE_QUEUE)
 def readyz() -> Ready:
     """Answer 200 where a picture would be answered now; else 503 with the reason."""
     state = middleware.refresh_queue_state()

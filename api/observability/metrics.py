@@ -17,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 import middleware
 import settings
-from openapi.operation import Answer, Operation, describe
+from openapi.operation import Answer, Operation
 from wire import errors
 from wire.messages import JobFailed
 
@@ -65,7 +65,7 @@ def install(app: Flask) -> None:
 
 
 @router.route("/metrics")
-@describe("GET", Operation("What is counted, for Prometheus", {200: Answer("text", media_types=[TEXT])}))
+@Operation("GET", "What is counted, for Prometheus", {200: Answer("text", media_types=[TEXT])})
 def metrics() -> Response:
     """Tell the counts of all processes, and the state of the queue."""
     registry: Any = CollectorRegistry()

@@ -1,73 +1,142 @@
-"""What a route is for, what it takes and what it answers, told beside its view; openapi.py makes the document of it."""
+"""What the operations of the API take and answer: declared beside their views, read from requests by `read`."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from openapi.parameters import Parameter
+from flask import Request
+
+from problems import Problem
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 HTML = "text/html"
 JSON = "application/json"
-PNG = "image/png"
 
-# What may go wrong with any request, and with any that brings something or wants something of the queue.
-ALWAYS = (400, 408, 414, 417, 431, 500)
-WITH_A_BODY = (403, 413)
+# Statuses of problems: of operations that use the queue, and of those that take an image.
 OF_THE_QUEUE = (503,)
-OF_A_PICTURE = (415, 422, 503, 504, 507)
+OF_AN_IMAGE = (415, 422, 503, 504, 507)
+MAX_DIGITS = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A header with one defined value; every other value is ignored."""
+
+    name: str
+    word: str
+    meaning: str
+    place = "header"
+
+    @property
+    def example(self) -> str:
+        """The defined value."""
+        return self.word
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        return {"type": "string"}
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """A whole number from 1 to `at_most` in the query or in a header."""
+
+    name: str
+    place: Literal["query", "header"]
+    at_most: Callable[[], int]
+    meaning: str
+    example: int
+
+    def read(self, request: Request) -> int | None:
+        """Return the number, None where there is none; raise Problem where it is not a whole number in the range."""
+        text = _text_of(self, request)
+        if text is None:
+            return None
+        at_most = self.at_most()
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and 1 <= int(text) <= at_most):
+            detail = f"{self.name}={text[:40]!r} is not a whole number from 1 to {at_most}."
+            raise Problem(400, "invalid_parameter", detail)
+        return int(text)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        return {"type": "integer", "minimum": 1, "maximum": self.at_most()}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that matches a pattern, in the query or in a header."""
+
+    name: str
+    place: Literal["query", "header"]
+    pattern: re.Pattern[str]
+    meaning: str
+    example: str
+
+    def read(self, request: Request) -> str | None:
+        """Return the text, None where there is none; raise Problem where it does not match the pattern."""
+        text = _text_of(self, request)
+        if text is not None and not self.pattern.fullmatch(text):
+            raise Problem(400, "invalid_parameter", f"{self.name}={text[:40]!r} does not match {self.pattern.pattern}.")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        return {"type": "string", "pattern": f"^{self.pattern.pattern}$"}
+
+
+Parameter = WholeNumber | Text | Token
+
+
+def _text_of(parameter: WholeNumber | Text, request: Request) -> str | None:
+    return request.args.get(parameter.name) if parameter.place == "query" else request.headers.get(parameter.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What comes back where all is well: documents of a shape, or other media types."""
+    """A successful answer: JSON of a TypedDict (or of a union of them), other media types, or both."""
 
     meaning: str
-    shape: type | None = None
-    other_shapes: Sequence[type] = ()
+    document: Any = None
     media_types: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a request brings: a form's fields (`file` is the picture's), the picture itself, or a document."""
+    """A request body: a form, an image of one of the media types itself, or JSON of a TypedDict or a union of them."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     required: Sequence[str] = ()
-    # What a field may be, where that is one of a few.
+    # The values that a field can have, where they are few.
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    picture_field: str = ""
-    is_picture: bool = False
-    documents: Sequence[type] = ()
+    image_field: str = ""
+    image_types: Sequence[str] = ()
+    document: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one route."""
+    """One method of a route, or several separated by blanks; decorates the view that implements it."""
 
+    methods: str
     summary: str
     answers: Mapping[int, Answer]
     parameters: Sequence[Parameter] = ()
     body: Body | None = None
     problems: Sequence[int] = ()
-    # Shapes that stand in for the usual document of a problem, by status.
+    # Documents that replace the usual problem document, by status.
     other_problems: Mapping[int, type] = field(default_factory=dict)
     problems_as_page: bool = True
 
-
-def describe(methods: str, operation: Operation) -> Callable[[View], View]:
-    """Describe what a view does for these methods, separated by blanks."""
-
-    def described(view: View) -> View:
-        known: dict[str, Operation] = getattr(view, "operations", {})
-        view.operations = known | dict.fromkeys(methods.split(), operation)  # type: ignore[attr-defined]
+    def __call__(self, view: View) -> View:
+        """Attach this operation to a view."""
+        view.operations = operations_of(view) | dict.fromkeys(self.methods.split(), self)  # type: ignore[attr-defined]
         return view
 
-    return described
 
-
-def operations_of(view: Callable[..., Any]) -> Mapping[str, Operation]:
-    """Give what was told of a view, by method."""
-    found: Mapping[str, Operation] = getattr(view, "operations", {})
+def operations_of(view: Callable[..., Any]) -> dict[str, Operation]:
+    """Return the operations of a view by method."""
+    found: dict[str, Operation] = getattr(view, "operations", {})
     return found

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from problems import ProblemDocument
+
 MAX_LABEL = 200
 MAX_COMMENT = 2000
 
@@ -96,22 +98,6 @@ class Malformed(TypedDict):
     score: None
 
 
-class ProblemDocument(TypedDict):
-    """Why a request was not answered (RFC 9457)."""
-
-    type: str
-    title: str
-    status: Annotated[int, {"minimum": 400, "maximum": 599}]
-    detail: Annotated[str, {"description": "in words, with the value that was wrong and the limit"}]
-    instance: str
-    code: Annotated[str, {"description": "stable, for programs", "examples": ["queue_full", "image_too_large"]}]
-    request_id: str
-    error: Annotated[str, {"description": "the detail again, for clients of the Open Inference Protocol"}]
-    success: Literal[False]
-    prediction: None
-    score: None
-
-
 class Outcome(TypedDict):
     """What came of one of several pictures."""
 
@@ -132,14 +118,14 @@ class Several(TypedDict):
     results: list[Outcome]
 
 
-class PictureInText(TypedDict):
-    """A picture as a string of base64."""
+class ImageInJson(TypedDict):
+    """An image as a string of base64."""
 
     image: Annotated[str, {"description": "base64, or a data URL", "contentEncoding": "base64"}]
 
 
-class PicturesInText(TypedDict):
-    """Several pictures as strings of base64."""
+class ImagesInJson(TypedDict):
+    """Several images as strings of base64."""
 
     images: Annotated[list[str], {"minItems": 1, "maxItems": 16}]
 

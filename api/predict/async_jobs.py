@@ -10,7 +10,7 @@ import error_handlers
 import middleware
 import problems
 from auth import access
-from openapi.operation import Answer, Operation, describe
+from openapi.operation import Answer, Operation
 from openapi.schemas import JobState
 from predict import options
 from wire.messages import Failure, JobFailed
@@ -20,15 +20,6 @@ router = Blueprint("jobs", __name__)
 PREFERENCE = options.PREFER.word
 # How long a client does well to wait before it asks again.
 ASK_AGAIN_S = 1
-
-LOOK = Operation(
-    "What came of a job",
-    {200: Answer("its state, with the answer or the failure once it is there", JobState)},
-    problems=(404, 503),
-)
-CANCEL = Operation(
-    "Take a job back, or throw its answer away", {204: Answer("there is no such job any more")}, problems=(404, 503)
-)
 
 
 def are_wanted() -> bool:
@@ -47,7 +38,12 @@ def accept(name: str, ask: middleware.Ask) -> Response:
 
 @router.route("/jobs/<job>", methods=["GET"])
 @access.costs_a_job
-@describe("GET", LOOK)
+@Operation(
+    "GET",
+    "What came of a job",
+    {200: Answer("its state, with the answer or the failure once it is there", JobState)},
+    problems=(404, 503),
+)
 def look(job: str) -> Response:
     """Say what came of a job."""
     image, reply = middleware.look(job, _owner())
@@ -66,7 +62,12 @@ def look(job: str) -> Response:
 
 
 @router.route("/jobs/<job>", methods=["DELETE"])
-@describe("DELETE", CANCEL)
+@Operation(
+    "DELETE",
+    "Take a job back, or throw its answer away",
+    {204: Answer("there is no such job any more")},
+    problems=(404, 503),
+)
 def cancel(job: str) -> Response:
     """Take a job back."""
     middleware.cancel(job, _owner())

@@ -13,7 +13,7 @@ import settings
 from auth import access
 from images.uploads import Picture
 from observability import metrics
-from openapi.parameters import Text, WholeNumber, Word
+from openapi.operation import Text, Token, WholeNumber
 from openapi.schemas import Explanation, Guess, Predicted
 from predict import prediction_ids
 from predict.prediction_ids import Predicted as Prediction
@@ -48,7 +48,7 @@ EXPLAIN = Text(
     "also say where the model looked for one class: its place among the five best (1 is the best), or its name",
     example="1",
 )
-PREFER = Word("Prefer", "respond-async", "`respond-async`: answer at once with a job to ask for later")
+PREFER = Token("Prefer", "respond-async", "`respond-async`: answer at once with a job to ask for later")
 
 
 class Wishes(NamedTuple):

@@ -12,11 +12,20 @@ from auth import access
 from images import json_bodies, uploads
 from images.uploads import UnusableFile
 from observability import health
-from openapi.operation import JSON, describe
+from openapi.operation import JSON, OF_AN_IMAGE, OF_THE_QUEUE, Answer, Body, Operation
+from openapi.schemas import (
+    Healthy,
+    InferenceAsked,
+    Inferred,
+    IsLive,
+    IsReady,
+    ModelIsReady,
+    ModelMetadata,
+    ServerMetadata,
+)
 from predict import batch, options
 from problems import Problem
 from protocols import open_inference
-from protocols import operations as about
 from wire.errors import NoWorker
 from wire.queue_stats import QueueSnapshot
 
@@ -33,7 +42,7 @@ USUAL_CLASSES = 5
 
 @router.route("/v2/health/live")
 @access.open_to_all
-@describe("GET", about.LIVE)
+@Operation("GET", "Open Inference Protocol: does the process serve?", {200: Answer("It does.", IsLive)})
 def live() -> dict[str, Any]:
     """Answer as long as this process serves."""
     return {"live": True}
@@ -41,7 +50,12 @@ def live() -> dict[str, Any]:
 
 @router.route("/v2/health/ready")
 @access.open_to_all
-@describe("GET", about.READY)
+@Operation(
+    "GET",
+    "Open Inference Protocol: would an image be answered now?",
+    {200: Answer("It would.", IsReady)},
+    problems=OF_THE_QUEUE,
+)
 def ready() -> dict[str, Any]:
     """Answer 200 where a picture would be answered now."""
     health.readyz()
@@ -50,7 +64,12 @@ def ready() -> dict[str, Any]:
 
 @router.route("/ping")
 @access.open_to_all
-@describe("GET", about.PING)
+@Operation(
+    "GET",
+    "TorchServe, SageMaker: would an image be answered now?",
+    {200: Answer("It would.", Healthy)},
+    problems=OF_THE_QUEUE,
+)
 def ping() -> dict[str, Any]:
     """Answer TorchServe's and SageMaker's question for health."""
     health.readyz()
@@ -58,20 +77,30 @@ def ping() -> dict[str, Any]:
 
 
 @router.route("/v2")
-@describe("GET", about.SERVER)
+@Operation("GET", "Open Inference Protocol: what serves", {200: Answer("its name", ServerMetadata)})
 def server() -> dict[str, Any]:
     """Say what serves."""
     return {"name": "sightline", "version": "2", "extensions": list(open_inference.EXTENSIONS)}
 
 
-@describe("GET", about.MODEL_READY)
+@Operation(
+    "GET",
+    "Open Inference Protocol: would this model answer now?",
+    {200: Answer("It would.", ModelIsReady)},
+    problems=(404, *OF_THE_QUEUE),
+)
 def model_ready(model: str, version: str = "") -> dict[str, Any]:
     """Answer 200 where this model answers now."""
     state = _serving(model, version)
     return {"name": state.model, "ready": True}
 
 
-@describe("GET", about.MODEL)
+@Operation(
+    "GET",
+    "Open Inference Protocol: the inputs and outputs of a model",
+    {200: Answer("its tensors", ModelMetadata)},
+    problems=(404, *OF_THE_QUEUE),
+)
 def metadata(model: str, version: str = "") -> dict[str, Any]:
     """Say what a model takes and gives."""
     state = _serving(model, version)
@@ -87,7 +116,18 @@ def metadata(model: str, version: str = "") -> dict[str, Any]:
     }
 
 
-@describe("POST", about.INFER)
+@Operation(
+    "POST",
+    "Open Inference Protocol: classify images",
+    {
+        200: Answer(
+            "an answer for each; binary tensors follow the JSON", Inferred, media_types=["application/octet-stream"]
+        )
+    },
+    parameters=(options.TIMEOUT_MS,),
+    body=Body(document=InferenceAsked),
+    problems=(*OF_AN_IMAGE, 404),
+)
 def infer(model: str, version: str = "") -> Response:
     """Answer for the pictures of a tensor; one that cannot be answered fails them all."""
     options.refuse_early(request)
@@ -111,7 +151,14 @@ def infer(model: str, version: str = "") -> Response:
     return Response(content, headers=headers | {LENGTH_HEADER: str(length)}, content_type="application/octet-stream")
 
 
-@describe("POST PUT", about.PREDICTIONS)
+@Operation(
+    "POST PUT",
+    "TorchServe: classify an image",
+    {200: Answer("the best classes with their probabilities", media_types=[JSON])},
+    parameters=(options.TOP_K, options.TIMEOUT_MS),
+    body=Body(required=["data"], image_field="data", image_types=(*views.IMAGE_TYPES, "application/octet-stream")),
+    problems=(*OF_AN_IMAGE, 404),
+)
 def predictions(model: str, version: str = "") -> Response:
     """Answer as TorchServe's image classifier does: the best classes with their probabilities."""
     options.refuse_early(request)

@@ -9,7 +9,7 @@ from flask import Request
 
 from auth import access, owners
 from images import store
-from openapi.parameters import Text
+from openapi.operation import Text
 from openapi.schemas import MAX_COMMENT, MAX_LABEL, ReportRequest
 from predict import prediction_ids
 from predict.prediction_ids import Predicted

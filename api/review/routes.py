@@ -1,5 +1,6 @@
 """The review of reports, for the operator alone: the inbox, decisions, and the way in."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +12,8 @@ import offload
 import settings
 import views
 from auth import access, operator_session
-from openapi.operation import describe
-from openapi.schemas import MAX_LABEL, Decided
+from openapi.operation import HTML, Answer, Body, Operation, Text, WholeNumber
+from openapi.schemas import MAX_LABEL, Decided, DecisionRequest
 from problems import Problem
 from reports import decisions, export, feedback, inbox
 from reports import labels as reports_labels
@@ -20,7 +21,6 @@ from reports.decisions import Decision, Kind
 from reports.inbox import Filters
 from reports.index import ReportIndex
 from reports.index_tables import OPEN, STATUS_OF, STATUSES
-from review import operations
 from server.security_headers import PICTURE_POLICY
 
 router = Blueprint("review", __name__, url_prefix="/review")
@@ -28,12 +28,24 @@ router.before_request(access.require_operator)
 door = Blueprint("door", __name__, url_prefix="/review")
 
 MAX_DECISION_BYTES = 64 * 1024
+ALL = "all"
+STATUS = Text("status", "query", re.compile(f"({'|'.join((*STATUSES, ALL))})"), "only these", "open")
+LABEL = Text(
+    "label", "query", re.compile(r"[^\x00]{0,200}"), "only where this was predicted, proposed or decided", "tabby"
+)
+MODEL = Text("model", "query", re.compile(r"[^\x00]{0,400}"), "only answers of this model", "efficientnet-lite0/1-int8")
+BEFORE = WholeNumber("before", "query", lambda: 2**31, "show the reports before this one", 100)
 
 
 @door.route("/login", methods=["GET", "POST"])
 @access.open_to_all
-@describe("GET", operations.DOOR)
-@describe("POST", operations.LOGIN)
+@Operation("GET", "The way in for the operator", {200: Answer("a page", media_types=[HTML])})
+@Operation(
+    "POST",
+    "Show the operator's key",
+    {303: Answer("to the inbox, with a cookie", media_types=[HTML])},
+    body=Body(fields={"key": "the operator's key", "name": "who reviews"}),
+)
 def login() -> str | AnyResponse | tuple[str, int]:
     """Ask for the operator's key once, and let the browser remember that it was shown."""
     if request.method != "POST":
@@ -49,7 +61,11 @@ def login() -> str | AnyResponse | tuple[str, int]:
 
 @door.route("/logout", methods=["POST"])
 @access.open_to_all
-@describe("POST", operations.LOGOUT)
+@Operation(
+    "POST",
+    "End the operator's session, for every copy of its cookie",
+    {303: Answer("to the way in", media_types=[HTML])},
+)
 def logout() -> AnyResponse:
     """End the session, for every copy of its cookie."""
     response = cast(Response, redirect(url_for("door.login"), 303))
@@ -59,25 +75,49 @@ def logout() -> AnyResponse:
 
 @router.route("", methods=["GET"])
 @access.open_to_all  # in place of the key that others bring, the operator's
-@describe("GET", operations.INBOX)
+@Operation(
+    "GET",
+    "The reports, newest first",
+    {200: Answer("a page", media_types=[HTML]), 302: Answer("to the way in", media_types=[HTML])},
+    parameters=(STATUS, LABEL, MODEL, BEFORE),
+    problems=(401, 503, 507),
+)
 def review() -> str:
     """Show a page of the inbox."""
     filters = _filters()
-    before = operations.BEFORE.read(request)
+    before = BEFORE.read(request)
     page = offload.run(lambda: inbox.look(report_index(), filters, before))
     labels = set(reports_labels.current())
     return render_template(
         "review.html",
         page=page,
         filters=filters,
-        statuses=(*STATUSES, operations.ALL),
+        statuses=(*STATUSES, ALL),
         is_new=lambda label: bool(labels) and label not in labels,
         max_label=MAX_LABEL,
     )
 
 
 @router.route("/decisions", methods=["POST"])
-@describe("POST", operations.DECIDE)
+@Operation(
+    "POST",
+    "Decide about a report",
+    {
+        201: Answer("the decision is kept", Decided),
+        303: Answer("the form's decision is kept: back to the inbox", media_types=[HTML]),
+    },
+    body=Body(
+        fields={
+            "report_id": "the report",
+            "decision": "what becomes of it",
+            "label": "what it is, where the decision is to correct",
+        },
+        required=["report_id", "decision"],
+        choices={"decision": decisions.KINDS},
+        document=DecisionRequest,
+    ),
+    problems=(401, 404, 415, 503, 507),
+)
 def decide() -> tuple[Decided, int] | AnyResponse:
     """Keep a decision about a report."""
     request.max_content_length = MAX_DECISION_BYTES
@@ -90,22 +130,28 @@ def decide() -> tuple[Decided, int] | AnyResponse:
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)
 
 
+def _describe_export(kind: str, media_type: str) -> Operation:
+    return Operation(
+        "GET", f"The reviewed cases as {kind}", {200: Answer("a file", media_types=[media_type])}, problems=(401, 503)
+    )
+
+
 @router.route("/cases.csv")
-@describe("GET", operations.cases_as("CSV", "text/csv"))
+@_describe_export("CSV", "text/csv")
 def cases_csv() -> Response:
     """Give the table of the reviewed cases."""
     return _file(export.csv_pieces(report_index()), "text/csv", "cases.csv")
 
 
 @router.route("/cases.jsonl")
-@describe("GET", operations.cases_as("JSON lines", "application/x-ndjson"))
+@_describe_export("JSON lines", "application/x-ndjson")
 def cases_jsonl() -> Response:
     """Give the table for programs."""
     return _file(export.jsonl_pieces(report_index()), "application/x-ndjson", "cases.jsonl")
 
 
 @router.route("/cases.zip")
-@describe("GET", operations.cases_as("an archive of folders by label", "application/zip"))
+@_describe_export("an archive of folders by label", "application/zip")
 def cases_zip() -> Response:
     """Give the pictures of the reviewed cases in folders by label."""
     return _file(export.zip_pieces(report_index(), views.upload_folder()), "application/zip", "cases.zip")
@@ -128,9 +174,9 @@ def _door(trouble: str = "") -> str:
 
 
 def _filters() -> Filters:
-    status = operations.STATUS.read(request) or OPEN
-    label = reports_labels.spelled((operations.LABEL.read(request) or "").strip())
-    return Filters("" if status == operations.ALL else status, label, operations.MODEL.read(request) or "")
+    status = STATUS.read(request) or OPEN
+    label = reports_labels.spelled((LABEL.read(request) or "").strip())
+    return Filters("" if status == ALL else status, label, MODEL.read(request) or "")
 
 
 def _decided(told: Mapping[str, str], reviewer: str) -> Decided:

@@ -11,9 +11,9 @@ import settings
 from app import create_app
 from auth import access
 from openapi import document as openapi_document
-from openapi.json_schema import schemas_of
 from openapi.operation import Operation, operations_of
-from openapi.schemas import Predicted, ProblemDocument
+from openapi.schemas import Predicted
+from problems import ProblemDocument
 
 
 @pytest.fixture
@@ -59,7 +59,10 @@ def test_every_failure_of_a_picture_is_told(application: Flask) -> None:
 
 
 def test_documents_are_described_as_they_are_built() -> None:
-    schemas = schemas_of([Predicted, ProblemDocument])
+    described = openapi_document.Schemas()
+    assert described.of(Predicted) == {"$ref": "#/components/schemas/Predicted"}
+    described.of(ProblemDocument)
+    schemas = described.by_name
     built = json.loads(problems.Problem(503, "queue_full", "busy").body(instance="/predict", request_id="1"))
     assert set(schemas["ProblemDocument"]["required"]) == set(built)
     assert schemas["Predicted"]["required"] == ["prediction", "score", "success"]
