@@ -51,7 +51,8 @@ def test_a_decision_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch:
 
 
 WRITER = """
-import pathlib, sys, decisions
+import pathlib, sys
+from reports import decisions
 folder, name, ledger = pathlib.Path(sys.argv[1]), sys.argv[2], open(sys.argv[3], "a", buffering=1)
 for number in range(int(1e9)):
     decisions.append(folder, decisions.Decision(f"{name}-{number}", "correct", "x" * (number % 7 * 300), name))

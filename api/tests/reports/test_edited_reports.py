@@ -359,8 +359,9 @@ def test_the_models_to_choose_from_are_bounded(client: FlaskClient, csv_path: Pa
 
 WRITER = """
 import pathlib, sys
-import feedback, settings
-from reports import Report
+import settings
+from reports import feedback
+from reports.schema import Report
 folder, name, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 settings.FEEDBACK_FILEPATH = str(folder / "feedback")
 for number in range(count):

@@ -158,13 +158,13 @@ def test_a_full_disk_leaves_both_files_as_they_were_and_they_work_again(files: t
 
 WRITER = """
 import sys
-import report_files
+from reports import store
 lines, rows, name, ledger = map(__import__("pathlib").Path, sys.argv[1:])
 with ledger.open("a", buffering=1) as done:
     for number in range(int(1e9)):
         comment = f"{name}-{number} " + "payload " * (number % 7 * 300)
         row = {"report_id": f"{name}-{number}", "comment": comment}
-        report_files.append(lines, rows, comment, row)
+        store.append(lines, rows, comment, row)
         print(f"{name}-{number}", file=done)
 """
 
