@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from default_model.build import build
-from default_model.errors import BuildError
 from default_model.recipe import Precision
+from inference.errors import BuildError
 
 ALL = "all"
 

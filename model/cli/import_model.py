@@ -16,18 +16,17 @@ import cv2
 import ml_service
 import settings
 from evaluation import precisions as evaluation_precisions
-from importing import answer_page, label_file, outputs, presets, trial
+from importing import answer_page, description, facts, trial
+from importing.facts import Facts
 from inference import bundle, cpu, preprocessing
 from inference.bundle import Bundle
 from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
-from onnx_tools import facts as onnx_tools_facts
-from onnx_tools.facts import Facts
 from registry import versions
 from training.synthetic_images import ordinary_pictures
 
 SHOWN = 5
-PRESETS = tuple(presets.presets())
+PRESETS = tuple(description.presets())
 DRAWN = "a picture made by code"
 
 
@@ -65,30 +64,29 @@ def run(options: argparse.Namespace) -> int:
 
 def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
     content = options.graph.read_bytes()
-    facts = onnx_tools_facts.read(content)
-    if isinstance(facts.batch, int) and facts.batch > 1:
-        content = onnx_tools_facts.with_open_batch(content)
-    labels = label_file.read(options.labels)
-    if facts.classes is not None:
-        label_file.check_count(labels, options.labels, facts.classes)
-    table = presets.table_for(facts, options.preset, {key: getattr(options, key) for key in OVERRIDES})
+    found = facts.read(content)
+    if isinstance(found.batch, int) and found.batch > 1:
+        content = facts.with_open_batch(content)
+    labels = description.read_labels(options.labels)
+    if found.classes is not None:
+        description.check_label_count(labels, options.labels, found.classes)
+    table = description.preprocessing_table(found, options.preset, {key: getattr(options, key) for key in OVERRIDES})
     name = options.name or _name_of(options.graph)
-    precision = "int8" if facts.is_quantised else "fp32"
+    precision = "int8" if found.is_quantised else "fp32"
     version = _version(options, bundles, name, precision)
     known = preprocessing.from_table(table)
-    draft = Bundle(name, version, precision, known, outputs.PROBABILITIES, labels, content)
-    return Imported(replace(draft, output=_kind(draft, options)), facts, table)
+    draft = Bundle(name, version, precision, known, description.PROBABILITIES, labels, content)
+    return Imported(replace(draft, output=_kind(draft, options)), found, table)
 
 
 def _kind(draft: Bundle, options: argparse.Namespace) -> str:
     """What the network puts out, after a look at its raw numbers."""
-    engine = trial.load(trial.raw(draft), settings.ENGINE, lanes=1, cores=cpu.cores())
-    numbers = trial.outputs(draft, engine)
-    outputs.check(numbers)
-    label_file.check_count(draft.labels, options.labels, numbers.shape[1])
-    kind = outputs.kind_of(numbers, options.kind)
-    for doubt in [] if options.kind else outputs.doubts(numbers, kind):
-        _say(f"Mind: {doubt}")
+    numbers = trial.raw_outputs(draft, settings.ENGINE, cores=cpu.cores())
+    description.check_outputs(numbers)
+    description.check_label_count(draft.labels, options.labels, numbers.shape[1])
+    kind = description.output_kind(numbers, options.kind)
+    for warning in [] if options.kind else description.warnings(numbers, kind):
+        _say(f"Mind: {warning}")
     return kind
 
 
@@ -102,7 +100,7 @@ def _tried(made: Bundle, picture: Path | None) -> Model:
     except ImageError as fault:
         raise ImportRefusedError(f"--picture {picture}: {fault}; name another, or leave it out") from None
     answer = model.best(model.predict(pixels)[0], SHOWN)
-    _say("", f"{picture or DRAWN}, in {trial.ms_a_picture(engine, pixels):.1f} ms on one core:")
+    _say("", f"{picture or DRAWN}, in {trial.ms_an_image(engine, pixels):.1f} ms on one core:")
     _say(*answer_page.answer(answer))
     return model
 

@@ -1,11 +1,19 @@
-"""Makes the bundles that are missing."""
+"""Makes the bundles that are missing; what is whole stays, what is new appears all at once."""
 
-from collections.abc import Callable, Iterable
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from default_model.folder import activate, alone_in, is_active_set, is_whole, put
-from default_model.recipe import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, Precision, Recipe, labels
+from default_model.recipe import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, Precision, Recipe, label_bytes
+from inference.errors import BuildError
+
+ACTIVE_FILE = "active"
 
 Say = Callable[[str], None]
 
@@ -17,23 +25,52 @@ def build(bundles: Path, precisions: Iterable[Precision], say: Say) -> None:
     for recipe in recipes:
         if recipe not in broken:
             say(f"The bundle {recipe.identity} is there and whole.")
-    if not broken and is_active_set(bundles):
+    if not broken and (bundles / ACTIVE_FILE).exists():
         return  # without a lock: the folder may be read-only
-    with alone_in(bundles):
+    with _alone_in(bundles):
         # Another set-up may have made them while this one waited.
         broken = [recipe for recipe in broken if not is_whole(bundles, recipe)]
         if broken:
             _make(bundles, broken, say)
-        if not is_active_set(bundles):
-            activate(bundles, recipes[0])
+        if not (bundles / ACTIVE_FILE).exists():
+            _activate(bundles, recipes[0])
+
+
+def is_whole(bundles: Path, recipe: Recipe) -> bool:
+    """Return whether the bundle is there, as this version of the project makes it, down to the last byte."""
+    folder = bundles / recipe.identity
+    try:
+        described = (folder / DESCRIPTION_FILE).read_text(encoding="utf-8")
+        return described == recipe.description() and not _wrong_files(folder, recipe)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def put(bundles: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:
+    """Write the bundle beside its place, check it there, and rename it into place."""
+    target = bundles / recipe.identity
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Of a set-up that was killed; nobody else is writing, because this one holds the lock.
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover)
+    fresh = _beside(target)
+    fresh.mkdir()
+    try:
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+        if wrong := _wrong_files(fresh, recipe):
+            raise BuildError(f"{recipe.identity} did not come out as it must: {'; '.join(wrong)}")
+        _replace(target, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     # Not at the top: onnx takes longer to import than all the rest of a set-up that finds its bundles whole.
     from default_model.checkpoint import load_checkpoint  # noqa: PLC0415
-    from default_model.folding import fold  # noqa: PLC0415
-    from default_model.golden_outputs import can_check, check_outputs  # noqa: PLC0415
+    from default_model.golden import can_check, check_outputs  # noqa: PLC0415
     from default_model.graphs import graph_file  # noqa: PLC0415
+    from default_model.network import fold  # noqa: PLC0415
 
     started = monotonic()
     say("Reading the published weights of EfficientNet-Lite0 ...")
@@ -48,6 +85,38 @@ def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     say(f"Made {len(recipes)} in {monotonic() - started:.1f} s: {bundles}")
 
 
-def label_bytes() -> bytes:
-    """Return labels.txt: one label a line, in the order of the model's output."""
-    return "".join(f"{label}\n" for label in labels()).encode()
+@contextmanager
+def _alone_in(bundles: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that two set-ups at once make each bundle once."""
+    bundles.mkdir(parents=True, exist_ok=True)
+    with (bundles / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _wrong_files(folder: Path, recipe: Recipe) -> list[str]:
+    """Return a line for each file whose SHA-256 is not the recipe's."""
+    expected = recipe.files()
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in expected}
+    wrong = [name for name in expected if found[name] != expected[name]]
+    return [f"{name} has SHA-256 {found[name]}, expected {expected[name]}" for name in wrong]
+
+
+def _replace(target: Path, fresh: Path) -> None:
+    # A folder cannot be renamed over a folder that is not empty: the old one steps aside first.
+    old = _beside(target)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _activate(bundles: Path, recipe: Recipe) -> None:
+    active = bundles / ACTIVE_FILE
+    fresh = _beside(active)
+    fresh.write_text(f"{recipe.identity}\n", encoding="utf-8")
+    fresh.replace(active)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

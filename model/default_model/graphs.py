@@ -1,14 +1,86 @@
-"""The graph of each precision; the same network gives the same bytes on every machine."""
+"""The default network as an ONNX file in fp32 and in int8: the same bytes on every machine."""
 
-from default_model.float_graph import float_graph
-from default_model.folding import Network
-from default_model.int8_graph import int8_graph
-from default_model.ranges import read_ranges
+import csv
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from default_model.network import CLASSES, INPUT_SIZE, RELU6_MAX, Convolution, Network, Parameters, convolutions
 from default_model.recipe import Precision
+from onnx_tools.graph import Graph, Parts, encode
+from onnx_tools.int8 import Ranges, int8_graph
+
+# Old enough for every engine in use, new enough for quantisation by channel.
+OPSET = 17
+IR_VERSION = 8
+RANGES_FILE = Path(__file__).with_name("activation_ranges.csv")
+# An image arrives as (pixel - 127) / 128 of whole pixels: on the grid of this range nothing of it is lost.
+IMAGE_RANGE = (-127 / 128, 1.0)
 
 
 def graph_file(network: Network, precision: Precision) -> bytes:
     """Return the content of model.onnx."""
-    if precision is Precision.FP32:
-        return float_graph(network)
-    return int8_graph(network, read_ranges())
+    content = _float_graph(network, f"efficientnet-lite0-{precision}")
+    return content if precision is Precision.FP32 else int8_graph(Graph(content), all_ranges())
+
+
+def all_ranges() -> Ranges:
+    """Return the range of each tensor that is put on a grid: the measured ones, and those known beforehand."""
+    measured = read_ranges()
+    relu6 = {layer.name: (0.0, RELU6_MAX) for layer in convolutions() if layer.relu6}
+    # ONNX Runtime computes in integers there only with a pair on either side of the flattening.
+    return {"image": IMAGE_RANGE, "pooled": measured["features"], **relu6, **measured}
+
+
+def measured_tensors() -> list[str]:
+    """Return the tensors whose range is not known beforehand: a ReLU6 uses all of 0 to 6."""
+    names = [name for layer in convolutions() if not layer.relu6 for name in (layer.name, layer.total) if name]
+    return [*names, "features"]
+
+
+def read_ranges(path: Path = RANGES_FILE) -> Ranges:
+    """Return what was measured once, so that set-up needs no photograph; development.py measures it anew."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["tensor"]: (float(row["low"]), float(row["high"])) for row in csv.DictReader(file)}
+
+
+def _float_graph(network: Network, name: str) -> bytes:
+    parts = Parts()
+    parts.constant("relu6.low", np.float32(0))
+    parts.constant("relu6.high", np.float32(RELU6_MAX))
+    for layer in convolutions():
+        _add_layer(parts, layer, network.convolutions[layer.name])
+    parts.node("GlobalAveragePool", ["feature_map"], "pooled")
+    parts.node("Flatten", ["pooled"], "features", axis=1)
+    parts.node("Gemm", ["features", *_constants(parts, "classifier", network.classifier)], "logits", transB=1)
+    graph = helper.make_graph(
+        parts.nodes,
+        name,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, INPUT_SIZE, INPUT_SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
+        list(parts.constants.values()),
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return encode(helper.make_model(graph, producer_name="sightline", ir_version=IR_VERSION, opset_imports=opsets))
+
+
+def _add_layer(parts: Parts, layer: Convolution, parameters: Parameters) -> None:
+    linear = parts.node(
+        "Conv",
+        [layer.source, *_constants(parts, layer.name, parameters)],
+        f"{layer.name}.linear" if layer.relu6 else layer.name,
+        kernel_shape=[layer.kernel, layer.kernel],
+        strides=[layer.stride, layer.stride],
+        pads=layer.pads,
+        group=layer.groups,
+    )
+    if layer.relu6:
+        parts.node("Clip", [linear, "relu6.low", "relu6.high"], layer.name)
+    if layer.adds:
+        parts.node("Add", [layer.name, layer.adds], layer.total)
+
+
+def _constants(parts: Parts, name: str, parameters: Parameters) -> list[str]:
+    weights = parts.constant(f"{name}.weights", parameters.weights)
+    return [weights, parts.constant(f"{name}.biases", parameters.biases)]

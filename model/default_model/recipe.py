@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+GOLDEN_FILE = HERE / "golden.toml"
 NAME = "efficientnet-lite0"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model.onnx"
@@ -79,6 +80,11 @@ def labels() -> list[str]:
         return [row["label"] for row in csv.DictReader(file)]
 
 
+def label_bytes() -> bytes:
+    """Return labels.txt: one label a line, in the order of the model's output."""
+    return "".join(f"{label}\n" for label in labels()).encode()
+
+
 def golden() -> dict[str, Any]:
     """Return what a build must come to: see golden.toml."""
-    return tomllib.loads((HERE / "golden.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(GOLDEN_FILE.read_text(encoding="utf-8"))

@@ -11,15 +11,15 @@ import settings
 from cli.progress import Progress
 from evaluation import batch_prediction, labelled
 from evaluation.comparison import Comparison, Pair
-from importing import answer_page, calibrating, trial
+from importing import answer_page, trial
 from importing.answer_page import Row
+from importing.facts import Facts
 from inference import cpu
 from inference.arrays import Pixels
 from inference.bundle import Bundle
 from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
 from onnx_tools import int8
-from onnx_tools.facts import Facts
 from onnx_tools.graph import Graph
 from training.traffic import PICTURE_SUFFIXES
 
@@ -61,11 +61,11 @@ def planned(made: Bundle, calibration: Path | None, shown: Path | None) -> Plan:
 def quantised(made: Bundle, facts: Facts, plan: Plan) -> Bundle:
     """The same network in int8, calibrated with the plan's pictures."""
     graph = Graph(made.model)
-    int8.check_can_be_quantised(facts, graph)
+    int8.check_can_be_quantised(graph, facts.opset, is_quantised=facts.is_quantised)
     tensors = int8.measured_tensors(graph)
     shown = Progress("calibration", len(plan.calibration))
     pictures = shown.through(_prepared(made, plan.calibration))
-    ranges = calibrating.ranges(made, facts.input.name, tensors, pictures)
+    ranges = trial.ranges(made, facts.input.name, tensors, pictures)
     version = made.version.removesuffix(made.precision) + "int8"
     return replace(made, version=version, precision="int8", model=int8.int8_graph(graph, ranges))
 
@@ -76,7 +76,7 @@ def table(made: Sequence[Bundle], first: Model, plan: Plan) -> Iterator[str]:
     batch = first.new_batch(1)
     batch[:] = 127
     engines = [trial.load(each, settings.ENGINE, lanes=1, cores=1) for each in made]
-    times = [f"{trial.ms_a_picture(engine, batch):.1f} ms" for engine in engines]
+    times = [f"{trial.ms_an_image(engine, batch):.1f} ms" for engine in engines]
     compared = _compared(made, plan)
     rows = [
         Row("size", *_two([answer_page.size(len(each.model)) for each in made])),

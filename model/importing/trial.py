@@ -1,16 +1,21 @@
-"""A network that has just come, tried in the engine that will serve it: whether it runs, and what it puts out."""
+"""An imported network tried in the engine that will serve it, and the ranges of its tensors for int8."""
 
 import re
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import openvino
 
+from importing.description import PROBABILITIES
 from inference import engines
-from inference.arrays import Batch, Scores
+from inference.arrays import Batch, Pixels, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
+from inference.engines.openvino_engine import PRECISION, read, with_preprocessing
 from inference.errors import EngineError, ImportRefusedError
+from onnx_tools.int8 import Ranges
 from training.synthetic_images import ordinary_pictures
 
 UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
@@ -20,10 +25,11 @@ OTHER_ENGINE = (
 )
 LONGEST_REASON = 400
 TIMED = 7
+BRIGHTEST = 255.0
 
 
 def load(bundle: Bundle, engine: str, *, lanes: int, cores: int) -> Engine:
-    """The bundle's network in the engine; ImportRefusedError says in words why it does not take it."""
+    """Return the engine with the bundle's network; raise ImportRefusedError with the reason where it refuses it."""
     try:
         loaded = engines.load(engine, bundle, lanes=lanes, cores=cores)
         loaded.predict(np.zeros((1, *bundle.preprocessing.size, 3), np.uint8))
@@ -32,21 +38,17 @@ def load(bundle: Bundle, engine: str, *, lanes: int, cores: int) -> Engine:
     return loaded
 
 
-def outputs(bundle: Bundle, engine: Engine) -> Scores:
-    """The raw numbers of black, of white, and of pictures made by code; `bundle` says that they are probabilities."""
+def raw_outputs(bundle: Bundle, engine: str, *, cores: int) -> Scores:
+    """Return what the network itself computes for black, for white and for synthetic images."""
+    loaded = load(replace(bundle, output=PROBABILITIES), engine, lanes=1, cores=cores)  # as they come
     height, width = bundle.preprocessing.size
     plain = [np.full((height, width, 3), value, np.uint8) for value in (0, 255)]
     pixels = np.stack([*plain, *ordinary_pictures(2, height, width)])
-    return np.concatenate([engine.predict(pixels[at : at + 1]) for at in range(len(pixels))])
+    return np.concatenate([loaded.predict(pixels[at : at + 1]) for at in range(len(pixels))])
 
 
-def raw(bundle: Bundle) -> Bundle:
-    """The same bundle, whose engine leaves the numbers as they are."""
-    return replace(bundle, output="probabilities")
-
-
-def ms_a_picture(engine: Engine, batch: Batch) -> float:
-    """How long one picture takes on one core: the best of a few runs, since others work on the machine too."""
+def ms_an_image(engine: Engine, batch: Batch) -> float:
+    """Return the milliseconds for a batch of one: the best of a few runs, since others use the machine too."""
     engine.predict(batch)
     times = []
     for _ in range(TIMED):
@@ -56,6 +58,33 @@ def ms_a_picture(engine: Engine, batch: Batch) -> float:
     return min(times) * 1000
 
 
+def ranges(bundle: Bundle, image: str, tensors: Sequence[str], images: Iterable[Pixels]) -> Ranges:
+    """Return the lowest and the highest value of each tensor over these images, measured by OpenVINO."""
+    inner = [name for name in tensors if name != image]
+    infer = _compiled(bundle, inner)
+    lows, highs = np.full(len(inner), np.inf), np.full(len(inner), -np.inf)
+    for pixels in images:
+        results = infer(pixels[None])
+        values = [results[name] for name in inner]
+        lows = np.minimum(lows, [value.min() for value in values])
+        highs = np.maximum(highs, [value.max() for value in values])
+    measured = {name: (float(low), float(high)) for name, low, high in zip(inner, lows, highs, strict=True)}
+    return ({image: image_range(bundle)} if image in tensors else {}) | measured
+
+
+def image_range(bundle: Bundle) -> tuple[float, float]:
+    """Return the range of the network's input: what black and white become, over all channels."""
+    table = bundle.preprocessing
+    ends = [(value - mean) / std for mean, std in zip(table.mean, table.std, strict=True) for value in (0, BRIGHTEST)]
+    return min(ends), max(ends)
+
+
+def _compiled(bundle: Bundle, tensors: Sequence[str]) -> openvino.CompiledModel:
+    graph = read(bundle.model)
+    graph.add_outputs(list(tensors))
+    return openvino.Core().compile_model(with_preprocessing(graph, bundle), "CPU", PRECISION)
+
+
 def _in_words(fault: str, engine: str) -> str:
     if unknown := UNKNOWN.search(fault):
         names = ", ".join(sorted({name.rpartition("-")[0] or name for name in unknown[1].strip().split(", ")}))
@@ -63,4 +92,4 @@ def _in_words(fault: str, engine: str) -> str:
     reason = " ".join(fault.split())
     shown = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
     remedy = "" if engine.startswith("onnxruntime") else f" {OTHER_ENGINE}"
-    return f"{shown}. Try the graph with onnx.checker, and export it anew for one picture of open batch size.{remedy}"
+    return f"{shown}. Try the graph with onnx.checker, and export it anew for one image of open batch size.{remedy}"

@@ -48,6 +48,14 @@ class ImportRefusedError(ModelError):
     """The graph, its labels or the images do not fit each other or the service."""
 
 
+class BuildError(ModelError):
+    """The default bundle could not be made as it must be."""
+
+
+class CheckpointError(BuildError):
+    """The published weights are missing, are not the published ones, or ask for something that is not admitted."""
+
+
 def shown(value: object) -> str:
     """Return a value as an error names it, however long it is."""
     try:

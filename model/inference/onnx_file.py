@@ -125,7 +125,7 @@ class _Reader:
             raise ValueError(f"messages within messages, more than {MAX_DEPTH} deep")
         schema, found = SCHEMAS[message], False
         seen: set[int] = set()
-        for number, wire_type, value in fields(self._content, *span):
+        for number, wire_type, value in _fields(self._content, *span):
             kind = schema.once.get(number) or schema.repeated.get(number)
             if kind is None:
                 raise ValueError(f"{message} has a field {number}, which ONNX does not have up to IR version 14")
@@ -146,7 +146,7 @@ class _Reader:
             return False
         begin, end = value
         if WIRE_TYPES[kind] == VARINT:
-            check_varints(self._content, begin, end)
+            _check_varints(self._content, begin, end)
         elif (end - begin) % FIXED_LENGTHS[WIRE_TYPES[kind]]:
             raise ValueError(f"numbers at byte {begin} that are cut off")
         return True
@@ -170,21 +170,21 @@ def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def fields(content: bytes, at: int, end: int) -> Iterator[RawField]:
+def _fields(content: bytes, at: int, end: int) -> Iterator[RawField]:
     """Yield each field's number, its wire type, and its integer or where its bytes begin and end."""
     while at < end:
         begin = at
-        key, at = varint(content, at, end)
+        key, at = _varint(content, at, end)
         number, kind = key >> 3, key & 7
         if not 1 <= number <= MAX_FIELD_NUMBER:
             raise ValueError(f"field number {number} at byte {begin}; 1 to {MAX_FIELD_NUMBER} are valid")
         if kind == VARINT:
-            value, at = varint(content, at, end)
+            value, at = _varint(content, at, end)
             yield number, kind, value
             continue
         length = FIXED_LENGTHS.get(kind)
         if kind == LENGTH_DELIMITED:
-            length, at = varint(content, at, end)
+            length, at = _varint(content, at, end)
         if length is None:
             raise ValueError(f"field {number} at byte {begin} has the wire type {kind}; 0, 1, 2 and 5 are read")
         if at + length > end:
@@ -193,7 +193,7 @@ def fields(content: bytes, at: int, end: int) -> Iterator[RawField]:
         at += length
 
 
-def varint(content: bytes, at: int, end: int) -> tuple[int, int]:
+def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
     """Return the number at this byte and where the next byte is; raise ValueError."""
     value, begin = 0, at
     for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
@@ -209,7 +209,7 @@ def varint(content: bytes, at: int, end: int) -> tuple[int, int]:
     raise ValueError(f"a number at byte {begin} that does not end")
 
 
-def check_varints(content: bytes, begin: int, end: int) -> None:
+def _check_varints(content: bytes, begin: int, end: int) -> None:
     """Raise ValueError unless these bytes are whole numbers in their shortest form, one after the other."""
     packed = np.frombuffer(content, np.uint8, end - begin, begin)
     ends = np.flatnonzero(packed < 0x80)

@@ -1,1 +1,1 @@
-"""Everything that reads or edits an ONNX file."""
+"""Everything that edits ONNX graphs, by the `onnx` library: for set-up and operator commands. No worker imports it."""

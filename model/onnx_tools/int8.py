@@ -1,62 +1,134 @@
 """A network in int8: pairs of QuantizeLinear and DequantizeLinear before its layers, their weights by output channel.
 
-Every layer with constant weights (Conv, Gemm, MatMul) computes in integers then, and so do the sums between them; what
-else there is stays as it is. The arithmetic is that of the default network's int8 version: right on every processor.
+Every layer with constant weights (Conv, Gemm, MatMul) then computes in integers, and so do the sums between them; what
+else there is stays as it is. Where all neighbours have such a pair, OpenVINO and ONNX Runtime both compute in integers
+from the pixels to the classifier. The integers are right on every processor.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from onnx import NodeProto
 
-from default_model.folding import Parameters
-from default_model.quantising import Grid, any_pairs, grid, neighbouring_pairs, quantise
+from inference.arrays import Doubles, Floats
 from inference.errors import HeadError, ImportRefusedError
-from onnx_tools.facts import Facts
-from onnx_tools.graph import GRAPH, INITIALIZER, INPUTS, NODE, Graph, Node, new_constant, new_node
-from onnx_tools.protobuf import Message
+from onnx_tools.graph import Graph, Parts, attribute
 
 OLDEST_OPSET = 13  # the first with a step for each channel
 LEAST_RANGE = 1e-6
-Ranges = Mapping[str, tuple[float, float]]
-Weights = npt.NDArray[np.float32]
+WEIGHT_MAX = 127
+STEPS = 255
+
+# Processors without VNNI multiply unsigned activations by signed weights and add the two neighbouring products in 16
+# bits, which clip without a word at 32767: 255 * (w0 + w1) fits when the weights of a pair come to at most 128.
+# Unbounded, every ninth photograph gets another class there; with the bound none does, and the loss is not measurable.
+# One less than 128, because rounding may add a half to each.
+PAIR_MAX = 127
+
+# A bias must fit 32 bits beside the sum of products, which stays below 2**26 in the default network.
+BIAS_MAX = 2.0**30
+
+# Of a channel that is all zeros, so that nothing is divided by its step.
+LEAST_STEP = 1e-12
+
+Ranges = Mapping[str, tuple[float, float]]  # the lowest and the highest value of a tensor
+
+
+class Grid(NamedTuple):
+    """The unsigned 8-bit values of a tensor: real value = (integer - zero) * step."""
+
+    step: np.float32
+    zero: np.uint8
+
+
+class Integers(NamedTuple):
+    """Weights and biases of one layer as integers, with a step for each output channel."""
+
+    weights: npt.NDArray[np.int8]
+    weight_steps: Floats
+    biases: npt.NDArray[np.int32]
+    bias_steps: Floats
 
 
 class Layer(NamedTuple):
     """A node whose weights are constant, output channels first."""
 
-    node: Node
-    weights: Weights
-    is_turned: bool  # in the graph its output channels stand last
+    node: NodeProto
+    weights: Floats
+    is_transposed: bool  # in the graph its output channels stand last
 
 
-def layers_of(graph: Graph) -> list[Layer]:
-    """What will compute in integers."""
-    return [layer for node in graph.nodes if (layer := _layer(graph, node)) is not None]
+def grid(low: float, high: float) -> Grid:
+    """Return the grid that covers `low` to `high` and holds zero exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = (high - low) / STEPS
+    return Grid(np.float32(step), np.uint8(round(-low / step)))
+
+
+def quantise(weights: Floats, biases: Floats, inputs: Grid, pairs: Doubles | None) -> Integers:
+    """Return the integers of a layer that reads values on the grid `inputs`.
+
+    `pairs` holds the largest sum of two weights that a processor may add up, for each output channel; None where it
+    never adds two.
+    """
+    flat, real = weights.reshape(len(weights), -1).astype(np.float64), biases.astype(np.float64)
+    steps = np.abs(flat).max(axis=1) / WEIGHT_MAX
+    if pairs is not None:
+        steps = np.maximum(steps, pairs / PAIR_MAX)
+    steps = np.maximum(steps, np.abs(real) / (float(inputs.step) * BIAS_MAX))
+    steps = np.maximum(steps, LEAST_STEP).astype(np.float32)
+    rounded = np.clip(np.rint(flat / steps[:, None].astype(np.float64)), -WEIGHT_MAX, WEIGHT_MAX)
+    bias_steps = steps * inputs.step
+    return Integers(
+        rounded.astype(np.int8).reshape(weights.shape),
+        steps,
+        np.rint(real / bias_steps.astype(np.float64)).astype(np.int32),
+        bias_steps,
+    )
+
+
+def neighbouring_pairs(weights: Floats) -> Doubles:
+    """Return, for each output channel, the largest sum of one sign of input channels 0 and 1, 2 and 3, ...
+
+    That is how the engines lay out a 1x1 convolution and a matrix product.
+    """
+    largest: Doubles = np.maximum(*((part[:, ::2] + part[:, 1::2]).max(axis=1) for part in _signs(weights)))
+    return largest
+
+
+def any_pairs(weights: Floats) -> Doubles:
+    """Return, for each output channel, the largest sum of one sign of any two weights: right for every layout."""
+    largest: Doubles = np.maximum(*(np.sort(part, axis=1)[:, -2:].sum(axis=1) for part in _signs(weights)))
+    return largest
+
+
+def _signs(weights: Floats) -> tuple[Doubles, Doubles]:
+    flat = weights.reshape(len(weights), -1).astype(np.float64)
+    return np.maximum(flat, 0), np.maximum(-flat, 0)
 
 
 def measured_tensors(graph: Graph) -> list[str]:
-    """The tensors whose ranges have to be known: what goes into a layer, or into the sum of two of them."""
-    names = dict.fromkeys(layer.node.inputs[0] for layer in layers_of(graph))
+    """Return the tensors whose ranges have to be known: what goes into a layer, or into the sum of two of them."""
+    names = dict.fromkeys(layer.node.input[0] for layer in _layers(graph))
     for node in graph.nodes:
-        if node.operation == "Add" and all(
-            name in graph.makers and not _is_constant(graph, name) for name in node.inputs
-        ):
-            names |= dict.fromkeys(node.inputs)
+        if node.op_type == "Add" and all(name in graph.makers and not graph.is_constant(name) for name in node.input):
+            names |= dict.fromkeys(node.input)
     return list(names)
 
 
-def check_can_be_quantised(facts: Facts, graph: Graph) -> None:
-    """Refuse what has no int8 version that this makes."""
-    if facts.is_quantised:
+def check_can_be_quantised(graph: Graph, opset: int, *, is_quantised: bool) -> None:
+    """Raise ImportRefusedError where there is no int8 version of this graph."""
+    if is_quantised:
         raise ImportRefusedError("the graph computes in integers already: import it without --quantize")
-    if facts.opset < OLDEST_OPSET:
+    if opset < OLDEST_OPSET:
         raise ImportRefusedError(
-            f"the graph is of opset {facts.opset}; int8 weights by channel need {OLDEST_OPSET}: "
+            f"the graph is of opset {opset}; int8 weights by channel need {OLDEST_OPSET}: "
             "export it anew with opset_version=17, or import it without --quantize"
         )
-    if not layers_of(graph):
+    if not _layers(graph):
         raise ImportRefusedError(
             "the graph has no Conv, Gemm or MatMul with constant weights that are stored in it: "
             "nothing of it could compute in int8; import it without --quantize"
@@ -64,127 +136,130 @@ def check_can_be_quantised(facts: Facts, graph: Graph) -> None:
 
 
 def int8_graph(graph: Graph, ranges: Ranges) -> bytes:
-    """The network in int8, for tensors with these lowest and highest values."""
-    writer = _Writer(graph, {name: grid(*_wide(*ranges[name])) for name in ranges})
-    return writer.model(layers_of(graph))
+    """Return the network in int8, for tensors with these lowest and highest values."""
+    return _Writer(graph, {name: _wide(*ranges[name]) for name in ranges}).written()
 
 
 class _Writer:
-    """Collects the nodes of the int8 graph in the order in which they are computed."""
+    """Collects the nodes of the int8 graph in the order in which they are computed.
 
-    def __init__(self, graph: Graph, grids: Mapping[str, Grid]) -> None:
-        self._graph, self._grids = graph, grids
-        self._nodes: list[Message] = []
-        self._constants: list[Message] = []
+    What a node computes of a tensor that has a range is called `<tensor>.exact`; the dequantised values take its name.
+    """
 
-    def model(self, layers: list[Layer]) -> bytes:
-        layer_of = {id(layer.node): layer for layer in layers}
-        for name in self._grids:
-            if name not in self._graph.makers:  # the picture
-                self._put_on_grid(name)
+    def __init__(self, graph: Graph, ranges: Ranges) -> None:
+        self._graph, self._ranges = graph, ranges
+        self._layers = {id(layer.node): layer for layer in _layers(graph)}
+        self._grids = {name: grid(*ends) for name, ends in ranges.items()}
+        self._uses = Counter(name for node in graph.nodes for name in node.input)
+        self._clipped = {node.input[0]: node.output[0] for node in graph.nodes if self._is_needless(node)}
+        self._pixels = {name: graph.fresh("pixels") for name in ranges if name not in graph.makers}
+        self._parts = Parts()
+
+    def written(self) -> bytes:
+        for image, pixels in self._pixels.items():
+            self._put_on_grid(image, pixels, self._grids[image])
         for node in self._graph.nodes:
-            inputs = [self._real(name) for name in node.inputs]
-            if id(node) in layer_of:
-                inputs[1:] = self._integers(layer_of[id(node)])
-            self._nodes.append(_with_inputs(node, inputs))
-            for name in node.outputs:
-                if name in self._grids:
-                    self._put_on_grid(name)
-        return self._encoded()
+            if node.op_type != "Clip" or node.input[0] not in self._clipped:
+                self._add(node)
+        return self._graph.replaced(self._parts.nodes, self._graph.constants | self._parts.constants)
 
-    def _real(self, name: str) -> str:
-        return f"{name}.int8.real" if name in self._grids else name
+    def _add(self, node: NodeProto) -> None:
+        layer, new = self._layers.get(id(node)), NodeProto()
+        new.CopyFrom(node)
+        new.input[:] = [self._pixels.get(name, name) for name in node.input]
+        if layer:
+            new.input[1 : 3 if len(node.input) > 2 else 2] = self._integers(layer)
+        names = [self._clipped.get(name, name) for name in node.output]
+        new.output[:] = [f"{name}.exact" if name in self._grids else name for name in names]
+        new.name = new.output[0] if node.name == node.output[0] else node.name
+        self._parts.nodes.append(new)
+        for name in names:
+            if name in self._grids:
+                self._put_on_grid(f"{name}.exact", name, self._grids[name])
 
-    def _put_on_grid(self, name: str) -> None:
-        own = self._grids[name]
-        parameters = [self._constant(f"{name}.int8.step", own.step), self._constant(f"{name}.int8.zero", own.zero)]
-        self._nodes.append(new_node("QuantizeLinear", [name, *parameters], f"{name}.int8.integers"))
-        self._nodes.append(new_node("DequantizeLinear", [f"{name}.int8.integers", *parameters], self._real(name)))
+    def _is_needless(self, node: NodeProto) -> bool:
+        """Return whether a Clip leaves nothing to do to what is put on its output's grid, which ends where it clips."""
+        if node.op_type != "Clip" or len(node.input) != 3 or node.output[0] not in self._ranges:
+            return False
+        source, *bounds = node.input
+        if self._uses[source] > 1 or source not in self._graph.makers or source in self._ranges:
+            return False
+        if not all(map(self._graph.is_constant, bounds)):
+            return False
+        (low, high), (lowest, highest) = self._ranges[node.output[0]], map(self._graph.value, bounds)
+        return bool(lowest <= min(low, 0) and max(high, 0) <= highest)  # a grid always holds zero
+
+    def _put_on_grid(self, exact: str, name: str, own: Grid) -> None:
+        parts = self._parts
+        parameters = [parts.constant(f"{name}.step", own.step), parts.constant(f"{name}.zero", own.zero)]
+        integers = parts.node("QuantizeLinear", [exact, *parameters], f"{name}.integers")
+        parts.node("DequantizeLinear", [integers, *parameters], name)
 
     def _integers(self, layer: Layer) -> list[str]:
-        """The layer's weights, and its biases where they are constant, as integers with steps."""
-        node, own = layer.node, layer.node.outputs[0]
+        """Add the layer's weights, and its biases where they are constant, as integers; return their names."""
+        names = layer.node.input
         biases = _biases(self._graph, layer)
-        told = np.zeros(len(layer.weights), np.float32) if biases is None else biases
-        found = quantise(Parameters(layer.weights, told), self._grids[node.inputs[0]], _pairs(layer))
-        weights = found.weights.T if layer.is_turned else found.weights
-        names = [self._dequantised(f"{own}.int8.weights", weights, found.weight_steps, int(layer.is_turned))]
+        real = np.zeros(len(layer.weights), np.float32) if biases is None else biases
+        found = quantise(layer.weights, real, self._grids[names[0]], _pairs(layer))
+        weights = found.weights.T if layer.is_transposed else found.weights
+        made = [self._dequantised(layer, names[1], weights, found.weight_steps, int(layer.is_transposed))]
         if biases is not None:
-            return [*names, self._dequantised(f"{own}.int8.biases", found.biases, found.bias_steps, 0)]
-        return [*names, *map(self._real, node.inputs[2:])]
+            return [*made, self._dequantised(layer, names[2], found.biases, found.bias_steps, 0)]
+        return [*made, *names[2:]]
 
-    def _dequantised(self, name: str, integers: npt.NDArray[np.generic], steps: Weights, axis: int) -> str:
+    def _dequantised(self, layer: Layer, constant: str, integers: npt.NDArray[Any], steps: Floats, axis: int) -> str:
+        name = constant if self._uses[constant] == 1 else f"{layer.node.output[0]}.{constant}"
+        parts = self._parts
         inputs = [
-            self._constant(f"{name}.integers", integers),
-            self._constant(f"{name}.steps", steps),
-            self._constant(f"{name}.zeros", np.zeros(len(steps), integers.dtype)),
+            parts.constant(f"{name}.integers", integers),
+            parts.constant(f"{name}.steps", steps),
+            parts.constant(f"{name}.zeros", np.zeros(len(steps), integers.dtype)),
         ]
-        self._nodes.append(new_node("DequantizeLinear", inputs, name, axis=axis))
-        return name
-
-    def _constant(self, name: str, value: npt.NDArray[np.generic] | np.generic) -> str:
-        self._constants.append(new_constant(name, np.asarray(value)))
-        return name
-
-    def _encoded(self) -> bytes:
-        used = {name for node in self._nodes for name in node.texts(INPUTS)}
-        changed = self._graph.message.without(NODE, INITIALIZER)
-        for node in self._nodes:
-            changed.add(NODE, node)
-        kept = [tensor for name, tensor in self._graph.constants.items() if name in used]
-        for tensor in (*kept, *self._constants):
-            changed.add(INITIALIZER, tensor)
-        return self._graph.model.without(GRAPH).add(GRAPH, changed).encode()
+        return parts.node("DequantizeLinear", inputs, name, axis=axis)
 
 
-def _layer(graph: Graph, node: Node) -> Layer | None:
-    if node.operation not in ("Conv", "Gemm", "MatMul") or len(node.inputs) < 2 or _is_scaled(node):
+def _layers(graph: Graph) -> list[Layer]:
+    return [layer for node in graph.nodes if (layer := _layer(graph, node)) is not None]
+
+
+def _layer(graph: Graph, node: NodeProto) -> Layer | None:
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2 or _is_scaled(node):
+        return None
+    if node.input[1] not in graph.constants or graph.is_constant(node.input[0]):
         return None
     try:
-        weights = graph.value(node.inputs[1])
+        weights = graph.value(node.input[1])
     except HeadError:
-        return None  # computed, or stored in another way: it stays as it is
-    is_known = weights.dtype == np.float32 and weights.ndim == (4 if node.operation == "Conv" else 2)
-    is_turned = node.operation == "MatMul" or (node.operation == "Gemm" and not node.integer("transB", 0))
-    is_data = not _is_constant(graph, node.inputs[0])
-    return Layer(node, weights.T if is_turned else weights, is_turned) if is_known and is_data else None
-
-
-def _is_scaled(node: Node) -> bool:
-    """Whether a Gemm does more than multiply by its weights and add its biases."""
-    return node.operation == "Gemm" and (
-        node.integer("transA", 0) != 0 or node.is_told("alpha") or node.is_told("beta")
-    )
-
-
-def _biases(graph: Graph, layer: Layer) -> Weights | None:
-    if len(layer.node.inputs) < 3 or layer.node.inputs[2] not in graph.constants:
+        return None  # stored in another way: it stays as it is
+    if weights.dtype != np.float32 or weights.ndim != (4 if node.op_type == "Conv" else 2):
         return None
-    biases = graph.value(layer.node.inputs[2])
+    is_transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0))
+    return Layer(node, weights.T if is_transposed else weights, is_transposed)
+
+
+def _is_scaled(node: NodeProto) -> bool:
+    """Return whether a Gemm does more than multiply by its weights and add its biases."""
+    told = {item.name for item in node.attribute}
+    return node.op_type == "Gemm" and (attribute(node, "transA", 0) != 0 or not told.isdisjoint(("alpha", "beta")))
+
+
+def _biases(graph: Graph, layer: Layer) -> Floats | None:
+    if len(layer.node.input) < 3 or layer.node.input[2] not in graph.constants:
+        return None
+    biases = graph.value(layer.node.input[2])
     return biases if biases.shape == (len(layer.weights),) and biases.dtype == np.float32 else None
 
 
-def _pairs(layer: Layer) -> npt.NDArray[np.float64] | None:
-    """The largest sum of two weights that a processor may add up; None for one filter a channel, where it adds none."""
+def _pairs(layer: Layer) -> Doubles | None:
+    """Return the largest sums of two weights that a processor may add; None where each channel has its own filter."""
     weights = layer.weights
-    if weights.ndim == 4 and weights.shape[1] == 1 and layer.node.integer("group", 1) > 1:
+    if weights.ndim == 4 and weights.shape[1] == 1 and attribute(layer.node, "group", 1) > 1:
         return None
     flat = weights.reshape(len(weights), -1)
     is_product = weights.ndim == 2 or weights.shape[2:] == (1, 1)
     return neighbouring_pairs(flat) if is_product and flat.shape[1] % 2 == 0 else any_pairs(flat)
 
 
-def _is_constant(graph: Graph, name: str) -> bool:
-    return name in graph.constants or (name in graph.makers and graph.makers[name].operation == "Constant")
-
-
 def _wide(low: float, high: float) -> tuple[float, float]:
-    """A range that has steps, where all values were the same."""
+    """Return a range that has steps, where all values were the same."""
     return low, max(high, low + LEAST_RANGE, LEAST_RANGE)
-
-
-def _with_inputs(node: Node, inputs: list[str]) -> Message:
-    message = node.message.without(INPUTS)
-    for name in inputs:
-        message.add(INPUTS, name)
-    return message

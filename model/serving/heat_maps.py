@@ -5,28 +5,34 @@ weights: so each place's product says exactly what it adds. The map costs one mo
 session of its own that is loaded when somebody first asks.
 """
 
+import io
 import logging
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import settings
 from inference import bundle, engines
 from inference.arrays import Pixels, Scores
-from inference.errors import HeadError
+from inference.bundle import Bundle
 from inference.model import Model
-from onnx_tools.head import feature_map_model, read_head
 from wire.messages import ActivationMap, Job
 
 log = logging.getLogger(__name__)
 
 DECIMALS = 4
 LONGEST_WAIT_S = 1.5
+LONGEST_REASON = 400  # characters
+MODEL = Path(__file__).parents[1]
 
 
 class NotExplainableError(Exception):
@@ -64,19 +70,31 @@ class Maps:
         loaded = bundle.load(folder)
         if loaded.digest != digest:
             raise NotExplainableError(f"{loaded.name}/{loaded.version} was replaced since this worker loaded it")
-        try:
-            self._head = read_head(loaded.model)
-            bare = replace(loaded, model=feature_map_model(loaded.model), output="probabilities")  # as they come
-        except HeadError as fault:
-            raise NotExplainableError(f"{loaded.name}/{loaded.version} cannot say where it looked: {fault}") from None
+        parts = _parts(loaded)
+        self._weights, self._biases = parts["weights"], parts["biases"]
+        bare = replace(loaded, model=parts["model"].tobytes(), output="probabilities")  # as they come
         self._engine = engines.load(engine, bare, lanes=1, cores=1)
         log.info("ready to explain %s in %.2f s", folder, time.perf_counter() - begin)
 
     def of(self, pixels: Pixels, number: int) -> Scores:
         """What each place adds for the class of this number; the mean is its logit."""
         features = self._engine.predict(pixels[np.newaxis])[0]
-        values: Scores = np.tensordot(self._head.weights[number], features, axes=1) + self._head.biases[number]
+        values: Scores = np.tensordot(self._weights[number], features, axes=1) + self._biases[number]
         return values
+
+
+def _parts(loaded: Bundle) -> dict[str, NDArray[Any]]:
+    """Return the head's weights and biases and the network up to its last feature map.
+
+    A process of its own takes them from the graph: the ONNX library would stay in this one, and cost it 13 MB.
+    """
+    command = [sys.executable, "-m", "onnx_tools.head"]
+    done = subprocess.run(command, cwd=MODEL, input=loaded.model, capture_output=True, check=False)  # noqa: S603
+    if done.returncode:
+        fault = done.stderr.decode(errors="replace")[-LONGEST_REASON:]
+        raise NotExplainableError(f"{loaded.name}/{loaded.version} cannot say where it looked: {fault}")
+    with np.load(io.BytesIO(done.stdout)) as parts:
+        return dict(parts)
 
 
 class NotReadyError(Exception):

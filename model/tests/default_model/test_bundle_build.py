@@ -12,13 +12,12 @@ import pytest
 
 from cli import build_bundle
 from default_model import checkpoint
-from default_model.architecture import INPUT_SIZE
-from default_model.build import build
-from default_model.errors import BuildError, CheckpointError
-from default_model.folder import is_whole, put
-from default_model.photographs import CROP_RATIO
-from default_model.pixels import MEAN, STD
+from default_model.build import build, is_whole, put
+from default_model.development import CROP_RATIO
+from default_model.golden import MEAN, STD
+from default_model.network import INPUT_SIZE
 from default_model.recipe import Precision, Recipe, labels
+from inference.errors import BuildError, CheckpointError
 
 MODEL = Path(__file__).parents[2]
 INT8, FP32 = Recipe(Precision.INT8), Recipe(Precision.FP32)

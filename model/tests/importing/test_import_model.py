@@ -130,7 +130,7 @@ def test_what_is_refused_says_why_and_writes_nothing(
 def test_labels_and_outputs_have_to_be_as_many(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "labels.txt").write_text("one\ntwo\nthree\n")
     assert bring(place) == 1
-    assert "puts out 2 numbers for a picture" in capsys.readouterr().err
+    assert "puts out 2 numbers for an image" in capsys.readouterr().err
 
 
 def test_quantising_makes_a_second_version_and_shows_both(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,9 +172,9 @@ def test_every_layer_of_the_default_network_computes_in_integers(bundles: Path) 
     graph = Graph(bundle.load(bundles / "efficientnet-lite0" / "1-fp32").model)
     ranges = dict.fromkeys(onnx_tools_int8.measured_tensors(graph), (-1.0, 6.0))
     made = Graph(onnx_tools_int8.int8_graph(graph, ranges))
-    layers = [node for node in made.nodes if node.operation in ("Conv", "Gemm")]
+    layers = [node for node in made.nodes if node.op_type in ("Conv", "Gemm")]
     assert len(layers) == 50
-    assert {made.maker(name).operation for node in layers for name in node.inputs} == {"DequantizeLinear"}
+    assert {made.maker(name).op_type for node in layers for name in node.input} == {"DequantizeLinear"}
 
 
 @pytest.mark.parametrize(

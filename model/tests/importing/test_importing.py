@@ -11,12 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from importing import answer_page, label_file, outputs, presets
+from importing import answer_page, description, facts
 from inference import engines, preprocessing
 from inference.arrays import Scores
 from inference.bundle import Bundle
 from inference.errors import ImportRefusedError
-from onnx_tools import facts as onnx_tools_facts
 from sightline_testing import pictures, stripes
 from tests.inference.test_onnx_file import with_external_weights
 
@@ -40,10 +39,10 @@ def refusal(of: Callable[..., object], *arguments: Any) -> str:
 
 @pytest.mark.parametrize("is_nhwc", [False, True])
 def test_a_graph_tells_its_size_layout_and_classes(is_nhwc: bool) -> None:
-    facts = onnx_tools_facts.read(stripes.network(is_nhwc=is_nhwc))
-    assert (facts.batch, facts.size, facts.classes, facts.opset) == ("N", (97, 131), 2, 17)
-    assert facts.layout == ("NHWC" if is_nhwc else "NCHW")
-    assert not facts.is_quantised
+    found = facts.read(stripes.network(is_nhwc=is_nhwc))
+    assert (found.batch, found.size, found.classes, found.opset) == ("N", (97, 131), 2, 17)
+    assert found.layout == ("NHWC" if is_nhwc else "NCHW")
+    assert not found.is_quantised
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_a_graph_tells_its_size_layout_and_classes(is_nhwc: bool) -> None:
         ([("image", TensorProto.FLOAT16, ["N", 3, 8, 8])], [SCORES], "float16"),
         ([("image", TensorProto.FLOAT, ["N", 3, 8])], [SCORES], "(N, 3, 8); four dimensions are expected"),
         ([("image", TensorProto.FLOAT, None)], [SCORES], "of unsaid shape; four dimensions"),
-        ([("image", TensorProto.FLOAT, ["N", 1, 8, 8])], [SCORES], "pictures come in 3 channels"),
+        ([("image", TensorProto.FLOAT, ["N", 1, 8, 8])], [SCORES], "images come in 3 channels"),
         ([IMAGE, ("mask", TensorProto.FLOAT, ["N"])], [SCORES], "2 inputs ('image', float32 (N, 3, 97, 131); 'mask'"),
         ([IMAGE], [SCORES, ("auxiliary", TensorProto.FLOAT, ["N", 2])], "2 outputs"),
         ([IMAGE], [("scores", TensorProto.INT64, ["N"])], "the output is 'scores', int64 (N); float32"),
@@ -62,32 +61,35 @@ def test_a_graph_tells_its_size_layout_and_classes(is_nhwc: bool) -> None:
 def test_a_graph_that_is_no_image_classifier_is_refused_with_what_was_found(
     inputs: list[tuple[str, int, Any]], results: list[tuple[str, int, Any]], told: str
 ) -> None:
-    assert told in refusal(onnx_tools_facts.read, graph_of(inputs, results))
+    assert told in refusal(facts.read, graph_of(inputs, results))
 
 
 def test_weights_outside_the_graph_are_refused_with_how_to_put_them_in() -> None:
-    assert "external_data=False" in refusal(onnx_tools_facts.read, with_external_weights().SerializeToString())
+    assert "external_data=False" in refusal(facts.read, with_external_weights().SerializeToString())
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", b"\x3a\xff\xff"])
 def test_what_is_no_graph_is_refused(content: bytes) -> None:
-    assert "no ONNX graph" in refusal(onnx_tools_facts.read, content)
+    assert "no ONNX graph" in refusal(facts.read, content)
 
 
 def test_a_graph_for_eight_pictures_is_opened_for_any_number() -> None:
-    facts = onnx_tools_facts.read(onnx_tools_facts.with_open_batch(stripes.network(batch=8)))
-    assert (facts.batch, facts.size, facts.classes) == ("N", (97, 131), 2)
+    found = facts.read(facts.with_open_batch(stripes.network(batch=8)))
+    assert (found.batch, found.size, found.classes) == ("N", (97, 131), 2)
 
 
 def test_the_graphs_size_goes_before_the_presets_and_what_is_told_before_both() -> None:
-    fixed, is_open = (onnx_tools_facts.read(stripes.network(size=size)) for size in ((97, 131), ("h", "w")))
-    assert presets.table_for(fixed, "torchvision", {})["size"] == [97, 131]
-    assert presets.table_for(is_open, "torchvision", {})["size"] == [224, 224]
-    assert presets.table_for(is_open, "torchvision", {"size": [64, 80]})["size"] == [64, 80]
+    fixed, is_open = (facts.read(stripes.network(size=size)) for size in ((97, 131), ("h", "w")))
+    assert description.preprocessing_table(fixed, "torchvision", {})["size"] == [97, 131]
+    assert description.preprocessing_table(is_open, "torchvision", {})["size"] == [224, 224]
+    assert description.preprocessing_table(is_open, "torchvision", {"size": [64, 80]})["size"] == [64, 80]
     assert "--size 64 80 is not what the graph takes" in refusal(
-        presets.table_for, fixed, "torchvision", {"size": [64, 80]}
+        description.preprocessing_table, fixed, "torchvision", {"size": [64, 80]}
     )
-    assert presets.table_for(fixed, "torchvision", {"resize": "stretch", "mean": None})["resize"] == "stretch"
+    assert (
+        description.preprocessing_table(fixed, "torchvision", {"resize": "stretch", "mean": None})["resize"]
+        == "stretch"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_the_graphs_size_goes_before_the_presets_and_what_is_told_before_both() 
 def test_labels_that_cannot_be_are_refused_with_their_line(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes(content)
-    said = refusal(label_file.read, path)
+    said = refusal(description.read_labels, path)
     assert told in said
     assert str(path) in said
 
@@ -110,19 +112,19 @@ def test_labels_that_cannot_be_are_refused_with_their_line(tmp_path: Path, conte
 def test_what_editors_leave_in_a_file_of_labels_is_no_part_of_them(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffcat \r\nBär\r\n\r\n\n".encode())
-    assert label_file.read(path) == ("cat", "Bär")
+    assert description.read_labels(path) == ("cat", "Bär")
 
 
 @pytest.mark.parametrize(
     ("labels", "count", "told"),
     [
-        (("a", "b", "c"), 2, "2 numbers for a picture, labels.txt has 3 labels; one label a line"),
+        (("a", "b", "c"), 2, "2 numbers for an image, labels.txt has 3 labels; one label a line"),
         (tuple(map(str, range(1000))), 1001, "put a line 'background' first"),
         (("a", "b"), 1, "two classes told by one number"),
     ],
 )
 def test_labels_and_outputs_are_as_many(labels: tuple[str, ...], count: int, told: str) -> None:
-    assert told in refusal(label_file.check_count, labels, Path("labels.txt"), count)
+    assert told in refusal(description.check_label_count, labels, Path("labels.txt"), count)
 
 
 def rows(*values: list[float]) -> Scores:
@@ -130,22 +132,22 @@ def rows(*values: list[float]) -> Scores:
 
 
 def test_probabilities_are_told_from_logits_by_what_they_add_up_to() -> None:
-    assert outputs.kind_of(rows([0.25, 0.75], [1, 0])) == "probabilities"
-    assert outputs.kind_of(rows([0.25, 0.75], [0.5, 0.6])) == "logits"
-    assert outputs.kind_of(rows([0.5, 0.6], [0.9, 0.9]), "probabilities") == "probabilities"
-    assert "-3 to 2" in refusal(outputs.kind_of, rows([2, -3]), "probabilities")
-    assert "softmax would be applied twice" in refusal(outputs.kind_of, rows([0.25, 0.75]), "logits")
+    assert description.output_kind(rows([0.25, 0.75], [1, 0])) == "probabilities"
+    assert description.output_kind(rows([0.25, 0.75], [0.5, 0.6])) == "logits"
+    assert description.output_kind(rows([0.5, 0.6], [0.9, 0.9]), "probabilities") == "probabilities"
+    assert "-3 to 2" in refusal(description.output_kind, rows([2, -3]), "probabilities")
+    assert "softmax would be applied twice" in refusal(description.output_kind, rows([0.25, 0.75]), "logits")
 
 
 def test_numbers_that_are_none_and_shapes_that_are_no_rows_are_refused() -> None:
-    assert "NaN" in refusal(outputs.check, rows([np.nan, 1]))
-    assert "add a Flatten" in refusal(outputs.check, np.zeros((1, 2, 1, 1), np.float32))
+    assert "NaN" in refusal(description.check_outputs, rows([np.nan, 1]))
+    assert "add a Flatten" in refusal(description.check_outputs, np.zeros((1, 2, 1, 1), np.float32))
 
 
 def test_what_is_odd_is_said() -> None:
-    assert "alike whatever the picture" in outputs.doubts(rows([3, 2], [3, 2]), "logits")[0]
-    assert "sigmoid" in outputs.doubts(rows([0.1, 0.2], [0.9, 0.9]), "logits")[0]
-    assert outputs.doubts(rows([3, -2], [1, 4]), "logits") == []
+    assert "the same for every image" in description.warnings(rows([3, 2], [3, 2]), "logits")[0]
+    assert "sigmoid" in description.warnings(rows([0.1, 0.2], [0.9, 0.9]), "logits")[0]
+    assert description.warnings(rows([3, -2], [1, 4]), "logits") == []
 
 
 def test_a_bar_is_exact_to_an_eighth_of_a_block() -> None:
@@ -182,7 +184,7 @@ def what_arrives(preset: str, content: bytes) -> Floats:
     model = helper.make_model(
         helper.make_graph(nodes, "echo", [image], [scores]), ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
     ).SerializeToString()
-    known = preprocessing.from_table(presets.table_for(onnx_tools_facts.read(model), preset, {}))
+    known = preprocessing.from_table(description.preprocessing_table(facts.read(model), preset, {}))
     bundle = Bundle("echo", "1", "fp32", known, "probabilities", tuple(map(str, range(3 * SIZE * SIZE))), model)
     pixels = np.empty((1, SIZE, SIZE, 3), np.uint8)
     known.prepare(content, pixels[0])
@@ -199,7 +201,7 @@ def test_a_presets_numbers_are_those_of_its_family(preset: str) -> None:
 
 
 def test_there_is_a_computation_of_its_own_for_each_preset() -> None:
-    assert set(presets.presets()) == set(NORMALISATIONS)
+    assert set(description.presets()) == set(NORMALISATIONS)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
@@ -222,7 +224,7 @@ def test_the_others_look_at_the_middle_of_a_picture(preset: str) -> None:
 
 def test_a_view_of_single_pixels_never_has_its_jpeg_scaled_but_for_the_largest() -> None:
     known = preprocessing.from_table(
-        presets.table_for(onnx_tools_facts.read(stripes.network(size=("h", "w"))), "keras-caffe", {})
+        description.preprocessing_table(facts.read(stripes.network(size=("h", "w"))), "keras-caffe", {})
     )
     assert known.view.jpeg_factor(4000, 3000) == 1
     assert known.view.jpeg_factor(8000, 8000) == 8  # 64 megapixels would not fit

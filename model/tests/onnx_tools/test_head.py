@@ -1,3 +1,6 @@
+import io
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +10,11 @@ import pytest
 from inference import bundle, engines
 from inference.bundle import Bundle
 from inference.errors import HeadError
+from onnx_tools.graph import encode, load
 from onnx_tools.head import Head, feature_map_model, features_model, read_head, with_head
-from onnx_tools.protobuf import Message
+from tests.inference.test_onnx_file import with_external_weights
+
+MODEL = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["1-int8", "1-fp32"])
@@ -68,5 +74,18 @@ def test_what_is_no_graph_is_refused(content: bytes) -> None:
         read_head(content)
 
 
-def test_a_message_is_written_as_it_was_read(loaded: Bundle) -> None:
-    assert Message.parse(loaded.model).encode() == loaded.model
+def test_a_model_is_written_as_it_was_read(loaded: Bundle) -> None:
+    assert encode(load(loaded.model)) == loaded.model
+
+
+def test_the_parts_for_heat_maps_are_written_by_a_process_of_its_own(loaded: Bundle) -> None:
+    command = [sys.executable, "-m", "onnx_tools.head"]
+    done = subprocess.run(command, input=loaded.model, capture_output=True, cwd=MODEL, check=True)
+    with np.load(io.BytesIO(done.stdout)) as parts:
+        assert parts["model"].tobytes() == feature_map_model(loaded.model)
+        np.testing.assert_array_equal(parts["weights"], read_head(loaded.model).weights)
+
+
+def test_weights_outside_the_file_are_refused_before_the_library_could_read_them() -> None:
+    with pytest.raises(HeadError, match="another file"):
+        read_head(with_external_weights().SerializeToString())

@@ -1,7 +1,13 @@
-"""EfficientNet-Lite0 as a list of convolutions, in the order in which they are computed."""
+"""EfficientNet-Lite0: its convolutions in the order in which they are computed, and their parameters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.arrays import Floats
 
 INPUT_SIZE = 224
 FEATURES = 1280
@@ -135,3 +141,35 @@ class Block:
         return Convolution(
             f"{self.name}.{kind}", source, f"{weights}._{kind}_conv", f"{weights}.{norm}", size, relu6=relu6
         )
+
+
+class Parameters(NamedTuple):
+    """Weights (output channels first) and biases of one layer."""
+
+    weights: Floats
+    biases: Floats
+
+
+class Network(NamedTuple):
+    """Every number of the network: the convolutions by name, and the classifier."""
+
+    convolutions: dict[str, Parameters]
+    classifier: Parameters
+
+
+def fold(tensors: Mapping[str, NDArray[Any]]) -> Network:
+    """Return the network of a checkpoint, each batch norm folded into the convolution before it."""
+    classifier = Parameters(tensors["_fc.weight"], tensors["_fc.bias"])
+    if classifier.weights.shape != (CLASSES, FEATURES):
+        raise ValueError(f"the classifier is {classifier.weights.shape}, expected {(CLASSES, FEATURES)}")
+    return Network({layer.name: _fold(layer, tensors) for layer in convolutions()}, classifier)
+
+
+def _fold(layer: Convolution, tensors: Mapping[str, NDArray[Any]]) -> Parameters:
+    # In double precision, element by element and without sums: the same bits on every machine.
+    gamma, beta, mean, variance = (
+        tensors[f"{layer.norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+    weights = tensors[f"{layer.weights}.weight"].astype(np.float64) * scale[:, None, None, None]
+    return Parameters(weights.astype(np.float32), (beta - mean * scale).astype(np.float32))
