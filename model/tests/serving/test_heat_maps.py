@@ -3,7 +3,10 @@
 import hashlib
 import io
 import math
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +67,20 @@ def test_the_mean_of_each_class_s_map_is_its_logit(
     # What softmax makes of logits tells them up to a constant; int8 rounds the features on their way.
     found = probabilities(np.array([means], np.float32), "logits")[0]
     assert found == pytest.approx(np.array(told) / sum(told), abs=1e-3 if model.bundle.precision == "fp32" else 0.05)
+
+
+def test_a_worker_that_explains_has_no_onnx_library(model: Model) -> None:
+    program = (
+        "import sys\n"
+        "from inference import bundle\n"
+        "from pathlib import Path\n"
+        "from serving.heat_maps import Maps\n"
+        "folder = Path(sys.argv[1])\n"
+        "Maps(folder, bundle.load(folder).digest, 'openvino')\n"
+        "assert not {'onnx', 'google.protobuf', 'onnx_tools'} & sys.modules.keys()\n"
+    )
+    command = [sys.executable, "-c", program, str(model.bundle.folder)]
+    subprocess.run(command, check=True, cwd=heat_maps.MODEL, env=os.environ | {"PYTHONPATH": "."})
 
 
 def test_a_rank_stands_for_the_class_at_that_place(model: Model, photograph: bytes) -> None:
