@@ -42,7 +42,7 @@ def predict(image_name: str) -> tuple[str, float]:
     model = _model(_chosen_bundle(), settings.ENGINE, 1, cpu.cores())
     pixels = model.new_batch(1)
     model.prepare(image_store.read(Path(settings.UPLOAD_FOLDER), image_name), pixels[0])
-    [(class_name, probability)] = model.best(model.predict(pixels, is_alone=True)[0], 1)
+    [(class_name, probability)] = model.top_k(model.predict(pixels, is_alone=True)[0], 1)
     return class_name, round(probability, 4)
 
 

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from inference.decode import decode
-from inference.view import View
+from inference.decode import View, decode
 from serving import speed
 from sightline_testing.hostile import jpegs
 from sightline_testing.pictures import encode, jpeg, png_chunk, run_length_bmp, scene

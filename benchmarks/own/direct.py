@@ -35,7 +35,7 @@ def labels() -> dict[str, str]:
     found = {}
     for path in _paths():
         classifier.prepare(Path(path).read_bytes(), batch[0])
-        found[Path(path).name] = classifier.best(classifier.predict(batch)[0], 1)[0][0]
+        found[Path(path).name] = classifier.top_k(classifier.predict(batch)[0], 1)[0][0]
     return found
 
 
@@ -51,7 +51,7 @@ def make_parts() -> Mapping[str, Work]:
         return 1
 
     def infer(_number: int) -> int:
-        classifier.best(classifier.predict(batch)[0], 5)
+        classifier.top_k(classifier.predict(batch)[0], 5)
         return 1
 
     def decode_and_infer(number: int) -> int:

@@ -91,7 +91,7 @@ class Lab:
             self.judged[key] = [_pixels(judge, content) for content in contents()]
         with ThreadPoolExecutor(2) as pool:
             scores = pool.map(lambda pixels: judge.predict(pixels[None])[0], self.judged[key])
-            return [judge.best(row, 1)[0][0] for row in scores]
+            return [judge.top_k(row, 1)[0][0] for row in scores]
 
     def drawn(self, version: str, kind: str) -> int:
         """How many of UNSEEN drawings of a kind a version names right."""

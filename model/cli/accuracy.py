@@ -41,7 +41,7 @@ def rank(judged: Model, path: Path, label: str) -> int:
     """How many labels the model finds likelier than the right one; SHOWN where it is not among the first."""
     pixels = judged.new_batch(1)
     judged.prepare(path.read_bytes(), pixels[0])
-    best = judged.best(judged.predict(pixels, is_alone=True)[0], SHOWN)
+    best = judged.top_k(judged.predict(pixels, is_alone=True)[0], SHOWN)
     return next((place for place, (found, _) in enumerate(best) if found == label), SHOWN)
 
 

@@ -24,10 +24,9 @@ from cli.progress import Progress
 from evaluation import batch_prediction, labelled, table
 from evaluation import page as evaluation_page
 from evaluation.comparison import Comparison, Pair
-from inference import bundle, image_store, labels
+from inference import bundle, image_store
 from inference.errors import ModelError, VersionError
-from inference.labels import Predictions
-from inference.model import Model
+from inference.model import Model, Predictions, top_k
 from onnx_tools.head import read_head
 from registry import versions
 from training import cases, traffic, training_set
@@ -103,7 +102,7 @@ def _held_out(folder: Path, judge: Model, uploads: Path, there: set[str]) -> dic
     used, learned, names = training_set.gathered(reader, record.cases, record.traffic, uploads, judge.bundle.labels)
     first_views = learned.cases.features[np.unique(learned.cases.pictures, return_index=True)[1]]
     scores = softmax(held_out_logits(read_head(base.model), learned, first_views))
-    return {case.image: labels.best(row, names, batch_prediction.SHOWN) for case, row in zip(used, scores, strict=True)}
+    return {case.image: top_k(row, names, batch_prediction.SHOWN) for case, row in zip(used, scores, strict=True)}
 
 
 def _on_traffic(judges: tuple[Model, Model], options: argparse.Namespace) -> Comparison:

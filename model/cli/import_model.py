@@ -99,7 +99,7 @@ def _tried(made: Bundle, picture: Path | None) -> Model:
         model.prepare(picture.read_bytes() if picture else _drawn(made), pixels[0])
     except ImageError as fault:
         raise ImportRefusedError(f"--picture {picture}: {fault}; name another, or leave it out") from None
-    answer = model.best(model.predict(pixels)[0], SHOWN)
+    answer = model.top_k(model.predict(pixels)[0], SHOWN)
     _say("", f"{picture or DRAWN}, in {trial.ms_an_image(engine, pixels):.1f} ms on one core:")
     _say(*answer_page.answer(answer))
     return model

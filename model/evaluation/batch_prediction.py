@@ -8,8 +8,7 @@ from pathlib import Path
 import settings
 from inference import bundle, cpu, model
 from inference.errors import ImageError
-from inference.labels import Predictions
-from inference.model import Model
+from inference.model import Model, Predictions
 
 SHOWN = 5
 # Pictures under way for each core.
@@ -45,4 +44,4 @@ def _answer(judged: Model, content: bytes | None) -> Predictions | None:
         judged.prepare(content, pixels[0])
     except ImageError:
         return None
-    return judged.best(judged.predict(pixels)[0], SHOWN)
+    return judged.top_k(judged.predict(pixels)[0], SHOWN)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from evaluation import calibration
 from evaluation.calibration import Bin
-from inference.labels import Predictions
+from inference.model import Predictions
 
 
 class Pair(NamedTuple):

@@ -10,11 +10,10 @@ import numpy as np
 
 from evaluation import plots as evaluation_plots
 from evaluation.comparison import Comparison, Figures, Pair
-from inference import exif
-from inference.decode import decode
+from inference.decode import View, decode
 from inference.errors import ImageError
-from inference.labels import Predictions
-from inference.view import View
+from inference.model import Predictions
+from inference.preprocessing import upright
 
 SHOWN_PICTURES = 24
 SHOWN_CLASSES = 20
@@ -118,7 +117,7 @@ def _said(predictions: Predictions) -> str:
 def _thumbnail(pair: Pair) -> str:
     try:
         picture = decode(pair.path.read_bytes(), View(THUMBNAIL, THUMBNAIL, 1.0))
-        pixels = exif.upright(picture.pixels, picture.orientation)
+        pixels = upright(picture.pixels, picture.orientation)
     except (ImageError, OSError):
         return ""
     small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)

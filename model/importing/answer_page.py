@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from inference.labels import Predictions
+from inference.model import Predictions
 
 BAR = 24
 EIGHTHS = " ▏▎▍▌▋▊▉"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from importing.facts import Facts
-from inference import labels, preprocessing
+from inference import preprocessing
 from inference.arrays import Scores
+from inference.bundle import parse_labels
 from inference.errors import BundleError, ImportRefusedError
 
 # How the common families of networks want their images: data, in one place.
@@ -48,7 +49,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = [line.rstrip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-        return labels.parse("".join(f"{line}\n" for line in lines).encode())
+        return parse_labels("".join(f"{line}\n" for line in lines).encode())
     except UnicodeDecodeError as fault:
         raise ImportRefusedError(f"{path} is no UTF-8 ({fault}); save it as that, a label on each line") from None
     except BundleError as fault:

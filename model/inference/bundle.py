@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference import files, labels, preprocessing
+from inference import files, preprocessing
 from inference.errors import SHOWN, BundleError, shown
 from inference.onnx_file import MAX_BYTES, has_external_data
 from inference.preprocessing import Preprocessing
@@ -23,7 +23,9 @@ PRECISIONS = ("int8", "fp32")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 NAMES = "1 to 64 letters, digits and . _ + -, of which the first is a letter or digit"
 MAX_ACTIVE_BYTES, MAX_DESCRIPTION_BYTES = 1_024, 65_536
-FILE_LIMITS = {MODEL_FILE: MAX_BYTES, LABELS_FILE: labels.MAX_BYTES}
+# The largest list in use, that of ImageNet-21k, has 21,843 labels of at most 200 characters.
+MAX_LABELS_BYTES, MAX_LABELS, MAX_CHARACTERS = 4 * 1024**2, 65_536, 500
+FILE_LIMITS = {MODEL_FILE: MAX_BYTES, LABELS_FILE: MAX_LABELS_BYTES}
 DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in PRECISIONS}
 
 
@@ -82,11 +84,33 @@ def load(folder: Path) -> Bundle:
         precision=_name(table, "precision"),
         preprocessing=preprocessing.from_table(_value(table, "preprocessing", dict)),
         output=output,
-        labels=labels.parse(content[LABELS_FILE]),
+        labels=parse_labels(content[LABELS_FILE]),
         model=content[MODEL_FILE],
         folder=folder,
     )
     return replace(loaded, digest=_digest_of(loaded))
+
+
+def parse_labels(content: bytes) -> tuple[str, ...]:
+    """One label on each line of UTF-8; every one is there once."""
+    try:
+        labels = tuple(content.decode("utf-8").splitlines())
+    except UnicodeDecodeError as fault:
+        raise BundleError(f"labels.txt is no UTF-8: {fault}") from None
+    if not labels:
+        raise BundleError("labels.txt is empty; one label on each line is expected")
+    if len(labels) > MAX_LABELS:
+        raise BundleError(f"labels.txt has {len(labels)} labels; at most {MAX_LABELS} are read")
+    seen: set[str] = set()
+    for number, label in enumerate(labels, 1):
+        if not label.strip() or label in seen:
+            raise BundleError(f"labels.txt line {number} is {label!r}; labels are neither empty nor repeated")
+        if len(label) > MAX_CHARACTERS:
+            raise BundleError(
+                f"labels.txt line {number} has {len(label)} characters; at most {MAX_CHARACTERS} are read"
+            )
+        seen.add(label)
+    return labels
 
 
 def fingerprint(folder: Path) -> str:

@@ -1,19 +1,38 @@
-"""A picture's bytes to pixels: one function for every format, checked by its header before anything is decoded."""
+"""An image's bytes to pixels: one function for every format, checked by its header before anything is decoded.
 
+Plain JPEG goes through libjpeg-turbo. Pillow decodes the rest, and every mode of pixel is turned to RGB as it is meant
+to be seen.
+"""
+
+import io
 import math
 import threading
+import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import simplejpeg
+from PIL import Image
 
-from inference import containers, exif, jpeg_header, pillow_pixels
+from inference import image_headers
 from inference.arrays import Pixels
-from inference.decode_budget import DecodeBudget
 from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
-from inference.jpeg_header import JpegHeader
-from inference.limits import check_bytes, check_size, is_large
-from inference.view import View
+from inference.image_headers import JpegHeader, exif_orientation, is_turned
+from inference.limits import (
+    MAX_PIXELS,
+    MAX_SCALED_PIXELS,
+    UNLIMITED,
+    BudgetedFile,
+    DecodeBudget,
+    check_bytes,
+    check_size,
+    is_large,
+)
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+# The factors for which libjpeg-turbo has SIMD code; 3/8, 5/8 and the like are slower than twice the pixels.
+JPEG_FACTORS = (8, 4, 2)
 
 SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -28,6 +47,57 @@ TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS p
 # 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): two at a time, however many lanes, so
 # that an expensive image holds up no other large one.
 _few_large = threading.BoundedSemaphore(2)
+
+# Pillow raises an error beyond twice this. In between it warns, which other code may silence: `_check_size` does not.
+Image.MAX_IMAGE_PIXELS = MAX_SCALED_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+SIXTEEN_BIT_GREY = ("I", "I;16", "I;16B", "I;16L")
+WITH_ALPHA = ("RGBA", "LA", "PA")
+WHITE = (255, 255, 255)
+# Modes that Pillow can average in, transparency weighed in.
+AVERAGED = ("L", "RGB", "RGBA", "LA")
+# Bytes that a PNG decoder gets between two checks of the budget: they unpack to up to a thousand times as many.
+LEAST_PNG_BLOCK, LARGEST_PNG_BLOCK = 4096, 16_384
+PNG_BLOCKS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A centred square of `crop_ratio` of the shorter side, or all of the picture where that is None.
+
+    One that `takes_single_pixels` wants them as they are in the picture, none of them averaged beforehand.
+    """
+
+    height: int
+    width: int
+    crop_ratio: float | None
+    takes_single_pixels: bool = False
+
+    def box(self, width: int, height: int) -> Box:
+        """The part to look at in a picture of this size."""
+        if self.crop_ratio is None:
+            return 0, 0, width, height
+        # Each edge is rounded by itself: keeping the middle where it is matters more than an exact square.
+        half = min(width, height) * self.crop_ratio / 2
+        left, right = round(width / 2 - half), round(width / 2 + half)
+        top, bottom = round(height / 2 - half), round(height / 2 + half)
+        return left, top, max(right, left + 1), max(bottom, top + 1)
+
+    def shrinkage(self, width: int, height: int) -> float:
+        """How many pixels of the picture become one of the model's, on the side where they are fewest."""
+        left, top, right, bottom = self.box(width, height)
+        return min((right - left) / self.width, (bottom - top) / self.height)
+
+    def jpeg_factor(self, width: int, height: int) -> int:
+        """By how much a JPEG may be scaled down while it is decoded."""
+        if self.takes_single_pixels and width * height <= MAX_PIXELS:
+            return 1
+        return next((factor for factor in JPEG_FACTORS if self.shrinkage(width, height) >= factor), 1)
+
+    def as_stored(self, orientation: int) -> "View":
+        """The same view of a picture that is stored in this EXIF orientation."""
+        return replace(self, height=self.width, width=self.height) if is_turned(orientation) else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +134,16 @@ def upright_size(content: bytes) -> tuple[int, int]:
     check_bytes(len(content))
     kind = kind_of(content)
     if kind == "JPEG":
-        header = jpeg_header.read(content)
+        header = image_headers.read_jpeg_header(content)
         (width, height), orientation = (header.width, header.height), header.orientation
     else:
-        (width, height), first_picture = containers.first_picture(kind, content)
-        orientation = pillow_pixels.orientation(kind, first_picture)
-    return (height, width) if exif.is_turned(orientation) else (width, height)
+        (width, height), first_image = image_headers.first_image(kind, content)
+        orientation = _pillow_orientation(kind, first_image)
+    return (height, width) if is_turned(orientation) else (width, height)
 
 
 def _decode_jpeg(content: bytes, view: View, budget: DecodeBudget) -> Picture:
-    header = jpeg_header.read(content)
+    header = image_headers.read_jpeg_header(content)
     # Several scans: every coefficient of the picture is held until the last of them.
     is_whole = not header.is_single_scan or view.takes_single_pixels
     is_alone = is_whole and is_large(header.width, header.height)
@@ -92,13 +162,75 @@ def _decode_scans(header: JpegHeader, content: bytes, view: View, budget: Decode
     except ValueError as fault:
         if not any(text in str(fault) for text in TOLERATED):
             raise ImageError(IMAGE_BROKEN, f"JPEG cannot be decoded: {fault}") from None
-        return Picture(*pillow_pixels.decode("JPEG", content, view, budget))
+        return Picture(*decode_by_pillow("JPEG", content, view, budget))
     left, top, right, bottom = view.box(pixels.shape[1], pixels.shape[0])
     return Picture(pixels[top:bottom, left:right], header.orientation)
 
 
 def _decode_other(kind: str, content: bytes, view: View, budget: DecodeBudget) -> Picture:
-    size, first_picture = containers.first_picture(kind, content, budget)
+    size, first_image = image_headers.first_image(kind, content, budget)
     check_size(*size)
     with _few_large if is_large(*size) else nullcontext():
-        return Picture(*pillow_pixels.decode(kind, first_picture, view, budget))
+        return Picture(*decode_by_pillow(kind, first_image, view, budget))
+
+
+def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget = UNLIMITED) -> tuple[Pixels, int]:
+    """RGB pixels of what the view shows of the first frame, and the EXIF orientation; the size has been checked.
+
+    The budget is checked whenever Pillow reads on. WebP is read at once, so its header alone bounds what it takes.
+    """
+    # Whatever a decoder trips over in hostile bytes is the picture's fault: Pillow raises ten kinds of exceptions.
+    try:
+        with Image.open(BudgetedFile(content, budget), formats=(kind,)) as picture:
+            _check_size(picture)
+            if kind == "PNG":
+                picture.decodermaxblock = min(max(len(content) // PNG_BLOCKS, LEAST_PNG_BLOCK), LARGEST_PNG_BLOCK)
+            factor = view.jpeg_factor(*picture.size)
+            picture.draft("RGB", (picture.width // factor, picture.height // factor))
+            picture.load()
+            turned = exif_orientation(picture.info.get("exif", b""))
+            return _rgb(_shrunk(picture, view.as_stored(turned))), turned
+    except (ImageError, MemoryError):
+        raise
+    except Exception as fault:  # noqa: BLE001
+        raise ImageError(IMAGE_BROKEN, f"{kind} cannot be decoded: {fault}") from None
+
+
+def _pillow_orientation(kind: str, content: bytes) -> int:
+    """The EXIF orientation that stands before the pixels; upright where there is none."""
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
+            return exif_orientation(picture.info.get("exif", b""))
+    except Exception as fault:  # noqa: BLE001  as above
+        raise ImageError(IMAGE_BROKEN, f"{kind} cannot be read: {fault}") from None
+
+
+def _check_size(picture: Image.Image) -> None:
+    """Raise ImageError where Pillow finds more pixels in a file than its header was checked for."""
+    if picture.width * picture.height > MAX_SCALED_PIXELS:
+        raise ImageError(IMAGE_BROKEN, f"{picture.width}x{picture.height} pixels are a decompression bomb")
+
+
+def _shrunk(picture: Image.Image, view: View) -> Image.Image:
+    """What the view shows, averaged down to twice the pixels it wants before any further copy is made."""
+    box = view.box(*picture.size)
+    is_averaged = picture.mode in AVERAGED and "transparency" not in picture.info
+    if is_averaged and not view.takes_single_pixels and view.shrinkage(*picture.size) > 2:
+        return picture.resize((2 * view.width, 2 * view.height), Image.Resampling.BOX, box)
+    return picture.crop(box)
+
+
+def _rgb(picture: Image.Image) -> Pixels:
+    if picture.mode in SIXTEEN_BIT_GREY:
+        # Pillow's own conversion saturates: every value above 255 of 65535 would be white.
+        grey = (np.asarray(picture).clip(0, 65_535).astype(np.uint32) + 128) // 257
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if picture.mode in WITH_ALPHA or "transparency" in picture.info:
+        return np.asarray(_on_white(picture.convert("RGBA")))
+    return np.asarray(picture.convert("RGB"))
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    ground = Image.new("RGB", picture.size, WHITE)
+    ground.paste(picture, mask=picture.getchannel("A"))
+    return ground

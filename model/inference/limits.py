@@ -1,4 +1,8 @@
-"""What a picture may be, told from its header, before anything is decoded."""
+"""What an image may be, and what decoding it may cost."""
+
+import io
+import math
+import time
 
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
 
@@ -36,3 +40,33 @@ def check_size(width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None
     if width * height > max_pixels:
         limit = f"at most {max_pixels // 1_000_000} megapixels are taken in this format"
         raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; {limit}")
+
+
+class DecodeBudget:
+    """Processor time of the thread that creates it, counted from then on; time spent waiting does not count."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._seconds = seconds
+        self._until = time.thread_time() + seconds
+
+    def check(self) -> None:
+        """Raise ImageError once the time is spent."""
+        if time.thread_time() > self._until:
+            limit = f"decoding it takes longer than DECODE_BUDGET_S={self._seconds:g} allows on this machine"
+            raise ImageError(IMAGE_TOO_LARGE, f"{limit}; send a smaller or simpler image")
+
+
+UNLIMITED = DecodeBudget()
+
+
+class BudgetedFile(io.BytesIO):
+    """The bytes of an image; a decoder that reads on after the budget is spent gets an ImageError."""
+
+    def __init__(self, content: bytes, budget: DecodeBudget) -> None:
+        super().__init__(content)
+        self._budget = budget
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; raise ImageError once the budget is spent."""
+        self._budget.check()
+        return super().read(size)

@@ -1,17 +1,19 @@
 """A model that is ready: from the bytes of pictures to labels."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from inference import bundle, engines, labels
+from inference import bundle, engines
 from inference.arrays import Batch, Pixels, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
-from inference.labels import Predictions
+
+Predictions = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,9 @@ class Model:
         """Probabilities of every class for each picture."""
         return self.engine.predict(batch, is_alone=is_alone)
 
-    def best(self, scores: npt.NDArray[np.float32], count: int) -> Predictions:
+    def top_k(self, scores: npt.NDArray[np.float32], count: int) -> Predictions:
         """The likeliest classes of one picture with their probabilities, best first."""
-        return labels.best(scores, self.bundle.labels, count)
+        return top_k(scores, self.bundle.labels, count)
 
 
 def load(folder: Path, engine_name: str, *, lanes: int, cores: int) -> Model:
@@ -48,3 +50,11 @@ def load(folder: Path, engine_name: str, *, lanes: int, cores: int) -> Model:
     engines.warm_up(engine, loaded)
     # The graph's bytes have served.
     return Model(replace(loaded, model=b""), engine)
+
+
+def top_k(scores: npt.NDArray[np.float32], labels: Sequence[str], count: int) -> Predictions:
+    """The `count` likeliest labels with their probabilities, best first."""
+    count = min(count, len(labels))
+    likeliest = np.argpartition(scores, -count)[-count:]
+    ordered = likeliest[np.argsort(scores[likeliest])[::-1]]
+    return tuple((labels[index], float(scores[index])) for index in ordered)

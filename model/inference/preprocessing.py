@@ -10,11 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from inference import exif
 from inference.arrays import Pixels
-from inference.decode import decode, upright_size
+from inference.decode import Box, View, decode, upright_size
 from inference.errors import BundleError, shown
-from inference.view import Box, View
+from inference.image_headers import UPRIGHT, is_turned
 
 # Lanes are the parallelism: a second layer of threads under them only makes them wait for each other.
 cv2.setNumThreads(1)
@@ -69,13 +68,13 @@ class Preprocessing:
         `budget_s` is the processor time that decoding may take.
         """
         picture = decode(content, self.view, budget_s)
-        if picture.orientation == exif.UPRIGHT:
+        if picture.orientation == UPRIGHT:
             self._resize(picture.pixels, out)
             return
         # Turned when it is small: a centred crop is the same whichever side is up.
-        stored = np.empty_like(exif.upright(out, picture.orientation), order="C")
+        stored = np.empty_like(upright(out, picture.orientation), order="C")
         self._resize(picture.pixels, stored)
-        out[...] = exif.upright(stored, picture.orientation)
+        out[...] = upright(stored, picture.orientation)
 
     def seen(self, content: bytes) -> tuple[tuple[int, int], Box]:
         """The upright picture's width and height, and the part of it that `prepare` shows to the model."""
@@ -133,3 +132,14 @@ def _is_number(value: Any) -> bool:
 def _demand(table: Mapping[str, Any], key: str, is_right: bool, expected: str) -> None:
     if not is_right:
         raise BundleError(f"[preprocessing] {key} = {shown(table[key])}; expected {expected}")
+
+
+def upright(pixels: Pixels, value: int) -> Pixels:
+    """A view of the pixels as the orientation wants them seen."""
+    if is_turned(value):
+        pixels = pixels.swapaxes(0, 1)
+    if value in (3, 4, 7, 8):
+        pixels = np.flip(pixels, 0)
+    if value in (2, 3, 6, 7):
+        pixels = np.flip(pixels, 1)
+    return pixels

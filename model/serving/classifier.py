@@ -141,7 +141,7 @@ class Classifier:
         bundle, job = self.model.bundle, delivery.job
         timings = {"queue": delivery.waited_ms, "decode": decoded.took_ms, "infer": infer_ms}
         log.debug("job %s: classified, %s", job.id, timings)
-        best = self.model.best(scores, job.top_k)
+        best = self.model.top_k(scores, job.top_k)
         answer = Answer(
             job.id, best, bundle.name, bundle.version, timings, bundle_digest=bundle.digest, sha256=decoded.sha256
         )

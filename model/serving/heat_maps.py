@@ -59,7 +59,7 @@ def _chosen(model: Model, job: Job, scores: Scores) -> str:
         if job.explain_label not in model.bundle.labels:
             raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} has no class {job.explain_label!r}")
         return job.explain_label
-    return model.best(scores, job.explain_rank)[-1][0]
+    return model.top_k(scores, job.explain_rank)[-1][0]
 
 
 class Maps:

@@ -91,7 +91,7 @@ class Shadow:
     def _compare(self, seen: _Seen) -> None:
         begin = time.perf_counter()
         self._model.prepare(image_store.read(self._folder, seen.image), self._pixels[0])
-        [(label, _)] = self._model.best(self._model.predict(self._pixels)[0], 1)
+        [(label, _)] = self._model.top_k(self._model.predict(self._pixels)[0], 1)
         counts = self._counts
         counts["candidate_ms"] += (time.perf_counter() - begin) * 1000
         counts["active_ms"] += seen.took_ms

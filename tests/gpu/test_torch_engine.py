@@ -17,7 +17,7 @@ from inference import bundle, engines
 from inference.arrays import Batch
 from inference.bundle import Bundle
 from inference.engines import Engine
-from inference.engines.torch_graph import TorchGraph
+from inference.engines.torch_engine import TorchGraph
 from inference.errors import EngineError
 from sightline_testing import photographs, pictures
 from sightline_testing.service import BUNDLES, REPOSITORY

@@ -17,7 +17,7 @@ LISTS = sorted((REPOSITORY / "requirements").glob("*.txt"))
 RUNNING = ("api", "model", "wire/src", "deploy/launcher")
 SET_UP = REPOSITORY / "model" / "default_model"
 # The one place for PyTorch, and what of it takes code from data, or makes code of text.
-GPU_ENGINE = {REPOSITORY / "model/inference/engines" / name for name in ("torch_engine.py", "torch_graph.py")}
+GPU_ENGINE = {REPOSITORY / "model/inference/engines/torch_engine.py"}
 TORCH_UNPICKLERS = {"load", "hub", "jit", "package", "compile", "serialization"}
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "torch", "xmlrpc"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}

@@ -60,3 +60,12 @@ def warm_up(engine: Engine, bundle: Bundle) -> None:
             raise EngineError(f"the model puts out {scores.shape[1:]} scores; labels.txt has {len(bundle.labels)}")
         if not np.isfinite(scores).all():
             raise EngineError("the model puts out scores that are no numbers")
+
+
+def probabilities(outputs: Scores, kind: str) -> Scores:
+    """Softmax of each row where the model puts out logits; rows of probabilities stay as they are."""
+    if kind == "probabilities":
+        return outputs
+    exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    scores: Scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return scores

@@ -5,8 +5,8 @@ import onnxruntime
 
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
+from inference.engines import probabilities
 from inference.errors import EngineError
-from inference.scores import probabilities
 
 
 def load(bundle: Bundle, *, lanes: int, cores: int) -> "OnnxRuntimeEngine":

@@ -11,8 +11,8 @@ import numpy as np
 from inference import compiled
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
+from inference.engines import probabilities
 from inference.errors import EngineError
-from inference.scores import probabilities
 
 # `import openvino` also imports its model converter: 0.1 s and 8 MB for nothing, and it reports the import over the
 # network where openvino-telemetry is installed. It does without when the converter is not to be had.

@@ -41,7 +41,7 @@ def named(judged: Model, contents: Iterable[bytes]) -> list[str]:
     found, pixels = [], judged.new_batch(1)
     for content in contents:
         judged.prepare(content, pixels[0])
-        found.append(judged.best(judged.predict(pixels)[0], 1)[0][0])
+        found.append(judged.top_k(judged.predict(pixels)[0], 1)[0][0])
     return found
 
 

@@ -37,7 +37,7 @@ def named(place: Path, version: str, label: str, seed: int = 5) -> str:
     judged = model.load(place / "bundles" / version, "openvino", lanes=1, cores=cpu.cores())
     pixels = judged.new_batch(1)
     judged.prepare(stripes.picture(label, seed), pixels[0])
-    return judged.best(judged.predict(pixels)[0], 1)[0][0]
+    return judged.top_k(judged.predict(pixels)[0], 1)[0][0]
 
 
 def test_a_network_becomes_a_bundle_that_answers_rightly(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

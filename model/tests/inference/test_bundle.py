@@ -295,3 +295,13 @@ def test_what_is_named_goes_before_what_is_active_before_the_default(
 def test_a_bundle_lies_in_its_folder(tmp_path: Path, named: str) -> None:
     with pytest.raises(BundleError, match="expected <model>/<version>"):
         bundle.choose(tmp_path, named)
+
+
+def test_each_line_is_a_label() -> None:
+    assert bundle.parse_labels("tench\ncarpenter's_kit\nπ\n".encode()) == ("tench", "carpenter's_kit", "π")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"a\n\nb\n", b"a\nb\na\n", b"a\n  \n", b"\xff\xfe\n"])
+def test_labels_that_cannot_be_told_apart_are_refused(content: bytes) -> None:
+    with pytest.raises(BundleError):
+        bundle.parse_labels(content)

@@ -7,8 +7,9 @@ from inference import cpu
 MODEL = Path(__file__).resolve().parents[2]
 # Two threads, one from before and one from after, tell their niceness.
 PROGRAM = """
-import os, threading, machine
+import os, threading
 from queue import SimpleQueue
+from inference import cpu
 go, told = SimpleQueue(), SimpleQueue()
 usual = os.getpriority(os.PRIO_PROCESS, 0)
 def tell():
@@ -16,7 +17,7 @@ def tell():
     told.put(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - usual)
 before = threading.Thread(target=tell)
 before.start()
-machine.stand_back({niceness})
+cpu.stand_back({niceness})
 after = threading.Thread(target=tell)
 after.start()
 go.put(None), go.put(None)

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import pillow_pixels
-from inference.decode import decode
+from inference.decode import View, decode, decode_by_pillow
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
-from inference.view import View
 from sightline_testing import pictures
 from sightline_testing.hostile import jpegs
 
@@ -263,7 +261,7 @@ def test_large_pictures_that_need_memory_are_decoded_a_few_at_a_time(monkeypatch
 def test_pillow_itself_refuses_what_is_larger_than_anything_we_take() -> None:
     content = pictures.png((11_000, 9_200), 1, 0, bytes(1_375 * 9_200))
     with pytest.raises(ImageError, match="decompression bomb"):
-        pillow_pixels.decode("PNG", content, VIEW)
+        decode_by_pillow("PNG", content, VIEW)
 
 
 def test_metadata_is_not_read_and_cannot_be_a_bomb() -> None:

@@ -124,3 +124,15 @@ def test_openvino_comes_without_its_converter_and_reaches_for_no_network() -> No
         "assert not {'openvino.tools.ovc', 'openvino_telemetry', 'urllib.request'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=MODEL, check=True, env={"PYTHONPATH": "."})
+
+
+def test_logits_of_any_size_become_probabilities() -> None:
+    scores = engines.probabilities(np.array([[0, 0], [1_000, 0], [-1_000, -1_001]], np.float32), "logits")
+    assert scores[0].tolist() == [0.5, 0.5]
+    assert scores[1].tolist() == [1.0, 0.0]
+    assert scores.sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_probabilities_stay_as_they_are() -> None:
+    given_scores = np.array([[0.25, 0.75]], np.float32)
+    assert engines.probabilities(given_scores, "probabilities") is given_scores

@@ -3,13 +3,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from inference import preprocessing
 from inference.arrays import Pixels
+from inference.decode import View
 from inference.errors import BundleError
 from inference.preprocessing import Preprocessing
-from inference.view import View
 from sightline_testing import pictures
 
 TABLE: dict[str, Any] = {
@@ -145,3 +145,11 @@ def test_a_missing_and_an_unknown_key_are_told() -> None:
         preprocessing.from_table({key: value for key, value in TABLE.items() if key != "crop_ratio"})
     with pytest.raises(BundleError, match="sharpen"):
         table(sharpen=True)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_upright_is_what_pillow_makes_of_it(value: int) -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    picture = Image.fromarray(pixels)
+    picture.getexif()[0x0112] = value
+    assert np.array_equal(preprocessing.upright(pixels, value), np.asarray(ImageOps.exif_transpose(picture)))

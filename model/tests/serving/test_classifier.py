@@ -104,7 +104,7 @@ class Fragile:
 
     def __init__(self, model: Model, breaks_decode: bool) -> None:
         self.model = model
-        self.bundle, self.new_batch, self.best = model.bundle, model.new_batch, model.best
+        self.bundle, self.new_batch, self.top_k = model.bundle, model.new_batch, model.top_k
         self.breaks_decode = breaks_decode
         self.is_alone: list[bool] = []
 

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import settings
+from inference.engines import probabilities
 from inference.model import Model, load
-from inference.scores import probabilities
 from serving import heat_maps
 from serving.classifier import Classifier, Occupancy
 from serving.heat_maps import NotExplainableError, explain
@@ -61,7 +61,7 @@ def test_the_mean_of_each_class_s_map_is_its_logit(
     pixels = model.new_batch(1)
     model.prepare(photograph, pixels[0])
     scores = model.predict(pixels)
-    labels = [label for label, _ in model.best(scores[0], 5)]
+    labels = [label for label, _ in model.top_k(scores[0], 5)]
     means = [np.mean(explained(model, photograph, label=label).values) for label in labels]
     told = [float(scores[0][model.bundle.labels.index(label)]) for label in labels]
     # What softmax makes of logits tells them up to a constant; int8 rounds the features on their way.

@@ -11,7 +11,8 @@ from sightline_testing.waiting import wait_until
 MODEL = Path(__file__).resolve().parents[2]
 # A worker that computes for ever with the interpreter's lock in hand.
 LOCKED = (
-    "import re, time; from upkeep import Upkeep; upkeep = Upkeep(print, hang_s=2, max_growth_mb=0, max_failures=0)\n"
+    "import re, time; from serving.watchdog import Upkeep\n"
+    "upkeep = Upkeep(print, hang_s=2, max_growth_mb=0, max_failures=0)\n"
     "upkeep.start(); time.sleep(0.5); re.fullmatch('(a+)+', 'a' * 64 + 'b')\n"
 )
 

@@ -37,12 +37,12 @@ QUEUE = "worker-test"
 TIMEOUT_S = 60.0
 # Runs the worker with a decoder that never comes back from one picture.
 HANGING = (
-    "import sys, time, classifying, ml_service\n"
-    "decode = classifying.Classifier._decode\n"
+    "import sys, time, ml_service\nfrom serving import classifier\n"
+    "decode = classifier.Classifier._decode\n"
     "def hang(self, delivery, out):\n"
     "    while delivery.job.image == 'hang.jpg': time.sleep(1)\n"
     "    return decode(self, delivery, out)\n"
-    "classifying.Classifier._decode = hang\n"
+    "classifier.Classifier._decode = hang\n"
     "sys.exit(ml_service.main())\n"
 )
 # Runs the worker below a supervisor that does not read any more.

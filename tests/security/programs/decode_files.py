@@ -6,9 +6,8 @@ Run with model/ on PYTHONPATH: decode_files.py FILE...
 import sys
 from pathlib import Path
 
-from inference.decode import decode
+from inference.decode import View, decode
 from inference.errors import ImageError
-from inference.view import View
 from sightline_testing.hostile.asking import memory_mib
 from sightline_testing.pictures import jpeg
 

@@ -1,17 +1,21 @@
-"""PNG, GIF, BMP and WebP as far as their headers go: the size, and the file without what is not the first picture.
+"""What an image file says of itself before anything is decoded: size, orientation, and where its first image is.
 
-Pillow walks GIF blocks, PNG text and BMP runs in Python: a hostile file keeps it busy for many seconds. So this walks
-first, in a bounded number of steps, leaves out what is never looked at (text, colour profiles, further frames), and
-hands on an image of runs as one without: Pillow fills each unfinished line byte by byte.
+Every walk takes a bounded number of steps, whatever the bytes are. Pillow walks GIF blocks, PNG text and BMP runs in
+Python, so that a hostile file keeps it busy for many seconds: PNG, GIF, BMP and WebP are walked here first, and handed
+on without what is never looked at (text, colour profiles, further frames). An image of runs is handed on as one
+without, since Pillow fills each unfinished line byte by byte.
 """
 
+import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
-from inference.decode_budget import UNLIMITED, DecodeBudget
-from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, ImageError
-from inference.limits import check_size
+import numpy as np
+
+from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
+from inference.limits import MAX_PIXELS, MAX_SCALED_PIXELS, MAX_SCANS, UNLIMITED, DecodeBudget, check_size
 
 Size = tuple[int, int]
 
@@ -31,8 +35,147 @@ BMP_RUN_LENGTH = {1: 8, 2: 4}  # compression by runs: bits a pixel
 BMP_END_OF_LINE, BMP_END_OF_BITMAP, BMP_DELTA = 0, 1, 2
 HEX_DIGITS = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 
+UPRIGHT = 1
+ORIENTATION_TAG = 0x0112
+SHORT = 3
+MAX_ENTRIES = 1_000
+EXIF_PREFIX = b"Exif\0\0"
 
-def first_picture(kind: str, content: bytes, budget: DecodeBudget = UNLIMITED) -> tuple[Size, bytes]:
+# Cameras write a dozen segments, large colour profiles a few hundred.
+MAX_SEGMENTS = 1_000
+# A block of 64 pixels takes two bits of a sequential scan at least: one for its mean, one that says that this was all.
+MAX_PIXELS_PER_BYTE = 256
+START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
+BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE = 0xC0, 0xC1, 0xC2
+# C4, C8 and CC lie in the range of the frame headers, but are none.
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# No camera and no browser knows the others, and arithmetic coding cannot even tell that its end is missing.
+TAKEN_FRAMES = frozenset((BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE))
+# Inside a scan FF stands before 00 (a stuffed byte), RST0 to RST7 or another FF (filling): all else is a marker.
+NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# Headers are searched by the pattern. It tries each FF, which takes a second for 20 MB of them and holds the
+# interpreter's lock meanwhile: what follows is searched by NumPy, in pieces.
+FIRST_SEARCHED_BYTES, MOST_SEARCHED_BYTES = 4096, 65_536
+
+
+def exif_orientation(block: bytes) -> int:
+    """The orientation 1 to 8 in an EXIF block; 1 where it is absent or broken: metadata never fails a picture."""
+    try:
+        return _orientation(block.removeprefix(EXIF_PREFIX))
+    except struct.error:
+        return UPRIGHT
+
+
+def _orientation(tiff: bytes) -> int:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return UPRIGHT
+    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+    for index in range(min(entries, MAX_ENTRIES)):
+        tag, kind, count, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * index)
+        if tag == ORIENTATION_TAG:
+            is_valid = kind == SHORT and count == 1 and 1 <= value <= 8
+            return int(value) if is_valid else UPRIGHT
+    return UPRIGHT
+
+
+def is_turned(value: int) -> bool:
+    """Whether this orientation exchanges width and height."""
+    return value >= 5
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """Size, orientation, and whether one sequential scan holds the whole picture."""
+
+    width: int
+    height: int
+    orientation: int
+    is_single_scan: bool
+
+
+def read_jpeg_header(content: bytes) -> JpegHeader:
+    """The header of a JPEG within the limits; ImageError says which limit it breaks."""
+    try:
+        return _JpegWalk(content).header()
+    except struct.error:
+        raise ImageError(IMAGE_BROKEN, "JPEG ends inside its header") from None
+
+
+class _JpegWalk:
+    """One pass over the markers; the number of steps is bounded whatever the bytes are."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.values = np.frombuffer(content, np.uint8)
+        self.at = 2
+        self.steps = 0
+
+    def header(self) -> JpegHeader:
+        frame, frame_at, orientation = 0, 0, UPRIGHT
+        while (marker := self._next_segment()) != START_OF_SCAN:
+            if marker in FRAME_HEADERS:
+                frame, frame_at = marker, self.start
+            elif marker == APP1 and orientation == UPRIGHT:
+                orientation = exif_orientation(self._payload(EXIF_PREFIX))
+        if not frame:
+            raise ImageError(IMAGE_BROKEN, "JPEG has no frame header before its first scan")
+        if frame not in TAKEN_FRAMES:
+            raise ImageError(UNSUPPORTED_TYPE, f"JPEG of the kind FF{frame:02X}; baseline and progressive are taken")
+        height, width, components = struct.unpack_from(">HHB", self.content, frame_at + 5)
+        (in_first_scan,) = struct.unpack_from("B", self.content, self.start + 4)
+        is_single_scan = frame in (BASELINE, EXTENDED_SEQUENTIAL) and in_first_scan == components
+        check_size(width, height, max_pixels=MAX_SCALED_PIXELS if is_single_scan else MAX_PIXELS)
+        if not is_single_scan:
+            self._check_scans()
+        elif width * height > MAX_PIXELS_PER_BYTE * len(self.content):
+            raise ImageError(IMAGE_BROKEN, f"JPEG of {width} x {height} pixels ends after {len(self.content)} bytes")
+        return JpegHeader(width, height, orientation, is_single_scan)
+
+    def _next_segment(self) -> int:
+        """The next marker; `start` is where it stands, `at` where its segment ends."""
+        self.steps += 1
+        if self.steps > MAX_SEGMENTS:
+            raise ImageError(IMAGE_TOO_LARGE, f"JPEG has more than {MAX_SEGMENTS} segments")
+        self.start = self._next_marker()
+        if self.start < 0 or self.content[self.start + 1] == END_OF_IMAGE:
+            raise ImageError(IMAGE_BROKEN, "JPEG ends before its picture does")
+        (length,) = struct.unpack_from(">H", self.content, self.start + 2)
+        self.at = self.start + 2 + length
+        return self.content[self.start + 1]
+
+    def _next_marker(self) -> int:
+        """Return where the next marker stands, -1 where there is none."""
+        size = FIRST_SEARCHED_BYTES
+        if found := NEXT_MARKER.search(self.content, self.at, self.at + size):
+            return found.start()
+        at = self.at + size - 1  # a marker may lie across two pieces
+        while at + 1 < len(self.content):
+            size = min(2 * size, MOST_SEARCHED_BYTES)
+            part = self.values[at : at + size]
+            codes = part[1:]
+            is_marker = (part[:-1] == 0xFF) & (codes != 0xFF) & (codes != 0) & (codes & 0xF8 != 0xD0)
+            first = int(is_marker.argmax())
+            if is_marker[first]:
+                return at + first
+            at += size - 1
+        return -1
+
+    def _payload(self, prefix: bytes) -> bytes:
+        begin = self.start + 4
+        return self.content[begin : self.at] if self.content.startswith(prefix, begin) else b""
+
+    def _check_scans(self) -> None:
+        scans = 1
+        while (start := self._next_marker()) >= 0 and self.content[start + 1] != END_OF_IMAGE:
+            self.at = start  # found already
+            scans += self._next_segment() == START_OF_SCAN
+            if scans > MAX_SCANS:
+                raise ImageError(IMAGE_TOO_LARGE, f"progressive JPEG has more than {MAX_SCANS} scans")
+
+
+def first_image(kind: str, content: bytes, budget: DecodeBudget = UNLIMITED) -> tuple[Size, bytes]:
     """Width and height, and the bytes that a decoder needs to see of a PNG, GIF, BMP or WEBP."""
     try:
         return _bmp(content, budget) if kind == "BMP" else _READERS[kind](content)
