@@ -1,4 +1,4 @@
-"""The Flask application: which parts there are and how they fit together. `python app.py` serves it."""
+"""The Flask application: its parts and how they are connected. `python app.py` serves it."""
 
 import os
 import sys
@@ -13,12 +13,12 @@ if __name__ == "__main__":
 
 
 from flask import Flask
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
-from flask.wrappers import Request
 
 import error_handlers
+import middleware
 import views
 from auth import access
+from images import store
 from images.multipart import MAX_FIELD_BYTES, MemoryRequest
 from observability import health, metrics, tracing
 from openapi import document
@@ -27,28 +27,18 @@ from protocols import routes
 from reports import feedback
 from review import routes as review_routes
 from server import edge
+from server.load_shedding import LoadShedder
 
 HERE = Path(__file__).resolve().parent
 
 
-class LazySession(SecureCookieSessionInterface):
-    """Opens the signed cookie only where there is one; programs send none."""
-
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Give the session of a request."""
-        if self.get_cookie_name(app) not in request.cookies:
-            return self.session_class()
-        return super().open_session(app, request)
-
-
 def create_app() -> Flask:
-    """Make the application; settings that contradict each other are refused here."""
+    """Create the application; raise SettingError where settings cannot be used together."""
     feedback.paths()
     app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
     app.request_class = MemoryRequest
     # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.
     app.url_map.merge_slashes = False
-    app.session_interface = LazySession()
     app.config.update(
         UPLOAD_FOLDER=settings.UPLOAD_FOLDER,
         SECRET_KEY=settings.SECRET_KEY,
@@ -60,9 +50,8 @@ def create_app() -> Flask:
     # What "not set since" means for app.config["UPLOAD_FOLDER"].
     app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
     app.register_blueprint(views.router)
-    app.register_blueprint(health.router)
     app.register_blueprint(document.router)
-    for view in (document.openapi, document.docs):
+    for view in (document.openapi, document.docs, health.livez, health.readyz):
         access.open_to_all(view)
     app.register_blueprint(review_routes.router)
     app.register_blueprint(review_routes.door)
@@ -70,16 +59,18 @@ def create_app() -> Flask:
     app.register_blueprint(routes.router)
     error_handlers.install(app, pages={"app_router.upload_image": views.failure_page})
     edge.install(app)
-    metrics.install(app)
+    metrics.install(app, middleware.queue_state)
+    health.install(app, middleware.refresh_queue_state, lambda: store.check_writable(views.upload_folder()))
+    app.extensions["sightline.load_shedder"] = LoadShedder(middleware.room_fault, middleware.queue_bound)
     access.install(app)
     tracing.install(app)
     return app
 
 
 def _trusted_hosts() -> list[str] | None:
-    """Give the names of this service; None for any. Health checks ask this machine by its own."""
-    told = settings.TRUSTED_HOSTS.replace(",", " ").split()
-    return [*told, "localhost", "127.0.0.1"] if told else None
+    """Return the host names to answer to, None for any; health checks use this machine's own."""
+    names = settings.TRUSTED_HOSTS.replace(",", " ").split()
+    return [*names, "localhost", "127.0.0.1"] if names else None
 
 
 app = create_app()

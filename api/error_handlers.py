@@ -13,14 +13,10 @@ from flask import Flask, Response, current_app, render_template, request
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-import middleware
 import problems
 import settings
 from images.uploads import UnusableFile
-from offload import StorageStuck
 from problems import Problem
-from server.chunked import TooMuchFraming
-from server.client_timeouts import ClientTooSlow, UploadsFull
 from wire import errors as wire_errors
 from wire.messages import JobFailed
 
@@ -85,16 +81,8 @@ def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one return
         return _of_wire(error)
     if isinstance(error, HTTPException):
         return _of_framework(error)
-    if isinstance(error, ClientTooSlow):
-        return Problem(408, "client_too_slow", str(error))
-    if isinstance(error, TooMuchFraming):
-        return Problem(400, "malformed", f"The request's body cannot be used: {error}.")
     if isinstance(error, ParseException | NoMoreData):
         return Problem(400, "malformed", "The request's body is not HTTP as it should be, or it ends too early.")
-    if isinstance(error, UploadsFull):
-        return Problem(503, "uploads_full", str(error), retry_after_s=problems.soon())
-    if isinstance(error, StorageStuck):
-        return Problem(503, "storage_stuck", str(error), retry_after_s=problems.soon())
     if isinstance(error, OSError):
         return _of_the_disk(error)
     return None
@@ -122,7 +110,7 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
         wait = math.ceil(error.retry_after_s) - 1 + problems.soon()
         return Problem(503, "queue_full", f"The service is busy: {error}.", retry_after_s=wait)
     if isinstance(error, wire_errors.NoWorker):
-        return Problem(503, "no_worker", _no_worker(), retry_after_s=problems.soon())
+        return Problem(503, "no_worker", _no_worker(error), retry_after_s=problems.soon())
     if isinstance(error, wire_errors.QueueUnavailable):
         return Problem(503, "redis_unavailable", "The queue cannot be reached.", retry_after_s=problems.soon())
     if isinstance(error, wire_errors.DeadlineExceeded):
@@ -139,10 +127,9 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  
     return None
 
 
-def _no_worker() -> str:
-    state = middleware.queue_state()
-    trouble = state.startup_error if state is not None else ""
-    return f"No model worker is running. One could not start: {trouble}" if trouble else "No model worker is running."
+def _no_worker(error: wire_errors.NoWorker) -> str:
+    reason = f" One could not start: {error.startup_error}" if error.startup_error else ""
+    return f"No model worker is running.{reason}"
 
 
 def _late() -> str:

@@ -1,12 +1,14 @@
-"""How gunicorn serves the api; the deadlines of clients are in pace.py."""
+"""Gunicorn's configuration of the api; the timeouts of clients are in server/client_timeouts.py."""
 
 import ctypes
 import ipaddress
 import math
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import settings
-from observability import logs, metrics_folder
+from observability import logs
 
 wsgi_app = "app:app"
 if settings.LISTEN_FD:
@@ -25,7 +27,7 @@ else:
 workers = settings.API_WORKERS
 worker_class = "server.worker.Worker"
 worker_connections = settings.MAX_CONNECTIONS
-# What is under way when the process is told to stop is answered first.
+# Requests in progress are answered before the process stops.
 graceful_timeout = math.ceil(settings.REQUEST_TIMEOUT_S) + 3
 timeout = 30
 loglevel = settings.LOG_LEVEL.lower()
@@ -34,16 +36,16 @@ access_log_format = logs.ACCESS_LINE
 logger_class = logs.ServerLogger
 sendfile = False
 control_socket_disable = True
-# Nobody's headers say what the scheme or the path is, not even this machine's; proxies are told in TRUSTED_PROXIES.
+# No header decides about the scheme or the path, not even from this machine; TRUSTED_PROXIES says how many proxies do.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
-# Heartbeats are a file; one in memory works on a read-only disk too and never waits for it.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn makes a name of its own
+# Heartbeats are a file; in memory it works on a read-only disk too and never waits for one.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn makes names of its own
 
 
 def _allow_files(wanted: int) -> None:
-    """Raise the number of open files to what the connections need, as far as the system lets us."""
+    """Raise the limit of open files to what the connections need, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:
@@ -53,19 +55,35 @@ def _allow_files(wanted: int) -> None:
 _allow_files(settings.MAX_CONNECTIONS + 256)
 
 
-# The master names it before it has children; a child that counts alone would tell a part of the whole.
-settings.share_metrics(metrics_folder.make(worker_tmp_dir))
+METRICS_FOLDER_PREFIX = "sightline-metrics-"
+
+
+def _make_metrics_folder(parent: Path) -> str:
+    """Make the folder in which this process and its children count together; remove those that killed ones left."""
+    for other in parent.glob(f"{METRICS_FOLDER_PREFIX}*-*"):
+        pid = other.name.removeprefix(METRICS_FOLDER_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(other, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{METRICS_FOLDER_PREFIX}{os.getpid()}-", dir=parent)
+
+
+# Before there are children: one that counts alone would report its own share only.
+settings.share_metrics(_make_metrics_folder(Path(worker_tmp_dir or tempfile.gettempdir())))
 
 
 def on_exit(server: Any) -> None:
-    """Remove the counts."""
-    metrics_folder.remove(settings.metrics_folder())
+    """Remove the metrics folder."""
+    shutil.rmtree(settings.metrics_folder(), ignore_errors=True)
 
 
 def when_ready(server: Any) -> None:
-    """Warn once where anybody who reaches this machine may ask."""
+    """Warn where anyone who reaches the port may send requests."""
     if not settings.API_KEYS_FILE and not _is_loopback(settings.HOST):
-        server.log.warning("HOST=%s: whoever reaches it may ask, no key is needed; see API_KEYS_FILE", settings.HOST)
+        server.log.warning(
+            "HOST=%s without API keys: anyone who reaches this port can send requests. "
+            "Set API_KEYS_FILE or HOST=127.0.0.1.",
+            settings.HOST,
+        )
 
 
 def _is_loopback(host: str) -> bool:
@@ -81,14 +99,14 @@ M_MMAP_THRESHOLD = -3
 
 
 def _give_large_blocks_back() -> None:
-    """Keep glibc from raising its threshold with each large body: its heap would grow far beyond what is in use."""
+    """Keep glibc from raising its threshold with each large body, which would grow the heap far beyond what is used."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let a process that does not serve yet be ended: the handlers it was born with would swallow the signal."""
+    """Let signals end a process that does not serve yet: the handlers that it inherits would swallow them."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     _give_large_blocks_back()
@@ -108,7 +126,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Leave nothing behind in Redis, and no span unsent."""
+    """Remove this process's keys from Redis and send the last spans."""
     import middleware  # noqa: PLC0415  as above
     from observability import tracing  # noqa: PLC0415  as above
 

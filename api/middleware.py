@@ -14,6 +14,7 @@ from predict.result_cache import ResultCache
 from wire.async_jobs import AsyncJobs, Found
 from wire.errors import QueueFull
 from wire.messages import ActivationMap, Answer, Failure, JobFailed
+from wire.producer.admission import retry_after_s
 from wire.producer.producer import Producer
 from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address
@@ -159,10 +160,24 @@ def refuse_if_full(count: int = 1) -> None:
 
     An empty queue takes as many as come, else nobody could ever send them.
     """
+    fault = room_fault(count)
+    if fault is not None:
+        raise fault
+
+
+def room_fault(count: int = 1) -> QueueFull | None:
+    """Return why the queue has no room for so many jobs; None where it has, or its state is unknown."""
     state = queue_state()
     found = 0 if state is None else depth(state)
-    if state is not None and found > 0 and found + count > state.bound:
-        raise QueueFull(found, state.bound, found / state.rate if state.rate else 1.0)
+    if state is None or found == 0 or found + count <= state.bound:
+        return None
+    return QueueFull(found, state.bound, retry_after_s(found, state.rate))
+
+
+def queue_bound() -> int | None:
+    """Return how many jobs the queue takes; None while that is unknown."""
+    state = queue_state()
+    return None if state is None else state.bound
 
 
 def expensive_check() -> Callable[[int], None]:

@@ -5,20 +5,26 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NoReturn, TypeVar
 
+import problems
+from problems import Problem
+
 Result = TypeVar("Result")
 
 # A disk or a lock that takes longer than this is not coming back while the client waits.
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 # Few: a disk serves one writer at a time, and each thread may be stuck with it.
 THREADS = 4
 
 
-class StorageStuck(Exception):  # noqa: N818  the name says what happened
-    """The disk, or who holds the lock, did not answer in time; the work may still be done later."""
+class StorageStuck(Problem):
+    """The disk, or the holder of a lock, did not answer in time; the work may still be done later."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(503, "storage_stuck", detail, retry_after_s=problems.soon())
 
 
 def run(work: Callable[[], Result]) -> Result:
-    """Do `work` in a thread where gevent serves this process, else here; raises StorageStuck after PATIENCE_S."""
+    """Do `work` in a thread where gevent serves this process, else here; raises StorageStuck after TIMEOUT_S."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("socket"):
         return work()
@@ -29,10 +35,10 @@ def _run_in_thread(work: Callable[[], Result]) -> Result:
     import gevent  # noqa: PLC0415  only where gevent serves, and then it is there already
 
     try:
-        with gevent.Timeout(PATIENCE_S):
+        with gevent.Timeout(TIMEOUT_S):
             give: Callable[[], Result] = _pool().apply(_outcome_of, (work,))
     except gevent.Timeout:
-        raise StorageStuck(f"The service's disk did not answer within {PATIENCE_S:g} s.") from None
+        raise StorageStuck(f"The service's disk did not answer within {TIMEOUT_S:g} s.") from None
     return give()
 
 

@@ -1,6 +1,6 @@
-"""What the api is told through the environment: one line for each setting, read once, at import.
+"""The api's settings: environment variables, read once, at import.
 
-Read a setting as `settings.NAME` where it is used, so that a test may set it.
+Read a setting as `settings.NAME` where it is used, so that a test may patch it.
 """
 
 import os
@@ -140,15 +140,15 @@ KEEP_UPLOADS_BYTES = _setting(
 )
 
 
-# The library that counts reads where to from the environment, and nowhere else.
+# prometheus_client reads the folder of its files from the environment, and nowhere else.
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def share_metrics(folder: str) -> None:
-    """Have this process and its children count in the files of a folder."""
+    """Have this process and its children keep their metrics in the files of a folder."""
     os.environ[_METRICS_FOLDER] = folder
 
 
 def metrics_folder() -> str:
-    """Give the folder in which all processes count; empty where this one counts alone."""
+    """Return the folder of the metrics of all processes; empty where this process has its own."""
     return os.environ.get(_METRICS_FOLDER, "")

@@ -54,7 +54,7 @@ from reports import feedback as feedback_files
 from reports import labels as reports_labels
 from reports import requests
 from reports.schema import Report, shaped
-from server.security_headers import PICTURE_POLICY
+from server.messages import PICTURE_POLICY
 from wire.errors import WireError
 
 router = Blueprint("app_router", __name__)

@@ -1,6 +1,6 @@
-"""What a model worker is told through the environment: one line for each setting, read once, at import.
+"""The model workers' settings: environment variables, read once, at import.
 
-Read a setting as `settings.NAME` where it is used, so that a test may set it.
+Read a setting as `settings.NAME` where it is used, so that a test may patch it.
 """
 
 import os

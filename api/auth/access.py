@@ -35,13 +35,13 @@ IPV6_NETWORK_BITS = 64
 
 
 def open_to_all(view: View) -> View:
-    """Mark a view that needs no key: what load balancers and supervisors ask."""
+    """Mark a view that needs no API key, such as those that load balancers and supervisors request."""
     view.is_open_to_all = True  # type: ignore[attr-defined]
     return view
 
 
 def costs_a_job(view: View) -> View:
-    """Mark a view that rates count though it is asked by GET: a worker does something for it, or has."""
+    """Mark a view that counts for rate limits even by GET: a worker runs a job for it, or has run one."""
     view.costs_a_job = True  # type: ignore[attr-defined]
     return view
 

@@ -1,29 +1,28 @@
-"""What the api counts, and what it knows of the queue, as Prometheus reads it at /metrics.
+"""Metrics of the api and of the queue, which Prometheus reads at /metrics.
 
-Under gunicorn every process counts in files of a folder that they share (metrics_folder.py), and whichever is asked
-adds them up. The queue is looked at by each process anyway; its last look is what is told, so asking waits for nobody.
+Under gunicorn every process counts in files of a folder that they share (gunicorn.conf.py), and the one that is asked
+adds them up. The state of the queue is the one that each process holds anyway, so that a scrape never waits.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-import middleware
 import settings
 from openapi.operation import Answer, Operation
 from wire import errors
 from wire.messages import JobFailed
+from wire.queue_stats import QueueSnapshot
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
-STAGES_OF_A_WORKER = ("queue", "decode", "infer")
 NO_ENDPOINT = "none"
 TEXT = "text/plain"
 
@@ -58,8 +57,9 @@ _dropped = {reason: DROPPED.labels(reason) for reason in ("expired", "cancelled"
 _cache = {result: CACHE.labels(result) for result in ("hit", "miss")}
 
 
-def install(app: Flask) -> None:
-    """Count every answer of `app`."""
+def install(app: Flask, queue_state: Callable[[], QueueSnapshot | None]) -> None:
+    """Count every response of `app`; `queue_state` returns the state of the queue, None where it is unknown."""
+    app.extensions["sightline.queue_metrics"] = _QueueMetrics(queue_state)
     app.register_blueprint(router)
     app.after_request(_count_answer)
 
@@ -67,41 +67,46 @@ def install(app: Flask) -> None:
 @router.route("/metrics")
 @Operation("GET", "What is counted, for Prometheus", {200: Answer("text", media_types=[TEXT])})
 def metrics() -> Response:
-    """Tell the counts of all processes, and the state of the queue."""
+    """Return the metrics of all processes and of the queue, in the format that Accept asks for."""
     registry: Any = CollectorRegistry()
     if settings.metrics_folder():
         MultiProcessCollector(registry, settings.metrics_folder())  # type: ignore[no-untyped-call]
     else:
         registry.register(_registry)
-    registry.register(_Queue())
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    registry.register(current_app.extensions["sightline.queue_metrics"])
+    try:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    except TypeError:  # the version in Accept is no version
+        encode, content_type = choose_encoder("")
+    return Response(encode(registry), content_type=content_type)
 
 
 def count_upload(seconds: float) -> None:
-    """Count a picture that is stored."""
+    """Count an image that was stored, in so many seconds."""
     _UPLOAD.observe(seconds)
 
 
 def count_prediction(answer: tuple[str, float], seconds: float) -> None:
-    """Count an answer of `model_predict`, which took so long to come."""
+    """Count an answer of `model_predict`, which took so many seconds."""
     CONFIDENCE.observe(answer[1])
     timings = getattr(answer, "timings", None)
     if timings:
-        _REPLY.observe(max(seconds - sum(timings.get(stage, 0.0) for stage in STAGES_OF_A_WORKER) / 1000, 0.0))
+        worker_ms = timings.get("queue", 0.0) + timings.get("decode", 0.0) + timings.get("infer", 0.0)
+        _REPLY.observe(max(seconds - worker_ms / 1000, 0.0))
     result = getattr(answer, "cache", "")
     if result in _cache:
         _cache[result].inc()
 
 
 def count_drop(error: errors.WireError) -> None:
-    """Count a job that came to no answer for no fault of its picture."""
+    """Count a job without an answer, unless its image was the reason."""
     reason = _reason(error)
     if reason:
         _dropped[reason].inc()
 
 
 def count_refusal() -> None:
-    """Count a picture that was refused before it was read."""
+    """Count an image that was refused before it was read."""
     _of_endpoint("/predict", 503)[0].inc()
     _dropped["rejected"].inc()
 
@@ -131,12 +136,15 @@ def _of_endpoint(endpoint: str, status: int) -> tuple[Counter, Histogram]:
     return REQUESTS.labels(endpoint, str(status)), DURATION.labels(endpoint)
 
 
-class _Queue:
-    """The last look at the queue; where there is none that is fresh, only that there is none."""
+class _QueueMetrics:
+    """Gauges of the queue; without a recent state of it, only `sightline_redis_up`."""
+
+    def __init__(self, queue_state: Callable[[], QueueSnapshot | None]) -> None:
+        self._queue_state = queue_state
 
     def collect(self) -> Iterable[Metric]:
-        """Give the gauges."""
-        state = middleware.queue_state()
+        """Yield the gauges."""
+        state = self._queue_state()
         yield GaugeMetricFamily("sightline_redis_up", "Whether the queue could be looked at.", value=state is not None)
         if state is None:
             return

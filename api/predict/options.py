@@ -18,11 +18,10 @@ from openapi.schemas import Explanation, Guess, Predicted
 from predict import prediction_ids
 from predict.prediction_ids import Predicted as Prediction
 from problems import Problem
+from server.load_shedding import EARLY_REFUSAL_BYTES
 from wire.errors import QueueFull
 from wire.messages import ActivationMap
 
-# A body smaller than this is read even where the queue is known to be full: whether it is malformed is told first.
-EARLY_REFUSAL_BYTES = 8 * 1024
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _RANKS = frozenset(map(str, range(1, middleware.USUAL_TOP_K + 1)))

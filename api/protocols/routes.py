@@ -188,7 +188,7 @@ def _serving(model: str, version: str) -> QueueSnapshot:
     """Look now, and give what is served under this name; raises the errors of `wire`, or Problem."""
     state = middleware.refresh_queue_state()
     if not state.workers:
-        raise NoWorker
+        raise NoWorker(state.startup_error)
     _check(state, model, version)
     return state
 

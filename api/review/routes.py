@@ -21,7 +21,7 @@ from reports.decisions import Decision, Kind
 from reports.inbox import Filters
 from reports.index import ReportIndex
 from reports.index_tables import OPEN, STATUS_OF, STATUSES
-from server.security_headers import PICTURE_POLICY
+from server.messages import PICTURE_POLICY
 
 router = Blueprint("review", __name__, url_prefix="/review")
 router.before_request(access.require_operator)

@@ -1,10 +1,9 @@
-"""What keeps one client from holding the service: every read from it stands under a deadline of its own.
+"""Timeouts, memory and turns of the clients, so that no client holds up the service or the other clients.
 
-A byte a second is as good as nothing: the deadline of a request's head is fixed with its first byte, and a body has to
-bring a further WINDOW_BYTES in every window. A deadline is the time-out of one recv.
+Every read from a client has a deadline. That of a request's head is fixed with its first byte, and a body has to bring
+a further WINDOW_BYTES in every window, so that a byte a second is not enough. A deadline is the timeout of one recv.
 
-And what keeps one from holding the others up: its reads take turns with theirs, and small packets are waited for until
-there are several.
+The reads of one client alternate with those of the others, and small packets are collected until there are several.
 """
 
 import re
@@ -15,18 +14,22 @@ from io import BytesIO
 from time import monotonic
 from typing import Protocol
 
+import gevent
 from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 
+import problems
+from problems import Problem
+
 WINDOW_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 32 * 1024
-# Values and parameters in a head, cookies among them: each costs some microseconds.
+# Values and parameters in a head, cookies included: each costs some microseconds.
 MAX_LISTED = 500
-# A stream of smaller packets is read this often at most, once there were so many of them.
+# After FREE_SMALL_READS packets smaller than this, a connection is read once in SMALL_READ_PAUSE_S.
 SMALL_BYTES = 1024
 FREE_SMALL_READS = 16
 SMALL_READ_PAUSE_S = 0.005
-# How long a client that has its answer may send nothing, and how much it may send, before the connection ends under it.
+# How long an answered client may send nothing, and how much it may send, before its connection is closed.
 DRAIN_WINDOW_S = 5.0
 DRAIN_BYTES = 1024**3
 DRAIN_PIECE_BYTES = 64 * 1024
@@ -35,49 +38,77 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _REQUEST_LINE = re.compile(rb"(?:\r\n)?[^ \r\n]+ [^ \r\n]+ HTTP/\d\.\d\r\n")
 
 
-class ClientTooSlow(Exception):  # noqa: N818  it is the client's doing
-    """The client did not keep the pace; the message says which."""
+class ClientTooSlow(Problem):
+    """The client missed a deadline; the detail names it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(408, "client_too_slow", detail)
 
 
-class ClientIdle(Exception):  # noqa: N818  nothing is wrong
-    """Nobody asked anything on this connection for as long as it may be held."""
+class UploadsFull(Problem):
+    """The memory for request bodies is used up."""
+
+    def __init__(self) -> None:
+        detail = "Too many images are being uploaded at this moment."
+        super().__init__(503, "uploads_full", detail, retry_after_s=problems.soon())
 
 
-class UploadsFull(Exception):  # noqa: N818  the message says what to do
-    """The memory for pictures on their way in is all taken."""
+class ClientIdle(Exception):  # noqa: N818  it is no error
+    """The client has sent no request for as long as a connection is kept."""
 
 
 class Connection(Protocol):
-    """What is needed of a socket."""
+    """The methods of a socket that are used here."""
 
     def recv(self, size: int, /) -> bytes:
-        """Give what has come, waiting for the first byte."""
+        """Receive up to so many bytes, waiting for the first one."""
         ...
 
     def settimeout(self, value: float | None, /) -> None:
-        """Bound each of the calls that follow."""
+        """Set the timeout of the calls that follow."""
         ...
 
     def sendall(self, data: bytes, /) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         ...
 
 
-class Turns(Protocol):
-    """What is needed of the event loop; see turns.py."""
+class Turns:
+    """The pieces of work that one connection may do in each pass of the event loop.
+
+    A socket that has data never blocks, and gevent switches only where something blocks: without turns, a client that
+    sends faster than the service works would be the only one that is served.
+    """
+
+    def __init__(self, share: int) -> None:
+        self._loop = gevent.get_hub().loop
+        self._share = share
+        self._pass = -1
+        self._taken = 0
 
     def take(self) -> None:
-        """Wait until it is this connection's turn."""
-        ...
+        """Begin a piece of work; wait for the next pass first where the share of this one is used up."""
+        if self._pass == self._loop.iteration and self._taken >= self._share:
+            _wait_for_next_pass()
+        if self._pass != self._loop.iteration:
+            self._pass, self._taken = self._loop.iteration, 0
+        self._taken += 1
 
-    def pause(self, seconds: float, /) -> None:
-        """Wait so long."""
-        ...
+    def pause(self, seconds: float) -> None:
+        """Yield to the other connections for this long."""
+        gevent.sleep(seconds)
+
+
+def _wait_for_next_pass() -> None:
+    """Wait until every socket was polled once; gevent.sleep(0) would return before that."""
+    hub = gevent.get_hub()
+    with hub.loop.timer(0) as timer:
+        hub.wait(timer)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """The time, in seconds, that a client has for each thing it does."""
+class ClientTimeouts:
+    """The time, in seconds, that a client has for each step of a request."""
 
     idle_s: float
     head_s: float
@@ -87,7 +118,7 @@ class Pace:
 
 
 class Budget:
-    """The bytes of request bodies that a process holds in memory at one time.
+    """The bytes of request bodies that a process may hold in memory at one time.
 
     The more one body holds, the more it has to leave free: 1/5 of sqrt(its bytes * limit). However many large bodies
     come, there is room for small ones.
@@ -98,86 +129,86 @@ class Budget:
         self.held = 0
 
     def take(self, size: int, held: int = 0) -> None:
-        """Count further bytes of a body that holds so many; raises UploadsFull where they would be too many."""
+        """Count further bytes of a body that already holds `held`; raise UploadsFull where they do not fit."""
         left = self.limit - self.held - size
         if left < 0 or (5 * left) ** 2 < (held + size) * self.limit:
-            raise UploadsFull("Too many pictures are being uploaded at this moment.")
+            raise UploadsFull
         self.held += size
 
     def give_back(self, size: int) -> None:
-        """Count bytes no longer."""
+        """Release bytes."""
         self.held -= size
 
 
 class _Stage(Enum):
-    """What is read at present."""
+    """Which part of a request is read at present."""
 
     HEAD = auto()
     BODY = auto()
-    # What nobody looks at: the request it belongs to has its answer.
+    # Discarded: the request it belongs to has been answered.
     REST = auto()
 
 
 class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
-    """Reads a connection for gunicorn's parser, head after body after head, each under its deadlines."""
+    """Reads a connection for gunicorn's parser, with a deadline for each part of a request."""
 
-    # Gunicorn's 1 MiB takes so long to be worked on that with a few large bodies each pass of the loop is a slow one.
+    # Gunicorn's 1 MiB takes so long to process that a few large bodies would slow every pass of the loop down.
     max_body_chunk = 128 * 1024
 
-    def __init__(self, connection: Connection, pace: Pace, budget: Budget, turns: Turns) -> None:
+    def __init__(self, connection: Connection, timeouts: ClientTimeouts, budget: Budget, turns: Turns) -> None:
         super().__init__(connection)
         self.is_idle = False
-        # Whether no whole request has come since the last one was answered.
+        # Whether no whole request has arrived since the last one was answered.
         self.is_unused = True
-        # Bytes that have come on this connection.
+        # Bytes received on this connection.
         self.received = 0
-        # The client waits for word before it sends its body.
+        # The client waits for 100 Continue before it sends its body.
         self.owes_continue = False
-        self._pace = pace
+        self._timeouts = timeouts
         self._budget = budget
         self._turns = turns
         self._held = 0
         self._small_reads = 0
         self._stage = _Stage.HEAD
-        self._window_s = pace.window_s
+        self._window_s = timeouts.window_s
         self._window_left = 0
-        self._deadline = self._body_deadline = monotonic() + pace.head_s
+        self._deadline = self._body_deadline = monotonic() + timeouts.head_s
 
     def expect_head(self) -> None:
-        """Let the client be quiet for a while, then give it the time of one head from its first byte on."""
+        """Wait for a request: `idle_s` for its first byte, then `head_s` for the rest of its head."""
         self.forget_body()
         self._stage = _Stage.HEAD
         self._small_reads = 0
         self.is_unused = True
         self.is_idle = self.buf.tell() == 0
-        self._deadline = monotonic() + (self._pace.idle_s if self.is_idle else self._pace.head_s)
+        self._deadline = monotonic() + (self._timeouts.idle_s if self.is_idle else self._timeouts.head_s)
 
     def expect_body(self, *, owes_continue: bool = False) -> None:
-        """Begin the first window of a body; `owes_continue` where the client waits for 100 Continue to send it."""
+        """Start the first window of a body; `owes_continue` where the client waits for 100 Continue to send it."""
         self._stage = _Stage.BODY
         self.is_unused = False
         self.owes_continue = owes_continue
-        self._window_s = self._pace.window_s
-        self._body_deadline = monotonic() + self._pace.body_s
+        self._window_s = self._timeouts.window_s
+        self._body_deadline = monotonic() + self._timeouts.body_s
         self._begin_window()
 
     def expect_rest(self) -> None:
-        """Give the client the time of one head to send the rest of a body that is thrown away."""
+        """Give the client `head_s` to send the rest of a body that is discarded."""
         self.forget_body()
         self._stage = _Stage.REST
-        self._deadline = self._body_deadline = monotonic() + self._pace.head_s
+        self._deadline = self._body_deadline = monotonic() + self._timeouts.head_s
         self._window_left = DRAIN_BYTES
 
     def forget_body(self) -> None:
-        """Tell that the body's bytes are not in memory any more."""
+        """Release the budget of a body that is no longer in memory."""
         self._budget.give_back(self._held)
         self._held = 0
 
     def read_head(self, max_line: int) -> bytes:
-        """Give what has come, once it holds a whole head, the end of the stream, or what no parser would take.
+        """Return what was received, once it holds a whole head, the end of the stream, or bytes that no parser accepts.
 
-        The parser itself looks through all of an unfinished head again for each packet. `max_line` is the length up to
-        which it takes a request line; raises LimitRequestHeaders where the head is too long.
+        The parser itself would search all of an unfinished head again for each packet. `max_line` is the longest
+        request line that it accepts. Raises LimitRequestHeaders where the head is too long.
         """
         received, searched = bytearray(self.take_buffered()), 0
         while (end := received.find(_END_OF_HEAD, searched)) < 0 and not _is_malformed(received, searched, max_line):
@@ -192,7 +223,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         return bytes(received)
 
     def discard(self, size: int) -> bool:
-        """Throw away so many bytes, within the time of a head; False where the client ends before."""
+        """Discard so many bytes within `head_s`; return False where the client disconnects before."""
         self.expect_rest()
         while size > 0:
             data = self.chunk(size)
@@ -203,11 +234,11 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         return True
 
     def drain(self) -> None:
-        """Throw away what the client still sends, at the pace of a body, until it ends its side or sends no more."""
+        """Discard what the client still sends, with the deadlines of a body, until it disconnects or stops sending."""
         self.forget_body()
         self._stage = _Stage.REST
-        self._window_s = min(self._pace.window_s, DRAIN_WINDOW_S)
-        self._body_deadline = monotonic() + self._pace.body_s
+        self._window_s = min(self._timeouts.window_s, DRAIN_WINDOW_S)
+        self._body_deadline = monotonic() + self._timeouts.body_s
         self._begin_window()
         self.buf = BytesIO()
         until = self.received + DRAIN_BYTES
@@ -216,7 +247,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
                 pass
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Give the next bytes; raises ClientTooSlow or ClientIdle at the deadline, NoMoreData in an unfinished body."""
+        """Return the next bytes; raise ClientTooSlow, ClientIdle, or NoMoreData where a body ends early."""
         self._wait_for_turn()
         if self.owes_continue:
             self._send_continue()
@@ -229,11 +260,11 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         except TimeoutError:
             raise self._lateness() from None
         finally:
-            # What is sent from now on has its own time.
-            self.sock.settimeout(self._pace.send_s)
+            # Sending has a timeout of its own.
+            self.sock.settimeout(self._timeouts.send_s)
         self._count(len(data))
         if not data and self._stage is _Stage.BODY:
-            # Gunicorn would take what came for the whole body.
+            # Gunicorn would treat what was received as the whole body.
             raise NoMoreData
         return data
 
@@ -245,7 +276,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
 
     def _send_continue(self) -> None:
         self.owes_continue = False
-        # A client that has gone shows when it is read from.
+        # A client that has disconnected is noticed by the next read.
         with suppress(OSError):
             self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -255,7 +286,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         if self._stage is _Stage.HEAD:
             if self.is_idle:
                 self.is_idle = False
-                self._deadline = monotonic() + self._pace.head_s
+                self._deadline = monotonic() + self._timeouts.head_s
             return
         if self._stage is _Stage.BODY:
             self._budget.take(size, self._held)
@@ -272,13 +303,13 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         if self.is_idle or self._stage is _Stage.REST:
             return ClientIdle()
         if self._stage is _Stage.BODY:
-            pace = f"a further {WINDOW_BYTES} bytes every {self._pace.window_s:g} s, all within {self._pace.body_s:g} s"
-            return ClientTooSlow(f"The request's body came too slowly: {pace} are expected.")
-        return ClientTooSlow(f"The request's headers came too slowly: {self._pace.head_s:g} s are allowed.")
+            needed = f"{WINDOW_BYTES} bytes every {self._timeouts.window_s:g} s, all within {self._timeouts.body_s:g} s"
+            return ClientTooSlow(f"The request's body arrived too slowly: it needs {needed}.")
+        return ClientTooSlow(f"The request's headers did not arrive within {self._timeouts.head_s:g} s.")
 
 
 def _is_malformed(received: bytearray, searched: int, max_line: int) -> bool:
-    """Say whether the parser refuses the beginning of a head, so that it need not be read to its end."""
+    """Return whether the parser rejects the beginning of a head, so that the rest need not be read."""
     if _BARE_LINE_FEED.search(received, searched):
         return True
     begin = 2 if received.startswith(b"\r\n") else 0

@@ -1,4 +1,4 @@
-"""The edge of the application: a request id, the security headers on every answer, and whose requests are let in."""
+"""The edge of the application: request ids, security headers, requests of other sites, and the session cookie."""
 
 import re
 import secrets
@@ -6,23 +6,51 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import settings
 from problems import Problem
-from server.security_headers import DEFAULT_HEADERS, SECURITY_HEADERS
+from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 
+_DEFAULTS = {header[0].lower(): header for header in DEFAULT_HEADERS}
+_CORS_HEADERS = (
+    (
+        "Access-Control-Expose-Headers",
+        "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, X-Error-Code, X-Error-Detail, Server-Timing, "
+        "Retry-After",
+    ),
+)
+_PREFLIGHT_HEADERS = (
+    ("Access-Control-Allow-Methods", "DELETE, GET, POST, PUT"),
+    (
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout-Ms",
+    ),
+    ("Access-Control-Max-Age", "600"),
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE = frozenset({"same-origin", "none"})
 
 Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
-class Edge:
-    """WSGI: what every answer carries, whatever made it; below the framework's cost for the same."""
+def install(app: Flask) -> None:
+    """Protect `app`; called after everything else that wraps its WSGI application."""
+    app.session_interface = LazySession()
+    app.before_request(_refuse_other_sites)
+    count = settings.TRUSTED_PROXIES
+    protected: Any = SecurityHeaders(app.wsgi_app)
+    # Without proxies, anybody may have written their headers.
+    app.wsgi_app = ProxyFix(protected, x_for=count, x_proto=count, x_host=count) if count else protected  # type: ignore[method-assign]
+
+
+class SecurityHeaders:
+    """WSGI middleware: gives each request an id and each response the security headers."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -34,71 +62,62 @@ class Edge:
         environ["sightline.request_id"] = request_id
         environ["sightline.started"] = time.perf_counter()
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            names = {name.lower() for name, _ in headers}
+        def start(status: str, headers: Headers, *exc_info: Any) -> Any:
+            missing = dict(_DEFAULTS)
+            for name, _ in headers:
+                missing.pop(name.lower(), None)
             headers.extend(SECURITY_HEADERS)
-            headers.extend(header for header in DEFAULT_HEADERS if header[0].lower() not in names)
+            headers.extend(missing.values())
             headers.append(("X-Request-Id", request_id))
+            if settings.CORS_ORIGINS:
+                _allow_origin(environ, headers)
             return start_response(status, headers, *exc_info)
 
         return self._application(environ, start)
 
 
-def install(app: Flask) -> None:
-    """Guard `app`."""
-    app.before_request(_refuse_other_sites)
-    app.after_request(_open_to_told_origins)
-    count = settings.TRUSTED_PROXIES
-    edge: Any = Edge(app.wsgi_app)
-    # Without proxies, what their headers say comes from anybody.
-    app.wsgi_app = ProxyFix(edge, x_for=count, x_proto=count, x_host=count) if count else edge  # type: ignore[method-assign]
+class LazySession(SecureCookieSessionInterface):
+    """Opens the signed session cookie only where there is one; programs send none."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of a request."""
+        if self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
 
 def _refuse_other_sites() -> None:
-    if request.method not in _SAFE_METHODS and not _comes_from_here(request):
+    """Raise Problem where a page of another site sent the request, unless CORS_ORIGINS lists it."""
+    if request.method in _SAFE_METHODS:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site in _OWN_SITE or (site is None and origin is None):
+        return
+    if origin is not None and origin in _allowed_origins():
+        return
+    # Without Sec-Fetch-Site: an older browser, or any browser where the page was loaded over plain HTTP.
+    if site is not None or (origin or "").partition("://")[2] != request.host:
         raise Problem(403, "cross_site", "Requests from the pages of another site are refused.")
 
 
-def _comes_from_here(request: Request) -> bool:
-    """Say whether no browser, our own page, or a page of an origin told in CORS_ORIGINS sent the request."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site in _OWN_SITE:
-        return True
-    if origin is not None and origin in _told_origins():
-        return True
-    if site is not None:
-        return False
-    # Browsers without Sec-Fetch-Site, and any browser where the page came over plain HTTP.
-    return origin is None or origin.partition("://")[2] == request.host
-
-
 def comes_from_our_page(request: Request) -> bool:
-    """Say whether a browser sent the request, from a page of ours: for what a cookie alone allows."""
+    """Return whether a browser sent the request from a page of ours: required where a cookie alone authorizes."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
     if site is not None:
         return site == "same-origin"
     return origin.partition("://")[2] == request.host
 
 
-def _told_origins() -> frozenset[str]:
+def _allowed_origins() -> frozenset[str]:
     return frozenset(settings.CORS_ORIGINS.replace(",", " ").split())
 
 
-def _open_to_told_origins(response: Response) -> Response:
-    if not settings.CORS_ORIGINS:
-        return response
-    response.vary.add("Origin")
-    origin = request.headers.get("Origin")
-    if origin in _told_origins():
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = (
-            "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, X-Error-Code, X-Error-Detail, "
-            "Server-Timing, Retry-After"
-        )
-        if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = "DELETE, GET, POST, PUT"
-            response.headers["Access-Control-Allow-Headers"] = (
-                "Authorization, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
-            )
-            response.headers["Access-Control-Max-Age"] = "600"
-    return response
+def _allow_origin(environ: Environ, headers: Headers) -> None:
+    """Let the pages of an allowed origin read the response."""
+    headers.append(("Vary", "Origin"))
+    origin = environ.get("HTTP_ORIGIN")
+    if origin in _allowed_origins():
+        headers.append(("Access-Control-Allow-Origin", origin))
+        headers.extend(_CORS_HEADERS)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            headers.extend(_PREFLIGHT_HEADERS)

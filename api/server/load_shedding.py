@@ -1,102 +1,111 @@
-"""Refusing a picture before it is read: while the queue is full, a flood must cost next to nothing.
+"""Load shedding: an image that finds no room is refused before it is read, at a tenth of the cost in the application.
 
-The application would say the same (see asking.refuse_early), at ten times the price. What is not plainly a picture for
-/predict, or has a header that somebody else must judge first, goes there.
+Any request that is not plainly an image for /predict, or has a header that another part of the service must check
+first, is left to the application, which refuses by the same rule (middleware.refuse_if_full).
 """
 
 import re
 import secrets
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import error_handlers
-import middleware
 import problems
 import settings
 from images import sniffing
 from observability import metrics, tracing
-from predict.options import EARLY_REFUSAL_BYTES
 from problems import Problem
-from server import responses
+from server.messages import problem_response
 from wire.errors import QueueFull
-from wire.producer.admission import retry_after_s
-from wire.queue_stats import QueueSnapshot
 
-# A request that would lose so much of its deadline before anybody looks at it is better told at once.
+# A body smaller than this is read even where the queue is known to be full: a malformed request is refused as such.
+EARLY_REFUSAL_BYTES: Final = 8 * 1024
+# A process that is this share of a request's timeout behind with reading requests is overloaded.
 LAG_SHARE: Final = 0.1
-# To read what comes and throw it away is cheaper than another connection, up to here.
+# Up to here, reading and discarding the rest of a body is cheaper than another connection.
 MAX_DISCARD_BYTES: Final = 256 * 1024
-# Strict on purpose: any doubt is the parser's business.
+# Strict on purpose: whatever else a head may hold is left to the parser.
 _HEAD = re.compile(rb"(?:POST|PUT) /predict HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ \t]*[^\r\n\0]*\r\n)+)\r\n")
 _FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _MILLISECONDS = re.compile(rb"[1-9][0-9]{0,6}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KNOWN_CONNECTIONS = frozenset({b"keep-alive", b"close"})
-# Whose presence another part of the service has to judge.
-_JUDGED = frozenset({b"transfer-encoding", b"origin", b"sec-fetch-site", b"upgrade"})
-# Which may stand there once only.
+# Headers that another part of the service has to check.
+_CHECKED_ELSEWHERE = frozenset({b"transfer-encoding", b"origin", b"sec-fetch-site", b"upgrade"})
+# Headers that may be there only once.
 _SINGLE = frozenset({b"content-length", b"connection", b"expect", b"host", b"x-request-id", b"x-request-timeout-ms"})
 
 
 class Refusal(NamedTuple):
-    """The answer, how much of the request is still to come, and whether the connection ends with it."""
+    """The response, how many bytes of the request are still to come, and whether the connection is closed."""
 
-    answer: bytes
+    response: bytes
     unread: int
     closes: bool
 
 
-def refuse(received: bytes, lag_s: float, connections: int, *, closes: bool) -> Refusal | None:
-    """Judge a request that begins with these bytes.
+class LoadShedder:
+    """Refuses images while the queue has no room for another one, or while this process is overloaded.
 
-    The process is so far behind, holds so many connections, and closes them anyway or not.
+    `room_fault` returns why the queue has no room, None where it has room or its state is unknown; `bound` returns how
+    many jobs the queue takes, None where that is unknown.
     """
-    if not received.startswith((b"POST /predict ", b"PUT /predict ")) or settings.ACCESS_LOG:
-        return None
-    fault = fault_of(middleware.queue_state(), lag_s, connections)
-    refusal = None if fault is None else refusal_of(received, fault, closes=closes)
-    if refusal is not None:
-        metrics.count_refusal()
-        if tracing.state.spans is not None:
-            tracing.state.spans.note_refusal(received, "queue_full" if isinstance(fault, QueueFull) else "overloaded")
-    return refusal
+
+    def __init__(self, room_fault: Callable[[], QueueFull | None], bound: Callable[[], int | None]) -> None:
+        self._room_fault = room_fault
+        self._bound = bound
+
+    def refuse(self, received: bytes, lag_s: float, connections: int, *, closes: bool) -> Refusal | None:
+        """Return the refusal of a request that begins with these bytes, None where it is to be read.
+
+        `lag_s` is how far this process is behind, `connections` how many it holds; `closes` where the connection is to
+        be closed in any case.
+        """
+        if not received.startswith((b"POST /predict ", b"PUT /predict ")) or settings.ACCESS_LOG:
+            return None
+        problem = self.problem(lag_s, connections)
+        refusal = None if problem is None else refusal_of(received, problem, closes=closes)
+        if problem is not None and refusal is not None:
+            metrics.count_refusal()
+            if tracing.state.spans is not None:
+                tracing.state.spans.note_refusal(received, problem.code)
+        return refusal
+
+    def problem(self, lag_s: float, connections: int) -> Problem | None:
+        """Return why there is no room for another image; None where there is."""
+        if lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
+            bound = self._bound()
+            # With few connections it is the machine that is busy, which passes.
+            if bound is None or connections > bound:
+                detail = f"The service is overloaded: it is {lag_s:.1f} s behind with reading requests."
+                return Problem(503, "overloaded", detail, retry_after_s=problems.soon())
+        fault = self._room_fault()
+        return None if fault is None else error_handlers.problem_of(fault)
 
 
-def fault_of(state: QueueSnapshot | None, lag_s: float, connections: int) -> QueueFull | Problem | None:
-    """Say why there is no place for one more; None where there is one."""
-    # Late with few to serve, it is the machine that is busy, and that passes.
-    is_flooded = state is None or connections > state.bound
-    if is_flooded and lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
-        detail = f"The service is busy: it is {lag_s:.1f} s behind with reading requests."
-        return Problem(503, "overloaded", detail, retry_after_s=problems.soon())
-    depth = 0 if state is None else middleware.depth(state)
-    if state is None or depth < state.bound:
-        return None
-    return QueueFull(depth, state.bound, retry_after_s(depth, state.rate))
-
-
-def refusal_of(received: bytes, fault: QueueFull | Problem, *, closes: bool = False) -> Refusal | None:
-    """Give what to answer to a request that begins with these bytes; None where the application shall see it."""
+def refusal_of(received: bytes, problem: Problem, *, closes: bool = False) -> Refusal | None:
+    """Return the refusal of a request that begins with these bytes; None where the application has to check it."""
     head = _HEAD.match(received)
     fields = _fields(head[1]) if head is not None else None
     if head is None or fields is None:
         return None
     length = int(fields[b"content-length"])
-    if length <= EARLY_REFUSAL_BYTES and not _begins_a_picture(fields, received[head.end() :]):
+    if length <= EARLY_REFUSAL_BYTES and not _begins_an_image(fields, received[head.end() :]):
         return None
-    # Somebody who asks whether to send the body may send it all the same, or not: only a new connection is clear.
+    # A client that asks whether to send the body may send it all the same, or not: only a new connection is clear.
     unread = length - (len(received) - head.end())
     closes |= fields.get(b"connection", b"").lower() == b"close" or b"expect" in fields or unread > MAX_DISCARD_BYTES
-    return Refusal(_answer(fault, fields, closes), unread, closes)
+    return Refusal(_response(problem, fields, closes), unread, closes)
 
 
 def _fields(lines: bytes) -> dict[bytes, bytes] | None:
-    """Read the headers; None where one of them is anything but ordinary."""
+    """Return the headers; None where one of them is unusual."""
     pairs = [(name.lower(), value) for name, value in _FIELD.findall(lines)]
     fields = dict(pairs)
     names = [name for name, _ in pairs]
-    is_ordinary = (
-        _JUDGED.isdisjoint(fields)
+    is_usual = (
+        _CHECKED_ELSEWHERE.isdisjoint(fields)
         and b"host" in fields
         and all(names.count(name) <= 1 for name in _SINGLE)
         and _LENGTH.fullmatch(fields.get(b"content-length", b"")) is not None
@@ -104,18 +113,16 @@ def _fields(lines: bytes) -> dict[bytes, bytes] | None:
         and fields.get(b"expect", b"100-continue").lower() == b"100-continue"
         and _MILLISECONDS.fullmatch(fields.get(b"x-request-timeout-ms", b"1")) is not None
     )
-    return fields if is_ordinary else None
+    return fields if is_usual else None
 
 
-def _begins_a_picture(fields: dict[bytes, bytes], body: bytes) -> bool:
-    """Whether the body is plainly no malformed one, as which it would have to be told."""
+def _begins_an_image(fields: dict[bytes, bytes], body: bytes) -> bool:
+    """Return whether the body is plainly an image, so that the request cannot be malformed."""
     is_raw = fields.get(b"content-type", b"").startswith((b"image/", b"application/octet-stream"))
     return is_raw and sniffing.kind_of(body[: sniffing.HEAD_BYTES]) is not None
 
 
-def _answer(fault: QueueFull | Problem, fields: dict[bytes, bytes], closes: bool) -> bytes:
-    problem = error_handlers.problem_of(fault)
-    assert problem is not None  # noqa: S101  it is one of those that are told
+def _response(problem: Problem, fields: dict[bytes, bytes], closes: bool) -> bytes:
     given = fields.get(b"x-request-id", b"")
     request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    return responses.whole_answer(problem, request_id=request_id, instance="/predict", closes=closes)
+    return problem_response(problem, request_id=request_id, instance="/predict", closes=closes)

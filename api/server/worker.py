@@ -1,7 +1,7 @@
-"""The gunicorn worker that serves the api: gevent, with every client under the deadlines of pace.py.
+"""The gunicorn worker that serves the api: gevent, with the deadlines of client_timeouts.py for every client.
 
 Nothing of the application is imported here: gunicorn's master loads this module, and gevent has to patch the worker
-before anything else is in it.
+before the application is loaded.
 """
 
 import errno
@@ -24,32 +24,27 @@ from gunicorn.workers.ggevent import GeventWorker
 
 import settings
 from problems import Problem
-from server.chunked import BoundedRequestParser
-from server.client_timeouts import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader
-from server.responses import OneWriteResponse, send, whole_answer
-from server.turns import Turns
+from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Turns
+from server.messages import BoundedRequestParser, OneWriteResponse, problem_response, send
 
 LOG = logging.getLogger("sightline.server")
 
-# An unread rest of a body up to this size is read and thrown away; before a larger one the connection ends.
+# Up to this size, the unread rest of a body is read and discarded; with more, the connection is closed.
 MAX_DISCARD_BYTES = 64 * 1024
-# The share of MAX_CONNECTIONS from which on each newcomer replaces a connection that is not used.
+# Above this share of MAX_CONNECTIONS each new connection replaces an unused one.
 MAX_FILLED = 0.9
-# What one connection may do in a pass of the event loop.
+# What one connection may do in one pass of the event loop.
 REQUESTS_PER_PASS = 1
 READS_PER_PASS = 4
-# How often the worker looks up: whether it is to stop, and to tell gunicorn that it is well.
+# How often the worker checks whether to stop, and sends gunicorn its heartbeat.
 BEAT_S = 0.1
 MAX_ACCEPT = 1024
 TICK_S = 0.02
-# How long connections that wait between two requests stay open once the process is to end.
-KEPT_ON_S = 1.0
+# How long idle connections stay open once the process is to stop.
+IDLE_GRACE_S = 1.0
 
-# What gunicorn's parser raises at a request that is not HTTP as it should be; everything else is our own fault.
-_FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
-    (http_errors.InvalidResponseHeader, 500, "internal"),
-    (http_errors.InvalidResponseHeaderName, 500, "internal"),
-    (ClientTooSlow, 408, "client_too_slow"),
+# What gunicorn raises where a client sent no valid HTTP; every other error is ours.
+_CLIENT_ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "uri_too_long"),
     (http_errors.LimitRequestHeaders, 431, "headers_too_large"),
     (http_errors.ExpectationFailed, 417, "expectation_failed"),
@@ -59,11 +54,11 @@ _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, e
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Serves each connection in a greenlet of its own: head, application, answer, and again."""
+    """Serves each connection in a greenlet of its own: head, application, response, and again."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._pace = Pace(
+        self._timeouts = ClientTimeouts(
             idle_s=settings.IDLE_TIMEOUT_S,
             head_s=settings.HEAD_TIMEOUT_S,
             body_s=settings.UPLOAD_TIMEOUT_S,
@@ -74,17 +69,15 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         # Those whose last request is longest ago come first.
         self._readers: dict[PacedReader, None] = {}
         self._due_at = float("inf")
-        self._lets_go = False
+        self._closes_idle = False
 
     def load_wsgi(self) -> None:
-        """Load the application, and what refuses requests in its place."""
+        """Load the application and its load shedder."""
         super().load_wsgi()
-        from server.load_shedding import refuse  # noqa: PLC0415  gevent comes first
-
-        self._refuse = refuse
+        self._refuse = self.wsgi.extensions["sightline.load_shedder"].refuse
 
     def run(self) -> None:
-        """Serve until told to stop; then answer what is under way, and soon let go who waits between requests."""
+        """Serve until told to stop; then finish the requests in progress, and close idle connections after a moment."""
         gevent.spawn(self._measure_lag)
         servers = [self._started(listener) for listener in self.sockets]
         while self.alive:
@@ -92,18 +85,19 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             gevent.sleep(BEAT_S)
         for server in servers:
             server.close()
-        # Who asks again meanwhile is told to connect anew; one that is cut off cannot tell whether it was heard.
-        self._wait_for_readers(KEPT_ON_S)
-        self._lets_go = True
+        # A request that arrives meanwhile is answered with Connection: close; a client whose connection is cut
+        # cannot know whether its request was processed.
+        self._wait_for_readers(IDLE_GRACE_S)
+        self._closes_idle = True
         for reader in [reader for reader in self._readers if reader.is_idle]:
             with suppress(OSError):
-                # What the client had sent by now is still read and answered.
+                # What the client has sent by now is still read and answered.
                 if not _has_sent(reader.sock):
                     reader.sock.shutdown(socket.SHUT_RDWR)
         self._wait_for_readers(self.cfg.graceful_timeout)
 
     def _measure_lag(self) -> None:
-        """Keep the moment at which this greenlet should have its next turn: by how much it is over, all are late."""
+        """Keep the time at which this greenlet is due next: the time since then is the lag of the event loop."""
         while True:
             self._due_at = monotonic() + TICK_S
             gevent.sleep(TICK_S)
@@ -117,14 +111,14 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _started(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
         server = StreamServer(listener, partial(self.handle, listener), spawn=Pool(self.worker_connections))
-        # Whoever waits to be accepted waits unseen; of several processes, each leaves something for the others.
+        # Connections in the backlog are not visible here; of several processes, each leaves some to the others.
         server.max_accept = MAX_ACCEPT if self.cfg.workers == 1 else MAX_ACCEPT // 64
         server.start()
         return server
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection to its end."""
-        reader = PacedReader(client, self._pace, self._budget, Turns(READS_PER_PASS))
+        reader = PacedReader(client, self._timeouts, self._budget, Turns(READS_PER_PASS))
         self._make_room()
         self._readers[reader] = None
         try:
@@ -143,7 +137,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             client.close()
 
     def _make_room(self) -> None:
-        """Let go of the connection that has asked for nothing for longest, where hardly another one can be held."""
+        """Close the connection that has been unused for longest, where nearly all connections are in use."""
         if len(self._readers) < MAX_FILLED * self.worker_connections:
             return
         unused = next((reader for reader in self._readers if reader.is_unused), None)
@@ -173,13 +167,13 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             request._expected_100_continue = False
             if not self._answer(request, reader, listener_name, client, addr):
                 break
-            if self._lets_go and reader.buf.tell() == 0:
+            if self._closes_idle and reader.buf.tell() == 0:
                 break
 
     def _refuse_early(self, reader: PacedReader, client: Any) -> bool | None:
-        """Refuse a request without looking at it closely, where there is no place for it; None where it is to be read.
+        """Refuse a request for which there is no room before it is parsed; return None where it is to be read.
 
-        Else whether another one may follow on this connection.
+        Otherwise return whether another request may follow on this connection.
         """
         received = reader.read_head(self.cfg.limit_request_line)
         lag_s = max(monotonic() - self._due_at, 0.0)
@@ -187,7 +181,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if refusal is None:
             reader.unread(received)
             return None
-        client.sendall(refusal.answer)
+        client.sendall(refusal.response)
         if refusal.closes:
             _linger(client, reader)
         elif refusal.unread < 0:
@@ -195,7 +189,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         return not refusal.closes and reader.discard(refusal.unread)
 
     def _answer(self, request: Any, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> bool:
-        """Run the application for one request; False where the connection ends with it."""
+        """Run the application for one request; return False where the connection is to be closed after it."""
         started = datetime.now()
         response, environ = wsgi.create(request, client, addr, listener_name, self.cfg, OneWriteResponse)
         environ["wsgi.multithread"] = True
@@ -216,19 +210,25 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         return False
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer what never became a request, in the shape and with the headers of every other failure."""
-        status, code = next(
-            ((status, code) for kind, status, code in _FAULTS if isinstance(exc, kind)), (500, "internal")
-        )
-        if status == 500:
+        """Answer a request that cannot be parsed, with the document and headers of every other failure."""
+        problem = exc if isinstance(exc, Problem) else _problem_of(exc)
+        if problem.status == 500:
             LOG.error("a request could not be answered", exc_info=exc)
-        detail = f"This is not HTTP as it is expected here: {exc}" if status != 500 else "The service failed."
         with suppress(OSError):
-            client.sendall(whole_answer(Problem(status, code, detail)))
+            client.sendall(problem_response(problem))
+
+
+def _problem_of(error: BaseException) -> Problem:
+    # These are parser errors too, but the application wrote the header.
+    if not isinstance(error, http_errors.InvalidResponseHeader | http_errors.InvalidResponseHeaderName):
+        for kind, status, code in _CLIENT_ERRORS:
+            if isinstance(error, kind):
+                return Problem(status, code, f"The request is not valid HTTP: {error}")
+    return Problem(500, "internal", "The service failed; its log has the reason.")
 
 
 def is_gone(client: Any) -> bool:
-    """Say whether the client has closed its side, without waiting and without taking anything from the stream."""
+    """Return whether the client has closed its side, without waiting and without consuming anything."""
     try:
         # The socket below gevent's, whose own recv would wait.
         return not client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -246,18 +246,18 @@ def _has_sent(client: Any) -> bool:
 
 
 def _unread(body: Body, reader: PacedReader) -> int | float:
-    """Give how much of a request's body may still come; a client that waits for word may send its body, or none."""
+    """Return how much of a request's body may still arrive, infinity where that is unknown."""
     if body.failed or reader.owes_continue:
         return math.inf
     if isinstance(body.reader, ChunkedReader):
         return math.inf if body.reader.parser else 0
-    # As it is: a length of a thousand digits is a whole number, and no float.
+    # Not as a float: a length may have a thousand digits.
     length: int = body.reader.length
     return length
 
 
 def _linger(client: Any, reader: PacedReader) -> None:
-    """End our side, and take what the client still sends: a connection reset at once would swallow the answer."""
+    """Close our side and discard what the client still sends: a connection that is reset at once loses the answer."""
     with suppress(OSError):
         client.shutdown(socket.SHUT_WR)
         reader.drain()

@@ -7,32 +7,32 @@ from tests.serving import API
 # Locks and files as the operating system has them: gevent cannot switch while they block.
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
-import os, threading, gevent, blocking, failures
+import os, threading, gevent, error_handlers, offload
 
 def read_from(pipe):
     return os.read(pipe, 1)
 
 def others_go_on():
     reader, writer = os.pipe()
-    waiting = gevent.spawn(blocking.run, lambda: read_from(reader))
+    waiting = gevent.spawn(offload.run, lambda: read_from(reader))
     gevent.sleep(0.01)
     os.write(writer, b"x")  # nobody else could: the loop is free
     assert waiting.get() == b"x"
 
 def what_is_raised_comes_back():
     try:
-        blocking.run(lambda: 1 // 0)
+        offload.run(lambda: 1 // 0)
     except ZeroDivisionError:
         return
     raise AssertionError
 
-def patience_ends():
-    blocking.PATIENCE_S = 0.05
+def timeout_ends():
+    offload.TIMEOUT_S = 0.05
     reader, writer = os.pipe()
     try:
-        blocking.run(lambda: read_from(reader))
-    except blocking.StorageStuck as error:
-        problem = failures.problem_of(error)
+        offload.run(lambda: read_from(reader))
+    except offload.StorageStuck as error:
+        problem = error_handlers.problem_of(error)
         assert (problem.status, problem.code) == (503, "storage_stuck"), problem
         os.write(writer, b"x")
         return
@@ -42,7 +42,7 @@ def a_log_on_a_full_disk_keeps_nobody_waiting():
     os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
     what_is_raised_comes_back()
 
-others_go_on(); what_is_raised_comes_back(); patience_ends(); a_log_on_a_full_disk_keeps_nobody_waiting()
+others_go_on(); what_is_raised_comes_back(); timeout_ends(); a_log_on_a_full_disk_keeps_nobody_waiting()
 """
 
 
@@ -50,7 +50,7 @@ def test_without_gevent_the_work_is_done_here_and_now() -> None:
     assert offload.run(lambda: 7) == 7
 
 
-def test_with_gevent_others_go_on_errors_come_back_and_patience_ends() -> None:
+def test_with_gevent_others_go_on_errors_come_back_and_timeout_ends() -> None:
     outcome = subprocess.run(
         [sys.executable, "-c", UNDER_GEVENT], cwd=API, capture_output=True, text=True, timeout=60, check=False
     )

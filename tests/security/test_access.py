@@ -57,9 +57,9 @@ def test_keys_are_asked_for_once_there_are_any_and_can_be_replaced_while_it_runs
 
 def test_who_listens_to_everybody_without_a_key_is_warned(tmp_path: Path) -> None:
     with running_service(tmp_path, {**PATIENT, "MODEL_WORKERS": "1", "HOST": "0.0.0.0"}):  # noqa: S104
-        assert "whoever reaches it may ask" in printed(tmp_path)
+        assert "without API keys: anyone who reaches this port" in printed(tmp_path)
 
 
 def test_who_listens_to_this_machine_alone_is_not(tmp_path: Path) -> None:
     with running_service(tmp_path, {**PATIENT, "MODEL_WORKERS": "1"}):
-        assert "whoever reaches it" not in printed(tmp_path)
+        assert "anyone who reaches this port" not in printed(tmp_path)

@@ -191,7 +191,7 @@ def test_readiness_leaves_nothing_in_the_folder_and_writes_once_a_second_at_most
         usual(folder)
 
     monkeypatch.setattr(store, "check_writable", check)
-    monkeypatch.setattr(health, "_storage_check", health._StorageCheck())
+    ready.application.extensions["sightline.readiness"]._storage_checked_at = float("-inf")
     assert {ready.get("/readyz").status_code for _ in range(20)} == {200}
     assert len(checks) == 1
     assert stored_names(uploads_folder) == []

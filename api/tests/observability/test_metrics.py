@@ -1,5 +1,6 @@
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import middleware
 import settings
-from observability import metrics_folder
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
@@ -132,6 +132,20 @@ def test_without_redis_the_metrics_are_told_all_the_same(client: FlaskClient, mo
     middleware.close_queue()
 
 
+def test_openmetrics_is_for_those_who_ask_for_it(client: FlaskClient) -> None:
+    plain = client.get("/metrics")
+    assert plain.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0, */*;q=0.1"})
+    assert answer.content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    assert answer.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("version", ["x", "1.x", "", "9" * 5000, "1.0.0\t"])
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_a_version_that_does_not_exist_is_answered(client: FlaskClient, kind: str, version: str) -> None:
+    assert client.get("/metrics", headers={"Accept": f"{kind}; version={version}"}).status_code == 200
+
+
 def test_a_stranger_cannot_make_the_metrics_grow_without_end(client: FlaskClient) -> None:
     client.get("/metrics")
     before = len(told(client))
@@ -186,10 +200,12 @@ def echo_that_sleeps(worker: EchoWorker) -> EchoWorker:
     return worker
 
 
-def test_the_shared_folder_is_gone_with_the_service_and_that_of_a_killed_one_with_the_next(tmp_path: Path) -> None:
-    dead = tmp_path / f"{metrics_folder.PREFIX}{2**22 + 1}-x"
+def test_the_shared_folder_is_gone_with_the_service_and_that_of_a_killed_one_with_the_next(serve: Serve) -> None:
+    parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108
+    dead = parent / f"sightline-metrics-{2**22 + 1}-x"
     dead.mkdir()
-    folder = Path(metrics_folder.make(str(tmp_path)))
-    assert not dead.exists()
-    metrics_folder.remove(str(folder))
-    assert list(tmp_path.iterdir()) == []
+    with serve(REDIS_PORT=1) as served:
+        assert not dead.exists()
+        own = f"sightline-metrics-{served.process.pid}-*"
+        assert len(list(parent.glob(own))) == 1
+    assert list(parent.glob(own)) == []

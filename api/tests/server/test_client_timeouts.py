@@ -6,8 +6,7 @@ import pytest
 from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 
 from server import client_timeouts
-from server.client_timeouts import Budget, ClientIdle, ClientTooSlow, Pace, PacedReader, UploadsFull
-from server.turns import Turns
+from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, ClientTooSlow, PacedReader, Turns, UploadsFull
 
 # Far apart, so that which deadline it was can be told without looking at a clock.
 LONG_S = 3600.0
@@ -24,7 +23,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def reader_on(ours: socket.socket, budget: Budget | None = None, **seconds: float) -> PacedReader:
     times = {"idle_s": LONG_S, "head_s": LONG_S, "body_s": LONG_S, "window_s": LONG_S, "send_s": LONG_S} | seconds
-    return PacedReader(ours, Pace(**times), budget or Budget(2**30), Turns(1))
+    return PacedReader(ours, ClientTimeouts(**times), budget or Budget(2**30), Turns(1))
 
 
 class Clock:
@@ -192,7 +191,7 @@ class TestReadHead:
     ) -> None:
         ours, theirs = pair
         turns = CountedTurns(1)
-        reader = PacedReader(ours, Pace(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(0), turns)
+        reader = PacedReader(ours, ClientTimeouts(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(0), turns)
         reader.mxchunk = 1
         theirs.sendall(b"\r\n" + HEAD)
         reader.expect_head()

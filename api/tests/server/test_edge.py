@@ -7,7 +7,7 @@ from werkzeug.test import TestResponse
 
 import settings
 from server import edge
-from server.security_headers import PAGE_POLICY, PICTURE_POLICY, SECURITY_HEADERS
+from server.messages import PAGE_POLICY, PICTURE_POLICY, SECURITY_HEADERS
 
 ORIGIN = "http://localhost"
 REQUESTS = [

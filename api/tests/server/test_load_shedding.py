@@ -4,26 +4,19 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 
 import pytest
 
 from problems import Problem
-from server import load_shedding
-from server.load_shedding import Refusal, refusal_of
-from server.security_headers import DEFAULT_HEADERS, SECURITY_HEADERS
+from server.load_shedding import LoadShedder, Refusal, refusal_of
+from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, wait_until
 from wire.errors import QueueFull
-from wire.queue_stats import QueueSnapshot
 
-STATE = QueueSnapshot(
-    depth=90, oldest_age_s=1.0, bound=100, rate=50.0, workers=(), labels=(), model="", version="", preprocessing="",
-    as_of=1.0,
-)  # fmt: skip
-FULL = QueueFull(100, 100, 1.5)
+FULL = Problem(503, "queue_full", "The service is busy.", retry_after_s=2)
 LARGE = b"\xff\xd8\xff" + bytes(20_000)
 
 
@@ -33,23 +26,33 @@ def refused(request: bytes) -> Refusal:
     return found
 
 
-def test_there_is_a_place_until_the_queue_is_at_its_bound() -> None:
-    assert load_shedding.fault_of(replace(STATE, depth=99), lag_s=0.0, connections=500) is None
-    fault = load_shedding.fault_of(replace(STATE, depth=100), lag_s=0.0, connections=500)
-    assert isinstance(fault, QueueFull)
-    assert (fault.depth, fault.bound) == (100, 100)
+def shedder(fault: QueueFull | None = None, bound: int | None = 100) -> LoadShedder:
+    return LoadShedder(lambda: fault, lambda: bound)
 
 
-def test_places_that_were_left_since_the_last_look_are_free_at_once() -> None:
-    # Of the hundred, this process waited for two at that look, and waits for none now.
-    assert load_shedding.fault_of(replace(STATE, depth=100, own=2), lag_s=0.0, connections=500) is None
+class TestProblem:
+    def test_a_queue_without_room_refuses_with_its_numbers(self) -> None:
+        assert shedder().problem(lag_s=0.0, connections=500) is None
+        problem = shedder(QueueFull(100, 100, 1.5)).problem(lag_s=0.0, connections=500)
+        assert problem is not None
+        assert (problem.status, problem.code) == (503, "queue_full")
+        assert "100 jobs" in problem.detail
+
+    def test_a_process_that_is_behind_is_overloaded_where_it_holds_many_connections(self) -> None:
+        for bound, connections in ((None, 1), (100, 101)):
+            problem = shedder(bound=bound).problem(lag_s=60.0, connections=connections)
+            assert problem is not None
+            assert problem.code == "overloaded"
+
+    def test_a_process_that_is_behind_with_few_connections_is_not_flooded(self) -> None:
+        assert shedder(bound=100).problem(lag_s=60.0, connections=100) is None
 
 
 class TestRefusalOf:
     def test_a_plain_picture_is_refused_with_every_header_and_the_rest_of_its_body_is_known(self) -> None:
         request = raw_picture(LARGE, headers="X-Request-Id: mine-7\r\n")
         found = refused(request[:8192])
-        head, _, body = found.answer.partition(b"\r\n\r\n")
+        head, _, body = found.response.partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
         assert lines[0] == "HTTP/1.1 503 Service Unavailable"
         headers = dict(line.split(": ", 1) for line in lines[1:])
@@ -69,7 +72,7 @@ class TestRefusalOf:
     def test_who_may_not_send_the_rest_is_told_to_come_by_another_connection(self, header: str) -> None:
         found = refused(raw_picture(LARGE, headers=f"{header}\r\n"))
         assert found.closes
-        assert b"\r\nConnection: close\r\n" in found.answer
+        assert b"\r\nConnection: close\r\n" in found.response
 
     @pytest.mark.parametrize(
         "request_",
@@ -99,21 +102,16 @@ class TestRefusalOf:
         assert refusal_of(request_, FULL) is None
 
     def test_a_process_that_is_far_behind_refuses_without_knowing_the_queue(self) -> None:
-        assert load_shedding.refuse(raw_picture(LARGE), lag_s=0.01, connections=1, closes=False) is None
-        found = load_shedding.refuse(raw_picture(LARGE), lag_s=60.0, connections=1, closes=True)
+        assert shedder(bound=None).refuse(raw_picture(LARGE), lag_s=0.01, connections=1, closes=False) is None
+        found = shedder(bound=None).refuse(raw_picture(LARGE), lag_s=60.0, connections=1, closes=True)
         assert found is not None
-        assert b'"code": "overloaded"' in found.answer
+        assert b'"code": "overloaded"' in found.response
         assert found.closes
-
-    def test_who_is_late_with_few_to_serve_is_not_flooded(self) -> None:
-        state = replace(STATE, as_of=2.0)
-        assert load_shedding.fault_of(state, lag_s=60.0, connections=state.bound) is None
-        assert load_shedding.fault_of(state, lag_s=60.0, connections=state.bound + 1) is not None
 
     def test_a_problem_is_told_as_it_is(self) -> None:
         found = refusal_of(raw_picture(LARGE), Problem(503, "overloaded", "Too much."))
         assert found is not None
-        assert b"Too much." in found.answer
+        assert b"Too much." in found.response
 
 
 class TestOverTheWire:

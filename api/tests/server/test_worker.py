@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from server.security_headers import DEFAULT_HEADERS, SECURITY_HEADERS
+from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, serving, wait_until
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
-# See KEPT_ON_S in server.py.
-LONGER_THAN_KEPT_ON_S = 1.5
+# See IDLE_GRACE_S in server/worker.py.
+LONGER_THAN_IDLE_GRACE_S = 1.5
 HEAD_OF_A_PICTURE = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
 
@@ -389,7 +389,7 @@ class TestWithAWorker:
                 try:
                     if not all(map(_is_open, connections)):
                         continue
-                    time.sleep(LONGER_THAN_KEPT_ON_S)
+                    time.sleep(LONGER_THAN_IDLE_GRACE_S)
                     for idle in connections:
                         idle.sendall(raw_picture(picture))
                 finally:

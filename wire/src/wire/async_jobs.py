@@ -138,7 +138,7 @@ class AsyncJobs:
         It finds room where a caller of the usual timeout would. Raises QueueUnavailable, QueueFull or NoWorker.
         """
         if state is not None and not state.workers:
-            raise NoWorker("no live model worker has been heard of; start one, or look at its log")
+            raise NoWorker(state.startup_error)
         job_id = secrets.token_hex(16)
         ttl_ms = int(min(timeout_s, MAX_TIMEOUT_S) * 1000)
         job = Job(

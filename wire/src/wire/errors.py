@@ -31,7 +31,12 @@ class QueueFull(WireError):  # noqa: N818  the name says what happened
 
 
 class NoWorker(WireError):  # noqa: N818  the name says what happened
-    """No live worker has been heard of: nobody would run the job."""
+    """No live worker is known; `startup_error` is why one could not start, empty where that is not known."""
+
+    def __init__(self, startup_error: str = "") -> None:
+        reason = f": {startup_error}" if startup_error else "; start one, or read its log"
+        super().__init__(f"no live model worker is known{reason}")
+        self.startup_error = startup_error
 
 
 class DeadlineExceeded(WireError):  # noqa: N818  the name says what happened

@@ -153,8 +153,7 @@ class Producer:
             raise QueueUnavailable(str(desk.stats.fault))
         state = desk.stats.snapshot()
         if state is not None and not state.workers and not desk.stats.worker_seen_within(self._worker_grace_s):
-            message = "no live model worker has been heard of; start one, or look at its log"
-            raise NoWorker(message)
+            raise NoWorker(state.startup_error)
         workers, rate = (state.workers, state.rate) if state is not None else ((), 0.0)
         terms = terms_for(waiter.job, self._keys, workers, timeout_s, self._max_queue_size)
         ticket = Ticket(waiter.job.encode(), terms)

@@ -6,10 +6,9 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize, LimitRequestHeaders
 
-from server import chunked
-from server.chunked import BoundedRequestParser, TooMuchFraming
-from server.client_timeouts import Budget, Pace, PacedReader
-from server.turns import Turns
+from server import messages
+from server.client_timeouts import Budget, ClientTimeouts, PacedReader, Turns
+from server.messages import BoundedRequestParser, TooMuchFraming
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -31,7 +30,7 @@ def body_of(pair: tuple[socket.socket, socket.socket], sent: bytes) -> bytes:
     theirs.setblocking(False)
     theirs.sendall(HEAD + sent)
     theirs.shutdown(socket.SHUT_WR)
-    reader = PacedReader(ours, Pace(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(2**30), Turns(1))
+    reader = PacedReader(ours, ClientTimeouts(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(2**30), Turns(1))
     parser = BoundedRequestParser(Config(), ours, ("127.0.0.1", 1))
     parser.unreader = reader
     request = next(parser)
@@ -77,7 +76,7 @@ def test_no_more_of_it_is_parsed_than_any_body_may_have(pair: tuple[socket.socke
         body_of(pair, chunks(1, 100_000))
     # Each of these chunks has five bytes of framing.
     content = int(str(refusal.value).partition(" for ")[2].split()[0])
-    assert content <= chunked.FREE_OVERHEAD_BYTES / 5 * 1.1
+    assert content <= messages.FREE_OVERHEAD_BYTES / 5 * 1.1
 
 
 @pytest.mark.parametrize("size", [1, 100_000])

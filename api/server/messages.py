@@ -1,0 +1,154 @@
+"""HTTP messages on a connection: how requests are parsed and responses written, and the headers of every response.
+
+Each chunk of a body costs the parser about as much as a kilobyte of data. Bodies in chunks of one byte, or with long
+chunk extensions, are work without content; only a small share of a body may be framing.
+"""
+
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from gunicorn.http import wsgi
+from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
+
+from problems import MEDIA_TYPE, Problem
+from server.client_timeouts import PacedReader
+
+# The page's own files, images as blobs before they are sent, and nothing else; no inline script or style.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+# An image that somebody has sent: whatever it really is, it can do nothing.
+PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+
+SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    # Not "no-referrer": a form's POST would then say "Origin: null", which is refused.
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+# Added where the response has none of its own.
+DEFAULT_HEADERS: tuple[tuple[str, str], ...] = (
+    ("Content-Security-Policy", PAGE_POLICY),
+    ("Cache-Control", "no-store"),
+)
+# Framing that any body may have, and the share of its content that it may have beyond that.
+FREE_OVERHEAD_BYTES = 4 * 1024
+MAX_OVERHEAD_SHARE = 1 / 16
+MAX_SIZE_LINE_BYTES = 1024
+MAX_TRAILER_BYTES = 8 * 1024
+
+
+class TooMuchFraming(Problem):
+    """A chunked body consists of chunk headers, extensions or trailers for the larger part."""
+
+    def __init__(self, overhead: int, content: int) -> None:
+        detail = f"The chunked body has {overhead} bytes of framing for {content} bytes of content: send larger chunks."
+        super().__init__(400, "malformed", detail)
+
+
+class BoundedChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
+    """Reads a chunked body; raises TooMuchFraming where its chunks are too small."""
+
+    def __init__(self, request: Any, unreader: PacedReader) -> None:
+        super().__init__(request, unreader)
+        self.limit_chunk_size_line = MAX_SIZE_LINE_BYTES
+        self.limit_trailer_section = MAX_TRAILER_BYTES
+        self._content = 0
+        self._began_at = unreader.received - unreader.buf.tell()
+
+    def parse_chunk_size(self, unreader: PacedReader, data: bytes | None = None) -> tuple[int, bytes | None]:
+        """Read the line before a chunk; return the chunk's size and what was read beyond the line."""
+        size, rest = super().parse_chunk_size(unreader, data)
+        unread = len(rest or b"") + unreader.buf.tell()
+        overhead = unreader.received - unread - self._began_at - self._content
+        if overhead > FREE_OVERHEAD_BYTES + MAX_OVERHEAD_SHARE * self._content:
+            raise TooMuchFraming(overhead, self._content)
+        self._content += size
+        return size, rest
+
+
+class BoundedRequest(Request):  # type: ignore[misc]  # gunicorn has no types
+    """A request whose chunked body is read by BoundedChunkedReader."""
+
+    body: Body
+
+    def set_body_reader(self) -> None:
+        """Choose how the body is read, after its headers."""
+        super().set_body_reader()
+        if isinstance(self.body.reader, ChunkedReader):
+            self.body = Body(BoundedChunkedReader(self, self.unreader))
+
+
+class BoundedRequestParser(RequestParser):  # type: ignore[misc]  # gunicorn has no types
+    """Parses a connection's requests as BoundedRequest."""
+
+    mesg_class = BoundedRequest
+
+
+class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """Sends the head together with the first piece of the body: one packet for nearly every answer."""
+
+    def __init__(self, request: Any, connection: Any, configuration: Any) -> None:
+        super().__init__(request, connection, configuration)
+        # In place of gunicorn's name and version.
+        self.version = "sightline"
+        self.headers_sent = False
+        self._head = b""
+
+    def send_headers(self) -> None:
+        """Build the head, which is sent with the body."""
+        if self.headers_sent:
+            return
+        lines = self.default_headers()
+        lines.extend([f"{name}: {value}\r\n" for name, value in self.headers])
+        self._head = "".join([*lines, "\r\n"]).encode("latin-1")
+        self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        if self.chunked:
+            data = b"%X\r\n%b\r\n" % (len(data), data)
+        self.sock.sendall(self._head + data)
+        self._head = b""
+
+    def close(self) -> None:
+        """Send a head that was not sent with a body, and the end of a chunked body."""
+        self.send_headers()
+        rest = self._head + (b"0\r\n\r\n" if self.chunked else b"")
+        self._head = b""
+        if rest:
+            self.sock.sendall(rest)
+
+
+def send(response: OneWriteResponse, pieces: Iterable[bytes]) -> None:
+    """Send the pieces of a response and close them, even where sending fails."""
+    try:
+        for piece in pieces:
+            response.write(piece)
+        response.close()
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+
+
+def problem_response(problem: Problem, *, request_id: str = "", instance: str = "", closes: bool = True) -> bytes:
+    """Return the bytes of a response to a request that never reaches the application."""
+    request_id = request_id or secrets.token_hex(16)
+    body = problem.body(instance=instance, request_id=request_id)
+    headers = (
+        ("Connection", "close" if closes else "keep-alive"),
+        ("Content-Type", MEDIA_TYPE),
+        ("Content-Length", str(len(body))),
+        *SECURITY_HEADERS,
+        *DEFAULT_HEADERS,
+        *problem.headers().items(),
+        ("X-Request-Id", request_id),
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {problem.status} {problem.title}\r\n{head}\r\n".encode() + body
