@@ -71,7 +71,7 @@ def prepared(loaded: Bundle, pictures: CheckPictures) -> Batch:
 def logits(loaded: Bundle, engine_name: str, pixels: Batch) -> Scores:
     """What the model puts out, before it becomes probabilities."""
     bare = replace(loaded, output="probabilities")  # as they come
-    engine = engines.load(engine_name, bare, lanes=1, cores=CORES)
+    engine = engines.load(engine_name, bare, streams=1, cores=CORES)
     return np.concatenate([engine.predict(pixels[at : at + 32]) for at in range(0, len(pixels), 32)])
 
 
@@ -90,7 +90,7 @@ def throughput(
     loaded: Bundle, precision: str, engine_name: str, pixels: Batch, pictures: CheckPictures
 ) -> Iterator[Row]:
     """Images a second by batch size: the engine alone, and with decoding in threads on every core."""
-    engine = engines.load(engine_name, loaded, lanes=1, cores=CORES)
+    engine = engines.load(engine_name, loaded, streams=1, cores=CORES)
     contents = [path.read_bytes() for path in pictures.paths]
     with ThreadPoolExecutor(CORES) as decoders:
         for size in BATCH_SIZES:

@@ -21,7 +21,6 @@ from inference.model import load as load_model
 from registry import activation
 from registry.activation import Trial
 from serving import logs
-from serving.queue_address import queue_address
 from serving.version_watcher import Watch
 from serving.worker import Worker
 from wire.errors import QueueUnavailable
@@ -61,7 +60,7 @@ def classify_process() -> None:
     model = _loaded(folder, settings.ENGINE, count, cores)
     worker = Worker(model, count, ends)
     # Loading and measuring had all the speed there is; from now on the api can still refuse what the workers cannot do.
-    cpu.stand_back(settings.NICENESS)
+    cpu.lower_priority(settings.NICENESS)
     watch = Watch(
         _wanted,
         folder,
@@ -104,7 +103,7 @@ def _wait_for(ends: SimpleQueue[str]) -> str:
 def _report(reason: str) -> bool:
     """Have the api say why a worker does not serve what it should, "" for that it does; return whether Redis has it."""
     try:
-        report_startup_error(queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
+        report_startup_error(settings.queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
     except QueueUnavailable as fault:
         log.debug("the reason is not in Redis: %s", fault)
         return False
@@ -125,9 +124,9 @@ def _wanted() -> tuple[Path, Trial | None]:
     return _chosen_bundle(), activation.tried_beside(bundles_folder())
 
 
-def _loaded(folder: Path, engine: str, lanes: int, cores: int) -> Model:
+def _loaded(folder: Path, engine: str, streams: int, cores: int) -> Model:
     begin = time.perf_counter()
-    model = load_model(folder, engine, lanes=lanes, cores=cores)
+    model = load_model(folder, engine, streams=streams, cores=cores)
     bundle.check_place(model.bundle)
     log.info("loaded %s into %s in %.2f s", folder, engine, time.perf_counter() - begin)
     return model

@@ -5,6 +5,7 @@ Read a setting as `settings.NAME` where it is used, so that a test may patch it.
 
 import os
 
+from wire.redis.connection import Address
 from wire.settings import Declarations, SettingError
 
 _setting = Declarations(os.environ)
@@ -128,3 +129,8 @@ LOG_FORMAT = _setting(
     "json, text, or auto: text on a terminal and JSON elsewhere.",
     choices=("auto", "json", "text"),
 )
+
+
+def queue_address() -> Address:
+    """Return the address of the Redis that these settings name."""
+    return Address(REDIS_IP, REDIS_PORT, REDIS_DB_ID, REDIS_SOCKET, REDIS_USERNAME, REDIS_PASSWORD)

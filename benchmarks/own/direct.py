@@ -30,7 +30,7 @@ def _paths() -> list[str]:
 
 def labels() -> dict[str, str]:
     """Return the label of every picture of the list."""
-    classifier = model.load(settings.BUNDLE, ENGINE, lanes=1, cores=1)
+    classifier = model.load(settings.BUNDLE, ENGINE, streams=1, cores=1)
     batch = classifier.new_batch(1)
     found = {}
     for path in _paths():
@@ -41,7 +41,7 @@ def labels() -> dict[str, str]:
 
 def make_parts() -> Mapping[str, Work]:
     """Make what each core loops over: one picture at a time in a process of its own with one thread."""
-    classifier = model.load(settings.BUNDLE, ENGINE, lanes=1, cores=1)
+    classifier = model.load(settings.BUNDLE, ENGINE, streams=1, cores=1)
     contents = _pictures()
     batch = classifier.new_batch(1)
     classifier.prepare(contents[0], batch[0])

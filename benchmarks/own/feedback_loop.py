@@ -86,7 +86,7 @@ class Lab:
 
     def names(self, version: str, key: str, contents: Callable[[], Iterable[bytes]]) -> list[str]:
         """What a version calls each picture; decoded once for all versions."""
-        judge = model.load(self.folder / "bundles" / MODEL / version, "openvino", lanes=2, cores=2)
+        judge = model.load(self.folder / "bundles" / MODEL / version, "openvino", streams=2, cores=2)
         if key not in self.judged:
             self.judged[key] = [_pixels(judge, content) for content in contents()]
         with ThreadPoolExecutor(2) as pool:

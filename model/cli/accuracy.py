@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
-        judged = model.load(folder, options.engine, lanes=1, cores=cpu.cores())
+        judged = model.load(folder, options.engine, streams=1, cores=cpu.cores())
         ranks = [rank(judged, path, label) for path, label in labelled.pictures(options.folder)]
     except (ModelError, OSError, KeyError) as fault:
         sys.stderr.write(f"cannot measure: {fault}\n")

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import settings
-from serving.queue_address import queue_address
 from wire.dead_letters import DeadLetter, DeadLetters
 from wire.errors import WireError
 from wire.producer.producer import Producer
@@ -22,7 +21,7 @@ REPLAY_TIMEOUT_S = 60.0
 def main(arguments: list[str] | None = None) -> int:
     """Do what was asked; return the exit status: 1 where something stays undone."""
     options = _parser().parse_args(arguments)
-    letters = DeadLetters(queue_address(), settings.REDIS_QUEUE)
+    letters = DeadLetters(settings.queue_address(), settings.REDIS_QUEUE)
     try:
         found = _chosen(letters.newest(MOST), options.ids)
         if options.action == "list":
@@ -65,7 +64,7 @@ def _line(letter: DeadLetter) -> str:
 
 
 def _replay(letters: DeadLetters, found: list[DeadLetter], timeout_s: float) -> int:
-    producer = Producer(queue_address(), settings.REDIS_QUEUE, timeout_s=timeout_s)
+    producer = Producer(settings.queue_address(), settings.REDIS_QUEUE, timeout_s=timeout_s)
     try:
         return max([_replay_one(letters, letter, producer, timeout_s) for letter in found], default=0)
     finally:

@@ -8,7 +8,7 @@ Of cases that a version was fitted on it is asked what it would say had it not b
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.give_way()  # before the other imports, which alone take most of a second
+    cpu.lower_priority()  # before the other imports, which alone take most of a second
 
 import argparse
 import sys

@@ -4,7 +4,6 @@ import socket
 import sys
 
 import settings
-from serving.queue_address import queue_address
 from wire.errors import QueueUnavailable
 from wire.queue_stats import QueueStats
 from wire.redis.keys import Keys
@@ -14,7 +13,7 @@ PATIENCE_S = 2.0
 
 def main() -> int:
     """Return 0 where a worker of this host serves."""
-    stats = QueueStats(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
+    stats = QueueStats(settings.queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
     try:
         workers = stats.refresh().workers
     except QueueUnavailable as fault:

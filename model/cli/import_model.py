@@ -92,7 +92,7 @@ def _kind(draft: Bundle, options: argparse.Namespace) -> str:
 
 def _tried(made: Bundle, picture: Path | None) -> Model:
     """The model, after it has shown what it says of a picture."""
-    engine = trial.load(made, settings.ENGINE, lanes=1, cores=1)
+    engine = trial.load(made, settings.ENGINE, streams=1, cores=1)
     model = Model(made, engine)
     pixels = model.new_batch(1)
     try:

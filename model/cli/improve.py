@@ -8,7 +8,7 @@ rejected later leaves no trace. Reports that nobody has reviewed are not used. T
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.give_way()  # before the other imports, which alone take most of a second
+    cpu.lower_priority()  # before the other imports, which alone take most of a second
 
 import argparse
 import sys

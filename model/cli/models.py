@@ -7,7 +7,7 @@ version that names labelled pictures worse, or the usual pictures differently, i
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.give_way()  # before the other imports, which alone take most of a second
+    cpu.lower_priority()  # before the other imports, which alone take most of a second
 
 import argparse
 import sys
@@ -25,7 +25,6 @@ from inference.errors import ModelError, VersionError
 from registry import activation, promotion_gate, versions
 from registry.activation import PROMOTED, ROLLED_BACK, Trial
 from registry.promotion_gate import Evidence, Limits
-from serving.queue_address import queue_address
 from training import cases, traffic
 from wire.errors import QueueUnavailable
 from wire.queue_stats import STALE_AFTER_S, QueueStats
@@ -185,7 +184,7 @@ def _short(digest: str) -> str:
 
 
 def _workers() -> tuple[WorkerInfo, ...]:
-    stats = QueueStats(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
+    stats = QueueStats(settings.queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
     try:
         return stats.refresh().workers
     except QueueUnavailable:

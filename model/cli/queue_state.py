@@ -4,7 +4,6 @@ import json
 import sys
 
 import settings
-from serving.queue_address import queue_address
 from wire.errors import QueueUnavailable
 from wire.queue_stats import QueueSnapshot, QueueStats
 from wire.redis.keys import Keys
@@ -14,7 +13,7 @@ PATIENCE_S = 2.0
 
 def main() -> int:
     """Print the look, or why there is none."""
-    stats = QueueStats(queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
+    stats = QueueStats(settings.queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
     try:
         said = _said(stats.refresh())
     except QueueUnavailable as fault:

@@ -18,7 +18,7 @@ AHEAD = 4
 def load(folder: Path) -> Model:
     """A version with room for a picture on each core."""
     cores = cpu.cores()
-    loaded = model.load(folder, settings.ENGINE, lanes=cores, cores=cores)
+    loaded = model.load(folder, settings.ENGINE, streams=cores, cores=cores)
     bundle.check_place(loaded.bundle)
     return loaded
 

@@ -75,7 +75,7 @@ def table(made: Sequence[Bundle], first: Model, plan: Plan) -> Iterator[str]:
     after = made[-1]
     batch = first.new_batch(1)
     batch[:] = 127
-    engines = [trial.load(each, settings.ENGINE, lanes=1, cores=1) for each in made]
+    engines = [trial.load(each, settings.ENGINE, streams=1, cores=1) for each in made]
     times = [f"{trial.ms_an_image(engine, batch):.1f} ms" for engine in engines]
     compared = _compared(made, plan)
     rows = [
@@ -92,7 +92,7 @@ def table(made: Sequence[Bundle], first: Model, plan: Plan) -> Iterator[str]:
 def _compared(made: Sequence[Bundle], plan: Plan) -> Comparison:
     said = []
     for each in made:
-        engine = trial.load(each, settings.ENGINE, lanes=cpu.cores(), cores=cpu.cores())
+        engine = trial.load(each, settings.ENGINE, streams=cpu.cores(), cores=cpu.cores())
         shown = Progress(f"{len(plan.compared)} {plan.remark}, {each.precision}", len(plan.compared))
         contents = (path.read_bytes() for path, _ in plan.compared)
         said.append(list(shown.through(batch_prediction.answers(Model(each, engine), contents))))

@@ -28,10 +28,10 @@ TIMED = 7
 BRIGHTEST = 255.0
 
 
-def load(bundle: Bundle, engine: str, *, lanes: int, cores: int) -> Engine:
+def load(bundle: Bundle, engine: str, *, streams: int, cores: int) -> Engine:
     """Return the engine with the bundle's network; raise ImportRefusedError with the reason where it refuses it."""
     try:
-        loaded = engines.load(engine, bundle, lanes=lanes, cores=cores)
+        loaded = engines.load(engine, bundle, streams=streams, cores=cores)
         loaded.predict(np.zeros((1, *bundle.preprocessing.size, 3), np.uint8))
     except (EngineError, RuntimeError) as fault:
         raise ImportRefusedError(_in_words(str(fault), engine)) from fault
@@ -40,7 +40,7 @@ def load(bundle: Bundle, engine: str, *, lanes: int, cores: int) -> Engine:
 
 def raw_outputs(bundle: Bundle, engine: str, *, cores: int) -> Scores:
     """Return what the network itself computes for black, for white and for synthetic images."""
-    loaded = load(replace(bundle, output=PROBABILITIES), engine, lanes=1, cores=cores)  # as they come
+    loaded = load(replace(bundle, output=PROBABILITIES), engine, streams=1, cores=cores)  # as they come
     height, width = bundle.preprocessing.size
     plain = [np.full((height, width, 3), value, np.uint8) for value in (0, 255)]
     pixels = np.stack([*plain, *ordinary_pictures(2, height, width)])

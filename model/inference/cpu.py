@@ -1,4 +1,4 @@
-"""How many cores this process may use, and behind whom it stands back."""
+"""How many cores this process may use, and at which priority."""
 
 import contextlib
 import os
@@ -7,44 +7,36 @@ from pathlib import Path
 
 AUTOGROUP = Path("/proc/self/autogroup")
 THREADS = Path("/proc/self/task")
-COMMANDS_NICENESS = 19
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+LOWEST = 19
 
 
 def cores() -> int:
-    """The cores this process may run on, or fewer where a container's quota gives less; at least one."""
+    """Return how many cores this process may run on, fewer where a container's quota gives less; at least one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _quota(allowed)))
-
-
-def _quota(otherwise: int) -> int:
     try:
         quota, period = CGROUP_LIMIT.read_text(encoding="ascii").split()
-        return otherwise if quota == "max" else -(-int(quota) // int(period))
+        given = allowed if quota == "max" else -(-int(quota) // int(period))
     except (OSError, ValueError):
-        return otherwise
+        given = allowed
+    return max(1, min(allowed, given))
 
 
-def give_way() -> None:
-    """Let this command wait for the service rather than the service for it."""
-    os.nice(COMMANDS_NICENESS)
-
-
-def stand_back_here(niceness: int) -> None:
-    """Leave the cores to others first, in this thread and those that it will start."""
-    own = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, own, min(19, os.getpriority(os.PRIO_PROCESS, own) + niceness))
-
-
-def stand_back(niceness: int) -> None:
-    """Leave the cores to others first, in the threads that there are and those that they will start."""
+def lower_priority(niceness: int = LOWEST) -> None:
+    """Lower the priority of all threads of this process, and of those that they will start, by a niceness."""
     if not niceness:
         return
     for thread in THREADS.iterdir() if THREADS.exists() else ():
         with contextlib.suppress(OSError):  # it may have ended
-            own = int(thread.name)
-            os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + niceness)
+            lower_thread_priority(niceness, int(thread.name))
     if AUTOGROUP.exists() and os.getsid(0) == os.getpid():
         # Where the system shares its cores by session: that of each worker is its own, others' are not touched.
         with contextlib.suppress(OSError):
             AUTOGROUP.write_text(f"{niceness}\n", encoding="ascii")
+
+
+def lower_thread_priority(niceness: int, thread: int = 0) -> None:
+    """Lower the priority of a thread, by default the calling one, and of those that it will start."""
+    thread = thread or threading.get_native_id()
+    niceness += os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, min(LOWEST, niceness))

@@ -43,10 +43,10 @@ class Model:
         return top_k(scores, self.bundle.labels, count)
 
 
-def load(folder: Path, engine_name: str, *, lanes: int, cores: int) -> Model:
+def load(folder: Path, engine_name: str, *, streams: int, cores: int) -> Model:
     """Verify the bundle in this folder, put it into the engine and warm it up; BundleError or EngineError if not."""
     loaded = bundle.load(folder)
-    engine = engines.load(engine_name, loaded, lanes=lanes, cores=cores)
+    engine = engines.load(engine_name, loaded, streams=streams, cores=cores)
     engines.warm_up(engine, loaded)
     # The graph's bytes have served.
     return Model(replace(loaded, model=b""), engine)

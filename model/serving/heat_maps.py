@@ -73,7 +73,7 @@ class Maps:
         parts = _parts(loaded)
         self._weights, self._biases = parts["weights"], parts["biases"]
         bare = replace(loaded, model=parts["model"].tobytes(), output="probabilities")  # as they come
-        self._engine = engines.load(engine, bare, lanes=1, cores=1)
+        self._engine = engines.load(engine, bare, streams=1, cores=1)
         log.info("ready to explain %s in %.2f s", folder, time.perf_counter() - begin)
 
     def of(self, pixels: Pixels, number: int) -> Scores:

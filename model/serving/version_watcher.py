@@ -135,7 +135,7 @@ class Watch:
 
 def _aside(folder: Path, load: Load) -> Model:
     """Load in a thread that stands back behind the lanes; one that has stood back cannot come forward again."""
-    with ThreadPoolExecutor(1, "loader", cpu.stand_back_here, (NICENESS,)) as thread:
+    with ThreadPoolExecutor(1, "loader", cpu.lower_thread_priority, (NICENESS,)) as thread:
         return thread.submit(load, folder).result()
 
 

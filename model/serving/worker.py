@@ -17,7 +17,6 @@ import settings
 from inference.model import Model
 from serving import batching, metrics, speed, tracing
 from serving.classifier import Classifier, Occupancy
-from serving.queue_address import queue_address
 from serving.shadow import Shadow
 from serving.watchdog import Upkeep
 from wire.consumer.consumer import Consumer
@@ -59,9 +58,9 @@ class Worker:
         self.expensive_lane = self._new_lane(isolation, is_expensive=True)
         runs = [*((self._run, lane) for lane in self.lanes), (self._run_expensive, self.expensive_lane)]
         self.threads = [threading.Thread(target=run, args=(lane,), name=lane.name) for run, lane in runs]
-        self.leases = Leases(queue_address(), [*self.lanes, self.expensive_lane], _leave_hanging_batch)
+        self.leases = Leases(settings.queue_address(), [*self.lanes, self.expensive_lane], _leave_hanging_batch)
         self.maintenance = Maintenance(
-            queue_address(),
+            settings.queue_address(),
             settings.REDIS_QUEUE,
             self.lanes[0].name,
             lease_ms=settings.LEASE_MS,
@@ -75,7 +74,7 @@ class Worker:
             max_failures=settings.MAX_FAILURES,
         )
         self.heartbeat = Heartbeat(
-            queue_address(),
+            settings.queue_address(),
             settings.REDIS_QUEUE,
             self._info(),
             model.bundle.labels,
@@ -203,7 +202,7 @@ class Worker:
     def _new_lane(self, isolation: threading.Lock, *, is_expensive: bool = False) -> Consumer:
         patience_s = EXPENSIVE_PATIENCE * settings.DECODE_BUDGET_S if is_expensive else 0
         return Consumer(
-            queue_address(),
+            settings.queue_address(),
             settings.REDIS_QUEUE,
             self.name,
             lease_ms=settings.LEASE_MS,

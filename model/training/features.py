@@ -27,7 +27,7 @@ class Reader:
     def __init__(self, bundle: Bundle, engine: str, cores: int) -> None:
         self.preprocessing = bundle.preprocessing
         bare = replace(bundle, model=features_model(bundle.model), output="probabilities")  # as they come
-        self._engine = engines.load(engine, bare, lanes=cores, cores=cores)
+        self._engine = engines.load(engine, bare, streams=cores, cores=cores)
         self._cores = cores
 
     def of_contents(self, contents: Iterable[bytes | None], views: Views | None = None) -> Iterator[Floats | None]:

@@ -34,12 +34,12 @@ def loaded() -> Bundle:
 
 @pytest.fixture(scope="module")
 def engine(loaded: Bundle) -> Engine:
-    return engines.load("torch:cpu:fp32", loaded, lanes=1, cores=2)
+    return engines.load("torch:cpu:fp32", loaded, streams=1, cores=2)
 
 
 @pytest.fixture(scope="module")
 def reference(loaded: Bundle) -> Engine:
-    return engines.load("onnxruntime", loaded, lanes=1, cores=1)
+    return engines.load("onnxruntime", loaded, streams=1, cores=1)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_blue_first_is_the_same_model_told_otherwise(loaded: Bundle, batch: Batc
     uneven = replace(loaded.preprocessing, mean=(100.0, 120.0, 140.0), std=(50.0, 60.0, 70.0))
     turned = replace(uneven, channels="BGR")
     as_is, reversed_twice = (
-        engines.load("torch:cpu:fp32", replace(loaded, preprocessing=told), lanes=1, cores=1).predict(pixels)
+        engines.load("torch:cpu:fp32", replace(loaded, preprocessing=told), streams=1, cores=1).predict(pixels)
         for told, pixels in ((uneven, batch), (turned, np.ascontiguousarray(batch[..., ::-1])))
     )
     assert as_is == pytest.approx(reversed_twice, abs=1e-5)
@@ -94,18 +94,18 @@ def test_half_precision_changes_logits_by_hundredths_and_no_class(loaded: Bundle
 def test_an_int8_bundle_is_refused_with_what_to_do() -> None:
     int8 = bundle.load(BUNDLES / "efficientnet-lite0" / "1-int8")
     with pytest.raises(EngineError, match="PRECISION=fp32"):
-        engines.load("torch:cpu:fp32", int8, lanes=1, cores=1)
+        engines.load("torch:cpu:fp32", int8, streams=1, cores=1)
 
 
 def test_an_operation_that_it_has_not_is_named(loaded: Bundle) -> None:
     content = graph_of([helper.make_node("Erf", ["x"], ["y"])], {})
     with pytest.raises(EngineError, match="no operation Erf; ENGINE=onnxruntime"):
-        engines.load("torch:cpu:fp32", replace(loaded, model=content), lanes=1, cores=1)
+        engines.load("torch:cpu:fp32", replace(loaded, model=content), streams=1, cores=1)
 
 
 def test_what_is_no_graph_is_refused(loaded: Bundle) -> None:
     with pytest.raises(EngineError, match=f"{loaded.name}/{loaded.version}"):
-        engines.load("torch:cpu:fp32", replace(loaded, model=b"not a graph"), lanes=1, cores=1)
+        engines.load("torch:cpu:fp32", replace(loaded, model=b"not a graph"), streams=1, cores=1)
 
 
 def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_processor(
@@ -113,8 +113,10 @@ def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_processor(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match="DEVICE='cuda', but"):
-        engines.load("torch:cuda:fp32", loaded, lanes=1, cores=1)
-    assert engines.load("torch:auto:fp32", loaded, lanes=1, cores=1).predict(np.zeros((1, 224, 224, 3), np.uint8)).size
+        engines.load("torch:cuda:fp32", loaded, streams=1, cores=1)
+    assert (
+        engines.load("torch:auto:fp32", loaded, streams=1, cores=1).predict(np.zeros((1, 224, 224, 3), np.uint8)).size
+    )
 
 
 def test_a_worker_says_why_it_does_not_start_without_a_gpu() -> None:

@@ -24,7 +24,7 @@ class Engine(Protocol):
         """Probabilities for each picture; `is_alone` says that no other lane works, so every core may."""
 
 
-def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
+def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
     """The engine of this name with the bundle's model in it, for as many lanes as will ask at once.
 
     `torch:<device>:<precision>` also says where it computes, and in what. EngineError refuses a graph that refers to
@@ -37,7 +37,7 @@ def load(name: str, bundle: Bundle, *, lanes: int, cores: int) -> Engine:
     except ImportError as fault:
         raise EngineError(f"engine {name!r} is not installed here: {fault}") from fault
     told = {"placement": placement} if placement else {}
-    engine: Engine = module.load(bundle, lanes=lanes, cores=cores, **told)
+    engine: Engine = module.load(bundle, streams=streams, cores=cores, **told)
     return engine
 
 

@@ -9,7 +9,7 @@ from inference.engines import probabilities
 from inference.errors import EngineError
 
 
-def load(bundle: Bundle, *, lanes: int, cores: int) -> "OnnxRuntimeEngine":
+def load(bundle: Bundle, *, streams: int, cores: int) -> "OnnxRuntimeEngine":
     """One session in which each lane computes in its own thread, and one that spreads a lone picture over the cores."""
     try:
         narrow = _session(bundle.model, 1)

@@ -39,13 +39,13 @@ PINNING = {"ENABLE_CPU_PINNING": False}
 FORM = "openvino form 2"
 
 
-def load(bundle: Bundle, *, lanes: int, cores: int) -> "OpenVinoEngine":
+def load(bundle: Bundle, *, streams: int, cores: int) -> "OpenVinoEngine":
     """The graph for one picture at a time, which measures no slower than batches.
 
     Twice: one thread for each lane, and all cores on one picture for the request that comes alone.
     """
     core = openvino.Core()
-    streams = min(lanes, cores)
+    streams = min(streams, cores)
     several, alone = _threads(streams, streams), _threads(1, cores)
     name = compiled.key(FORM, openvino.__version__, str(_threads(1, 1)), bundle.preprocessing.digest, bundle.model)
     form = compiled.kept(bundle.folder, name)

@@ -28,13 +28,13 @@ PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float
 USUAL_PLACEMENT = "auto:fp32"
 
 
-def load(bundle: Bundle, *, lanes: int, cores: int, placement: str = USUAL_PLACEMENT) -> "TorchEngine":
+def load(bundle: Bundle, *, streams: int, cores: int, placement: str = USUAL_PLACEMENT) -> "TorchEngine":
     """The graph on the device of `placement` (`cuda:fp16`); a processor computes in fp32 whatever it says."""
     name, _, precision = placement.partition(":")
     device = _device(name)
     if device.type == "cpu":
         precision = "fp32"
-        torch.set_num_threads(max(1, cores // lanes))
+        torch.set_num_threads(max(1, cores // streams))
     # fp32 is fp32: left to itself, cuDNN rounds what it multiplies to 10 bits. Half precision adds up in fp32.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False

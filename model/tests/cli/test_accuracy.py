@@ -36,7 +36,7 @@ def by_our_own(judged: Model, content: bytes) -> Batch:
 def test_int8_and_the_fast_decoder_are_as_good_as_fp32_and_pillow(bundles: Path) -> None:
     seen = photographs.required()
     fast, exact = (
-        model.load(bundles / "efficientnet-lite0" / version, "openvino", lanes=1, cores=1)
+        model.load(bundles / "efficientnet-lite0" / version, "openvino", streams=1, cores=1)
         for version in ("1-int8", "1-fp32")
     )
     ours, theirs = [], []

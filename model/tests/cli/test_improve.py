@@ -34,7 +34,7 @@ def run(files: FeedbackFiles, *more: str) -> int:
 
 def loaded(version: str) -> Model:
     folder = Path(settings.BUNDLES_FOLDER) / "efficientnet-lite0" / version
-    return model.load(folder, "openvino", lanes=1, cores=1)
+    return model.load(folder, "openvino", streams=1, cores=1)
 
 
 def named(judged: Model, contents: Iterable[bytes]) -> list[str]:

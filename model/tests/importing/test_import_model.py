@@ -34,7 +34,7 @@ def written(place: Path) -> list[str]:
 
 
 def named(place: Path, version: str, label: str, seed: int = 5) -> str:
-    judged = model.load(place / "bundles" / version, "openvino", lanes=1, cores=cpu.cores())
+    judged = model.load(place / "bundles" / version, "openvino", streams=1, cores=cpu.cores())
     pixels = judged.new_batch(1)
     judged.prepare(stripes.picture(label, seed), pixels[0])
     return judged.top_k(judged.predict(pixels)[0], 1)[0][0]
@@ -161,7 +161,7 @@ def test_both_engines_compute_the_same_from_the_integers(place: Path) -> None:
     for label, out in zip(stripes.LABELS, batch, strict=True):
         int8.preprocessing.prepare(stripes.picture(label, 77), out)
     scores = [
-        engines.load(name, each, lanes=1, cores=1).predict(batch)
+        engines.load(name, each, streams=1, cores=1).predict(batch)
         for name, each in (("openvino", int8), ("onnxruntime", int8), ("openvino", fp32))
     ]
     assert scores[0] == pytest.approx(scores[1], abs=0.02)

@@ -188,7 +188,7 @@ def what_arrives(preset: str, content: bytes) -> Floats:
     bundle = Bundle("echo", "1", "fp32", known, "probabilities", tuple(map(str, range(3 * SIZE * SIZE))), model)
     pixels = np.empty((1, SIZE, SIZE, 3), np.uint8)
     known.prepare(content, pixels[0])
-    arrived = engines.load("openvino", bundle, lanes=1, cores=1).predict(pixels).reshape(3, SIZE, SIZE)
+    arrived = engines.load("openvino", bundle, streams=1, cores=1).predict(pixels).reshape(3, SIZE, SIZE)
     return arrived.astype(np.float64)
 
 

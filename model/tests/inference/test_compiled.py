@@ -29,7 +29,7 @@ def _forms(loaded: Bundle) -> list[Path]:
 
 def _scores(loaded: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     picture = np.random.default_rng(0).integers(0, 255, (1, *loaded.preprocessing.size, 3), np.uint8)
-    return engines.load("openvino", loaded, lanes=2, cores=2).predict(picture)
+    return engines.load("openvino", loaded, streams=2, cores=2).predict(picture)
 
 
 def test_a_form_is_kept_and_says_the_same_the_next_time(loaded: Bundle) -> None:
@@ -75,7 +75,7 @@ def other(tmp_path: Path) -> Bundle:
 
 
 def _grey(of: Bundle) -> list[list[float]]:
-    found: list[list[float]] = engines.load("openvino", of, lanes=1, cores=1).predict(GREY).tolist()
+    found: list[list[float]] = engines.load("openvino", of, streams=1, cores=1).predict(GREY).tolist()
     return found
 
 

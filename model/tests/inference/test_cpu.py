@@ -17,7 +17,7 @@ def tell():
     told.put(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - usual)
 before = threading.Thread(target=tell)
 before.start()
-cpu.stand_back({niceness})
+cpu.lower_priority({niceness})
 after = threading.Thread(target=tell)
 after.start()
 go.put(None), go.put(None)
@@ -25,9 +25,9 @@ print(told.get(), told.get(), os.getpriority(os.PRIO_PROCESS, 0) - usual)
 """
 
 
-def niceness_after(stand_back: int) -> str:
+def niceness_after(niceness: int) -> str:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(niceness=stand_back)],
+        [sys.executable, "-c", PROGRAM.format(niceness=niceness)],
         cwd=MODEL,
         capture_output=True,
         text=True,
@@ -35,15 +35,15 @@ def niceness_after(stand_back: int) -> str:
     ).stdout.strip()
 
 
-def test_every_thread_stands_back() -> None:
+def test_the_priority_of_every_thread_is_lowered() -> None:
     assert niceness_after(3) == "3 3 3"
 
 
-def test_nobody_stands_back_who_was_not_told_to() -> None:
+def test_a_niceness_of_0_lowers_nothing() -> None:
     assert niceness_after(0) == "0 0 0"
 
 
-def test_the_session_of_another_does_not_stand_back_with_it() -> None:
+def test_the_priority_of_another_session_is_not_lowered() -> None:
     before = cpu.AUTOGROUP.read_text() if cpu.AUTOGROUP.exists() else ""
     niceness_after(3)
     assert not before or cpu.AUTOGROUP.read_text() == before

@@ -25,7 +25,7 @@ def loaded(request: pytest.FixtureRequest, bundles: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def running(loaded: Bundle) -> dict[str, Engine]:
-    return {name: engines.load(name, loaded, lanes=2, cores=2) for name in NAMES}
+    return {name: engines.load(name, loaded, streams=2, cores=2) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_blue_first_and_channels_last_are_the_same_model_told_otherwise(
     uneven = replace(loaded.preprocessing, mean=(100.0, 120.0, 140.0), std=(50.0, 60.0, 70.0))
     turned = replace(uneven, channels="BGR")
     as_is, reversed_twice = (
-        engines.load(name, replace(loaded, preprocessing=told), lanes=1, cores=1).predict(pixels)
+        engines.load(name, replace(loaded, preprocessing=told), streams=1, cores=1).predict(pixels)
         for told, pixels in ((uneven, batch), (turned, np.ascontiguousarray(batch[..., ::-1])))
     )
     assert as_is == pytest.approx(reversed_twice, abs=1e-5)
@@ -98,7 +98,7 @@ def test_blue_first_and_channels_last_are_the_same_model_told_otherwise(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_that_is_none_is_refused_in_words(loaded: Bundle, name: str) -> None:
     with pytest.raises(EngineError, match=f"{loaded.name}/{loaded.version}"):
-        engines.load(name, replace(loaded, model=b"not a graph"), lanes=1, cores=1)
+        engines.load(name, replace(loaded, model=b"not a graph"), streams=1, cores=1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,7 +111,7 @@ def test_the_warm_up_finds_labels_that_do_not_fit(running: dict[str, Engine], lo
 def test_an_engine_that_is_not_installed_is_told(loaded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engines.MODULES, "openvino", "inference.engines.nowhere")
     with pytest.raises(EngineError, match="not installed"):
-        engines.load("openvino", loaded, lanes=1, cores=1)
+        engines.load("openvino", loaded, streams=1, cores=1)
 
 
 def test_openvino_comes_without_its_converter_and_reaches_for_no_network() -> None:

@@ -84,7 +84,7 @@ def test_no_reference_is_loaded_or_promoted(place: Path, capsys: pytest.CaptureF
 def test_no_engine_is_given_one_wherever_it_comes_from(place: Path, engine: str) -> None:
     for trick, content in networks(place):
         with pytest.raises(EngineError, match=r"another file|no plain ONNX file") as refused:
-            engines.load(engine, draft(content), lanes=1, cores=1)
+            engines.load(engine, draft(content), streams=1, cores=1)
         assert "External data path" not in str(refused.value), trick
 
 
@@ -93,5 +93,5 @@ def test_no_engine_is_given_one_wherever_it_comes_from(place: Path, engine: str)
 def test_a_name_that_looks_like_another_format_is_a_name(engine: str, magic: bytes) -> None:
     """The fifth to the eighth byte are where ONNX Runtime and TensorFlow Lite look for their own formats' names."""
     rest = classifier(weights(PLAIN)).removeprefix(field(1, 8))
-    loaded = engines.load(engine, draft(field(1, 8) + field(2, magic) + rest), lanes=1, cores=1)
+    loaded = engines.load(engine, draft(field(1, 8) + field(2, magic) + rest), streams=1, cores=1)
     assert loaded.predict(GREY).tolist() == [[1.0, 1.0, 1.0]]

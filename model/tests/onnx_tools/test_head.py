@@ -24,7 +24,7 @@ def loaded(request: pytest.FixtureRequest, bundles: Path) -> Bundle:
 
 def outputs(loaded: Bundle, engine: str = "openvino") -> np.ndarray:
     pixels = np.random.default_rng(0).integers(0, 256, (2, *loaded.preprocessing.size, 3), dtype=np.uint8)
-    return engines.load(engine, loaded, lanes=1, cores=1).predict(pixels)
+    return engines.load(engine, loaded, streams=1, cores=1).predict(pixels)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])

@@ -34,7 +34,7 @@ EXIF_ORIENTATION = 0x0112
 
 @pytest.fixture(scope="module", params=["1-int8", "1-fp32"])
 def model(request: pytest.FixtureRequest, bundles: Path) -> Model:
-    return load(bundles / "efficientnet-lite0" / request.param, "openvino", lanes=1, cores=1)
+    return load(bundles / "efficientnet-lite0" / request.param, "openvino", streams=1, cores=1)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def unexplainable(model: Model, tmp_path: Path) -> Model:
         before = hashlib.sha256((model.bundle.folder / name).read_bytes()).hexdigest()
         description = description.replace(before, hashlib.sha256((folder / name).read_bytes()).hexdigest())
     (folder / "bundle.toml").write_text(description)
-    return load(folder, "openvino", lanes=1, cores=1)
+    return load(folder, "openvino", streams=1, cores=1)
 
 
 def deliveries(*jobs: Job) -> list[Delivery]:
@@ -199,7 +199,7 @@ def test_a_bundle_that_was_replaced_meanwhile_explains_no_answer_of_the_first(
     bundles: Path, folder: Path, tmp_path: Path
 ) -> None:
     own = copied(bundles, tmp_path / "bundle", "1-fp32")
-    served = load(own, "openvino", lanes=1, cores=1)
+    served = load(own, "openvino", streams=1, cores=1)
     labels = (own / "labels.txt").read_bytes().splitlines(keepends=True)
     sealed(own, labels=b"".join(labels[::-1]))
     [(_, reply)] = Classifier(served, folder, 8, Occupancy()).outcomes(deliveries(replace(JOB, explain_rank=1)))

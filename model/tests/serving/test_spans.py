@@ -37,7 +37,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry"
 
 @pytest.fixture(scope="module")
 def model(bundles: Path) -> Model:
-    return load(bundles / "efficientnet-lite0" / "1-int8", "openvino", lanes=2, cores=2)
+    return load(bundles / "efficientnet-lite0" / "1-int8", "openvino", streams=2, cores=2)
 
 
 @pytest.fixture

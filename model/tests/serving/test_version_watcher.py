@@ -50,7 +50,7 @@ class Seen:
 
 @pytest.fixture
 def seen(bundles: Path) -> Seen:
-    ready = model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", lanes=1, cores=1)
+    ready = model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", streams=1, cores=1)
     return Seen(ready, (Path("b/m/1"), None))
 
 
