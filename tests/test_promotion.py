@@ -126,7 +126,7 @@ def test_a_version_that_was_taught_wrong_labels_is_refused_and_force_overrules(
     loop.done("cli.improve", "--version", "poisoned")
     finished = loop.command("cli.models", "promote", "poisoned", "--labelled", str(tmp_path / "labelled"))
     assert finished.returncode == 2
-    assert "poisoned was not promoted: it names" in finished.stderr
+    assert "poisoned was not promoted: its top-1 is" in finished.stderr
     assert loop.ask(drawing_jpeg(KIND, 1000))[1] == NEW
     assert loop.done("cli.models", "list").count("active") == 1
     assert "poisoned is active" in loop.done("cli.models", "promote", "poisoned", "--force")
@@ -134,13 +134,13 @@ def test_a_version_that_was_taught_wrong_labels_is_refused_and_force_overrules(
     loop.done("cli.models", "rollback")
 
 
-def test_a_good_version_passes_the_guard(loop: FeedbackLoop, tmp_path: Path) -> None:
+def test_a_good_version_passes_the_promotion_gate(loop: FeedbackLoop, tmp_path: Path) -> None:
     (tmp_path / KIND).mkdir()
     for seed in range(2000, 2005):
         (tmp_path / KIND / f"{seed}.jpg").write_bytes(drawing_jpeg(KIND, seed))
     printed = loop.done("cli.models", "promote", NEW, "--labelled", str(tmp_path))
-    assert "labelled pictures: 0 right before, " in printed
-    assert "pictures made by code: 12" in printed
+    assert "labelled images: top-1 0 before, " in printed
+    assert "synthetic images: agreement on 12" in printed
     loop.done("cli.models", "rollback")
 
 

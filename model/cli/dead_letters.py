@@ -1,15 +1,15 @@
-"""Jobs that were given up: `python -m cli.dead_letters list|replay|drop [ID ...]`, told where Redis is as a worker is.
+"""Show, repeat or drop the jobs that workers gave up: `python -m cli.dead_letters list|replay|drop [ID ...]`.
 
-A job comes here when workers died of it again and again, or when it could not be read. Its picture is still stored:
-`replay` asks for it once more, after a decoder was mended, say, and drops the letter when there is an answer.
+A job becomes a dead letter when workers died of it again and again, or when it could not be read. Its image is still
+stored: `replay` submits it once more, for example after a decoder was repaired, and drops the letter once answered.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import settings
+from cli import command
 from wire.dead_letters import DeadLetter, DeadLetters
 from wire.errors import WireError
 from wire.producer.producer import Producer
@@ -19,7 +19,7 @@ REPLAY_TIMEOUT_S = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what was asked; return the exit status: 1 where something stays undone."""
+    """Run the command; return the exit status: 1 where something is not done."""
     options = _parser().parse_args(arguments)
     letters = DeadLetters(settings.queue_address(), settings.REDIS_QUEUE)
     try:
@@ -28,14 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
             return _list(found)
         return _replay(letters, found, options.timeout) if options.action == "replay" else _drop(letters, found)
     except (WireError, LookupError) as fault:
-        sys.stderr.write(f"{fault}\n")
+        command.warn(str(fault))
         return 1
     finally:
         letters.close()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Shows, repeats or drops the jobs that workers had to give up.")
+    parser = command.parser(__doc__)
     parser.add_argument("action", choices=("list", "replay", "drop"))
     parser.add_argument("ids", nargs="*", metavar="ID", help="which letters (default: all)")
     parser.add_argument(
@@ -52,8 +52,7 @@ def _chosen(letters: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
 
 
 def _list(letters: list[DeadLetter]) -> int:
-    _say(_line(letter) for letter in letters)
-    _say([f"{len(letters)} dead letters"])
+    command.say(*map(_line, letters), f"{len(letters)} dead letters")
     return 0
 
 
@@ -75,23 +74,17 @@ def _replay_one(letters: DeadLetters, letter: DeadLetter, producer: Producer, ti
     try:
         answer = letters.replay(letter, producer, timeout_s=timeout_s)
     except (WireError, ValueError) as fault:
-        _say([f"{letter.id}  stays: {fault}"])
+        command.say(f"{letter.id}  stays: {fault}")
         return 1
     label, score = answer.predictions[0]
-    _say([f"{letter.id}  answered: {label} {score:.4f}"])
+    command.say(f"{letter.id}  answered: {label} {score:.4f}")
     return 0
 
 
 def _drop(letters: DeadLetters, found: list[DeadLetter]) -> int:
     letters.drop(found)
-    _say([f"{len(found)} dead letters dropped"])
+    command.say(f"{len(found)} dead letters dropped")
     return 0
-
-
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Writes the reviewed cases into a folder to train on elsewhere: `python -m cli.export FOLDER [--feedback FOLDER]`.
+"""Write the reviewed cases into a folder to train on elsewhere: `python -m cli.export FOLDER [--feedback FOLDER]`.
 
-FOLDER/<label>/<picture> is what ImageFolder reads (torchvision, Hugging Face, Keras); beside the labels' folders stand
-cases.csv and metadata.jsonl with a line for each picture. Each picture is there once, as it was named last.
+FOLDER/<label>/<image> is what ImageFolder reads (torchvision, Hugging Face, Keras); cases.csv and metadata.jsonl beside
+the labels' folders have a line for each image. Each image is there once, with its newest label.
 """
 
 import argparse
@@ -13,16 +13,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from cli import paths
+from cli import command
 from inference import image_store
-from inference.errors import CasesError, ModelError
+from inference.errors import CasesError
+from registry.versions import Case
 from training import cases
-from training.cases import Reviewed
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, folder_name
 
 
 class Row(NamedTuple):
-    """A line of both lists; `file_name` is the column that Hugging Face's ImageFolder looks for."""
+    """A line of both lists; `file_name` is the column that Hugging Face's ImageFolder reads."""
 
     file_name: str
     label: str
@@ -34,23 +34,22 @@ class Row(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Write the folder; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        written, missing = export(options.folder, options.feedback, options.uploads)
-    except (ModelError, OSError) as fault:
-        sys.stderr.write(f"nothing was exported: {fault}\n")
-        return 1
-    lacking = f"; {missing} pictures are gone or altered" if missing else ""
-    sys.stdout.write(f"{written} pictures in {options.folder}, with {CASES_CSV} and {CASES_JSONL}{lacking}\n")
+    return command.run(lambda: _run(options), "nothing was exported")
+
+
+def _run(options: argparse.Namespace) -> int:
+    written, missing = export(options.folder, options.feedback, options.uploads)
+    lacking = f"; {missing} images are gone or altered" if missing else ""
+    command.say(f"{written} images in {options.folder}, with {CASES_CSV} and {CASES_JSONL}{lacking}")
     return 0
 
 
 def export(folder: Path, feedback: Path, uploads: Path) -> tuple[int, int]:
-    """How many cases were written, and how many pictures are no longer there; one picture in memory at a time."""
+    """Return how many cases were written, and how many images are no longer there; one image is in memory at a time."""
     if folder.exists() and any(folder.iterdir()):
         raise CasesError(f"{folder} is not empty: give a new folder, so that no case of before is left in it")
     folder.mkdir(parents=True, exist_ok=True)
-    for fault in cases.unread(feedback):
-        sys.stderr.write(f"{fault}\n")
+    command.warn(*cases.unread(feedback))
     written = missing = 0
     with ExitStack() as files:
         table = csv.DictWriter(
@@ -68,7 +67,7 @@ def export(folder: Path, feedback: Path, uploads: Path) -> tuple[int, int]:
     return written, missing
 
 
-def _written(folder: Path, found: Iterator[Reviewed], uploads: Path) -> Iterator[Row | None]:
+def _written(folder: Path, found: Iterator[Case], uploads: Path) -> Iterator[Row | None]:
     for case in found:
         content = image_store.read_same(uploads, case.image, case.sha256)
         if content is None:
@@ -82,12 +81,9 @@ def _written(folder: Path, found: Iterator[Reviewed], uploads: Path) -> Iterator
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
-    parser.add_argument("--feedback", type=Path, default=paths.feedback_folder(), help="default: %(default)s")
-    parser.add_argument("--uploads", type=Path, default=paths.uploads_folder(), help="default: %(default)s")
+    command.add_folders(parser)
     return parser
 
 

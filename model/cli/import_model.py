@@ -6,7 +6,6 @@ The graph is checked, tried on a picture in the engine that will serve it, and w
 
 import argparse
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import cv2
 
 import ml_service
 import settings
+from cli import command
 from evaluation import precisions as evaluation_precisions
 from importing import answer_page, description, facts, trial
 from importing.facts import Facts
@@ -23,7 +23,7 @@ from inference.bundle import Bundle
 from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
 from registry import versions
-from training.synthetic_images import ordinary_pictures
+from training.augmentation import synthetic_images
 
 SHOWN = 5
 PRESETS = tuple(description.presets())
@@ -44,21 +44,21 @@ def run(options: argparse.Namespace) -> int:
     if options.quantize and not options.calibration:
         raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual pictures")
     found = _imported(options, bundles)
-    _say(f"{options.graph}: {found.facts.input} -> {len(found.bundle.labels)} classes ({found.bundle.output})")
+    command.say(f"{options.graph}: {found.facts.input} -> {len(found.bundle.labels)} classes ({found.bundle.output})")
     model = _tried(found.bundle, options.picture)
     made = [found.bundle]
     if options.quantize or options.labelled:
         plan = evaluation_precisions.planned(found.bundle, options.calibration, options.labelled)
-        _say("")
+        command.say("")
         if options.quantize:
-            made.append(evaluation_precisions.quantised(found.bundle, found.facts, plan))
-        _say(*evaluation_precisions.table(made, model, plan))
-    _say("")
+            made.append(evaluation_precisions.quantised(found.bundle, found.facts, plan, command.progress))
+        command.say(*evaluation_precisions.table(made, model, plan, command.progress))
+    command.say("")
     for each in made:
         identity = _written(bundles, found.table, each)
-        _say(f"Wrote {identity} ({answer_page.size(len(each.model))}) to {bundles / identity}")
-    _say(f"  to serve it now:   sightline models promote {identity} --force")
-    _say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
+        command.say(f"Wrote {identity} ({answer_page.size(len(each.model))}) to {bundles / identity}")
+    command.say(f"  to serve it now:   sightline models promote {identity} --force")
+    command.say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
     return 0
 
 
@@ -86,7 +86,7 @@ def _kind(draft: Bundle, options: argparse.Namespace) -> str:
     description.check_label_count(draft.labels, options.labels, numbers.shape[1])
     kind = description.output_kind(numbers, options.kind)
     for warning in [] if options.kind else description.warnings(numbers, kind):
-        _say(f"Mind: {warning}")
+        command.say(f"Mind: {warning}")
     return kind
 
 
@@ -100,15 +100,15 @@ def _tried(made: Bundle, picture: Path | None) -> Model:
     except ImageError as fault:
         raise ImportRefusedError(f"--picture {picture}: {fault}; name another, or leave it out") from None
     answer = model.top_k(model.predict(pixels)[0], SHOWN)
-    _say("", f"{picture or DRAWN}, in {trial.ms_an_image(engine, pixels):.1f} ms on one core:")
-    _say(*answer_page.answer(answer))
+    command.say("", f"{picture or DRAWN}, in {trial.ms_an_image(engine, pixels):.1f} ms on one core:")
+    command.say(*answer_page.answer(answer))
     return model
 
 
 def _drawn(made: Bundle) -> bytes:
     """A picture file larger than the model's input, so that all of the way of a real one is gone."""
     height, width = made.preprocessing.size
-    [picture] = ordinary_pictures(1, 2 * height + 1, 2 * width + 1)
+    [picture] = synthetic_images(1, 2 * height + 1, 2 * width + 1)
     _, encoded = cv2.imencode(".png", picture[..., ::-1])
     return encoded.tobytes()
 
@@ -194,8 +194,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for key, told in OVERRIDES.items():
         changes.add_argument(f"--{key.replace('_', '-')}", **told)
     changes.add_argument("--kind", default="", choices=bundle.OUTPUTS, help="what it puts out (default: it is seen)")
-
-
-def _say(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()

@@ -1,30 +1,24 @@
-"""The queue at one look, as JSON: `python -m cli.queue_state`. What the doctor asks."""
+"""Print the state of the queue as JSON, for the doctor: `python -m cli.queue_state`."""
 
 import json
 import sys
 
-import settings
+from cli import command
 from wire.errors import QueueUnavailable
-from wire.queue_stats import QueueSnapshot, QueueStats
-from wire.redis.keys import Keys
-
-PATIENCE_S = 2.0
+from wire.queue_stats import QueueSnapshot
 
 
 def main() -> int:
-    """Print the look, or why there is none."""
-    stats = QueueStats(settings.queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=PATIENCE_S)
+    """Print the state, or why there is none."""
     try:
-        said = _said(stats.refresh())
+        found = _table(command.queue_state())
     except QueueUnavailable as fault:
-        said = {"fault": str(fault)}
-    finally:
-        stats.close()
-    sys.stdout.write(f"{json.dumps(said)}\n")
+        found = {"fault": str(fault)}
+    command.say(json.dumps(found))
     return 0
 
 
-def _said(state: QueueSnapshot) -> dict[str, object]:
+def _table(state: QueueSnapshot) -> dict[str, object]:
     workers = [{"id": info.id, "served": f"{info.model}/{info.version}"} for info in state.workers]
     return {
         "depth": state.depth,

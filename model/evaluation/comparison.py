@@ -1,4 +1,4 @@
-"""Two versions side by side: what each said of the same pictures, counted. Numbers only."""
+"""Two versions side by side: accuracy, agreement and calibration of their predictions for the same images."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation import calibration
-from evaluation.calibration import Bin
 from inference.model import Predictions
+
+BINS = 10
 
 
 class Pair(NamedTuple):
-    """A picture and what both versions said of it, best first; `label` is what it shows, empty where nobody knows."""
+    """An image with the predictions of both versions, best first; `label` is what it shows, empty where unknown."""
 
     path: Path
     label: str
@@ -21,41 +21,49 @@ class Pair(NamedTuple):
 
     @property
     def is_first_right(self) -> bool:
-        """Whether the first version puts the label first."""
+        """Whether the label is the first version's top-1."""
         return self.first[0][0] == self.label
 
     @property
     def is_second_right(self) -> bool:
-        """Whether the second version puts the label first."""
+        """Whether the label is the second version's top-1."""
         return self.second[0][0] == self.label
 
     @property
     def agrees(self) -> bool:
-        """Whether both put the same label first."""
+        """Whether both have the same top-1."""
         return self.first[0][0] == self.second[0][0]
 
 
-class Figures(NamedTuple):
-    """How one version did: counts of right answers, and how far its scores can be believed."""
+class Bin(NamedTuple):
+    """Predictions whose top-1 score lies in one tenth of the range."""
 
-    right: int
-    among_five: int
+    size: int
+    mean_score: float
+    accuracy: float
+
+
+class Figures(NamedTuple):
+    """How one version did: the numbers of images with the label as top-1 and among the top 5, and its calibration."""
+
+    top1: int
+    top5: int
     bins: tuple[Bin, ...]
     calibration_error: float
 
 
-class OfClass(NamedTuple):
-    """How often both versions were right about the pictures of one label."""
+class ClassFigures(NamedTuple):
+    """The number of images of one label, and of how many it was each version's top-1."""
 
     label: str
-    pictures: int
+    images: int
     first: int
     second: int
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pictures of one kind, with the sentence that says which."""
+    """Images of one kind; the remark says which."""
 
     title: str
     remark: str
@@ -63,42 +71,42 @@ class Comparison:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known what the pictures show."""
+        """Whether it is known what the images show."""
         return any(pair.label for pair in self.pairs)
 
     @property
     def agreeing(self) -> int:
-        """How many pictures both versions name alike."""
+        """The number of images with the same top-1 in both versions."""
         return sum(pair.agrees for pair in self.pairs)
 
     def figures(self) -> tuple[Figures, Figures]:
-        """Those of the first and of the second version."""
+        """Return the figures of the first and of the second version."""
         return (
             _figures([(pair.first, pair.label) for pair in self.pairs]),
             _figures([(pair.second, pair.label) for pair in self.pairs]),
         )
 
-    def classes(self) -> list[OfClass]:
-        """Every label; those that changed most come first."""
+    def classes(self) -> list[ClassFigures]:
+        """Return the figures of every label; those that changed most come first."""
         of_label: defaultdict[str, list[Pair]] = defaultdict(list)
         for pair in self.pairs:
             of_label[pair.label].append(pair)
         rows = [
-            OfClass(label, len(pairs), *(sum(rights) for rights in zip(*map(_rights, pairs), strict=True)))
+            ClassFigures(label, len(pairs), *(sum(rights) for rights in zip(*map(_rights, pairs), strict=True)))
             for label, pairs in of_label.items()
         ]
         return sorted(rows, key=lambda row: (-abs(row.second - row.first), row.label))
 
     def better(self) -> list[Pair]:
-        """What the second version has right and the first had not."""
+        """Return the pairs that the second version alone has right."""
         return [pair for pair in self.pairs if pair.label and pair.is_second_right and not pair.is_first_right]
 
     def worse(self) -> list[Pair]:
-        """What the first version had right and the second has not."""
+        """Return the pairs that the first version alone has right."""
         return [pair for pair in self.pairs if pair.label and pair.is_first_right and not pair.is_second_right]
 
     def changed(self) -> list[Pair]:
-        """What the two name differently, where nobody knows who is right."""
+        """Return the pairs of unknown label with different top-1."""
         return [pair for pair in self.pairs if not pair.label and not pair.agrees]
 
 
@@ -106,9 +114,26 @@ def _rights(pair: Pair) -> tuple[bool, bool]:
     return pair.is_first_right, pair.is_second_right
 
 
-def _figures(said: Iterable[tuple[Predictions, str]]) -> Figures:
-    said = list(said)
-    rights = [predictions[0][0] == label for predictions, label in said]
-    among = sum(label in [name for name, _ in predictions] for predictions, label in said)
-    bins = calibration.bins([predictions[0][1] for predictions, _ in said], rights)
-    return Figures(sum(rights), among, tuple(bins), calibration.expected_error(bins))
+def _figures(predicted: Iterable[tuple[Predictions, str]]) -> Figures:
+    predicted = list(predicted)
+    rights = [predictions[0][0] == label for predictions, label in predicted]
+    top5 = sum(label in [name for name, _ in predictions] for predictions, label in predicted)
+    bins = calibration_bins([predictions[0][1] for predictions, _ in predicted], rights)
+    return Figures(sum(rights), top5, tuple(bins), expected_calibration_error(bins))
+
+
+def calibration_bins(scores: Sequence[float], rights: Sequence[bool]) -> list[Bin]:
+    """Return ten bins of equal width over the scores."""
+    bins = []
+    for number in range(BINS):
+        within = [at for at, score in enumerate(scores) if min(int(score * BINS), BINS - 1) == number]
+        count = len(within)
+        mean = sum(scores[at] for at in within) / count if count else 0.0
+        bins.append(Bin(count, mean, sum(rights[at] for at in within) / count if count else 0.0))
+    return bins
+
+
+def expected_calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the mean distance between score and accuracy, weighted by count (ECE); 0 is best."""
+    total = sum(each.size for each in bins)
+    return sum(each.size * abs(each.mean_score - each.accuracy) for each in bins) / total if total else 0.0

@@ -8,9 +8,8 @@ from typing import TypeVar
 import numpy as np
 
 import settings
-from cli.progress import Progress
-from evaluation import batch_prediction, labelled
-from evaluation.comparison import Comparison, Pair
+from evaluation import batch_prediction
+from evaluation.comparison import Comparison
 from importing import answer_page, trial
 from importing.answer_page import Row
 from importing.facts import Facts
@@ -21,7 +20,8 @@ from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
 from onnx_tools import int8
 from onnx_tools.graph import Graph
-from training.traffic import PICTURE_SUFFIXES
+from training.cases import IMAGE_SUFFIXES
+from training.features import Progress
 
 Item = TypeVar("Item")
 
@@ -47,7 +47,7 @@ def planned(made: Bundle, calibration: Path | None, shown: Path | None) -> Plan:
         remark = "pictures that calibration did not see"
         return Plan(measured, rest or [(path, "") for path in measured], remark if rest else "calibration pictures")
     taken = {path.resolve() for path in measured}
-    pictures = [(path, label) for path, label in labelled.pictures(shown) if path.resolve() not in taken]
+    pictures = [(path, label) for path, label in batch_prediction.labelled_images(shown) if path.resolve() not in taken]
     known = [pair for pair in pictures if pair[1] in made.labels]
     if not known:
         there = sorted({label for _, label in pictures})[:3]
@@ -58,26 +58,25 @@ def planned(made: Bundle, calibration: Path | None, shown: Path | None) -> Plan:
     return Plan(measured, _spread(known, MOST_COMPARED), f"labelled pictures in {shown.name}")
 
 
-def quantised(made: Bundle, facts: Facts, plan: Plan) -> Bundle:
+def quantised(made: Bundle, facts: Facts, plan: Plan, progress: Progress) -> Bundle:
     """The same network in int8, calibrated with the plan's pictures."""
     graph = Graph(made.model)
     int8.check_can_be_quantised(graph, facts.opset, is_quantised=facts.is_quantised)
     tensors = int8.measured_tensors(graph)
-    shown = Progress("calibration", len(plan.calibration))
-    pictures = shown.through(_prepared(made, plan.calibration))
+    pictures = progress("calibration", len(plan.calibration), _prepared(made, plan.calibration))
     ranges = trial.ranges(made, facts.input.name, tensors, pictures)
     version = made.version.removesuffix(made.precision) + "int8"
     return replace(made, version=version, precision="int8", model=int8.int8_graph(graph, ranges))
 
 
-def table(made: Sequence[Bundle], first: Model, plan: Plan) -> Iterator[str]:
+def table(made: Sequence[Bundle], first: Model, plan: Plan, progress: Progress) -> Iterator[str]:
     """Size, time, and how often both are right and agree, as lines."""
     after = made[-1]
     batch = first.new_batch(1)
     batch[:] = 127
     engines = [trial.load(each, settings.ENGINE, streams=1, cores=1) for each in made]
     times = [f"{trial.ms_an_image(engine, batch):.1f} ms" for engine in engines]
-    compared = _compared(made, plan)
+    compared = _compared(made, plan, progress)
     rows = [
         Row("size", *_two([answer_page.size(len(each.model)) for each in made])),
         Row("time a picture", *_two(times), "on one core"),
@@ -89,18 +88,14 @@ def table(made: Sequence[Bundle], first: Model, plan: Plan) -> Iterator[str]:
         yield f"  Calibrated with {len(plan.calibration)} pictures alone: some hundred make the ranges surer."
 
 
-def _compared(made: Sequence[Bundle], plan: Plan) -> Comparison:
+def _compared(made: Sequence[Bundle], plan: Plan, progress: Progress) -> Comparison:
     said = []
     for each in made:
         engine = trial.load(each, settings.ENGINE, streams=cpu.cores(), cores=cpu.cores())
-        shown = Progress(f"{len(plan.compared)} {plan.remark}, {each.precision}", len(plan.compared))
+        what = f"{len(plan.compared)} {plan.remark}, {each.precision}"
         contents = (path.read_bytes() for path, _ in plan.compared)
-        said.append(list(shown.through(batch_prediction.answers(Model(each, engine), contents))))
-    pairs = [
-        Pair(path, label, one, other)
-        for (path, label), one, other in zip(plan.compared, said[0], said[-1], strict=True)
-        if one is not None and other is not None
-    ]
+        said.append(list(progress(what, len(plan.compared), batch_prediction.predict(Model(each, engine), contents))))
+    pairs = batch_prediction.pairs(plan.compared, said[0], said[-1])
     if not pairs:
         raise ImportRefusedError(f"none of {len(plan.compared)} {plan.remark} can be decoded; name another folder")
     return Comparison("", plan.remark, pairs)
@@ -111,12 +106,12 @@ def _figures(compared: Comparison, versions: int) -> Iterator[Row]:
     remark = f"of {count} {compared.remark}"
     if compared.labelled:
         both = compared.figures()
-        right = [f"{each.right / count:.1%}" for each in both][:versions]
-        among = [f"{each.among_five / count:.1%}" for each in both][:versions]
-        yield Row("right", *_two(right), remark)
-        yield Row("among the first five", *_two(among))
+        right = [f"{each.top1 / count:.1%}" for each in both][:versions]
+        among = [f"{each.top5 / count:.1%}" for each in both][:versions]
+        yield Row("top-1", *_two(right), remark)
+        yield Row("top-5", *_two(among))
     if versions > 1:
-        yield Row("named alike", "", f"{compared.agreeing / count:.1%}", remark)
+        yield Row("agreement", "", f"{compared.agreeing / count:.1%}", remark)
 
 
 def _two(values: Sequence[str]) -> tuple[str, str]:
@@ -139,7 +134,7 @@ def _prepared(made: Bundle, paths: Sequence[Path]) -> Iterator[Pixels]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise ImportRefusedError(f"--calibration {folder} holds no picture; a hundred or so usual ones are expected")
     return found

@@ -16,7 +16,7 @@ from inference.engines import Engine
 from inference.engines.openvino_engine import PRECISION, read, with_preprocessing
 from inference.errors import EngineError, ImportRefusedError
 from onnx_tools.int8 import Ranges
-from training.synthetic_images import ordinary_pictures
+from training.augmentation import synthetic_images
 
 UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 OTHER_ENGINE = (
@@ -43,7 +43,7 @@ def raw_outputs(bundle: Bundle, engine: str, *, cores: int) -> Scores:
     loaded = load(replace(bundle, output=PROBABILITIES), engine, streams=1, cores=cores)  # as they come
     height, width = bundle.preprocessing.size
     plain = [np.full((height, width, 3), value, np.uint8) for value in (0, 255)]
-    pixels = np.stack([*plain, *ordinary_pictures(2, height, width)])
+    pixels = np.stack([*plain, *synthetic_images(2, height, width)])
     return np.concatenate([loaded.predict(pixels[at : at + 1]) for at in range(len(pixels))])
 
 

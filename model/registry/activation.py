@@ -1,6 +1,6 @@
-"""Which version is served, which one is tried beside it, what was served before: three files in the bundles' folder.
+"""Which version is served, which is tried as shadow, what was served before, and whether another may be promoted.
 
-Workers look at them several times a second; each is replaced as a whole.
+The first three are files in the folder of bundles. Workers read them several times a second; each is replaced at once.
 """
 
 import csv
@@ -23,14 +23,48 @@ PROMOTED, ROLLED_BACK = "promote", "rollback"
 
 
 class Trial(NamedTuple):
-    """A version that sees this share of the jobs beside the active one."""
+    """A version that gets this share of the jobs beside the active one, as its shadow."""
 
     version: str
     share: float
 
 
+class Limits(NamedTuple):
+    """How much of its top-1 accuracy a version may lose, and how often it must agree with the active one, as shares."""
+
+    max_accuracy_drop: float
+    min_agreement: float
+
+
+class Evidence(NamedTuple):
+    """What was measured of a candidate beside the active version, as numbers of images."""
+
+    labelled: int
+    active_right: int  # top-1, of the labelled ones
+    candidate_right: int
+    compared: int
+    agreeing: int
+    compared_on: str  # which images, such as "unreported images"
+
+
+def objections(evidence: Evidence, limits: Limits) -> list[str]:
+    """Return what the promotion gate has against a candidate, in words; an empty list lets it pass."""
+    found, count = [], evidence.labelled
+    if evidence.candidate_right < evidence.active_right - limits.max_accuracy_drop * count:
+        found.append(
+            f"its top-1 is {evidence.candidate_right} of {count} labelled images, where {evidence.active_right} were "
+            f"right; a drop of {limits.max_accuracy_drop:.0%} is allowed"
+        )
+    if evidence.agreeing < limits.min_agreement * evidence.compared:
+        found.append(
+            f"it agrees with the active version on {evidence.agreeing} of {evidence.compared} {evidence.compared_on}; "
+            f"{limits.min_agreement:.0%} are required"
+        )
+    return found
+
+
 def activate(bundles: Path, version: str, before: str, action: str, note: str = "") -> None:
-    """Have this version served from now on, and write down that it was done."""
+    """Have this version served from now on, and add a row to promotions.csv."""
     path = bundles / HISTORY_FILE
     is_new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
@@ -40,7 +74,7 @@ def activate(bundles: Path, version: str, before: str, action: str, note: str = 
 
 
 def served_before(bundles: Path) -> str:
-    """What a rollback leads to: each one goes a promotion further back."""
+    """Return the version that a rollback leads to; each rollback goes a promotion further back."""
     before: list[str] = []
     for row in _history(bundles):
         if row["action"] == PROMOTED:
@@ -53,7 +87,7 @@ def served_before(bundles: Path) -> str:
 
 
 def try_beside(bundles: Path, trial: Trial | None) -> None:
-    """Have a version see live jobs beside the active one, or none any more."""
+    """Start the trial of a version beside the active one, or end it."""
     if trial is None:
         (bundles / SHADOW_FILE).unlink(missing_ok=True)
     else:
@@ -61,7 +95,7 @@ def try_beside(bundles: Path, trial: Trial | None) -> None:
 
 
 def tried_beside(bundles: Path) -> Trial | None:
-    """The version that sees live jobs beside the active one; VersionError where the file says no such thing."""
+    """Return the trial beside the active version, if there is one; VersionError where its file cannot be read."""
     try:
         content = files.read(bundles / SHADOW_FILE, MAX_SHADOW_BYTES)
     except FileNotFoundError:

@@ -57,17 +57,17 @@ def test_the_command_reports_folders_of_labels(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "tench" / "notes.txt").write_text("no picture")
     assert accuracy.main([str(tmp_path), "--bundle", "efficientnet-lite0/1-int8"]) == 0
     line = capsys.readouterr().out
-    assert line.startswith("efficientnet-lite0/1-int8 with openvino: 50.0% right, 50.0% among the first 5, of 2")
+    assert line.startswith("efficientnet-lite0/1-int8 with openvino: top-1 50.0%, top-5 50.0%, of 2 images")
 
 
 def test_the_command_reports_files_by_wordnet_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "classes.csv").write_text(f"index,wnid,label\n1,n02708093,{pictures.SCENE_LABEL}\n")
     (tmp_path / "n02708093_clock.JPEG").write_bytes(pictures.jpeg())
     assert accuracy.main([str(tmp_path)]) == 0
-    assert "100.0% right" in capsys.readouterr().out
+    assert "top-1 100.0%" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "told"), [("empty", "no labelled pictures"), ("unknown", "n00000000")])
+@pytest.mark.parametrize(("name", "told"), [("empty", "no labelled images"), ("unknown", "n00000000")])
 def test_the_command_says_why_it_cannot_measure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, told: str
 ) -> None:

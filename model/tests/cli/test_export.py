@@ -24,7 +24,7 @@ def test_reviewed_pictures_lie_in_a_folder_for_each_label_with_both_lists(
     files.accept([(b"one", "pie_chart"), (b"two", "'=cmd()")])
     files.report(b"nobody looked at it", "pie_chart")
     assert run(files, tmp_path / "out") == 0
-    assert capsys.readouterr().out.startswith("2 pictures in ")
+    assert capsys.readouterr().out.startswith("2 images in ")
     with (tmp_path / "out" / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
@@ -66,8 +66,8 @@ def test_what_is_gone_or_altered_is_counted(
     (files.uploads / files.upload(b"one")).unlink()
     (files.uploads / files.upload(b"two")).write_bytes(b"other")
     assert run(files, tmp_path / "out") == 0
-    assert "1 pictures in " in (out := capsys.readouterr().out)
-    assert "2 pictures are gone or altered" in out
+    assert "1 images in " in (out := capsys.readouterr().out)
+    assert "2 images are gone or altered" in out
 
 
 def test_a_folder_that_holds_something_is_left_alone(

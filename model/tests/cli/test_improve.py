@@ -57,7 +57,7 @@ def test_ten_reports_of_new_classes_are_enough_and_an_old_look_alike_stays(
         files.upload(content)  # unreported traffic
     assert run(files) == 0
     printed = capsys.readouterr().out
-    assert "30 reviewed cases, 5 unreported pictures, from efficientnet-lite0/1-int8" in printed
+    assert "30 reviewed cases, 5 unreported images, from efficientnet-lite0/1-int8" in printed
     assert "reviewed cases: 30/30" in printed
     assert "made efficientnet-lite0/2-int8" in printed
     before, after = loaded("1-int8"), loaded("2-int8")
@@ -118,7 +118,7 @@ def test_a_picture_that_is_gone_altered_or_broken_is_left_out(
     (files.uploads / files.upload(gone)).unlink()
     (files.uploads / files.upload(altered)).write_bytes(whole)
     assert run(files) == 0
-    assert re.search(r"^1 cases, held to 0", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^1 cases, 0 unreported images", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_version_that_is_taken_is_refused(files: FeedbackFiles, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,7 @@ def test_quantising_makes_a_second_version_and_shows_both(place: Path, capsys: p
     assert bring(place, "--quantize", "--calibration", usual, "--labelled", shown) == 0
     assert written(place) == ["stripes/1-fp32", "stripes/1-int8"]
     table = {line.split("  ")[1]: line.split() for line in capsys.readouterr().out.splitlines() if line.count("%") > 1}
-    assert table["right"][1:4] == ["100.0%", "100.0%", "of"]
+    assert table["top-1"][1:4] == ["100.0%", "100.0%", "of"]
     assert [named(place, "stripes/1-int8", label) for label in stripes.LABELS] == list(stripes.LABELS)
     assert bundle.load(place / "bundles" / "stripes" / "1-int8").precision == "int8"
 

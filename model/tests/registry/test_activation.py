@@ -4,7 +4,7 @@ import pytest
 
 from inference.errors import BundleError, VersionError
 from registry import activation
-from registry.activation import PROMOTED, ROLLED_BACK, Trial
+from registry.activation import PROMOTED, ROLLED_BACK, Evidence, Limits, Trial, objections
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"m/2 0.5" * 200])
@@ -53,3 +53,20 @@ def test_a_trial_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None
     (tmp_path / "shadow").write_text(text)
     with pytest.raises(VersionError, match="expected"):
         activation.tried_beside(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "against"),
+    [
+        (Evidence(100, 90, 90, 400, 390, "unreported images"), []),
+        (Evidence(100, 90, 89, 400, 380, "unreported images"), []),
+        (Evidence(0, 0, 0, 128, 128, "synthetic images"), []),
+        (Evidence(100, 90, 88, 400, 390, "unreported images"), ["top-1 is 88 of 100 labelled images, where 90"]),
+        (Evidence(0, 0, 0, 100, 94, "synthetic images"), ["94 of 100 synthetic images; 95% are required"]),
+        (Evidence(10, 9, 0, 100, 0, "synthetic images"), ["top-1 is 0 of 10", "0 of 100"]),
+    ],
+)
+def test_the_promotion_gate_names_what_is_against_a_version(evidence: Evidence, against: list[str]) -> None:
+    found = objections(evidence, Limits(0.01, 0.95))
+    assert len(found) == len(against)
+    assert all(part in objection for part, objection in zip(against, found, strict=True))

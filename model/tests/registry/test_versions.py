@@ -54,10 +54,10 @@ def test_a_changed_record_is_refused(base: Path) -> None:
 
 def test_a_version_is_found_by_its_name_alone_where_no_other_model_has_it(base: Path) -> None:
     bundles = base.parents[1]
-    assert versions.found(bundles, "1-int8") == base
-    assert versions.found(bundles, "efficientnet-lite0/1-int8") == base
+    assert versions.find(bundles, "1-int8") == base
+    assert versions.find(bundles, "efficientnet-lite0/1-int8") == base
     with pytest.raises(VersionError, match=r"'3' is no version .*there: efficientnet-lite0/1-int8"):
-        versions.found(bundles, "3")
+        versions.find(bundles, "3")
 
 
 def test_the_base_of_an_improved_version_is_the_one_that_was_never_fitted(base: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_file_without_its_columns_is_refused_by_name(files: FeedbackFiles) -> 
 def test_when_there_are_too_many_every_label_gets_its_share_and_the_newest_stay(files: FeedbackFiles) -> None:
     files.accept([(f"common {at}".encode(), "common") for at in range(20)])
     files.accept([(f"rare {at}".encode(), "rare") for at in range(3)])
-    found = cases.chosen(cases.reviewed(files.feedback), 10)
+    found = cases.choose(cases.reviewed(files.feedback), 10)
     assert [case.label for case in found] == ["rare"] * 3 + ["common"] * 7
     kept = {(files.uploads / case.image).read_bytes() for case in found}
     assert {f"common {at}".encode() for at in range(13, 20)} < kept
@@ -86,7 +86,7 @@ def test_a_picture_that_was_reported_twice_counts_once_as_it_was_last_named(file
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]) + lines[-1].replace(again.removesuffix("-again"), again))
     files.decide(again, "correct", "z")
-    assert sorted(case.label for case in cases.chosen(cases.reviewed(files.feedback), 10)) == ["y", "z"]
+    assert sorted(case.label for case in cases.choose(cases.reviewed(files.feedback), 10)) == ["y", "z"]
 
 
 def spreadsheet(path: Path, delimiter: str, encoding: str, *, columns: int = 1) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import labelled
+from evaluation import batch_prediction
 from inference.errors import CasesError
 
 
@@ -17,8 +17,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_list_of_classes_is_read_as_a_spreadsheet_saves_it(folder: Path, encoding: str, delimiter: str) -> None:
     lines = ("index,wnid,label", "0,n01440764,Schleie (größer)", "1,n01443537,goldfish")
     text = "\r\n".join(line.replace(",", delimiter) for line in lines)
-    (folder / labelled.CLASSES_FILE).write_bytes(text.encode(encoding))
-    assert [label for _, label in labelled.pictures(folder)] == ["Schleie (größer)"]
+    (folder / batch_prediction.CLASSES_FILE).write_bytes(text.encode(encoding))
+    assert [label for _, label in batch_prediction.labelled_images(folder)] == ["Schleie (größer)"]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,6 @@ def test_a_list_of_classes_is_read_as_a_spreadsheet_saves_it(folder: Path, encod
     [("id,name,no\n0,tench,1\n", "line 1 has no column wnid, label"), ("wnid,label\nn1,a,b\n", "line 2 has 3 cells")],
 )
 def test_a_list_that_is_none_is_refused_with_its_line(folder: Path, text: str, reason: str) -> None:
-    (folder / labelled.CLASSES_FILE).write_text(text)
+    (folder / batch_prediction.CLASSES_FILE).write_text(text)
     with pytest.raises(CasesError, match=reason):
-        list(labelled.pictures(folder))
+        list(batch_prediction.labelled_images(folder))

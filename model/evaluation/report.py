@@ -1,0 +1,213 @@
+"""A comparison of two versions as lines for a terminal, and as one HTML file that holds its images and plots."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+
+import cv2
+import numpy as np
+
+from evaluation.comparison import Bin, ClassFigures, Comparison, Figures, Pair
+from inference.decode import View, decode
+from inference.errors import ImageError
+from inference.model import Predictions
+from inference.preprocessing import upright
+
+TABLE_IMAGES, TABLE_CLASSES = 5, 10
+PAGE_IMAGES, PAGE_CLASSES = 24, 20
+THUMBNAIL = 128
+QUALITY = 80
+SIDE, MARGIN, FAR_MARGIN = 250, 34, 20
+BAR, GAP, LABEL_WIDTH, BAR_WIDTH, COUNTS_WIDTH = 9, 10, 150, 140, 80
+LARGEST_DOT, SMALLEST_DOT = 9.0, 2.5
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1a2027;--paper:#fff;--soft:#5b6670;--line:#d5dbe1;--card:#f5f7f9;
+--first:#8a94a0;--second:#0b6bcb}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ecf0;--paper:#14181c;--soft:#a3adb8;--line:#333b44;--card:#1d2329;
+--first:#8f9aa6;--second:#5aa9f5}}
+body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:62rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
+background:var(--paper)}
+h1{font-size:1.6rem;margin:0}h2{margin:2.5rem 0 .2rem}h3{font-size:1rem;margin:1.5rem 0 .5rem}
+p{margin:.2rem 0 1rem;color:var(--soft)}code{overflow-wrap:anywhere}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+td,th{padding:.3rem .8rem .3rem 0;text-align:right;border-bottom:1px solid var(--line)}
+td:first-child,th:first-child{text-align:left;font-weight:400}
+.key::before{content:"";display:inline-block;width:.8em;height:.8em;margin-right:.4em;border-radius:2px}
+.key.a::before{background:var(--first)}.key.b::before{background:var(--second)}
+.plots{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}
+figure{margin:0;max-width:100%}figcaption{color:var(--soft);font-size:.85rem;max-width:17rem}
+svg{max-width:100%;height:auto}svg.square{width:17rem}svg.wide{width:27rem}
+svg text{font-size:11px;fill:var(--ink)}svg text.small{fill:var(--soft)}
+.axis{fill:none;stroke:var(--soft)}.grid{fill:none;stroke:var(--line);stroke-dasharray:4}
+.first{fill:var(--first)}.second{fill:var(--second)}.line{fill:none;stroke-width:1.5}
+.line.first{stroke:var(--first)}.line.second{stroke:var(--second)}
+ul{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.8rem}
+li{background:var(--card);border-radius:8px;overflow:hidden;font-size:.82rem;overflow-wrap:anywhere}
+li img{display:block;width:100%;aspect-ratio:1;object-fit:cover}li div{padding:.4rem .6rem .6rem}
+li strong{display:block}
+"""
+
+
+def table(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
+    """Return the text for a terminal."""
+    lines = [f"A: {names[0]}", f"B: {names[1]}", ""]
+    for comparison in comparisons:
+        lines += [f"{comparison.title} ({len(comparison.pairs)}): {comparison.remark}", *_lines(comparison), ""]
+    return "\n".join(lines)
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    count = len(comparison.pairs)
+    yield f"  agreement                  {comparison.agreeing / count:7.1%}"
+    if not comparison.labelled:
+        for pair in comparison.changed()[:TABLE_IMAGES]:
+            yield f"    {pair.path.name}: {pair.first[0][0]} -> {pair.second[0][0]}"
+        return
+    first, second = comparison.figures()
+    yield "                                   A        B"
+    yield f"  top-1                      {first.top1 / count:7.1%}  {second.top1 / count:7.1%}"
+    yield f"  top-5                      {first.top5 / count:7.1%}  {second.top5 / count:7.1%}"
+    yield f"  calibration error (ECE)    {first.calibration_error:7.3f}  {second.calibration_error:7.3f}"
+    yield f"  better: {len(comparison.better())}, worse: {len(comparison.worse())}"
+    for row in [row for row in comparison.classes() if row.first != row.second][:TABLE_CLASSES]:
+        yield f"    {row.label[:30]:30} {row.first:4} -> {row.second:4} of {row.images}"
+    for pair in comparison.worse()[:TABLE_IMAGES]:
+        yield f"    worse: {pair.path.name}, {pair.label}: now {pair.second[0][0]}"
+
+
+def page(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
+    """Return the HTML file."""
+    made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    sections = "".join(_section(comparison) for comparison in comparisons)
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(names[1])} beside {escape(names[0])}</title><style>{STYLE}</style>"
+        f"<h1>Two versions side by side</h1><p>{made_at}</p>"
+        f'<div><span class="key a">A: <code>{escape(names[0])}</code></span></div>'
+        f'<div><span class="key b">B: <code>{escape(names[1])}</code></span></div>{sections}</html>\n'
+    )
+
+
+def _section(comparison: Comparison) -> str:
+    count = len(comparison.pairs)
+    head = f"<h2>{escape(comparison.title)}</h2><p>{count}: {escape(comparison.remark)}</p>"
+    agreement = f"Agreement: {comparison.agreeing / count:.1%}."
+    if not comparison.labelled:
+        return f"{head}<div>{agreement}</div>{_images('Different top-1', comparison.changed())}"
+    figures = comparison.figures()
+    shown = [row for row in comparison.classes() if row.first != row.second][:PAGE_CLASSES]
+    classes = (
+        f"<figure>{_bars_by_class(shown)}<figcaption>Top-1 of each class that changed</figcaption>"
+        "</figure>" if shown else ""
+    )  # fmt: skip
+    plots = (
+        f'<div class="plots"><figure>{_reliability(figures[0].bins, figures[1].bins)}'
+        "<figcaption>Top-1 accuracy by score: on the dashed line, scores are calibrated</figcaption></figure>"
+        f"{classes}</div>"
+    )
+    return (
+        f"{head}{_table(figures, count)}<p>{agreement}</p>{plots}"
+        f"{_images('Worse', comparison.worse())}{_images('Better', comparison.better())}"
+    )
+
+
+def _table(figures: tuple[Figures, Figures], count: int) -> str:
+    first, second = figures
+    rows = (
+        ("top-1", f"{first.top1 / count:.1%}", f"{second.top1 / count:.1%}"),
+        ("top-5", f"{first.top5 / count:.1%}", f"{second.top5 / count:.1%}"),
+        ("calibration error (ECE)", f"{first.calibration_error:.3f}", f"{second.calibration_error:.3f}"),
+    )
+    body = "".join(f"<tr><th>{name}</th><td>{one}</td><td>{other}</td></tr>" for name, one, other in rows)
+    return f'<table><tr><th></th><td class="key a">A</td><td class="key b">B</td></tr>{body}</table>'
+
+
+def _images(title: str, pairs: Sequence[Pair]) -> str:
+    if not pairs:
+        return ""
+    of = f", {PAGE_IMAGES} of them" if len(pairs) > PAGE_IMAGES else ""
+    items = "".join(_image(pair) for pair in pairs[:PAGE_IMAGES])
+    return f"<h3>{title}: {len(pairs)}{of}</h3><ul>{items}</ul>"
+
+
+def _image(pair: Pair) -> str:
+    label = f"<strong>{escape(pair.label)}</strong>" if pair.label else ""
+    return f"<li>{_thumbnail(pair)}<div>{label}A: {_top1(pair.first)}<br>B: {_top1(pair.second)}</div></li>"
+
+
+def _top1(predictions: Predictions) -> str:
+    label, score = predictions[0]
+    return f"{escape(label)} {score:.0%}"
+
+
+def _thumbnail(pair: Pair) -> str:
+    try:
+        image = decode(pair.path.read_bytes(), View(THUMBNAIL, THUMBNAIL, 1.0))
+        pixels = upright(image.pixels, image.orientation)
+    except (ImageError, OSError):
+        return ""
+    small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    turned = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", turned, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    content = base64.b64encode(encoded.tobytes()).decode("ascii")
+    return f'<img alt="{escape(pair.label)}" src="data:image/jpeg;base64,{content}">'
+
+
+def _reliability(first: Sequence[Bin], second: Sequence[Bin]) -> str:
+    """Return the accuracy over the score as SVG: on the diagonal, scores are calibrated."""
+    low, high = MARGIN, SIDE - FAR_MARGIN
+    scale = high - low
+    axes = (
+        f'<path class="grid" d="M{low} {SIDE - low}L{high} {SIDE - high}"/>'
+        f'<path class="axis" d="M{low} {SIDE - high}V{SIDE - low}H{high}"/>'
+    )
+    ticks = "".join(
+        f'<text x="{low + share * scale}" y="{SIDE - low + 15}" text-anchor="middle">{share:.0%}</text>'
+        f'<text x="{low - 5}" y="{SIDE - low - share * scale + 4}" text-anchor="end">{share:.0%}</text>'
+        for share in (0, 0.5, 1)
+    )
+    most = max((each.size for each in (*first, *second)), default=1) or 1
+    dots = "".join(_dots(bins, name, most, low, scale) for bins, name in ((first, "first"), (second, "second")))
+    return (
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="Top-1 accuracy by score" class="square">'
+        f'{axes}{ticks}{dots}<text x="{low + scale / 2}" y="{SIDE - 3}" text-anchor="middle">score</text></svg>'
+    )
+
+
+def _bars_by_class(rows: Sequence[ClassFigures]) -> str:
+    """Return two bars for each label as SVG: of how many images it was the top-1."""
+    step = 2 * BAR + GAP
+    height = step * len(rows)
+    bars = "".join(_bar_pair(row, at * step) for at, row in enumerate(rows))
+    width = LABEL_WIDTH + BAR_WIDTH + COUNTS_WIDTH
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Top-1 by class" class="wide">{bars}</svg>'
+
+
+def _dots(bins: Sequence[Bin], name: str, most: int, low: float, scale: float) -> str:
+    filled = [each for each in bins if each.size]
+    places = [(low + each.mean_score * scale, SIDE - low - each.accuracy * scale) for each in filled]
+    line = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    dots = "".join(
+        f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" '
+        f'r="{max(SMALLEST_DOT, LARGEST_DOT * (each.size / most) ** 0.5):.1f}">'
+        f"<title>{each.size} predictions with score {each.mean_score:.0%}: {each.accuracy:.0%} right</title></circle>"
+        for (x, y), each in zip(places, filled, strict=True)
+    )
+    return f'<path class="line {name}" d="M{line}"/>{dots}' if line else ""
+
+
+def _bar_pair(row: ClassFigures, top: float) -> str:
+    bars = "".join(
+        f'<rect class="{name}" x="{LABEL_WIDTH}" y="{top + at * BAR}" '
+        f'width="{max(1.0, BAR_WIDTH * right / row.images):.1f}" height="{BAR - 1}"/>'
+        for at, (name, right) in enumerate((("first", row.first), ("second", row.second)))
+    )
+    counts = f"{row.first} → {row.second} of {row.images}"
+    label = row.label if len(row.label) <= 26 else f"{row.label[:25]}…"
+    return (
+        f'<text x="{LABEL_WIDTH - 8}" y="{top + BAR + 4}" text-anchor="end">{escape(label)}</text>{bars}'
+        f'<text x="{LABEL_WIDTH + BAR_WIDTH + 6}" y="{top + BAR + 4}" class="small">{counts}</text>'
+    )

@@ -1,0 +1,121 @@
+"""Fitting on features made by a random generator: what must hold for any network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.arrays import Floats
+from onnx_tools.head import Head
+from training.fitting import Cases
+from training.train import FOLDS, SEED, TrainingSet, cross_validate, softmax, train
+
+OLD, WIDTH = 20, 32
+SHIFT = 8.0
+NONE = np.empty((0, WIDTH), np.float32)
+
+
+@pytest.fixture
+def draw() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def head(draw: np.random.Generator) -> Head:
+    return Head(draw.normal(0, 0.7, (OLD, WIDTH)).astype(np.float32), np.zeros(OLD, np.float32))
+
+
+def typical(draw: np.random.Generator, count: int) -> Floats:
+    return np.abs(draw.normal(0, 1, (count, WIDTH))).astype(np.float32)
+
+
+def of_kind(draw: np.random.Generator, kind: int, count: int) -> Floats:
+    """Pictures of a new kind: ordinary ones that have one feature more."""
+    features = typical(draw, count)
+    features[:, kind] += SHIFT
+    return features
+
+
+def cases(draw: np.random.Generator, count: int, classes: dict[int, int]) -> Cases:
+    """So many of each: class -> kind."""
+    rows = [of_kind(draw, kind, count) for kind in classes.values()]
+    names = np.repeat(list(classes), count)
+    return Cases(np.concatenate(rows), names, np.arange(len(names)))
+
+
+def trained(head: Head, learned: Cases, synthetic: Floats) -> Head:
+    return train(learned, TrainingSet(head, synthetic, NONE)).head
+
+
+def test_new_classes_are_found_in_images_that_were_not_reported(draw: np.random.Generator, head: Head) -> None:
+    fitted = trained(head, cases(draw, 10, {OLD: 0, OLD + 1: 1}), typical(draw, 200))
+    assert fitted.weights.shape == (OLD + 2, WIDTH)
+    for kind in (0, 1):
+        named = fitted.logits(of_kind(draw, kind, 100)).argmax(axis=1)
+        assert (named == OLD + kind).sum() >= 80
+
+
+def test_images_of_before_keep_their_answers(draw: np.random.Generator, head: Head) -> None:
+    fitted = trained(head, cases(draw, 10, {OLD: 0, OLD + 1: 1}), typical(draw, 200))
+    unseen = typical(draw, 500)
+    changed = fitted.logits(unseen).argmax(axis=1) != head.logits(unseen).argmax(axis=1)
+    assert changed.sum() <= 25
+
+
+def test_classes_that_nobody_reported_keep_their_weights_to_the_last_bit(draw: np.random.Generator, head: Head) -> None:
+    fitted = trained(head, cases(draw, 5, {3: 0, OLD: 1}), typical(draw, 100))
+    moved = (fitted.weights[:OLD] != head.weights).any(axis=1)
+    assert np.flatnonzero(moved).tolist() == [3]
+    assert np.flatnonzero(fitted.biases[:OLD] != head.biases).tolist() == [3]
+
+
+def test_a_known_class_learns_what_it_was_wrong_about(draw: np.random.Generator, head: Head) -> None:
+    fitted = trained(head, cases(draw, 10, {3: 0}), typical(draw, 200))
+    unseen = of_kind(draw, 0, 200)
+    before, after = ((found.logits(unseen).argmax(axis=1) == 3).sum() for found in (head, fitted))
+    assert after > before + 50
+
+
+def test_the_same_cases_give_the_same_head(draw: np.random.Generator, head: Head) -> None:
+    learned, rehearsal = cases(draw, 5, {OLD: 0}), typical(draw, 100)
+    assert (trained(head, learned, rehearsal).weights == trained(head, learned, rehearsal).weights).all()
+
+
+def test_traffic_that_shows_what_was_reported_does_not_speak_against_it(draw: np.random.Generator, head: Head) -> None:
+    learned, synthetic = cases(draw, 10, {OLD: 0}), typical(draw, 200)
+    usual, unreported = typical(draw, 100), of_kind(draw, 0, 50)
+    fitted, rehearsed = train(learned, TrainingSet(head, synthetic, np.concatenate([usual, unreported])))
+    assert 50 <= rehearsed <= 110
+    assert (fitted.logits(of_kind(draw, 0, 100)).argmax(axis=1) == OLD).sum() >= 80
+
+
+def test_without_traffic_the_synthetic_images_hold_the_rest(draw: np.random.Generator, head: Head) -> None:
+    fitted, rehearsed = train(cases(draw, 10, {OLD: 0}), TrainingSet(head, typical(draw, 200), NONE))
+    unseen = typical(draw, 500)
+    assert rehearsed == 0
+    assert (fitted.logits(unseen).argmax(axis=1) != head.logits(unseen).argmax(axis=1)).sum() <= 25
+
+
+def test_what_is_cross_validated_is_what_is_trained_with_traffic_and_all(draw: np.random.Generator, head: Head) -> None:
+    learned = cases(draw, 6, {3: 0, OLD: 1})
+    augmented = Cases(
+        np.repeat(learned.features, 2, axis=0), *(np.repeat(each, 2) for each in (learned.classes, learned.images))
+    )
+    training_set = TrainingSet(head, typical(draw, 100), np.concatenate([typical(draw, 30), of_kind(draw, 1, 10)]))
+    found = cross_validate(augmented, training_set)
+    folds = np.random.default_rng(SEED).permutation(len(learned.images)) % FOLDS
+    for fold in range(FOLDS):
+        expected, _ = train(augmented.only(np.repeat(folds, 2) != fold), training_set)
+        assert (found[folds == fold] == softmax(expected.logits(learned.features[folds == fold]))).all()
+
+
+def test_a_class_that_a_single_image_shows_is_not_known_without_it(draw: np.random.Generator, head: Head) -> None:
+    learned = cases(draw, 4, {3: 0})
+    alone = of_kind(draw, 1, 1)
+    both = Cases(np.concatenate([learned.features, alone]), np.append(learned.classes, OLD), np.arange(5))
+    assert cross_validate(both, TrainingSet(head, typical(draw, 100), NONE))[4, OLD] == 0
+
+
+def test_augmentations_of_one_image_can_be_left_out_together(draw: np.random.Generator) -> None:
+    learned = replace(cases(draw, 4, {0: 0}), images=np.array([0, 0, 1, 1]))
+    assert learned.only(learned.images != 0).images.tolist() == [1, 1]
