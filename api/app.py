@@ -28,6 +28,7 @@ from reports import feedback
 from review import routes as review_routes
 from server import edge
 from server.load_shedding import LoadShedder
+from wire import __version__
 
 HERE = Path(__file__).resolve().parent
 
@@ -47,6 +48,7 @@ def create_app() -> Flask:
         MAX_FORM_MEMORY_SIZE=MAX_FIELD_BYTES,
         TRUSTED_HOSTS=_trusted_hosts(),
     )
+    app.jinja_env.globals["version"] = __version__
     # What "not set since" means for app.config["UPLOAD_FOLDER"].
     app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
     app.register_blueprint(views.router)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from launcher import programs, settings
 from launcher.errors import LauncherError
+from wire import __version__
 
 COMMANDS = ("models", "improve", "evaluate", "export", "dead_letters", "queue_state")
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Runs a command of model/, which has --help of its own.")
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     parser.add_argument("command", choices=COMMANDS)
     return parser
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import sightline
+import wire
 from sightline_testing.service import REPOSITORY
 from sightline_testing.settings_tables import PAGE, PARTS, table
 
@@ -32,6 +34,13 @@ def test_every_make_command_that_is_named_exists(document: Path) -> None:
     commands = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^|&& )make ([a-z][a-z-]*)", document.read_text(), re.MULTILINE))
     assert named - commands == set()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    latest = re.findall(
+        r"^## (\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE
+    )[0]
+    assert latest == wire.__version__ == sightline.__version__
 
 
 def test_requirements_are_pinned_with_hashes_and_name_no_address() -> None:

@@ -21,6 +21,7 @@ from auth import owners
 from images import store
 from images.folder_lock import folder_lock
 from reports import feedback
+from wire import __version__
 
 DAY_S = 86_400.0
 CHUNK_BYTES = 1024**2
@@ -56,6 +57,7 @@ class Outcome(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Clean up once, or again and again; return the exit status."""
     parser = argparse.ArgumentParser(description="Removes old pictures that no report refers to.")
+    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="again and again, so often")
     options = parser.parse_args(arguments)

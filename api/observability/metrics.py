@@ -12,12 +12,12 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app, request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
 from openapi.operation import Answer, Operation
-from wire import errors
+from wire import __version__, errors
 from wire.messages import JobFailed
 from wire.queue_stats import QueueSnapshot
 
@@ -143,7 +143,8 @@ class _QueueMetrics:
         self._queue_state = queue_state
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the gauges."""
+        """Yield the version and the gauges."""
+        yield InfoMetricFamily("sightline_build", "The version of the api.", value={"version": __version__})
         state = self._queue_state()
         yield GaugeMetricFamily("sightline_redis_up", "Whether the queue could be looked at.", value=state is not None)
         if state is None:

@@ -26,6 +26,7 @@ from openapi.schemas import (
 from predict import batch, options
 from problems import Problem
 from protocols import open_inference
+from wire import __version__
 from wire.errors import NoWorker
 from wire.queue_stats import QueueSnapshot
 
@@ -80,7 +81,7 @@ def ping() -> dict[str, Any]:
 @Operation("GET", "Open Inference Protocol: what serves", {200: Answer("its name", ServerMetadata)})
 def server() -> dict[str, Any]:
     """Say what serves."""
-    return {"name": "sightline", "version": "2", "extensions": list(open_inference.EXTENSIONS)}
+    return {"name": "sightline", "version": __version__, "extensions": list(open_inference.EXTENSIONS)}
 
 
 @Operation(

@@ -1,5 +1,6 @@
 """`make serve`: run the service until Ctrl-C, and say when and where it answers."""
 
+import argparse
 import contextlib
 import sys
 import time
@@ -7,6 +8,7 @@ import time
 from launcher import ports, programs, readiness, settings, state
 from launcher.errors import LauncherError, StateInUseError
 from launcher.supervision import Supervisor
+from wire import __version__
 
 ASK_EVERY_S = 0.1
 REMIND_EVERY_S = 15.0
@@ -67,6 +69,9 @@ def serve() -> None:
 
 def main() -> int:
     """Run the service; a reason not to start is one line and exit status 1."""
+    parser = argparse.ArgumentParser(prog="launcher", description="Runs the whole service until Ctrl-C.")
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
+    parser.parse_args()
     try:
         serve()
     except LauncherError as error:

@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from launcher import ports, programs, readiness, redis_server, settings, state
 from launcher.errors import NoRedisServerError, PortUnavailableError, SettingError, StateInUseError
+from wire import __version__
 
 
 @pytest.mark.parametrize(
@@ -186,3 +189,10 @@ def test_usual_settings_can_be_used(tmp_path: Path) -> None:
     (tmp_path / state.SECRET_KEY).write_text("secret")
     (tmp_path / state.OPERATOR_KEY).write_text("operator")
     programs.check(programs.stages(settings.read(os.environ | {"STATE_DIR": str(tmp_path)}), listener=7))
+
+
+@pytest.mark.parametrize("command", [["-m", "launcher"], ["operate.py"]])
+def test_the_version_is_printed(command: list[str]) -> None:
+    deploy = settings.REPOSITORY / "deploy"
+    printed = subprocess.run([sys.executable, *command, "--version"], cwd=deploy, capture_output=True, check=True)
+    assert printed.stdout.decode() == f"sightline {__version__}\n"

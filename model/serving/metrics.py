@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
 
+from wire import __version__
 from wire.messages import Answer, Failure, Reply
 
 log = logging.getLogger("ml_service")
@@ -16,6 +17,7 @@ ANSWERED = "answered"
 
 _registry = CollectorRegistry()
 ProcessCollector(registry=_registry)
+Info("sightline_build", "The version of the worker.", registry=_registry).info({"version": __version__})
 
 STAGE = Histogram(
     "sightline_stage_duration_seconds",

@@ -2,4 +2,6 @@
 
 from sightline.client import Client, Guess, Prediction, Refused, ServiceError, Unreachable
 
-__all__ = ["Client", "Guess", "Prediction", "Refused", "ServiceError", "Unreachable"]
+__all__ = ["Client", "Guess", "Prediction", "Refused", "ServiceError", "Unreachable", "__version__"]
+
+__version__ = "0.1.0"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sightline import checkout, examination
+from sightline import __version__, checkout, examination
 from sightline.checkout import NoCheckoutError
 from sightline.classify import classify
 from sightline.client import Client, Refused, ServiceError, Unreachable
@@ -116,6 +116,7 @@ def _service_options(url: str, key: str) -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     usual = _service_options(os.environ.get("SIGHTLINE_URL", ""), os.environ.get("SIGHTLINE_KEY", ""))
     parser = argparse.ArgumentParser(prog="sightline", description="Client of a Sightline service.", parents=[usual])
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     service = _service_options(argparse.SUPPRESS, argparse.SUPPRESS)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     one = commands.add_parser(
