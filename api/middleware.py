@@ -185,18 +185,18 @@ def expensive_check() -> Callable[[int], None]:
 
     It goes by what is known now, and may be called from any thread.
     """
-    queue, state, timeout_s = _open.queue, queue_state(), settings.REQUEST_TIMEOUT_S
+    queue, timeout_s = _open.queue, settings.REQUEST_TIMEOUT_S
 
     def check(decode_ms: int) -> None:
-        if queue is not None and state is not None and state.refused_depth:
-            queue.producer.check_expensive(state, decode_ms, timeout_s)
+        if queue is not None:
+            queue.producer.check_expensive(decode_ms, timeout_s)
 
     return check
 
 
 def depth(state: QueueSnapshot) -> int:
     """Give how many jobs the queue has by now: that look's, with what this process has done to it since then."""
-    return max(state.depth - state.own, 0) if _open.queue is None else _open.queue.depth(state)
+    return state.depth if _open.queue is None else _open.queue.depth(state)
 
 
 def queue_state() -> QueueSnapshot | None:
@@ -253,13 +253,11 @@ class _Queue:
         """Give how many jobs there are, with those that this process has handed in or waits for since that look."""
         while self.handed_in_at and self.handed_in_at[0] < state.as_of:
             self.handed_in_at.popleft()
-        return self.producer.depth(state) + len(self.handed_in_at)
+        return self.producer.depth() + len(self.handed_in_at)
 
     def close(self) -> None:
         """Let go of Redis."""
         self.producer.close()
-        self.jobs.close()
-        self.results.close()
 
 
 @dataclass

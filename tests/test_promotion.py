@@ -19,7 +19,6 @@ from sightline_testing.pictures import jpeg
 from sightline_testing.waiting import wait_until
 from wire.queue_stats import STALE_AFTER_S, QueueStats
 from wire.redis.connection import Address
-from wire.redis.keys import Keys
 
 KIND, OTHER = "sheet_music", "floor_plan"
 OLD, NEW = BASE, f"{MODEL}/2-int8"
@@ -94,7 +93,7 @@ def test_promotion_and_rollback_under_load_fail_and_mix_up_nothing(loop: Feedbac
 
 
 def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> None:
-    stats = QueueStats(Address(socket_path=str(loop.service.redis_socket)), Keys("sightline"), len, patience_s=10.0)
+    stats = QueueStats(Address(socket_path=str(loop.service.redis_socket)), "sightline", timeout_s=10.0)
     looks = [stats.refresh()]  # that of an api is a tenth of a second old, or two where it has much to do
     with ThreadPoolExecutor(1) as pool:
         promoted = pool.submit(loop.done, "cli.models", "promote", NEW, "--force")
@@ -105,7 +104,6 @@ def test_the_api_knows_the_new_labels_after_a_promotion(loop: FeedbackLoop) -> N
     # An api that saw the other version last believes that look no longer, nor gives a kept answer for it.
     old = [look.as_of for look in looks if "1-int8" in {info.version for info in look.workers}]
     assert time.monotonic() - old[-1] > STALE_AFTER_S
-    stats.close()
     assert " active " not in loop.done("cli.models", "list").splitlines()[0]
     loop.done("cli.models", "rollback")
     finished = loop.command("cli.models", "rollback")

@@ -149,8 +149,7 @@ class _QueueMetrics:
         yield GaugeMetricFamily("sightline_redis_up", "Whether the queue could be looked at.", value=state is not None)
         if state is None:
             return
-        depth = state.depth + state.expensive_depth
-        yield GaugeMetricFamily("sightline_queue_depth", "Jobs that wait or are under way.", value=depth)
+        yield GaugeMetricFamily("sightline_queue_depth", "Jobs that wait or are under way.", value=state.jobs)
         yield GaugeMetricFamily(
             "sightline_queue_oldest_age_seconds", "Age of the oldest of them.", value=state.oldest_age_s
         )

@@ -42,10 +42,6 @@ class ResultCache:
         (answer, was_kept), is_shared = self._flights.share(question, timeout_s, is_abandoned, find_or_ask)
         return answer, was_kept or is_shared
 
-    def close(self) -> None:
-        """Let go of Redis."""
-        self._answers.close()
-
     def _find_or_ask(self, question: Question, top_k: int, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
         found = self._answers.find(question, top_k)
         if found.answer is not None:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import settings
 from inference.errors import ModelError
 from wire.queue_stats import QueueSnapshot, QueueStats
-from wire.redis.keys import Keys
 
 STATE = Path(__file__).resolve().parents[2] / "var"
 PROGRESS_EVERY_S = 0.2
@@ -90,10 +89,4 @@ def progress(what: str, count: int, items: Iterable[Item]) -> Iterator[Item]:
 
 def queue_state() -> QueueSnapshot:
     """Return the state of the queue now; raise QueueUnavailable where Redis does not answer."""
-    stats = QueueStats(
-        settings.queue_address(), Keys(settings.REDIS_QUEUE), lambda workers: 0, timeout_s=QUEUE_TIMEOUT_S
-    )
-    try:
-        return stats.refresh()
-    finally:
-        stats.close()
+    return QueueStats(settings.queue_address(), settings.REDIS_QUEUE, timeout_s=QUEUE_TIMEOUT_S).refresh()

@@ -30,8 +30,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (WireError, LookupError) as fault:
         command.warn(str(fault))
         return 1
-    finally:
-        letters.close()
 
 
 def _parser() -> argparse.ArgumentParser:

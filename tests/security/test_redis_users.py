@@ -22,11 +22,11 @@ from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Maintenance
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Job
-from wire.producer.admission import Terms
-from wire.producer.submission import Submitter, Ticket
+from wire.producer.admission import SUBMIT, Terms
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import GROUP, Keys
+from wire.redis.pipeline import Pipeline
 
 QUEUE = "sightline"
 USERS = REPOSITORY / "deploy" / "redis" / "users.acl"
@@ -224,25 +224,21 @@ def is_loaded(redis: Redis, user: Address) -> bool:
 def use(redis: Redis) -> None:
     """Do every transaction and script of both sides: jobs answered, in hand and waiting, one for later, a bucket."""
     api, worker = redis.address("sightline-api"), redis.address("sightline-worker")
-    submitter, lanes = Submitter(api, Keys(QUEUE), PATIENCE_S), [new_lane(worker) for _ in range(2)]
+    lanes = [new_lane(worker) for _ in range(2)]
     terms = Terms(Keys(QUEUE).jobs, Keys(QUEUE).expensive, cost=3.0)
-    tickets = [Ticket(Job(str(number), "cat.jpg", "producer", 60_000).encode(), terms) for number in range(30)]
-    submitter.submit(tickets)
+    jobs = [Job(str(number), "cat.jpg", "producer", 60_000) for number in range(30)]
+    Pipeline.to(api).run(SUBMIT, [terms.script_call(Keys(QUEUE), each.encode()) for each in jobs], PATIENCE_S)
     for consumer, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
         batch = consumer.receive(count, 0) or consumer.receive(count, 0)
         consumer.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
     assert len(lanes[0].receive(4, 0)) == 4  # in hand
-    submitter.close()
     for consumer in reversed(lanes):
         consumer.close()  # the one that holds nothing takes its consumer with it
-    jobs, limiter = (
-        AsyncJobs(api, QUEUE, max_jobs=10, timeout_s=PATIENCE_S),
-        RateLimiter(api, QUEUE, timeout_s=PATIENCE_S),
+    limiter = RateLimiter(api, QUEUE, timeout_s=PATIENCE_S)
+    AsyncJobs(api, QUEUE, max_jobs=10, timeout_s=PATIENCE_S).enqueue(
+        "dog.jpg", state=None, usual_timeout_s=60.0, timeout_s=60.0
     )
-    jobs.enqueue("dog.jpg", state=None, usual_timeout_s=60.0, timeout_s=60.0)
     limiter.wait_s("alice", Rate(10, 3600.0))
-    jobs.close()
-    limiter.close()
 
 
 def new_lane(worker: Address, lease_ms: int = 60_000) -> Consumer:

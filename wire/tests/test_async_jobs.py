@@ -3,7 +3,7 @@
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -28,16 +28,11 @@ Make = Callable[..., AsyncJobs]
 
 
 @pytest.fixture
-def make(address: Address, queue: QueueProbe) -> Iterator[Make]:
-    made: list[AsyncJobs] = []
-
+def make(address: Address, queue: QueueProbe) -> Make:
     def make_one(max_jobs: int = 100, max_queue_size: int = 0) -> AsyncJobs:
-        made.append(AsyncJobs(address, queue.name, max_jobs=max_jobs, max_queue_size=max_queue_size, timeout_s=30.0))
-        return made[-1]
+        return AsyncJobs(address, queue.name, max_jobs=max_jobs, max_queue_size=max_queue_size, timeout_s=30.0)
 
-    yield make_one
-    for jobs in made:
-        jobs.close()
+    return make_one
 
 
 def enqueue(
@@ -184,7 +179,6 @@ def test_while_redis_is_away_that_is_said() -> None:
     for ask in (lambda: enqueue(unreachable), lambda: unreachable.find(f"{'0' * 32}-1-0-1-0")):
         with pytest.raises(QueueUnavailable):
             ask()
-    unreachable.close()
 
 
 def test_more_classes_than_are_kept_are_not_asked_for(make: Make, address: Address, queue: QueueProbe) -> None:

@@ -30,17 +30,12 @@ MakeCache = Callable[..., AnswerCache]
 
 
 @pytest.fixture
-def make_cache(queue: QueueProbe) -> Iterator[MakeCache]:
-    caches: list[AnswerCache] = []
-
+def make_cache(queue: QueueProbe) -> MakeCache:
     def make(*, max_entries: int = 1000, ttl_s: int = 3600) -> AnswerCache:
         told = {"max_entries": max_entries, "ttl_s": ttl_s, "timeout_s": WAIT_S}
-        caches.append(AnswerCache(queue.address, queue.name, **told))  # type: ignore[arg-type]
-        return caches[-1]
+        return AnswerCache(queue.address, queue.name, **told)  # type: ignore[arg-type]
 
-    yield make
-    for cache in caches:
-        cache.close()
+    return make
 
 
 @pytest.fixture
@@ -254,7 +249,6 @@ def test_while_redis_is_away_nothing_is_found_and_nothing_is_kept(
     queue.server.start()
     wait_until(lambda: cache.find(QUESTION, 5).slot, "the cache is there again")
     kept(cache)
-    cache.close()
 
 
 def test_a_redis_without_memory_keeps_nothing_and_fails_nobody(queue: QueueProbe, cache: AnswerCache) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +17,6 @@ from wire.consumer.triage import Delivery
 from wire.errors import DeadlineExceeded, QueueFull
 from wire.messages import Job
 from wire.producer.admission import Terms
-from wire.producer.submission import Submitter, Ticket
 from wire.redis.keys import GROUP
 
 PATIENCE_S = 10.0
@@ -29,15 +27,12 @@ class Door:
 
     def __init__(self, queue: QueueProbe) -> None:
         self.queue = queue
-        self.submitter = Submitter(queue.address, queue.keys, PATIENCE_S)
 
     def enter(self, *, is_expensive: bool = False, **terms: Any) -> str:
         """Return the entry of a job that was admitted; raise QueueFull."""
         keys = self.queue.keys
         streams = (keys.expensive, keys.jobs) if is_expensive else (keys.jobs, keys.expensive)
-        ticket = Ticket(Job("id", "cat.jpg", "producer", 60_000).encode(), Terms(*streams, **terms))
-        self.submitter.submit([ticket])
-        return ticket.entry_id().decode()
+        return self.queue.admit(Terms(*streams, **terms), Job("id", "cat.jpg", "producer", 60_000))
 
     def count(self, most: int = 100, **terms: Any) -> int:
         """Return how many jobs of these terms are admitted in a row."""
@@ -50,10 +45,8 @@ class Door:
 
 
 @pytest.fixture
-def door(queue: QueueProbe) -> Iterator[Door]:
-    door = Door(queue)
-    yield door
-    door.submitter.close()
+def door(queue: QueueProbe) -> Door:
+    return Door(queue)
 
 
 def test_jobs_are_admitted_by_their_cost(door: Door) -> None:
@@ -137,10 +130,8 @@ class Side:
 
     def is_known_to_be_full(self, decode_ms: int = SECOND) -> bool:
         """Return whether a job like those of `ask_in_vain` is refused without asking Redis."""
-        state = self.producer.snapshot()
-        assert state is not None
         try:
-            self.producer.check_expensive(state, decode_ms, 2.0)
+            self.producer.check_expensive(decode_ms, 2.0)
         except QueueFull:
             return True
         return False
@@ -256,7 +247,6 @@ def test_an_expensive_job_for_later_is_found_and_cancelled_and_no_other_of_its_p
     side.queue.redis("XADD", side.queue.keys.jobs, entry, "job", b"of another")
     assert jobs.find(handle).reply is None
     jobs.cancel(handle)
-    jobs.close()
     assert (side.depth(), side.queue.depth()) == (0, 1)
 
 

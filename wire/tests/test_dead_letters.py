@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from sightline_testing.queue_probe import QueueProbe
@@ -14,10 +12,8 @@ from wire.messages import Job
 
 
 @pytest.fixture
-def letters(queue: QueueProbe) -> Iterator[DeadLetters]:
-    letters = DeadLetters(queue.address, queue.name)
-    yield letters
-    letters.close()
+def letters(queue: QueueProbe) -> DeadLetters:
+    return DeadLetters(queue.address, queue.name)
 
 
 def bury(queue: QueueProbe, image: str) -> None:

@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,10 +19,9 @@ HOURLY = Rate(20, 3600.0)
 
 
 @pytest.fixture
-def limiter(queue: QueueProbe) -> Iterator[RateLimiter]:
+def limiter(queue: QueueProbe) -> RateLimiter:
     """One that waits for a busy machine, so that every request is counted."""
-    with closing(RateLimiter(Address(port=queue.server.port), queue.name, timeout_s=WAIT_S)) as limiter:
-        yield limiter
+    return RateLimiter(Address(port=queue.server.port), queue.name, timeout_s=WAIT_S)
 
 
 def let_in(limiter: RateLimiter, who: str, rate: Rate, count: int) -> int:
@@ -94,8 +91,8 @@ def test_threads_share_one_connection(limiter: RateLimiter) -> None:
 
 
 def test_without_redis_everybody_is_let_in_and_few_find_out(queue: QueueProbe) -> None:
-    with closing(RateLimiter(Address(port=1), queue.name)) as limiter:
-        assert let_in(limiter, "alice", HOURLY, 1000) == 1000
+    limiter = RateLimiter(Address(port=1), queue.name)
+    assert let_in(limiter, "alice", HOURLY, 1000) == 1000
 
 
 def test_a_redis_that_hangs_costs_one_request_a_moment_and_then_counts_again(queue: QueueProbe) -> None:
@@ -111,7 +108,6 @@ def test_a_redis_that_hangs_costs_one_request_a_moment_and_then_counts_again(que
     finally:
         queue.server.resume()
     wait_until(lambda: limiter.wait_s("alice", HOURLY) > 0, "requests are counted again")
-    limiter.close()
 
 
 def test_a_lost_script_and_a_lost_connection_are_no_reason_to_let_anybody_in(
@@ -125,11 +121,10 @@ def test_a_lost_script_and_a_lost_connection_are_no_reason_to_let_anybody_in(
 
 
 @pytest.fixture
-def small(queue: QueueProbe) -> Iterator[RateLimiter]:
+def small(queue: QueueProbe) -> RateLimiter:
     """A limiter that keeps the buckets of 50 clients."""
     address = Address(port=queue.server.port)
-    with closing(RateLimiter(address, queue.name, timeout_s=WAIT_S, max_clients=50)) as limiter:
-        yield limiter
+    return RateLimiter(address, queue.name, timeout_s=WAIT_S, max_clients=50)
 
 
 def test_any_number_of_clients_takes_a_bounded_number_of_entries(small: RateLimiter, queue: QueueProbe) -> None:

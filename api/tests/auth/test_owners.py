@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from app import create_app
 from commands import clean_uploads
 from sightline_testing import pictures
 from tests.serving import EchoWorker, wait_until
-from wire.rate_limit import RateLimiter
 
 ALICE, BOB, OPERATOR = "alices-key", "bobs-key", "operators-key"
 LATER = {"Prefer": "respond-async"}
@@ -63,9 +62,8 @@ Make = Callable[..., FlaskClient]
 
 
 @pytest.fixture
-def make(tmp_path: Path, uploads_folder: Path, worker: EchoWorker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def make(tmp_path: Path, uploads_folder: Path, worker: EchoWorker, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Make a client of an application with these settings and a real queue; all of them have the same folders."""
-    limiters: list[RateLimiter] = []
 
     def made(**told: str) -> FlaskClient:
         monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(tmp_path / "feedback" / "feedback"))
@@ -73,14 +71,11 @@ def make(tmp_path: Path, uploads_folder: Path, worker: EchoWorker, monkeypatch: 
             monkeypatch.setattr(settings, name, value)
         application = create_app()
         application.config["UPLOAD_FOLDER"] = str(uploads_folder)
-        limiters.extend(filter(None, [application.extensions.get("sightline.limiter")]))
         client = application.test_client()
         wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
         return client
 
-    yield made
-    for limiter in limiters:
-        limiter.close()
+    return made
 
 
 @pytest.fixture

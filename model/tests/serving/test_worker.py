@@ -192,7 +192,6 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         kept.append((found.answer, cache.find(question, 5).answer is not None))
         worker.terminate()
         worker.wait()
-    cache.close()
     assert kept == [(None, True), (None, True)]
 
 

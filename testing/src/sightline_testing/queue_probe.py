@@ -10,11 +10,11 @@ from sightline_testing.waiting import wait_until
 from wire.consumer.consumer import Consumer
 from wire.errors import QueueUnavailable
 from wire.messages import Job
-from wire.producer.admission import Terms
+from wire.producer.admission import SUBMIT, Terms, admitted
 from wire.producer.producer import Producer
-from wire.producer.submission import Submitter, Ticket
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import GROUP, Keys
+from wire.redis.pipeline import Pipeline
 from wire.worker_registry import Heartbeat, WorkerInfo
 
 QUEUE = "test"
@@ -30,7 +30,6 @@ class QueueProbe:
         self.address = Address(port=server.port)
         self.keys = Keys(QUEUE)
         self._connection = Connection(self.address, "test")
-        self._submitter = Submitter(self.address, self.keys, TIMEOUT_S)
         self._consumers: list[Consumer] = []
         self._producers: list[Producer] = []
         self._heartbeats: list[Heartbeat] = []
@@ -56,9 +55,12 @@ class QueueProbe:
         """Put a job into the queue, or into the stream of expensive ones, and give its entry id."""
         job = Job(job_id or image, image, reply_to, ttl_ms)
         streams = (self.keys.expensive, self.keys.jobs) if is_expensive else (self.keys.jobs, self.keys.expensive)
-        ticket = Ticket(job.encode(), Terms(*streams, cost=cost))
-        self._submitter.submit([ticket])
-        return ticket.entry_id().decode()
+        return self.admit(Terms(*streams, cost=cost), job)
+
+    def admit(self, terms: Terms, job: Job) -> str:
+        """Put a job into the queue on these terms and return its entry id; raise QueueFull."""
+        [reply] = Pipeline.to(self.address).run(SUBMIT, [terms.script_call(self.keys, job.encode())], TIMEOUT_S)
+        return admitted(reply, terms, 0.0)[1].decode()
 
     def consumer(self, name: str = "consumer", *, lease_ms: int = 60_000, **options: Any) -> Consumer:
         """Give a consumer that is closed after the test."""
@@ -113,5 +115,5 @@ class QueueProbe:
             heartbeat.stop()
         for consumer in self._consumers:
             consumer.close()
-        self._submitter.close()
+        Pipeline.to(self.address).close()
         self._connection.close()

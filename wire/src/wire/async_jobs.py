@@ -8,47 +8,23 @@ ledger; the row at that place repeats id and entry, so that a handle made of par
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
 from typing import Any, Final, NamedTuple
 
-from wire.consumer.triage import REPLIES_KEPT_S
 from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
 from wire.messages import Job, Reply, decode_reply
-from wire.producer.admission import ADMIT, Terms, retry_after_s, terms_for
-from wire.queue_stats import QueueSnapshot
-from wire.redis.connection import CALLER_TIMEOUT_S, Address, RedisRefusal, checked, is_out_of_memory, pack
-from wire.redis.keys import JOB_FIELD, Keys, job_replies
+from wire.producer.admission import ENQUEUE, Terms, retry_after_s, terms_for
+from wire.queue_stats import Capacity, QueueSnapshot
+from wire.redis.connection import CALLER_TIMEOUT_S, Address, checked, is_out_of_memory, pack
+from wire.redis.keys import REPLIES_KEPT_S, Keys, job_replies
 from wire.redis.pipeline import BestEffort
 
 # Answers that nobody has fetched yet take memory; with so few classes each, a place in the ledger is at most 4 KiB.
 MAX_TOP_K: Final = 100
 MAX_TIMEOUT_S: Final = 600.0
 
-# Both bounds in one step. A refusal says which one it was. The reply stream is made here, empty, and the worker adds to
-# a stream that exists only: what is cancelled while a worker has it leaves no reply behind.
-ENQUEUE: Final = (
-    ADMIT
-    + f"""
-local time = redis.call('TIME')
-redis.call('XTRIM', KEYS[5], 'MINID', (time[1] - ARGV[7]) * 1000)
-local kept = redis.call('XLEN', KEYS[5])
-if kept >= tonumber(ARGV[6]) then
-  return {{'ledger', kept}}
-end
-local depth, entry = admit()
-if not entry then
-  return {{'queue', depth}}
-end
-redis.call('XADD', KEYS[6], 'MAXLEN', '0', '*', '{JOB_FIELD}', '')
-redis.call('EXPIRE', KEYS[6], ARGV[7])
-local row = {{'id', ARGV[8], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[9], 'image', ARGV[10]}}
-return {{redis.call('XADD', KEYS[5], '*', unpack(row)), entry}}
-"""
-)
-ENQUEUE_SHA: Final = hashlib.sha1(ENQUEUE.encode(), usedforsecurity=False).hexdigest()
 _ENTRY = r"(?:0|[1-9][0-9]{0,19})-(?:0|[1-9][0-9]{0,19})"
 _HANDLE = re.compile(rf"([0-9a-f]{{32}})-({_ENTRY})-({_ENTRY})")
 LARGEST_ENTRY_PART: Final = 2**64 - 1
@@ -144,9 +120,11 @@ class AsyncJobs:
         job = Job(
             job_id, image, job_replies(job_id), max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent, decode_ms=decode_ms
         )
-        terms = terms_for(job, self._keys, state.workers if state else (), usual_timeout_s, self._max_queue_size)
-        place, found = self._evaluate(terms, job, int(timeout_s) + REPLIES_KEPT_S, owner)
-        if place in {b"queue", b"ledger"}:
+        terms = terms_for(
+            job, self._keys, state.capacity if state else Capacity(), usual_timeout_s, self._max_queue_size
+        )
+        place, found, *_ = self._evaluate(terms, job, int(timeout_s) + REPLIES_KEPT_S, owner)
+        if place in {b"queue", b"index"}:
             limit = round(terms.bound) if place == b"queue" else self._max_jobs
             raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
         return f"{job_id}-{found.decode()}-{place.decode()}"
@@ -167,10 +145,6 @@ class AsyncJobs:
         for reply in self._exchange(packet + pack("DEL", keys.replies(told.reply_to)), 3):
             checked(reply)
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
-
     def _find(self, told: _Handle, handle: str, owner: str | None) -> tuple[_Row, Found]:
         """Look for a job and its reply; raises UnknownJob where it has neither, or its row is not this job's."""
         keys = self._keys
@@ -187,12 +161,12 @@ class AsyncJobs:
         return row, Found(row.image, _decoded(replies[0][1]) if replies else None)
 
     def _evaluate(self, terms: Terms, job: Job, kept_s: int, owner: str) -> Any:
-        keys = (*terms.keys(self._keys), self._keys.job_index, self._keys.replies(job.reply_to))
+        keys = (self._keys.job_index, self._keys.replies(job.reply_to))
         row = (job.id, owner, job.image.encode(errors="replace"))
-        arguments = (len(keys), *keys, *terms.arguments(job.encode()), self._max_jobs, kept_s, *row)
-        [reply] = self._exchange(pack("EVALSHA", ENQUEUE_SHA, *arguments), 1)
-        if isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT"):
-            [reply] = self._exchange(pack("EVAL", ENQUEUE, *arguments), 1)
+        call = terms.script_call(self._keys, job.encode(), keys, (self._max_jobs, kept_s, *row))
+        reply = self._redis.run(ENQUEUE, call)
+        if reply is None:
+            raise QueueUnavailable("Redis did not answer, or has not a moment ago")
         if is_out_of_memory(reply):
             raise QueueFull(0, round(terms.bound), retry_after_s(0, 0.0))
         return checked(reply)

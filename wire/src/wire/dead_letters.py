@@ -9,8 +9,9 @@ from typing import Any
 from wire.errors import MessageError
 from wire.messages import Answer, Job
 from wire.producer.producer import Producer
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.connection import Address, checked, pack
 from wire.redis.keys import Keys, entry_ms
+from wire.redis.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,16 @@ class DeadLetters:
     """The dead letters of one queue."""
 
     def __init__(self, address: Address, queue: str) -> None:
-        self._connection = Connection(address, "sightline-dead-letters")
+        self._exchange = Pipeline.to(address).exchange
         self._key = Keys(queue).dead
 
     def newest(self, count: int = 100) -> list[DeadLetter]:
         """Give up to count of them, newest first; raises QueueUnavailable."""
-        [entries] = self._connection.exchange(pack("XREVRANGE", self._key, "+", "-", "COUNT", count), 1)
+        [entries] = self._exchange(pack("XREVRANGE", self._key, "+", "-", "COUNT", count), 1)
         return [_letter_of(entry_id, fields) for entry_id, fields in checked(entries)]
 
     def replay(self, letter: DeadLetter, producer: Producer, *, timeout_s: float) -> Answer:
-        """Ask for the same image again, and drop the letter once there is an answer; raises what `ask` raises."""
+        """Ask for the same image again, and drop the letter once there is an answer; raise what `submit` raises."""
         if letter.job is None:
             message = f"dead letter {letter.id} holds no job that can be read: {letter.evidence}"
             raise ValueError(message)
@@ -51,11 +52,7 @@ class DeadLetters:
     def drop(self, letters: Sequence[DeadLetter]) -> None:
         """Throw them away; raises QueueUnavailable."""
         if letters:
-            checked(self._connection.exchange(pack("XDEL", self._key, *(each.id for each in letters)), 1)[0])
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+            checked(self._exchange(pack("XDEL", self._key, *(each.id for each in letters)), 1)[0])
 
 
 def _letter_of(entry_id: bytes, fields: list[bytes]) -> DeadLetter:

@@ -14,7 +14,10 @@ import itertools
 import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from wire.messages import Job
 
 # No image that takes less counts for more than a usual one.
 PHOTOGRAPH_MS: Final = 2
@@ -73,6 +76,11 @@ def decode_ms(content: bytes) -> int:
     """Return the estimate for a file of these bytes, in whole milliseconds; 0 where it is that of a photograph."""
     estimate = _estimate_ms(content)
     return round(estimate) if estimate > PHOTOGRAPH_MS else 0
+
+
+def extra_decode_s(job: Job, slowness: float) -> float:
+    """Return the seconds that a job is estimated to take for decoding, beyond those of a usual photograph."""
+    return job.passes * max(job.decode_ms - PHOTOGRAPH_MS, 0) * slowness / 1000
 
 
 def least_ms(content: bytes) -> float:

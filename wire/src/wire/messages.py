@@ -60,6 +60,11 @@ class Job:
         """Whether a map is wanted."""
         return bool(self.explain_rank or self.explain_label)
 
+    @property
+    def passes(self) -> int:
+        """How many times the image is decoded and classified: a map takes one more pass."""
+        return 2 if self.is_explained else 1
+
     def encode(self) -> bytes:
         """Give the bytes that travel."""
         rare = {"explain_rank": self.explain_rank, "explain_label": self.explain_label, "decode_ms": self.decode_ms}

@@ -1,37 +1,81 @@
-"""A look at the queue: depth, age, workers, labels, and whether Redis is there at all."""
+"""The state of the queue as one process knows it: depth, age, live workers, and whether Redis is there at all."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Self
 
 from wire.errors import QueueUnavailable
-from wire.producer.admission import total_rate
 from wire.redis.connection import Address, checked, pack
 from wire.redis.keys import Keys, entry_ms, time_ms
-from wire.redis.pipeline import Pipeline
+from wire.redis.pipeline import Pipeline, Script, ScriptCall
 from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
 
 REFRESH_EVERY_S: Final = 0.1
+# The list of workers is long; while it names no live one it is read each time.
+WORKERS_EVERY_S: Final = 1.0
 STALE_AFTER_S: Final = 2.0
 # For so long a refusal of an expensive job holds for others like it; a client is asked to wait as long.
 REFUSAL_HOLDS_S: Final = 1.0
+EXPENSIVE_SHARE: Final = 0.25
+# Beside other work an expensive image is decoded at half speed.
+USUAL_STRETCH: Final = 2.0
+# Jobs a second and lane, until any worker has measured its own.
+NOMINAL_LANE_RATE: Final = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the live workers can do together.
+
+    `rate` is in photographs a second, 0 while none is known; `lane_rate` is that of one lane, a guess while none is
+    known; `expensive_lanes` are the lanes that expensive jobs are guaranteed.
+    """
+
+    rate: float = 0.0
+    lane_rate: float = NOMINAL_LANE_RATE
+    in_hand: int = 0
+    slowness: float = 1.0
+    budget_s: float = math.inf
+    expensive_lanes: float = EXPENSIVE_SHARE
+    stretch: float = USUAL_STRETCH
+
+    @classmethod
+    def of(cls, workers: Sequence[WorkerInfo]) -> Self:
+        """Add up what workers publish; one that has not measured its rate counts as the others do."""
+        known = [info for info in workers if info.rate > 0]
+        lane_rate = sum(info.rate for info in known) / sum(info.lanes for info in known) if known else 0.0
+        slowness = [info.slowness for info in workers if info.slowness > 0]
+        stretches = [info.stretch for info in workers if info.stretch > 0]
+        # A worker of an earlier release has no budget, and does not read the stream of expensive jobs.
+        takers = [info for info in workers if info.decode_budget_s > 0]
+        return cls(
+            rate=lane_rate * sum(info.lanes for info in workers),
+            lane_rate=lane_rate or NOMINAL_LANE_RATE,
+            in_hand=sum(info.lanes * info.max_batch for info in workers),
+            slowness=sum(slowness) / len(slowness) if slowness else 1.0,
+            budget_s=max((info.decode_budget_s for info in takers), default=math.inf),
+            expensive_lanes=sum(min(info.lanes * EXPENSIVE_SHARE, 1.0) for info in takers)
+            if workers
+            else EXPENSIVE_SHARE,
+            stretch=max([USUAL_STRETCH, *stretches]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSnapshot:
-    """A look at the queue; `as_of` is this process' monotonic clock in seconds.
+    """The queue at one moment; `as_of` is this process' monotonic clock in seconds.
 
+    `depth` is what the usual jobs cost in photographs, as admission counts it (their number, for a reader that admits
+    none), and `bound` the depth that a usual job with the usual timeout must not exceed; `expensive_depth` is the
+    number of the others, `jobs` that of all. `rate` is the photographs a second that all live workers can do together.
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
-    `startup_error` is why a worker could not start lately, in words; `own` of the jobs are this process'.
-    `bound` is that of a job with the usual timeout; `rate` is the photographs a second that all live workers can do
-    together. `depth` and `bound` are of the usual jobs alone, `expensive_depth` of the others.
-    `standstill_s` is for how long neither the depth nor the oldest job has changed, as far as this process has looked.
-    `refused_depth` is the depth, in photographs, at which an expensive job of this process was refused at `refused_at`;
-    0 once that no longer holds.
+    `startup_error` is why a worker could not start lately. `standstill_s` is for how long neither the number nor the
+    oldest of the usual jobs has changed, as far as this process knows.
     """
 
     depth: int
@@ -45,151 +89,182 @@ class QueueSnapshot:
     preprocessing: str
     as_of: float
     startup_error: str = ""
-    own: int = 0
     standstill_s: float = 0.0
     expensive_depth: int = 0
-    refused_depth: float = 0.0
-    refused_at: float = float("-inf")
+    jobs: int = 0
+    capacity: Capacity = field(default_factory=Capacity)
+
+
+class Admission(NamedTuple):
+    """The side of a producer: its bounds, alone and beside expensive jobs; how many jobs it waits for; its script.
+
+    Run without a job, the script gives the depth as it counts it.
+    """
+
+    bounds: Callable[[Capacity], tuple[int, int]] = lambda capacity: (0, 0)
+    own: Callable[[], int] = lambda: 0
+    script: Script | None = None
+    probe: Callable[[Capacity], ScriptCall] | None = None
+
+
+NO_ADMISSION: Final = Admission()
+
+
+class _Workers(NamedTuple):
+    """What the last read of the list of workers gave."""
+
+    live: tuple[WorkerInfo, ...] = ()
+    capacity: Capacity = Capacity()
+    bounds: tuple[int, int] = (0, 0)
+    labels: tuple[str, ...] = ()
+    served: Served = Served("", "", "", "")
+    startup_error: str = ""
+    read_at: float = -math.inf
 
 
 class _Front(NamedTuple):
-    """The depth and the oldest entry of the queue, and since when they are these."""
+    """The number of usual jobs and the oldest of them, and since when they are these."""
 
-    depth: int
+    jobs: int
     oldest: bytes
     since: float
 
 
 class QueueStats:
-    """Holds the last look; one connection, which its owner's thread and any number of callers share."""
+    """Holds the last snapshot, and the depth as every submission since then has found it."""
 
-    def __init__(
-        self,
-        address: Address,
-        keys: Keys,
-        bound: Callable[[Sequence[WorkerInfo]], int],
-        timeout_s: float,
-        own: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self._pipeline = Pipeline(address, "sightline-stats")
+    def __init__(self, address: Address, queue: str, *, timeout_s: float, admission: Admission = NO_ADMISSION) -> None:
+        self._pipeline = Pipeline.to(address)
         self._timeout_s = timeout_s
-        self._keys = keys
-        self._bound = bound
-        self._own = own
-        self._state: QueueSnapshot | None = None
-        self._labels: dict[str, tuple[str, ...]] = {}
-        self._worker_seen_at = float("-inf")
-        self._fault: QueueUnavailable | None = None
-        self._front = _Front(0, b"", float("-inf"))
-        look = [("TIME",), ("XLEN", keys.jobs), ("XRANGE", keys.jobs, "-", "+", "COUNT", 1), ("HGETALL", keys.workers)]
-        look += [
-            ("GET", keys.startup_error),
-            ("XLEN", keys.expensive),
-            ("XRANGE", keys.expensive, "-", "+", "COUNT", 1),
-        ]
-        self._look_packet = b"".join(pack(*command) for command in look)
-
-    @property
-    def fault(self) -> QueueUnavailable | None:
-        """Why Redis is known to be away; None while it answers, or while nobody has tried."""
-        return self._fault
-
-    def report_fault(self, fault: QueueUnavailable) -> None:
-        """Say that Redis is away, as somebody else has found."""
-        self._fault = fault
-
-    def report_depth(self, depth: int, own: int) -> None:
-        """Say how many jobs somebody else has found, so many of them this process'; 0 where he could not look."""
-        if self._state is not None and depth:
-            self._state = replace(self._state, depth=depth, own=own)
-
-    def report_expensive_refusal(self, depth: int) -> None:
-        """Record at which depth, in photographs, an expensive job was refused just now."""
-        if self._state is not None:
-            self._state = replace(self._state, refused_depth=depth, refused_at=time.monotonic())
+        self._keys = keys = Keys(queue)
+        self._admission = admission
+        self.latest: QueueSnapshot | None = None
+        self.fault: QueueUnavailable | None = None
+        # The depth and how many own jobs it includes, in one tuple, since any thread may read it.
+        self._depth = (0, 0)
+        self._workers = _Workers()
+        self._worker_seen_at = -math.inf
+        self._front = _Front(0, b"", -math.inf)
+        self._refusal = (0.0, -math.inf)
+        self._depth_packet = pack("TIME")
+        for stream in (keys.jobs, keys.expensive):
+            self._depth_packet += pack("XLEN", stream) + pack("XRANGE", stream, "-", "+", "COUNT", 1)
+        self._workers_packet = pack("HGETALL", keys.workers) + pack("GET", keys.startup_error)
 
     def snapshot(self) -> QueueSnapshot | None:
-        """Give the last look without waiting; None where there is none, or none that is fresh."""
-        state = self._state
-        return state if state is not None and time.monotonic() - state.as_of < STALE_AFTER_S else None
+        """Return the last snapshot without waiting; None where there is none, or none that is fresh."""
+        latest = self.latest
+        return latest if latest is not None and time.monotonic() - latest.as_of < STALE_AFTER_S else None
+
+    def depth(self) -> int:
+        """Return the depth by now: the jobs of others when it was last found, and the own ones of this moment."""
+        depth, own = self._depth
+        # A caller who has not yet received its answer counts for a job that the queue has no more: never below none.
+        return max(depth - own, 0) + self._admission.own()
+
+    def report_depth(self, depth: int, own: int) -> None:
+        """Note the depth that a submission has found, `own` of this process' jobs included."""
+        self._depth = depth, own
+
+    def report_expensive_refusal(self, depth: int) -> None:
+        """Note at which depth, in photographs, an expensive job was refused just now."""
+        self._refusal = depth, time.monotonic()
+
+    def refused_depth(self, rate_per_s: float) -> float:
+        """Return what is left of that depth, had the workers done that rate since then; 0 once it no longer holds."""
+        depth, at = self._refusal
+        past_s = time.monotonic() - at
+        return depth - rate_per_s * past_s if past_s <= REFUSAL_HOLDS_S else 0.0
+
+    def report_fault(self, fault: QueueUnavailable) -> None:
+        """Note that Redis is away; raised for every submission until it answers again."""
+        self.fault = fault
 
     def worker_seen_within(self, seconds: float) -> bool:
-        """Whether a live worker was in one of the looks of the last seconds."""
+        """Return whether the list named a live worker in the last seconds."""
         return time.monotonic() - self._worker_seen_at < seconds
 
-    def refresh(self) -> QueueSnapshot:
-        """Look now; raises QueueUnavailable."""
+    def refresh(self, *, workers: bool = True) -> QueueSnapshot:
+        """Read the depth, and the list of workers if asked to or once a second; raise QueueUnavailable."""
         try:
-            state = self._look()
+            latest = self._read(with_workers=workers or self._are_workers_due())
         except QueueUnavailable as fault:
-            self._state, self._fault = None, fault
+            self.latest, self.fault = None, fault
             raise
-        if state.workers:
-            self._worker_seen_at = state.as_of
-        self._state, self._fault = self._with_refusal(state), None
-        return self._state
+        if self.latest is not None and latest.expensive_depth < self.latest.expensive_depth:
+            self._refusal = 0.0, -math.inf  # one has ended, and no other has taken its place
+        self.latest, self.fault = latest, None
+        return latest
 
-    def exchange(self, packet: bytes, replies: int) -> list[Any]:
-        """Use the stats's connection for commands that may run twice; raises QueueUnavailable."""
-        return self._pipeline.exchange(packet, replies, self._timeout_s)
+    def _are_workers_due(self) -> bool:
+        return not self._workers.live or time.monotonic() - self._workers.read_at >= WORKERS_EVERY_S
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._pipeline.close()
-
-    def _look(self) -> QueueSnapshot:
-        # Redis looks at once, but this thread may hear of it late: what comes and goes meanwhile is later than this.
-        as_of, own = time.monotonic(), self._own()
-        replies = map(checked, self.exchange(self._look_packet, 7))
-        now, depth, oldest, published, startup_error, expensive_depth, oldest_expensive = replies
+    def _read(self, *, with_workers: bool) -> QueueSnapshot:
+        # Redis answers at once, but this thread may receive it late: what comes and goes meanwhile is later than this.
+        as_of, own = time.monotonic(), self._admission.own()
+        packet, count = self._depth_packet, 5
+        if with_workers:
+            packet, count = packet + self._workers_packet, 7
+        replies, depth = self._exchange(packet, count)
+        now, jobs, oldest, expensive, oldest_expensive, *listed = replies
         now_ms = time_ms(now)
-        workers = live_workers(published, now_ms)
-        served = _most_served(workers)
+        if listed:
+            self._note_workers(listed[0], listed[1], now_ms, as_of)
+        depth = jobs if depth is None else depth
+        self._depth = depth, own
+        known = self._workers
         return QueueSnapshot(
             depth=depth,
-            oldest_age_s=_oldest_age_s([*oldest, *oldest_expensive], now_ms),
-            bound=self._bound(workers),
-            rate=total_rate(workers),
-            workers=workers,
-            labels=self._labels_of(served.labels_digest) if served else (),
-            model=served.model if served else "",
-            version=served.version if served else "",
-            preprocessing=served.preprocessing if served else "",
+            oldest_age_s=max([0, *(now_ms - entry_ms(each) for each, _ in [*oldest, *oldest_expensive])]) / 1000,
+            bound=known.bounds[expensive > 0],
+            rate=known.capacity.rate,
+            workers=known.live,
+            labels=known.labels,
+            model=known.served.model,
+            version=known.served.version,
+            preprocessing=known.served.preprocessing,
             as_of=as_of,
-            startup_error=(startup_error or b"").decode(errors="replace"),
-            own=own,
-            expensive_depth=expensive_depth,
-            standstill_s=self._standstill_s(depth, oldest[0][0] if oldest else b"", as_of),
+            startup_error=known.startup_error,
+            standstill_s=self._standstill_s(jobs, oldest[0][0] if oldest else b"", as_of),
+            expensive_depth=expensive,
+            jobs=jobs + expensive,
+            capacity=known.capacity,
         )
 
-    def _with_refusal(self, state: QueueSnapshot) -> QueueSnapshot:
-        """Keep the last refusal for a while, as long as no expensive job has ended without another in its place."""
-        last = self._state
-        if last is None or state.as_of - last.refused_at > REFUSAL_HOLDS_S:
-            return state
-        if state.expensive_depth < last.expensive_depth:
-            return state
-        return replace(state, refused_depth=last.refused_depth, refused_at=last.refused_at)
+    def _exchange(self, packet: bytes, count: int) -> tuple[list[Any], int | None]:
+        """Return the replies to a packet, and the depth as the script counts it."""
+        script, probe = self._admission.script, self._admission.probe
+        if script is None or probe is None:
+            return [*map(checked, self._pipeline.exchange(packet, count, self._timeout_s))], None
+        found = self._pipeline.run(script, [probe(self._workers.capacity)], self._timeout_s, before=(packet, count))
+        *replies, [depth] = map(checked, found)
+        return replies, depth
 
-    def _standstill_s(self, depth: int, oldest: bytes, now: float) -> float:
-        if (depth, oldest) != self._front[:2]:
-            self._front = _Front(depth, oldest, now)
+    def _note_workers(self, published: Sequence[bytes], startup_error: bytes | None, now_ms: int, now: float) -> None:
+        live = live_workers(published, now_ms)
+        if live:
+            self._worker_seen_at = now
+        served = _most_served(live)
+        capacity = Capacity.of(live)
+        labels = self._labels_of(served.labels_digest) if live else ()
+        told = (startup_error or b"").decode(errors="replace")
+        self._workers = _Workers(live, capacity, self._admission.bounds(capacity), labels, served, told, now)
+
+    def _standstill_s(self, count: int, oldest: bytes, now: float) -> float:
+        if (count, oldest) != self._front[:2]:
+            self._front = _Front(count, oldest, now)
         return now - self._front.since
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:
-        if not self._labels.get(digest):
-            [published] = map(checked, self.exchange(pack("GET", self._keys.labels(digest)), 1))
-            self._labels = {digest: decode_labels(published, digest)}
-        return self._labels[digest]
+        if digest == self._workers.served.labels_digest and self._workers.labels:
+            return self._workers.labels
+        [published] = self._pipeline.exchange(pack("GET", self._keys.labels(digest)), 1, self._timeout_s)
+        return decode_labels(checked(published), digest)
 
 
-def _oldest_age_s(entries: Sequence[Any], now_ms: int) -> float:
-    return max([0, *(now_ms - entry_ms(entry_id) for entry_id, _ in entries)]) / 1000
-
-
-def _most_served(workers: Sequence[WorkerInfo]) -> WorkerInfo | None:
-    """Give a worker that serves what most lanes serve; of equals the one whose name is last, so that it stays."""
+def _most_served(workers: Sequence[WorkerInfo]) -> Served:
+    """Return what most lanes serve; of equals the one whose name is last, so that it stays."""
     lanes: Counter[Served] = Counter()
     for info in workers:
         lanes[info.served] += info.lanes
-    return max(workers, key=lambda info: (lanes[info.served], info.served), default=None)
+    return max(lanes, key=lambda served: (lanes[served], served), default=Served("", "", "", ""))

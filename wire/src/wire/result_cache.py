@@ -84,10 +84,6 @@ class AnswerCache:
             return
         self._redis.send(pack("SET", slot, data, "EX", self._ttl_s), 1)
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
-
     def _found(self, question: Question, top_k: int, contents: dict[str, Any]) -> Found:
         empty = []
         for slot, data in contents.items():

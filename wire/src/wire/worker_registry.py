@@ -11,15 +11,16 @@ from typing import Final, NamedTuple, Self
 
 from wire.codec import Fields, bytes_of, is_token
 from wire.errors import MessageError, QueueUnavailable
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.connection import Address, checked, pack
 from wire.redis.keys import Keys, time_ms
 from wire.redis.loop import Loop
+from wire.redis.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 BEAT_EVERY_S: Final = 1.0
 DEAD_AFTER_MS: Final = 3000
-# A dead worker stays listed for a while, for whoever looks for what happened; then the living remove it.
+# A dead worker stays listed for a while, for those who look for what happened; then the living remove it.
 FORGOTTEN_AFTER_MS: Final = 60_000
 KEPT_S: Final = 3600
 # A worker whose configuration is wrong is not started again before that has changed. A worker that serves removes it.
@@ -30,7 +31,7 @@ MAX_COUNT: Final = 1_000_000
 
 
 class Served(NamedTuple):
-    """What makes the answer to a picture what it is; workers that have this in common answer alike."""
+    """What makes the answer to an image what it is; workers that have this in common answer alike."""
 
     model: str
     version: str
@@ -42,7 +43,7 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What one worker says of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock.
+    """What one worker publishes of itself; `rate` is the jobs a second that it can do, `seen_ms` is by Redis' clock.
 
     `bundle_digest` is the SHA-256 of the content of the bundle that it serves, in hex.
 
@@ -77,12 +78,12 @@ class WorkerInfo:
         return Served(self.model, self.version, self.preprocessing, self.labels_digest, self.bundle_digest)
 
     def encode(self) -> bytes:
-        """Give the bytes that are published."""
+        """Return the bytes that are published."""
         return bytes_of(asdict(self))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read what `encode` gave; raises MessageError."""
+        """Read what `encode` returned; raise MessageError."""
         fields = Fields(data, MAX_INFO_BYTES)
         return cls(
             id=fields.token("id"),
@@ -105,7 +106,7 @@ class WorkerInfo:
 
 
 def digest_of(labels: Sequence[str]) -> str:
-    """Name a list of labels by its content."""
+    """Return the name of a list of labels, made of its content."""
     return hashlib.sha256(_encode_labels(labels)).hexdigest()[:16]
 
 
@@ -119,29 +120,20 @@ def decode_labels(data: bytes | None, digest: str) -> tuple[str, ...]:
 
 
 def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, ...]:
-    """Pick those that were heard of lately from the reply of HGETALL; what cannot be read is no worker."""
+    """Return the workers of a reply of HGETALL that were seen lately; what cannot be read is no worker."""
     workers = [info for info in map(_decode_or_none, published[1::2]) if info is not None]
     return tuple(info for info in workers if abs(now_ms - info.seen_ms) < DEAD_AFTER_MS)
 
 
 def report_startup_error(address: Address, queue: str, text: str) -> None:
-    """Say why a worker cannot serve, for whoever asks why there is none; raises QueueUnavailable."""
-    connection = Connection(address, "sightline-trouble")
-    try:
-        command = pack(
-            "SET",
-            Keys(queue).startup_error,
-            text[:MAX_STARTUP_ERROR].encode(errors="replace"),
-            "EX",
-            STARTUP_ERROR_KEPT_S,
-        )
-        checked(connection.exchange(command, 1)[0])
-    finally:
-        connection.close()
+    """Publish why a worker cannot serve; raise QueueUnavailable."""
+    data = text[:MAX_STARTUP_ERROR].encode(errors="replace")
+    command = pack("SET", Keys(queue).startup_error, data, "EX", STARTUP_ERROR_KEPT_S)
+    checked(Pipeline.to(address).exchange(command, 1)[0])
 
 
 class Heartbeat:
-    """A thread of the worker process that says each second that it lives, what it serves and how fast it is."""
+    """A thread of the worker process that publishes each second that it lives, what it serves and how fast it is."""
 
     def __init__(  # noqa: PLR0913  what is asked each time goes by keyword
         self,
@@ -157,7 +149,7 @@ class Heartbeat:
         if not is_token(info.id):
             message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
             raise ValueError(message)
-        self._connection = Connection(address, "sightline-heartbeat")
+        self._exchange = Pipeline.to(address).exchange
         self._keys = Keys(queue)
         self._rate = rate
         self._shadow = shadow
@@ -167,7 +159,7 @@ class Heartbeat:
         self.publish(info, labels)
 
     def start(self) -> None:
-        """Say it for the first time before coming back, where Redis is there, then each second."""
+        """Publish once before returning, if Redis is there, then each second."""
         try:
             self._beat()
         except QueueUnavailable as error:
@@ -175,7 +167,7 @@ class Heartbeat:
         self._loop.ensure_running()
 
     def publish(self, info: WorkerInfo, labels: Sequence[str]) -> None:
-        """Say this from now on: another model, perhaps, of a worker that goes on under its name."""
+        """Publish this from now on: another model, perhaps, of a worker that goes on under its name."""
         self._published = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
         self._loop.hurry()
 
@@ -183,17 +175,16 @@ class Heartbeat:
         """End the thread and take the worker off the list."""
         self._loop.stop()
         try:
-            self._connection.exchange(pack("HDEL", self._keys.workers, self._published[0].id), 1)
+            self._exchange(pack("HDEL", self._keys.workers, self._published[0].id), 1)
         except QueueUnavailable as error:
             log.warning("worker %s stays listed until it is forgotten: %s", self._published[0].id, error)
-        self._connection.close()
 
     def _beat(self) -> None:
         keys = self._keys
         own, labels = self._published
         labels_key = keys.labels(own.labels_digest)
         look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
-        now, labels_known, published = map(checked, self._connection.exchange(look, 3))
+        now, labels_known, published = map(checked, self._exchange(look, 3))
         shadow, counts = self._shadow()
         own = replace(own, rate=self._rate(), stretch=self._stretch())
         info = replace(own, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts)
@@ -203,7 +194,7 @@ class Heartbeat:
         commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
         if self._is_first:
             commands.append(pack("SET", keys.startup_error, b"", "EX", 1))  # what kept workers from starting is over
-        for reply in self._connection.exchange(b"".join(commands), len(commands)):
+        for reply in self._exchange(b"".join(commands), len(commands)):
             checked(reply)
         self._is_first = False
 

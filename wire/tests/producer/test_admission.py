@@ -6,13 +6,23 @@ import pytest
 
 from wire.consumer.consumer import Throughput
 from wire.messages import Job
-from wire.producer.admission import BURST, bound_for, retry_after_s, terms_for, total_rate
+from wire.producer import admission
+from wire.producer.admission import BURST, Terms, bounds_for, retry_after_s
+from wire.queue_stats import Capacity
 from wire.redis.keys import Keys
 from wire.worker_registry import WorkerInfo
 
 
 def worker(rate: float, lanes: int = 2, max_batch: int = 8) -> WorkerInfo:
     return WorkerInfo("w", "host", "model", "1", "p", lanes=lanes, max_batch=max_batch, rate=rate)
+
+
+def bound_for(workers: list[WorkerInfo], timeout_s: float, max_queue_size: int) -> int:
+    return bounds_for(Capacity.of(workers), timeout_s, max_queue_size)[0]
+
+
+def terms_for(job: Job, keys: Keys, workers: list[WorkerInfo], timeout_s: float, max_queue_size: int) -> Terms:
+    return admission.terms_for(job, keys, Capacity.of(workers), timeout_s, max_queue_size)
 
 
 def test_the_queue_takes_what_is_done_in_a_quarter_of_the_deadline() -> None:
@@ -38,7 +48,7 @@ def test_before_any_worker_has_measured_its_rate_a_burst_is_let_in(workers: list
 
 
 def test_a_worker_that_has_just_started_does_not_open_the_bound() -> None:
-    assert total_rate([worker(100), worker(0.0)]) == 200
+    assert Capacity.of([worker(100), worker(0.0)]).rate == 200
     assert bound_for([worker(100), worker(0.0)], 5.0, 0) == 250
     assert bound_for([worker(30.0, lanes=1), worker(0.0, lanes=3)], 2.0, 0) == bound_for(
         [worker(120.0, lanes=4)], 2.0, 0

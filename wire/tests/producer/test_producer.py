@@ -16,9 +16,9 @@ from wire.consumer.triage import Delivery
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable, WireError
 from wire.messages import Answer, Failure, JobFailed
 from wire.producer.producer import Producer
-from wire.queue_stats import QueueStats
+from wire.queue_stats import Admission, QueueStats
 from wire.redis.connection import Address
-from wire.redis.keys import GROUP, Keys
+from wire.redis.keys import GROUP
 
 
 def known(producer: Producer) -> None:
@@ -138,17 +138,16 @@ def test_the_depth_by_now_is_that_of_others_at_the_last_look_and_the_own_at_once
     producer = queue.producer()
     for number in range(2):
         queue.add(f"{number}.jpg")
-    state = producer.refresh()
-    assert (state.depth, state.own, producer.depth(state)) == (2, 0, 2)
+    assert (producer.refresh().depth, producer.depth()) == (2, 2)
+    gone = threading.Event()
     with ThreadPoolExecutor(3) as pool:
         for number in range(3):
-            pool.submit(producer.submit, f"own-{number}.jpg", timeout_s=WAIT_S)
-        wait_until(lambda: producer.depth(state) == 5, "what is asked counts before anybody looks again")
+            pool.submit(producer.submit, f"own-{number}.jpg", timeout_s=WAIT_S, is_abandoned=gone.is_set)
+        wait_until(lambda: producer.depth() == 5, "what is submitted counts at once")
         wait_until(lambda: producer.in_flight() == 3, "all wait in the queue")
-        later = producer.refresh()
-        assert (later.depth, later.own, producer.depth(later)) == (5, 3, 5)
-        producer.close()
-    assert producer.depth(later) == 2
+        assert (producer.refresh().depth, producer.depth()) == (5, 5)
+        gone.set()
+    assert producer.depth() == 2
 
 
 def test_a_job_whose_caller_has_not_yet_heard_that_it_is_in_the_queue_is_nobody_elses(queue: QueueProbe) -> None:
@@ -158,8 +157,7 @@ def test_a_job_whose_caller_has_not_yet_heard_that_it_is_in_the_queue_is_nobody_
     @contextmanager
     def handed_in() -> Iterator[None]:
         queue.add("own.jpg")
-        state = producer.refresh()
-        assert (state.depth, state.own, producer.depth(state)) == (1, 1, 1)
+        assert (producer.refresh().depth, producer.depth()) == (1, 1)
         yield
 
     with pytest.raises(DeadlineExceeded):
@@ -168,12 +166,14 @@ def test_a_job_whose_caller_has_not_yet_heard_that_it_is_in_the_queue_is_nobody_
 
 def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(queue: QueueProbe) -> None:
     own, looked = [2], threading.Event()
+    for number in range(3):
+        queue.add(f"{number}.jpg")
 
     def count() -> int:
         looked.set()
         return own[0]
 
-    stats = QueueStats(queue.address, Keys(queue.name), len, WAIT_S, count)
+    stats = QueueStats(queue.address, queue.name, timeout_s=WAIT_S, admission=Admission(own=count))
     queue.server.pause()
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -183,9 +183,8 @@ def test_what_is_asked_or_answered_while_a_look_is_under_way_is_later_than_it(qu
             queue.server.resume()
     finally:
         queue.server.resume()
-    state = look.result()
-    assert (state.own, state.as_of < later) == (2, True)
-    stats.close()
+    assert look.result().as_of < later
+    assert stats.depth() == 1 + 3  # one of the three was of others
 
 
 def test_an_image_that_takes_long_to_decode_counts_as_many(queue: QueueProbe) -> None:

@@ -24,10 +24,8 @@ for _ in range(CHILDREN):
     pid = os.fork()
     if pid == 0:
         ask()
-        limiter.close()
         os._exit(0)
     children.append(pid)
 ask()
 for pid in children:
     os.waitpid(pid, 0)
-limiter.close()

@@ -19,7 +19,6 @@ PING = pack("PING")
 def test_redis_that_answers_is_used(queue: QueueProbe) -> None:
     connection = BestEffort(queue.address, "test", WAIT_S)
     assert connection.exchange(PING + PING, 2) == [b"PONG", b"PONG"]
-    connection.close()
 
 
 def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
@@ -32,7 +31,6 @@ def test_redis_that_is_away_is_done_without_and_not_tried_again_at_once(
     assert connection.exchange(PING, 1) is None
     queue.server.start()
     assert connection.exchange(PING, 1) is None
-    connection.close()
 
 
 def test_redis_that_comes_back_is_used_after_a_rest(
@@ -46,7 +44,6 @@ def test_redis_that_comes_back_is_used_after_a_rest(
     assert connection.exchange(PING, 1) is None
     queue.server.start()
     wait_until(lambda: connection.exchange(PING, 1) == [b"PONG"], "it is used again")
-    connection.close()
 
 
 def test_a_redis_that_hangs_keeps_one_caller_waiting_and_not_those_behind(
@@ -63,11 +60,10 @@ def test_a_redis_that_hangs_keeps_one_caller_waiting_and_not_those_behind(
     assert replies == [None] * 32
     # Were each of them to try for itself, the last would come back after more than six seconds.
     assert len(caplog.records) == 1
-    connection.close()
 
 
 def test_nothing_is_opened_until_it_is_used() -> None:
-    BestEffort(Address(host="203.0.113.1", port=free_port()), "test").close()
+    BestEffort(Address(host="203.0.113.1", port=free_port()), "test")
 
 
 def test_a_child_process_has_a_connection_of_its_own(queue: QueueProbe) -> None:
@@ -84,7 +80,6 @@ def test_a_child_process_has_a_connection_of_its_own(queue: QueueProbe) -> None:
     os.close(writer)
     assert child not in ("None", repr(own))
     assert connection.exchange(pack("CLIENT", "ID"), 1) == own
-    connection.close()
 
 
 def test_what_is_told_comes_before_what_is_asked_next_and_its_replies_are_nobody_s(queue: QueueProbe) -> None:
@@ -93,7 +88,6 @@ def test_what_is_told_comes_before_what_is_asked_next_and_its_replies_are_nobody
         connection.send(pack("SET", "key", number) + pack("LPUSH", "key", "not a list"), 2)
         connection.send(pack("APPEND", "key", "0"), 1)
         assert connection.exchange(pack("GET", "key") + PING, 2) == [b"%d0" % number, b"PONG"]
-    connection.close()
 
 
 def test_a_connection_that_redis_closed_is_opened_again_and_owes_nothing(queue: QueueProbe) -> None:
@@ -101,4 +95,3 @@ def test_a_connection_that_redis_closed_is_opened_again_and_owes_nothing(queue: 
     connection.send(pack("SET", "key", "1"), 1)
     queue.server.command("CLIENT", "KILL", "TYPE", "normal")
     assert connection.exchange(PING, 1) == [b"PONG"]
-    connection.close()

@@ -8,7 +8,7 @@ import pytest
 
 from sightline_testing.redis_server import RedisServer, free_port
 from wire.errors import QueueUnavailable
-from wire.redis.connection import LONGEST_PAUSE_S, Address, Backoff, Connection, checked, pack
+from wire.redis.connection import Address, Connection, checked, pack
 
 
 def connect(server: RedisServer, **options: str) -> Connection:
@@ -80,20 +80,11 @@ def test_another_database_is_another_place(redis_server: RedisServer) -> None:
     other.close()
 
 
-def test_pauses_double_up_to_a_second_and_begin_anew_after_success() -> None:
-    backoff = Backoff()
-    pauses = [backoff.next_pause_s() for _ in range(10)]
-    ceilings = [min(0.05 * 2**attempt, LONGEST_PAUSE_S) for attempt in range(10)]
-    assert all(ceiling / 2 <= pause <= ceiling for pause, ceiling in zip(pauses, ceilings, strict=True))
-    backoff.reset()
-    assert backoff.next_pause_s() <= 0.05
-
-
 def test_no_module_reads_the_wall_clock_of_its_machine() -> None:
     spec = importlib.util.find_spec("wire")
     assert spec is not None
     assert spec.origin is not None
-    for source in Path(spec.origin).parent.glob("*.py"):
+    for source in Path(spec.origin).parent.rglob("*.py"):
         nodes = list(ast.walk(ast.parse(source.read_text())))
         read = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
         imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -7,7 +7,7 @@ import pytest
 
 from sightline_testing.waiting import WAIT_S, wait_until
 from wire.errors import QueueUnavailable
-from wire.redis.loop import Loop
+from wire.redis.loop import LONGEST_PAUSE_S, Backoff, Loop
 
 
 def test_a_step_that_fails_is_told_of_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -91,3 +91,12 @@ def test_a_loop_that_is_hurried_does_not_wait_for_its_interval() -> None:
     loop.hurry()
     assert steps.acquire(timeout=WAIT_S)
     loop.stop()
+
+
+def test_pauses_double_up_to_a_second_and_begin_anew_after_success() -> None:
+    backoff = Backoff()
+    pauses = [backoff.next_pause_s() for _ in range(10)]
+    ceilings = [min(0.05 * 2**attempt, LONGEST_PAUSE_S) for attempt in range(10)]
+    assert all(ceiling / 2 <= pause <= ceiling for pause, ceiling in zip(pauses, ceilings, strict=True))
+    backoff.reset()
+    assert backoff.next_pause_s() <= 0.05

@@ -24,7 +24,6 @@ from wire.queue_stats import QueueStats
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis import pipeline
 from wire.redis.connection import Address, RedisRefusal, pack
-from wire.redis.keys import Keys
 from wire.redis.pipeline import Pipeline
 from wire.result_cache import AnswerCache, Question
 from wire.worker_registry import Served
@@ -304,29 +303,28 @@ QUESTION = Question("ab" * 32, Served("none", "0", "none", "none"))
 HANDLE = f"{'0' * 32}-1-1-1-1"
 
 
-def ask_cache(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
+def ask_cache(address: Address, queue: str) -> Callable[[], object]:
     cache = AnswerCache(address, queue, max_entries=8, ttl_s=60, timeout_s=WAIT_S)
-    return lambda: cache.find(QUESTION, 5), cache.close
+    return lambda: cache.find(QUESTION, 5)
 
 
-def ask_rates(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
+def ask_rates(address: Address, queue: str) -> Callable[[], object]:
     limiter = RateLimiter(address, queue, timeout_s=WAIT_S)
-    return lambda: limiter.wait_s("alice", Rate(1000, 60.0)), limiter.close
+    return lambda: limiter.wait_s("alice", Rate(1000, 60.0))
 
 
-def ask_stats(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
-    stats = QueueStats(address, Keys(queue), lambda workers: 0, WAIT_S)
-    return stats.refresh, stats.close
+def ask_stats(address: Address, queue: str) -> Callable[[], object]:
+    return QueueStats(address, queue, timeout_s=WAIT_S).refresh
 
 
-def ask_jobs(address: Address, queue: str) -> tuple[Callable[[], object], Callable[[], None]]:
+def ask_jobs(address: Address, queue: str) -> Callable[[], object]:
     jobs = AsyncJobs(address, queue, max_jobs=10, timeout_s=WAIT_S)
 
     def look() -> None:
         with pytest.raises(UnknownJob):
             jobs.find(HANDLE)
 
-    return look, jobs.close
+    return look
 
 
 @pytest.mark.parametrize(
@@ -334,13 +332,13 @@ def ask_jobs(address: Address, queue: str) -> tuple[Callable[[], object], Callab
     [(ask_cache, "get", 2), (ask_rates, "evalsha", 1), (ask_stats, "hgetall", 1), (ask_jobs, "xrange", 4)],
 )
 def test_whatever_asks_redis_for_many_callers_makes_none_wait_for_another(
-    opened: Callable[[Address, str], tuple[Callable[[], object], Callable[[], None]]],
+    opened: Callable[[Address, str], Callable[[], object]],
     command: str,
     count: int,
     slow: SlowRedis,
     queue: QueueProbe,
 ) -> None:
-    ask, close = opened(Address(port=slow.port), queue.name)
+    ask = opened(Address(port=slow.port), queue.name)
     ask()
     run = counted_from_now(queue, command)
     slow.hold()
@@ -350,4 +348,3 @@ def test_whatever_asks_redis_for_many_callers_makes_none_wait_for_another(
         slow.let_go()
         for each in waiting:
             each.result()
-    close()

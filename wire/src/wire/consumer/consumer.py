@@ -1,4 +1,4 @@
-"""How fast a consumer is while it has work: what admission needs to know, whether or not there is load now."""
+"""The model's side of the queue: take jobs, return answers, and measure the throughput."""
 
 from __future__ import annotations
 
@@ -11,40 +11,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from wire.consumer.triage import Acknowledgement, Delivery, Entry, acknowledge, triage
+from wire.decode_cost import extra_decode_s
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
-from wire.producer.admission import extra_decode_s
-from wire.redis.connection import Address, Backoff, Connection, RedisRefusal, checked, jittered, pack
+from wire.redis.connection import Address, Connection, RedisRefusal, checked, pack
 from wire.redis.keys import GROUP, Keys, time_ms
-
-# Long enough to be calm, short enough to follow a machine that becomes slower.
-MEMORY_S: Final = 5.0
-
-
-# However much of the time the estimate gives to decoding, so much was something else.
-LEAST_SHARE: Final = 0.1
-
-
-class Throughput:
-    """Photographs per busy second, over the last busy seconds; `rate` is what it was measured at before any work."""
-
-    def __init__(self, rate: float = 0.0) -> None:
-        self._jobs = 0.0
-        self._busy_s = 0.0
-        self._first_rate = rate
-
-    @property
-    def rate(self) -> float:
-        """Jobs a second; 0 while nothing is known."""
-        return self._jobs / self._busy_s if self._busy_s > 0 else self._first_rate
-
-    def record(self, jobs: int, busy_s: float, decode_s: float = 0.0) -> None:
-        """Add a piece of work and let older ones fade; `decode_s` is what its images take beyond photographs."""
-        busy_s = max(busy_s - decode_s, LEAST_SHARE * busy_s)
-        fade = math.exp(-busy_s / MEMORY_S)
-        self._jobs = self._jobs * fade + jobs
-        self._busy_s = self._busy_s * fade + busy_s
-
+from wire.redis.loop import Backoff, jittered
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +28,20 @@ MAX_CLAIMS: Final = 16
 HEAVY_S: Final = 0.1
 MOST_STRETCH: Final = 10.0
 STRETCH_STEP: Final = 0.3
+# Long enough to be calm, short enough to follow a machine that becomes slower.
+MEMORY_S: Final = 5.0
+# However much of the time the estimate gives to decoding, so much was something else.
+LEAST_SHARE: Final = 0.1
 
 
 class Consumer:
     """Takes jobs of one stream, that of expensive ones or the other, and answers them under a consumer name of its own.
 
-    One thread receives; answers may come from another one. All consumers of a process share one `isolation` lock: a job
-    that may have killed a worker is then the only such job in the process, so that no innocent one dies beside it
-    again and again and is taken for poison too.
+    One thread receives and answers. All consumers of a process share one `isolation` lock: a job that may have killed a
+    worker is then the only such job in the process, so that no innocent one dies beside it again and again and is taken
+    for poison too.
 
-    `first_rate` is what the consumer is taken to do until it has worked, `slowness` that of presence.WorkerInfo.
+    `first_rate` is the assumed rate until it has worked, `slowness` that of worker_registry.WorkerInfo.
     """
 
     def __init__(  # noqa: PLR0913  the limits go by keyword
@@ -89,9 +65,7 @@ class Consumer:
         self._isolation = isolation or threading.Lock()
         self._keys = Keys(queue)
         self.stream = self._keys.expensive if is_expensive else self._keys.jobs
-        self._intake = Connection(address, "sightline-consumer")
-        self._outlet = Connection(address, "sightline-consumer")
-        self._answer_lock = threading.Lock()
+        self._connection = Connection(address, "sightline-consumer")
         self._backoff = Backoff()
         self._claim_at = 0.0
         self._has_lost_touch = False
@@ -136,14 +110,13 @@ class Consumer:
         Raises QueueUnavailable once all deadlines have passed; the jobs then return to the queue by their lease.
         """
         acknowledgements = [Acknowledgement(each.entry_id, each.job.reply_to, reply) for each, reply in outcomes]
-        with self._answer_lock:
-            entry_ids = [each.entry_id for each in acknowledgements]
-            self._answering.update(entry_ids)
-            try:
-                self._acknowledge_until(acknowledgements, max((each.deadline for each, _ in outcomes), default=0.0))
-                self._record([each.job for each, _ in outcomes])
-            finally:
-                self._let_go(entry_ids)
+        entry_ids = [each.entry_id for each in acknowledgements]
+        self._answering.update(entry_ids)
+        try:
+            self._acknowledge_until(acknowledgements, max((each.deadline for each, _ in outcomes), default=0.0))
+            self._record([each.job for each, _ in outcomes])
+        finally:
+            self._let_go(entry_ids)
 
     def to_renew(self, now: float) -> list[str]:
         """Give the entries whose lease has run for a third, and that are not stuck."""
@@ -162,13 +135,12 @@ class Consumer:
         """Close the connections; the consumer goes where it holds nothing, else its jobs return by their lease."""
         try:
             mine = pack("XPENDING", self.stream, GROUP, "-", "+", 1, self.name)
-            if self._intake.exchange(mine, 1) == [[]]:
-                self._intake.exchange(pack("XGROUP", "DELCONSUMER", self.stream, GROUP, self.name), 1)
+            if self._connection.exchange(mine, 1) == [[]]:
+                self._connection.exchange(pack("XGROUP", "DELCONSUMER", self.stream, GROUP, self.name), 1)
         except QueueUnavailable as error:
             log.info("consumer %s stays until it is reaped: %s", self.name, error)
         self._let_go(list(self._held))
-        self._intake.close()
-        self._outlet.close()
+        self._connection.close()
 
     def _next_suspect(self) -> Delivery | None:
         if self._has_lost_touch:
@@ -198,7 +170,7 @@ class Consumer:
         idle = ("IDLE", idle_ms) if idle_ms else ()
         for _ in range(MAX_CLAIMS):
             look = pack("XPENDING", self.stream, GROUP, *idle, "-", "+", len(self._held) + 1, *owner)
-            [pending] = self._intake.exchange(look, 1)
+            [pending] = self._connection.exchange(look, 1)
             if self._is_group_lost(pending):
                 self._pause_claims()
                 return None
@@ -214,7 +186,7 @@ class Consumer:
     def _take_over(self, pending: list[Any], idle_ms: int) -> Delivery | None:
         entry_id, last_owner, _, deliveries = pending
         packet = pack("XCLAIM", self.stream, GROUP, self.name, idle_ms, entry_id) + pack("TIME")
-        claimed, now = map(checked, self._intake.exchange(packet, 2))
+        claimed, now = map(checked, self._connection.exchange(packet, 2))
         # Redis 6.2 gives a nil for an entry that was deleted while pending, 7.0 nothing.
         entries = [
             Entry(entry_id, claim[1] if claim else None, deliveries + 1, last_owner.decode()) for claim in claimed
@@ -227,7 +199,7 @@ class Consumer:
         block = ("BLOCK", block_ms) if block_ms > 0 else ()
         read = pack("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", max_jobs, *block, "STREAMS", self.stream, ">")
         # TIME runs when the read is over, so that deadlines are judged by Redis' clock at no further round trip.
-        streams, now = self._intake.exchange(read + pack("TIME"), 2, max(block_ms, 0) / 1000 + READ_TIMEOUT_S)
+        streams, now = self._connection.exchange(read + pack("TIME"), 2, max(block_ms, 0) / 1000 + READ_TIMEOUT_S)
         if self._is_group_lost(streams) or not checked(streams):
             return []
         [[_, entries]] = streams
@@ -237,14 +209,14 @@ class Consumer:
         if not isinstance(reply, RedisRefusal) or not str(reply).startswith(("NOGROUP", "UNBLOCKED")):
             return False
         # At 0, not at $: jobs that came in while there was no group are to be done as well.
-        self._intake.exchange(pack("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM"), 1)
+        self._connection.exchange(pack("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM"), 1)
         return True
 
     def _sort(self, entries: Sequence[Entry], now_ms: int) -> list[Delivery]:
         verdicts = [triage(entry, now_ms, self._max_deliveries) for entry in entries]
         acknowledgements = [verdict for verdict in verdicts if isinstance(verdict, Acknowledgement)]
         if acknowledgements:
-            acknowledge(self._intake, self._keys, self.stream, acknowledgements)
+            acknowledge(self._connection.exchange, self._keys, self.stream, acknowledgements)
         return [verdict for verdict in verdicts if isinstance(verdict, Delivery)]
 
     def _hold(self, jobs: list[Delivery]) -> list[Delivery]:
@@ -257,7 +229,7 @@ class Consumer:
         backoff = Backoff()
         while acknowledgements:
             try:
-                acknowledge(self._outlet, self._keys, self.stream, acknowledgements)
+                acknowledge(self._connection.exchange, self._keys, self.stream, acknowledgements)
                 return
             except QueueUnavailable:
                 if time.monotonic() > until:
@@ -287,3 +259,24 @@ class Consumer:
         # Waiting for Redis with an answer in hand is not hanging.
         since = max(delivery.received_at, self._progress_at)
         return now - since > self._max_batch_s and delivery.entry_id not in self._answering
+
+
+class Throughput:
+    """Photographs per busy second, over the last busy seconds; `rate` is what it was measured at before any work."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        self._jobs = 0.0
+        self._busy_s = 0.0
+        self._first_rate = rate
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second; 0 while nothing is known."""
+        return self._jobs / self._busy_s if self._busy_s > 0 else self._first_rate
+
+    def record(self, jobs: int, busy_s: float, decode_s: float = 0.0) -> None:
+        """Add a piece of work and let older ones fade; `decode_s` is what its images take beyond photographs."""
+        busy_s = max(busy_s - decode_s, LEAST_SHARE * busy_s)
+        fade = math.exp(-busy_s / MEMORY_S)
+        self._jobs = self._jobs * fade + jobs
+        self._busy_s = self._busy_s * fade + busy_s

@@ -9,9 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Acknowledgement, Entry, acknowledge, triage
-from wire.redis.connection import Address, Connection, RedisRefusal, checked, jittered, pack
+from wire.redis.connection import Address, RedisRefusal, checked, pack
 from wire.redis.keys import GROUP, Keys, after, entry_ms, time_ms
-from wire.redis.loop import Loop
+from wire.redis.loop import Loop, jittered
+from wire.redis.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
 
 LONGEST_INTERVAL_S: Final = 1.0
 REAP_EVERY_S: Final = 60.0
@@ -19,6 +22,12 @@ REAP_AFTER_MS: Final = 3_600_000
 # Reading one's own pending entries above this id gives none and tells Redis that the consumer lives. One below the
 # highest id there is, since Redis takes that one for ">" and would deliver a new job.
 ABOVE_ALL: Final = "18446744073709551615-18446744073709551614"
+SWEEP_EVERY_S: Final = 5.0
+PAGE: Final = 100
+# More than any bound of the queue, so that a sweep sees all of it; a stream that is longer takes several.
+MAX_PAGES: Final = 100
+# A held entry outlives its deadline by a batch that hangs until its worker exits, and by leases until it is claimed.
+LEASES_OF_GRACE: Final = 5
 
 
 class Leases:
@@ -32,7 +41,7 @@ class Leases:
         if not consumers:
             message = "a worker has at least one consumer; got none"
             raise ValueError(message)
-        self._connection = Connection(address, "sightline-leases")
+        self._exchange = Pipeline.to(address).exchange
         self._consumers = consumers
         self._on_stuck = on_stuck
         self._was_stuck = False
@@ -46,9 +55,8 @@ class Leases:
         self._loop.ensure_running()
 
     def stop(self) -> None:
-        """End the thread and close the connection."""
+        """End the thread."""
         self._loop.stop()
-        self._connection.close()
 
     def _keep(self) -> None:
         now = time.monotonic()
@@ -74,7 +82,7 @@ class Leases:
         ]
         if claims:
             # A lost group is made anew by the consumers; until then there is nothing to renew.
-            self._connection.exchange(b"".join(claims), len(claims))
+            self._exchange(b"".join(claims), len(claims))
 
     def _reap(self) -> None:
         """Remove consumers that hold nothing and were not heard of for an hour; with pending jobs they must stay."""
@@ -84,7 +92,7 @@ class Leases:
         ]
         streams = sorted({consumer.stream for consumer in self._consumers})
         looks = [pack("XINFO", "CONSUMERS", stream, GROUP) for stream in streams]
-        replies = self._connection.exchange(b"".join(touches + looks), len(touches) + len(looks))
+        replies = self._exchange(b"".join(touches + looks), len(touches) + len(looks))
         removals = [
             pack("XGROUP", "DELCONSUMER", stream, GROUP, name)
             for stream, consumers in zip(streams, replies[len(touches) :], strict=True)
@@ -92,23 +100,13 @@ class Leases:
             if name is not None
         ]
         if removals:
-            self._connection.exchange(b"".join(removals), len(removals))
+            self._exchange(b"".join(removals), len(removals))
 
 
 def _name_if_gone(consumer: list[Any]) -> bytes | None:
     facts = dict(zip(consumer[::2], consumer[1::2], strict=True))
     name: bytes = facts[b"name"]
     return name if facts[b"pending"] == 0 and facts[b"idle"] > REAP_AFTER_MS else None
-
-
-log = logging.getLogger(__name__)
-
-SWEEP_EVERY_S: Final = 5.0
-PAGE: Final = 100
-# More than any bound of the queue, so that a sweep sees all of it; a stream that is longer takes several.
-MAX_PAGES: Final = 100
-# A held entry outlives its deadline by a batch that hangs until its worker exits, and by leases until it is claimed.
-LEASES_OF_GRACE: Final = 5
 
 
 class _Seen(NamedTuple):
@@ -131,7 +129,7 @@ class Maintenance:
     """
 
     def __init__(self, address: Address, queue: str, consumer: str, *, lease_ms: int, max_batch_s: float) -> None:
-        self._connection = Connection(address, "sightline-maintenance")
+        self._exchange = Pipeline.to(address).exchange
         self._keys = Keys(queue)
         self._consumer = consumer
         self._lease_ms = lease_ms
@@ -144,9 +142,8 @@ class Maintenance:
         self._loop.ensure_running()
 
     def stop(self) -> None:
-        """End the thread and close the connection."""
+        """End the thread."""
         self._loop.stop()
-        self._connection.close()
 
     def sweep(self) -> None:
         """Look through all entries that were delivered; raises QueueUnavailable."""
@@ -170,7 +167,7 @@ class Maintenance:
 
     def _last_delivered(self, stream: str) -> bytes:
         """Return the id of the last entry that the group delivered; empty where there is no group."""
-        [groups] = self._connection.exchange(pack("XINFO", "GROUPS", stream), 1)
+        [groups] = self._exchange(pack("XINFO", "GROUPS", stream), 1)
         if isinstance(groups, RedisRefusal) and str(groups).startswith("ERR no such key"):
             return b""
         facts = [dict(zip(group[::2], group[1::2], strict=True)) for group in checked(groups)]
@@ -178,7 +175,7 @@ class Maintenance:
 
     def _page(self, stream: str, begin: str, last: bytes, known: Mapping[bytes, float]) -> tuple[list[_Seen], int]:
         packet = pack("XRANGE", stream, begin, last, "COUNT", PAGE) + pack("TIME")
-        entries, now = map(checked, self._connection.exchange(packet, 2))
+        entries, now = map(checked, self._exchange(packet, 2))
         moment = time.monotonic()
         pending = self._pending(stream, [entry_id for entry_id, _ in entries])
         seen = []
@@ -189,7 +186,7 @@ class Maintenance:
 
     def _pending(self, stream: str, entry_ids: Sequence[bytes]) -> list[bool]:
         looks = [pack("XPENDING", stream, GROUP, each, each, 1) for each in entry_ids]
-        return [bool(checked(reply)) for reply in self._connection.exchange(b"".join(looks), len(looks))]
+        return [bool(checked(reply)) for reply in self._exchange(b"".join(looks), len(looks))]
 
     def _mend(self, stream: str, unheld: Sequence[_Seen], now_ms: int) -> None:
         """Return orphans to the workers, or end them."""
@@ -200,16 +197,16 @@ class Maintenance:
         if orphans:
             log.warning("no worker held %d jobs: %d returned, %d ended", len(orphans), len(returned), len(ended))
         if acknowledgements:
-            acknowledge(self._connection, self._keys, stream, acknowledgements)
+            acknowledge(self._exchange, self._keys, stream, acknowledgements)
         if returned:
             options = ("IDLE", self._lease_ms, "FORCE", "JUSTID")
             claim = pack("XCLAIM", stream, GROUP, self._consumer, self._lease_ms, *returned, *options)
-            checked(self._connection.exchange(claim, 1)[0])
+            checked(self._exchange(claim, 1)[0])
 
     def _still_there(self, stream: str, unheld: Sequence[_Seen]) -> list[_Seen]:
         """Leave out what was answered between the look at the entry and the look at who holds it."""
         looks = [pack("XRANGE", stream, each.id, each.id) for each in unheld]
-        found: list[Any] = self._connection.exchange(b"".join(looks), len(looks)) if looks else []
+        found: list[Any] = self._exchange(b"".join(looks), len(looks)) if looks else []
         return [each for each, entries in zip(unheld, found, strict=True) if checked(entries)]
 
     def _end_stuck(self, stream: str, held: Sequence[_Seen], now_ms: int) -> None:
@@ -219,7 +216,7 @@ class Maintenance:
         acknowledgements = [ending for ending in endings if ending is not None]
         if acknowledgements:
             log.warning("ending %d jobs that are pending long after their deadline", len(acknowledgements))
-            acknowledge(self._connection, self._keys, stream, acknowledgements)
+            acknowledge(self._exchange, self._keys, stream, acknowledgements)
 
 
 def _ending(seen: _Seen, now_ms: int, grace_ms: int = 0) -> Acknowledgement | None:

@@ -1,25 +1,36 @@
-"""Judging what the job stream holds, without any I/O: each entry is either work for a lane, or settled at once."""
+"""Triage and acknowledgement: each entry of a job stream is a job to run, or is ended at once; and how that is done.
+
+Ending is one transaction for a whole batch: reply, then acknowledge, then delete.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wire.codec import evidence_of
 from wire.errors import MessageError
 from wire.messages import Failure, Job, Reply, reply_kind, sender_of
-from wire.redis.connection import Connection, checked, is_out_of_memory, pack
-from wire.redis.keys import GROUP, JOB_FIELD, Keys, entry_ms, is_of_one_job
+from wire.redis.connection import checked, is_out_of_memory, pack
+from wire.redis.keys import GROUP, JOB_FIELD, REPLIES_KEPT_S, Keys, entry_ms, is_of_one_job
+
+log = logging.getLogger(__name__)
 
 UNKNOWN_OWNER: Final = "-"
+# Room for the replies that a stalled process has not read; they are trimmed as they are delivered.
+MAX_REPLIES: Final = 10_000
+MAX_DEAD_LETTERS: Final = 1000
+
+# Sends a packet and returns that many replies; raises QueueUnavailable.
+Exchange = Callable[[bytes, int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A job in a lane's hands; `deadline` and `received_at` are this process' monotonic clock in seconds."""
+    """A job that a consumer holds; `deadline` and `received_at` are this process' monotonic clock in seconds."""
 
     entry_id: str
     job: Job
@@ -36,7 +47,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The end of an entry: a reply to whoever asked, a dead letter for whoever looks after the queue, or neither."""
+    """The end of an entry: a reply to whoever asked, a dead letter for the operator, or neither."""
 
     entry_id: str
     reply_to: str = ""
@@ -55,7 +66,7 @@ class Entry:
 
 
 def triage(entry: Entry, now_ms: int, max_deliveries: int) -> Delivery | Acknowledgement:
-    """Give the job to run, or what becomes of an entry that is withdrawn, hostile, expired or poison."""
+    """Return the job to run, or the end of an entry that is withdrawn, hostile, expired or poison."""
     entry_id = entry.id.decode()
     if entry.fields is None:
         return Acknowledgement(entry_id)
@@ -105,33 +116,24 @@ def _letter(entry: Entry, reason: str, job: bytes) -> dict[str, str | bytes | in
     }
 
 
-log = logging.getLogger(__name__)
-
-# Much longer than any request waits; after that nobody can want the replies of a process that went.
-REPLIES_KEPT_S: Final = 120
-# Room for the replies that a stalled process has not read; they are trimmed as they are delivered.
-MAX_REPLIES: Final = 10_000
-MAX_DEAD_LETTERS: Final = 1000
-
-
-def acknowledge(connection: Connection, keys: Keys, stream: str, acknowledgements: Sequence[Acknowledgement]) -> None:
-    """End these entries of a job stream; may be repeated with the same acknowledgements. Raises QueueUnavailable."""
+def acknowledge(exchange: Exchange, keys: Keys, stream: str, acknowledgements: Sequence[Acknowledgement]) -> None:
+    """End these entries of a job stream; may be repeated with the same ones. Raise QueueUnavailable."""
     commands = _commands(keys, stream, acknowledgements)
-    results = _transaction(connection, commands)
+    results = _transaction(exchange, commands)
     if any(map(is_out_of_memory, results)):
         # Nothing enters a transaction then. Deleting needs no memory, and makes room for these replies, or the next.
         log.error("Redis is out of memory: %d replies may be lost", len(acknowledgements))
         endings = _endings(stream, acknowledgements)
-        results = connection.exchange(b"".join(endings), len(endings))
-        _transaction(connection, commands)
+        results = exchange(b"".join(endings), len(endings))
+        _transaction(exchange, commands)
     for result in results:
         checked(result)
 
 
-def _transaction(connection: Connection, commands: Sequence[bytes]) -> list[Any]:
-    """Give the results, or the errors that kept it from being run."""
+def _transaction(exchange: Exchange, commands: Sequence[bytes]) -> list[Any]:
+    """Return the results, or the errors that kept it from being run."""
     packet = pack("MULTI") + b"".join(commands) + pack("EXEC")
-    *queued, executed = connection.exchange(packet, len(commands) + 2)
+    *queued, executed = exchange(packet, len(commands) + 2)
     return executed if isinstance(executed, list) else [*queued, executed]
 
 

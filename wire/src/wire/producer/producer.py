@@ -1,4 +1,4 @@
-"""The api's side of the queue: ask, and wait for the answer."""
+"""The api's side of the queue: submit jobs, wait for their answers, and know whether there is room for more."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
 from wire.messages import Answer, Job, JobFailed, Reply
-from wire.producer.admission import bound_for, retry_after_s, terms_for
+from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, retry_after_s, terms_for
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
-from wire.producer.submission import Submitter, Ticket
-from wire.queue_stats import REFRESH_EVERY_S, QueueSnapshot, QueueStats
-from wire.redis.connection import CALLER_TIMEOUT_S, Address
+from wire.queue_stats import REFRESH_EVERY_S, Admission, Capacity, QueueSnapshot, QueueStats
+from wire.redis.connection import CALLER_TIMEOUT_S, Address, renew_after_fork
 from wire.redis.keys import Keys
 from wire.redis.loop import Loop
-from wire.worker_registry import WorkerInfo
+from wire.redis.pipeline import Pipeline, ScriptCall
 
-UNWATCHED: Final = nullcontext()
+UNTRACED: Final = nullcontext()
+UNKNOWN: Final = Capacity()
 
 
 class Producer:
-    """Asks model workers, one for each process, for any number of threads or greenlets.
+    """Submits jobs to model workers; one for each process, for any number of threads or greenlets.
 
     Opens nothing until it is used, and begins anew in a child after a fork. Where gevent has patched the process, it is
-    for greenlets, not for the real threads of gevent's pool. `worker_grace_s` is how long jobs are
-    still let in after the last live worker was seen: one that is being restarted finds them. `redis_timeout_s` is how
-    long Redis may take before it counts as away.
+    for greenlets, not for the real threads of gevent's pool. `max_queue_size` bounds the queue, in photographs; 0: by
+    what the workers can do within `timeout_s`. `worker_grace_s` is for how long jobs are still admitted after the last
+    live worker was seen: one that is being restarted finds them. `redis_timeout_s` is how long Redis may take before it
+    counts as away.
     """
 
     def __init__(  # noqa: PLR0913  the limits go by keyword
@@ -46,12 +47,19 @@ class Producer:
         redis_timeout_s: float = CALLER_TIMEOUT_S,
     ) -> None:
         self._address = address
+        self._queue = queue
         self._keys = Keys(queue)
+        self._pipeline = Pipeline.to(address)
         self._max_queue_size = max_queue_size
         self._usual_timeout_s = timeout_s
         self._worker_grace_s = worker_grace_s
         self._redis_timeout_s = redis_timeout_s
-        self._desks: dict[int, _Desk] = {}
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Begin anew, with a reply stream, threads and numbers of its own; what there was is the parent's."""
+        self._process = _Process(self._address, self._queue, self._redis_timeout_s, self._bounds, self._probe)
 
     def submit(  # noqa: PLR0913  a request has that many sides; all but the image go by keyword
         self,
@@ -63,7 +71,7 @@ class Producer:
         job_id: str | None = None,
         is_abandoned: Callable[[], bool] | None = None,
         decode_ms: int = 0,
-        admission: AbstractContextManager[object] = UNWATCHED,
+        admission: AbstractContextManager[object] = UNTRACED,
         explain_rank: int = 0,
         explain_label: str = "",
     ) -> Answer:
@@ -71,128 +79,150 @@ class Producer:
 
         `is_abandoned` is polled by a thread: once true, the job is taken back. `decode_ms` is what the image is
         estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
-        Raises QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded, Abandoned or JobFailed.
+        Raise QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded, Abandoned or JobFailed.
         """
-        desk = self._desk()
+        process = self._running()
         ttl_ms = max(int(timeout_s * 1000), 1)
         rare = (explain_rank, explain_label, decode_ms)
-        job = Job(job_id or desk.next_id(), image, desk.process, ttl_ms, top_k, traceparent, *rare)
+        job = Job(job_id or process.next_id(), image, process.name, ttl_ms, top_k, traceparent, *rare)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
-        desk.replies.expect(waiter)
+        process.replies.expect(waiter)
         try:
             with admission:
-                self._submit(desk, waiter, timeout_s)
+                self._add(process, waiter, timeout_s)
             return _answer_of(_wait(waiter))
         finally:
-            desk.dismiss(waiter)
+            process.dismiss(waiter)
 
-    def snapshot(self) -> QueueSnapshot | None:
-        """Give the last look at the queue without waiting; None while it is unknown or Redis is away."""
-        return self._desk().stats.snapshot()
+    def check_room(self, count: int = 1) -> None:
+        """Raise QueueFull where so many usual jobs are known to find no room: see `room_fault`."""
+        if (fault := self.room_fault(count)) is not None:
+            raise fault
 
-    def check_expensive(self, state: QueueSnapshot, decode_ms: int, timeout_s: float) -> None:
+    def room_fault(self, count: int = 1) -> QueueFull | None:
+        """Return the refusal of so many usual jobs, by the rule of the script that admits them; None if there is room.
+
+        It goes by what is known now and asks nobody: what it lets pass may still be refused when it is submitted. An
+        empty queue takes as many as come, else nobody could ever send them, and so does one of unknown state.
+        """
+        snapshot, depth = self.snapshot(), self.depth()
+        if snapshot is None or depth == 0 or depth + count <= snapshot.bound:
+            return None
+        return QueueFull(depth, snapshot.bound, retry_after_s(depth, snapshot.rate))
+
+    def check_expensive(self, decode_ms: int, timeout_s: float) -> None:
         """Raise QueueFull where an expensive job like this one was refused lately, and there is no more room now.
 
         It asks nobody, so it may run in any thread. What it lets pass may still be refused when it is submitted.
         """
-        ttl_ms = max(int(timeout_s * 1000), 1)
-        job = Job("", "", "", ttl_ms, decode_ms=decode_ms)
-        terms = terms_for(job, self._keys, state.workers, timeout_s, self._max_queue_size)
+        stats = self._process.stats
+        capacity = stats.latest.capacity if stats.latest is not None else UNKNOWN
+        job = Job("", "", "", max(int(timeout_s * 1000), 1), decode_ms=decode_ms)
+        terms = terms_for(job, self._keys, capacity, timeout_s, self._max_queue_size)
         # As if the share had worked all the time since then.
-        depth = state.refused_depth - terms.share_per_ms * 1000 * (time.monotonic() - state.refused_at)
+        depth = stats.refused_depth(terms.share_per_ms * 1000)
         if terms.stream == self._keys.expensive and depth > max(terms.bound - terms.cost, 0):
-            raise QueueFull(math.ceil(depth), round(terms.bound), retry_after_s(math.ceil(depth), state.rate))
+            raise QueueFull(math.ceil(depth), round(terms.bound), retry_after_s(math.ceil(depth), capacity.rate))
+
+    def depth(self) -> int:
+        """Return the depth of the usual jobs, in photographs, by now.
+
+        That of others when it was last found, by a submission or a look, and one for each caller of this process, also
+        while its job is being submitted.
+        """
+        return self._process.stats.depth()
+
+    def snapshot(self) -> QueueSnapshot | None:
+        """Return the last snapshot without waiting; None while it is unknown or Redis is away."""
+        return self._running().stats.snapshot()
 
     def refresh(self) -> QueueSnapshot:
-        """Look now, within 300 ms; raises QueueUnavailable."""
-        return self._desk().stats.refresh()
-
-    def depth(self, state: QueueSnapshot) -> int:
-        """Give how many jobs the queue has by now, or will have in a moment.
-
-        Those of others at that look; and one for each caller of this process, also while it is being handed in.
-        """
-        desk = self._desks.get(os.getpid())
-        # A caller who has not yet heard of his answer counts for a job that the queue has no more: never below none.
-        return max(state.depth - state.own, 0) + (len(desk.replies) if desk is not None else 0)
+        """Read depth and workers now, within 300 ms; raise QueueUnavailable."""
+        return self._running().stats.refresh()
 
     def in_flight(self) -> int:
-        """Give how many callers of this process wait for a job that is in the queue."""
-        return self._desk().replies.in_queue()
+        """Return how many callers of this process wait for a job that is in the queue."""
+        return self._process.replies.in_queue()
 
     def counts(self) -> Counts:
-        """Give a copy of what this process' producer has seen so far."""
-        return replace(self._desk().counts)
+        """Return a copy of what this process' producer has counted so far."""
+        return replace(self._process.counts)
 
     def close(self) -> None:
-        """End the threads, fail whoever still waits, and remove the reply stream."""
-        desk = self._desks.pop(os.getpid(), None)
-        if desk is not None:
-            desk.close()
+        """End the threads, fail whoever still waits, and remove the reply stream; the next use begins anew."""
+        process = self._process
+        self.renew()
+        process.close()
 
-    def _desk(self) -> _Desk:
-        pid = os.getpid()
-        desk = self._desks.get(pid)
-        if desk is None:
-            # No lock: one that another thread held at the moment of a fork would stay locked in the child for ever.
-            desk = self._desks.setdefault(
-                pid, _Desk(self._address, self._keys, self._usual_bound, self._redis_timeout_s)
-            )
-            self._drop_inherited(pid)
-        desk.ensure_running()
-        return desk
+    def _running(self) -> _Process:
+        process = self._process
+        process.ensure_running()
+        return process
 
-    def _drop_inherited(self, own_pid: int) -> None:
-        for pid in set(self._desks) - {own_pid}:
-            inherited = self._desks.pop(pid, None)
-            if inherited is not None:
-                inherited.drop()
-
-    def _submit(self, desk: _Desk, waiter: Waiter, timeout_s: float) -> None:
-        if desk.stats.fault is not None:
-            raise QueueUnavailable(str(desk.stats.fault))
-        state = desk.stats.snapshot()
-        if state is not None and not state.workers and not desk.stats.worker_seen_within(self._worker_grace_s):
-            raise NoWorker(state.startup_error)
-        workers, rate = (state.workers, state.rate) if state is not None else ((), 0.0)
-        terms = terms_for(waiter.job, self._keys, workers, timeout_s, self._max_queue_size)
-        ticket = Ticket(waiter.job.encode(), terms)
+    def _add(self, process: _Process, waiter: Waiter, timeout_s: float) -> None:
+        stats, snapshot = process.stats, process.stats.snapshot()
+        if stats.fault is not None:
+            raise QueueUnavailable(str(stats.fault))
+        if snapshot is not None and not snapshot.workers and not stats.worker_seen_within(self._worker_grace_s):
+            raise NoWorker(snapshot.startup_error)
+        capacity = UNKNOWN if snapshot is None else snapshot.capacity
+        terms = terms_for(waiter.job, self._keys, capacity, timeout_s, self._max_queue_size)
         waiter.stream = terms.stream
-        desk.submitter.submit([ticket])
+        own = len(process.replies)
         try:
-            waiter.entry_id = ticket.entry_id(rate)
-        except QueueFull as fault:
-            if terms.stream == self._keys.jobs:
-                desk.stats.report_depth(fault.depth, desk.replies.in_queue())
-            else:
-                desk.stats.report_expensive_refusal(fault.depth)
+            call = terms.script_call(self._keys, waiter.job.encode())
+            # Where the connection broke it is unknown whether the job went in, so the same id goes again: a job that
+            # runs twice does no harm, and its second reply is dropped.
+            [reply] = self._pipeline.run(SUBMIT, [call], self._redis_timeout_s)
+            depth, waiter.entry_id = admitted(reply, terms, capacity.rate)
+        except QueueFull as full:
+            self._note_refusal(stats, terms, full.depth, own - 1)
             raise
         except QueueUnavailable as fault:
-            desk.stats.report_fault(fault)
+            stats.report_fault(fault)
             raise
+        if terms.stream == self._keys.jobs:
+            stats.report_depth(depth + math.ceil(terms.cost), own)
 
-    def _usual_bound(self, workers: Sequence[WorkerInfo]) -> int:
-        return bound_for(workers, self._usual_timeout_s, self._max_queue_size)
+    def _note_refusal(self, stats: QueueStats, terms: Terms, depth: int, own: int) -> None:
+        if terms.stream == self._keys.expensive:
+            stats.report_expensive_refusal(depth)
+        elif depth:  # 0: Redis is out of memory
+            stats.report_depth(depth, own)
+
+    def _bounds(self, capacity: Capacity) -> tuple[int, int]:
+        return bounds_for(capacity, self._usual_timeout_s, self._max_queue_size)
+
+    def _probe(self, capacity: Capacity) -> ScriptCall:
+        terms = Terms(self._keys.jobs, self._keys.expensive, 1.0, *self._bounds(capacity))
+        return terms.script_call(self._keys, b"")
 
 
-class _Desk:
-    """What one process needs to ask: its name, its reply stream, its connections and its two threads."""
+class _Process:
+    """What one process needs to submit: its name, its reply stream, its statistics and its two threads."""
 
     def __init__(
-        self, address: Address, keys: Keys, bound: Callable[[Sequence[WorkerInfo]], int], redis_timeout_s: float
+        self,
+        address: Address,
+        queue: str,
+        redis_timeout_s: float,
+        bounds: Callable[[Capacity], tuple[int, int]],
+        probe: Callable[[Capacity], ScriptCall],
     ) -> None:
-        self.process = f"{os.getpid()}-{secrets.token_hex(8)}"
+        keys, pipeline = Keys(queue), Pipeline.to(address)
+        self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self.counts = Counts()
-        self.replies = Replies(address, keys, self.process, self.counts)
-        self.submitter = Submitter(address, keys, redis_timeout_s)
-        self.stats = QueueStats(address, keys, bound, redis_timeout_s, lambda: len(self.replies))
-        self._recovery = Recovery(keys, self.stats, self.replies, self.submitter, self.counts)
-        self._loop = Loop("queue-watch", self._look_after, REFRESH_EVERY_S)
+        self.replies = Replies(address, keys, self.name, self.counts)
+        admission = Admission(bounds, lambda: len(self.replies), SUBMIT, probe)
+        self.stats = QueueStats(address, queue, timeout_s=redis_timeout_s, admission=admission)
+        self._exchange = lambda packet, replies: pipeline.exchange(packet, replies, redis_timeout_s)
+        self._recovery = Recovery(keys, pipeline, redis_timeout_s, self.replies, self.counts)
+        self._loop = Loop("queue-stats", self._step, REFRESH_EVERY_S)
         self._numbers = itertools.count(1)
 
     def next_id(self) -> str:
-        """Give an id that no other job of any process has."""
-        return f"{self.process}-{next(self._numbers)}"
+        """Return an id that no other job of any process has."""
+        return f"{self.name}-{next(self._numbers)}"
 
     def ensure_running(self) -> None:
         """Start the threads, or start again what has died."""
@@ -206,21 +236,14 @@ class _Desk:
             self._recovery.withdraw(waiter.stream, waiter.entry_id)
 
     def close(self) -> None:
-        """End the threads and close the connections."""
+        """End the threads, and remove the reply stream."""
         self._loop.stop()
-        self.replies.close(self.stats.exchange)
-        self.drop()
+        self.replies.close(self._exchange)
 
-    def drop(self) -> None:
-        """Let go of the sockets, which in a child are the parent's."""
-        self.submitter.close()
-        self.replies.drop()
-        self.stats.close()
-
-    def _look_after(self) -> None:
+    def _step(self) -> None:
         self.replies.ensure_running()
         self.replies.release_abandoned()
-        self.stats.refresh()
+        self.stats.refresh(workers=False)
         self._recovery.run()
 
 

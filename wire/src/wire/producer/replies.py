@@ -1,4 +1,4 @@
-"""The reply stream of one api process, and the one thread that reads it and wakes whoever waits."""
+"""The jobs that an api process waits for: the one thread that reads their replies, and what becomes of lost ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from typing import Any, Final
 
 from wire.errors import MessageError, QueueFull, QueueUnavailable
 from wire.messages import Job, Reply, decode_reply
-from wire.producer.admission import Terms
-from wire.producer.submission import Submitter, Ticket
-from wire.queue_stats import QueueStats
+from wire.producer.admission import SUBMIT, Terms, admitted
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import Keys, after
 from wire.redis.loop import Loop
+from wire.redis.pipeline import Pipeline, ScriptCall
 
 log = logging.getLogger(__name__)
+
 BLOCK_MS: Final = 1000
 MAX_REPLIES: Final = 200
 # Redis answers a blocked read after BLOCK_MS at the latest; a second more, and the connection is taken for dead.
 READ_TIMEOUT_S: Final = BLOCK_MS / 1000 + 1.0
+# An answer leaves the reply stream at once, so a job that waits this long is looked after, and again each time.
+LOOK_AFTER_S: Final = 0.5
+# A reply may be under way while its entry is gone already: only what is missed twice, a round apart, is lost.
+MISSED_ROUNDS: Final = 2
+# A job that keeps vanishing without a reply is removed by somebody: do not fight for it for ever.
+MAX_RESUBMISSIONS: Final = 3
+MAX_LOOKS: Final = 200
+MAX_WITHDRAWN: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -92,7 +100,7 @@ class Replies:
         return self._connection.is_open
 
     def expect(self, waiter: Waiter) -> None:
-        """Have the reply to this job handed over; raises ValueError where its id is already waited for."""
+        """Have the reply to this job delivered; raise ValueError where its id is already waited for."""
         if self._waiters.setdefault(waiter.job.id, waiter) is not waiter:
             message = f"job id {waiter.job.id!r} is in use: give each job an id of its own"
             raise ValueError(message)
@@ -105,11 +113,11 @@ class Replies:
         return len(self._waiters)
 
     def in_queue(self) -> int:
-        """Give how many wait for a job that is in the queue."""
+        """Return how many wait for a job that is in the queue."""
         return sum(waiter.entry_id is not None for waiter in self.waiting())
 
     def waiting(self) -> list[Waiter]:
-        """Give those that wait now."""
+        """Return those that wait now."""
         return list(self._waiters.values())
 
     def release_abandoned(self) -> None:
@@ -132,9 +140,6 @@ class Replies:
         except QueueUnavailable as error:
             log.info("the reply stream expires by itself: %s", error)
             self._loop.stop()
-
-    def drop(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     def _read(self) -> None:
@@ -164,24 +169,14 @@ class Replies:
         waiter.done.set()
 
 
-# An answer leaves the reply stream at once, so a job that waits this long is looked after, and again each time.
-LOOK_AFTER_S: Final = 0.5
-# A reply may be under way while its entry is gone already: only what is missed twice, a round apart, is lost.
-MISSED_ROUNDS: Final = 2
-# A job that keeps vanishing without a reply is removed by somebody: do not fight for it for ever.
-MAX_RESUBMISSIONS: Final = 3
-MAX_LOOKS: Final = 200
-MAX_WITHDRAWN: Final = 10_000
-
-
 class Recovery:
-    """Runs after each look of the stats, over its connection."""
+    """Takes back the jobs that nobody waits for any more, and submits again those that Redis lost."""
 
-    def __init__(self, keys: Keys, stats: QueueStats, replies: Replies, submitter: Submitter, counts: Counts) -> None:
+    def __init__(self, keys: Keys, pipeline: Pipeline, timeout_s: float, replies: Replies, counts: Counts) -> None:
         self._keys = keys
-        self._stats = stats
+        self._pipeline = pipeline
+        self._timeout_s = timeout_s
         self._replies = replies
-        self._submitter = submitter
         self._counts = counts
         self._withdrawn: deque[tuple[str, bytes]] = deque(maxlen=MAX_WITHDRAWN)
 
@@ -199,15 +194,17 @@ class Recovery:
         streams = {stream: [entry_id for of, entry_id in withdrawn if of == stream] for stream, _ in withdrawn}
         if streams:
             packet = b"".join(pack("XDEL", stream, *entry_ids) for stream, entry_ids in streams.items())
-            self._stats.exchange(packet, len(streams))
+            self._pipeline.exchange(packet, len(streams), self._timeout_s)
             for _ in withdrawn:
                 self._withdrawn.popleft()
 
     def _find_lost(self) -> list[Waiter]:
-        """Give those whose entry is gone without a reply; an answer and the end of its entry are one transaction."""
+        """Return those whose entry is gone without a reply; an answer and the end of its entry are one transaction."""
         due = self._due(time.monotonic())
         looks = [pack("XRANGE", waiter.stream, entry_id, entry_id) for waiter, entry_id in due]
-        found = map(checked, self._stats.exchange(b"".join(looks), len(looks)) if looks else [])
+        if not looks:
+            return []
+        found = map(checked, self._pipeline.exchange(b"".join(looks), len(looks), self._timeout_s))
         for (waiter, _), entries in zip(due, found, strict=True):
             waiter.looked_at = time.monotonic()
             waiter.missed = 0 if entries else waiter.missed + 1
@@ -230,26 +227,27 @@ class Recovery:
         if not again:
             return
         log.warning("Redis lost %d jobs that wait for an answer: submitting them again", len(again))
-        tickets = [Ticket(_with_remaining_time(waiter, now).encode(), self._terms(waiter)) for waiter in again]
-        self._submitter.submit(tickets)
-        for waiter, ticket in zip(again, tickets, strict=True):
-            self._note_resubmission(waiter, ticket)
+        terms = [self._terms(waiter) for waiter in again]
+        calls = [self._call(waiter, each, now) for waiter, each in zip(again, terms, strict=True)]
+        replies = self._pipeline.run(SUBMIT, calls, self._timeout_s)
+        for waiter, each, reply in zip(again, terms, replies, strict=True):
+            self._note_resubmission(waiter, each, reply)
 
     def _terms(self, waiter: Waiter) -> Terms:
         """Return the terms of a job that was admitted before: no bound."""
         keys = self._keys
         return Terms(waiter.stream, keys.jobs if waiter.stream == keys.expensive else keys.expensive)
 
-    def _note_resubmission(self, waiter: Waiter, ticket: Ticket) -> None:
+    def _call(self, waiter: Waiter, terms: Terms, now: float) -> ScriptCall:
+        job = replace(waiter.job, ttl_ms=max(int((waiter.until - now) * 1000), 1))
+        return terms.script_call(self._keys, job.encode())
+
+    def _note_resubmission(self, waiter: Waiter, terms: Terms, reply: Any) -> None:
         try:
-            waiter.entry_id = ticket.entry_id()
+            _, waiter.entry_id = admitted(reply, terms, 0.0)
         except (QueueFull, QueueUnavailable) as error:
             log.warning("job %s could not be submitted again yet: %s", waiter.job.id, error)
             return
         waiter.missed = 0
         waiter.resubmissions += 1
         self._counts.resubmitted += 1
-
-
-def _with_remaining_time(waiter: Waiter, now: float) -> Job:
-    return replace(waiter.job, ttl_ms=max(int((waiter.until - now) * 1000), 1))

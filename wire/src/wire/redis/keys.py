@@ -1,4 +1,4 @@
-"""Every Redis key, group and stream field of one queue is named here and nowhere else."""
+"""Names in Redis: every key, group and stream field of one queue, and what entry ids and the reply of TIME hold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from wire.codec import is_token
 
 GROUP = "workers"
 JOB_FIELD = "job"
+# Much longer than any request waits; after that nobody can want the replies of a process that went.
+REPLIES_KEPT_S = 120
 _OF_ONE_JOB = "job-"
 
 
@@ -17,7 +19,7 @@ def job_replies(job_id: str) -> str:
 
 
 def is_of_one_job(reply_to: str) -> bool:
-    """Return whether a reply stream is that of one job: made when the job is handed in, gone once it is cancelled."""
+    """Return whether a reply stream is that of one job: made when the job is enqueued, gone once it is cancelled."""
     return reply_to.startswith(_OF_ONE_JOB)
 
 
@@ -43,30 +45,30 @@ class Keys:
         return f"{stream}:weights"
 
     def replies(self, process: str) -> str:
-        """Give the reply stream of one api process."""
+        """Return the reply stream of one api process."""
         return f"{self._tag}:replies:{process}"
 
     def labels(self, digest: str) -> str:
-        """Give the key that holds one list of labels."""
+        """Return the key that holds one list of labels."""
         return f"{self._tag}:labels:{digest}"
 
     def answer(self, slot: int) -> str:
-        """Give the key of one slot of the result cache."""
+        """Return the key of one slot of the result cache."""
         return f"{self._tag}:answer:{slot}"
 
 
 def time_ms(reply: Sequence[bytes]) -> int:
-    """Read the reply of TIME."""
+    """Return the milliseconds of a reply of TIME, the only wall clock that the queue knows."""
     seconds, microseconds = reply
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def entry_ms(entry_id: bytes) -> int:
-    """Read the moment at which Redis added a stream entry."""
+    """Return the moment at which Redis added a stream entry, in milliseconds of its clock."""
     return int(entry_id.partition(b"-")[0])
 
 
 def after(entry_id: bytes) -> str:
-    """Give the smallest entry id above this one."""
+    """Return the smallest entry id above this one."""
     milliseconds, _, sequence = entry_id.partition(b"-")
     return f"{int(milliseconds)}-{int(sequence) + 1}"

@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from wire.errors import QueueUnavailable
-from wire.redis.connection import Backoff
 
 log = logging.getLogger(__name__)
 
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S: Final = 5.0
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 1.0
+
+# Without a seed that processes forked from one another would share.
+_random = random.SystemRandom()
+
+
+def jittered(ceiling_s: float) -> float:
+    """Return a random time between half the ceiling and the ceiling."""
+    return ceiling_s * _random.uniform(0.5, 1.0)
+
+
+class Backoff:
+    """The time to wait before the next attempt: 50 ms doubling to 1 s, jittered so that no two retry as one."""
+
+    def __init__(self) -> None:
+        self._ceiling_s = FIRST_PAUSE_S
+
+    def next_pause_s(self) -> float:
+        """Return the pause and make the next one longer."""
+        ceiling_s, self._ceiling_s = self._ceiling_s, min(self._ceiling_s * 2, LONGEST_PAUSE_S)
+        return jittered(ceiling_s)
+
+    def reset(self) -> None:
+        """Begin again with short pauses: something worked."""
+        self._ceiling_s = FIRST_PAUSE_S
 
 
 class Loop:
@@ -52,12 +79,12 @@ class Loop:
                 raise
 
     def ask_to_stop(self) -> None:
-        """Have the thread end after its step."""
+        """Make the thread end after its step."""
         self._stop.set()
         self._wake.set()
 
     def hurry(self) -> None:
-        """Have the next step begin without a pause."""
+        """Make the next step begin without a pause."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -86,7 +113,7 @@ class Loop:
                 self._report_fault(error)
                 pause_s = backoff.next_pause_s()
             except Exception:
-                # The loop's edge: whatever it was, it is told, and the next round may work.
+                # The loop's edge: whatever it was, it is logged, and the next round may work.
                 log.exception("%s: unexpected fault", self._name)
                 pause_s = backoff.next_pause_s()
             if pause_s:
@@ -94,7 +121,7 @@ class Loop:
                 self._wake.clear()
 
     def _report_fault(self, error: QueueUnavailable) -> None:
-        """Tell of an outage once, not with each attempt."""
+        """Log an outage once, not with each attempt."""
         log.log(logging.DEBUG if self._is_failing else logging.WARNING, "%s: %s", self._name, error)
         self._is_failing = True
 

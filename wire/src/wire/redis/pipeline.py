@@ -1,50 +1,98 @@
-"""One connection that any number of callers use at once: none of them waits for the round trip of another.
+"""The one connection of a process, which any number of callers use at once: none waits for another's round trip.
 
 A caller adds its commands to what is sent and waits for its own replies. One thread reads the replies, which come in
-the order of the commands, and hands each to its caller. A caller that waits no longer leaves the connection as it is:
+the order of the commands, and gives each to its caller. A caller that waits no longer leaves the connection as it is:
 its replies are read and dropped when they come.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
-import os
 import threading
 import time
 from collections import deque
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 from wire.errors import QueueUnavailable
-from wire.redis.connection import SHORTEST_WAIT_S, Address, Link, RedisRefusal, opened
+from wire.redis.connection import SHORTEST_WAIT_S, WORKER_TIMEOUT_S, Address, Link, RedisRefusal, pack, renew_after_fork
 
 log = logging.getLogger(__name__)
+
 # Commands of that many callers may wait for their replies; with more, Redis is too slow to be of use.
-MAX_OUTSTANDING: Final = 1024
+MAX_OUTSTANDING: Final = 4096
 CONNECT_S: Final = 2.0
 # A connection over which nothing has come for so long, while replies are due, is taken for dead.
 SILENCE_S: Final = 2.0
 CLOSE_S: Final = 5.0
+BEST_EFFORT_TIMEOUT_S: Final = 0.1
+# After a fault nobody waits for Redis for as long; then one caller finds out whether it is back, and the others go on.
+OPEN_S: Final = 1.0
+
+
+class Script:
+    """A Lua script made of files of this package; Redis is given its text only where it does not know its digest."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The script."""
+        return "".join((Path(__file__).parent / f"{name}.lua").read_text("utf-8") for name in self._names)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The name under which Redis knows it."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class ScriptCall:
+    """The keys and arguments of one run of a script."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, keys: Sequence[str], *arguments: str | bytes | int) -> None:
+        self._words = (len(keys), *keys, *arguments)
+
+    def packed(self, command: str, script: str) -> bytes:
+        """Return the bytes of EVALSHA, by digest, or of EVAL."""
+        return pack(command, script, *self._words)
 
 
 class Pipeline:
-    """One connection for each process, for any number of threads or greenlets; opens nothing until it is used.
+    """A connection for any number of threads or greenlets, a new one in each child; opens nothing until it is used.
 
     For commands that may run twice: they are sent once more where a connection breaks before it has answered them.
     """
 
-    def __init__(self, address: Address, name: str) -> None:
+    _shared: ClassVar[dict[Address, Pipeline]] = {}
+
+    def __init__(self, address: Address, name: str = "sightline") -> None:
         self._address = address
         self._name = name
-        self._channels: dict[int, _Channel] = {}
+        self._channel = _Channel(address, name)
+        renew_after_fork(self)
 
-    def exchange(self, packet: bytes, replies: int, timeout_s: float) -> list[Any]:
+    @classmethod
+    def to(cls, address: Address) -> Pipeline:
+        """Return the one pipeline of this process to this address."""
+        # No lock: one that another thread held at the moment of a fork would stay locked in the child for ever.
+        return cls._shared.get(address) or cls._shared.setdefault(address, cls(address))
+
+    def exchange(self, packet: bytes, replies: int, timeout_s: float = WORKER_TIMEOUT_S) -> list[Any]:
         """Send commands and return their replies, those that Redis refused as exceptions: see `checked`.
 
-        Raises QueueUnavailable, at the latest after timeout_s.
+        Raise QueueUnavailable, at the latest after timeout_s.
         """
+        if not replies:
+            return []
         call = _Call(packet, replies)
         try:
-            self._channel().add(call)
+            self._channel.add(call)
             # A process that was itself kept waiting for the CPU finds the time over and the replies there.
             if not (call.done.wait(timeout_s) or call.done.wait(SHORTEST_WAIT_S)):
                 raise self._unavailable(f"it did not answer within {timeout_s:g} s")
@@ -54,35 +102,98 @@ class Pipeline:
             raise self._unavailable(str(call.fault) or type(call.fault).__name__) from call.fault
         return call.replies
 
+    def run(
+        self, script: Script, calls: Sequence[ScriptCall], timeout_s: float, before: tuple[bytes, int] = (b"", 0)
+    ) -> list[Any]:
+        """Run a script once for each call, after a packet of that many replies; return what `exchange` does."""
+        until = time.monotonic() + timeout_s
+        packet, count = before
+        packet = b"".join([packet, *(call.packed("EVALSHA", script.digest) for call in calls)])
+        replies = self.exchange(packet, count + len(calls), timeout_s)
+        unknown = [at for at, reply in enumerate(replies) if _is_unknown_script(reply)]
+        if unknown:
+            packet = b"".join([calls[at - count].packed("EVAL", script.text) for at in unknown])
+            again = self.exchange(packet, len(unknown), max(until - time.monotonic(), SHORTEST_WAIT_S))
+            for at, reply in zip(unknown, again, strict=True):
+                replies[at] = reply
+        return replies
+
     def send(self, packet: bytes, replies: int) -> None:
-        """Send commands whose replies nobody waits for, before all that is sent later; raises QueueUnavailable."""
+        """Send commands whose replies nobody waits for, before all that is sent later; raise QueueUnavailable."""
         call = _Call(packet, replies)
         call.is_awaited = False
-        self._channel().add(call)
+        self._channel.add(call)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
-        channel = self._channels.pop(os.getpid(), None)
-        if channel is not None:
-            channel.close()
-        self._drop_inherited()
+        channel, self._channel = self._channel, _Channel(self._address, self._name)
+        channel.close()
 
-    def _channel(self) -> _Channel:
-        pid = os.getpid()
-        channel = self._channels.get(pid)
-        if channel is None:
-            # No lock: one that another thread held at the moment of a fork would stay locked in the child for ever.
-            channel = self._channels.setdefault(pid, _Channel(self._address, self._name))
-            self._drop_inherited()
-        return channel
-
-    def _drop_inherited(self) -> None:
-        for pid in set(self._channels) - {os.getpid()}:
-            if (inherited := self._channels.pop(pid, None)) is not None:
-                inherited.drop()
+    def renew(self) -> None:
+        """Begin anew in a forked child, where the thread is not and the lock may be held for ever."""
+        self._channel = _Channel(self._address, self._name)
 
     def _unavailable(self, reason: str) -> QueueUnavailable:
         return QueueUnavailable(f"Redis at {self._address} is not available: {reason}")
+
+
+def _is_unknown_script(reply: Any) -> bool:
+    return isinstance(reply, RedisRefusal) and str(reply).startswith("NOSCRIPT")
+
+
+class BestEffort:
+    """A circuit breaker before the pipeline, for what the service can do without: never waited for long."""
+
+    def __init__(self, address: Address, name: str, timeout_s: float = BEST_EFFORT_TIMEOUT_S) -> None:
+        self._pipeline = Pipeline.to(address)
+        self._name = name
+        self._timeout_s = timeout_s
+        self._open_until = 0.0
+
+    def exchange(self, packet: bytes, replies: int) -> list[Any] | None:
+        """Send commands that may run twice; None where Redis is away or too slow, or was a moment ago."""
+        return self._attempt(self._pipeline.exchange, packet, replies)
+
+    def run(self, script: Script, call: ScriptCall) -> Any:
+        """Run a script and return its reply; None where Redis is away or too slow, or was a moment ago."""
+        found = self._attempt(self._pipeline.run, script, [call])
+        return None if found is None else found[0]
+
+    def send(self, packet: bytes, replies: int) -> None:
+        """Send commands without waiting, before all that is sent later; their replies are dropped."""
+        if time.monotonic() < self._open_until:
+            return
+        try:
+            self._pipeline.send(packet, replies)
+        except QueueUnavailable as fault:
+            self.trip(fault)
+
+    def trip(self, fault: QueueUnavailable) -> None:
+        """Do without Redis for a while; callers that fail together log it once."""
+        now = time.monotonic()
+        is_first, self._open_until = now >= self._open_until, now + OPEN_S
+        if is_first:
+            log.warning("%s: doing without Redis for a moment: %s", self._name, fault)
+
+    def _attempt(self, call: Callable[..., list[Any]], *arguments: Any) -> list[Any] | None:
+        if self._is_open():
+            return None
+        try:
+            found = call(*arguments, self._timeout_s)
+        except QueueUnavailable as fault:
+            self.trip(fault)
+            return None
+        self._open_until = 0.0
+        return found
+
+    def _is_open(self) -> bool:
+        """Return whether to do without; after a while one caller is let through, the others wait for what it finds."""
+        now = time.monotonic()
+        if now < self._open_until:
+            return True
+        if self._open_until:
+            self._open_until = now + OPEN_S
+        return False
 
 
 class _Call:
@@ -141,11 +252,6 @@ class _Channel:
         if thread is not None and thread.is_alive():
             thread.join(CLOSE_S)
 
-    def drop(self) -> None:
-        """Let go of the socket in a child, where it is the parent's, as are the lock and the thread."""
-        if self._link is not None:
-            self._link.close()
-
     def _start(self, thread: threading.Thread) -> None:
         try:
             thread.start()
@@ -166,7 +272,7 @@ class _Channel:
 
     def _serve(self) -> None:
         """Connect, and hand out replies until the connection ends, which raises OSError."""
-        link = opened(self._address, self._name, time.monotonic() + CONNECT_S)
+        link = Link(self._address, self._name, time.monotonic() + CONNECT_S)
         link.wait_at_most(SILENCE_S)
         with self._lock:
             self._link = link
@@ -228,59 +334,3 @@ class _Channel:
             call.fault = fault
             call.done.set()
         return bool(kept)
-
-
-BEST_EFFORT_TIMEOUT_S: Final = 0.1
-# After a fault nobody waits for Redis for as long; then one caller finds out whether it is back, and the others go on.
-OPEN_S: Final = 1.0
-
-
-class BestEffort:
-    """A pipeline behind a circuit breaker, for any number of threads; opens nothing until it is used."""
-
-    def __init__(self, address: Address, name: str, timeout_s: float = BEST_EFFORT_TIMEOUT_S) -> None:
-        self._pipeline = Pipeline(address, name)
-        self._name = name
-        self._timeout_s = timeout_s
-        self._open_until = 0.0
-
-    def exchange(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any] | None:
-        """Send commands that may run twice; None where Redis is away or too slow, or was a moment ago."""
-        if self._is_open():
-            return None
-        try:
-            found = self._pipeline.exchange(packet, replies, self._timeout_s if timeout_s is None else timeout_s)
-        except QueueUnavailable as fault:
-            self.trip(fault)
-            return None
-        self._open_until = 0.0
-        return found
-
-    def send(self, packet: bytes, replies: int) -> None:
-        """Send commands without waiting, before all that is sent later; their replies are dropped."""
-        if time.monotonic() < self._open_until:
-            return
-        try:
-            self._pipeline.send(packet, replies)
-        except QueueUnavailable as fault:
-            self.trip(fault)
-
-    def trip(self, fault: QueueUnavailable) -> None:
-        """Do without Redis for a while; callers that fail together log it once."""
-        now = time.monotonic()
-        is_first, self._open_until = now >= self._open_until, now + OPEN_S
-        if is_first:
-            log.warning("%s: doing without Redis for a moment: %s", self._name, fault)
-
-    def close(self) -> None:
-        """Close the connection; the next exchange opens another."""
-        self._pipeline.close()
-
-    def _is_open(self) -> bool:
-        """Say whether to do without; after a while one caller is let through, and the others wait for what it finds."""
-        now = time.monotonic()
-        if now < self._open_until:
-            return True
-        if self._open_until:
-            self._open_until = now + OPEN_S
-        return False

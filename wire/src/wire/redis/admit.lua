@@ -1,0 +1,54 @@
+-- Defines admit(): adds a job to its stream if there is room, and returns the depth and the job's entry, or the depth
+-- alone where there is none. Without a job it adds nothing and returns the depth.
+--
+-- KEYS: a job stream, its weights, the other job stream, what is owed. ARGV: the largest depth at which the job is
+-- admitted; the same while the other stream holds jobs; the job's weight; the job; the share, in photographs a
+-- millisecond, or 0.
+--
+-- The depth is XLEN, which counts what waits and what is in progress (an answer deletes its entry), and the weights of
+-- the heavier entries. Weights of entries that are gone are removed where the sum would refuse a job: whoever deletes an
+-- entry need not know of weights, and no sum can drift. "Owed" is when a share's past and present work is done at the
+-- rate of that share; it counts only while the other stream has work. A job that costs more than the whole bound still
+-- enters an empty stream, else nobody could ever send it.
+local function weights(is_checked)
+  local sum, found = 0, redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+  for at = 1, #found, 2 do
+    if is_checked and #redis.call('XRANGE', KEYS[1], found[at], found[at]) == 0 then
+      redis.call('ZREM', KEYS[2], found[at])
+    else
+      sum = sum + found[at + 1]
+    end
+  end
+  return sum
+end
+
+local function admit()
+  local count, share, now, owed = redis.call('XLEN', KEYS[1]), tonumber(ARGV[5]), 0, 0
+  local is_beside = redis.call('XLEN', KEYS[3]) > 0
+  local room = tonumber(is_beside and ARGV[2] or ARGV[1])
+  if share > 0 then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+    owed = is_beside and ((tonumber(redis.call('GET', KEYS[4])) or 0) - now) * share or 0
+  end
+  local depth = math.max(count + weights(false), owed)
+  if depth > room then
+    depth = math.max(count + weights(true), owed)
+    if depth > room and depth > 0 then
+      return math.ceil(depth)
+    end
+  end
+  if ARGV[4] == '' then
+    return math.ceil(depth)
+  end
+  local entry = redis.call('XADD', KEYS[1], '*', 'job', ARGV[4])
+  if tonumber(ARGV[3]) > 0 then
+    redis.call('ZADD', KEYS[2], ARGV[3], entry)
+  end
+  if share > 0 then
+    local done = math.ceil(now + (depth + 1 + ARGV[3]) / share)
+    redis.call('SET', KEYS[4], string.format('%.0f', done), 'PX', math.max(done - now, 1))
+  end
+  return math.ceil(depth), entry
+end
+
