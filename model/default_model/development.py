@@ -1,7 +1,7 @@
 """Renews and checks what the default bundles rest on: `python -m default_model.development calibrate|golden|torch`.
 
-calibrate FOLDER  measures the activation ranges with every other labelled photograph of the folder; the rest can show
-                  what they are worth (`python -m cli.evaluate`). Afterwards the int8 bundle has another SHA-256.
+calibrate FOLDER  measures the activation ranges with every other .JPEG of the folder; the rest can show what they are
+                  worth (`python -m cli.evaluate`). Afterwards the int8 bundle has another SHA-256.
 golden            writes golden.toml after a wanted change of a graph. Look at the difference, and give the bundles new
                   versions where a deployed one would answer differently.
 torch             compares the fp32 graph with the network's PyTorch implementation; it needs `pip install torch==2.13.0
@@ -13,28 +13,24 @@ import csv
 import hashlib
 import importlib
 import sys
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from default_model.checkpoint import find_checkpoint, load_checkpoint, read_verified
 from default_model.golden import drawn_images, normalise, run, top_logits
 from default_model.graphs import RANGES_FILE, graph_file, measured_tensors
 from default_model.network import INPUT_SIZE, fold
-from default_model.recipe import GOLDEN_FILE, Precision, Recipe, label_bytes
-from inference.arrays import Classes, Floats
+from default_model.recipe import GOLDEN_FILE, NAME, Precision, Recipe, label_bytes, labels
+from importing import trial
+from inference import preprocessing
+from inference.arrays import Pixels
+from inference.bundle import Bundle
+from inference.preprocessing import Preprocessing
 
-CROP_RATIO = 0.875
 MAX_DIFFERENCE = 1e-3  # of a logit
-
-
-class Photographs(NamedTuple):
-    """Labelled images as the network takes them, with the class of each."""
-
-    images: Floats
-    classes: Classes
 
 
 def main() -> int:
@@ -50,19 +46,27 @@ def main() -> int:
     if options.command == "golden":
         GOLDEN_FILE.write_text(golden_text(), encoding="utf-8")
     else:
-        calibrate(read_photographs(options.folder).images[::2])
+        calibrate(options.folder)
     return 0
 
 
-def calibrate(images: Floats) -> None:
-    """Write activation_ranges.csv: the lowest and the highest value of each tensor over the images."""
-    tensors = measured_tensors()
-    values = run(graph_file(fold(load_checkpoint()), Precision.FP32), images, tensors)
+def calibrate(folder: Path) -> None:
+    """Write activation_ranges.csv: the lowest and the highest value of each tensor over the folder's photographs."""
+    recipe, model = Recipe(Precision.FP32), graph_file(fold(load_checkpoint()), Precision.FP32)
+    known = preprocessing.from_table(tomllib.loads(recipe.description())["preprocessing"])
+    made = Bundle(NAME, recipe.version, recipe.precision, known, "logits", tuple(labels()), model)
+    ranges = trial.ranges(made, "image", measured_tensors(), _prepared(sorted(folder.glob("*.JPEG"))[::2], known))
     with RANGES_FILE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("tensor", "low", "high"))
-        for name, value in zip(tensors, values, strict=True):
-            writer.writerow((name, f"{value.min():.3f}", f"{value.max():.3f}"))
+        writer.writerows((name, f"{low:.3f}", f"{high:.3f}") for name, (low, high) in ranges.items())
+
+
+def _prepared(paths: Sequence[Path], known: Preprocessing) -> Iterator[Pixels]:
+    for path in paths:
+        pixels = np.empty((*known.size, 3), np.uint8)
+        known.prepare(path.read_bytes(), pixels)
+        yield pixels
 
 
 def golden_text() -> str:
@@ -94,28 +98,6 @@ def compare_with_torch() -> int:
     difference = float(np.abs(logits - expected).max())
     sys.stdout.write(f"largest difference of a logit: {difference:.2e}, allowed: {MAX_DIFFERENCE:.0e}\n")
     return int(difference > MAX_DIFFERENCE)
-
-
-def read_photographs(folder: Path) -> Photographs:
-    """Read every `<wnid>_<words>.JPEG` of the folder, which also holds classes.csv, in the order of their names."""
-    with (folder / "classes.csv").open(encoding="utf-8", newline="") as file:
-        index = {row["wnid"]: int(row["index"]) for row in csv.DictReader(file)}
-    paths = sorted(folder.glob("*.JPEG"))
-    if not paths:
-        raise SystemExit(f"{folder} holds no .JPEG")
-    classes = [index[path.name.partition("_")[0]] for path in paths]
-    return Photographs(np.stack([_prepared(path) for path in paths]), np.array(classes))
-
-
-def _prepared(path: Path) -> Floats:
-    """Return a photograph as (3, 224, 224), as a reference would: centre square, bicubic, (pixel - 127) / 128."""
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGB")
-    side = min(image.size) * CROP_RATIO
-    left, top = ((length - side) / 2 for length in image.size)
-    box = (left, top, left + side, top + side)
-    square = image.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC, box=box)
-    return normalise(np.asarray(square))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0: its convolutions in the order in which they are computed, and their parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -42,10 +42,14 @@ class Convolution:
         return self.total or self.name
 
     @property
+    def output_size(self) -> int:
+        """Height and width of the result."""
+        return -(-self.size // self.stride)
+
+    @property
     def pads(self) -> list[int]:
         """TensorFlow's SAME padding as ONNX wants it: top, left, bottom, right; the odd one goes to the end."""
-        outputs = -(-self.size // self.stride)
-        both = max((outputs - 1) * self.stride + self.kernel - self.size, 0)
+        both = max((self.output_size - 1) * self.stride + self.kernel - self.size, 0)
         before = both // 2
         return [before, before, both - before, both - before]
 
@@ -75,72 +79,36 @@ STAGES = (
 
 def convolutions() -> tuple[Convolution, ...]:
     """Return every convolution of the network, the stem first, the head (`feature_map`) last."""
-    stem = Convolution("stem", "image", "_conv_stem", "_bn0", INPUT_SIZE, relu6=True, kernel=3, stride=2)
-    body = list(_blocks(stem))
-    last = body[-1]
-    size = last.size // last.stride
-    head = Convolution("feature_map", last.result, "_conv_head", "_bn1", size, relu6=True)
-    return (stem, *body, head)
-
-
-def _blocks(stem: Convolution) -> Iterator[Convolution]:
-    source, size, channels, index = stem.name, INPUT_SIZE // stem.stride, STEM_CHANNELS, 0
+    layers = [Convolution("stem", "image", "_conv_stem", "_bn0", INPUT_SIZE, relu6=True, kernel=3, stride=2)]
+    channels, index = STEM_CHANNELS, 0
     for stage in STAGES:
         for position in range(stage.blocks):
-            block = Block(index, source, size, channels, stage, stage.stride if position == 0 else 1)
-            yield from block.layers()
-            source, size, channels, index = block.result, size // block.stride, stage.channels, index + 1
+            layers += _block(index, layers[-1], channels, stage, stage.stride if position == 0 else 1)
+            channels, index = stage.channels, index + 1
+    last = layers[-1]
+    head = Convolution("feature_map", last.result, "_conv_head", "_bn1", last.output_size, relu6=True)
+    return (*layers, head)
 
 
-@dataclass(frozen=True)
-class Block:
-    """An inverted residual: widen (where the stage says so), filter each channel, narrow, add what came in."""
+def _block(index: int, before: Convolution, channels: int, stage: Stage, stride: int) -> list[Convolution]:
+    """Return an inverted residual: widen (where the stage says so), filter each channel, narrow, add what came in."""
+    name, weights = f"block{index}", f"_blocks.{index}"
 
-    index: int
-    source: str
-    size: int
-    channels: int
-    stage: Stage
-    stride: int
+    def layer(kind: str, norm: str, source: str, size: int, *, relu6: bool) -> Convolution:
+        return Convolution(f"{name}.{kind}", source, f"{weights}._{kind}_conv", f"{weights}.{norm}", size, relu6=relu6)
 
-    @property
-    def name(self) -> str:
-        """Prefix of the names of its tensors."""
-        return f"block{self.index}"
-
-    @property
-    def residual(self) -> bool:
-        """Whether what came in can be added to the result."""
-        return self.stride == 1 and self.channels == self.stage.channels
-
-    @property
-    def result(self) -> str:
-        """Name of the tensor that the next block reads."""
-        return self.layers()[-1].result
-
-    def layers(self) -> list[Convolution]:
-        """Return the two or three convolutions of the block."""
-        expand = [self._expand()] if self.stage.expansion > 1 else []
-        depthwise = self._depthwise(expand[0].name if expand else self.source)
-        return [*expand, depthwise, self._project(depthwise.name)]
-
-    def _expand(self) -> Convolution:
-        return self._layer("expand", "_bn0", self.source, self.size, relu6=True)
-
-    def _depthwise(self, source: str) -> Convolution:
-        layer = self._layer("depthwise", "_bn1", source, self.size, relu6=True)
-        groups = self.channels * self.stage.expansion
-        return replace(layer, kernel=self.stage.kernel, stride=self.stride, groups=groups)
-
-    def _project(self, source: str) -> Convolution:
-        layer = self._layer("project", "_bn2", source, self.size // self.stride, relu6=False)
-        return replace(layer, adds=self.source, total=f"{self.name}.sum") if self.residual else layer
-
-    def _layer(self, kind: str, norm: str, source: str, size: int, *, relu6: bool) -> Convolution:
-        weights = f"_blocks.{self.index}"
-        return Convolution(
-            f"{self.name}.{kind}", source, f"{weights}._{kind}_conv", f"{weights}.{norm}", size, relu6=relu6
-        )
+    source, size = before.result, before.output_size
+    expand = [layer("expand", "_bn0", source, size, relu6=True)] if stage.expansion > 1 else []
+    depthwise = replace(
+        layer("depthwise", "_bn1", expand[0].name if expand else source, size, relu6=True),
+        kernel=stage.kernel,
+        stride=stride,
+        groups=channels * stage.expansion,
+    )
+    project = layer("project", "_bn2", depthwise.name, depthwise.output_size, relu6=False)
+    if stride == 1 and channels == stage.channels:
+        project = replace(project, adds=source, total=f"{name}.sum")
+    return [*expand, depthwise, project]
 
 
 class Parameters(NamedTuple):

@@ -134,15 +134,16 @@ class _Reader:
                 raise ValueError(f"{message} has field {number} more than once, or beside one that excludes it")
             seen.add(number)
             found |= message == "Tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0))
-            if kind in SCHEMAS:
-                found |= self.refers_elsewhere(kind, _bytes_of(message, number, wire_type, value), depth + 1)
-            elif not (number in schema.repeated and self._is_packed(kind, wire_type, value)):
-                _check_value(message, number, kind, wire_type, value)
+            if number in schema.repeated and self._is_packed(kind, wire_type, value):
+                continue
+            _check_value(message, number, kind, wire_type, value)
+            if kind in SCHEMAS and not isinstance(value, int):
+                found |= self.refers_elsewhere(kind, value, depth + 1)
         return found
 
     def _is_packed(self, kind: str, wire_type: int, value: int | Span) -> bool:
         """Return whether the field holds any number of numbers in one piece; raise ValueError where one is cut off."""
-        if kind == BYTES or wire_type != LENGTH_DELIMITED or isinstance(value, int):
+        if kind not in WIRE_TYPES or wire_type != LENGTH_DELIMITED or isinstance(value, int):
             return False
         begin, end = value
         if WIRE_TYPES[kind] == VARINT:
@@ -152,22 +153,12 @@ class _Reader:
         return True
 
 
-def _bytes_of(message: str, number: int, wire_type: int, value: int | Span) -> Span:
-    if wire_type != LENGTH_DELIMITED or isinstance(value, int):
-        raise ValueError(f"{message} has field {number} with the wire type {wire_type}; {LENGTH_DELIMITED} is expected")
-    return value
-
-
 def _check_value(message: str, number: int, kind: str, wire_type: int, value: int | Span) -> None:
     expected = WIRE_TYPES.get(kind, LENGTH_DELIMITED)
     if wire_type != expected:
         raise ValueError(f"{message} has field {number} with the wire type {wire_type}; {expected} is expected")
-    if kind == INT32 and isinstance(value, int) and _signed(value) not in INT32_RANGE:
+    if kind == INT32 and isinstance(value, int) and (value - 2**64 if value >= 2**63 else value) not in INT32_RANGE:
         raise ValueError(f"{message} has field {number} = {value}, which 32 bits do not hold")
-
-
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
 
 
 def _fields(content: bytes, at: int, end: int) -> Iterator[RawField]:

@@ -1,7 +1,8 @@
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -10,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from default_model.checkpoint import load_checkpoint
-from default_model.development import Photographs, golden_text, read_photographs
+from default_model.development import golden_text
 from default_model.golden import check_outputs, drawn_images, normalise, run
 from default_model.graphs import IMAGE_RANGE, graph_file, measured_tensors, read_ranges
-from default_model.network import convolutions, fold
+from default_model.network import INPUT_SIZE, convolutions, fold
 from default_model.recipe import GOLDEN_FILE, Precision, labels
+from inference.arrays import Classes, Floats
 from inference.errors import BuildError
 from onnx_tools.int8 import any_pairs, grid, neighbouring_pairs, quantise
 
@@ -25,6 +28,7 @@ Weights = NDArray[Any]
 PHOTOGRAPHS = Path(os.environ.get("IMAGENET_DIR") or Path(__file__).parents[4] / "shared" / "imagenet")
 # What 255 times the sum of two neighbouring weights may come to in the 16 bits of a processor without VNNI.
 INT16_MAX = 32767
+CROP_RATIO = 0.875
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +169,31 @@ def test_no_pair_of_weights_in_the_int8_file_can_overflow(models: dict[Precision
 
 
 # Accuracy
+
+
+class Photographs(NamedTuple):
+    images: Floats
+    classes: Classes
+
+
+def read_photographs(folder: Path) -> Photographs:
+    """Read every `<wnid>_<words>.JPEG` of the folder, which also holds classes.csv, in the order of their names."""
+    with (folder / "classes.csv").open(encoding="utf-8", newline="") as file:
+        index = {row["wnid"]: int(row["index"]) for row in csv.DictReader(file)}
+    paths = sorted(folder.glob("*.JPEG"))
+    classes = [index[path.name.partition("_")[0]] for path in paths]
+    return Photographs(np.stack([prepared(path) for path in paths]), np.array(classes))
+
+
+def prepared(path: Path) -> Floats:
+    """Return a photograph as (3, 224, 224), as a reference would: centre square, bicubic, (pixel - 127) / 128."""
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file).convert("RGB")
+    side = min(image.size) * CROP_RATIO
+    left, top = ((length - side) / 2 for length in image.size)
+    box = (left, top, left + side, top + side)
+    square = image.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC, box=box)
+    return normalise(np.asarray(square))
 
 
 @pytest.fixture(scope="module")
