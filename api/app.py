@@ -15,14 +15,13 @@ if __name__ == "__main__":
 from flask import Flask
 
 import error_handlers
-import middleware
 import views
 from auth import access
-from images import store
+from images import store, uploads
 from images.multipart import MAX_FIELD_BYTES, MemoryRequest
 from observability import health, metrics, tracing
 from openapi import document
-from predict import async_jobs
+from predict import async_jobs, job_queue
 from protocols import routes
 from reports import feedback
 from review import routes as review_routes
@@ -61,9 +60,9 @@ def create_app() -> Flask:
     app.register_blueprint(routes.router)
     error_handlers.install(app, pages={"app_router.upload_image": views.failure_page})
     edge.install(app)
-    metrics.install(app, middleware.queue_state)
-    health.install(app, middleware.refresh_queue_state, lambda: store.check_writable(views.upload_folder()))
-    app.extensions["sightline.load_shedder"] = LoadShedder(middleware.room_fault, middleware.queue_bound)
+    metrics.install(app, job_queue.queue_state)
+    health.install(app, job_queue.refresh_queue_state, lambda: store.check_writable(uploads.upload_folder()))
+    app.extensions["sightline.load_shedder"] = LoadShedder(job_queue.room_fault, job_queue.queue_bound)
     access.install(app)
     tracing.install(app)
     return app

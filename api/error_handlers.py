@@ -15,8 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 import problems
 import settings
-from images.uploads import UnusableFile
-from problems import Problem
+from problems import Problem, UnusableFile
 from wire import errors as wire_errors
 from wire.messages import JobFailed
 
@@ -71,12 +70,10 @@ def request_id() -> str:
     return str(request.environ.get("sightline.request_id", ""))
 
 
-def problem_of(error: Exception) -> Problem | None:  # noqa: PLR0911  one return for each kind of failure
+def problem_of(error: Exception) -> Problem | None:
     """Say what the client is told; None where it is a fault of ours that tells nobody anything."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, UnusableFile):
-        return Problem(400, "malformed", str(error))
     if isinstance(error, wire_errors.WireError):
         return _of_wire(error)
     if isinstance(error, HTTPException):

@@ -114,11 +114,11 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Prepare a process that is about to serve."""
-    import middleware  # noqa: PLC0415  not in the master: gevent comes first
     from observability import tracing  # noqa: PLC0415  as above
+    from predict import job_queue  # noqa: PLC0415  not in the master: gevent comes first
 
     logs.set_up()
-    middleware.open_queue()
+    job_queue.open_queue()
     tracing.start()
     if settings.READY_FD:
         with suppress(OSError):  # a supervisor that was killed no longer reads
@@ -127,8 +127,8 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Remove this process's keys from Redis and send the last spans."""
-    import middleware  # noqa: PLC0415  as above
     from observability import tracing  # noqa: PLC0415  as above
+    from predict import job_queue  # noqa: PLC0415  as above
 
-    middleware.close_queue()
+    job_queue.close_queue()
     tracing.stop()

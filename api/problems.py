@@ -82,6 +82,13 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
         }
 
 
+class UnusableFile(Problem):
+    """The request holds no file to work with, for a reason that the client can change."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, "malformed", detail)
+
+
 def _header_value(text: str) -> str:
     """Return the text as one line of printable ASCII, cut to MAX_HEADER_DETAIL characters."""
     line = " ".join(text.split()).encode("ascii", "backslashreplace").decode()

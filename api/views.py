@@ -13,28 +13,28 @@ What the templates get:
 The report form may add fields that go into the CSV: `label`, `comment`, `model`, `model_version`.
 """
 
-import json
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BufferedReader
-from pathlib import Path
 
-from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 from werkzeug.wsgi import FileWrapper
 
 import error_handlers
-import middleware
 import settings
+import utils
 from auth import access, owners
-from images import json_bodies, store, uploads
-from images.sniffing import KINDS
+from images import store, uploads
+from images.uploads import StoredImage, upload_folder
 from middleware import model_predict
 from observability import metrics, tracing
-from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation
+from openapi.operation import HTML, OF_AN_IMAGE, Answer, Body, Operation
 from openapi.schemas import (
     MAX_LABEL,
     ImageInJson,
@@ -47,9 +47,19 @@ from openapi.schemas import (
     ReportRequest,
     Several,
 )
-from predict import async_jobs, batch, heat_maps, options
-from predict.prediction_ids import Predicted as Prediction
-from problems import Problem
+from predict import async_jobs, batch, heat_maps, job_queue
+from predict.prediction import (
+    EXPLAIN,
+    PREFER,
+    TIMEOUT_MS,
+    TOP_K,
+    USUAL_TOP_K,
+    Prediction,
+    PredictOptions,
+    current_options,
+    json_response,
+)
+from problems import Problem, UnusableFile
 from reports import feedback as feedback_files
 from reports import labels as reports_labels
 from reports import requests
@@ -63,8 +73,8 @@ router = Blueprint("app_router", __name__)
 MAX_REPORT_BYTES = 64 * 1024
 # Each client that takes a stored image slowly holds so much of it.
 READ_BYTES = 64 * 1024
-PICTURE_CACHING = "private, max-age=86400, immutable"
-IMAGE_TYPES = tuple(kind.media_type for kind in KINDS)
+IMAGE_CACHING = "private, max-age=86400, immutable"
+IMAGE_TYPES = tuple(kind.media_type for kind in utils.KINDS)
 # Fields of a report's form beside the report: columns of the CSV.
 DETAILS = {
     "label": "what it really is",
@@ -95,12 +105,13 @@ def index() -> str:
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
-        options.refuse_early(request)
-        picture = _received(raw=False)
-    except (uploads.UnusableFile, uploads.NoImage) as error:
+        job_queue.check_room_early(request)
+        started = time.perf_counter()
+        image = _stored(uploads.file_of(request, raw=False), started)
+    except (UnusableFile, uploads.NoImage) as error:
         flash(error.detail)
         return redirect(url_for("app_router.index"))
-    return _page(picture.name, ask_model(picture.name, options.ask_of(request, options.Wishes(), picture)))
+    return _page(ask_model(image, PredictOptions.of(request)))
 
 
 @router.route("/display/<filename>")
@@ -111,23 +122,23 @@ def upload_image() -> str | AnyResponse:
     problems=(404, 503),
 )
 def display_image(filename: str) -> Response:
-    """Give a stored picture, inert: its detected type, and no right to do anything."""
+    """Return a stored image, inert: its detected type, and no right to do anything."""
     folder = upload_folder()
     opened = store.open_stored(folder, filename) if owners.may_see(folder, filename) else None
     if opened is None:
         raise NotFound
     file, kind = opened
-    response = _picture_response(file)
+    response = _image_response(file)
     response.content_type = kind.media_type
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
-    response.headers["Cache-Control"] = PICTURE_CACHING
+    response.headers["Cache-Control"] = IMAGE_CACHING
     response.set_etag(filename)
     response.make_conditional(request)
     return response
 
 
-def _picture_response(file: BufferedReader) -> Response:
-    """Give a small picture in one piece; a large one piece by piece, as the client takes it."""
+def _image_response(file: BufferedReader) -> Response:
+    """Return a small image in one piece; a large one piece by piece, as the client takes it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size <= READ_BYTES:
@@ -147,7 +158,7 @@ def _picture_response(file: BufferedReader) -> Response:
         200: Answer("the best class, and more where it was asked for; of several images, each", Predicted | Several),
         202: Answer("a job to ask for later, at `Location`", JobState),
     },
-    parameters=(options.TOP_K, options.EXPLAIN, options.TIMEOUT_MS, options.PREFER),
+    parameters=(TOP_K, EXPLAIN, TIMEOUT_MS, PREFER),
     body=Body(
         required=["file"],
         image_field="file",
@@ -159,21 +170,55 @@ def _picture_response(file: BufferedReader) -> Response:
     problems_as_page=False,
 )
 def predict() -> Response:
-    """Answer a program: three keys, and more for those who ask."""
-    wishes = options.wishes_of(request)
-    options.refuse_early(request)
-    files, are_several = json_bodies.files_of(request) if request.mimetype == JSON else uploads.files_of(request)
-    if wishes.is_explained and (are_several or async_jobs.are_wanted()):
-        raise Problem(400, "invalid_parameter", "explain is for one picture whose answer is waited for.")
-    if are_several:
-        return _answer_several(files, wishes)
-    picture = _received(files[0] if files else None)
-    ask = options.ask_of(request, wishes, picture)
-    if async_jobs.are_wanted():
-        return async_jobs.accept(picture.name, ask)
-    answer = ask_model(picture.name, ask)
-    explanation = heat_maps.explanation(picture.name, answer.activation_map) if wishes.is_explained else None
-    return _json(options.told(answer, wishes, explanation), answer.headers())
+    """Return what is in an image: three keys, and more for those who ask."""
+    options = PredictOptions.of(request)
+    job_queue.check_room_early(request)
+    started = time.perf_counter()
+    files, is_batch = uploads.files_of(request)
+    if options.explain and (is_batch or options.is_async):
+        raise Problem(400, "invalid_parameter", "explain is for one image whose answer is waited for.")
+    if is_batch:
+        return _answer_batch(files, options)
+    image = _stored(files[0], started)
+    if options.is_async:
+        return async_jobs.accept(image, options)
+    prediction = ask_model(image, options)
+    explanation = heat_maps.explanation(prediction) if options.explain else None
+    return json_response(prediction.to_json(options.top_k, explanation), headers=prediction.headers())
+
+
+def _answer_batch(files: Sequence[FileStorage], options: PredictOptions) -> Response:
+    """Answer for each image by itself; the request as a whole succeeds."""
+    items = batch.predict(request, files, upload_folder(), options, ask_model)
+    facts = {"instance": request.path, "request_id": error_handlers.request_id()}
+    return json_response({"results": [item.to_json(options.top_k, **facts) for item in items]})
+
+
+def _stored(file: FileStorage, started: float) -> StoredImage:
+    """Store the request's one image; its upload began at `started` of the performance counter."""
+    image = uploads.store_file(file, upload_folder(), job_queue.check_expensive)
+    uploads.forget_body(request)
+    metrics.count_upload(time.perf_counter() - started)
+    if tracing.state.spans is not None:
+        tracing.state.spans.note_upload(request.environ, started)
+    return image
+
+
+def ask_model(image: StoredImage, options: PredictOptions) -> Prediction:
+    """Ask what is in a stored image, by the name `model_predict` that a caller may substitute."""
+    top_k = max(USUAL_TOP_K, options.top_k or 0)
+    digest, cost = image.sha256, image.decode_ms
+    options = replace(options, top_k=top_k, job_id=secrets.token_hex(16), sha256=digest, decode_ms=cost)
+    token, started = current_options.set(options), time.perf_counter()
+    try:
+        answer = model_predict(image.name)
+    except WireError as error:
+        metrics.count_drop(error)
+        raise
+    finally:
+        current_options.reset(token)
+    metrics.count_prediction(answer, time.perf_counter() - started)
+    return answer if isinstance(answer, Prediction) else Prediction(answer, image.name, options.job_id, options.owner)
 
 
 @router.route("/maps/<filename>/<path:label>.png")
@@ -189,12 +234,12 @@ def predict() -> Response:
     problems=(404, 415, 422, 429, 503, 504),
 )
 def activation_map(filename: str, label: str) -> Response:
-    """Give where the model looks for a class in a stored picture, as a picture."""
-    picture = uploads.stored_picture(upload_folder(), filename)
-    if picture is None or not owners.may_see(upload_folder(), filename):
+    """Return the heat map of a class in a stored image, as an image."""
+    image = uploads.stored_image(upload_folder(), filename)
+    if image is None or not owners.may_see(upload_folder(), filename):
         raise NotFound
-    answer = ask_model(filename, options.ask_of(request, options.Wishes(explain_label=label), picture))
-    response = Response(heat_maps.png(answer.activation_map), content_type="image/png")
+    prediction = ask_model(image, replace(PredictOptions.of(request), explain=label))
+    response = Response(heat_maps.png(heat_maps.map_of(prediction)), content_type="image/png")
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
     response.headers["Cache-Control"] = heat_maps.CACHING
     return response
@@ -203,8 +248,8 @@ def activation_map(filename: str, label: str) -> Response:
 @router.route("/labels")
 @Operation("GET", "The labels of the model", {200: Answer("its labels, none while no worker is known", LabelList)})
 def labels() -> LabelList:
-    """Say what the model can say, for whoever names a picture rightly."""
-    state = middleware.queue_state()
+    """Return the classes that the model knows, for naming an image correctly."""
+    state = job_queue.queue_state()
     version = f"{state.model}/{state.version}" if state is not None and state.model else None
     return {"model_version": version, "labels": list(reports_labels.current())}
 
@@ -226,7 +271,7 @@ def labels() -> LabelList:
     problems=(404, 415, 422, 503, 504, 507),
 )
 def feedback() -> str | tuple[Reported, int]:
-    """Say what reports are for; keep one."""
+    """Explain reports, or keep one."""
     if request.method != "POST":
         return render_template("feedback.html", report=None)
     request.max_content_length = MAX_REPORT_BYTES
@@ -243,97 +288,46 @@ def feedback() -> str | tuple[Reported, int]:
 
 def _report(key: str) -> Reported:
     """Keep a report that came as JSON."""
-    told = requests.read(request, upload_folder())
-    predicted = told.predicted or _predicted_now(told.filename)
-    report = Report(predicted.filename, predicted.label, predicted.score)
-    details = told.details | requests.model_of(predicted)
+    reported = requests.read(request, upload_folder())
+    prediction = reported.prediction
+    if prediction is None:
+        image = uploads.stored_image(upload_folder(), reported.filename) or StoredImage(reported.filename)
+        prediction = ask_model(image, PredictOptions.of(request))
+    report = Report(prediction.filename, prediction.label, prediction.score)
+    details = reported.details | requests.model_of(prediction)
     report_id = feedback_files.save_report(report, upload_folder(), details, key)
-    label = reports_labels.spelled(told.label)
+    label = reports_labels.spelled(reported.label)
     return {"success": True, "report_id": report_id, "label_known": reports_labels.is_known(label) if label else None}
 
 
-def _predicted_now(filename: str) -> Prediction:
-    """Ask the model what it says of a stored picture."""
-    picture = uploads.stored_picture(upload_folder(), filename) or uploads.Picture(filename)
-    return ask_model(filename, options.ask_of(request, options.Wishes(), picture)).predicted
-
-
-def upload_folder() -> Path:
-    """Give the folder that pictures go to: as set on the app since it was made, else as the settings say."""
-    told = str(current_app.config["UPLOAD_FOLDER"])
-    return Path(settings.UPLOAD_FOLDER if told == current_app.extensions["sightline.upload_folder"] else told)
+def _details(form: Mapping[str, str]) -> dict[str, str]:
+    """Return what the report itself does not say; the model is the one that answers now, unless the page says which."""
+    details = {name: form[name] for name in DETAILS if name in form}
+    state = job_queue.queue_state()
+    if "model" in details or state is None:
+        return details
+    return details | {"model": state.model, "model_version": state.version}
 
 
 def failure_page(problem: Problem) -> str:
-    """Show the page with what went wrong."""
+    """Return the page with what went wrong."""
     return _page(error=problem.detail)
 
 
-def _answer_several(files: Sequence[FileStorage], wishes: options.Wishes) -> Response:
-    """Answer for each picture by itself; the request as a whole succeeds."""
-    answered = batch.answer(request, files, upload_folder(), wishes, ask_model)
-    told = {"instance": request.path, "request_id": error_handlers.request_id()}
-    return _json({"results": [batch.outcome(one, wishes, **told) for one in answered]}, {})
-
-
-def _received(file: FileStorage | None = None, *, raw: bool = True) -> uploads.Picture:
-    """Store the request's one picture, or the file that was found in it."""
-    started = time.perf_counter()
-    folder = upload_folder()
-    picture = uploads.receive(request, folder, raw=raw) if file is None else uploads.take(file, folder)
-    uploads.forget_body(request)
-    metrics.count_upload(time.perf_counter() - started)
-    if tracing.state.spans is not None:
-        tracing.state.spans.note_upload(request.environ, started)
-    return picture
-
-
-def _json(document: Mapping[str, object], headers: Mapping[str, str]) -> Response:
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
-    return Response(body, headers=dict(headers), content_type=JSON)
-
-
-def ask_model(name: str, ask: middleware.Ask) -> options.Result:
-    """Ask what is in a stored picture, by the name that a caller may put another function under."""
-    token, started = middleware.current_ask.set(ask), time.perf_counter()
-    try:
-        answer = model_predict(name)
-    except WireError as error:
-        metrics.count_drop(error)
-        raise
-    finally:
-        middleware.current_ask.reset(token)
-    metrics.count_prediction(answer, time.perf_counter() - started)
-    return options.Result(ask.job_id, name, answer)
-
-
-def _page(name: str | None = None, answer: options.Result | None = None, error: str | None = None) -> str:
+def _page(prediction: Prediction | None = None, error: str | None = None) -> str:
     shown: dict[str, object] = dict.fromkeys(
-        ("prediction", "score", "predictions", "prediction_id", "model_version", "report")
+        ("filename", "prediction", "score", "predictions", "prediction_id", "model_version", "report")
     )
-    if answer is not None:
+    if prediction is not None:
         shown = {
-            "prediction": answer.label,
-            "score": answer.score,
-            "predictions": answer.top(middleware.USUAL_TOP_K),
-            "prediction_id": answer.id,
-            "model_version": answer.model_version,
-            "report": shaped(Report(name or "", answer.label, answer.score)),
+            "filename": prediction.filename,
+            "prediction": prediction.label,
+            "score": prediction.score,
+            "predictions": prediction.top(USUAL_TOP_K),
+            "prediction_id": prediction.id,
+            "model_version": prediction.model_version or None,
+            "report": shaped(Report(prediction.filename, prediction.label, prediction.score)),
         }
     return render_template(
-        "index.html",
-        filename=name,
-        error=error,
-        max_upload_bytes=settings.MAX_UPLOAD_BYTES,
-        max_label=MAX_LABEL,
-        **shown,
+        "index.html", error=error, max_upload_bytes=settings.MAX_UPLOAD_BYTES, max_label=MAX_LABEL, **shown
     )
-
-
-def _details(form: Mapping[str, str]) -> dict[str, str]:
-    """Give what the report itself does not say; the model is the one that answers now, unless the page says which."""
-    told = {name: form[name] for name in DETAILS if name in form}
-    if "model" in told:
-        return told
-    state = middleware.queue_state()
-    return told if state is None else told | {"model": state.model, "model_version": state.version}

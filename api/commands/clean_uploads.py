@@ -19,7 +19,6 @@ from typing import NamedTuple
 import settings
 from auth import owners
 from images import store
-from images.folder_lock import folder_lock
 from reports import feedback
 from wire import __version__
 
@@ -137,7 +136,7 @@ def _goes(path: Path, *, is_dry_run: bool) -> bool:
     if is_dry_run:
         return True
     # Whoever counts an old image as used holds the same lock.
-    with folder_lock(path.parent), suppress(FileNotFoundError):
+    with store.folder_lock(path.parent), suppress(FileNotFoundError):
         if time.time() - path.lstat().st_mtime >= store.YOUNGEST_S:
             path.unlink()
             return True

@@ -1,11 +1,11 @@
-"""Multipart forms, parsed in memory: a picture's bytes are found once and copied once.
+"""Multipart forms, parsed in memory: an image's bytes are found once and copied once.
 
 The framework's own parser searches them piece by piece (0.5 ms for a small photograph) and writes larger ones to a
 temporary file, which a read-only container has no place for.
 """
 
 from io import BytesIO
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -13,8 +13,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from images import json_stream, sniffing
-from images.json_stream import pieces
+import utils
+from images import json_stream
 
 MAX_PARTS = 16
 # Of all parts together, names included, which may be long: these bytes cost the most time to parse.
@@ -26,7 +26,7 @@ _SPECIAL = (b";", b'"', b"\\")
 MAX_FIELDS = 1000
 MAX_PADDING_BYTES = 128
 MAX_FIELD_BYTES = 256 * 1024
-# What a form may add to the bytes of its picture: boundaries, part headers, a few fields.
+# What a form may add to the bytes of its image: boundaries, part headers, a few fields.
 MAX_OVERHEAD_BYTES = 64 * 1024
 
 
@@ -43,57 +43,45 @@ class Part(NamedTuple):
     data: bytes
 
     @property
-    def is_file(self) -> bool:
-        """Whether this is a file: it has a name, or else it is an image, whose name may be left out (RFC 7578, 4.2)."""
-        if self.filename is not None:
-            return True
+    def is_unnamed_image(self) -> bool:
+        """Whether a part without a file name is an image, whose name may be left out (RFC 7578, 4.2)."""
         # A text may begin with "BM" like a BMP; it holds no zero byte, and every image does.
-        return sniffing.kind_of(self.data[: sniffing.HEAD_BYTES]) is not None and b"\0" in self.data
+        return utils.kind_of(self.data[: utils.HEAD_BYTES]) is not None and b"\0" in self.data
 
 
-class _Cursor:
-    """A place in a body that moves forward only."""
+class Fields(MultiDict[str, str]):
+    """The fields of a multipart form; `fault` says what is wrong with a form that is malformed."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._position = 0
-
-    def skip(self, token: bytes) -> bool:
-        """Step over `token` where it stands here."""
-        found = self._body.startswith(token, self._position)
-        if found:
-            self._position += len(token)
-        return found
-
-    def until(self, token: bytes, at_most: int | None = None) -> bytes:
-        """Give what stands before the next `token`, and step over both."""
-        limit = None if at_most is None else self._position + at_most
-        end = self._body.find(token, self._position, limit)
-        if end < 0:
-            raise MalformedForm(f"no {token!r} after byte {self._position}")
-        before = self._body[self._position : end]
-        self._position = end + len(token)
-        return before
+    fault = ""
 
 
 def parse(body: bytes, boundary: bytes) -> list[Part]:
-    """Give the parts of a multipart/form-data body (RFC 7578, RFC 2046); raises MalformedForm."""
-    cursor, delimiter = _Cursor(body), b"\r\n--" + boundary
-    if not cursor.skip(delimiter[2:]):
-        cursor.until(delimiter)
+    """Return the parts of a multipart/form-data body (RFC 7578, RFC 2046); raise MalformedForm."""
+    delimiter = b"\r\n--" + boundary
+    first = delimiter[2:]
+    at = len(first) if body.startswith(first) else _until(body, 0, delimiter)[1]
     parts: list[Part] = []
-    head_bytes = 0
-    while not cursor.skip(b"--"):
+    head_bytes = MAX_HEAD_BYTES
+    while not body.startswith(b"--", at):
         if len(parts) == MAX_PARTS:
             raise RequestEntityTooLarge(f"A form may have {MAX_PARTS} parts.")
-        if cursor.until(b"\r\n", MAX_PADDING_BYTES).strip(b" \t"):
+        padding, at = _until(body, at, b"\r\n", MAX_PADDING_BYTES)
+        if padding.strip(b" \t"):
             raise MalformedForm("a boundary does not end its line")
-        head = cursor.until(b"\r\n\r\n", MAX_HEAD_BYTES - head_bytes)
-        head_bytes += len(head)
+        head, at = _until(body, at, b"\r\n\r\n", head_bytes)
+        head_bytes -= len(head)
         # An empty part may come without the line break that ends its data.
-        data = b"" if cursor.skip(delimiter[2:]) else cursor.until(delimiter)
+        data, at = (b"", at + len(first)) if body.startswith(first, at) else _until(body, at, delimiter)
         parts.append(_part(head, data))
     return parts
+
+
+def _until(body: bytes, begin: int, token: bytes, at_most: int | None = None) -> tuple[bytes, int]:
+    """Return what stands before the next `token`, within so many bytes, and the place after it."""
+    end = body.find(token, begin, None if at_most is None else begin + at_most)
+    if end < 0:
+        raise MalformedForm(f"no {token!r} after byte {begin}")
+    return body[begin:end], end + len(token)
 
 
 def _part(head: bytes, data: bytes) -> Part:
@@ -110,35 +98,38 @@ def _part(head: bytes, data: bytes) -> Part:
 
 
 class MemoryFormParser(FormDataParser):
-    """Parses multipart forms by `parse`; everything else as the framework does.
-
-    After a malformed form, `fault` says what is wrong with it.
-    """
-
-    fault = ""
+    """Parses multipart forms by `parse`; everything else as the framework does."""
 
     def parse(
         self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
     ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
-        """Give (stream, fields, files); a malformed form is an empty one."""
+        """Return (stream, fields, files); a malformed form is an empty one."""
         if mimetype == "application/x-www-form-urlencoded":
             return super().parse(BytesIO(_few_fields(stream)), mimetype, content_length, options)
         if mimetype != "multipart/form-data":
             return super().parse(stream, mimetype, content_length, options)
         boundary = (options or {}).get("boundary", "").encode("ascii", "replace")
-        parts: list[Part] = []
+        fields, files, field_bytes = Fields(), MultiDict[str, FileStorage](), 0
         try:
             if not boundary:
                 raise MalformedForm("its Content-Type has no boundary")
             parts = parse(stream.read(), boundary)
         except MalformedForm as error:
-            self.fault = str(error)
-        return stream, _fields(parts), _files(parts)
+            parts, fields.fault = [], str(error)
+        for part in parts:
+            if part.filename is not None or part.is_unnamed_image:
+                files.add(part.name, FileStorage(BytesIO(part.data), part.filename, part.name, part.content_type))
+            else:
+                fields.add(part.name, part.data.decode("utf-8", "replace"))
+                field_bytes += len(part.data)
+        if field_bytes > MAX_FIELD_BYTES:
+            raise RequestEntityTooLarge(f"A form's fields may have {MAX_FIELD_BYTES} bytes.")
+        return stream, fields, files
 
 
 def _few_fields(stream: IO[bytes]) -> bytes:
-    """Return a body of URL-encoded fields that has no more of them than MAX_FIELDS."""
-    body = b"".join(pieces(stream, MAX_FIELD_BYTES + 1))
+    """Return a body of URL-encoded fields; raise RequestEntityTooLarge if it has more than MAX_FIELDS."""
+    body = b"".join(json_stream.pieces(stream, MAX_FIELD_BYTES + 1))
     if len(body) > MAX_FIELD_BYTES:
         raise RequestEntityTooLarge(f"A form's fields may have {MAX_FIELD_BYTES} bytes.")
     if body.count(b"&") >= MAX_FIELDS:
@@ -146,40 +137,12 @@ def _few_fields(stream: IO[bytes]) -> bytes:
     return body
 
 
-def _fields(parts: list[Part]) -> MultiDict[str, str]:
-    fields = [part for part in parts if not part.is_file]
-    if sum(len(part.data) for part in fields) > MAX_FIELD_BYTES:
-        raise RequestEntityTooLarge(f"A form's fields may have {MAX_FIELD_BYTES} bytes.")
-    return MultiDict([(part.name, part.data.decode("utf-8", "replace")) for part in fields])
-
-
-def _files(parts: list[Part]) -> MultiDict[str, FileStorage]:
-    return MultiDict(
-        [
-            (part.name, FileStorage(BytesIO(part.data), part.filename, part.name, part.content_type))
-            for part in parts
-            if part.is_file
-        ]
-    )
-
-
 class MemoryRequest(Request):
     """A request whose forms are parsed in memory, and whose JSON is read within the bounds of json_stream."""
 
     form_data_parser_class = MemoryFormParser
-    _form_parser: MemoryFormParser | None = None
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Return the document of the body; answer 400 where it is none, or beyond the bounds."""
         self.json_module = json_stream  # the framework has set that of its answers
         return super().get_json(force, silent, cache)
-
-    def make_form_data_parser(self) -> FormDataParser:
-        """Make the parser, and keep it for `form_fault`."""
-        self._form_parser = cast(MemoryFormParser, super().make_form_data_parser())
-        return self._form_parser
-
-    @property
-    def form_fault(self) -> str:
-        """Return what is wrong with the form, empty where nothing is or it has not been parsed."""
-        return self._form_parser.fault if self._form_parser is not None else ""

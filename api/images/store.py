@@ -7,6 +7,7 @@ and so does whoever extends the life of one that clean-up may remove. Readers an
 
 import enum
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -17,11 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import IO
 
+import settings
 import utils
-from images import disk_space, sniffing
-from images.folder_lock import folder_lock
 from problems import Problem
 from wire.errors import QueueFull
 
@@ -34,6 +33,14 @@ PLACE_ATTEMPTS = 4
 # Named like an image that is being written, so that clean-up removes one that a killed process left.
 PROBE_NAME, PROBE_BYTES = f"{'0' * 32}.png", 4096
 COMPARED_BYTES = 64 * 1024
+# Attempts to lock the folder, and seconds between them.
+LOCK_ATTEMPTS, LOCK_PAUSE_S = 100, 0.01
+STORAGE_RETRY_S = 60
+# Files that reports, their index, sessions and Redis may still make on the same disk.
+MIN_FREE_FILES = 100
+# Neither a link nor a pipe to wait for, whoever may have put it there.
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What link(2) answers on file systems without hard links (FAT, exFAT, some network and FUSE mounts), or with a limit.
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
@@ -122,8 +129,14 @@ def _inspect(path: Path, data: bytes) -> tuple[_Content, os.stat_result | None]:
             if status.st_size == len(data) and _holds(file, data):
                 return _Content.SAME, status
             return _Content.OTHER if is_named_by_content(file, path.stem) else _Content.DAMAGED, None
+    except FileNotFoundError:
+        return _Content.NOTHING, None
     except OSError as error:
-        return _content_of_unopened(error), None
+        if error.errno in _NO_REGULAR_FILE:
+            return _Content.DAMAGED, None
+        if error.errno in _UNREADABLE_FILE:
+            return _Content.OTHER, None
+        raise
 
 
 def _holds(file: FileIO, data: bytes) -> bool:
@@ -133,30 +146,16 @@ def _holds(file: FileIO, data: bytes) -> bool:
     return all(file.read(len(piece)) == piece for piece in pieces)
 
 
-def _content_of_unopened(error: OSError) -> _Content:
-    """Return what a name holds that cannot be read; raise the error where it is not about this one name."""
-    if isinstance(error, FileNotFoundError):
-        return _Content.NOTHING
-    if error.errno in _NO_REGULAR_FILE:
-        return _Content.DAMAGED
-    if error.errno in _UNREADABLE_FILE:
-        return _Content.OTHER
-    raise error
-
-
 def _opened(path: Path) -> FileIO:
     """Open a regular file and nothing else; raise OSError."""
-    # An opener's descriptor is closed where the path turns out to be a folder's; one that is passed in is not.
-    file = FileIO(path, opener=_descriptor_of)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
-
-
-def _descriptor_of(path: str, _: int) -> int:
-    # Neither a link nor a pipe to wait for, whoever may have put it there.
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, _READING)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return FileIO(descriptor)
 
 
 def refresh(path: str | Path, status: os.stat_result) -> os.stat_result | None:
@@ -237,12 +236,14 @@ def _rename_locked(temporary: Path, path: Path) -> bool:
 @contextmanager
 def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
     """Write a temporary file in the same folder: no reader ever sees half an image."""
-    disk_space.check(path.parent, len(data))
+    check_room(path.parent, len(data))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    descriptor = os.open(temporary, _WRITING, 0o640)
     try:
         with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  a descriptor, not a path
-            _write_all(file, data)
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
         yield temporary
     finally:
         # What stays behind is removed by clean-up; the image itself is published, or its own error says why not.
@@ -250,10 +251,20 @@ def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+def check_room(folder: Path, size: int) -> None:
+    """Raise Problem where so many bytes would leave less than MIN_FREE_BYTES, or hardly another file.
+
+    The folder is made where it is missing.
+    """
+    try:
+        disk = os.statvfs(folder)
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(folder)
+    # A file system without a limit of files reports 0.
+    is_out_of_files = disk.f_files and disk.f_favail < MIN_FREE_FILES
+    if is_out_of_files or disk.f_bavail * disk.f_frsize - size < settings.MIN_FREE_BYTES:
+        raise Problem(507, "storage_full", "The service's disk is full.", retry_after_s=STORAGE_RETRY_S)
 
 
 def check_writable(folder: Path) -> None:
@@ -262,7 +273,7 @@ def check_writable(folder: Path) -> None:
         pass
 
 
-def open_stored(folder: Path, name: str) -> tuple[BufferedReader, sniffing.Kind] | None:
+def open_stored(folder: Path, name: str) -> tuple[BufferedReader, utils.Kind] | None:
     """Open a stored image and return it with the kind that its content has; None where there is none of that name.
 
     Raise OSError where the disk does not say.
@@ -275,7 +286,7 @@ def open_stored(folder: Path, name: str) -> tuple[BufferedReader, sniffing.Kind]
         if isinstance(error, FileNotFoundError) or error.errno in _NO_REGULAR_FILE:
             return None
         raise
-    kind = sniffing.kind_of(file.peek(sniffing.HEAD_BYTES))
+    kind = utils.kind_of(file.peek(utils.HEAD_BYTES))
     if kind is None:
         file.close()
         return None
@@ -298,3 +309,33 @@ def sha256_of(folder: Path, name: str) -> str:
             with opened[0] as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     return ""
+
+
+@contextmanager
+def folder_lock(folder: str | Path) -> Iterator[bool]:
+    """Hold the folder's lock between processes, for a moment.
+
+    Yield False where it cannot be had: the file system has no locks, or another process keeps it.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+        except OSError:
+            return False
+        else:
+            return True
+    return False

@@ -1,92 +1,127 @@
-"""Pictures on their way in: the checks, once for every way to send one."""
+"""Uploads: the images in the body of a request (form, raw bytes, or base64 in JSON), checked and stored."""
 
-from collections.abc import Sequence
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from flask import Request
+from flask import Request, current_app
 from werkzeug.datastructures import FileStorage
 
-import middleware
 import offload
 import settings
 import utils
 from auth import owners
-from images import sniffing, store
-from images.multipart import MAX_OVERHEAD_BYTES
-from images.recent_uploads import RecentUploads
+from images import json_stream, store
+from images.json_stream import LongString, MalformedJson
+from images.multipart import MAX_OVERHEAD_BYTES, MAX_PARTS
 from observability import metrics
-from problems import Problem
+from problems import Problem, UnusableFile
 from wire.decode_cost import decode_ms
 from wire.errors import QueueFull
 
+FORM = "multipart/form-data"
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
-_recent = RecentUploads()
-# The last is what SageMaker calls a picture of any kind.
+# The last is what SageMaker calls an image of any kind.
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-image"})
+MAX_IMAGES = MAX_PARTS
+CheckCost = Callable[[int], None]
+# Three bytes are four letters of base64.
+_BASE64_GROWTH = 4 / 3
+_EXPECTED_JSON = f'Send {{"image": "<base64>"}}, or {{"images": ["<base64>", ...]}} with 1 to {MAX_IMAGES} images.'
+_BASE64 = "standard base64 without line breaks, with or without data:image/...;base64, before it"
 
 
-class Picture(NamedTuple):
-    """A picture that is stored: its name, its SHA-256 where the result cache is on, and what it costs to decode."""
+class StoredImage(NamedTuple):
+    """An image that is stored.
+
+    `sha256` is that of the uploaded bytes, empty where the result cache is off; `decode_ms` is how long decoding takes.
+    """
 
     name: str
     sha256: str = ""
     decode_ms: int = 0
 
 
-class UnusableFile(Exception):  # noqa: N818  it is the client's file
-    """The request holds no file to work with; `detail` says why."""
-
-    @property
-    def detail(self) -> str:
-        """What the client is told."""
-        return str(self)
-
-
 class NoImage(Problem):
     """The request holds a file that is no image, though its name or type says that it is one."""
 
     def __init__(self) -> None:
-        detail = f"The file is not an image that can be used. Choose a {sniffing.ACCEPTED}."
+        detail = f"The file is not an image that can be used. Choose a {utils.ACCEPTED}."
         super().__init__(415, "unsupported_type", detail)
 
 
-def receive(request: Request, folder: Path, *, raw: bool, fields: Sequence[str] = ("file",)) -> Picture:
-    """Check the request's picture and store it; raises UnusableFile or Problem.
-
-    `raw` says that a body may also be the picture itself; in a form it is the file of the first of these fields.
-    """
-    request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
-    is_form = not raw or request.mimetype == "multipart/form-data"
-    file = _form_file(request, fields) if is_form else _raw_file(request)
-    picture = _kept(file, folder)
-    forget_body(request)
-    return picture
+def upload_folder() -> Path:
+    """Return the folder of stored images: as set on the app since it was made, else as the settings say."""
+    folder = str(current_app.config["UPLOAD_FOLDER"])
+    return Path(settings.UPLOAD_FOLDER if folder == current_app.extensions["sightline.upload_folder"] else folder)
 
 
 def files_of(request: Request) -> tuple[list[FileStorage], bool]:
-    """Return the files of a form that has more than one, and whether it has.
+    """Return the files that a request has for /predict, and whether they are a batch; raise UnusableFile.
 
-    Together they may be as large as one may be.
+    A form with several files is a batch, and so is a list in JSON. Together they may be as large as one may be.
     """
-    if request.mimetype != "multipart/form-data":
-        return [], False
+    if request.mimetype == "application/json":
+        return _json_files(request)
+    if request.mimetype == FORM:
+        request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
+        files = request.files.getlist("file")
+        if files:
+            return files, len(files) > 1
+    return [file_of(request)], False
+
+
+def file_of(request: Request, fields: Sequence[str] = ("file",), *, raw: bool = True) -> FileStorage:
+    """Return the one file of a request: the first of these fields of a form, or the whole body if `raw`.
+
+    Raise UnusableFile if there is none.
+    """
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
-    files = request.files.getlist("file")
-    return (files, True) if len(files) > 1 else ([], False)
+    if raw and request.mimetype != FORM:
+        return _raw_file(request)
+    # No other form can hold a file, and none needs to be read to say so.
+    files = request.files if request.mimetype == FORM else {}
+    for field in fields:
+        if field in files:
+            return files[field]
+    wanted = " or ".join(map(repr, fields))
+    raise UnusableFile(f"No file was sent as form field {wanted}: {_no_file(request)}. Choose an image first.")
 
 
-def take(file: FileStorage, folder: Path) -> Picture:
-    """Check one of several files and store it; raises UnusableFile or Problem."""
-    return _kept(file, folder)
+def _no_file(request: Request) -> str:
+    """Return what a form has in place of the file."""
+    if request.mimetype != FORM:
+        return f"the body is {request.mimetype or 'of no type'}, not {FORM}"
+    if fault := getattr(request.form, "fault", ""):
+        return f"the form is malformed, {fault}"
+    names = [repr(name[:40]) for name in (*request.files, *request.form)]
+    return f"the form has {', '.join(names[:5])}" if names else "the form is empty"
+
+
+def _raw_file(request: Request) -> FileStorage:
+    """Return a file of a body that is an image and nothing else, whether or not its type says so."""
+    declared = request.mimetype.startswith("image/")
+    if not declared and request.mimetype not in _RAW_TYPES:
+        raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or an image.")
+    data = request.stream.read()
+    is_image = utils.kind_of(data[: utils.HEAD_BYTES]) is not None
+    if not is_image and not (declared and data):
+        raise UnusableFile("The body is not an image." if data else "The body is empty.")
+    return as_file(data)
 
 
 def as_file(data: bytes) -> FileStorage:
-    """Return a file with a picture's bytes, named by what they are; one that is no picture claims to be a JPEG."""
-    kind = sniffing.kind_of(data[: sniffing.HEAD_BYTES]) or sniffing.JPEG
-    return FileStorage(BytesIO(data), f"picture{kind.extension}")
+    """Return a file with an image's bytes, named by its format; bytes that are no image claim to be a JPEG."""
+    kind = utils.kind_of(data[: utils.HEAD_BYTES]) or utils.JPEG
+    return FileStorage(BytesIO(data), f"image{kind.extension}")
 
 
 def as_files(images: list[bytes]) -> list[FileStorage]:
@@ -96,22 +131,67 @@ def as_files(images: list[bytes]) -> list[FileStorage]:
     return files
 
 
-def forget_body(request: Request) -> None:
-    """Let go of the body, and count it no longer: waiting for the answer takes longer than anything else."""
-    # Among the files of a form may be some that nobody asked for.
-    request.close()
-    request.environ.get("sightline.forget_body", _nothing)()
+def limit_json_body(request: Request) -> None:
+    """Allow a JSON body that is as long as the largest image is in base64."""
+    request.max_content_length = int(settings.MAX_UPLOAD_BYTES * _BASE64_GROWTH) + json_stream.MAX_REST_BYTES
 
 
-def _kept(file: FileStorage, folder: Path) -> Picture:
+def _json_files(request: Request) -> tuple[list[FileStorage], bool]:
+    """Return the images of `{"image": "…"}` or `{"images": ["…", …]}`, and whether it is the list."""
+    limit_json_body(request)
+    try:
+        document = json_stream.read(request.stream)
+    except MalformedJson as error:
+        raise UnusableFile(f"The body is not JSON that can be used: {error}.") from None
+    if not isinstance(document, dict):
+        raise UnusableFile(f"The body is no JSON object. {_EXPECTED_JSON}")
+    if others := sorted(set(document) - {"image", "images"}):
+        named = ", ".join(repr(name[:40]) for name in others[:5])
+        hint = "options such as top_k belong in the query"
+        raise UnusableFile(f"The JSON object has the unknown members {named}; {hint}. {_EXPECTED_JSON}")
+    if len(document) != 1:
+        raise UnusableFile(f"The JSON object has {len(document)} of the members 'image' and 'images'. {_EXPECTED_JSON}")
+    if "image" in document:
+        return [as_file(decode_base64(document["image"]))], False
+    images = document["images"]
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
+        count = f"has {len(images)} elements" if isinstance(images, list) else "is no list"
+        raise UnusableFile(f"'images' {count}. {_EXPECTED_JSON}")
+    return as_files([decode_base64(text) for text in images]), True
+
+
+def decode_base64(text: Any) -> bytes:
+    """Return the bytes of base64 text, with or without the head of a data URL before it; raise UnusableFile."""
+    if isinstance(text, LongString):
+        return text.content
+    if not isinstance(text, str):
+        raise UnusableFile(f"An image in JSON is a string of {_BASE64}; one of them is no string.")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UnusableFile(f"An image in JSON is {_BASE64}; one of them is something else.") from None
+
+
+def store_file(file: FileStorage, folder: Path, check_cost: CheckCost | None = None) -> StoredImage:
+    """Check a file, store it and close it; raise UnusableFile or Problem.
+
+    `check_cost` is called before an expensive image is written that does not exist yet, with the milliseconds that
+    decoding is estimated to take; it raises QueueFull where such an image has no room in the queue.
+    """
     try:
         data = file.stream.read()
         kind = _checked(file.filename or "", data)
         if not utils.allowed_file(file.filename or ""):
-            file.filename = f"picture{kind.extension}"
-        picture = _in_thread_if_large(file, data, folder)
-        owners.record(folder, picture.name)
-        return picture
+            file.filename = f"image{kind.extension}"
+        if len(data) <= BLOCKING_BYTES:
+            image = _recent.store(folder, file, data, check_cost)
+        else:
+            image = offload.run(partial(_recent.store, folder, file, data, check_cost))
+        if settings.API_KEYS_FILE:
+            owners.record(folder, image.name)
+        return image
     except QueueFull as refusal:
         metrics.count_drop(refusal)
         raise
@@ -119,91 +199,98 @@ def _kept(file: FileStorage, folder: Path) -> Picture:
         file.close()
 
 
-def _checked(name: str, data: bytes) -> sniffing.Kind:
-    """Return what kind of picture a file is, by its content; raise UnusableFile or Problem.
+def _checked(name: str, data: bytes) -> utils.Kind:
+    """Return the format of a file by its content; raise UnusableFile or Problem.
 
-    The name decides only how a file is refused: without a picture's suffix it never claimed to be one.
+    The name decides only how a file is refused: without an image's suffix it never claimed to be one.
     """
-    kind = sniffing.kind_of(data[: sniffing.HEAD_BYTES])
-    if kind is None and not utils.allowed_file(name):
-        raise UnusableFile(_not_a_picture(name, data))
     if not data:
-        raise UnusableFile("The file is empty. Choose another image.")
-    if len(data) > settings.MAX_UPLOAD_BYTES:
-        raise Problem(
-            413,
-            "too_large",
-            f"The picture has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are taken.",
+        raise UnusableFile(
+            "The file is empty. Choose another image." if name else "No file was chosen. Choose an image."
         )
+    kind = utils.kind_of(data[: utils.HEAD_BYTES])
+    if kind is None and not utils.allowed_file(name):
+        raise UnusableFile(f"The file is not an image that can be used. Choose a {utils.ACCEPTED}.")
+    if len(data) > settings.MAX_UPLOAD_BYTES:
+        detail = f"The image has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are accepted."
+        raise Problem(413, "too_large", detail)
     if kind is None:
         raise NoImage
     return kind
 
 
-def _not_a_picture(name: str, data: bytes) -> str:
-    if data:
-        return f"The file is not a picture that can be used. Choose a {sniffing.ACCEPTED}."
-    return "The file is empty. Choose another picture." if name else "No file was chosen. Choose a picture first."
+def forget_body(request: Request) -> None:
+    """Free the body, and count it no longer: waiting for the answer takes longer than anything else."""
+    # Among the files of a form may be some that nobody asked for.
+    request.close()
+    forget = request.environ.get("sightline.forget_body")
+    if forget is not None:
+        forget()
 
 
-def _form_file(request: Request, fields: Sequence[str]) -> FileStorage:
-    # No other form can hold a file, and none needs to be read to say so.
-    files = request.files if request.mimetype == "multipart/form-data" else {}
-    for field in fields:
-        if field in files:
-            return files[field]
-    wanted = " or ".join(map(repr, fields))
-    raise UnusableFile(
-        f"No file was sent as form field {wanted}: {_form_without_file(request)}. Choose an image first."
-    )
-
-
-def _form_without_file(request: Request) -> str:
-    """Return what a form has in place of the file."""
-    if fault := getattr(request, "form_fault", ""):
-        return f"the form is malformed, {fault}"
-    if request.mimetype != "multipart/form-data":
-        return f"the body is {request.mimetype or 'of no type'}, not multipart/form-data"
-    names = [repr(name[:40]) for name in (*request.files, *request.form)]
-    return f"the form has {', '.join(names[:5])}" if names else "the form is empty"
-
-
-def _raw_file(request: Request) -> FileStorage:
-    """Make a file of a body that is a picture and nothing else, whether or not it says so."""
-    declared = request.mimetype.startswith("image/")
-    if not declared and request.mimetype not in _RAW_TYPES:
-        raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or a picture.")
-    data = request.stream.read()
-    is_picture = sniffing.kind_of(data[: sniffing.HEAD_BYTES]) is not None
-    if not is_picture and not (declared and data):
-        raise UnusableFile("The body is not an image." if data else "The body is empty.")
-    return as_file(data)
-
-
-def _in_thread_if_large(file: FileStorage, data: bytes, folder: Path) -> Picture:
-    check_cost = middleware.expensive_check()
-
-    def work() -> Picture:
-        cost = decode_ms(data)
-
-        def check() -> None:
-            check_cost(cost)
-
-        if settings.RESULT_CACHE:
-            return Picture(*_recent.store(folder, file, data, check), cost)
-        return Picture(store.store(folder, utils.get_file_hash(file), data, check), decode_ms=cost)
-
-    return work() if len(data) <= BLOCKING_BYTES else offload.run(work)
-
-
-def stored_picture(folder: Path, name: str) -> Picture | None:
-    """Return a picture that is stored already, by its name; None where there is none."""
+def stored_image(folder: Path, name: str) -> StoredImage | None:
+    """Return an image that is stored already, by its name; None where there is none."""
     opened = store.open_stored(folder, name)
     if opened is None:
         return None
     with opened[0] as file:
-        return Picture(name, decode_ms=decode_ms(file.read()))
+        return StoredImage(name, decode_ms=decode_ms(file.read()))
 
 
-def _nothing() -> None:
-    """Stand in for a server that counts no bodies."""
+class _Entry(NamedTuple):
+    """A file whose content is known, as long as its identity is the same."""
+
+    name: str
+    identity: tuple[int, int, int, int]
+
+
+class RecentUploads:
+    """The images that this process stored lately, by SHA-256: one that is sent again needs no MD5 and no comparison.
+
+    An entry takes a few hundred bytes; beyond `max_entries` the oldest are forgotten.
+    """
+
+    def __init__(self, max_entries: int = 4096) -> None:
+        self._max_entries = max_entries
+        self._entries: dict[tuple[Path, str, str], _Entry] = {}
+
+    def store(self, folder: Path, file: FileStorage, data: bytes, check_cost: CheckCost | None = None) -> StoredImage:
+        """Store the content of a file, unless it is known to be there; with its SHA-256 if the result cache is on."""
+        cost = decode_ms(data)
+        check = partial(check_cost, cost) if check_cost is not None and cost else None
+        if not settings.RESULT_CACHE:
+            return StoredImage(store.store(folder, utils.get_file_hash(file), data, check), "", cost)
+        sha256, suffix = hashlib.sha256(data).hexdigest(), PurePosixPath(file.filename or "").suffix
+        key = (folder, sha256, suffix)
+        entry = self._entries.get(key)
+        if entry is not None and self._is_there(key, entry):
+            return StoredImage(entry.name, sha256, cost)
+        name = store.store(folder, utils.get_file_hash(file), data, check)
+        with suppress(OSError):
+            self._add(key, name, os.lstat(folder / name))
+        return StoredImage(name, sha256, cost)
+
+    def _is_there(self, key: tuple[Path, str, str], entry: _Entry) -> bool:
+        """Return whether an image is still there; it counts as used now."""
+        path = os.path.join(key[0], entry.name)  # noqa: PTH118  a third of the time, on the way of every request
+        try:
+            status = os.lstat(path)
+            if store.identity_of(status) != entry.identity:
+                return False
+            refreshed = store.refresh(path, status)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            # A disk that cannot be asked. The answer may be cached; a worker reports what it really reads.
+            return True
+        if refreshed is not None and refreshed is not status:
+            self._add(key, entry.name, refreshed)
+        return refreshed is not None
+
+    def _add(self, key: tuple[Path, str, str], name: str, status: os.stat_result) -> None:
+        while len(self._entries) >= self._max_entries and key not in self._entries:
+            self._entries.pop(next(iter(self._entries)), None)
+        self._entries[key] = _Entry(name, store.identity_of(status))
+
+
+_recent = RecentUploads()

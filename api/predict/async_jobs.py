@@ -1,39 +1,31 @@
-"""Jobs that their client does not wait for: handed in with `Prefer: respond-async`, asked for at /jobs/{id}."""
+"""Async jobs, which their client does not wait for: submitted with `Prefer: respond-async`, polled at /jobs/{id}."""
 
 import hashlib
-import json
-from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
 import error_handlers
-import middleware
 import problems
 from auth import access
+from images.uploads import StoredImage
 from openapi.operation import Answer, Operation
 from openapi.schemas import JobState
-from predict import options
+from predict import job_queue
+from predict.prediction import PREFER, Prediction, PredictOptions, json_response
 from wire.messages import Failure, JobFailed
 
 router = Blueprint("jobs", __name__)
 
-PREFERENCE = options.PREFER.word
-# How long a client does well to wait before it asks again.
-ASK_AGAIN_S = 1
+# Seconds that a client does well to wait before it polls again.
+POLL_AGAIN_S = 1
+POLL_AGAIN = {"Retry-After": str(POLL_AGAIN_S)}
 
 
-def are_wanted() -> bool:
-    """Say whether the client would rather not wait (RFC 7240)."""
-    told = ",".join(request.headers.getlist("Prefer"))
-    return any(each.partition(";")[0].strip().lower() == PREFERENCE for each in told.split(","))
-
-
-def accept(name: str, ask: middleware.Ask) -> Response:
-    """Hand in a job for a stored picture, and say where to ask for it."""
-    handle = middleware.hand_in(name, ask, access.caller())
-    place = url_for("jobs.look", job=handle)
-    headers = {"Location": place, "Preference-Applied": PREFERENCE, "Retry-After": str(ASK_AGAIN_S)}
-    return _response({"id": handle, "status": "pending"}, 202, headers)
+def accept(image: StoredImage, options: PredictOptions) -> Response:
+    """Submit a job for a stored image and return where to poll for it."""
+    handle = job_queue.submit_job(image, options)
+    headers = {"Location": url_for("jobs.look", job=handle), "Preference-Applied": PREFER.word} | POLL_AGAIN
+    return json_response({"id": handle, "status": "pending"}, 202, headers)
 
 
 @router.route("/jobs/<job>", methods=["GET"])
@@ -45,20 +37,19 @@ def accept(name: str, ask: middleware.Ask) -> Response:
     problems=(404, 503),
 )
 def look(job: str) -> Response:
-    """Say what came of a job."""
-    image, reply = middleware.look(job, _owner())
+    """Return the state of a job."""
+    image, reply = job_queue.find_job(job, _owner())
     if reply is None:
-        return _response({"id": job, "status": "pending"}, 200, {"Retry-After": str(ASK_AGAIN_S)})
+        return json_response({"id": job, "status": "pending"}, 200, POLL_AGAIN)
     if isinstance(reply, Failure):
         problem = error_handlers.problem_of(JobFailed(reply)) or problems.Problem(
             500, "internal", "The worker failed on it."
         )
-        told = problem.document(instance=request.path, request_id=error_handlers.request_id())
-        return _response({"id": job, "status": "failed", "problem": told}, 200, {})
-    result = options.Result(_public_id(reply.id), image, middleware.Prediction(reply))
-    return _response(
-        {"id": job, "status": "done", "result": options.told(result, options.Wishes(len(reply.predictions)))}, 200, {}
-    )
+        document = problem.document(instance=request.path, request_id=error_handlers.request_id())
+        return json_response({"id": job, "status": "failed", "problem": document})
+    best, count = reply.predictions[0], len(reply.predictions)
+    prediction = Prediction(best, image, _public_id(reply.id), access.caller(), answer=reply)
+    return json_response({"id": job, "status": "done", "result": prediction.to_json(count)})
 
 
 @router.route("/jobs/<job>", methods=["DELETE"])
@@ -69,8 +60,8 @@ def look(job: str) -> Response:
     problems=(404, 503),
 )
 def cancel(job: str) -> Response:
-    """Take a job back."""
-    middleware.cancel(job, _owner())
+    """Cancel a job."""
+    job_queue.cancel_job(job, _owner())
     return Response(status=204)
 
 
@@ -80,11 +71,5 @@ def _owner() -> str | None:
 
 
 def _public_id(job_id: str) -> str:
-    """Return the id that a prediction begins with: whoever is shown it must not learn the secret part of the handle."""
+    """Return the id that a prediction begins with: it must not reveal the secret part of the handle."""
     return hashlib.sha256(b"sightline prediction\0" + job_id.encode()).hexdigest()[:32]
-
-
-def _response(state: JobState, status: int, headers: dict[str, str]) -> Response:
-    document: Any = state
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    return Response(body, status, headers, content_type="application/json")

@@ -1,112 +1,95 @@
-"""Several pictures in one request: each is a job of its own, and comes to an answer or a failure of its own."""
+"""Several images in one request: each is a job of its own, and ends with an answer or a failure of its own."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
 import error_handlers
-import middleware
 from images import uploads
-from observability import metrics
+from images.uploads import StoredImage
 from openapi.schemas import Outcome
-from predict import options
+from predict import job_queue
+from predict.prediction import Prediction, PredictOptions
 from problems import Problem
-from wire.errors import QueueFull
 
 LOG = logging.getLogger("sightline.api")
 
-AskModel = Callable[[str, middleware.Ask], options.Result]
+AskModel = Callable[[StoredImage, PredictOptions], Prediction]
 
 
-class Answered(NamedTuple):
-    """What came of one of the pictures: its name as sent, and either what is stored and the answer, or a failure."""
+class BatchItem(NamedTuple):
+    """One image of a batch: its file name as sent, where it is stored, and either its prediction or what went wrong."""
 
     sent: str
-    stored: uploads.Picture | None = None
-    result: options.Result | None = None
+    image: StoredImage | None = None
+    prediction: Prediction | None = None
     problem: Problem | None = None
 
+    def result(self) -> Prediction:
+        """Return the prediction; raise Problem where there is none."""
+        if self.prediction is None:
+            raise self.problem or _unexpected()
+        return self.prediction
 
-def answer(
-    request: Request, files: Sequence[FileStorage], folder: Path, wishes: options.Wishes, ask_model: AskModel
-) -> list[Answered]:
-    """Store every picture that can be used, then ask for all of them at once; in the order in which they were sent.
+    def to_json(self, top_k: int | None, *, instance: str, request_id: str) -> Outcome:
+        """Return what became of this image, as a document."""
+        if self.prediction is not None:
+            return cast(Outcome, {"file": self.sent, **self.prediction.to_json(top_k, is_full=True)})
+        problem = (self.problem or _unexpected()).document(instance=instance, request_id=request_id)
+        return {"file": self.sent, "success": False, "prediction": None, "score": None, "problem": problem}
 
-    Raises QueueFull where the queue is known to have no room for all of them.
+
+def predict(
+    request: Request, files: Sequence[FileStorage], folder: Path, options: PredictOptions, ask_model: AskModel
+) -> list[BatchItem]:
+    """Store every image that can be used, then ask about all of them at once; in the order in which they were sent.
+
+    Raise QueueFull where the queue is known to have no room for all of them.
     """
-    refuse_if_full(len(files))
-    found = [_stored(file, folder) for file in files]
+    job_queue.check_room(len(files))
+    items = [_stored(file, folder) for file in files]
     uploads.forget_body(request)
-    threads = []
-    for number, one in enumerate(found):
-        if one.stored is not None:
-            # Without its digest: the result cache is for single pictures.
-            ask = options.ask_of(request, wishes, one.stored._replace(sha256=""))
-            threads.append(threading.Thread(target=_ask, args=(found, number, one.stored.name, ask, ask_model)))
+    threads = [
+        threading.Thread(target=_ask, args=(items, number, item.image, options, ask_model))
+        for number, item in enumerate(items)
+        if item.image is not None
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return items
 
 
-def refuse_if_full(count: int) -> None:
-    """Raise QueueFull where so many jobs at once are known to find no room."""
-    try:
-        middleware.refuse_if_full(count)
-    except QueueFull as refusal:
-        metrics.count_drop(refusal)
-        raise
-
-
-def outcome(one: Answered, wishes: options.Wishes, *, instance: str, request_id: str) -> Outcome:
-    """Give what is told of one of them."""
-    if one.result is None:
-        problem = one.problem or _unforeseen()
-        told = problem.document(instance=instance, request_id=request_id)
-        return {"file": one.sent, "success": False, "prediction": None, "score": None, "problem": told}
-    document: Outcome = {
-        "file": one.sent,
-        "success": True,
-        "prediction": one.result.label,
-        "score": one.result.score,
-        "filename": one.result.filename,
-        "prediction_id": one.result.id,
-        "model_version": one.result.model_version,
-    }
-    if wishes.top_k is not None:
-        document["predictions"] = options.guesses(one.result, wishes.top_k)
-    return document
-
-
-def _stored(file: FileStorage, folder: Path) -> Answered:
+def _stored(file: FileStorage, folder: Path) -> BatchItem:
     name = file.filename or ""
     try:
-        return Answered(name, stored=uploads.take(file, folder))
+        # Without its digest: the result cache is for single images.
+        image = uploads.store_file(file, folder, job_queue.check_expensive)
+        return BatchItem(name, image=image._replace(sha256=""))
     except Exception as error:  # noqa: BLE001  one that cannot be stored fails alone, whatever it is
-        return Answered(name, problem=_problem_of(error))
+        return BatchItem(name, problem=_problem_of(error))
 
 
-def _ask(found: list[Answered], number: int, name: str, ask: middleware.Ask, ask_model: AskModel) -> None:
-    one = found[number]
+def _ask(items: list[BatchItem], number: int, image: StoredImage, options: PredictOptions, ask_model: AskModel) -> None:
     try:
-        found[number] = one._replace(result=ask_model(name, ask))
+        items[number] = items[number]._replace(prediction=ask_model(image, options))
     except Exception as error:  # noqa: BLE001  the edge of its thread
-        found[number] = one._replace(problem=_problem_of(error))
+        items[number] = items[number]._replace(problem=_problem_of(error))
 
 
 def _problem_of(error: Exception) -> Problem:
     problem = error_handlers.problem_of(error)
     if problem is None:
-        LOG.error("one of several pictures failed", exc_info=error)
-    # The traceback holds the picture's bytes, and the others are still to be answered.
-    return (problem or _unforeseen()).with_traceback(None)
+        LOG.error("one of several images failed", exc_info=error)
+    # The traceback holds the image's bytes, and the others are still to be answered.
+    return (problem or _unexpected()).with_traceback(None)
 
 
-def _unforeseen() -> Problem:
+def _unexpected() -> Problem:
     return Problem(500, "internal", "The service failed; its log says why.")

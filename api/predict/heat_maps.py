@@ -1,4 +1,7 @@
-"""Maps of where the model looked, as JSON and as a picture to lay over the one that it is of. No numpy: it is small."""
+"""Heat maps: where the model looked for a class, as JSON and as a PNG to lay over the image.
+
+Drawn here in plain Python: docs/decisions/0021-heat-maps.md says why.
+"""
 
 import math
 import struct
@@ -9,9 +12,11 @@ from itertools import pairwise
 from flask import url_for
 
 from openapi.schemas import Explanation
+from predict.prediction import Prediction
+from problems import Problem
 from wire.messages import ActivationMap
 
-# The browser makes it as large as the picture, smoothly.
+# The browser scales it to the size of the image, smoothly.
 LONGEST_SIDE = 96
 # The model may be another one soon.
 CACHING = "private, max-age=60"
@@ -24,8 +29,16 @@ _SHADES = 256
 Weights = tuple[tuple[int, float], ...]
 
 
-def explanation(filename: str, found: ActivationMap) -> Explanation:
-    """Give a map for a program."""
+def map_of(prediction: Prediction) -> ActivationMap:
+    """Return where the model looked; raise Problem where the answer has no map."""
+    if prediction.activation_map is None:
+        raise Problem(422, "not_explainable", "The worker that answered cannot say where it looked: restart it.")
+    return prediction.activation_map
+
+
+def explanation(prediction: Prediction) -> Explanation:
+    """Return the heat map of a prediction as a document; raise Problem where there is none."""
+    found = map_of(prediction)
     return {
         "label": found.label,
         "rows": found.rows,
@@ -33,12 +46,12 @@ def explanation(filename: str, found: ActivationMap) -> Explanation:
         "values": list(found.values),
         "picture": list(found.picture),
         "view": list(found.view),
-        "png": url_for("app_router.activation_map", filename=filename, label=found.label),
+        "png": url_for("app_router.activation_map", filename=prediction.filename, label=found.label),
     }
 
 
 def png(found: ActivationMap) -> bytes:
-    """Give a map as a PNG with the picture's proportions; the redder a place, the more it speaks for the class."""
+    """Return a map as a PNG of the image's proportions; the redder a place, the more it speaks for the class."""
     width, height = (max(1, round(side * LONGEST_SIDE / max(found.picture))) for side in found.picture)
     left, top, right, bottom = found.view
     across = _samples(width, found.picture[0], left, right, found.columns)
@@ -59,7 +72,7 @@ def _pixel(column: Sequence[float], aside: Weights, weights: Weights, most: floa
 
 
 def _samples(count: int, size: int, begin: int, end: int, cells: int) -> list[Weights]:
-    """Give the weights for each pixel of a side; none beside the view."""
+    """Return the weights of the cells for each pixel of a side; none outside the view."""
     found: list[Weights] = []
     for pixel in range(count):
         place = (pixel + 0.5) * size / count
@@ -73,7 +86,7 @@ def _samples(count: int, size: int, begin: int, end: int, cells: int) -> list[We
 
 
 def _cubic(distance: float) -> float:
-    """Weigh a cell at a distance (a Catmull-Rom spline: smooth, and through every value)."""
+    """Return the weight of a cell at a distance (a Catmull-Rom spline: smooth, and through every value)."""
     x = abs(distance)
     if x < 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1

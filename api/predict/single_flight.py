@@ -1,4 +1,4 @@
-"""Single flight: who asks what somebody else is asking already waits for that one's answer. No HTTP, no Redis."""
+"""Single flight: equal questions at the same time are asked once, and all get that answer. No HTTP, no Redis."""
 
 import threading
 import time
@@ -8,16 +8,18 @@ from typing import Generic, TypeVar
 
 from wire.errors import Abandoned, DeadlineExceeded, WireError
 
-# How often one who waits is asked whether it is still there.
+# How often a follower checks whether its client is still there.
 ABANDONED_EVERY_S = 0.1
 
 Answer = TypeVar("Answer")
 IsAbandoned = Callable[[], bool]
+# Called with a deadline (monotonic) and what returns whether nobody waits any more.
+Ask = Callable[[float, IsAbandoned | None], Answer]
 
 
 @dataclass(eq=False, slots=True)
 class _Flight(Generic[Answer]):
-    """One question under way; what comes of it is an answer, a failure, or neither where its leader alone gave up.
+    """One question under way; it ends with an answer, a failure, or neither where its leader alone gave up.
 
     Each follower waits for an event of its own. Of several that wait for one, with time-outs, gevent (26.9.0) forgets
     some for ever: one whose time-out meets the event being set, and who waits again while another's does the same.
@@ -28,58 +30,53 @@ class _Flight(Generic[Answer]):
     failure: WireError | None = None
 
 
-class Flights(Generic[Answer]):
+class SingleFlight(Generic[Answer]):
     """The questions under way in this process, each asked once."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[Answer]] = {}
         self._lock = threading.Lock()
 
-    def share(
-        self,
-        question: Hashable,
-        timeout_s: float,
-        is_abandoned: IsAbandoned | None,
-        ask: Callable[[float, IsAbandoned | None], Answer],
-    ) -> tuple[Answer, bool]:
-        """Give the answer, and whether somebody else asked for it.
+    def followers(self) -> int:
+        """Return how many callers wait for the answer to another one's question."""
+        return sum(len(flight.followers) for flight in self._flights.values())
 
-        `ask` gets its deadline (monotonic) and whom to ask whether anybody still waits. What it raises is raised for
-        everybody, but for what is the affair of the one who asked: its deadline, its going away. Then another one asks.
+    def share(
+        self, question: Hashable, until: float, is_abandoned: IsAbandoned | None, ask: Ask[Answer]
+    ) -> tuple[Answer, bool]:
+        """Return the answer, and whether another caller asked for it; wait until `until` (monotonic) at most.
+
+        What `ask` raises is raised for every caller, except for what concerns only the one who asked: its deadline, or
+        its client going away. Then another caller asks.
         """
-        until = time.monotonic() + timeout_s
         while True:
-            flight, landed = self._board(question)
-            if landed is None:
-                return self._lead(question, flight, is_abandoned, lambda gone: ask(until, gone)), False
+            with self._lock:
+                flight = self._flights.get(question)
+                is_leader = flight is None
+                if flight is None:
+                    flight = self._flights[question] = _Flight()
+                else:
+                    flight.followers.append(landed := threading.Event())
+            if is_leader:
+                return self._lead(question, flight, until, is_abandoned, ask), False
             self._follow(flight, landed, until, is_abandoned)
             if flight.failure is not None:
-                raise _again(flight.failure)
+                raise _copy(flight.failure)
             if flight.answer is not None:
                 return flight.answer, True
-
-    def _board(self, question: Hashable) -> tuple[_Flight[Answer], threading.Event | None]:
-        """Give the question's flight, and what its follower waits for; None for the one who is to lead it."""
-        with self._lock:
-            flight = self._flights.get(question)
-            if flight is None:
-                flight = self._flights[question] = _Flight()
-                return flight, None
-            landed = threading.Event()
-            flight.followers.append(landed)
-            return flight, landed
 
     def _lead(
         self,
         question: Hashable,
         flight: _Flight[Answer],
+        until: float,
         is_abandoned: IsAbandoned | None,
-        ask: Callable[[IsAbandoned | None], Answer],
+        ask: Ask[Answer],
     ) -> Answer:
         # The job goes on for as long as anybody waits for it.
         gone = None if is_abandoned is None else lambda: not flight.followers and is_abandoned()
         try:
-            flight.answer = ask(gone)
+            flight.answer = ask(until, gone)
             return flight.answer
         except (Abandoned, DeadlineExceeded):
             raise
@@ -89,7 +86,7 @@ class Flights(Generic[Answer]):
         finally:
             with self._lock:
                 del self._flights[question]
-            # Nobody boards any more; who leaves meanwhile needs no call.
+            # There are no further followers now; one that leaves meanwhile needs no event.
             for landed in list(flight.followers):
                 landed.set()
 
@@ -113,8 +110,8 @@ def _left_s(until: float) -> float:
     return left_s
 
 
-def _again(failure: WireError) -> WireError:
-    """Give a failure for one more caller to raise: each puts its own traceback on it."""
+def _copy(failure: WireError) -> WireError:
+    """Return a failure for one more caller to raise: each puts its own traceback on it."""
     copy = type(failure).__new__(type(failure), *failure.args)
     vars(copy).update(vars(failure))
     return copy

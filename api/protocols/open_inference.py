@@ -15,11 +15,10 @@ from io import BytesIO
 from typing import IO, Any
 
 from images import json_stream
-from images.json_bodies import MAX_PICTURES, decode
 from images.json_stream import Base64Decoder, Collector, MalformedJson
-from images.sniffing import HEAD_BYTES, kind_of
-from images.uploads import UnusableFile
-from problems import Problem
+from images.uploads import MAX_IMAGES, decode_base64
+from problems import Problem, UnusableFile
+from utils import HEAD_BYTES, kind_of
 
 INPUT = "image"
 LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
@@ -103,14 +102,14 @@ def _pictures(inputs: Any, stream: IO[bytes]) -> list[bytes]:
 
 
 def _check_count(count: int, tensor: dict[str, Any]) -> None:
-    if not 1 <= count <= MAX_PICTURES:
-        raise _malformed(f"{count} pictures: a request has 1 to {MAX_PICTURES}.")
+    if not 1 <= count <= MAX_IMAGES:
+        raise _malformed(f"{count} pictures: a request has 1 to {MAX_IMAGES}.")
     _check_shape(tensor.get("shape"), count)
 
 
 def _check_shape(shape: Any, count: int) -> None:
-    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side <= MAX_PICTURES for side in shape):
-        raise _malformed(f"shape={str(shape)[:80]} is no list of whole numbers up to {MAX_PICTURES}.")
+    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side <= MAX_IMAGES for side in shape):
+        raise _malformed(f"shape={str(shape)[:80]} is no list of whole numbers up to {MAX_IMAGES}.")
     product = 1
     for side in shape[:8]:
         product *= side
@@ -129,9 +128,9 @@ def _flat(data: Any) -> list[Any]:
 
 def _from_text(text: Any) -> bytes:
     try:
-        return decode(text)
+        return decode_base64(text)
     except UnusableFile as error:
-        raise _malformed(str(error)) from None
+        raise _malformed(error.detail) from None
 
 
 def _elements(stream: IO[bytes], size: Any) -> Iterator[bytes]:
@@ -141,8 +140,8 @@ def _elements(stream: IO[bytes], size: Any) -> Iterator[bytes]:
     left, count = size, 0
     while left:
         count += 1
-        if count > MAX_PICTURES:
-            raise _malformed(f"More than {MAX_PICTURES} pictures: a request has 1 to {MAX_PICTURES}.")
+        if count > MAX_IMAGES:
+            raise _malformed(f"More than {MAX_IMAGES} pictures: a request has 1 to {MAX_IMAGES}.")
         length = LENGTH.unpack(b"".join(_next(stream, LENGTH.size)))[0] if left >= LENGTH.size else left
         left -= LENGTH.size + length
         if left < 0:

@@ -1,16 +1,14 @@
 """The routes of other systems, so that their clients work here: Open Inference Protocol v2, TorchServe, SageMaker."""
 
-import json
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-import middleware
 import settings
 import views
 from auth import access
-from images import json_bodies, uploads
-from images.uploads import UnusableFile
+from images import uploads
 from observability import health
 from openapi.operation import JSON, OF_AN_IMAGE, OF_THE_QUEUE, Answer, Body, Operation
 from openapi.schemas import (
@@ -23,7 +21,8 @@ from openapi.schemas import (
     ModelMetadata,
     ServerMetadata,
 )
-from predict import batch, options
+from predict import batch, job_queue
+from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
 from problems import Problem
 from protocols import open_inference
 from wire import __version__
@@ -125,24 +124,27 @@ def metadata(model: str, version: str = "") -> dict[str, Any]:
             "an answer for each; binary tensors follow the JSON", Inferred, media_types=["application/octet-stream"]
         )
     },
-    parameters=(options.TIMEOUT_MS,),
+    parameters=(TIMEOUT_MS,),
     body=Body(document=InferenceAsked),
     problems=(*OF_AN_IMAGE, 404),
 )
 def infer(model: str, version: str = "") -> Response:
     """Answer for the pictures of a tensor; one that cannot be answered fails them all."""
-    options.refuse_early(request)
-    json_bodies.limit(request)
+    job_queue.check_room_early(request)
+    uploads.limit_json_body(request)
     asked = open_inference.parse(request.stream, request.headers.get(LENGTH_HEADER))
     state = _served(model, version)
     labels = state.labels if state is not None else ()
     top_k = asked.top_k(len(labels))
     if top_k > settings.MAX_TOP_K:
         raise Problem(400, "malformed", f"{top_k} classes of each picture: at most {settings.MAX_TOP_K} are told.")
-    wishes = options.Wishes(top_k, options.wishes_of(request).timeout_s or asked.timeout_s)
+    options = replace(PredictOptions.of(request), top_k=top_k)
+    if asked.timeout_s is not None and TIMEOUT_MS.name not in request.headers:
+        options = replace(options, timeout_s=min(asked.timeout_s, settings.REQUEST_TIMEOUT_S))
     files = uploads.as_files(asked.pictures)
-    results = [_result_of(one) for one in batch.answer(request, files, views.upload_folder(), wishes, views.ask_model)]
-    name, _, answered_version = (results[0].model_version or "").partition("/")
+    items = batch.predict(request, files, uploads.upload_folder(), options, views.ask_model)
+    results = [item.result() for item in items]
+    name, _, answered_version = results[0].model_version.partition("/")
     content, length = open_inference.answer(
         asked, name, answered_version, [result.top(top_k) for result in results], labels
     )
@@ -156,23 +158,21 @@ def infer(model: str, version: str = "") -> Response:
     "POST PUT",
     "TorchServe: classify an image",
     {200: Answer("the best classes with their probabilities", media_types=[JSON])},
-    parameters=(options.TOP_K, options.TIMEOUT_MS),
+    parameters=(TOP_K, TIMEOUT_MS),
     body=Body(required=["data"], image_field="data", image_types=(*views.IMAGE_TYPES, "application/octet-stream")),
     problems=(*OF_AN_IMAGE, 404),
 )
 def predictions(model: str, version: str = "") -> Response:
     """Answer as TorchServe's image classifier does: the best classes with their probabilities."""
-    options.refuse_early(request)
+    job_queue.check_room_early(request)
     _served(model, version)
-    wishes = options.wishes_of(request)
-    top_k = wishes.top_k or USUAL_CLASSES
-    try:
-        picture = uploads.receive(request, views.upload_folder(), raw=True, fields=FIELDS)
-    except UnusableFile as error:
-        raise Problem(400, "malformed", str(error)) from error
-    result = views.ask_model(picture.name, options.ask_of(request, wishes._replace(top_k=top_k), picture))
-    body = json.dumps(dict(result.top(top_k)), ensure_ascii=False, allow_nan=False)
-    return Response(body, headers=result.headers(), content_type=JSON)
+    options = PredictOptions.of(request)
+    top_k = options.top_k or USUAL_CLASSES
+    file, check_cost = uploads.file_of(request, FIELDS), job_queue.check_expensive
+    image = uploads.store_file(file, uploads.upload_folder(), check_cost)
+    uploads.forget_body(request)
+    prediction = views.ask_model(image, replace(options, top_k=top_k))
+    return json_response(dict(prediction.top(top_k)), headers=prediction.headers())
 
 
 router.add_url_rule("/invocations", "invocations", views.predict, methods=["POST"])
@@ -187,7 +187,7 @@ router.add_url_rule("/predictions/<model>/<version>", "predictions_of_version", 
 
 def _serving(model: str, version: str) -> QueueSnapshot:
     """Look now, and give what is served under this name; raises the errors of `wire`, or Problem."""
-    state = middleware.refresh_queue_state()
+    state = job_queue.refresh_queue_state()
     if not state.workers:
         raise NoWorker(state.startup_error)
     _check(state, model, version)
@@ -196,7 +196,7 @@ def _serving(model: str, version: str) -> QueueSnapshot:
 
 def _served(model: str, version: str) -> QueueSnapshot | None:
     """Give what is served under this name, without waiting; None while nobody knows what is."""
-    state = middleware.queue_state()
+    state = job_queue.queue_state()
     if state is not None and state.workers:
         _check(state, model, version)
     return state
@@ -208,9 +208,3 @@ def _check(state: QueueSnapshot, model: str, version: str) -> None:
         raise Problem(404, "unknown_model", f"No model {model[:80]!r} is served; {state.model!r} is, at {known}.")
     if version not in {"", state.version}:
         raise Problem(404, "unknown_model", f"{state.model!r} is served as {state.version!r}, not {version[:80]!r}.")
-
-
-def _result_of(one: batch.Answered) -> options.Result:
-    if one.result is None:
-        raise one.problem or Problem(500, "internal", "The service failed.")
-    return one.result

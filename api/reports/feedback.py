@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import offload
 import settings
-from images import disk_space, store
+from images import store
 from observability import metrics
 from problems import Problem
 from reports import labels, report_keys, schema
@@ -77,13 +77,13 @@ def _save(line: str, report: schema.Report | None, upload_folder: Path, sent: _S
 
 def _check_room(lines: Path, rows: Path) -> None:
     """Raise Problem where reports, which anybody may send, have taken all the room that they may take."""
-    disk_space.check(lines.parent, 0)
+    store.check_room(lines.parent, 0)
     size = sum(path.stat().st_size for path in (lines, rows) if path.exists())
     if size >= settings.MAX_REPORTS_BYTES:
         said = (
             f"The reports have reached MAX_REPORTS_BYTES={settings.MAX_REPORTS_BYTES}; the operator can move them away."
         )
-        raise Problem(507, "storage_full", said, retry_after_s=disk_space.STORAGE_RETRY_S)
+        raise Problem(507, "storage_full", said, retry_after_s=store.STORAGE_RETRY_S)
 
 
 def paths() -> tuple[Path, Path]:

@@ -2,14 +2,14 @@
 
 from functools import lru_cache
 
-import middleware
+from predict import job_queue
 
 Labels = tuple[str, ...]
 
 
 def current() -> Labels:
     """Give the labels, none while they are not known; without waiting."""
-    state = middleware.queue_state()
+    state = job_queue.queue_state()
     return () if state is None else state.labels
 
 

@@ -11,8 +11,7 @@ from auth import access, owners
 from images import store
 from openapi.operation import Text
 from openapi.schemas import MAX_COMMENT, MAX_LABEL, ReportRequest
-from predict import prediction_ids
-from predict.prediction_ids import Predicted
+from predict.prediction import MAX_ID_LENGTH, Prediction
 from problems import Problem
 from reports import schema
 
@@ -25,7 +24,7 @@ IDEMPOTENCY_KEY = Text(
 )
 # In characters, whether a report comes as JSON or as a form.
 _LIMITS = {
-    "prediction_id": prediction_ids.MAX_LENGTH,
+    "prediction_id": MAX_ID_LENGTH,
     "filename": schema.MAX_NAME_CHARACTERS,
     "label": MAX_LABEL,
     "comment": MAX_COMMENT,
@@ -37,7 +36,7 @@ _LIMITS = {
 class Reported(NamedTuple):
     """What a report says: the prediction that was wrong, or the name of a picture to ask the model about."""
 
-    predicted: Predicted | None
+    prediction: Prediction | None
     filename: str
     label: str
     comment: str
@@ -56,18 +55,18 @@ def is_one(request: Request) -> bool:
 def read(request: Request, upload_folder: Path) -> Reported:
     """Read a report; raises Problem naming what is wrong with it."""
     fields = _texts(request.get_json())
-    predicted = None
+    prediction = None
     if "prediction_id" in fields:
-        predicted = prediction_ids.read(fields["prediction_id"])
-        if predicted is None or not access.may_use(predicted.owner):
+        prediction = Prediction.of_id(fields["prediction_id"])
+        if prediction is None or not access.may_use(prediction.owner):
             raise Problem(404, "prediction_unknown", "This prediction_id was not given out by this service.")
-    filename = predicted.filename if predicted is not None else fields.get("filename", "")
+    filename = prediction.filename if prediction is not None else fields.get("filename", "")
     if not filename:
         raise Problem(400, "invalid_report", 'A report names a "prediction_id" or a "filename".')
     is_seen = schema.is_plain_name(filename) and owners.may_see(upload_folder, filename)
     if not is_seen or not store.is_stored(upload_folder, filename):
         raise Problem(404, "picture_unknown", f"No picture {filename[:80]!r} is stored here.")
-    return Reported(predicted, filename, fields.get("label", ""), fields.get("comment", ""))
+    return Reported(prediction, filename, fields.get("label", ""), fields.get("comment", ""))
 
 
 def checked_form(form: Mapping[str, str]) -> Mapping[str, str]:
@@ -84,9 +83,9 @@ def key_of(request: Request) -> str:
     return "" if key is None else f"{access.caller()}\0{key}"
 
 
-def model_of(predicted: Predicted) -> dict[str, str]:
+def model_of(prediction: Prediction) -> dict[str, str]:
     """Give the CSV's columns of the model that answered."""
-    model, _, version = predicted.model_version.partition("/")
+    model, _, version = prediction.model_version.partition("/")
     return {"model": model, "model_version": version}
 
 

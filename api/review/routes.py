@@ -10,8 +10,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 import offload
 import settings
-import views
 from auth import access, operator_session
+from images import uploads
 from openapi.operation import HTML, Answer, Body, Operation, Text, WholeNumber
 from openapi.schemas import MAX_LABEL, Decided, DecisionRequest
 from problems import Problem
@@ -154,7 +154,7 @@ def cases_jsonl() -> Response:
 @_describe_export("an archive of folders by label", "application/zip")
 def cases_zip() -> Response:
     """Give the pictures of the reviewed cases in folders by label."""
-    return _file(export.zip_pieces(report_index(), views.upload_folder()), "application/zip", "cases.zip")
+    return _file(export.zip_pieces(report_index(), uploads.upload_folder()), "application/zip", "cases.zip")
 
 
 def _file(pieces: Iterator[bytes], media_type: str, name: str) -> Response:

@@ -1,7 +1,7 @@
 """Load shedding: an image that finds no room is refused before it is read, at a tenth of the cost in the application.
 
 Any request that is not plainly an image for /predict, or has a header that another part of the service must check
-first, is left to the application, which refuses by the same rule (middleware.refuse_if_full).
+first, is left to the application, which refuses by the same rule (predict.job_queue.check_room).
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import error_handlers
 import problems
 import settings
-from images import sniffing
+import utils
 from observability import metrics, tracing
 from problems import Problem
 from server.messages import problem_response
@@ -119,7 +119,7 @@ def _fields(lines: bytes) -> dict[bytes, bytes] | None:
 def _begins_an_image(fields: dict[bytes, bytes], body: bytes) -> bool:
     """Return whether the body is plainly an image, so that the request cannot be malformed."""
     is_raw = fields.get(b"content-type", b"").startswith((b"image/", b"application/octet-stream"))
-    return is_raw and sniffing.kind_of(body[: sniffing.HEAD_BYTES]) is not None
+    return is_raw and utils.kind_of(body[: utils.HEAD_BYTES]) is not None
 
 
 def _response(problem: Problem, fields: dict[bytes, bytes], closes: bool) -> bytes:

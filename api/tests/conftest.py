@@ -8,10 +8,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-import middleware
 import settings
 import views
 from app import create_app
+from predict import job_queue
 from reports import feedback
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
@@ -63,7 +63,7 @@ def queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(settings, "REDIS_IP", redis_server.host)
     monkeypatch.setattr(settings, "REDIS_PORT", redis_server.port)
     yield redis_server
-    middleware.close_queue()
+    job_queue.close_queue()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 import middleware
 import settings
 import views
+from predict import job_queue
 from problems import Problem
 from sightline_testing import pictures
 from tests.serving import API
@@ -281,17 +282,17 @@ class TestPredict:
         told: str | None,
         expected: float,
     ) -> None:
-        asks: list[middleware.Ask] = []
+        asks: list[middleware.PredictOptions] = []
 
         def answer(_: str) -> tuple[str, float]:
-            asks.append(middleware.current_ask.get())
+            asks.append(middleware.current_options.get())
             return ("tabby", 0.5)
 
         monkeypatch.setattr(views, "model_predict", answer)
         headers = {} if told is None else {"X-Request-Timeout-Ms": told}
         assert client.post("/predict", data=form(picture), headers=headers).status_code == 200
         assert asks[0].timeout_s == expected
-        assert middleware.current_ask.get() == middleware.Ask()
+        assert middleware.current_options.get() == middleware.PredictOptions()
 
     def test_a_valid_traceparent_travels_and_another_does_not(
         self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
@@ -299,7 +300,7 @@ class TestPredict:
         seen: list[str] = []
 
         def answer(_: str) -> tuple[str, float]:
-            seen.append(middleware.current_ask.get().traceparent)
+            seen.append(middleware.current_options.get().traceparent)
             return ("tabby", 0.5)
 
         monkeypatch.setattr(views, "model_predict", answer)
@@ -344,7 +345,7 @@ class TestAdmission:
     def _full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A look at a queue that is at its bound."""
         state = QueueSnapshot(80, 1.0, 80, 40.0, (), (), "", "", "", 0.0)
-        monkeypatch.setattr(middleware, "queue_state", lambda: state)
+        monkeypatch.setattr(job_queue, "queue_state", lambda: state)
 
     @pytest.mark.usefixtures("_full")
     def test_a_queue_known_to_be_full_refuses_before_the_body_is_read(

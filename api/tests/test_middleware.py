@@ -5,7 +5,9 @@ import pytest
 
 import middleware
 import settings
-from middleware import Ask, current_ask, model_predict
+from images.uploads import StoredImage
+from middleware import PredictOptions, current_options, model_predict
+from predict import job_queue
 from sightline_testing.redis_server import RedisServer
 from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
 from wire.consumer.triage import Delivery
@@ -28,7 +30,7 @@ def test_the_answer_is_a_pair_with_everything_else_beside_it(worker: EchoWorker)
     assert (class_name, score) == (LABELS[0], CONFIDENCE)
     assert isinstance(prediction, middleware.Prediction)
     assert [label for label, _ in prediction.predictions] == list(LABELS[:5])
-    assert (prediction.model, prediction.model_version) == (MODEL, VERSION)
+    assert prediction.model_version == f"{MODEL}/{VERSION}"
     assert prediction.timings == {"queue": 1.25, "decode": 2.5, "infer": 4.125}
     assert prediction.cache == ""
     assert worker.images == [NAME]
@@ -43,11 +45,11 @@ def test_a_request_s_ask_goes_with_its_job(worker: EchoWorker) -> None:
         return answer(delivery)
 
     worker.reply = keep
-    token = current_ask.set(Ask(job_id="the-id", top_k=7, timeout_s=3.0, traceparent="00-trace"))
+    token = current_options.set(PredictOptions(job_id="the-id", top_k=7, timeout_s=3.0, traceparent="00-trace"))
     try:
         prediction = answered(NAME)
     finally:
-        current_ask.reset(token)
+        current_options.reset(token)
     job = jobs[0].job
     assert (job.id, job.top_k, job.ttl_ms, job.traceparent) == ("the-id", 7, 3000, "00-trace")
     assert isinstance(prediction, middleware.Prediction)
@@ -72,35 +74,35 @@ def test_the_deadline_is_the_setting_at_the_time_of_the_call(
 
 def test_a_caller_that_has_gone_is_not_waited_for(worker: EchoWorker) -> None:
     worker.reply = lambda _: None
-    token = current_ask.set(Ask(is_abandoned=lambda: True))
+    token = current_options.set(PredictOptions(is_abandoned=lambda: True))
     try:
         with pytest.raises(Abandoned):
             answered(NAME)
     finally:
-        current_ask.reset(token)
+        current_options.reset(token)
 
 
 def test_nobody_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "REDIS_PORT", 1)
     with pytest.raises(QueueUnavailable):
         model_predict(NAME)
-    middleware.close_queue()
+    job_queue.close_queue()
 
 
 def test_without_a_worker_the_caller_hears_so(queue: RedisServer) -> None:
-    middleware.open_queue()
-    wait_until(lambda: middleware.queue_state() is not None, "the queue's state is known")
+    job_queue.open_queue()
+    wait_until(lambda: job_queue.queue_state() is not None, "the queue's state is known")
     wait_until(lambda: _refusal() is NoWorker, "the grace for restarting workers is over")
 
 
 def _refusal() -> type[Exception] | None:
-    token = current_ask.set(Ask(timeout_s=0.05))
+    token = current_options.set(PredictOptions(timeout_s=0.05))
     try:
         model_predict(NAME)
     except (NoWorker, DeadlineExceeded) as error:
         return type(error)
     finally:
-        current_ask.reset(token)
+        current_options.reset(token)
     return None
 
 
@@ -128,7 +130,7 @@ def test_the_queue_s_bound_is_the_setting(worker: EchoWorker, monkeypatch: pytes
 
 def _is_full() -> bool:
     try:
-        middleware.refuse_if_full()
+        job_queue.check_room()
     except QueueFull:
         return True
     return False
@@ -136,22 +138,22 @@ def _is_full() -> bool:
 
 def test_a_job_that_was_handed_in_counts_before_anybody_looks_again(worker: EchoWorker) -> None:
     worker.reply = lambda _: None
-    middleware.open_queue()
-    wait_until(lambda: (now := middleware.queue_state()) is not None and bool(now.workers), "the worker is known")
-    state = middleware.queue_state()
+    job_queue.open_queue()
+    wait_until(lambda: (now := job_queue.queue_state()) is not None and bool(now.workers), "the worker is known")
+    state = job_queue.queue_state()
     assert state is not None
-    middleware.hand_in(NAME, Ask())
-    assert (state.depth, middleware.depth(state)) == (0, 1)
-    wait_until(lambda: (now := middleware.queue_state()) is not None and now.depth == 1, "the next look counts it")
-    now = middleware.queue_state()
+    job_queue.submit_job(StoredImage(NAME), PredictOptions())
+    assert (state.depth, job_queue.depth(state)) == (0, 1)
+    wait_until(lambda: (now := job_queue.queue_state()) is not None and now.depth == 1, "the next look counts it")
+    now = job_queue.queue_state()
     assert now is not None
-    assert middleware.depth(now) == 1
+    assert job_queue.depth(now) == 1
 
 
 def test_everything_passes_while_the_queue_s_state_is_unknown() -> None:
-    middleware.close_queue()
-    assert middleware.queue_state() is None
-    middleware.refuse_if_full()
+    job_queue.close_queue()
+    assert job_queue.queue_state() is None
+    job_queue.check_room()
 
 
 def test_other_settings_make_another_connection(worker: EchoWorker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,7 @@ def test_other_settings_make_another_connection(worker: EchoWorker, monkeypatch:
 def test_the_reply_stream_is_gone_once_the_queue_is_closed(worker: EchoWorker, queue: RedisServer) -> None:
     answered(NAME)
     assert b"replies" in queue.command("KEYS", "*")
-    middleware.close_queue()
+    job_queue.close_queue()
     assert b"replies" not in queue.command("KEYS", "*")
 
 

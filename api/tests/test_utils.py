@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage
 
 import utils
+from sightline_testing import pictures
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "jpeg", "gif", "webp", "bmp", "PNG", "Jpg", "JPEG"])
@@ -43,3 +44,26 @@ def test_the_stream_is_at_its_start_afterwards_wherever_it_was(content: bytes, r
 @given(name=st.text())
 def test_the_hash_name_never_holds_a_directory(name: str) -> None:
     assert "/" not in utils.get_file_hash(FileStorage(io.BytesIO(b""), name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("JPEG", utils.JPEG),
+        ("PNG", utils.PNG),
+        ("GIF", utils.GIF),
+        ("BMP", utils.BMP),
+        ("WEBP", utils.WEBP),
+    ],
+)
+def test_each_kind_is_told_by_its_first_bytes(kind: str, expected: utils.Kind) -> None:
+    content = pictures.encode(pictures.scene(32, 24), kind)
+    assert utils.kind_of(content[: utils.HEAD_BYTES]) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xd8", b"GIF90a", b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0", b"<svg>", b"II*\0", b"\0\0\0\x18ftypheic"],
+)
+def test_anything_else_is_no_picture_of_ours(content: bytes) -> None:
+    assert utils.kind_of(content) is None

@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType
 
-import middleware  # type: ignore[import-not-found]  # api is another import root
 import settings
 from app import create_app  # type: ignore[import-not-found]
+from predict import job_queue  # type: ignore[import-not-found]  # api is another import root
 from sightline_testing.pictures import jpeg
 from sightline_testing.redis_server import RedisServer, redis_binaries
 from tests.serving import EchoWorker  # type: ignore[import-not-found]
@@ -89,7 +89,7 @@ def traced(folder: Path) -> CallPath:
                 sys.setprofile(None)
                 if answer.status_code != 200:
                     raise RuntimeError(answer.text)
-        middleware.close_queue()
+        job_queue.close_queue()
     finally:
         server.close()
     return path

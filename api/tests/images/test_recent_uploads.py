@@ -11,7 +11,7 @@ from werkzeug.test import EnvironBuilder
 import settings
 from images import store, uploads
 from images.multipart import MemoryRequest
-from images.recent_uploads import RecentUploads
+from images.uploads import RecentUploads, StoredImage
 from tests.images.test_store import COLLIDING, COLLIDING_NAME
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -21,9 +21,9 @@ LONG_AGO_S = 10 * store.FRESH_S
 
 def stored(recent: RecentUploads, folder: Path, content: bytes = JPEG, name: str = "a.jpg") -> str:
     """Store what a client sent under a name; check what is returned, and return the stored name."""
-    stored_name, sha256 = recent.store(folder, FileStorage(BytesIO(content), name), content)
-    assert sha256 == hashlib.sha256(content).hexdigest()
-    return stored_name
+    image = recent.store(folder, FileStorage(BytesIO(content), name), content)
+    assert image.sha256 == hashlib.sha256(content).hexdigest()
+    return image.name
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ def test_the_oldest_are_forgotten(recent: RecentUploads, tmp_path: Path) -> None
     assert len(recent._entries) == 2
 
 
-def received(folder: Path) -> uploads.Picture:
+def received(folder: Path) -> StoredImage:
     builder = EnvironBuilder(method="POST", data=JPEG, content_type="image/jpeg")
-    return uploads.receive(MemoryRequest(builder.get_environ()), folder, raw=True)
+    return uploads.store_file(uploads.file_of(MemoryRequest(builder.get_environ())), folder)
 
 
 def test_with_the_cache_on_a_picture_comes_with_its_sha256_and_is_stored_as_ever(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import settings
-from images import disk_space, folder_lock, store
+from images import store
 from problems import Problem
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -114,7 +114,7 @@ def test_a_picture_is_refused_where_the_disk_has_hardly_a_file_left(
 ) -> None:
     folder.mkdir(parents=True)
     disk = os.statvfs(folder)
-    monkeypatch.setattr(disk_space, "MIN_FREE_FILES", disk.f_favail + 1000)
+    monkeypatch.setattr(store, "MIN_FREE_FILES", disk.f_favail + 1000)
     if not disk.f_files:
         assert store.store(folder, NAME, JPEG) == NAME
         return
@@ -196,7 +196,7 @@ ROUNDS = 100
 STORING = """
 import os, sys, time
 from pathlib import Path
-from images import store as image_store
+from images import store
 folder, name, data, rounds, fault = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3]), *map(int, sys.argv[4:])
 def fail(*_, **__):
     raise OSError(fault, "no links here")
@@ -207,7 +207,7 @@ begin = float(input())
 for number in range(rounds):
     while time.time() < begin + number / 400:
         pass
-    print(image_store.store(folder / str(number), name, data))
+    print(store.store(folder / str(number), name, data))
 """
 
 
@@ -305,10 +305,10 @@ def test_clean_up_takes_no_name_from_an_image_that_is_sent_again_at_that_moment(
 
 
 def test_a_damaged_file_stays_while_somebody_else_holds_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_lock, "LOCK_ATTEMPTS", 2)
+    monkeypatch.setattr(store, "LOCK_ATTEMPTS", 2)
     store.store(folder, NAME, JPEG)
     (folder / NAME).write_bytes(JPEG[:5])
-    with folder_lock.folder_lock(folder) as is_held:
+    with store.folder_lock(folder) as is_held:
         assert is_held
         other = store.store(folder, NAME, JPEG)
     assert other != NAME

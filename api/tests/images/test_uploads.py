@@ -9,11 +9,11 @@ from flask import Flask
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import EnvironBuilder
 
-import middleware
 import settings
 from images import uploads
 from images.multipart import MemoryRequest
-from problems import Problem
+from predict import job_queue
+from problems import Problem, UnusableFile
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.serving import LABELS, MODEL, VERSION, wait_until
@@ -35,6 +35,12 @@ def request_with(body: bytes, content_type: str | None) -> MemoryRequest:
     return MemoryRequest(EnvironBuilder(method="POST", data=body, content_type=content_type).get_environ())
 
 
+def receive(request: MemoryRequest, folder: Path, *, raw: bool) -> uploads.StoredImage:
+    image = uploads.store_file(uploads.file_of(request, raw=raw), folder)
+    uploads.forget_body(request)
+    return image
+
+
 def form_request(content: bytes, name: str, field: str = "file") -> MemoryRequest:
     file = FileStorage(BytesIO(content), name)
     return MemoryRequest(EnvironBuilder(method="POST", data={field: file}).get_environ())
@@ -44,7 +50,7 @@ def form_request(content: bytes, name: str, field: str = "file") -> MemoryReques
     "content_type", ["image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None]
 )
 def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: Path, content_type: str | None) -> None:
-    assert uploads.receive(request_with(JPEG, content_type), folder, raw=True).name == NAME
+    assert receive(request_with(JPEG, content_type), folder, raw=True).name == NAME
 
 
 @pytest.mark.parametrize(
@@ -62,8 +68,8 @@ def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: P
     ],
 )
 def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: bytes, content_type: str | None) -> None:
-    with pytest.raises(uploads.UnusableFile):
-        uploads.receive(request_with(body, content_type), folder, raw=True)
+    with pytest.raises(UnusableFile):
+        receive(request_with(body, content_type), folder, raw=True)
     assert not folder.exists()
 
 
@@ -80,8 +86,8 @@ def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: by
     ],
 )
 def test_a_form_without_a_usable_file_is_said_to_be_so(folder: Path, content: bytes, name: str, field: str) -> None:
-    with pytest.raises(uploads.UnusableFile):
-        uploads.receive(form_request(content, name, field), folder, raw=True)
+    with pytest.raises(UnusableFile):
+        receive(form_request(content, name, field), folder, raw=True)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +95,15 @@ def test_a_form_without_a_usable_file_is_said_to_be_so(folder: Path, content: by
 )
 def test_what_only_claims_to_be_a_picture_is_415(folder: Path, request_) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Problem) as refusal:
-        uploads.receive(request_(), folder, raw=True)
+        receive(request_(), folder, raw=True)
     assert (refusal.value.status, refusal.value.code) == (415, "unsupported_type")
 
 
 def test_a_picture_over_the_limit_is_413_and_names_both_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", 1000)
-    uploads.receive(form_request(JPEG.ljust(1000), "a.jpg"), folder, raw=True)
+    receive(form_request(JPEG.ljust(1000), "a.jpg"), folder, raw=True)
     with pytest.raises(Problem) as refusal:
-        uploads.receive(form_request(JPEG.ljust(1001), "a.jpg"), folder, raw=True)
+        receive(form_request(JPEG.ljust(1001), "a.jpg"), folder, raw=True)
     assert refusal.value.status == 413
     assert "1001" in refusal.value.detail
     assert "1000" in refusal.value.detail
@@ -107,7 +113,7 @@ def test_the_server_hears_once_the_bytes_are_let_go(folder: Path) -> None:
     heard: list[bool] = []
     request = form_request(JPEG, "a.jpg")
     request.environ["sightline.forget_body"] = lambda: heard.append(request.files["file"].stream.closed)
-    uploads.receive(request, folder, raw=True)
+    receive(request, folder, raw=True)
     assert heard == [True]
 
 
@@ -117,20 +123,20 @@ def test_files_that_nobody_asked_for_are_let_go_too(folder: Path) -> None:
         data={"file": (BytesIO(JPEG), "a.jpg"), "other": [(BytesIO(JPEG), "b.jpg"), (BytesIO(b"x"), "c")]},
     )
     request = MemoryRequest(builder.get_environ())
-    uploads.receive(request, folder, raw=True)
+    receive(request, folder, raw=True)
     assert [file.stream.closed for files in request.files.listvalues() for file in files] == [True] * 3
 
 
 def test_a_large_picture_is_stored_alike(folder: Path) -> None:
     content = JPEG + bytes(uploads.BLOCKING_BYTES)
-    name = uploads.receive(request_with(content, None), folder, raw=True).name
+    name = receive(request_with(content, None), folder, raw=True).name
     assert (folder / name).read_bytes() == content
 
 
 def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> None:
-    with pytest.raises(uploads.UnusableFile, match="No file was sent"):
-        uploads.receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
-    assert uploads.receive(form_request(JPEG, "a.jpg"), folder, raw=False).name == NAME
+    with pytest.raises(UnusableFile, match="No file was sent"):
+        receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
+    assert receive(form_request(JPEG, "a.jpg"), folder, raw=False).name == NAME
 
 
 @pytest.fixture
@@ -152,8 +158,8 @@ def test_an_expensive_image_that_is_known_to_find_no_room_is_not_stored(
     image = pictures.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000))
     images = [image + bytes((number,)) for number in range(3)]
     cost = decode_ms(image)
-    middleware.open_queue()
-    wait_until(lambda: (now := middleware.queue_state()) is not None and bool(now.workers), "the worker is known")
+    job_queue.open_queue()
+    wait_until(lambda: (now := job_queue.queue_state()) is not None and bool(now.workers), "the worker is known")
 
     def send(number: int, **headers: str) -> tuple[int, bool]:
         """Send an image; return the status, and whether the image is stored."""
@@ -163,20 +169,20 @@ def test_an_expensive_image_that_is_known_to_find_no_room_is_not_stored(
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(send, 0)
-        wait_until(lambda: (now := middleware.queue_state()) is not None and now.expensive_depth == 1, "it waits")
+        wait_until(lambda: (now := job_queue.queue_state()) is not None and now.expensive_depth == 1, "it waits")
         # Nobody knows yet that there is no room.
         assert send(1) == (503, True)
         assert send(2) == (503, False)
         assert send(1) == (503, True)
         assert waiting.result() == (504, True)
-    wait_until(lambda: (now := middleware.queue_state()) is not None and now.expensive_depth == 0, "none waits")
+    wait_until(lambda: (now := job_queue.queue_state()) is not None and now.expensive_depth == 0, "none waits")
     assert _has_room(cost)
     assert send(2, **{"X-Request-Timeout-Ms": "100"}) == (504, True)
 
 
 def _has_room(cost: int) -> bool:
     try:
-        middleware.expensive_check()(cost)
+        job_queue.check_expensive(cost)
     except QueueFull:
         return False
     return True

@@ -3,9 +3,9 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-import middleware
 import settings
 from observability import health
+from predict import job_queue
 from sightline_testing.redis_server import RedisServer
 from tests.serving import MODEL, VERSION, EchoWorker, wait_until
 from wire.consumer.maintenance import Maintenance
@@ -93,4 +93,4 @@ def test_without_redis_it_is_not_ready(client: FlaskClient, monkeypatch: pytest.
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert json.loads(answer.data)["code"] == "redis_unavailable"
-    middleware.close_queue()
+    job_queue.close_queue()

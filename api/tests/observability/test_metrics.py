@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-import middleware
 import settings
+from predict import job_queue
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
@@ -124,12 +124,12 @@ def test_the_queue_and_its_workers_are_told(client: FlaskClient, worker: EchoWor
 
 def test_without_redis_the_metrics_are_told_all_the_same(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "REDIS_PORT", 1)
-    middleware.close_queue()
+    job_queue.close_queue()
     client.get("/readyz")
     now = told(client)
     assert now["sightline_redis_up", ()] == 0
     assert ("sightline_queue_depth", ()) not in now
-    middleware.close_queue()
+    job_queue.close_queue()
 
 
 def test_openmetrics_is_for_those_who_ask_for_it(client: FlaskClient) -> None:

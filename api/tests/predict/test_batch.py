@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-import middleware
 import settings
 import views
+from predict import job_queue
 from sightline_testing import pictures
 from tests.serving import LABELS, MODEL, VERSION, EchoWorker, wait_until
 from wire.consumer.triage import Delivery
@@ -92,7 +92,7 @@ def test_they_count_as_many_at_admission(
     client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = QueueSnapshot(1, 0.0, 3, 10.0, (), LABELS, MODEL, VERSION, "none", 0.0)
-    monkeypatch.setattr(middleware, "queue_state", lambda: state)
+    monkeypatch.setattr(job_queue, "queue_state", lambda: state)
     fits = [(pictures.jpeg(), "a.jpg"), (pictures.jpeg(seed=1), "b.jpg")]
     assert post(client, *fits).status_code == 200
     answer = post(client, *fits, (pictures.jpeg(seed=2), "c.jpg"))

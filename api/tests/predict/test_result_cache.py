@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-import middleware
 import settings
-from middleware import Ask, Prediction, current_ask, model_predict
+from middleware import Prediction, PredictOptions, current_options, model_predict
+from predict import job_queue
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import (
@@ -41,7 +41,7 @@ MANY = 50
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine this busy, Redis may be slow; the cache would do without it."""
-    monkeypatch.setattr(middleware, "AnswerCache", partial(AnswerCache, timeout_s=PATIENCE_S))
+    monkeypatch.setattr(job_queue, "AnswerCache", partial(AnswerCache, timeout_s=PATIENCE_S))
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def digest_of(image: str) -> str:
 
 def await_served(version: str | None) -> None:
     """Wait until all workers serve that version; None: until they differ."""
-    middleware.open_queue()
+    job_queue.open_queue()
 
     def is_so() -> bool:
-        state = middleware.queue_state()
+        state = job_queue.queue_state()
         served = served_by_all(state)
         return bool(state and state.workers) and (served.version if served else None) == version
 
@@ -72,7 +72,7 @@ def await_served(version: str | None) -> None:
 def asked(sha256: str = SHA256, name: str = "", top_k: int = 5, explain_rank: int = 0) -> Prediction:
     """Ask as a request would, until there is an answer; unless told otherwise, the file holds what was uploaded."""
     name = name or f"{sha256}.jpg"
-    token = current_ask.set(Ask(sha256=sha256, top_k=top_k, timeout_s=PATIENCE_S, explain_rank=explain_rank))
+    token = current_options.set(PredictOptions(sha256=sha256, top_k=top_k, timeout_s=PATIENCE_S, explain=explain_rank))
     try:
         while True:
             with suppress(QueueUnavailable):
@@ -80,7 +80,7 @@ def asked(sha256: str = SHA256, name: str = "", top_k: int = 5, explain_rank: in
                 assert isinstance(prediction, Prediction)
                 return prediction
     finally:
-        current_ask.reset(token)
+        current_options.reset(token)
 
 
 def entries(queue: RedisServer) -> int:
@@ -93,7 +93,7 @@ def test_the_second_time_the_answer_costs_no_job(worker: EchoWorker) -> None:
     assert worker.images == [NAME]
     assert tuple(second) == tuple(first)
     assert second.predictions == first.predictions
-    assert (second.model, second.model_version) == (MODEL, VERSION)
+    assert second.model_version == f"{MODEL}/{VERSION}"
 
 
 def test_the_times_of_another_job_are_not_told_as_one_s_own(worker: EchoWorker) -> None:
@@ -127,7 +127,7 @@ def test_another_version_is_asked_anew_and_its_answers_are_its_own(queue: RedisS
             worker.digest_of = digest_of
             await_served(version)
             answers = [asked(), asked()]
-        assert {answer.model_version for answer in answers} == {version}
+        assert {answer.model_version for answer in answers} == {f"{MODEL}/{version}"}
         assert answers[1].cache == "hit"
         assert len(worker.images) == [answer.cache for answer in answers].count("miss")
     assert entries(queue) == 2
@@ -148,7 +148,7 @@ def test_an_answer_of_a_version_that_is_not_known_to_be_served_yet_is_not_kept(
     worker: EchoWorker, queue: RedisServer
 ) -> None:
     worker.reply = lambda delivery: Answer(delivery.job.id, ((LABELS[0], 0.5),), MODEL, "8", sha256=SHA256)
-    assert [asked().model_version for _ in range(2)] == ["8", "8"]
+    assert [asked().model_version for _ in range(2)] == [f"{MODEL}/8"] * 2
     assert len(worker.images) == 2
     assert entries(queue) == 0
 
@@ -224,13 +224,13 @@ class held:  # noqa: N801  reads as the state that it makes
 
 
 def jobs() -> int:
-    return middleware.refresh_queue_state().depth
+    return job_queue.refresh_queue_state().depth
 
 
 def followers() -> int:
-    queue = middleware._open.queue
+    queue = job_queue._process.queue
     assert queue is not None
-    return sum(len(flight.followers) for flight in queue.results._flights._flights.values())
+    return queue.flights.followers()
 
 
 def test_a_picture_that_is_known_is_answered_while_the_queue_is_full(
@@ -262,13 +262,13 @@ def test_time_to_live_and_bound_are_those_of_the_settings(
 
 def test_where_redis_is_away_it_is_as_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "REDIS_PORT", 1)
-    token = current_ask.set(Ask(sha256=SHA256))
+    token = current_options.set(PredictOptions(sha256=SHA256))
     try:
         with pytest.raises(QueueUnavailable):
             model_predict(NAME)
     finally:
-        current_ask.reset(token)
-        middleware.close_queue()
+        current_options.reset(token)
+        job_queue.close_queue()
 
 
 def test_a_cache_that_may_not_be_used_fails_nobody(worker: EchoWorker, queue: RedisServer) -> None:

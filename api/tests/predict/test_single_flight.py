@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from predict.single_flight import Flights, IsAbandoned
+from predict.single_flight import IsAbandoned, SingleFlight
 from tests.serving import PATIENCE_S, wait_until
 from wire.errors import Abandoned, DeadlineExceeded, QueueFull, WireError
 from wire.messages import Failure, JobFailed
@@ -32,17 +32,19 @@ class Model:
 
 
 class Airport:
-    """Flights, the model behind them, and passengers that each have a thread."""
+    """A single flight, the model behind them, and passengers that each have a thread."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.flights: Flights[str] = Flights()
+        self.flights: SingleFlight[str] = SingleFlight()
         self.model = Model()
         self._pool = pool
 
     def ask(
         self, timeout_s: float = PATIENCE_S, is_abandoned: IsAbandoned | None = None, question: str = "cat"
     ) -> Future[tuple[str, bool]]:
-        return self._pool.submit(self.flights.share, question, timeout_s, is_abandoned, self.model.ask)
+        return self._pool.submit(
+            self.flights.share, question, time.monotonic() + timeout_s, is_abandoned, self.model.ask
+        )
 
     def lead(self, timeout_s: float = PATIENCE_S, is_abandoned: IsAbandoned | None = None) -> Future[tuple[str, bool]]:
         """Ask as the first, and come back once the model is being asked."""
@@ -60,7 +62,7 @@ class Airport:
         return follower
 
     def followers(self) -> int:
-        return sum(len(flight.followers) for flight in self.flights._flights.values())
+        return self.flights.followers()
 
 
 @pytest.fixture
@@ -179,17 +181,17 @@ def raising(fault: BaseException) -> Callable[[], str]:
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import time, gevent
-from predict.single_flight import ABANDONED_EVERY_S, Flights
+from predict.single_flight import ABANDONED_EVERY_S, SingleFlight
 
 blocked = monkey.get_original("time", "sleep")
-flights = Flights()
+flights = SingleFlight()
 
 def ask(until, gone):
     gevent.sleep(ABANDONED_EVERY_S / 2)
     return "answer"
 
 def share():
-    return flights.share("cat", 5.0, lambda: False, ask)
+    return flights.share("cat", time.monotonic() + 5.0, lambda: False, ask)
 
 passengers = [gevent.spawn(share) for _ in range(4)]
 gevent.sleep(ABANDONED_EVERY_S / 4)

@@ -15,10 +15,10 @@ MODULES = (
     "images.multipart",
     "protocols.open_inference",
     "reports.schema",
-    "images.sniffing",
+    "utils",
 )
 
-with atheris.instrument_imports(include=[*MODULES, "images.json_bodies", "images.json_stream"]):
+with atheris.instrument_imports(include=[*MODULES, "images.uploads", "images.json_stream"]):
     # By name: the checker of types sees these tests beside model/, which has modules of the same names.
     api_keys, forms, open_inference, reports, signatures = map(import_module, MODULES)
 

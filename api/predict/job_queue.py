@@ -1,0 +1,247 @@
+"""The queue as this process uses it: ask a worker about a stored image, submit async jobs, read the queue's state.
+
+One `_Queue` serves the whole process. The first call opens it, and another one replaces it when the settings change.
+"""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+from flask import Request
+
+import settings
+from images.uploads import StoredImage
+from observability import metrics, tracing
+from predict.prediction import USUAL_TOP_K, Prediction, PredictOptions, current_options
+from predict.single_flight import IsAbandoned, SingleFlight
+from server.load_shedding import EARLY_REFUSAL_BYTES
+from wire.async_jobs import AsyncJobs, Found
+from wire.errors import QueueFull
+from wire.messages import Answer, Failure, JobFailed
+from wire.producer.admission import retry_after_s
+from wire.producer.producer import Producer
+from wire.queue_stats import QueueSnapshot
+from wire.redis.connection import Address
+from wire.result_cache import AnswerCache, Question, served_by_all
+from wire.worker_registry import Served
+
+# The settings that make a queue; their values, in this order, name it.
+_ADDRESS = ("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET", "REDIS_USERNAME", "REDIS_PASSWORD")
+_LIMITS = ("REDIS_QUEUE", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_S", "CACHE_MAX_ENTRIES", "CACHE_TTL_S", "MAX_JOBS")
+_values = attrgetter(*_ADDRESS, *_LIMITS)
+# More than between two reads of the queue's state.
+MAX_SUBMITTED = 4096
+
+
+def model_predict(image_name: str) -> tuple[str, float]:
+    """Return what a model worker answers about a stored image, a Prediction; raise the errors of `wire`.
+
+    The options are those of `current_options`. With a SHA-256, a cached answer is used, and equal questions at the same
+    time are one job.
+    """
+    options, queue = current_options.get(), _opened()
+    timeout_s = settings.REQUEST_TIMEOUT_S if options.timeout_s is None else options.timeout_s
+    if not options.sha256 or options.explain:
+        answer, cache = queue.ask(image_name, options, timeout_s, options.is_abandoned), ""
+    else:
+        served = served_by_all(queue.producer.snapshot())
+        find_or_ask = partial(queue.find_or_ask, image_name, options, served)
+        (answer, is_cached), is_shared = queue.flights.share(
+            (options.sha256, options.top_k, served), time.monotonic() + timeout_s, options.is_abandoned, find_or_ask
+        )
+        cache = "hit" if is_cached or is_shared else "miss"
+    return Prediction(answer.predictions[0], image_name, options.job_id, options.owner, answer=answer, cache=cache)
+
+
+class _Queue:
+    """What this process has open for one set of settings."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self.values = values
+        address = Address(*values[: len(_ADDRESS)])
+        queue, max_queue_size, timeout_s, cache_entries, cache_ttl_s, max_jobs = values[len(_ADDRESS) :]
+        self.producer = Producer(address, queue, max_queue_size=max_queue_size, timeout_s=timeout_s)
+        self.cache = AnswerCache(address, queue, max_entries=cache_entries, ttl_s=cache_ttl_s)
+        self.jobs = AsyncJobs(address, queue, max_jobs=max_jobs, max_queue_size=max_queue_size)
+        self.submitted_at: deque[float] = deque(maxlen=MAX_SUBMITTED)
+        self.flights = SingleFlight[tuple[Answer, bool]]()
+
+    def find_or_ask(
+        self,
+        image_name: str,
+        options: PredictOptions,
+        served: Served | None,
+        until: float,
+        is_abandoned: IsAbandoned | None,
+    ) -> tuple[Answer, bool]:
+        """Return a cached answer or a worker's, and whether it was cached.
+
+        `served` is what every worker serves; None, while they differ, is no time to keep answers.
+        """
+        if served is None:
+            return self.ask(image_name, options, until - time.monotonic(), is_abandoned), False
+        question = Question(options.sha256, served)
+        found = self.cache.find(question, options.top_k or USUAL_TOP_K)
+        if found.answer is not None:
+            return found.answer, True
+        answer = self.ask(image_name, options, until - time.monotonic(), is_abandoned)
+        # Before any caller has it: who comes now finds either this question under way or its answer.
+        self.cache.keep(question, options.top_k or USUAL_TOP_K, answer, found.slot)
+        return answer, False
+
+    def ask(
+        self, image_name: str, options: PredictOptions, timeout_s: float, is_abandoned: IsAbandoned | None
+    ) -> Answer:
+        """Return a worker's answer; raise JobFailed where it read other bytes than were uploaded.
+
+        Without both digests there is nothing to compare: the cache is off, or the worker is of an older version.
+        """
+        explain, spans = options.explain, tracing.state.spans
+        answer = self.producer.submit(
+            image_name,
+            timeout_s=timeout_s,
+            top_k=options.top_k or USUAL_TOP_K,
+            traceparent=options.traceparent,
+            job_id=options.job_id or None,
+            is_abandoned=is_abandoned,
+            admission=tracing.UNTRACED if spans is None else spans.admission(options.traceparent),
+            decode_ms=options.decode_ms,
+            explain_rank=explain if isinstance(explain, int) else 0,
+            explain_label=explain if isinstance(explain, str) else "",
+        )
+        if options.sha256 and answer.sha256 not in {"", options.sha256}:
+            detail = "The stored image was replaced before the model read it. Send it again."
+            raise JobFailed(Failure(answer.id, "image_missing", detail))
+        return answer
+
+    def close(self) -> None:
+        """End the threads, and remove what Redis holds for this process."""
+        self.producer.close()
+
+
+@dataclass
+class _Process:
+    queue: _Queue | None = None
+
+
+_process = _Process()
+_lock = threading.Lock()
+
+
+def _opened() -> _Queue:
+    queue, values = _process.queue, _values(settings)
+    if queue is None or queue.values != values:
+        queue = _replaced(values)
+    return queue
+
+
+def _replaced(values: tuple[Any, ...]) -> _Queue:
+    with _lock:
+        if _process.queue is None or _process.queue.values != values:
+            if _process.queue is not None:
+                _process.queue.close()
+            _process.queue = _Queue(values)
+        return _process.queue
+
+
+def open_queue() -> None:
+    """Begin to read the queue's state, so that it is known when the first request comes."""
+    _opened().producer.snapshot()
+
+
+def close_queue() -> None:
+    """Close the connection to Redis; the next call opens it again."""
+    with _lock:
+        if _process.queue is not None:
+            _process.queue.close()
+            _process.queue = None
+
+
+def submit_job(image: StoredImage, options: PredictOptions) -> str:
+    """Submit an async job about a stored image and return its handle; raise the errors of `wire`."""
+    queue = _opened()
+    with tracing.admission(options.traceparent):
+        handle = queue.jobs.enqueue(
+            image.name,
+            state=queue.producer.snapshot(),
+            usual_timeout_s=settings.REQUEST_TIMEOUT_S,
+            timeout_s=settings.JOB_TIMEOUT_S,
+            top_k=max(USUAL_TOP_K, options.top_k or 0),
+            traceparent=options.traceparent,
+            owner=options.owner,
+            decode_ms=image.decode_ms,
+        )
+    queue.submitted_at.append(time.monotonic())
+    return handle
+
+
+def find_job(handle: str, owner: str | None) -> Found:
+    """Return what came of an owner's job, or of anybody's (None); raise UnknownJob."""
+    return _opened().jobs.find(handle, owner=owner)
+
+
+def cancel_job(handle: str, owner: str | None) -> None:
+    """Take an owner's job back, or anybody's (None); raise UnknownJob."""
+    _opened().jobs.cancel(handle, owner=owner)
+
+
+def check_room(count: int = 1) -> None:
+    """Raise QueueFull where the queue is known to have no room for so many jobs; pass while its state is unknown.
+
+    An empty queue takes any number of jobs, or nobody could ever send so many.
+    """
+    refusal = room_fault(count)
+    if refusal is not None:
+        metrics.count_drop(refusal)
+        raise refusal
+
+
+def room_fault(count: int = 1) -> QueueFull | None:
+    """Return why the queue has no room for so many jobs; None where it has, or its state is unknown."""
+    state = queue_state()
+    found = 0 if state is None else depth(state)
+    if state is None or found == 0 or found + count <= state.bound:
+        return None
+    return QueueFull(found, state.bound, retry_after_s(found, state.rate))
+
+
+def queue_bound() -> int | None:
+    """Return how many jobs the queue takes; None while that is unknown."""
+    state = queue_state()
+    return None if state is None else state.bound
+
+
+def check_room_early(request: Request) -> None:
+    """Raise QueueFull before a large body is read, where the queue is known to be full."""
+    if request.content_length is None or request.content_length > EARLY_REFUSAL_BYTES:
+        check_room()
+
+
+def check_expensive(decode_ms: int) -> None:
+    """Raise QueueFull for an image of so many milliseconds that is known to find no room; from any thread."""
+    if _process.queue is not None:
+        _process.queue.producer.check_expensive(decode_ms, settings.REQUEST_TIMEOUT_S)
+
+
+def depth(state: QueueSnapshot) -> int:
+    """Return how many jobs the queue has by now."""
+    queue = _process.queue
+    if queue is None:
+        return state.depth
+    while queue.submitted_at and queue.submitted_at[0] < state.as_of:
+        queue.submitted_at.popleft()
+    return queue.producer.depth() + len(queue.submitted_at)
+
+
+def queue_state() -> QueueSnapshot | None:
+    """Return the last state of the queue that was read, without waiting; None where there is none."""
+    return None if _process.queue is None else _process.queue.producer.snapshot()
+
+
+def refresh_queue_state() -> QueueSnapshot:
+    """Read the state of the queue now and return it; raise QueueUnavailable."""
+    return _opened().producer.refresh()

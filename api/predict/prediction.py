@@ -1,0 +1,227 @@
+"""One prediction: what a request may ask of it (PredictOptions), and what is answered (Prediction)."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import repeat
+from typing import Self
+
+from flask import Request, Response
+
+import settings
+from auth import access
+from openapi.operation import Text, Token, WholeNumber
+from openapi.schemas import Explanation, Predicted
+from wire.messages import ActivationMap, Answer
+
+# An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
+USUAL_TOP_K = 5
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_RANKS = frozenset(map(str, range(1, USUAL_TOP_K + 1)))
+# The stages of a worker that Server-Timing lists.
+_STAGES = ("queue", "decode", "infer")
+MAX_ID_LENGTH = 4096
+SIGNATURE_BYTES = 16
+
+TOP_K = WholeNumber(
+    "top_k", "query", lambda: settings.MAX_TOP_K, "how many classes to list in `predictions`, best first", example=5
+)
+TIMEOUT_MS = WholeNumber(
+    "X-Request-Timeout-Ms",
+    "header",
+    lambda: 24 * 3_600_000,
+    "how long the client waits, in milliseconds; work for which that is over is dropped",
+    example=5000,
+)
+EXPLAIN = Text(
+    "explain",
+    "query",
+    re.compile(r"[^\x00-\x1f]{1,1000}"),
+    "also say where the model looked for one class: its place among the five best (1 is the best), or its name",
+    example="1",
+)
+PREFER = Token("Prefer", "respond-async", "`respond-async`: answer at once with a job to ask for later")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """What a request asks of a prediction, and what is known of its image.
+
+    `top_k` is how many classes the answer lists; None for the three keys of the contract alone. `timeout_s` is how long
+    the client waits; None for REQUEST_TIMEOUT_S. `explain` is a class whose heat map is wanted: its rank (from 1), its
+    name, or 0 for none. `owner` is the name of the caller's API key, empty without API keys.
+    """
+
+    top_k: int | None = None
+    timeout_s: float | None = None
+    explain: int | str = 0
+    is_async: bool = False
+    traceparent: str = ""
+    is_abandoned: Callable[[], bool] | None = None
+    owner: str = ""
+    job_id: str = ""
+    # With the SHA-256 of the uploaded bytes the cache is used, and an answer about other bytes is refused.
+    sha256: str = ""
+    # The estimate of wire.decode_cost.
+    decode_ms: int = 0
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Read the options of a request; raise Problem naming the one that is not valid."""
+        query, headers = request.args, request.headers
+        timeout_ms = TIMEOUT_MS.read(request) if TIMEOUT_MS.name in headers else None
+        explain = EXPLAIN.read(request) if EXPLAIN.name in query else None
+        traceparent = headers.get("traceparent", "")
+        return cls(
+            top_k=TOP_K.read(request) if TOP_K.name in query else None,
+            timeout_s=min(settings.REQUEST_TIMEOUT_S, (timeout_ms or float("inf")) / 1000),
+            explain=int(explain) if explain in _RANKS else explain or 0,
+            is_async=PREFER.name in headers and _prefers_async(request),
+            traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+            is_abandoned=request.environ.get("sightline.client_gone"),
+            owner=access.caller() if settings.API_KEYS_FILE else "",
+        )
+
+
+def _prefers_async(request: Request) -> bool:
+    """Return whether the client would rather not wait (RFC 7240)."""
+    preferences = ",".join(request.headers.getlist(PREFER.name)).split(",")
+    return any(each.partition(";")[0].strip().lower() == PREFER.word for each in preferences)
+
+
+# Beside the call rather than in it: `model_predict` takes the image's name and nothing else, by contract.
+current_options: ContextVar[PredictOptions] = ContextVar("current_options", default=PredictOptions())  # noqa: B039
+
+
+class Prediction(tuple[str, float]):
+    """The best class and its score as the worker answered them, with everything else that is known as attributes.
+
+    `score` is rounded to 4 decimals. `predictions` are the best classes with their scores, best first. `model_version`
+    is "<model>/<version>", empty where it is not known. `cache` is "hit" where the prediction cost no job of its own,
+    "miss" where it did, and empty where the cache was not used. `timings` are milliseconds by stage.
+    """
+
+    label: str
+    score: float
+    filename: str
+    job_id: str
+    owner: str
+    predictions: tuple[tuple[str, float], ...]
+    model_version: str
+    timings: Mapping[str, float]
+    cache: str
+    activation_map: ActivationMap | None
+
+    def __new__(  # noqa: PLR0913  what is known of a prediction
+        cls,
+        best: tuple[str, float],
+        filename: str = "",
+        job_id: str = "",
+        owner: str = "",
+        *,
+        answer: Answer | None = None,
+        model_version: str = "",
+        cache: str = "",
+    ) -> Self:
+        """Make a prediction of its best class, and of the whole answer where there is one."""
+        prediction = super().__new__(cls, best)
+        prediction.label, prediction.score = str(best[0]), round(float(best[1]), 4)
+        prediction.filename, prediction.job_id, prediction.owner = filename, job_id, owner
+        prediction.predictions, prediction.model_version, prediction.cache = (best,), model_version, cache
+        prediction.timings, prediction.activation_map = {}, None
+        if answer is not None:
+            prediction.predictions, prediction.activation_map = answer.predictions, answer.activation_map
+            prediction.model_version = f"{answer.model}/{answer.version}".strip("/")
+            # The timings of another request's job say nothing of this one.
+            prediction.timings = answer.timings if cache != "hit" else {}
+        return prediction
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """Return the best classes with rounded scores, as many as were asked for and are known."""
+        return [(str(label), round(float(score), 4)) for label, score in self.predictions[:count]]
+
+    def to_json(
+        self, top_k: int | None = None, explanation: Explanation | None = None, *, is_full: bool = False
+    ) -> Predicted:
+        """Return the prediction as a document: the three keys of the contract, and more only on request."""
+        document: Predicted = {"success": True, "prediction": self.label, "score": self.score}
+        if top_k is not None:
+            document["predictions"] = [{"label": label, "score": score} for label, score in self.top(top_k)]
+        if explanation is not None:
+            document["explanation"] = explanation
+        if is_full or top_k is not None or explanation is not None:
+            version = self.model_version or None
+            document |= {"filename": self.filename, "prediction_id": self.id, "model_version": version}
+        return document
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of an answer to a program."""
+        headers = {"X-Prediction-Id": self.id}
+        if self.model_version:
+            headers["X-Model-Version"] = self.model_version
+        if self.cache:
+            headers["X-Cache"] = self.cache
+        stages = ""
+        for stage in _STAGES:
+            if stage in self.timings:
+                stages += f", {stage};dur={self.timings[stage]:.3g}"
+        if stages:
+            headers["Server-Timing"] = stages[2:]
+        return headers
+
+    @cached_property
+    def id(self) -> str:
+        """The id by which the prediction can be reported.
+
+        It is the job's id, a dot, and a signed note of image, class, score, model, and of the owner where there is one.
+        Whoever has it can neither invent one nor change what it says. No process has to keep it, and it lasts as long
+        as SECRET_KEY.
+        """
+        facts = [self.filename, self.label, repr(self.score), self.model_version]
+        if self.owner:
+            facts.append(self.owner)
+        # No text may hold what separates them, or a class of that name would be read as further facts.
+        texts = map(str.replace, facts, repeat("\0"), repeat("\ufffd"))
+        note = "\0".join(texts).encode("utf-8", "replace")
+        return f"{self.job_id}.{base64.urlsafe_b64encode(_signature(self.job_id, note) + note).rstrip(b'=').decode()}"
+
+    @classmethod
+    def of_id(cls, prediction_id: str) -> Self | None:
+        """Return what was predicted under an id; None where the id was not issued by this service."""
+        job_id, _, rest = prediction_id[: MAX_ID_LENGTH + 1].partition(".")
+        try:
+            signed = base64.urlsafe_b64decode(rest.encode("ascii") + b"=" * (-len(rest) % 4))
+        except (UnicodeEncodeError, binascii.Error):
+            return None
+        signature, note = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, _signature(job_id, note)):
+            return None
+        filename, label, score, model_version, *owner = note.decode().split("\0")
+        return cls((label, float(score)), filename, job_id, *owner, model_version=model_version)
+
+
+def _signature(job_id: str, note: bytes) -> bytes:
+    message = job_id.encode("utf-8", "replace") + b"\0" + note
+    return hmac.digest(_key(settings.SECRET_KEY), message, "sha256")[:SIGNATURE_BYTES]
+
+
+@lru_cache(maxsize=1)
+def _key(secret: str) -> bytes:
+    """Derive a key for this one purpose."""
+    return hashlib.sha256(b"sightline prediction id\0" + secret.encode()).digest()
+
+
+def json_response(
+    document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer to a program, as JSON in UTF-8."""
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return Response(body, status, dict(headers or {}), content_type="application/json")
