@@ -1,16 +1,16 @@
-"""Work that waits for a disk or a lock, kept away from the loop that serves every client."""
+"""Work that waits for a disk or a lock, kept away from the event loop that serves every client."""
 
 import sys
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, NoReturn, TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import problems
 from problems import Problem
 
 Result = TypeVar("Result")
 
-# A disk or a lock that takes longer than this is not coming back while the client waits.
+# A disk or a lock that takes longer than this will not be there while the client waits.
 TIMEOUT_S = 10.0
 # Few: a disk serves one writer at a time, and each thread may be stuck with it.
 THREADS = 4
@@ -24,39 +24,27 @@ class StorageStuck(Problem):
 
 
 def run(work: Callable[[], Result]) -> Result:
-    """Do `work` in a thread where gevent serves this process, else here; raises StorageStuck after TIMEOUT_S."""
+    """Run `work` in a thread where gevent serves this process, else here; raise StorageStuck after TIMEOUT_S."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("socket"):
         return work()
-    return _run_in_thread(work)
+    import gevent  # noqa: PLC0415  it is loaded already
 
-
-def _run_in_thread(work: Callable[[], Result]) -> Result:
-    import gevent  # noqa: PLC0415  only where gevent serves, and then it is there already
+    def catching() -> tuple[Result | None, Exception | None]:
+        # An error that leaves the thread is printed there first: endlessly, where the log is on the same full disk.
+        try:
+            return work(), None
+        except Exception as error:  # noqa: BLE001  raised again below
+            return None, error
 
     try:
         with gevent.Timeout(TIMEOUT_S):
-            give: Callable[[], Result] = _pool().apply(_outcome_of, (work,))
+            result, error = _pool().apply(catching)
     except gevent.Timeout:
         raise StorageStuck(f"The service's disk did not answer within {TIMEOUT_S:g} s.") from None
-    return give()
-
-
-def _outcome_of(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Do `work`, and give what gives its result or raises its error.
-
-    An error that left the thread by itself would be printed there first: for nothing, and where the log is on the same
-    full disk, without an end.
-    """
-    try:
-        result = work()
-    except Exception as error:  # noqa: BLE001  raised again where it belongs
-        return partial(_raise, error)
-    return lambda: result
-
-
-def _raise(error: Exception) -> NoReturn:
-    raise error
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
 
 
 @cache

@@ -1,13 +1,19 @@
-"""Who is let in, and how often: API keys, the operator's key, and rates for each key or address.
+"""Access to the service: API keys, the operator's key, rate limits, and who may see which image.
 
-All of it is off unless told: without API_KEYS_FILE and RATE_LIMIT, no request passes through here. The operator's
-routes are the exception: they need the operator's key, always.
+Without API_KEYS_FILE and RATE_LIMIT, no request passes through here, except for the operator's routes, which always
+need the operator's key.
+
+Where API keys are used, the sender of an image is recorded as an empty file beside the images. An image is named by its
+content, so that several senders of the same bytes each may see it.
 """
 
+import hashlib
 import hmac
 import ipaddress
 import math
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,10 +34,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 OPERATOR = "operator"
 # No key of the file can have this name.
 OPERATOR_KEY = ApiKey("@operator", b"")
-# What these ask for costs next to nothing, and a page makes many of them.
+# Requests by these methods cost next to nothing, and a page sends many of them.
 UNCOUNTED_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Whoever has one address of IPv6 has this many bits of them.
+# A client that has one IPv6 address has a network of this many bits.
 IPV6_NETWORK_BITS = 64
+OWNERS_FOLDER = ".owners"
 
 
 def open_to_all(view: View) -> View:
@@ -46,71 +53,24 @@ def costs_a_job(view: View) -> View:
     return view
 
 
-def caller() -> str:
-    """Return the name under which the caller's pictures, jobs and predictions are kept.
-
-    It is empty without API keys, and for a command, which no request has called.
-    """
-    key: ApiKey | None = g.get("api_key") if has_app_context() else None
-    return "" if key is None else key.name
-
-
-def may_use_all() -> bool:
-    """Return whether the caller may use what others have sent: the operator may, and everybody without API keys."""
-    # A browser may bring another key with the operator's cookie: it sends on what it was asked for on the page.
-    return g.get("api_key") in {None, OPERATOR_KEY} or _has_operator_cookie()
-
-
-def may_use(owner: str) -> bool:
-    """Return whether the caller may use what belongs to this owner."""
-    return may_use_all() or owner == caller()
-
-
-def require_operator() -> AnyResponse | None:
-    """Refuse who does not bring the operator's key, or a cookie; `before_request` of the operator's blueprints.
-
-    A browser that goes somewhere is led to where it can show the key.
-    """
-    if is_operator_key(_key_of(request)) or _has_operator_cookie():
-        return None
-    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        return redirect(url_for("door.login"))
-    raise Problem(401, "operator_key_needed", "This is for the operator: send the operator's key.")
-
-
-def _has_operator_cookie() -> bool:
-    """Say whether a cookie lets in; where something is changed, only if our own page surely sent the request."""
-    if operator_session.name_of(request) is None:
-        return False
-    return request.method in UNCOUNTED_METHODS or edge.comes_from_our_page(request)
-
-
 def install(app: Flask) -> None:
-    """Guard `app` as the settings say; raises SettingError where they cannot be used."""
-    rate = _told_rate()
-    keys = _told_keys()
-    if keys is not None:
-        app.before_request(lambda: _authenticate(keys))
-    if keys is not None or rate is not None:
-        limiter = app.extensions["sightline.limiter"] = RateLimiter(_address(), settings.REDIS_QUEUE)
-        app.before_request(lambda: _count(limiter, rate))
-
-
-def _told_rate() -> Rate | None:
+    """Guard `app` as the settings say; raise SettingError where they cannot be used."""
     try:
-        return api_keys.parse_rate(settings.RATE_LIMIT) if settings.RATE_LIMIT else None
+        limit = api_keys.parse_rate(settings.RATE_LIMIT) if settings.RATE_LIMIT else None
     except KeyFileError as error:
         raise SettingError(f"RATE_LIMIT={error}") from None
-
-
-def _told_keys() -> KeyFile | None:
     try:
-        return KeyFile(Path(settings.API_KEYS_FILE)) if settings.API_KEYS_FILE else None
+        keys = KeyFile(Path(settings.API_KEYS_FILE)) if settings.API_KEYS_FILE else None
     except KeyFileError as error:
         raise SettingError(f"API_KEYS_FILE={settings.API_KEYS_FILE!r} {error}") from None
+    if keys is not None:
+        app.before_request(lambda: _authenticate(keys))
+    if keys is not None or limit is not None:
+        limiter = RateLimiter(_redis_address(), settings.REDIS_QUEUE)
+        app.before_request(lambda: _count(limiter, limit))
 
 
-def _address() -> Address:
+def _redis_address() -> Address:
     return Address(
         settings.REDIS_IP,
         settings.REDIS_PORT,
@@ -122,22 +82,32 @@ def _address() -> Address:
 
 
 def _authenticate(keys: KeyFile) -> None:
-    """Refuse who brings no key, or a wrong one, where one is needed."""
-    if _needs_no_key():
+    """Refuse a request without a known key, where the view needs one."""
+    # A preflight request of a browser cannot carry a key.
+    if request.method == "OPTIONS" or request.endpoint in {None, "static"} or _is_marked("is_open_to_all"):
         return
     key = _key_of(request)
     is_operator = is_operator_key(key) or (not key and _has_operator_cookie())
     g.api_key = OPERATOR_KEY if is_operator else keys.find(key) if key else None
     if g.api_key is None:
-        said = "The key is not known." if key else "A key is needed: Authorization: Bearer <key>, or X-API-Key: <key>."
-        raise Problem(401, "unauthorized", said)
+        missing = "An API key is needed: send Authorization: Bearer <key>, or X-API-Key: <key>."
+        raise Problem(401, "unauthorized", "The API key is not known." if key else missing)
 
 
-def _needs_no_key() -> bool:
-    """Say whether a view is for everybody; a browser that asks whether it may ask has no key to show yet."""
-    if request.method == "OPTIONS" or request.endpoint in {None, "static"}:
-        return True
-    return _is_marked("is_open_to_all")
+def _count(limiter: RateLimiter, default: Rate | None) -> None:
+    """Refuse a caller above its rate limit: that of its key, or the default one for each key or address."""
+    if request.method in UNCOUNTED_METHODS and (request.method == "OPTIONS" or not _is_marked("costs_a_job")):
+        return
+    key: ApiKey | None = g.get("api_key")
+    if key is OPERATOR_KEY or (key is None and (is_operator_key(_key_of(request)) or _has_operator_cookie())):
+        return
+    limit = (key.rate if key is not None else None) or default
+    if limit is None:
+        return
+    wait_s = limiter.wait_s(f"key:{key.name}" if key is not None else _network_of(request.remote_addr), limit)
+    if wait_s > 0:
+        detail = f"The limit of {limit.count} requests in {limit.period_s:g} s is reached."
+        raise Problem(429, "rate_limited", detail, retry_after_s=math.ceil(wait_s))
 
 
 def _is_marked(mark: str) -> bool:
@@ -145,37 +115,15 @@ def _is_marked(mark: str) -> bool:
 
 
 def _key_of(request: Request) -> str:
-    """Give the key that came along, empty for none; a browser asks a person for it and sends it as a password."""
+    """Return the key of a request, empty for none; a browser asks its user for it and sends it as a password."""
     given = request.authorization
     if given is None:
         return request.headers.get("X-API-Key", "")
     return (given.token or "") if given.type == "bearer" else (given.password or "")
 
 
-def is_operator_key(key: str) -> bool:
-    """Say whether this is the operator's key; how long it takes says nothing about how much of it was right."""
-    known = settings.OPERATOR_KEY
-    return bool(known) and hmac.compare_digest(api_keys.digest_of(known), api_keys.digest_of(key))
-
-
-def _count(limiter: RateLimiter, usual: Rate | None) -> None:
-    """Refuse who has asked too much; who has a key is counted by it, everybody else by address."""
-    if request.method in UNCOUNTED_METHODS and (request.method == "OPTIONS" or not _is_marked("costs_a_job")):
-        return
-    key: ApiKey | None = g.get("api_key")
-    if key is OPERATOR_KEY or (key is None and (is_operator_key(_key_of(request)) or _has_operator_cookie())):
-        return
-    rate = (key.rate if key is not None else None) or usual
-    if rate is None:
-        return
-    wait_s = limiter.wait_s(f"key:{key.name}" if key is not None else _network_of(request.remote_addr), rate)
-    if wait_s > 0:
-        said = f"{rate.count} requests in {rate.period_s:g} s are allowed, and they are used up."
-        raise Problem(429, "rate_limited", said, retry_after_s=math.ceil(wait_s))
-
-
 def _network_of(address: str | None) -> str:
-    """Give what belongs to one client: an address, or the network of one of IPv6."""
+    """Return what belongs to one client: an IPv4 address, or the network of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
@@ -183,3 +131,81 @@ def _network_of(address: str | None) -> str:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
         return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+def require_operator() -> AnyResponse | None:
+    """Refuse a request without the operator's key or session; `before_request` of the operator's blueprints.
+
+    A browser that navigates is redirected to the login page.
+    """
+    if is_operator_key(_key_of(request)) or _has_operator_cookie():
+        return None
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return redirect(url_for("door.login"))
+    raise Problem(401, "operator_key_needed", "This needs the operator's key: send it as Authorization: Bearer <key>.")
+
+
+def is_operator_key(key: str) -> bool:
+    """Return whether this is the operator's key, in a time that does not depend on how much of it is right."""
+    known = settings.OPERATOR_KEY
+    return bool(known) and hmac.compare_digest(api_keys.digest_of(known), api_keys.digest_of(key))
+
+
+def _has_operator_cookie() -> bool:
+    """Return whether a session lets in; a request that changes something also has to come from our own page."""
+    if operator_session.name_of(request) is None:
+        return False
+    return request.method in UNCOUNTED_METHODS or edge.comes_from_our_page(request)
+
+
+def caller() -> str:
+    """Return the name that owns the caller's images, jobs and predictions.
+
+    It is empty without API keys, and in commands, which serve no request.
+    """
+    key: ApiKey | None = g.get("api_key") if has_app_context() else None
+    return "" if key is None else key.name
+
+
+def may_use_all() -> bool:
+    """Return whether the caller may use what others have sent: the operator may, and everybody without API keys."""
+    # A browser may send another key along with the operator's cookie.
+    return g.get("api_key") in {None, OPERATOR_KEY} or _has_operator_cookie()
+
+
+def may_use(owner: str) -> bool:
+    """Return whether the caller may use what belongs to this owner."""
+    return may_use_all() or owner == caller()
+
+
+def record_owner(folder: Path, name: str) -> None:
+    """Record the caller as a sender of a stored image."""
+    owner = caller()
+    if not owner:
+        return
+    path = _owner_record(folder, name, owner)
+    if os.path.exists(path):  # noqa: PTH110  a third of the time, for every upload
+        return
+    # An image that is stored already is answered even where nothing can be written; its sender cannot see it then.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o640)
+
+
+def may_see(folder: Path, name: str) -> bool:
+    """Return whether the caller may see the image of a name: its senders may, and everybody without API keys."""
+    if may_use_all():
+        return True
+    return "/" not in name and os.path.isfile(_owner_record(folder, name, caller()))  # noqa: PTH113  raises nothing
+
+
+def remove_unused_owners(folder: Path) -> None:
+    """Remove the records of images that are gone."""
+    for record in (folder / OWNERS_FOLDER).glob("*/*"):
+        if not (folder / record.name).exists():
+            record.unlink(missing_ok=True)
+
+
+def _owner_record(folder: Path, name: str, owner: str) -> Path:
+    # A digest: file systems that ignore case would mix up the names of keys.
+    return folder / OWNERS_FOLDER / hashlib.sha256(owner.encode()).hexdigest()[:32] / name

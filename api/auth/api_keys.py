@@ -1,7 +1,7 @@
-"""The keys that let programs in: a file of names, hashes and rates, and the search in it. No framework.
+"""API keys: a file of names, hashes and rate limits, and the look-up of a key. No framework.
 
-A line is `<name> <SHA-256 of the key> [<rate>]`; `#` begins a comment. A name may stand there twice, so that a key can
-be replaced while both work. Keys are 256 random bits (see commands.manage_keys), which is why a plain hash is enough.
+A line is `<name> <SHA-256 of the key> [<rate>]`; `#` begins a comment. A name may be there twice, so that a key can be
+replaced while both work. Keys are 256 random bits (see commands.manage_keys), which is why a plain hash is enough.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ LOG = logging.getLogger("sightline.access")
 
 PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 # How soon a change of the file is noticed.
-LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 MAX_KEY_LENGTH = 512
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -26,11 +26,11 @@ _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 
 
 class KeyFileError(ValueError):
-    """The file of keys, or a rate, is not as it should be; the message says where."""
+    """The file of keys, or a rate limit, is invalid; the message says where."""
 
 
 class ApiKey(NamedTuple):
-    """Who may ask, and how much; `rate` is None where the service's own applies."""
+    """A caller and its rate limit; `rate` is None where the default applies."""
 
     name: str
     digest: bytes
@@ -38,20 +38,20 @@ class ApiKey(NamedTuple):
 
 
 def digest_of(key: str) -> bytes:
-    """Give what is stored in place of a key."""
+    """Return the hash that is stored in place of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def parse_rate(text: str) -> Rate:
-    """Read a rate such as 60/minute; raises KeyFileError."""
+    """Parse a rate limit such as 60/minute; raise KeyFileError."""
     match = _RATE.fullmatch(text.strip())
     if match is None:
-        raise KeyFileError(f"{text!r} is no rate; write one such as 60/minute ({', '.join(PERIODS)})")
+        raise KeyFileError(f"{text!r} is not a rate limit: write it as 60/minute ({', '.join(PERIODS)})")
     return Rate(int(match[1]), PERIODS[match[2]])
 
 
 def parse(text: str) -> tuple[ApiKey, ...]:
-    """Read a file of keys; raises KeyFileError naming the line."""
+    """Parse a file of keys; raise KeyFileError, which names the line."""
     keys = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
@@ -71,7 +71,7 @@ def _key_of(words: list[str], number: int) -> ApiKey:
 
 
 def find(keys: tuple[ApiKey, ...], key: str) -> ApiKey | None:
-    """Give the entry of a key; how long it takes says nothing about which one, or how much of it, was right."""
+    """Return the entry of a key, None if there is none; the time taken does not depend on how much is right."""
     digest, found = digest_of(key[:MAX_KEY_LENGTH]), None
     for entry in keys:
         if hmac.compare_digest(entry.digest, digest):
@@ -80,17 +80,17 @@ def find(keys: tuple[ApiKey, ...], key: str) -> ApiKey | None:
 
 
 class KeyFile:
-    """The keys of a file, read again when it changes; one that cannot be read then leaves the keys as they were."""
+    """The keys of a file, read again when it changes; the previous keys stay if it cannot be read then."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._keys, self._stamp = self._read()
-        self._look_at = time.monotonic() + LOOK_EVERY_S
+        self._check_at = time.monotonic() + CHECK_EVERY_S
 
     def find(self, key: str) -> ApiKey | None:
-        """Give the entry of a key."""
-        if time.monotonic() > self._look_at:
-            self._look_at = time.monotonic() + LOOK_EVERY_S
+        """Return the entry of a key; None if there is none."""
+        if time.monotonic() > self._check_at:
+            self._check_at = time.monotonic() + CHECK_EVERY_S
             self._read_again()
         return find(self._keys, key)
 
@@ -106,6 +106,6 @@ class KeyFile:
             status = self._path.stat()
             if (status.st_mtime_ns, status.st_size) != self._stamp:
                 self._keys, self._stamp = self._read()
-                LOG.info("%s has changed: %d keys", self._path, len(self._keys))
+                LOG.info("%s has changed: it holds %d keys", self._path, len(self._keys))
         except (OSError, KeyFileError) as error:
-            LOG.error("%s: %s; the keys stay as they were", self._path, error)
+            LOG.error("%s: %s; the previous keys stay in use", self._path, error)

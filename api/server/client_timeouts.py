@@ -7,12 +7,12 @@ The reads of one client alternate with those of the others, and small packets ar
 """
 
 import re
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from io import BytesIO
 from time import monotonic
-from typing import Protocol
 
 import gevent
 from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
@@ -57,22 +57,6 @@ class ClientIdle(Exception):  # noqa: N818  it is no error
     """The client has sent no request for as long as a connection is kept."""
 
 
-class Connection(Protocol):
-    """The methods of a socket that are used here."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Receive up to so many bytes, waiting for the first one."""
-        ...
-
-    def settimeout(self, value: float | None, /) -> None:
-        """Set the timeout of the calls that follow."""
-        ...
-
-    def sendall(self, data: bytes, /) -> None:
-        """Send all bytes."""
-        ...
-
-
 class Turns:
     """The pieces of work that one connection may do in each pass of the event loop.
 
@@ -89,7 +73,9 @@ class Turns:
     def take(self) -> None:
         """Begin a piece of work; wait for the next pass first where the share of this one is used up."""
         if self._pass == self._loop.iteration and self._taken >= self._share:
-            _wait_for_next_pass()
+            # Until every socket was polled once; gevent.sleep(0) would return before that.
+            with self._loop.timer(0) as timer:
+                gevent.get_hub().wait(timer)
         if self._pass != self._loop.iteration:
             self._pass, self._taken = self._loop.iteration, 0
         self._taken += 1
@@ -97,13 +83,6 @@ class Turns:
     def pause(self, seconds: float) -> None:
         """Yield to the other connections for this long."""
         gevent.sleep(seconds)
-
-
-def _wait_for_next_pass() -> None:
-    """Wait until every socket was polled once; gevent.sleep(0) would return before that."""
-    hub = gevent.get_hub()
-    with hub.loop.timer(0) as timer:
-        hub.wait(timer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +134,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
     # Gunicorn's 1 MiB takes so long to process that a few large bodies would slow every pass of the loop down.
     max_body_chunk = 128 * 1024
 
-    def __init__(self, connection: Connection, timeouts: ClientTimeouts, budget: Budget, turns: Turns) -> None:
+    def __init__(self, connection: socket.socket, timeouts: ClientTimeouts, budget: Budget, turns: Turns) -> None:
         super().__init__(connection)
         self.is_idle = False
         # Whether no whole request has arrived since the last one was answered.

@@ -60,7 +60,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path:
     keys = KeyFile(path)
     path.write_text("nonsense")
     os.utime(path, (1, 1))
-    keys._look_at = 0
+    keys._check_at = 0
     assert keys.find("key") is not None
     path.write_text(f"bob {hashlib.sha256(b'new').hexdigest()}\n")
     wait_until(lambda: keys.find("new") is not None, "the new key is known")

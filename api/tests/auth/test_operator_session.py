@@ -82,7 +82,7 @@ def test_logging_out_with_what_is_no_cookie_of_ours_ends_nothing(make: Make, coo
 def test_there_are_no_more_sessions_than_kept_and_the_oldest_goes_first(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operator_session, "MOST_SESSIONS", 3)
+    monkeypatch.setattr(operator_session, "MAX_SESSIONS", 3)
     browser = make()
     cookies = [log_in(browser) for _ in range(10)]
     assert [status_with(browser, cookie) for cookie in cookies] == [401] * 7 + [200] * 3
@@ -92,10 +92,10 @@ def test_there_are_no_more_sessions_than_kept_and_the_oldest_goes_first(
 def test_sessions_that_are_over_are_removed_by_the_next_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = make()
     first = log_in(browser)
-    monkeypatch.setattr(operator_session, "LONGEST_S", -1)
+    monkeypatch.setattr(operator_session, "MAX_AGE_S", -1)
     assert status_with(browser, first) == 401
     second = log_in(browser)
-    monkeypatch.setattr(operator_session, "LONGEST_S", 3600)
+    monkeypatch.setattr(operator_session, "MAX_AGE_S", 3600)
     assert [status_with(browser, cookie) for cookie in (first, second)] == [401, 200]
 
 

@@ -131,7 +131,7 @@ def test_another_key_closes_what_was_open(operator: FlaskClient, monkeypatch: py
 
 
 def test_a_cookie_is_not_for_ever(operator: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator_session, "LONGEST_S", -1)
+    monkeypatch.setattr(operator_session, "MAX_AGE_S", -1)
     assert operator.get("/review").status_code == 401
 
 
