@@ -227,7 +227,7 @@ def use(redis: Redis) -> None:
     lanes = [new_lane(worker) for _ in range(2)]
     terms = Terms(Keys(QUEUE).jobs, Keys(QUEUE).expensive, cost=3.0)
     jobs = [Job(str(number), "cat.jpg", "producer", 60_000) for number in range(30)]
-    Pipeline.to(api).run(SUBMIT, [terms.script_call(Keys(QUEUE), each.encode()) for each in jobs], PATIENCE_S)
+    Pipeline.to(api).run(SUBMIT, [terms.words(Keys(QUEUE), each.encode()) for each in jobs], PATIENCE_S)
     for consumer, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
         batch = consumer.receive(count, 0) or consumer.receive(count, 0)
         consumer.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])

@@ -59,7 +59,7 @@ class QueueProbe:
 
     def admit(self, terms: Terms, job: Job) -> str:
         """Put a job into the queue on these terms and return its entry id; raise QueueFull."""
-        [reply] = Pipeline.to(self.address).run(SUBMIT, [terms.script_call(self.keys, job.encode())], TIMEOUT_S)
+        [reply] = Pipeline.to(self.address).run(SUBMIT, [terms.words(self.keys, job.encode())], TIMEOUT_S)
         return admitted(reply, terms, 0.0)[1].decode()
 
     def consumer(self, name: str = "consumer", *, lease_ms: int = 60_000, **options: Any) -> Consumer:

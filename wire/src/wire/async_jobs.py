@@ -163,7 +163,7 @@ class AsyncJobs:
     def _evaluate(self, terms: Terms, job: Job, kept_s: int, owner: str) -> Any:
         keys = (self._keys.job_index, self._keys.replies(job.reply_to))
         row = (job.id, owner, job.image.encode(errors="replace"))
-        call = terms.script_call(self._keys, job.encode(), keys, (self._max_jobs, kept_s, *row))
+        call = terms.words(self._keys, job.encode(), keys, (self._max_jobs, kept_s, *row))
         reply = self._redis.run(ENQUEUE, call)
         if reply is None:
             raise QueueUnavailable("Redis did not answer, or has not a moment ago")

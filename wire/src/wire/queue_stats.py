@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from wire.errors import QueueUnavailable
 from wire.redis.connection import Address, checked, pack
 from wire.redis.keys import Keys, entry_ms, time_ms
-from wire.redis.pipeline import Pipeline, Script, ScriptCall
+from wire.redis.pipeline import Pipeline, Script, Words
 from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
 
 REFRESH_EVERY_S: Final = 0.1
@@ -104,7 +104,7 @@ class Admission(NamedTuple):
     bounds: Callable[[Capacity], tuple[int, int]] = lambda capacity: (0, 0)
     own: Callable[[], int] = lambda: 0
     script: Script | None = None
-    probe: Callable[[Capacity], ScriptCall] | None = None
+    probe: Callable[[Capacity], Words] | None = None
 
 
 NO_ADMISSION: Final = Admission()

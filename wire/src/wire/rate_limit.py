@@ -9,7 +9,7 @@ from typing import Any, Final
 from wire.errors import QueueUnavailable
 from wire.redis.connection import Address, RedisRefusal
 from wire.redis.keys import Keys
-from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort, Script, ScriptCall
+from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort, Script
 
 # About 130 bytes each.
 MAX_CLIENTS: Final = 100_000
@@ -54,4 +54,4 @@ class RateLimiter:
         period_us = int(rate.period_s * 1_000_000)
         member = hashlib.sha256(who.encode(errors="replace")).digest()[:MEMBER_BYTES]
         arguments = (max(period_us // rate.count, 1), period_us, member, self._max_clients)
-        return self._redis.run(TAKE_TOKEN, ScriptCall((self._key,), *arguments))
+        return self._redis.run(TAKE_TOKEN, (1, self._key, *arguments))

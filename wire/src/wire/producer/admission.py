@@ -19,7 +19,7 @@ from wire.queue_stats import USUAL_STRETCH, Capacity
 from wire.redis.connection import checked, is_out_of_memory
 from wire.redis.keys import Keys
 from wire.redis.loop import jittered
-from wire.redis.pipeline import Script, ScriptCall
+from wire.redis.pipeline import Script, Words
 
 # Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
 # after a flood, so that those who come then do not wait behind it.
@@ -52,14 +52,14 @@ class Terms:
     bound_beside: float = UNBOUNDED
     share_per_ms: float = 0.0
 
-    def script_call(
+    def words(
         self, keys: Keys, job: bytes, more_keys: Sequence[str] = (), more_arguments: Sequence[str | bytes | int] = ()
-    ) -> ScriptCall:
+    ) -> Words:
         """Return the run of a script that admits a job, or none (b""), with its own keys and arguments."""
         weight = repr(self.cost - 1 if self.cost - 1 >= LEAST_WEIGHT else 0)
         room, beside = repr(max(self.bound - self.cost, 0)), repr(max(self.bound_beside - self.cost, 0))
         all_keys = (self.stream, keys.weights(self.stream), self.other, keys.owed, *more_keys)
-        return ScriptCall(all_keys, room, beside, weight, job, repr(self.share_per_ms), *more_arguments)
+        return len(all_keys), *all_keys, room, beside, weight, job, repr(self.share_per_ms), *more_arguments
 
 
 def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_queue_size: int) -> Terms:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
 from wire.messages import Answer, Job, JobFailed, Reply
@@ -20,7 +21,7 @@ from wire.queue_stats import REFRESH_EVERY_S, Admission, Capacity, QueueSnapshot
 from wire.redis.connection import CALLER_TIMEOUT_S, Address, renew_after_fork
 from wire.redis.keys import Keys
 from wire.redis.loop import Loop
-from wire.redis.pipeline import Pipeline, ScriptCall
+from wire.redis.pipeline import Pipeline, Words
 
 UNTRACED: Final = nullcontext()
 UNKNOWN: Final = Capacity()
@@ -59,7 +60,15 @@ class Producer:
 
     def renew(self) -> None:
         """Begin anew, with a reply stream, threads and numbers of its own; what there was is the parent's."""
-        self._process = _Process(self._address, self._queue, self._redis_timeout_s, self._bounds, self._probe)
+        self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._numbers = itertools.count(1)
+        self._counts = Counts()
+        self._replies = replies = Replies(self._address, self._keys, self._name, self._counts)
+        admission = Admission(self._bounds, replies.__len__, SUBMIT, self._probe)
+        self._stats = QueueStats(self._address, self._queue, timeout_s=self._redis_timeout_s, admission=admission)
+        self._recovery = Recovery(self._keys, self._exchange, self._run, replies, self._counts)
+        step = functools.partial(_look_after, replies, self._stats, self._recovery)
+        self._loop = Loop("queue-stats", step, REFRESH_EVERY_S)
 
     def submit(  # noqa: PLR0913  a request has that many sides; all but the image go by keyword
         self,
@@ -81,18 +90,21 @@ class Producer:
         estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
         Raise QueueUnavailable, QueueFull, NoWorker, DeadlineExceeded, Abandoned or JobFailed.
         """
-        process = self._running()
+        self._ensure_running()
+        replies, recovery = self._replies, self._recovery  # those of the parent, where this is forked meanwhile
         ttl_ms = max(int(timeout_s * 1000), 1)
         rare = (explain_rank, explain_label, decode_ms)
-        job = Job(job_id or process.next_id(), image, process.name, ttl_ms, top_k, traceparent, *rare)
+        job = Job(job_id or f"{self._name}-{next(self._numbers)}", image, self._name, ttl_ms, top_k, traceparent, *rare)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
-        process.replies.expect(waiter)
+        replies.expect(waiter)
         try:
             with admission:
-                self._add(process, waiter, timeout_s)
+                self._add(waiter, timeout_s)
             return _answer_of(_wait(waiter))
         finally:
-            process.dismiss(waiter)
+            replies.forget(waiter)
+            if waiter.reply is None and waiter.entry_id is not None:
+                recovery.withdraw(waiter.stream, waiter.entry_id)
 
     def check_room(self, count: int = 1) -> None:
         """Raise QueueFull where so many usual jobs are known to find no room: see `room_fault`."""
@@ -115,7 +127,7 @@ class Producer:
 
         It asks nobody, so it may run in any thread. What it lets pass may still be refused when it is submitted.
         """
-        stats = self._process.stats
+        stats = self._stats
         capacity = stats.latest.capacity if stats.latest is not None else UNKNOWN
         job = Job("", "", "", max(int(timeout_s * 1000), 1), decode_ms=decode_ms)
         terms = terms_for(job, self._keys, capacity, timeout_s, self._max_queue_size)
@@ -130,37 +142,47 @@ class Producer:
         That of others when it was last found, by a submission or a look, and one for each caller of this process, also
         while its job is being submitted.
         """
-        return self._process.stats.depth()
+        return self._stats.depth()
 
     def snapshot(self) -> QueueSnapshot | None:
         """Return the last snapshot without waiting; None while it is unknown or Redis is away."""
-        return self._running().stats.snapshot()
+        self._ensure_running()
+        return self._stats.snapshot()
 
     def refresh(self) -> QueueSnapshot:
         """Read depth and workers now, within 300 ms; raise QueueUnavailable."""
-        return self._running().stats.refresh()
+        self._ensure_running()
+        return self._stats.refresh()
 
     def in_flight(self) -> int:
         """Return how many callers of this process wait for a job that is in the queue."""
-        return self._process.replies.in_queue()
+        return self._replies.in_queue()
 
     def counts(self) -> Counts:
         """Return a copy of what this process' producer has counted so far."""
-        return replace(self._process.counts)
+        return replace(self._counts)
 
     def close(self) -> None:
         """End the threads, fail whoever still waits, and remove the reply stream; the next use begins anew."""
-        process = self._process
+        replies, loop = self._replies, self._loop
         self.renew()
-        process.close()
+        loop.stop()
+        replies.close(self._exchange)
 
-    def _running(self) -> _Process:
-        process = self._process
-        process.ensure_running()
-        return process
+    def _ensure_running(self) -> None:
+        self._replies.ensure_running()
+        self._loop.ensure_running()
 
-    def _add(self, process: _Process, waiter: Waiter, timeout_s: float) -> None:
-        stats, snapshot = process.stats, process.stats.snapshot()
+    def _exchange(self, packet: bytes, replies: int) -> list[Any]:
+        return self._pipeline.exchange(packet, replies, self._redis_timeout_s)
+
+    def _run(self, calls: Sequence[Words]) -> list[Any]:
+        # Where the connection breaks it is unknown whether the jobs went in, so the same ids go again: a job that runs
+        # twice does no harm, and its second reply is dropped.
+        return self._pipeline.run(SUBMIT, calls, self._redis_timeout_s)
+
+    def _add(self, waiter: Waiter, timeout_s: float) -> None:
+        stats, snapshot = self._stats, self._stats.snapshot()
         if stats.fault is not None:
             raise QueueUnavailable(str(stats.fault))
         if snapshot is not None and not snapshot.workers and not stats.worker_seen_within(self._worker_grace_s):
@@ -168,12 +190,9 @@ class Producer:
         capacity = UNKNOWN if snapshot is None else snapshot.capacity
         terms = terms_for(waiter.job, self._keys, capacity, timeout_s, self._max_queue_size)
         waiter.stream = terms.stream
-        own = len(process.replies)
+        own = len(self._replies)
         try:
-            call = terms.script_call(self._keys, waiter.job.encode())
-            # Where the connection broke it is unknown whether the job went in, so the same id goes again: a job that
-            # runs twice does no harm, and its second reply is dropped.
-            [reply] = self._pipeline.run(SUBMIT, [call], self._redis_timeout_s)
+            [reply] = self._run([terms.words(self._keys, waiter.job.encode())])
             depth, waiter.entry_id = admitted(reply, terms, capacity.rate)
         except QueueFull as full:
             self._note_refusal(stats, terms, full.depth, own - 1)
@@ -193,71 +212,26 @@ class Producer:
     def _bounds(self, capacity: Capacity) -> tuple[int, int]:
         return bounds_for(capacity, self._usual_timeout_s, self._max_queue_size)
 
-    def _probe(self, capacity: Capacity) -> ScriptCall:
+    def _probe(self, capacity: Capacity) -> Words:
         terms = Terms(self._keys.jobs, self._keys.expensive, 1.0, *self._bounds(capacity))
-        return terms.script_call(self._keys, b"")
+        return terms.words(self._keys, b"")
 
 
-class _Process:
-    """What one process needs to submit: its name, its reply stream, its statistics and its two threads."""
-
-    def __init__(
-        self,
-        address: Address,
-        queue: str,
-        redis_timeout_s: float,
-        bounds: Callable[[Capacity], tuple[int, int]],
-        probe: Callable[[Capacity], ScriptCall],
-    ) -> None:
-        keys, pipeline = Keys(queue), Pipeline.to(address)
-        self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
-        self.counts = Counts()
-        self.replies = Replies(address, keys, self.name, self.counts)
-        admission = Admission(bounds, lambda: len(self.replies), SUBMIT, probe)
-        self.stats = QueueStats(address, queue, timeout_s=redis_timeout_s, admission=admission)
-        self._exchange = lambda packet, replies: pipeline.exchange(packet, replies, redis_timeout_s)
-        self._recovery = Recovery(keys, pipeline, redis_timeout_s, self.replies, self.counts)
-        self._loop = Loop("queue-stats", self._step, REFRESH_EVERY_S)
-        self._numbers = itertools.count(1)
-
-    def next_id(self) -> str:
-        """Return an id that no other job of any process has."""
-        return f"{self.name}-{next(self._numbers)}"
-
-    def ensure_running(self) -> None:
-        """Start the threads, or start again what has died."""
-        self.replies.ensure_running()
-        self._loop.ensure_running()
-
-    def dismiss(self, waiter: Waiter) -> None:
-        """End the waiting; what was not answered is taken back."""
-        self.replies.forget(waiter)
-        if waiter.reply is None and waiter.entry_id is not None:
-            self._recovery.withdraw(waiter.stream, waiter.entry_id)
-
-    def close(self) -> None:
-        """End the threads, and remove the reply stream."""
-        self._loop.stop()
-        self.replies.close(self._exchange)
-
-    def _step(self) -> None:
-        self.replies.ensure_running()
-        self.replies.release_abandoned()
-        self.stats.refresh(workers=False)
-        self._recovery.run()
+def _look_after(replies: Replies, stats: QueueStats, recovery: Recovery) -> None:
+    replies.ensure_running()
+    replies.release_abandoned()
+    stats.refresh(workers=False)
+    recovery.run()
 
 
 def _wait(waiter: Waiter) -> Reply:
     if not waiter.done.wait(max(waiter.until - time.monotonic(), 0.0)):
-        message = f"job {waiter.job.id} was not answered in time"
-        raise DeadlineExceeded(message)
+        raise DeadlineExceeded(f"job {waiter.job.id} was not answered in time")
     if waiter.reply is not None:
         return waiter.reply
     if waiter.was_abandoned:
-        message = f"nobody waits for job {waiter.job.id} any more"
-        raise Abandoned(message)
-    message = "the producer was closed while the job was under way"
-    raise QueueUnavailable(message)
+        raise Abandoned(f"nobody waits for job {waiter.job.id} any more")
+    raise QueueUnavailable("the producer was closed while the job was under way")
 
 
 def _answer_of(reply: Reply) -> Answer:

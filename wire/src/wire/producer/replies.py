@@ -6,17 +6,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from wire.errors import MessageError, QueueFull, QueueUnavailable
 from wire.messages import Job, Reply, decode_reply
-from wire.producer.admission import SUBMIT, Terms, admitted
+from wire.producer.admission import Terms, admitted
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import Keys, after
 from wire.redis.loop import Loop
-from wire.redis.pipeline import Pipeline, ScriptCall
+from wire.redis.pipeline import Words
 
 log = logging.getLogger(__name__)
 
@@ -44,36 +44,22 @@ class Counts:
     resubmitted: int = 0
 
 
+@dataclass(slots=True, eq=False)
 class Waiter:
-    """A job that somebody waits for; `done` is set once `reply` is there."""
+    """A job that somebody waits for until a moment (monotonic); `done` is set once `reply` is there."""
 
-    __slots__ = (
-        "done",
-        "entry_id",
-        "is_abandoned",
-        "job",
-        "looked_at",
-        "missed",
-        "reply",
-        "resubmissions",
-        "stream",
-        "until",
-        "was_abandoned",
-    )
-
-    def __init__(self, job: Job, until: float, is_abandoned: Callable[[], bool] | None = None) -> None:
-        self.job = job
-        self.until = until
-        self.is_abandoned = is_abandoned
-        self.was_abandoned = False
-        self.done = threading.Event()
-        self.reply: Reply | None = None
-        self.entry_id: bytes | None = None
-        self.stream = ""
-        # For the search for jobs that Redis lost.
-        self.looked_at = time.monotonic()
-        self.missed = 0
-        self.resubmissions = 0
+    job: Job
+    until: float
+    is_abandoned: Callable[[], bool] | None = None
+    was_abandoned: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+    reply: Reply | None = None
+    entry_id: bytes | None = None
+    stream: str = ""
+    # For the search for jobs that Redis lost.
+    looked_at: float = field(default_factory=time.monotonic)
+    missed: int = 0
+    resubmissions: int = 0
 
 
 class Replies:
@@ -172,10 +158,17 @@ class Replies:
 class Recovery:
     """Takes back the jobs that nobody waits for any more, and submits again those that Redis lost."""
 
-    def __init__(self, keys: Keys, pipeline: Pipeline, timeout_s: float, replies: Replies, counts: Counts) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        exchange: Callable[[bytes, int], list[Any]],
+        submit: Callable[[Sequence[Words]], list[Any]],
+        replies: Replies,
+        counts: Counts,
+    ) -> None:
         self._keys = keys
-        self._pipeline = pipeline
-        self._timeout_s = timeout_s
+        self._exchange = exchange
+        self._submit = submit
         self._replies = replies
         self._counts = counts
         self._withdrawn: deque[tuple[str, bytes]] = deque(maxlen=MAX_WITHDRAWN)
@@ -194,7 +187,7 @@ class Recovery:
         streams = {stream: [entry_id for of, entry_id in withdrawn if of == stream] for stream, _ in withdrawn}
         if streams:
             packet = b"".join(pack("XDEL", stream, *entry_ids) for stream, entry_ids in streams.items())
-            self._pipeline.exchange(packet, len(streams), self._timeout_s)
+            self._exchange(packet, len(streams))
             for _ in withdrawn:
                 self._withdrawn.popleft()
 
@@ -202,9 +195,7 @@ class Recovery:
         """Return those whose entry is gone without a reply; an answer and the end of its entry are one transaction."""
         due = self._due(time.monotonic())
         looks = [pack("XRANGE", waiter.stream, entry_id, entry_id) for waiter, entry_id in due]
-        if not looks:
-            return []
-        found = map(checked, self._pipeline.exchange(b"".join(looks), len(looks), self._timeout_s))
+        found = map(checked, self._exchange(b"".join(looks), len(looks)))
         for (waiter, _), entries in zip(due, found, strict=True):
             waiter.looked_at = time.monotonic()
             waiter.missed = 0 if entries else waiter.missed + 1
@@ -229,7 +220,7 @@ class Recovery:
         log.warning("Redis lost %d jobs that wait for an answer: submitting them again", len(again))
         terms = [self._terms(waiter) for waiter in again]
         calls = [self._call(waiter, each, now) for waiter, each in zip(again, terms, strict=True)]
-        replies = self._pipeline.run(SUBMIT, calls, self._timeout_s)
+        replies = self._submit(calls)
         for waiter, each, reply in zip(again, terms, replies, strict=True):
             self._note_resubmission(waiter, each, reply)
 
@@ -238,9 +229,9 @@ class Recovery:
         keys = self._keys
         return Terms(waiter.stream, keys.jobs if waiter.stream == keys.expensive else keys.expensive)
 
-    def _call(self, waiter: Waiter, terms: Terms, now: float) -> ScriptCall:
+    def _call(self, waiter: Waiter, terms: Terms, now: float) -> Words:
         job = replace(waiter.job, ttl_ms=max(int((waiter.until - now) * 1000), 1))
-        return terms.script_call(self._keys, job.encode())
+        return terms.words(self._keys, job.encode())
 
     def _note_resubmission(self, waiter: Waiter, terms: Terms, reply: Any) -> None:
         try:

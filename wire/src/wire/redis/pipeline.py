@@ -33,6 +33,10 @@ BEST_EFFORT_TIMEOUT_S: Final = 0.1
 OPEN_S: Final = 1.0
 
 
+# The number of keys, the keys, and the arguments of one run of a script.
+Words = tuple[str | bytes | int, ...]
+
+
 class Script:
     """A Lua script made of files of this package; Redis is given its text only where it does not know its digest."""
 
@@ -48,19 +52,6 @@ class Script:
     def digest(self) -> str:
         """The name under which Redis knows it."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-class ScriptCall:
-    """The keys and arguments of one run of a script."""
-
-    __slots__ = ("_words",)
-
-    def __init__(self, keys: Sequence[str], *arguments: str | bytes | int) -> None:
-        self._words = (len(keys), *keys, *arguments)
-
-    def packed(self, command: str, script: str) -> bytes:
-        """Return the bytes of EVALSHA, by digest, or of EVAL."""
-        return pack(command, script, *self._words)
 
 
 class Pipeline:
@@ -103,16 +94,16 @@ class Pipeline:
         return call.replies
 
     def run(
-        self, script: Script, calls: Sequence[ScriptCall], timeout_s: float, before: tuple[bytes, int] = (b"", 0)
+        self, script: Script, calls: Sequence[Words], timeout_s: float, before: tuple[bytes, int] = (b"", 0)
     ) -> list[Any]:
         """Run a script once for each call, after a packet of that many replies; return what `exchange` does."""
         until = time.monotonic() + timeout_s
         packet, count = before
-        packet = b"".join([packet, *(call.packed("EVALSHA", script.digest) for call in calls)])
+        packet = b"".join([packet, *(pack("EVALSHA", script.digest, *words) for words in calls)])
         replies = self.exchange(packet, count + len(calls), timeout_s)
         unknown = [at for at, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
-            packet = b"".join([calls[at - count].packed("EVAL", script.text) for at in unknown])
+            packet = b"".join([pack("EVAL", script.text, *calls[at - count]) for at in unknown])
             again = self.exchange(packet, len(unknown), max(until - time.monotonic(), SHORTEST_WAIT_S))
             for at, reply in zip(unknown, again, strict=True):
                 replies[at] = reply
@@ -154,9 +145,9 @@ class BestEffort:
         """Send commands that may run twice; None where Redis is away or too slow, or was a moment ago."""
         return self._attempt(self._pipeline.exchange, packet, replies)
 
-    def run(self, script: Script, call: ScriptCall) -> Any:
+    def run(self, script: Script, words: Words) -> Any:
         """Run a script and return its reply; None where Redis is away or too slow, or was a moment ago."""
-        found = self._attempt(self._pipeline.run, script, [call])
+        found = self._attempt(self._pipeline.run, script, [words])
         return None if found is None else found[0]
 
     def send(self, packet: bytes, replies: int) -> None:
