@@ -73,7 +73,7 @@ clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
 	  ../$(RUN) -m commands.clean_uploads $(DO)
 
 reports-index: ## Make the index of the reports anew from their CSV files, which it follows by itself otherwise
-	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) -m reports.index
+	@cd api && FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback ../$(RUN) -m commands.index_reports
 
 doctor: ## Say what is wrong with this installation and its service, and what to do about it
 	@$(if $(shell [ -x .venv/bin/python ] && echo yes),$(RUN),$(PYTHON)) deploy/examine.py

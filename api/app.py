@@ -23,7 +23,7 @@ from observability import health, metrics, tracing
 from openapi import document
 from predict import async_jobs, job_queue
 from protocols import routes
-from reports import feedback
+from reports import store as report_store
 from review import routes as review_routes
 from server import edge
 from server.load_shedding import LoadShedder
@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 
 def create_app() -> Flask:
     """Create the application; raise SettingError where settings cannot be used together."""
-    feedback.paths()
+    report_store.paths()
     app = Flask(__name__, static_folder=HERE / "assets", static_url_path="/assets", template_folder=HERE / "templates")
     app.request_class = MemoryRequest
     # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.

@@ -36,15 +36,12 @@ from middleware import model_predict
 from observability import metrics, tracing
 from openapi.operation import HTML, OF_AN_IMAGE, Answer, Body, Operation
 from openapi.schemas import (
-    MAX_LABEL,
     ImageInJson,
     ImagesInJson,
     JobState,
     LabelList,
     Malformed,
     Predicted,
-    Reported,
-    ReportRequest,
     Several,
 )
 from predict import async_jobs, batch, heat_maps, job_queue
@@ -60,10 +57,10 @@ from predict.prediction import (
     json_response,
 )
 from problems import Problem, UnusableFile
-from reports import feedback as feedback_files
 from reports import labels as reports_labels
-from reports import requests
-from reports.schema import Report, shaped
+from reports import schema, submission
+from reports.schema import MAX_LABEL, Report, Reported, ReportRequest
+from reports.submission import Submission
 from server.messages import PICTURE_POLICY
 from wire.errors import WireError
 
@@ -75,13 +72,6 @@ MAX_REPORT_BYTES = 64 * 1024
 READ_BYTES = 64 * 1024
 IMAGE_CACHING = "private, max-age=86400, immutable"
 IMAGE_TYPES = tuple(kind.media_type for kind in utils.KINDS)
-# Fields of a report's form beside the report: columns of the CSV.
-DETAILS = {
-    "label": "what it really is",
-    "comment": "anything else",
-    "model": "which model was wrong",
-    "model_version": "which version of it",
-}
 
 
 @router.route("/", methods=["GET"])
@@ -260,11 +250,11 @@ def labels() -> LabelList:
     "POST",
     "Report a wrong answer",
     {200: Answer("the form's report is kept", media_types=[HTML]), 201: Answer("the JSON report is kept", Reported)},
-    parameters=(requests.IDEMPOTENCY_KEY,),
+    parameters=(submission.IDEMPOTENCY_KEY,),
     body=Body(
         fields={
             "report": "free text, or {'filename': '<stored name>', 'prediction': '<class>', 'score': <score>}",
-            **DETAILS,
+            **schema.DETAILS,
         },
         document=ReportRequest,
     ),
@@ -275,34 +265,36 @@ def feedback() -> str | tuple[Reported, int]:
     if request.method != "POST":
         return render_template("feedback.html", report=None)
     request.max_content_length = MAX_REPORT_BYTES
-    key = requests.key_of(request)
-    if requests.is_one(request):
+    key = submission.key_of(request)
+    # An empty object is as if nothing were reported.
+    if request.is_json and request.get_json() != {}:
         return _report(key), 201
-    report = request.form.get("report")
-    if report:
-        folder = upload_folder()
-        details = _details(requests.checked_form(request.form))
-        feedback_files.save(report, folder, details, key, may_see=lambda name: owners.may_see(folder, name))
-    return render_template("feedback.html", report=report)
+    text = request.form.get("report")
+    if text:
+        schema.check_form(request.form)
+        folder, report = upload_folder(), schema.parse(text)
+        is_visible = report is not None and owners.may_see(folder, report.filename)
+        submission.save(Submission(text, report, _details(request.form), key, is_visible), folder)
+    return render_template("feedback.html", report=text)
 
 
 def _report(key: str) -> Reported:
     """Keep a report that came as JSON."""
-    reported = requests.read(request, upload_folder())
-    prediction = reported.prediction
+    prediction, filename, details = submission.read(request.get_json(), upload_folder())
     if prediction is None:
-        image = uploads.stored_image(upload_folder(), reported.filename) or StoredImage(reported.filename)
+        image = uploads.stored_image(upload_folder(), filename) or StoredImage(filename)
         prediction = ask_model(image, PredictOptions.of(request))
     report = Report(prediction.filename, prediction.label, prediction.score)
-    details = reported.details | requests.model_of(prediction)
-    report_id = feedback_files.save_report(report, upload_folder(), details, key)
-    label = reports_labels.spelled(reported.label)
+    model, _, version = prediction.model_version.partition("/")
+    details |= {"model": model, "model_version": version}
+    report_id = submission.save(Submission(report.text(), report, details, key), upload_folder())
+    label = reports_labels.normalized(details["label"])
     return {"success": True, "report_id": report_id, "label_known": reports_labels.is_known(label) if label else None}
 
 
 def _details(form: Mapping[str, str]) -> dict[str, str]:
     """Return what the report itself does not say; the model is the one that answers now, unless the page says which."""
-    details = {name: form[name] for name in DETAILS if name in form}
+    details = {name: form[name] for name in schema.DETAILS if name in form}
     state = job_queue.queue_state()
     if "model" in details or state is None:
         return details
@@ -326,7 +318,7 @@ def _page(prediction: Prediction | None = None, error: str | None = None) -> str
             "predictions": prediction.top(USUAL_TOP_K),
             "prediction_id": prediction.id,
             "model_version": prediction.model_version or None,
-            "report": shaped(Report(prediction.filename, prediction.label, prediction.score)),
+            "report": Report(prediction.filename, prediction.label, prediction.score).text(),
         }
     return render_template(
         "index.html", error=error, max_upload_bytes=settings.MAX_UPLOAD_BYTES, max_label=MAX_LABEL, **shown

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import settings
 from auth import owners
-from images import store
-from reports import feedback
+from images import store as image_store
+from reports import store
 from wire import __version__
 
 DAY_S = 86_400.0
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="again and again, so often")
     options = parser.parse_args(arguments)
     while True:
-        outcome = clean(Path(settings.UPLOAD_FOLDER), feedback.paths()[0].parent, is_dry_run=options.dry_run)
+        outcome = clean(Path(settings.UPLOAD_FOLDER), store.paths()[0].parent, is_dry_run=options.dry_run)
         verb = "would be removed" if options.dry_run else "removed"
         _say(f"{outcome.removed} pictures ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept")
         if not options.every:
@@ -102,7 +102,7 @@ def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
     too_many = len(stored) - max(settings.KEEP_UPLOADS_BYTES // BLOCK_BYTES, FEWEST)
     for number, each in enumerate(stored):
         is_old = now - each.used_at > settings.KEEP_UPLOADS_DAYS * DAY_S
-        if now - each.used_at < store.YOUNGEST_S or not (is_old or excess > 0 or number < too_many):
+        if now - each.used_at < image_store.YOUNGEST_S or not (is_old or excess > 0 or number < too_many):
             return
         excess -= each.size
         yield each
@@ -136,8 +136,8 @@ def _goes(path: Path, *, is_dry_run: bool) -> bool:
     if is_dry_run:
         return True
     # Whoever counts an old image as used holds the same lock.
-    with store.folder_lock(path.parent), suppress(FileNotFoundError):
-        if time.time() - path.lstat().st_mtime >= store.YOUNGEST_S:
+    with image_store.folder_lock(path.parent), suppress(FileNotFoundError):
+        if time.time() - path.lstat().st_mtime >= image_store.YOUNGEST_S:
             path.unlink()
             return True
     return False
@@ -153,7 +153,7 @@ def is_ours(path: Path) -> bool:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return store.is_named_by_content(file, path.stem)
+            return image_store.is_named_by_content(file, path.stem)
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,11 @@ from auth import access
 from images import uploads
 from observability import health
 from openapi.operation import JSON, OF_AN_IMAGE, OF_THE_QUEUE, Answer, Body, Operation
-from openapi.schemas import (
+from predict import batch, job_queue
+from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
+from problems import Problem
+from protocols import open_inference
+from protocols.schemas import (
     Healthy,
     InferenceAsked,
     Inferred,
@@ -21,10 +25,6 @@ from openapi.schemas import (
     ModelMetadata,
     ServerMetadata,
 )
-from predict import batch, job_queue
-from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
-from problems import Problem
-from protocols import open_inference
 from wire import __version__
 from wire.errors import NoWorker
 from wire.queue_stats import QueueSnapshot

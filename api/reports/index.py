@@ -1,25 +1,23 @@
 """The reports in a database, for what a CSV file is too slow for; it is made of the CSV files, which are the record.
 
 It follows them by itself: each use first reads what was appended since the last. Where it is missing or damaged, or a
-file is not the one that it knew, it is made anew. `python -m reports.index` makes it anew in any case.
+file is not the one that it knew, it is made anew. `python -m commands.index_reports` makes it anew in any case.
 """
 
 import errno
 import fcntl
 import logging
 import os
+import runpy
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import settings
 from offload import StorageStuck
-from reports.index_source import Source
-from reports.index_tables import STATUSES, add, begin_anew, count_reports, faults_in, is_ours, marks
+from reports.index_tables import OPEN, STATUSES, Source, add, begin_anew, count_reports, faults_in, is_ours, marks
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
 
 LOG = logging.getLogger("sightline.reports")
@@ -28,9 +26,47 @@ Result = TypeVar("Result")
 FILE_NAME = "reports.sqlite3"
 # Who uses the database holds this lock, so that whoever replaces it is alone.
 LOCK_NAME = ".reports.lock"
-# Twice this is short of what a request waits for a disk: see blocking.py.
+# Twice this is short of what a request waits for a disk: see offload.py.
 BUSY_S = 4.0
 RETRY_S = 0.05
+# Of the inbox.
+PAGE_SIZE = 20
+MAX_LABELS = 500
+# A report's form may name any model.
+MAX_MODELS = 100
+MAX_FAULTS_SHOWN = 20
+
+
+class Filters(NamedTuple):
+    """Which reports to show; an empty text leaves the choice open. A label counts wherever it was said."""
+
+    status: str = OPEN
+    label: str = ""
+    model: str = ""
+
+    def conditions(self, *, with_status: bool = True) -> tuple[str, list[str]]:
+        """Give the condition in SQL, and its values."""
+        texts, values = ["1"], list[str]()
+        if self.status and with_status:
+            texts, values = [*texts, "status = ?"], [*values, self.status]
+        if self.label:
+            texts, values = [*texts, "? IN (prediction, label, final_label)"], [*values, self.label]
+        if self.model:
+            model, _, version = self.model.partition("/")
+            texts, values = [*texts, "model = ? AND model_version = ?"], [*values, model, version]
+        return " AND ".join(texts), values
+
+
+class Page(NamedTuple):
+    """A page of the inbox, newest first; `before` leads to the next one, where there is one."""
+
+    cases: list[Mapping[str, Any]]
+    counts: Mapping[str, int]
+    models: list[str]
+    labels: list[str]
+    before: int | None
+    fault_count: int
+    faults: list[str]
 
 
 class ReportIndex:
@@ -69,16 +105,15 @@ class ReportIndex:
         with self._locked(fcntl.LOCK_EX):
             self._remove_files()
 
-    def find(self, report_id: str) -> sqlite3.Row | None:
+    def find(self, report_id: str) -> Mapping[str, Any] | None:
         """Return a report by its id."""
+        query = "SELECT * FROM reports WHERE report_id = ?"
+        found = self.read(lambda database: database.execute(query, (report_id,)).fetchone())
+        return None if found is None else dict(found)
 
-        def work(database: sqlite3.Connection) -> sqlite3.Row | None:
-            found: sqlite3.Row | None = database.execute(
-                "SELECT * FROM reports WHERE report_id = ?", (report_id,)
-            ).fetchone()
-            return found
-
-        return self.read(work)
+    def page(self, filters: Filters, before: int | None = None) -> Page:
+        """Return the newest reports, or those before one of them."""
+        return self.read(lambda database: _page(database, filters, before))
 
     def _read_anew(self, work: Callable[[sqlite3.Connection], Result], *, is_busy: bool) -> Result:
         """Remove the files unless somebody else has made them anew meanwhile, and read."""
@@ -177,20 +212,56 @@ def _as_trouble_of_the_disk() -> Iterator[None]:
         raise StorageStuck(f"The reports cannot be read: {error}.") from error
 
 
-def main() -> int:
-    """Make the index anew, and print of how many reports."""
-    index = ReportIndex(Path(settings.FEEDBACK_FILEPATH).parent)
-    index.remove()
-    by_status = "SELECT status, count(*) FROM reports GROUP BY status"
-    counts = dict(index.read(lambda database: database.execute(by_status).fetchall()))
-    unread, _ = index.read(lambda database: faults_in(database, 0))
-    told = ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES)
-    sys.stdout.write(f"{index.path}: {sum(counts.values())} reports ({told})\n")
-    if unread:
-        sys.stderr.write(f"{unread} lines cannot be read and are not used; they are named above\n")
-    return 1 if unread else 0
+def _page(database: sqlite3.Connection, filters: Filters, before: int | None) -> Page:
+    cases = _cases(database, filters, before)
+    is_more = len(cases) > PAGE_SIZE
+    shown = cases[:PAGE_SIZE]
+    return Page(
+        shown,
+        _counts(database, filters),
+        _models(database),
+        _labels(database),
+        shown[-1]["seq"] if is_more else None,
+        *faults_in(database, MAX_FAULTS_SHOWN),
+    )
+
+
+def _cases(database: sqlite3.Connection, filters: Filters, before: int | None) -> list[Mapping[str, Any]]:
+    condition, values = filters.conditions()
+    place = " AND seq < ?" if before is not None else ""
+    query = f"SELECT * FROM reports WHERE {condition}{place} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our own words
+    given = [*values, *([before] if before is not None else []), PAGE_SIZE + 1]
+    return [dict(row) for row in database.execute(query, given)]
+
+
+def _counts(database: sqlite3.Connection, filters: Filters) -> dict[str, int]:
+    condition, values = filters.conditions(with_status=False)
+    query = f"SELECT status, count(*) FROM reports WHERE {condition} GROUP BY status"  # noqa: S608  our own words
+    return dict.fromkeys(STATUSES, 0) | dict(database.execute(query, values).fetchall())
+
+
+def _models(database: sqlite3.Connection) -> list[str]:
+    """Give the models that were reported, hopping from one to the next by the index."""
+    found: list[str] = []
+    last = ("", "")
+    while len(found) < MAX_MODELS and (
+        row := database.execute(
+            "SELECT model, model_version FROM reports WHERE (model, model_version) > (?, ?) ORDER BY 1, 2 LIMIT 1", last
+        ).fetchone()
+    ):
+        last = (row[0], row[1])
+        found.append("/".join(last))
+    return found
+
+
+def _labels(database: sqlite3.Connection) -> list[str]:
+    """Give the labels that reviewers have used, so that the next one spells a new label alike."""
+    rows = database.execute(
+        "SELECT DISTINCT final_label FROM reports WHERE status IN ('accepted', 'corrected') LIMIT ?", (MAX_LABELS,)
+    )
+    return sorted(row[0] for row in rows)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s")
-    sys.exit(main())
+    # The earlier name of the command.
+    runpy.run_module("commands.index_reports", run_name="__main__")

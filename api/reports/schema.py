@@ -1,20 +1,63 @@
-"""What a report says, where it has the page's shape. No I/O."""
+"""What a report says, and how long each of its fields may be. No I/O."""
 
 import ast
 import math
 import re
 import warnings
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, get_type_hints
 
-# Longer than any the page sends; what is longer is kept as a line only.
-MAX_SHAPE_CHARACTERS = 4096
+from predict.prediction import MAX_ID_LENGTH
+from problems import Problem
+
+MAX_LABEL = 200
+MAX_COMMENT = 2000
 MAX_NAME_CHARACTERS = 255
-# Labels such as carpenter's_kit end a quoted string early: then the shape itself tells where each value ends.
-_SHAPE = re.compile(
+# Fields of a report's form beside the report itself; columns of the CSV.
+DETAILS = {
+    "label": "what it really is",
+    "comment": "anything else",
+    "model": "which model was wrong",
+    "model_version": "which version of it",
+}
+# In characters, whether a report comes as JSON or as a form.
+LIMITS = {
+    "prediction_id": MAX_ID_LENGTH,
+    "filename": MAX_NAME_CHARACTERS,
+    "label": MAX_LABEL,
+    "comment": MAX_COMMENT,
+    "model": MAX_LABEL,
+    "model_version": MAX_LABEL,
+}
+# Longer than any that the page sends; a longer one is kept as a line only.
+MAX_PARSED_CHARACTERS = 4096
+# Labels such as carpenter's_kit end a quoted string early: then the order of the keys shows where each value ends.
+_PAGE_REPORT = re.compile(
     r"\s*\{\s*'filename'\s*:\s*'(?P<filename>.*?)'\s*,\s*'prediction'\s*:\s*'(?P<prediction>.*)'\s*,"
     r"\s*'score'\s*:\s*(?P<score>[-+.0-9eE]{1,32})\s*\}\s*"
 )
 _KEYS = {"filename", "prediction", "score"}
+
+
+class ReportRequest(TypedDict):
+    """A wrong answer, named by the prediction's id; or a stored image, about which the model is asked again."""
+
+    prediction_id: NotRequired[Annotated[str, {"description": "X-Prediction-Id of the answer"}]]
+    filename: NotRequired[Annotated[str, {"description": "the name that the image is stored under"}]]
+    label: NotRequired[
+        Annotated[str, {"maxLength": MAX_LABEL, "description": "what it really is, be it unknown to the model"}]
+    ]
+    comment: NotRequired[Annotated[str, {"maxLength": MAX_COMMENT, "description": "anything else"}]]
+
+
+class Reported(TypedDict):
+    """The report is kept."""
+
+    success: Literal[True]
+    report_id: str
+    label_known: Annotated[
+        bool | None, {"description": "whether the model has a class of that label; null without a label or a model"}
+    ]
 
 
 class Report(NamedTuple):
@@ -24,27 +67,58 @@ class Report(NamedTuple):
     prediction: str
     score: float
 
-
-def shaped(report: Report) -> str:
-    """Give a report in the page's shape."""
-    return f"{{'filename': '{report.filename}', 'prediction': '{report.prediction}', 'score': {report.score}}}"
+    def text(self) -> str:
+        """Return the report as the page's form sends it; `parse` reads it."""
+        return f"{{'filename': '{self.filename}', 'prediction': '{self.prediction}', 'score': {self.score}}}"
 
 
 def parse(text: str) -> Report | None:
-    """Read a report of the page's shape; None for any other text."""
-    if len(text) > MAX_SHAPE_CHARACTERS:
+    """Read a report as the page's form sends it; return None for any other text."""
+    if len(text) > MAX_PARSED_CHARACTERS:
         return None
     values = _literal(text)
     if values is None:
-        match = _SHAPE.fullmatch(text)
+        match = _PAGE_REPORT.fullmatch(text)
         values = match.groupdict() | {"score": _number(match["score"])} if match else None
     return _report(values)
+
+
+def parse_json(document: Any) -> dict[str, str]:
+    """Return the fields of a ReportRequest; raise Problem naming what is wrong with it."""
+    if not isinstance(document, Mapping):
+        raise Problem(400, "invalid_report", "A report is a JSON object.")
+    known = get_type_hints(ReportRequest)
+    for name, value in document.items():
+        if name not in known:
+            raise Problem(400, "invalid_report", f"{str(name)[:40]!r} is no field of a report: {', '.join(known)}.")
+        if not isinstance(value, str) or len(value) > LIMITS[name]:
+            raise _too_long(name)
+    # Lone surrogates cannot be stored as UTF-8.
+    return {name: value.encode("utf-8", "replace").decode().strip() for name, value in document.items()}
+
+
+def check_form(form: Mapping[str, str]) -> None:
+    """Raise Problem where a field of a report's form is longer than JSON may have it."""
+    for name, limit in LIMITS.items():
+        if len(form.get(name, "")) > limit:
+            raise _too_long(name)
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether this can name a file in a folder, and nothing outside of it."""
+    if not name or len(name) > MAX_NAME_CHARACTERS:
+        return False
+    return name not in {".", ".."} and "/" not in name and "\\" not in name and name.isprintable()
+
+
+def _too_long(name: str) -> Problem:
+    return Problem(400, "invalid_report", f"{name!r} is not a text of at most {LIMITS[name]} characters.")
 
 
 def _literal(text: str) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a backslash in a label is no news
+            warnings.simplefilter("ignore")  # of a backslash in a label
             return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
@@ -66,13 +140,6 @@ def _report(values: object) -> Report | None:
     if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
         return None
     return Report(filename, prediction, float(score))
-
-
-def is_plain_name(name: str) -> bool:
-    """Say whether this can name a file in a folder, and nothing outside of it."""
-    if not name or len(name) > MAX_NAME_CHARACTERS:
-        return False
-    return name not in {".", ".."} and "/" not in name and "\\" not in name and name.isprintable()
 
 
 def _is_finite(number: float) -> bool:

@@ -1,9 +1,12 @@
-"""The files of the reports: every report as a line, and those of the page's shape as a CSV row too.
+"""The files of the reports: every report as a line, those that could be parsed as a CSV row too, and decisions.
 
 Many processes write at once and any of them may be killed at any moment; the disk may be full; a person may have saved
 the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the disk: one
 lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken back. A row
 is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
+
+A file of fixed size holds the keys under which reports came lately, so that a retry finds its report even after a
+spreadsheet has saved the CSV without its row, or log rotation has moved the row away.
 """
 
 import fcntl
@@ -13,18 +16,25 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from reports import report_keys
-from reports.report_keys import Key
+import settings
+from wire.settings import SettingError
 from wire.tables.csv_reader import HEAD_BYTES, form_of
-from wire.tables.csv_table import Form, Table
-from wire.tables.feedback import REPORTS
+from wire.tables.csv_table import Table
+from wire.tables.feedback import ACCEPT, CORRECT, DECISIONS, DECISIONS_FILE, REJECT, REPORTS, REPORTS_FILE
 
 LOG = logging.getLogger("sightline.reports")
 
 LOCK_NAME = ".feedback.lock"
+KEYS_NAME = ".report_keys"
+# 2 MiB. A key that so many others have followed is looked up in the CSV alone.
+MAX_KEYS = 65_536
+DECISION_KINDS = (ACCEPT, CORRECT, REJECT)
+_KEY = struct.Struct("<16s16s")
+_KEY_COUNT = struct.Struct("<Q24x")
 # In the lock's file, while somebody writes: whose line it is; which file, from which byte on and how long are the line
 # and the row; the key that the report came under.
 _INTENT = struct.Struct("<IQQQQQQ32s")
@@ -33,11 +43,38 @@ _SHOWN_CHARACTERS = 200
 Cells = Mapping[str, str]
 
 
+class Key(NamedTuple):
+    """The id of a report, which is made of its key, and a digest of what the report says."""
+
+    report_id: bytes
+    content: bytes
+
+
+class Decision(NamedTuple):
+    """What a reviewer decided about a report: `label` is the one to learn, empty where the report is rejected."""
+
+    report_id: str
+    kind: str
+    label: str
+    reviewer: str
+
+
 class Once(NamedTuple):
     """What keeps a report from being there twice: its key, and whether the report is there, called under the lock."""
 
     key: Key
     is_there: Callable[[], bool]
+
+
+def paths() -> tuple[Path, Path]:
+    """Return the file of lines and the CSV beside it; raise SettingError where both would be one file."""
+    lines = Path(settings.FEEDBACK_FILEPATH)
+    rows = lines.with_name(REPORTS_FILE)
+    if lines.resolve() == rows.resolve():
+        raise SettingError(
+            f"FEEDBACK_FILEPATH={settings.FEEDBACK_FILEPATH!r} is the place of the CSV: choose another file name"
+        )
+    return lines, rows
 
 
 def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once | None = None) -> bool:
@@ -51,27 +88,67 @@ def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once |
         row_file = stack.enter_context(_opened(rows)) if cells is not None or rows.exists() else None
         interrupted = _read_intent(lock, lines.name)
         _keep_interrupted_key(lines.parent, interrupted, line_file, row_file)
-        entries = [_Entry(line_file, _heal_lines(line_file, interrupted.line), _encoded(line))]
+        entries = [_Entry(line_file, _heal(line_file, interrupted.line), _encoded(line))]
         if row_file is not None:
             entries.append(_row_entry(row_file, interrupted.row, REPORTS, cells))
         if once is not None and once.is_there():
             return False
         _write_all_or_none(lock, lines.name, entries, once and once.key)
         if once is not None:
-            _keep(lines.parent, once.key)
+            _keep_key(lines.parent, once.key)
     return True
 
 
-def append_row(path: Path, table: Table, cells: Cells) -> None:
-    """Append a row to a file that stands by itself; on the disk when this returns."""
+def append_decision(folder: Path, decision: Decision) -> None:
+    """Append a decision to the CSV of decisions; on the disk when this returns. Of one report the last one counts."""
+    cells = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "report_id": decision.report_id,
+        "decision": decision.kind,
+        "label": decision.label,
+        "reviewer": decision.reviewer,
+    }
+    path = folder / DECISIONS_FILE
     with _locked(path.with_name(f".{path.stem}.lock")) as lock, _opened(path) as file:
         interrupted = _read_intent(lock, path.name)
-        _write_all_or_none(lock, path.name, [_row_entry(file, interrupted.line, table, cells)])
+        _write_all_or_none(lock, path.name, [_row_entry(file, interrupted.line, DECISIONS, cells)])
+
+
+def find_key(folder: Path, report_id: bytes) -> Key | None:
+    """Return the key with this id; None where there is none, or the file cannot be read. The caller holds the lock."""
+    try:
+        with _opened(folder / KEYS_NAME, append=False) as file:
+            records = os.pread(file, MAX_KEYS * _KEY.size, _KEY_COUNT.size)
+    except OSError:
+        return None
+    at = records.find(report_id)
+    while at >= 0 and at % _KEY.size:
+        at = records.find(report_id, at + 1)
+    return None if at < 0 else _key_of(records[at : at + _KEY.size].ljust(_KEY.size, b"\0"))
+
+
+def _keep_key(folder: Path, key: Key) -> None:
+    """Keep a key in place of the oldest one. The report is safe, and so is its key in the CSV, where this fails."""
+    try:
+        with _opened(folder / KEYS_NAME, append=False) as file:
+            head = os.pread(file, _KEY_COUNT.size, 0)
+            [count] = _KEY_COUNT.unpack(head) if len(head) == _KEY_COUNT.size else (0,)
+            os.pwrite(file, _KEY.pack(*key), _KEY_COUNT.size + count % MAX_KEYS * _KEY.size)
+            os.pwrite(file, _KEY_COUNT.pack((count + 1) % 2**64), 0)
+    except OSError as error:
+        LOG.warning("the key of a report cannot be kept in %s: %s", folder / KEYS_NAME, error)
+
+
+def _key_of(record: bytes) -> Key | None:
+    return Key(*_KEY.unpack(record)) if any(record) else None
 
 
 def _row_entry(file: int, interrupted: "_Span", table: Table, cells: Cells | None) -> "_Entry":
     form = form_of(table, os.pread(file, HEAD_BYTES, 0))
-    start = _heal_rows(file, interrupted, table, form)
+    line_end = "\n".encode(form.encoding)
+    # What is no UTF-16 in such a file may have an odd number of bytes.
+    line_end = bytes(os.fstat(file).st_size % len(line_end)) + line_end
+    start = _heal(file, interrupted, line_end, table if form == table.form else None)
     if cells is None:
         return _Entry(file, start, b"")
     return _Entry(file, start, form.encoded(table.line(cells, form.layout)), form.encoded(table.header_line))
@@ -118,7 +195,7 @@ class _Intent(NamedTuple):
 
 def _write_all_or_none(lock: int, name: str, entries: list[_Entry], key: Key | None = None) -> None:
     spans = [number for each in entries for number in (os.fstat(each.file).st_ino, each.start, len(each.data))]
-    record = b"" if key is None else key.packed()
+    record = b"" if key is None else _KEY.pack(*key)
     os.pwrite(lock, _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans)), record), 0)
     try:
         for entry in entries:
@@ -152,7 +229,7 @@ def _read_intent(lock: int, name: str) -> _Intent:
     found, *spans, record = _INTENT.unpack(data)
     if found != _id_of(name):
         return _Intent()
-    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), report_keys.unpacked(record))
+    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), _key_of(record))
 
 
 def _keep_interrupted_key(folder: Path, interrupted: _Intent, line_file: int, row_file: int | None) -> None:
@@ -160,39 +237,20 @@ def _keep_interrupted_key(folder: Path, interrupted: _Intent, line_file: int, ro
     if interrupted.key is None or not interrupted.line.is_whole(line_file):
         return
     if row_file is None or not interrupted.row.length or interrupted.row.is_whole(row_file):
-        _keep(folder, interrupted.key)
+        _keep_key(folder, interrupted.key)
 
 
-def _keep(folder: Path, key: Key) -> None:
-    # The report is safe, and so is its key in the CSV: this is for what may become of the CSV.
-    try:
-        report_keys.add(folder, key)
-    except OSError as error:
-        LOG.warning("the key of a report cannot be kept in %s: %s", folder / report_keys.FILE_NAME, error)
+def _heal(file: int, interrupted: _Span, line_end: bytes = b"\n", table: Table | None = None) -> int:
+    """Remove a line or row that its writer did not finish, end one that anybody else left open; return the size then.
 
-
-def _heal_lines(file: int, interrupted: _Span) -> int:
-    """Take back a line that its writer did not finish, end one that anybody else left open; return the size then."""
+    `table` is given where a row that an unknown writer did not finish can be told from a whole one.
+    """
     size = os.fstat(file).st_size
-    if _ends_with(file, size, b"\n"):
-        return size
-    if interrupted.is_cut(file):
-        return _truncated(file, interrupted.start)
-    _write(file, b"\n")
-    return size + 1
-
-
-def _heal_rows(file: int, interrupted: _Span, table: Table, form: Form) -> int:
-    """Take back a row that its writer did not finish, end one that anybody else left open; return the size then."""
-    size = os.fstat(file).st_size
-    line_end = "\n".encode(form.encoding)
-    # What is no UTF-16 in such a file may have an odd number of bytes.
-    line_end = bytes(size % len(line_end)) + line_end
     if _ends_with(file, size, line_end):
         return size
     if interrupted.is_cut(file):
         return _truncated(file, interrupted.start)
-    if form == table.form:
+    if table is not None:
         start = _last_line_start(file, size)
         text = os.pread(file, size - start, start).decode("utf-8", "replace")
         if table.is_torn(text):
@@ -221,27 +279,26 @@ def _locked(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _opened(path: Path, *, append: bool = True) -> Iterator[int]:
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    is_new = not path.exists()
+    if is_new:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    mode = os.O_APPEND if append else 0
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | mode, 0o640)
     try:
-        file = os.open(path, flags)
-    except FileNotFoundError:
-        file = _created(path, flags)
-    try:
+        if is_new:
+            _sync_folder(path.parent)
         yield file
     finally:
         os.close(file)
 
 
-def _created(path: Path, flags: int) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, flags | os.O_CREAT, 0o640)
-    # A new file's name must survive a power cut like its content.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync_folder(path: Path) -> None:
+    """A new file's name must survive a power cut like its content."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return file
 
 
 def _write(file: int, data: bytes) -> None:

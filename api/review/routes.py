@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -13,14 +12,13 @@ import settings
 from auth import access, operator_session
 from images import uploads
 from openapi.operation import HTML, Answer, Body, Operation, Text, WholeNumber
-from openapi.schemas import MAX_LABEL, Decided, DecisionRequest
 from problems import Problem
-from reports import decisions, export, feedback, inbox
+from reports import export, store
 from reports import labels as reports_labels
-from reports.decisions import Decision, Kind
-from reports.inbox import Filters
-from reports.index import ReportIndex
+from reports.index import Filters, ReportIndex
 from reports.index_tables import OPEN, STATUS_OF, STATUSES
+from reports.schema import MAX_LABEL
+from reports.store import DECISION_KINDS, Decision
 from server.messages import PICTURE_POLICY
 
 router = Blueprint("review", __name__, url_prefix="/review")
@@ -35,6 +33,25 @@ LABEL = Text(
 )
 MODEL = Text("model", "query", re.compile(r"[^\x00]{0,400}"), "only answers of this model", "efficientnet-lite0/1-int8")
 BEFORE = WholeNumber("before", "query", lambda: 2**31, "show the reports before this one", 100)
+
+
+class DecisionRequest(TypedDict):
+    """What a reviewer decides about a report."""
+
+    report_id: str
+    decision: Annotated[str, {"enum": ["accept", "correct", "reject"]}]
+    label: NotRequired[
+        Annotated[str, {"maxLength": MAX_LABEL, "description": "what it is, where the decision is to correct"}]
+    ]
+
+
+class Decided(TypedDict):
+    """The decision is kept; the last one about a report counts."""
+
+    success: Literal[True]
+    report_id: str
+    status: Annotated[str, {"enum": ["accepted", "corrected", "rejected"]}]
+    label: Annotated[str, {"description": "what it is, as the model spells it; empty for a rejected report"}]
 
 
 @door.route("/login", methods=["GET", "POST"])
@@ -86,7 +103,7 @@ def review() -> str:
     """Show a page of the inbox."""
     filters = _filters()
     before = BEFORE.read(request)
-    page = offload.run(lambda: inbox.look(report_index(), filters, before))
+    page = offload.run(lambda: report_index().page(filters, before))
     labels = set(reports_labels.current())
     return render_template(
         "review.html",
@@ -113,7 +130,7 @@ def review() -> str:
             "label": "what it is, where the decision is to correct",
         },
         required=["report_id", "decision"],
-        choices={"decision": decisions.KINDS},
+        choices={"decision": DECISION_KINDS},
         document=DecisionRequest,
     ),
     problems=(401, 404, 415, 503, 507),
@@ -166,7 +183,7 @@ def _file(pieces: Iterator[bytes], media_type: str, name: str) -> Response:
 
 def report_index() -> ReportIndex:
     """Give the index of the reports."""
-    return ReportIndex(feedback.paths()[0].parent)
+    return ReportIndex(store.paths()[0].parent)
 
 
 def _door(trouble: str = "") -> str:
@@ -175,25 +192,25 @@ def _door(trouble: str = "") -> str:
 
 def _filters() -> Filters:
     status = STATUS.read(request) or OPEN
-    label = reports_labels.spelled((LABEL.read(request) or "").strip())
+    label = reports_labels.normalized((LABEL.read(request) or "").strip())
     return Filters("" if status == ALL else status, label, MODEL.read(request) or "")
 
 
 def _decided(told: Mapping[str, str], reviewer: str) -> Decided:
     kind = told.get("decision", "")
-    if kind not in decisions.KINDS:
-        raise Problem(400, "invalid_decision", f"decision={kind[:40]!r} is none of {', '.join(decisions.KINDS)}.")
+    if kind not in DECISION_KINDS:
+        raise Problem(400, "invalid_decision", f"decision={kind[:40]!r} is none of {', '.join(DECISION_KINDS)}.")
     report_id = told.get("report_id", "")
     report = offload.run(lambda: report_index().find(report_id))
     if report is None:
         raise Problem(404, "report_unknown", f"There is no report {report_id[:80]!r}.")
     label = _label_of(kind, report["label"], told.get("label", ""))
-    folder = feedback.paths()[0].parent
-    offload.run(lambda: decisions.append(Path(folder), Decision(report_id, kind, label, reviewer)))
+    folder = store.paths()[0].parent
+    offload.run(lambda: store.append_decision(folder, Decision(report_id, kind, label, reviewer)))
     return {"success": True, "report_id": report_id, "status": STATUS_OF[kind], "label": label}
 
 
-def _label_of(kind: Kind, proposed: str, given: str) -> str:
+def _label_of(kind: str, proposed: str, given: str) -> str:
     """Give the label that a report ends with."""
     if kind == "reject":
         return ""
@@ -201,4 +218,4 @@ def _label_of(kind: Kind, proposed: str, given: str) -> str:
     if not label or len(label) > MAX_LABEL:
         said = "The reporter named none: correct it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
         raise Problem(400, "label_needed", f"This decision needs a label. {said}")
-    return reports_labels.spelled(label)
+    return reports_labels.normalized(label)

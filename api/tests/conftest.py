@@ -12,7 +12,7 @@ import settings
 import views
 from app import create_app
 from predict import job_queue
-from reports import feedback
+from reports import store
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.serving import EchoWorker, Served, digest_in, serving
@@ -84,4 +84,4 @@ def serve(tmp_path: Path) -> Serve:
 
 @pytest.fixture
 def csv_path() -> Path:
-    return feedback.paths()[1]
+    return store.paths()[1]

@@ -236,7 +236,9 @@ def test_lines_of_reports_that_cannot_be_read_are_told(own: Settings) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "feedback.csv").write_text("report_id,image_path\nr-1,a.jpg\nr-2,a.jpg,too,many\n")
     environment = {"PYTHONPATH": ".", "FEEDBACK_FILEPATH": str(folder / "feedback")}
-    made = subprocess.run([sys.executable, "-m", "reports.index"], cwd=REPOSITORY / "api", env=environment, check=False)
+    made = subprocess.run(
+        [sys.executable, "-m", "commands.index_reports"], cwd=REPOSITORY / "api", env=environment, check=False
+    )
     assert made.returncode == 1
     [found] = places.unread_lines(folder)
     assert (found.level, found.subject) == ("warning", "reports")

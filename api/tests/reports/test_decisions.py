@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import decisions
-from reports.decisions import Decision
+from reports import store
+from reports.store import Decision
 from tests.serving import API, wait_until
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE
 
@@ -21,7 +21,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_decision_is_a_row_with_its_time(tmp_path: Path) -> None:
-    decisions.append(tmp_path / "feedback", DECISION)
+    store.append_decision(tmp_path / "feedback", DECISION)
     [row] = rows_of(tmp_path / "feedback")
     assert (row["report_id"], row["decision"], row["label"], row["reviewer"]) == tuple(DECISION)
     assert row["time"].endswith("+00:00")
@@ -29,33 +29,33 @@ def test_a_decision_is_a_row_with_its_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", range(1, len(LINE) - 1, 5))
 def test_half_a_decision_is_taken_back_by_the_next(tmp_path: Path, kept: int) -> None:
-    decisions.append(tmp_path, DECISION)
+    store.append_decision(tmp_path, DECISION)
     with (tmp_path / DECISIONS_FILE).open("a") as file:
         file.write(LINE[:kept])
-    decisions.append(tmp_path, DECISION)
+    store.append_decision(tmp_path, DECISION)
     assert [row["label"] for row in rows_of(tmp_path)] == [DECISION.label] * 2
 
 
 def test_earlier_decisions_are_never_rewritten(tmp_path: Path) -> None:
-    decisions.append(tmp_path, DECISION)
+    store.append_decision(tmp_path, DECISION)
     before = (tmp_path / DECISIONS_FILE).read_bytes()
-    decisions.append(tmp_path, DECISION._replace(kind="reject", label=""))
+    store.append_decision(tmp_path, DECISION._replace(kind="reject", label=""))
     assert (tmp_path / DECISIONS_FILE).read_bytes().startswith(before)
 
 
 def test_a_decision_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_size))
-    decisions.append(tmp_path, DECISION)
+    store.append_decision(tmp_path, DECISION)
     assert synced == [(tmp_path / DECISIONS_FILE).stat().st_size]
 
 
 WRITER = """
 import pathlib, sys
-from reports import decisions
+from reports import store
 folder, name, ledger = pathlib.Path(sys.argv[1]), sys.argv[2], open(sys.argv[3], "a", buffering=1)
 for number in range(int(1e9)):
-    decisions.append(folder, decisions.Decision(f"{name}-{number}", "correct", "x" * (number % 7 * 300), name))
+    store.append_decision(folder, store.Decision(f"{name}-{number}", "correct", "x" * (number % 7 * 300), name))
     print(f"{name}-{number}", file=ledger)
 """
 
@@ -70,7 +70,7 @@ def test_reviewers_whose_processes_are_killed_lose_tear_and_double_nothing(tmp_p
         wait_until(lambda ledger=ledger: ledger.exists() and ledger.stat().st_size > 200, "decisions are kept")  # type: ignore[misc]
         writer.kill()
         writer.wait()
-    decisions.append(tmp_path, DECISION)
+    store.append_decision(tmp_path, DECISION)
     kept = rows_of(tmp_path)[:-1]
     names = [row["report_id"] for row in kept]
     assert {line for ledger in ledgers for line in ledger.read_text().splitlines()} <= set(names)

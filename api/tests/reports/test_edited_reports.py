@@ -360,14 +360,16 @@ def test_the_models_to_choose_from_are_bounded(client: FlaskClient, csv_path: Pa
 WRITER = """
 import pathlib, sys
 import settings
-from reports import feedback
+from reports import submission
+from reports.submission import Submission
 from reports.schema import Report
 folder, name, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 settings.FEEDBACK_FILEPATH = str(folder / "feedback")
 for number in range(count):
     for key in (number, number, max(0, number - 7)):
         details = {"comment": f"{name}-{key}"}
-        feedback.save_report(Report("a.jpg", "tabby", 0.5), folder, details, f"{name}-{key}")
+        report = Report("a.jpg", "tabby", 0.5)
+        submission.save(Submission(report.text(), report, details, f"{name}-{key}"), folder)
 """
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reports import decisions, store
-from reports.decisions import Decision, Kind
+from reports import store
 from reports.index import FILE_NAME, ReportIndex
+from reports.store import Decision
 from tests.serving import API
 from wire.tables.feedback import DECISIONS_FILE, REPORTS, REPORTS_FILE
 
@@ -30,8 +30,8 @@ def report(folder: Path, name: str, **cells: str) -> None:
     store.append(folder / "feedback", folder / REPORTS_FILE, name, given)
 
 
-def decide(folder: Path, name: str, kind: Kind, label: str = "") -> None:
-    decisions.append(folder, Decision(name, kind, label, "ann"))
+def decide(folder: Path, name: str, kind: str, label: str = "") -> None:
+    store.append_decision(folder, Decision(name, kind, label, "ann"))
 
 
 def statuses(index: ReportIndex) -> dict[str, tuple[str, str]]:

@@ -62,7 +62,7 @@ def test_any_way_to_write_the_three_keys_will_do(text: str) -> None:
         "{'filename': '', 'prediction': 'tabby', 'score': 1}",
         "{'filename': 'a.jpg', 'prediction': 'it's', 'score': 1.2.3}",
         "{'filename': 'a.jpg', 'prediction': 'tabby', 'score': " + "9" * 4000 + "}",
-        "{'filename': 'a.jpg', 'prediction': '" + "x" * schema.MAX_SHAPE_CHARACTERS + "', 'score': 1}",
+        "{'filename': 'a.jpg', 'prediction': '" + "x" * schema.MAX_PARSED_CHARACTERS + "', 'score': 1}",
         "(" * 4000,
         "\0",
         "__import__('os').system('true')",

@@ -15,9 +15,9 @@ from werkzeug.test import TestResponse
 import settings
 from app import create_app
 from auth import operator_session
-from reports import export, inbox, store
+from reports import export, index, store
 from sightline_testing.hostile.payloads import MARKUP, Page
-from tests.reports.test_requests import problem_of
+from tests.reports.test_json_reports import problem_of
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, DECISIONS_FILE, REPORTS_FILE
 
 KEY = "the-operators-key"
@@ -228,7 +228,7 @@ def test_the_plain_form_does_the_same(operator: FlaskClient, folder: Path) -> No
 
 
 def test_the_inbox_shows_what_is_open_newest_first_page_by_page(client: FlaskClient, folder: Path) -> None:
-    count = 2 * inbox.CASES_AT_ONCE + 3
+    count = 2 * index.PAGE_SIZE + 3
     for number in range(count):
         report(folder, str(number))
     seen, query = [], ""
@@ -276,7 +276,7 @@ def test_whatever_reporters_write_is_shown_as_text(client: FlaskClient, folder: 
         report(folder, str(number), reported_at=text, **names)
         decide(client, str(number), "correct", text, **HEADERS)
     query = "?status=all"
-    for _ in range(len(payloads) // inbox.CASES_AT_ONCE):
+    for _ in range(len(payloads) // index.PAGE_SIZE):
         page = client.get(f"/review{query}", headers=HEADERS).text
         assert Page(page).alive == []
         query = page.split('id="next-page"')[1].split('href="/review')[1].split('"')[0].replace("&amp;", "&")

@@ -8,7 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import settings
-from reports import feedback
+from reports import schema, store, submission
+from reports.submission import Submission
 from wire.settings import SettingError
 from wire.tables.csv_table import one_line
 from wire.tables.feedback import REPORTS
@@ -27,6 +28,10 @@ def saved_to(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple
     return files
 
 
+def save(text: str, folder: Path, details: dict[str, str]) -> None:
+    submission.save(Submission(text, schema.parse(text), details), folder)
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file, strict=True))
@@ -34,7 +39,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_a_report_is_kept_in_both_files(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
     lines, rows = saved_to
-    feedback.save(REPORT, tmp_path, {"model": "net", "model_version": "7", "label": "lynx", "comment": "not a cat"})
+    save(REPORT, tmp_path, {"model": "net", "model_version": "7", "label": "lynx", "comment": "not a cat"})
     assert lines.read_text() == REPORT + "\n"
     [kept] = rows_of(rows)
     assert tuple(kept) == REPORTS.columns
@@ -47,20 +52,20 @@ def test_a_report_is_kept_in_both_files(saved_to: tuple[Path, Path], tmp_path: P
 
 def test_free_text_is_a_line_and_no_row(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
     lines, rows = saved_to
-    feedback.save("no cat at all", tmp_path, {})
+    save("no cat at all", tmp_path, {})
     assert lines.read_text() == "no cat at all\n"
     assert not rows.exists()
 
 
 def test_what_a_report_says_goes_before_what_the_form_says(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
-    feedback.save(REPORT, tmp_path, {"prediction": "dog", "image_path": "/etc/passwd"})
+    save(REPORT, tmp_path, {"prediction": "dog", "image_path": "/etc/passwd"})
     assert rows_of(saved_to[1])[0]["prediction"] == "tabby"
     assert rows_of(saved_to[1])[0]["image_path"] == str(tmp_path / "a.jpg")
 
 
 def test_the_stored_picture_s_sha256_is_in_the_row(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
-    feedback.save(REPORT, tmp_path, {})
+    save(REPORT, tmp_path, {})
     assert rows_of(saved_to[1])[0]["image_sha256"] == hashlib.sha256(b"\xff\xd8\xff").hexdigest()
 
 
@@ -69,8 +74,8 @@ def test_the_stored_picture_s_sha256_is_in_the_row(saved_to: tuple[Path, Path], 
 def test_every_report_is_one_line_verbatim(saved_to: tuple[Path, Path], tmp_path: Path, text: str) -> None:
     lines = saved_to[0]
     lines.unlink(missing_ok=True)
-    feedback.save(text, tmp_path, {})
-    feedback.save("the next", tmp_path, {})
+    save(text, tmp_path, {})
+    save("the next", tmp_path, {})
     content = lines.read_bytes().decode("utf-8")
     assert content == one_line(text) + "\nthe next\n"
 
@@ -79,11 +84,11 @@ def test_every_report_is_one_line_verbatim(saved_to: tuple[Path, Path], tmp_path
 def test_one_path_for_both_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", f"{tmp_path}/{path}")
     with pytest.raises(SettingError, match=r"FEEDBACK_FILEPATH=.*feedback\.csv"):
-        feedback.save(REPORT, tmp_path, {})
+        save(REPORT, tmp_path, {})
 
 
 def test_the_csv_under_another_name_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "reports").symlink_to(tmp_path / "feedback.csv")
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(tmp_path / "reports"))
     with pytest.raises(SettingError):
-        feedback.paths()
+        store.paths()

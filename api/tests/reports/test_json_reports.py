@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
-from openapi.schemas import MAX_COMMENT, MAX_LABEL
+from reports.schema import MAX_COMMENT, MAX_LABEL
 from tests.conftest import Serve
 from tests.serving import LABELS, MODEL, VERSION, EchoWorker, raw_picture, wait_until
 
