@@ -1,4 +1,4 @@
-"""From whatever went wrong to what the client is told: the one place that chooses an HTTP status for an exception."""
+"""Error handlers: the one place that chooses the HTTP status and the problem document of an exception."""
 
 import errno
 import logging
@@ -21,17 +21,24 @@ from wire.messages import JobFailed
 
 LOG = logging.getLogger("sightline.api")
 
-# What a worker says of one picture.
+# The status and the code for each reason of a worker.
 _FAILURES: Mapping[str, tuple[int, str]] = {
     "unsupported_type": (415, "unsupported_type"),
     "image_too_large": (422, "image_too_large"),
     "image_broken": (422, "image_broken"),
     "not_explainable": (422, "not_explainable"),
     "expired": (504, "deadline_exceeded"),
+    "not_ready": (503, "not_ready"),
     "image_missing": (500, "image_missing"),
     "poison": (500, "poison"),
 }
-# What the framework raises by itself; the others go by their status.
+_WIRE_ERRORS: Mapping[type[wire_errors.WireError], tuple[int, str, str]] = {
+    wire_errors.QueueUnavailable: (503, "redis_unavailable", "The queue cannot be reached."),
+    wire_errors.DeadlineExceeded: (504, "deadline_exceeded", ""),
+    wire_errors.Abandoned: (408, "client_gone", "The client disconnected before the answer was there."),
+    wire_errors.UnknownJob: (404, "unknown_job", "There is no such job; answers are kept for two minutes."),
+}
+# The framework's own errors; others are named by their status.
 _CODES: Mapping[int, str] = {
     400: "malformed",
     404: "not_found",
@@ -42,7 +49,7 @@ _CODES: Mapping[int, str] = {
 PREDICT = "app_router.predict"
 PROTOCOLS = "protocols"
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Each kind of failing disk is logged at most this often; every request would fail alike.
+# Each kind of disk error is logged at most this often: every request would fail alike.
 LOG_DISK_EVERY_S = 10.0
 _disk_logged_at: dict[int, float] = {}
 
@@ -50,13 +57,13 @@ Page = Callable[[Problem], str]
 
 
 def install(app: Flask, pages: Mapping[str, Page]) -> None:
-    """Answer every failure in `app`; `pages` names the endpoints whose failures are shown on a page of their own."""
+    """Answer every failure in `app`; `pages` maps endpoints to functions that render a failure as their own page."""
 
     def answer(error: Exception) -> Response:
         problem = problem_of(error)
         if problem is None:
             LOG.error("request %s failed", request_id(), exc_info=error)
-            problem = Problem(500, "internal", "The service failed; its log says why, under this request_id.")
+            problem = Problem(500, "internal", "The service failed; its log has the reason, under this request_id.")
         request.environ["sightline.outcome"] = problem.code
         if isinstance(error, UnusableFile) and _gets_the_fixed_body():
             return Response(problems.MALFORMED_BODY, 400, problem.headers(), mimetype="application/json")
@@ -66,12 +73,12 @@ def install(app: Flask, pages: Mapping[str, Page]) -> None:
 
 
 def request_id() -> str:
-    """Give the id of the request at hand, which every answer carries."""
+    """Return the id of the current request, which its response carries."""
     return str(request.environ.get("sightline.request_id", ""))
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """Say what the client is told; None where it is a fault of ours that tells nobody anything."""
+    """Return what the client is told of an error; None where it is a fault of the service without a code of its own."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, wire_errors.WireError):
@@ -79,60 +86,47 @@ def problem_of(error: Exception) -> Problem | None:
     if isinstance(error, HTTPException):
         return _of_framework(error)
     if isinstance(error, ParseException | NoMoreData):
-        return Problem(400, "malformed", "The request's body is not HTTP as it should be, or it ends too early.")
+        return Problem(400, "malformed", "The request's body is not valid HTTP, or it ends too early.")
     if isinstance(error, OSError):
-        return _of_the_disk(error)
+        return _of_disk(error)
     return None
 
 
-def _of_the_disk(error: OSError) -> Problem | None:
-    """Return the problem of a disk that does not serve; None for what is no fault of a disk.
+def _of_wire(error: wire_errors.WireError) -> Problem | None:
+    if isinstance(error, wire_errors.QueueFull):
+        wait_s = math.ceil(error.retry_after_s) - 1 + problems.soon()
+        return Problem(503, "queue_full", f"The service is busy: {error}.", retry_after_s=wait_s)
+    if isinstance(error, wire_errors.NoWorker):
+        reason = f" One could not start: {error.startup_error}" if error.startup_error else ""
+        return Problem(503, "no_worker", f"No model worker is running.{reason}", retry_after_s=problems.soon())
+    if isinstance(error, JobFailed):
+        status, code = _FAILURES.get(error.failure.code, (500, ""))
+        detail = error.failure.detail
+    else:
+        status, code, detail = _WIRE_ERRORS.get(type(error), (500, "", ""))
+    if not code:
+        return None
+    if not detail:
+        timeout = f"{settings.REQUEST_TIMEOUT_S:g} s unless the client asks for less"
+        detail = f"No answer within the timeout, which is {timeout}."
+    return Problem(status, code, detail, retry_after_s=problems.soon() if status in {503, 504} else None)
 
-    Requests reach nothing else of the operating system: Redis has errors of its own, and so has a client that leaves.
+
+def _of_disk(error: OSError) -> Problem | None:
+    """Return the problem of a failing disk; None for an error that is not the disk's.
+
+    Requests use nothing else of the operating system: the errors of Redis and of clients are handled elsewhere.
     """
     if error.errno is None or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
         return None
     if time.monotonic() - _disk_logged_at.get(error.errno, -LOG_DISK_EVERY_S) >= LOG_DISK_EVERY_S:
         _disk_logged_at[error.errno] = time.monotonic()
-        LOG.error("the disk does not serve: %s", error)
+        LOG.error("the storage failed: %s", error)
     retry_after_s = 30 + secrets.randbelow(30)
     if error.errno in _DISK_FULL:
         return Problem(507, "storage_full", "The service's disk is full.", retry_after_s=retry_after_s)
     detail = f"The service's storage cannot be used: {os.strerror(error.errno)}."
     return Problem(503, "storage_unavailable", detail, retry_after_s=retry_after_s)
-
-
-def _of_wire(error: wire_errors.WireError) -> Problem | None:  # noqa: PLR0911  one return for each kind of failure
-    if isinstance(error, wire_errors.QueueFull):
-        wait = math.ceil(error.retry_after_s) - 1 + problems.soon()
-        return Problem(503, "queue_full", f"The service is busy: {error}.", retry_after_s=wait)
-    if isinstance(error, wire_errors.NoWorker):
-        return Problem(503, "no_worker", _no_worker(error), retry_after_s=problems.soon())
-    if isinstance(error, wire_errors.QueueUnavailable):
-        return Problem(503, "redis_unavailable", "The queue cannot be reached.", retry_after_s=problems.soon())
-    if isinstance(error, wire_errors.DeadlineExceeded):
-        return Problem(504, "deadline_exceeded", _late(), retry_after_s=problems.soon())
-    if isinstance(error, wire_errors.Abandoned):
-        return Problem(408, "client_gone", "The client went away before the answer was there.")
-    if isinstance(error, JobFailed) and error.failure.code == "not_ready":
-        return Problem(503, "not_ready", f"{error.failure.detail}.", retry_after_s=problems.soon())
-    if isinstance(error, wire_errors.UnknownJob):
-        return Problem(404, "unknown_job", "There is no such job; answers are kept for two minutes.")
-    if isinstance(error, JobFailed) and error.failure.code in _FAILURES:
-        status, code = _FAILURES[error.failure.code]
-        return Problem(status, code, error.failure.detail or _late())
-    return None
-
-
-def _no_worker(error: wire_errors.NoWorker) -> str:
-    reason = f" One could not start: {error.startup_error}" if error.startup_error else ""
-    return f"No model worker is running.{reason}"
-
-
-def _late() -> str:
-    return (
-        f"No answer within the time given, which is {settings.REQUEST_TIMEOUT_S:g} s unless the client asks for less."
-    )
 
 
 def _of_framework(error: HTTPException) -> Problem:
@@ -142,9 +136,9 @@ def _of_framework(error: HTTPException) -> Problem:
         return Problem(404, code, "There is nothing at this address.")
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        return Problem(405, code, f"{request.method} is not for this address; it takes {allowed}.", allow=allowed)
+        return Problem(405, code, f"{request.method} is not allowed here; allowed are {allowed}.", allow=allowed)
     if status == 413:
-        return Problem(413, code, f"The request is too large; a picture may have {settings.MAX_UPLOAD_BYTES} bytes.")
+        return Problem(413, code, f"The request is too large; an image may have {settings.MAX_UPLOAD_BYTES} bytes.")
     return Problem(status, code, error.description or error.name)
 
 
@@ -166,7 +160,7 @@ def _gets_the_fixed_body() -> bool:
 
 
 def _asks_for_a_page() -> bool:
-    """Return whether a person reads the answer: a browser that navigates names HTML, programs do not."""
+    """Return whether a person reads the response: a browser that navigates accepts HTML, programs do not ask for it."""
     if request.endpoint == PREDICT or request.blueprint == PROTOCOLS:
         return False
     return "text/html" in request.headers.get("Accept", "")

@@ -1,4 +1,4 @@
-"""Every failure that is told to a client: RFC 9457 problem details with a stable `code`. No I/O, no framework."""
+"""Failures as clients see them: RFC 9457 problem details with a stable `code`. No I/O, no framework."""
 
 import json
 import secrets
@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Annotated, Literal, TypedDict
 
 MEDIA_TYPE = "application/problem+json"
-# The contract's answer to a request without a usable file, byte for byte the same for every reason.
+# The contract's response to a request without a usable file, the same for every reason.
 MALFORMED_BODY = b'{"success": false, "prediction": null, "score": null}'
 
-# Proxies limit the head of an answer, often to 4 KiB.
+# Proxies limit the head of a response, often to 4 KiB.
 MAX_HEADER_DETAIL = 300
 
-# Programs send a bearer token; a browser asks its user, and sends the key as a password.
+# Programs send a bearer token; a browser asks its user and sends the key as a password.
 CHALLENGE = 'Bearer realm="Sightline", Basic realm="Sightline", charset="UTF-8"'
 
 
@@ -32,8 +32,8 @@ class ProblemDocument(TypedDict):
     score: None
 
 
-class Problem(Exception):  # noqa: N818  it is told to the client as a problem
-    """A failure with its status, its stable code and what to say; `retry_after_s` where waiting helps."""
+class Problem(Exception):  # noqa: N818  RFC 9457 calls it a problem
+    """A failure with its status, its stable code and its detail; `retry_after_s` where waiting helps."""
 
     def __init__(
         self, status: int, code: str, detail: str, *, retry_after_s: int | None = None, allow: str | None = None
@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
 
     @property
     def title(self) -> str:
-        """The status in words."""
+        """The reason phrase of the status."""
         return HTTPStatus(self.status).phrase
 
     def headers(self) -> dict[str, str]:
@@ -62,11 +62,11 @@ class Problem(Exception):  # noqa: N818  it is told to the client as a problem
         return headers
 
     def body(self, *, instance: str, request_id: str) -> bytes:
-        """Give the JSON document."""
+        """Return the document as JSON."""
         return json.dumps(self.document(instance=instance, request_id=request_id)).encode()
 
     def document(self, *, instance: str, request_id: str) -> ProblemDocument:
-        """Give the document; `error` says the detail again, for clients of the Open Inference Protocol."""
+        """Return the document; `error` repeats the detail for clients of the Open Inference Protocol."""
         return {
             "type": f"urn:sightline:problem:{self.code}",
             "title": self.title,
@@ -97,5 +97,5 @@ def _header_value(text: str) -> str:
 
 
 def soon() -> int:
-    """Give 1 to 3 seconds: spread, so that those who wait do not come back all at once."""
+    """Return 1 to 3 seconds, at random, so that clients do not retry all at once."""
     return 1 + secrets.randbelow(3)

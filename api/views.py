@@ -29,7 +29,7 @@ from werkzeug.wsgi import FileWrapper
 import error_handlers
 import settings
 import utils
-from auth import access, owners
+from auth import access
 from images import store, uploads
 from images.uploads import StoredImage, upload_folder
 from middleware import model_predict
@@ -114,7 +114,7 @@ def upload_image() -> str | AnyResponse:
 def display_image(filename: str) -> Response:
     """Return a stored image, inert: its detected type, and no right to do anything."""
     folder = upload_folder()
-    opened = store.open_stored(folder, filename) if owners.may_see(folder, filename) else None
+    opened = store.open_stored(folder, filename) if access.may_see(folder, filename) else None
     if opened is None:
         raise NotFound
     file, kind = opened
@@ -226,7 +226,7 @@ def ask_model(image: StoredImage, options: PredictOptions) -> Prediction:
 def activation_map(filename: str, label: str) -> Response:
     """Return the heat map of a class in a stored image, as an image."""
     image = uploads.stored_image(upload_folder(), filename)
-    if image is None or not owners.may_see(upload_folder(), filename):
+    if image is None or not access.may_see(upload_folder(), filename):
         raise NotFound
     prediction = ask_model(image, replace(PredictOptions.of(request), explain=label))
     response = Response(heat_maps.png(heat_maps.map_of(prediction)), content_type="image/png")
@@ -273,7 +273,7 @@ def feedback() -> str | tuple[Reported, int]:
     if text:
         schema.check_form(request.form)
         folder, report = upload_folder(), schema.parse(text)
-        is_visible = report is not None and owners.may_see(folder, report.filename)
+        is_visible = report is not None and access.may_see(folder, report.filename)
         submission.save(Submission(text, report, _details(request.form), key, is_visible), folder)
     return render_template("feedback.html", report=text)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import settings
-from auth import owners
+from auth import access
 from images import store as image_store
 from reports import store
 from wire import __version__
@@ -81,7 +81,7 @@ def clean(folder: Path, feedback_folder: Path, *, is_dry_run: bool = False) -> O
         each for each in candidates if each.name not in mentioned and _goes(folder / each.name, is_dry_run=is_dry_run)
     ]
     if not is_dry_run:
-        owners.forget_gone(folder)
+        access.remove_unused_owners(folder)
     kept = len(stored) - len(gone)
     removed_bytes = sum(each.size for each in gone)
     return Outcome(len(gone), removed_bytes, kept, sum(each.size for each in stored) - removed_bytes)

@@ -17,7 +17,7 @@ from werkzeug.datastructures import FileStorage
 import offload
 import settings
 import utils
-from auth import owners
+from auth import access
 from images import json_stream, store
 from images.json_stream import LongString, MalformedJson
 from images.multipart import MAX_OVERHEAD_BYTES, MAX_PARTS
@@ -190,7 +190,7 @@ def store_file(file: FileStorage, folder: Path, check_cost: CheckCost | None = N
         else:
             image = offload.run(partial(_recent.store, folder, file, data, check_cost))
         if settings.API_KEYS_FILE:
-            owners.record(folder, image.name)
+            access.record_owner(folder, image.name)
         return image
     except QueueFull as refusal:
         metrics.count_drop(refusal)

@@ -1,6 +1,6 @@
-"""How the api's log lines look: a JSON object each for machines, a plain line for a person at a terminal.
+"""Logs: each line is a JSON object for machines, or plain text at a terminal.
 
-Gunicorn's master loads this module, so nothing of the application is imported at its top (server.py says why).
+Gunicorn's master loads this module, so that it must not import the application: see server/worker.py.
 """
 
 import logging
@@ -15,23 +15,23 @@ import settings
 
 FIELDS = ("levelname", "name", "process", "message")
 PLAIN = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
-# By gunicorn's letters; a line of access in words, for people.
+# The access log as plain text, in gunicorn's notation.
 ACCESS_LINE = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %({x-request-id}o)s %({x-error-code}o)s "%({x-error-detail}o)s"'
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class PlainFormatter(logging.Formatter):
-    """A line in which nothing that a client has sent begins another one, or tells the terminal what to do."""
+    """Escapes control characters: nothing that a client sends starts a new line or controls the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
-        """Give the line, before a traceback is added to it."""
+        """Return the line, before a traceback is added to it."""
         record.message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], record.message)
         return super().formatMessage(record)
 
 
 def formatter() -> logging.Formatter:
-    """Give the look that LOG_FORMAT asks for; by itself, it goes by whether somebody is watching."""
+    """Return the formatter of LOG_FORMAT; `auto` is plain text where standard error is a terminal."""
     if settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty()):
         return PlainFormatter(PLAIN)
     names = {"levelname": "level", "name": "logger", "process": "pid"}
@@ -39,7 +39,7 @@ def formatter() -> logging.Formatter:
 
 
 def set_up() -> None:
-    """Have this process log to its standard error."""
+    """Log to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter())
     handler.addFilter(_add_request_id)
@@ -47,10 +47,10 @@ def set_up() -> None:
 
 
 class ServerLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn's own lines, which look like all others."""
+    """Gunicorn's logger, with the format of all other lines."""
 
     def setup(self, cfg: Any) -> None:
-        """Follow the configuration, then dress what came of it."""
+        """Set up the handlers of the configuration, with our formatters."""
         super().setup(cfg)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
             handler.setFormatter(formatter())

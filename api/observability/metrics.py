@@ -5,7 +5,7 @@ adds them up. The state of the queue is the one that each process holds anyway, 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -29,31 +29,30 @@ TEXT = "text/plain"
 router = Blueprint("metrics", __name__)
 _registry = CollectorRegistry()
 
-REQUESTS = Counter("sightline_requests", "Answers, by route and status.", ("endpoint", "code"), registry=_registry)
+REQUESTS = Counter("sightline_requests", "Responses, by route and status.", ("endpoint", "code"), registry=_registry)
 DURATION = Histogram(
     "sightline_request_duration_seconds",
-    "From a request's headers to its answer.",
+    "From a request's headers to its response.",
     ("endpoint",),
     buckets=SECONDS,
     registry=_registry,
 )
 STAGE = Histogram(
     "sightline_stage_duration_seconds",
-    "What the api adds: to take and store a picture (upload), and to get jobs and answers to and fro (reply).",
+    "What the api adds: receiving and storing an image (upload), and sending jobs and receiving answers (reply).",
     ("stage",),
     buckets=SECONDS,
     registry=_registry,
 )
-DROPPED = Counter("sightline_dropped", "Jobs that came to no answer, by reason.", ("reason",), registry=_registry)
+DROPPED = Counter("sightline_dropped", "Jobs without an answer, by reason.", ("reason",), registry=_registry)
 CACHE = Counter("sightline_cache", "Look-ups in the result cache.", ("result",), registry=_registry)
-CONFIDENCE = Histogram(
-    "sightline_confidence", "How sure the model was of its best class.", buckets=TENTHS, registry=_registry
-)
-FEEDBACK = Counter("sightline_feedback", "Reports that were kept.", registry=_registry)
+CONFIDENCE = Histogram("sightline_confidence", "Score of the best class.", buckets=TENTHS, registry=_registry)
+FEEDBACK = Counter("sightline_feedback", "Reports that were stored.", registry=_registry)
 
 _UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
-# Named from the start: a rate of what has never happened is 0 rather than nothing.
+# Created at the start, so that the rate of what has never happened is 0.
 _dropped = {reason: DROPPED.labels(reason) for reason in ("expired", "cancelled", "rejected", "poison")}
+_REASONS = {errors.QueueFull: "rejected", errors.DeadlineExceeded: "expired", errors.Abandoned: "cancelled"}
 _cache = {result: CACHE.labels(result) for result in ("hit", "miss")}
 
 
@@ -100,8 +99,9 @@ def count_prediction(answer: tuple[str, float], seconds: float) -> None:
 
 def count_drop(error: errors.WireError) -> None:
     """Count a job without an answer, unless its image was the reason."""
-    reason = _reason(error)
-    if reason:
+    is_poison = isinstance(error, JobFailed) and error.failure.code == "poison"
+    reason = "poison" if is_poison else _REASONS.get(type(error))
+    if reason is not None:
         _dropped[reason].inc()
 
 
@@ -109,16 +109,6 @@ def count_refusal() -> None:
     """Count an image that was refused before it was read."""
     _of_endpoint("/predict", 503)[0].inc()
     _dropped["rejected"].inc()
-
-
-def _reason(error: errors.WireError) -> str:
-    if isinstance(error, errors.QueueFull):
-        return "rejected"
-    if isinstance(error, errors.DeadlineExceeded):
-        return "expired"
-    if isinstance(error, errors.Abandoned):
-        return "cancelled"
-    return "poison" if isinstance(error, JobFailed) and error.failure.code == "poison" else ""
 
 
 def _count_answer(response: Response) -> Response:
@@ -146,21 +136,18 @@ class _QueueMetrics:
         """Yield the version and the gauges."""
         yield InfoMetricFamily("sightline_build", "The version of the api.", value={"version": __version__})
         state = self._queue_state()
-        yield GaugeMetricFamily("sightline_redis_up", "Whether the queue could be looked at.", value=state is not None)
+        yield GaugeMetricFamily("sightline_redis_up", "Whether the queue's state is known.", value=state is not None)
         if state is None:
             return
-        yield GaugeMetricFamily("sightline_queue_depth", "Jobs that wait or are under way.", value=state.jobs)
-        yield GaugeMetricFamily(
-            "sightline_queue_oldest_age_seconds", "Age of the oldest of them.", value=state.oldest_age_s
-        )
-        yield GaugeMetricFamily("sightline_queue_bound", "Jobs above which more are refused.", value=state.bound)
-        yield GaugeMetricFamily("sightline_capacity", "Jobs a second that all workers can do.", value=state.rate)
-        yield GaugeMetricFamily("sightline_workers", "Workers heard of lately.", value=len(state.workers))
-        yield from _workers(state.workers)
-
-
-def _workers(workers: Iterable[Any]) -> Iterator[Metric]:
-    up = GaugeMetricFamily("sightline_worker_up", "A worker that serves.", labels=("worker", "model", "version"))
-    for worker in workers:
-        up.add_metric((worker.id, worker.model, worker.version), 1)
-    yield up
+        for name, meaning, value in (
+            ("sightline_queue_depth", "Jobs that wait or are in progress.", state.jobs),
+            ("sightline_queue_oldest_age_seconds", "Age of the oldest of them.", state.oldest_age_s),
+            ("sightline_queue_bound", "Jobs above which more are refused.", state.bound),
+            ("sightline_capacity", "Jobs a second that all workers can do.", state.rate),
+            ("sightline_workers", "Live workers.", len(state.workers)),
+        ):
+            yield GaugeMetricFamily(name, meaning, value=value)
+        up = GaugeMetricFamily("sightline_worker_up", "A live worker.", labels=("worker", "model", "version"))
+        for worker in state.workers:
+            up.add_metric((worker.id, worker.model, worker.version), 1)
+        yield up

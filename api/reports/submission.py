@@ -12,7 +12,7 @@ from flask import Request
 
 import offload
 import settings
-from auth import access, owners
+from auth import access
 from images import store as image_store
 from observability import metrics
 from openapi.operation import Text
@@ -66,7 +66,7 @@ def read(document: Any, upload_folder: Path) -> tuple[Prediction | None, str, di
     filename = prediction.filename if prediction is not None else fields.get("filename", "")
     if not filename:
         raise Problem(400, "invalid_report", 'A report names a "prediction_id" or a "filename".')
-    is_visible = schema.is_plain_name(filename) and owners.may_see(upload_folder, filename)
+    is_visible = schema.is_plain_name(filename) and access.may_see(upload_folder, filename)
     if not is_visible or not image_store.is_stored(upload_folder, filename):
         raise Problem(404, "picture_unknown", f"No image {filename[:80]!r} is stored here.")
     return prediction, filename, {name: fields.get(name, "") for name in ("label", "comment")}

@@ -231,7 +231,7 @@ def test_the_server_on_a_real_disk_that_fails_answers_what_it_knows_and_recovers
         wait_until(lambda: readiness() == 200, "the service is ready again")
         assert ask(unknown) == (200, "")
         assert "Traceback" not in running.log
-        assert running.log.count("the disk does not serve") <= 2
+        assert running.log.count("the storage failed") <= 2
 
 
 @pytest.mark.usefixtures("asked")
