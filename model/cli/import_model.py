@@ -1,7 +1,7 @@
-"""A network of your own becomes a bundle: `cli.models import my.onnx --labels labels.txt --preset torchvision`.
+"""Make a bundle of a network of your own: `cli.models import my.onnx --labels labels.txt --preset torchvision`.
 
-The graph is checked, tried on a picture in the engine that will serve it, and written as a bundle, all at once.
---quantize makes a version in int8 beside it, and shows both side by side.
+The graph is checked, tried on an image in the engine that will serve it, and written as a bundle, all at once.
+--quantize makes a version in int8 beside it, and compares both.
 """
 
 import argparse
@@ -15,8 +15,7 @@ import cv2
 import ml_service
 import settings
 from cli import command
-from evaluation import precisions as evaluation_precisions
-from importing import answer_page, description, facts, trial
+from importing import description, facts, precisions, trial
 from importing.facts import Facts
 from inference import bundle, cpu, preprocessing
 from inference.bundle import Bundle
@@ -25,13 +24,12 @@ from inference.model import Model
 from registry import versions
 from training.augmentation import synthetic_images
 
-SHOWN = 5
+TOP_K = 5
 PRESETS = tuple(description.presets())
-DRAWN = "a picture made by code"
 
 
 class Imported(NamedTuple):
-    """A network with all that it needs, and the table of how it wants pictures, as bundle.toml has it."""
+    """A network as a bundle, the facts of its graph, and the table [preprocessing] of bundle.toml."""
 
     bundle: Bundle
     facts: Facts
@@ -39,24 +37,24 @@ class Imported(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, try, show and write; what is refused is raised."""
+    """Check, try, show and write a network; raise ImportRefusedError where it is refused."""
     bundles = ml_service.bundles_folder()
     if options.quantize and not options.calibration:
-        raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual pictures")
+        raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual images")
     found = _imported(options, bundles)
     command.say(f"{options.graph}: {found.facts.input} -> {len(found.bundle.labels)} classes ({found.bundle.output})")
-    model = _tried(found.bundle, options.picture)
+    _try(found.bundle, options.image)
     made = [found.bundle]
     if options.quantize or options.labelled:
-        plan = evaluation_precisions.planned(found.bundle, options.calibration, options.labelled)
+        plan = precisions.plan_for(found.bundle, options.calibration, options.labelled)
         command.say("")
         if options.quantize:
-            made.append(evaluation_precisions.quantised(found.bundle, found.facts, plan, command.progress))
-        command.say(*evaluation_precisions.table(made, model, plan, command.progress))
+            made.append(precisions.quantised(found.bundle, found.facts, plan, command.progress))
+        command.say(*precisions.table(made, plan, settings.ENGINE, command.progress))
     command.say("")
     for each in made:
-        identity = _written(bundles, found.table, each)
-        command.say(f"Wrote {identity} ({answer_page.size(len(each.model))}) to {bundles / identity}")
+        identity = _write(bundles, found.table, each)
+        command.say(f"Wrote {identity} ({precisions.size(len(each.model))}) to {bundles / identity}")
     command.say(f"  to serve it now:   sightline models promote {identity} --force")
     command.say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
     return 0
@@ -80,7 +78,7 @@ def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
 
 
 def _kind(draft: Bundle, options: argparse.Namespace) -> str:
-    """What the network puts out, after a look at its raw numbers."""
+    """Return what the network's outputs are, judged by its raw numbers."""
     numbers = trial.raw_outputs(draft, settings.ENGINE, cores=cpu.cores())
     description.check_outputs(numbers)
     description.check_label_count(draft.labels, options.labels, numbers.shape[1])
@@ -90,30 +88,29 @@ def _kind(draft: Bundle, options: argparse.Namespace) -> str:
     return kind
 
 
-def _tried(made: Bundle, picture: Path | None) -> Model:
-    """The model, after it has shown what it says of a picture."""
+def _try(made: Bundle, image: Path | None) -> None:
+    """Print what the network predicts for an image, by default a synthetic one larger than its input."""
     engine = trial.load(made, settings.ENGINE, streams=1, cores=1)
     model = Model(made, engine)
     pixels = model.new_batch(1)
-    try:
-        model.prepare(picture.read_bytes() if picture else _drawn(made), pixels[0])
-    except ImageError as fault:
-        raise ImportRefusedError(f"--picture {picture}: {fault}; name another, or leave it out") from None
-    answer = model.top_k(model.predict(pixels)[0], SHOWN)
-    command.say("", f"{picture or DRAWN}, in {trial.ms_an_image(engine, pixels):.1f} ms on one core:")
-    command.say(*answer_page.answer(answer))
-    return model
-
-
-def _drawn(made: Bundle) -> bytes:
-    """A picture file larger than the model's input, so that all of the way of a real one is gone."""
     height, width = made.preprocessing.size
-    [picture] = synthetic_images(1, 2 * height + 1, 2 * width + 1)
-    _, encoded = cv2.imencode(".png", picture[..., ::-1])
-    return encoded.tobytes()
+    try:
+        model.prepare(image.read_bytes() if image else _png(2 * height + 1, 2 * width + 1), pixels[0])
+    except ImageError as fault:
+        raise ImportRefusedError(f"--image {image}: {fault}; name another, or leave it out") from None
+    predictions = model.top_k(model.predict(pixels)[0], TOP_K)
+    took_ms = trial.ms_an_image(engine, pixels)
+    command.say(
+        "", f"{image or 'a synthetic image'}, in {took_ms:.1f} ms on one core:", *precisions.answer(predictions)
+    )
 
 
-def _written(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
+def _png(height: int, width: int) -> bytes:
+    [pixels] = synthetic_images(1, height, width)
+    return cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+
+
+def _write(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
     """Write the bundle, read it back as a worker will, and return its <name>/<version>."""
     described = {"schema": bundle.SCHEMA, "name": made.name, "version": made.version, "precision": made.precision}
     described |= {"preprocessing": table, "output": {"kind": made.output}}
@@ -123,7 +120,7 @@ def _written(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
 
 
 def _version(options: argparse.Namespace, bundles: Path, name: str, precision: str) -> str:
-    """The version that is told, else the first number that no version of this network has."""
+    """Return the version of the options, else the first number that no version of this network has."""
     precisions = ["fp32", "int8"] if options.quantize else [precision]
     number = 1
     while not options.version and any((bundles / name / f"{number}-{each}").exists() for each in precisions):
@@ -139,7 +136,7 @@ def _name_of(graph: Path) -> str:
 
 
 def _sides(text: str) -> list[int]:
-    """Height and width, or one number for both: 224, 97x131."""
+    """Return height and width from 224 or 97x131."""
     found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: give 224, or HEIGHTxWIDTH such as 97x131")
@@ -147,7 +144,7 @@ def _sides(text: str) -> list[int]:
 
 
 def _three(text: str) -> list[float]:
-    """A number for each channel, or one for all: 127.5, 103.9,116.8,123.7."""
+    """Return a number for each channel from 127.5 or 103.9,116.8,123.7."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -159,7 +156,7 @@ def _three(text: str) -> list[float]:
     return numbers * (3 // len(numbers))
 
 
-# What may be told otherwise than the preset says: the keys of [preprocessing].
+# The keys of [preprocessing] that may differ from the preset.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "size": {"type": _sides, "metavar": "HxW", "help": "of the input, where the graph leaves it open"},
     "resize": {"choices": preprocessing.CHOICES["resize"]},
@@ -172,25 +169,19 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What the command can be told."""
-    parser.add_argument("graph", type=Path, metavar="FILE", help="an ONNX graph with its weights inside")
-    parser.add_argument(
-        "--labels", type=Path, required=True, metavar="FILE", help="one a line, in order of the outputs"
-    )
-    parser.add_argument("--preset", choices=PRESETS, required=True, help="how the network's family wants its pictures")
-    parser.add_argument("--name", default="", help="of the network (default: the file's)")
-    parser.add_argument(
-        "--version", default="", metavar="NAME", help="is followed by -fp32 or -int8 (default: a number)"
-    )
-    parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="to show an answer for (default: one made by code)"
-    )
-    parser.add_argument(
-        "--labelled", type=Path, metavar="FOLDER", help="of pictures with known labels, to count right ones"
-    )
-    parser.add_argument("--quantize", action="store_true", help="make a version in int8, too; needs --calibration")
-    parser.add_argument("--calibration", type=Path, metavar="FOLDER", help="of a hundred or so usual pictures")
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("graph", type=Path, metavar="FILE", help="an ONNX graph with its weights inside")
+    add("--labels", type=Path, required=True, metavar="FILE", help="one a line, in order of the outputs")
+    add("--preset", choices=PRESETS, required=True, help="the preprocessing of the network's family")
+    add("--name", default="", help="of the network (default: that of the file)")
+    add("--version", default="", metavar="NAME", help="is followed by -fp32 or -int8 (default: a number)")
+    what = "to predict (default: a synthetic one)"
+    command.add_renamed(parser, "--image", "--picture", Path, metavar="FILE", help=what)
+    add("--labelled", type=Path, metavar="FOLDER", help="a folder of images for each label, to measure the accuracy")
+    add("--quantize", action="store_true", help="make a version in int8, too; needs --calibration")
+    add("--calibration", type=Path, metavar="FOLDER", help="of a hundred or so usual images")
     changes = parser.add_argument_group("to differ from the preset")
     for key, told in OVERRIDES.items():
         changes.add_argument(f"--{key.replace('_', '-')}", **told)
-    changes.add_argument("--kind", default="", choices=bundle.OUTPUTS, help="what it puts out (default: it is seen)")
+    changes.add_argument("--kind", default="", choices=bundle.OUTPUTS, help="of the outputs (default: as they look)")

@@ -46,14 +46,14 @@ def test_a_network_becomes_a_bundle_that_answers_rightly(place: Path, capsys: py
     assert [named(place, "stripes/1-fp32", label) for label in stripes.LABELS] == list(stripes.LABELS)
     said = capsys.readouterr().out
     assert "'image', float32 (N, 3, 97, 131) -> 2 classes (logits)" in said
-    assert "a picture made by code" in said
+    assert "a synthetic image" in said
     assert "█" in said
     assert "sightline models promote stripes/1-fp32 --force" in said
 
 
 def test_a_picture_of_ones_own_is_shown_with_its_answer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "down.png").write_bytes(stripes.picture("down"))
-    assert bring(place, "--picture", place / "down.png") == 0
+    assert bring(place, "--image", place / "down.png") == 0
     [best] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  down ")]
     assert float(best.split()[-1].rstrip("%")) > 90
 
@@ -149,8 +149,8 @@ def test_calibration_is_judged_on_pictures_that_it_did_not_see(place: Path, caps
     (usual / "broken.png").write_bytes(b"no picture")
     assert bring(place, "--quantize", "--calibration", usual) == 0
     said = capsys.readouterr().out
-    assert "of 10 pictures that calibration did not see" in said
-    assert "Calibrated with 11 pictures alone" in said
+    assert "of 10 images that calibration did not see" in said
+    assert "Calibrated with only 11 images" in said
 
 
 def test_both_engines_compute_the_same_from_the_integers(place: Path) -> None:
@@ -202,4 +202,4 @@ def test_a_labelled_folder_of_other_labels_is_refused(place: Path, capsys: pytes
     (place / "other" / "cat").mkdir(parents=True)
     (place / "other" / "cat" / "1.png").write_bytes(stripes.picture("down"))
     assert bring(place, "--labelled", place / "other") == 1
-    assert "no picture of a label of this network (there: ['cat'])" in capsys.readouterr().err
+    assert "no image of a label of this network (there: ['cat'])" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from importing import answer_page, description, facts
+from importing import description, facts, precisions
 from inference import engines, preprocessing
 from inference.arrays import Scores
 from inference.bundle import Bundle
@@ -151,7 +151,7 @@ def test_what_is_odd_is_said() -> None:
 
 
 def test_a_bar_is_exact_to_an_eighth_of_a_block() -> None:
-    assert [answer_page.bar(share) for share in (0, 0.5, 1, 1 / 24, 1 / 48)] == ["", "█" * 12, "█" * 24, "█", "▌"]
+    assert [precisions.bar(share) for share in (0, 0.5, 1, 1 / 24, 1 / 48)] == ["", "█" * 12, "█" * 24, "█", "▌"]
 
 
 # What each family of networks does with a picture, computed by itself with Pillow and numpy.
