@@ -99,7 +99,7 @@ def _try(made: Bundle, image: Path | None) -> None:
     except ImageError as fault:
         raise ImportRefusedError(f"--image {image}: {fault}; name another, or leave it out") from None
     predictions = model.top_k(model.predict(pixels)[0], TOP_K)
-    took_ms = trial.ms_an_image(engine, pixels)
+    took_ms = trial.latency_ms(engine, pixels)
     command.say(
         "", f"{image or 'a synthetic image'}, in {took_ms:.1f} ms on one core:", *precisions.answer(predictions)
     )

@@ -15,23 +15,23 @@ from inference.errors import BuildError
 
 ACTIVE_FILE = "active"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def build(bundles: Path, precisions: Iterable[Precision], say: Say) -> None:
+def build(bundles: Path, precisions: Iterable[Precision], report: Report) -> None:
     """Make each bundle that is not there or not whole; without an active one, the first becomes it."""
     recipes = [Recipe(precision) for precision in precisions]
     broken = [recipe for recipe in recipes if not is_whole(bundles, recipe)]
     for recipe in recipes:
         if recipe not in broken:
-            say(f"The bundle {recipe.identity} is there and whole.")
+            report(f"The bundle {recipe.identity} is there and whole.")
     if not broken and (bundles / ACTIVE_FILE).exists():
         return  # without a lock: the folder may be read-only
     with _alone_in(bundles):
         # Another set-up may have made them while this one waited.
         broken = [recipe for recipe in broken if not is_whole(bundles, recipe)]
         if broken:
-            _make(bundles, broken, say)
+            _make(bundles, broken, report)
         if not (bundles / ACTIVE_FILE).exists():
             _activate(bundles, recipes[0])
 
@@ -65,7 +65,7 @@ def put(bundles: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
+def _make(bundles: Path, recipes: list[Recipe], report: Report) -> None:
     # Not at the top: onnx takes longer to import than all the rest of a set-up that finds its bundles whole.
     from default_model.checkpoint import load_checkpoint  # noqa: PLC0415
     from default_model.golden import can_check, check_outputs  # noqa: PLC0415
@@ -73,16 +73,16 @@ def _make(bundles: Path, recipes: list[Recipe], say: Say) -> None:
     from default_model.network import fold  # noqa: PLC0415
 
     started = monotonic()
-    say("Reading the published weights of EfficientNet-Lite0 ...")
+    report("Reading the published weights of EfficientNet-Lite0 ...")
     network = fold(load_checkpoint())
     for recipe in recipes:
-        say(f"Making the bundle {recipe.identity} ...")
+        report(f"Making the bundle {recipe.identity} ...")
         model = graph_file(network, recipe.precision)
         if can_check():
             check_outputs(model, recipe.precision)
         description = recipe.description().encode()
         put(bundles, recipe, {MODEL_FILE: model, LABELS_FILE: label_bytes(), DESCRIPTION_FILE: description})
-    say(f"Made {len(recipes)} in {monotonic() - started:.1f} s: {bundles}")
+    report(f"Made {len(recipes)} in {monotonic() - started:.1f} s: {bundles}")
 
 
 @contextmanager

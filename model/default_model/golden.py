@@ -19,7 +19,7 @@ MEAN, STD = 127.0, 128.0
 # there turns out differently.
 TOLERANCES = {Precision.FP32: 1e-3, Precision.INT8: 0.5}
 
-# On processors that know bfloat16 OpenVINO would use it without being asked, and an fp32 graph would not be fp32.
+# On processors with bfloat16 OpenVINO would use it by default, and an fp32 graph would not be fp32.
 EXACTLY = {"INFERENCE_PRECISION_HINT": "f32"}
 
 Logits = Mapping[str, Mapping[int, float]]

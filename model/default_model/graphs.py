@@ -8,14 +8,14 @@ from onnx import TensorProto, helper
 
 from default_model.network import CLASSES, INPUT_SIZE, RELU6_MAX, Convolution, Network, Parameters, convolutions
 from default_model.recipe import Precision
-from onnx_tools.graph import Graph, Parts, encode
+from onnx_tools.graph import Graph, GraphBuilder, encode
 from onnx_tools.int8 import Ranges, int8_graph
 
 # Old enough for every engine in use, new enough for quantisation by channel.
 OPSET = 17
 IR_VERSION = 8
 RANGES_FILE = Path(__file__).with_name("activation_ranges.csv")
-# An image arrives as (pixel - 127) / 128 of whole pixels: on the grid of this range nothing of it is lost.
+# An image arrives as (pixel - 127) / 128 of whole pixels: quantised over this range, none is lost.
 IMAGE_RANGE = (-127 / 128, 1.0)
 
 
@@ -26,7 +26,7 @@ def graph_file(network: Network, precision: Precision) -> bytes:
 
 
 def all_ranges() -> Ranges:
-    """Return the range of each tensor that is put on a grid: the measured ones, and those known beforehand."""
+    """Return the range of each tensor that is quantised: the measured ones, and those known beforehand."""
     measured = read_ranges()
     relu6 = {layer.name: (0.0, RELU6_MAX) for layer in convolutions() if layer.relu6}
     # ONNX Runtime computes in integers there only with a pair on either side of the flattening.
@@ -46,29 +46,29 @@ def read_ranges(path: Path = RANGES_FILE) -> Ranges:
 
 
 def _float_graph(network: Network, name: str) -> bytes:
-    parts = Parts()
-    parts.constant("relu6.low", np.float32(0))
-    parts.constant("relu6.high", np.float32(RELU6_MAX))
+    builder = GraphBuilder()
+    builder.constant("relu6.low", np.float32(0))
+    builder.constant("relu6.high", np.float32(RELU6_MAX))
     for layer in convolutions():
-        _add_layer(parts, layer, network.convolutions[layer.name])
-    parts.node("GlobalAveragePool", ["feature_map"], "pooled")
-    parts.node("Flatten", ["pooled"], "features", axis=1)
-    parts.node("Gemm", ["features", *_constants(parts, "classifier", network.classifier)], "logits", transB=1)
+        _add_layer(builder, layer, network.convolutions[layer.name])
+    builder.node("GlobalAveragePool", ["feature_map"], "pooled")
+    builder.node("Flatten", ["pooled"], "features", axis=1)
+    builder.node("Gemm", ["features", *_constants(builder, "classifier", network.classifier)], "logits", transB=1)
     graph = helper.make_graph(
-        parts.nodes,
+        builder.nodes,
         name,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, INPUT_SIZE, INPUT_SIZE])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        list(parts.constants.values()),
+        list(builder.constants.values()),
     )
     opsets = [helper.make_opsetid("", OPSET)]
     return encode(helper.make_model(graph, producer_name="sightline", ir_version=IR_VERSION, opset_imports=opsets))
 
 
-def _add_layer(parts: Parts, layer: Convolution, parameters: Parameters) -> None:
-    linear = parts.node(
+def _add_layer(builder: GraphBuilder, layer: Convolution, parameters: Parameters) -> None:
+    linear = builder.node(
         "Conv",
-        [layer.source, *_constants(parts, layer.name, parameters)],
+        [layer.source, *_constants(builder, layer.name, parameters)],
         f"{layer.name}.linear" if layer.relu6 else layer.name,
         kernel_shape=[layer.kernel, layer.kernel],
         strides=[layer.stride, layer.stride],
@@ -76,11 +76,11 @@ def _add_layer(parts: Parts, layer: Convolution, parameters: Parameters) -> None
         group=layer.groups,
     )
     if layer.relu6:
-        parts.node("Clip", [linear, "relu6.low", "relu6.high"], layer.name)
+        builder.node("Clip", [linear, "relu6.low", "relu6.high"], layer.name)
     if layer.adds:
-        parts.node("Add", [layer.name, layer.adds], layer.total)
+        builder.node("Add", [layer.name, layer.adds], layer.total)
 
 
-def _constants(parts: Parts, name: str, parameters: Parameters) -> list[str]:
-    weights = parts.constant(f"{name}.weights", parameters.weights)
-    return [weights, parts.constant(f"{name}.biases", parameters.biases)]
+def _constants(builder: GraphBuilder, name: str, parameters: Parameters) -> list[str]:
+    weights = builder.constant(f"{name}.weights", parameters.weights)
+    return [weights, builder.constant(f"{name}.biases", parameters.biases)]

@@ -48,7 +48,7 @@ class Convolution:
 
     @property
     def pads(self) -> list[int]:
-        """TensorFlow's SAME padding as ONNX wants it: top, left, bottom, right; the odd one goes to the end."""
+        """TensorFlow's SAME padding in the order of ONNX: top, left, bottom, right; the odd one goes to the end."""
         both = max((self.output_size - 1) * self.stride + self.kernel - self.size, 0)
         before = both // 2
         return [before, before, both - before, both - before]

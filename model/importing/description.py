@@ -1,4 +1,4 @@
-"""What bundle.toml says of an imported network: its preprocessing, its labels, and what its outputs are."""
+"""The description of an imported network in bundle.toml: preprocessing, labels and kind of outputs."""
 
 import tomllib
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ def preprocessing_table(facts: Facts, preset: str, changes: Mapping[str, Any]) -
     table = presets()[preset] | {key: value for key, value in changes.items() if value is not None}
     fixed = [length for length in facts.size if isinstance(length, int)]
     if len(fixed) == len(facts.size):
-        told = changes.get("size")
-        if told and list(told) != fixed:
+        size = changes.get("size")
+        if size and list(size) != fixed:
             raise ImportRefusedError(
-                f"--size {told[0]} {told[1]} is not what the graph takes: {facts.input}; leave --size out"
+                f"--size {size[0]} {size[1]} is not what the graph takes: {facts.input}; leave --size out"
             )
         table["size"] = fixed
     table["layout"] = facts.layout
@@ -60,31 +60,31 @@ def check_label_count(found: tuple[str, ...], path: Path, outputs: int) -> None:
     """Raise ImportRefusedError unless each output has a label, with the reason where it is a usual one."""
     if len(found) == outputs:
         return
-    said = f"the network puts out {outputs} numbers for an image, {path} has {len(found)} labels"
+    counts = f"the network puts out {outputs} numbers for an image, {path} has {len(found)} labels"
     if outputs == WITH_BACKGROUND and len(found) == outputs - 1:
-        raise ImportRefusedError(f"{said}: TensorFlow's first output is none of them; put a line 'background' first")
+        raise ImportRefusedError(f"{counts}: TensorFlow's first output is none of them; put a line 'background' first")
     if outputs == 1 and len(found) == 2:
         raise ImportRefusedError(
-            f"{said}: two classes told by one number; export it with two, such as torch.cat([-z, z], dim=1)"
+            f"{counts}: two classes by one number; export it with two, such as torch.cat([-z, z], dim=1)"
         )
-    raise ImportRefusedError(f"{said}; one label a line is expected, in the order of the outputs")
+    raise ImportRefusedError(f"{counts}; one label a line is expected, in the order of the outputs")
 
 
-def output_kind(outputs: Scores, told: str = "") -> str:
-    """Return what the rows are, or what they are told to be; raise ImportRefusedError where that cannot be so."""
+def output_kind(outputs: Scores, kind: str = "") -> str:
+    """Return what the rows are, or `kind` where that is given; raise ImportRefusedError where it cannot be so."""
     low, high = float(outputs.min()), float(outputs.max())
     is_within = low >= -TOLERANCE and high <= 1 + TOLERANCE
     is_distribution = is_within and bool(np.all(np.abs(outputs.sum(axis=1) - 1) < TOLERANCE))
-    if told == PROBABILITIES and not is_within:
+    if kind == PROBABILITIES and not is_within:
         raise ImportRefusedError(
-            f"--kind {told}, but the network puts out {low:.3g} to {high:.3g}: leave --kind out, and softmax is applied"
+            f"--kind {kind}, but the network puts out {low:.3g} to {high:.3g}: leave --kind out, and softmax is applied"
         )
-    if told == LOGITS and is_distribution:
+    if kind == LOGITS and is_distribution:
         raise ImportRefusedError(
-            f"--kind {told}, but each row that the network puts out adds up to 1: softmax would be applied twice; "
+            f"--kind {kind}, but each row that the network puts out adds up to 1: softmax would be applied twice; "
             "leave --kind out"
         )
-    return told or (PROBABILITIES if is_distribution else LOGITS)
+    return kind or (PROBABILITIES if is_distribution else LOGITS)
 
 
 def check_outputs(outputs: Scores) -> None:
@@ -106,6 +106,6 @@ def warnings(outputs: Scores, kind: str) -> list[str]:
     if kind == LOGITS and outputs.min() >= 0 and outputs.max() <= 1:
         found.append(
             "Its numbers lie between 0 and 1 and do not add up to 1. If they are probabilities of their own "
-            "(sigmoid), say --kind probabilities; they are taken for logits."
+            "(sigmoid), pass --kind probabilities; they are taken for logits."
         )
     return found

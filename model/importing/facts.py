@@ -1,4 +1,4 @@
-"""What an ONNX graph says of itself, and whether it is an image classifier."""
+"""Facts of an ONNX graph, and whether it is an image classifier."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from onnx import ValueInfoProto, helper
 
 from inference.errors import ImportRefusedError
-from inference.onnx_file import has_external_data
 from onnx_tools.graph import encode, load
 
 FLOAT = "float32"
@@ -18,14 +17,14 @@ Length = int | str  # a number, or the name of what is open
 
 @dataclass(frozen=True)
 class Value:
-    """An input or an output: its name, its type and its shape, None where the graph does not say."""
+    """An input or an output: its name, its type and its shape, None where the graph leaves it out."""
 
     name: str
     type: str
     shape: tuple[Length, ...] | None
 
     def __str__(self) -> str:
-        shape = "of unsaid shape" if self.shape is None else f"({', '.join(map(str, self.shape))})"
+        shape = "of unknown shape" if self.shape is None else f"({', '.join(map(str, self.shape))})"
         return f"{self.name!r}, {self.type} {shape}"
 
 
@@ -52,7 +51,7 @@ class Facts:
 
     @property
     def classes(self) -> int | None:
-        """How many numbers it puts out for an image, where the graph says so."""
+        """How many numbers it puts out for an image, where the graph fixes it."""
         last = self.output.shape[-1] if self.output.shape else None
         return last if isinstance(last, int) else None
 
@@ -65,11 +64,6 @@ class Facts:
 def read(content: bytes) -> Facts:
     """Return the facts of a graph; ImportRefusedError names what about it is no image classifier."""
     try:
-        if has_external_data(content):
-            raise ImportRefusedError(
-                "the graph keeps its weights in another file, which no SHA-256 would vouch for; save them inside it: "
-                "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(PATH), NEW_PATH)"
-            )
         model = load(content)
         constants = {tensor.name for tensor in model.graph.initializer}
         inputs = [_value(value) for value in model.graph.input if value.name not in constants]
@@ -78,7 +72,7 @@ def read(content: bytes) -> Facts:
         # Other domains have versions of their own.
         opset = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
     except ValueError as fault:
-        raise ImportRefusedError(f"this is no ONNX graph: {fault}; export the network as ONNX") from None
+        raise ImportRefusedError(f"this is no ONNX graph that can be imported: {fault}") from None
     taken = _alone(inputs, "input", "one image's pixels are all that the service gives")
     given = _alone(outputs, "output", "the scores of the classes are all that the service takes")
     return Facts(taken, given, *_shape_and_layout(taken), opset, operations)

@@ -84,7 +84,7 @@ def table(made: Sequence[Bundle], plan: Plan, engine: str, progress: Progress) -
     rows = [
         Row("", [each.precision for each in made]),
         Row("size", [size(len(each.model)) for each in made]),
-        Row("time an image", [f"{trial.ms_an_image(each, batch):.1f} ms" for each in engines], "on one core"),
+        Row("time an image", [f"{trial.latency_ms(each, batch):.1f} ms" for each in engines], "on one core"),
         *_figures(_compared(made, plan, engine, progress), len(made)),
     ]
     first = max(len(row.what) for row in rows)

@@ -20,7 +20,7 @@ from training.augmentation import synthetic_images
 
 UNKNOWN = re.compile(r"No conversion rule found for operations: (.+)")
 OTHER_ENGINE = (
-    "ENGINE=onnxruntime runs whatever ONNX can say: "
+    "ENGINE=onnxruntime runs every operation of ONNX: "
     ".venv/bin/python -m pip install --require-hashes --no-deps -r requirements/onnxruntime.txt"
 )
 LONGEST_REASON = 400
@@ -34,7 +34,7 @@ def load(bundle: Bundle, engine: str, *, streams: int, cores: int) -> Engine:
         loaded = engines.load(engine, bundle, streams=streams, cores=cores)
         loaded.predict(np.zeros((1, *bundle.preprocessing.size, 3), np.uint8))
     except (EngineError, RuntimeError) as fault:
-        raise ImportRefusedError(_in_words(str(fault), engine)) from fault
+        raise ImportRefusedError(_explanation(str(fault), engine)) from fault
     return loaded
 
 
@@ -47,7 +47,7 @@ def raw_outputs(bundle: Bundle, engine: str, *, cores: int) -> Scores:
     return np.concatenate([loaded.predict(pixels[at : at + 1]) for at in range(len(pixels))])
 
 
-def ms_an_image(engine: Engine, batch: Batch) -> float:
+def latency_ms(engine: Engine, batch: Batch) -> float:
     """Return the milliseconds for a batch of one: the best of a few runs, since others use the machine too."""
     engine.predict(batch)
     times = []
@@ -85,10 +85,10 @@ def _compiled(bundle: Bundle, tensors: Sequence[str]) -> openvino.CompiledModel:
     return openvino.Core().compile_model(with_preprocessing(graph, bundle), "CPU", PRECISION)
 
 
-def _in_words(fault: str, engine: str) -> str:
+def _explanation(fault: str, engine: str) -> str:
     if unknown := UNKNOWN.search(fault):
         names = ", ".join(sorted({name.rpartition("-")[0] or name for name in unknown[1].strip().split(", ")}))
-        return f"OpenVINO cannot compute {names}, which the graph asks for. {OTHER_ENGINE}"
+        return f"OpenVINO cannot compute {names}, which the graph uses. {OTHER_ENGINE}"
     reason = " ".join(fault.split())
     shown = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
     remedy = "" if engine.startswith("onnxruntime") else f" {OTHER_ENGINE}"

@@ -18,7 +18,10 @@ Tensor = npt.NDArray[Any]
 def load(content: bytes) -> ModelProto:
     """Return the model in these bytes; raise ValueError where they are no plain ONNX file with all data inside."""
     if has_external_data(content):
-        raise ValueError("it keeps weights in another file")
+        raise ValueError(
+            "it keeps weights in another file, which no SHA-256 covers; save them inside it: "
+            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(PATH), NEW_PATH)"
+        )
     try:
         model = onnx.load_from_string(content)
     except DecodeError as fault:
@@ -67,12 +70,12 @@ class Graph:
             return _array(stored)
         if node.op_type != "DequantizeLinear":
             raise HeadError(f"tensor {name!r} is computed by {node.op_type}; a constant is expected there")
-        integers, steps, zeros = (self.value(part) for part in (*node.input, "")[:3] if part)
+        integers, scales, *zero_points = (self.value(part) for part in node.input if part)
         shape = [1] * integers.ndim
-        if steps.size > 1:
+        if scales.size > 1:
             shape[attribute(node, "axis", 1)] = -1
-        real = (integers.astype(np.float64) - zeros.reshape(shape)) * steps.reshape(shape)
-        return real.astype(np.float32)
+        zeros = zero_points[0].reshape(shape) if zero_points else 0
+        return ((integers.astype(np.float64) - zeros) * scales.reshape(shape)).astype(np.float32)
 
     def fresh(self, name: str, unless: Collection[str] = ()) -> str:
         """Return this name, lengthened until no tensor has it; those named in `unless` are about to go."""
@@ -80,9 +83,9 @@ class Graph:
             name += "_"
         return name
 
-    def ending_in(self, output: str, added: "Parts | None" = None, removed: Collection[NodeProto] = ()) -> bytes:
+    def ending_in(self, output: str, added: "GraphBuilder | None" = None, removed: Collection[NodeProto] = ()) -> bytes:
         """Return the model with this output, less the nodes `removed` and whatever serves nothing any more."""
-        added, ids = added or Parts(), set(map(id, removed))
+        added, ids = added or GraphBuilder(), set(map(id, removed))
         nodes = [node for node in self.nodes if id(node) not in ids] + added.nodes
         value = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)  # the engines find out its shape
         return self.replaced(_needed(nodes, output), self.constants | added.constants, value)
@@ -102,7 +105,7 @@ class Graph:
         return encode(model)
 
 
-class Parts:
+class GraphBuilder:
     """New nodes and constants, in the order in which they are added; a node is named after its one output."""
 
     def __init__(self) -> None:

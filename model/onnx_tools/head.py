@@ -13,7 +13,7 @@ from onnx import NodeProto
 
 from inference.arrays import Doubles, Floats
 from inference.errors import HeadError
-from onnx_tools.graph import Graph, Parts, attribute
+from onnx_tools.graph import Graph, GraphBuilder, attribute
 
 # What may stand between the pooling and the last layer without changing a number (but for its rounding).
 SAME_VALUES = frozenset(
@@ -61,7 +61,7 @@ def with_head(model: bytes, head: Head) -> bytes:
     place = _place(graph)
     if head.weights.shape[1] != place.weights.shape[1]:
         raise HeadError(f"a head for {head.weights.shape[1]} features; the graph has {place.weights.shape[1]}")
-    added, own = Parts(), (WEIGHTS, BIASES)
+    added, own = GraphBuilder(), (WEIGHTS, BIASES)
     names = [
         added.constant(graph.fresh(name, own), value)
         for name, value in zip(own, (head.weights, head.biases), strict=True)

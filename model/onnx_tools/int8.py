@@ -15,10 +15,10 @@ from onnx import NodeProto
 
 from inference.arrays import Doubles, Floats
 from inference.errors import HeadError, ImportRefusedError
-from onnx_tools.graph import Graph, Parts, attribute
+from onnx_tools.graph import Graph, GraphBuilder, attribute
 
-OLDEST_OPSET = 13  # the first with a step for each channel
-LEAST_RANGE = 1e-6
+MIN_OPSET = 13  # the first with a scale for each channel
+MIN_RANGE = 1e-6
 WEIGHT_MAX = 127
 STEPS = 255
 
@@ -31,26 +31,26 @@ PAIR_MAX = 127
 # A bias must fit 32 bits beside the sum of products, which stays below 2**26 in the default network.
 BIAS_MAX = 2.0**30
 
-# Of a channel that is all zeros, so that nothing is divided by its step.
-LEAST_STEP = 1e-12
+# Of a channel that is all zeros, so that nothing is divided by zero.
+MIN_SCALE = 1e-12
 
 Ranges = Mapping[str, tuple[float, float]]  # the lowest and the highest value of a tensor
 
 
-class Grid(NamedTuple):
-    """The unsigned 8-bit values of a tensor: real value = (integer - zero) * step."""
+class Quantisation(NamedTuple):
+    """The unsigned 8-bit values of a tensor: real value = (integer - zero_point) * scale."""
 
-    step: np.float32
-    zero: np.uint8
+    scale: np.float32
+    zero_point: np.uint8
 
 
 class Integers(NamedTuple):
-    """Weights and biases of one layer as integers, with a step for each output channel."""
+    """Weights and biases of one layer as integers, with a scale for each output channel."""
 
     weights: npt.NDArray[np.int8]
-    weight_steps: Floats
+    weight_scales: Floats
     biases: npt.NDArray[np.int32]
-    bias_steps: Floats
+    bias_scales: Floats
 
 
 class Layer(NamedTuple):
@@ -61,32 +61,32 @@ class Layer(NamedTuple):
     is_transposed: bool  # in the graph its output channels stand last
 
 
-def grid(low: float, high: float) -> Grid:
-    """Return the grid that covers `low` to `high` and holds zero exactly."""
+def quantisation(low: float, high: float) -> Quantisation:
+    """Return the quantisation that covers `low` to `high` and holds zero exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
-    step = (high - low) / STEPS
-    return Grid(np.float32(step), np.uint8(round(-low / step)))
+    scale = (high - low) / STEPS
+    return Quantisation(np.float32(scale), np.uint8(round(-low / scale)))
 
 
-def quantise(weights: Floats, biases: Floats, inputs: Grid, pairs: Doubles | None) -> Integers:
-    """Return the integers of a layer that reads values on the grid `inputs`.
+def quantise(weights: Floats, biases: Floats, inputs: Quantisation, pairs: Doubles | None) -> Integers:
+    """Return the integers of a layer whose inputs are quantised as `inputs`.
 
     `pairs` holds the largest sum of two weights that a processor may add up, for each output channel; None where it
     never adds two.
     """
     flat, real = weights.reshape(len(weights), -1).astype(np.float64), biases.astype(np.float64)
-    steps = np.abs(flat).max(axis=1) / WEIGHT_MAX
+    scales = np.abs(flat).max(axis=1) / WEIGHT_MAX
     if pairs is not None:
-        steps = np.maximum(steps, pairs / PAIR_MAX)
-    steps = np.maximum(steps, np.abs(real) / (float(inputs.step) * BIAS_MAX))
-    steps = np.maximum(steps, LEAST_STEP).astype(np.float32)
-    rounded = np.clip(np.rint(flat / steps[:, None].astype(np.float64)), -WEIGHT_MAX, WEIGHT_MAX)
-    bias_steps = steps * inputs.step
+        scales = np.maximum(scales, pairs / PAIR_MAX)
+    scales = np.maximum(scales, np.abs(real) / (float(inputs.scale) * BIAS_MAX))
+    scales = np.maximum(scales, MIN_SCALE).astype(np.float32)
+    rounded = np.clip(np.rint(flat / scales[:, None].astype(np.float64)), -WEIGHT_MAX, WEIGHT_MAX)
+    bias_scales = scales * inputs.scale
     return Integers(
         rounded.astype(np.int8).reshape(weights.shape),
-        steps,
-        np.rint(real / bias_steps.astype(np.float64)).astype(np.int32),
-        bias_steps,
+        scales,
+        np.rint(real / bias_scales.astype(np.float64)).astype(np.int32),
+        bias_scales,
     )
 
 
@@ -123,9 +123,9 @@ def check_can_be_quantised(graph: Graph, opset: int, *, is_quantised: bool) -> N
     """Raise ImportRefusedError where there is no int8 version of this graph."""
     if is_quantised:
         raise ImportRefusedError("the graph computes in integers already: import it without --quantize")
-    if opset < OLDEST_OPSET:
+    if opset < MIN_OPSET:
         raise ImportRefusedError(
-            f"the graph is of opset {opset}; int8 weights by channel need {OLDEST_OPSET}: "
+            f"the graph is of opset {opset}; int8 weights by channel need {MIN_OPSET}: "
             "export it anew with opset_version=17, or import it without --quantize"
         )
     if not _layers(graph):
@@ -137,7 +137,7 @@ def check_can_be_quantised(graph: Graph, opset: int, *, is_quantised: bool) -> N
 
 def int8_graph(graph: Graph, ranges: Ranges) -> bytes:
     """Return the network in int8, for tensors with these lowest and highest values."""
-    return _Writer(graph, {name: _wide(*ranges[name]) for name in ranges}).written()
+    return _Writer(graph, {name: _widened(*ranges[name]) for name in ranges}).written()
 
 
 class _Writer:
@@ -149,19 +149,19 @@ class _Writer:
     def __init__(self, graph: Graph, ranges: Ranges) -> None:
         self._graph, self._ranges = graph, ranges
         self._layers = {id(layer.node): layer for layer in _layers(graph)}
-        self._grids = {name: grid(*ends) for name, ends in ranges.items()}
+        self._quantisations = {name: quantisation(*ends) for name, ends in ranges.items()}
         self._uses = Counter(name for node in graph.nodes for name in node.input)
-        self._clipped = {node.input[0]: node.output[0] for node in graph.nodes if self._is_needless(node)}
+        self._clipped = {node.input[0]: node.output[0] for node in graph.nodes if self._is_redundant(node)}
         self._pixels = {name: graph.fresh("pixels") for name in ranges if name not in graph.makers}
-        self._parts = Parts()
+        self._builder = GraphBuilder()
 
     def written(self) -> bytes:
         for image, pixels in self._pixels.items():
-            self._put_on_grid(image, pixels, self._grids[image])
+            self._quantise(image, pixels, self._quantisations[image])
         for node in self._graph.nodes:
             if node.op_type != "Clip" or node.input[0] not in self._clipped:
                 self._add(node)
-        return self._graph.replaced(self._parts.nodes, self._graph.constants | self._parts.constants)
+        return self._graph.replaced(self._builder.nodes, self._graph.constants | self._builder.constants)
 
     def _add(self, node: NodeProto) -> None:
         layer, new = self._layers.get(id(node)), NodeProto()
@@ -170,15 +170,15 @@ class _Writer:
         if layer:
             new.input[1 : 3 if len(node.input) > 2 else 2] = self._integers(layer)
         names = [self._clipped.get(name, name) for name in node.output]
-        new.output[:] = [f"{name}.exact" if name in self._grids else name for name in names]
+        new.output[:] = [f"{name}.exact" if name in self._quantisations else name for name in names]
         new.name = new.output[0] if node.name == node.output[0] else node.name
-        self._parts.nodes.append(new)
+        self._builder.nodes.append(new)
         for name in names:
-            if name in self._grids:
-                self._put_on_grid(f"{name}.exact", name, self._grids[name])
+            if name in self._quantisations:
+                self._quantise(f"{name}.exact", name, self._quantisations[name])
 
-    def _is_needless(self, node: NodeProto) -> bool:
-        """Return whether a Clip leaves nothing to do to what is put on its output's grid, which ends where it clips."""
+    def _is_redundant(self, node: NodeProto) -> bool:
+        """Return whether a Clip changes nothing, since the quantisation of its output ends where it clips or before."""
         if node.op_type != "Clip" or len(node.input) != 3 or node.output[0] not in self._ranges:
             return False
         source, *bounds = node.input
@@ -187,35 +187,35 @@ class _Writer:
         if not all(map(self._graph.is_constant, bounds)):
             return False
         (low, high), (lowest, highest) = self._ranges[node.output[0]], map(self._graph.value, bounds)
-        return bool(lowest <= min(low, 0) and max(high, 0) <= highest)  # a grid always holds zero
+        return bool(lowest <= min(low, 0) and max(high, 0) <= highest)  # which is always in range
 
-    def _put_on_grid(self, exact: str, name: str, own: Grid) -> None:
-        parts = self._parts
-        parameters = [parts.constant(f"{name}.step", own.step), parts.constant(f"{name}.zero", own.zero)]
-        integers = parts.node("QuantizeLinear", [exact, *parameters], f"{name}.integers")
-        parts.node("DequantizeLinear", [integers, *parameters], name)
+    def _quantise(self, exact: str, name: str, own: Quantisation) -> None:
+        builder = self._builder
+        parameters = [builder.constant(f"{name}.step", own.scale), builder.constant(f"{name}.zero", own.zero_point)]
+        integers = builder.node("QuantizeLinear", [exact, *parameters], f"{name}.integers")
+        builder.node("DequantizeLinear", [integers, *parameters], name)
 
     def _integers(self, layer: Layer) -> list[str]:
         """Add the layer's weights, and its biases where they are constant, as integers; return their names."""
         names = layer.node.input
         biases = _biases(self._graph, layer)
         real = np.zeros(len(layer.weights), np.float32) if biases is None else biases
-        found = quantise(layer.weights, real, self._grids[names[0]], _pairs(layer))
+        found = quantise(layer.weights, real, self._quantisations[names[0]], _pairs(layer))
         weights = found.weights.T if layer.is_transposed else found.weights
-        made = [self._dequantised(layer, names[1], weights, found.weight_steps, int(layer.is_transposed))]
+        made = [self._dequantised(layer, names[1], weights, found.weight_scales, int(layer.is_transposed))]
         if biases is not None:
-            return [*made, self._dequantised(layer, names[2], found.biases, found.bias_steps, 0)]
+            return [*made, self._dequantised(layer, names[2], found.biases, found.bias_scales, 0)]
         return [*made, *names[2:]]
 
-    def _dequantised(self, layer: Layer, constant: str, integers: npt.NDArray[Any], steps: Floats, axis: int) -> str:
+    def _dequantised(self, layer: Layer, constant: str, integers: npt.NDArray[Any], scales: Floats, axis: int) -> str:
         name = constant if self._uses[constant] == 1 else f"{layer.node.output[0]}.{constant}"
-        parts = self._parts
+        builder = self._builder
         inputs = [
-            parts.constant(f"{name}.integers", integers),
-            parts.constant(f"{name}.steps", steps),
-            parts.constant(f"{name}.zeros", np.zeros(len(steps), integers.dtype)),
+            builder.constant(f"{name}.integers", integers),
+            builder.constant(f"{name}.steps", scales),
+            builder.constant(f"{name}.zeros", np.zeros(len(scales), integers.dtype)),
         ]
-        return parts.node("DequantizeLinear", inputs, name, axis=axis)
+        return builder.node("DequantizeLinear", inputs, name, axis=axis)
 
 
 def _layers(graph: Graph) -> list[Layer]:
@@ -239,8 +239,8 @@ def _layer(graph: Graph, node: NodeProto) -> Layer | None:
 
 def _is_scaled(node: NodeProto) -> bool:
     """Return whether a Gemm does more than multiply by its weights and add its biases."""
-    told = {item.name for item in node.attribute}
-    return node.op_type == "Gemm" and (attribute(node, "transA", 0) != 0 or not told.isdisjoint(("alpha", "beta")))
+    names = {item.name for item in node.attribute}
+    return node.op_type == "Gemm" and (attribute(node, "transA", 0) != 0 or not names.isdisjoint(("alpha", "beta")))
 
 
 def _biases(graph: Graph, layer: Layer) -> Floats | None:
@@ -260,6 +260,6 @@ def _pairs(layer: Layer) -> Doubles | None:
     return neighbouring_pairs(flat) if is_product and flat.shape[1] % 2 == 0 else any_pairs(flat)
 
 
-def _wide(low: float, high: float) -> tuple[float, float]:
-    """Return a range that has steps, where all values were the same."""
-    return low, max(high, low + LEAST_RANGE, LEAST_RANGE)
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """Return a range of some width, where all values were the same."""
+    return low, max(high, low + MIN_RANGE, MIN_RANGE)

@@ -21,7 +21,7 @@ from default_model.network import INPUT_SIZE, convolutions, fold
 from default_model.recipe import GOLDEN_FILE, Precision, labels
 from inference.arrays import Classes, Floats
 from inference.errors import BuildError
-from onnx_tools.int8 import any_pairs, grid, neighbouring_pairs, quantise
+from onnx_tools.int8 import any_pairs, neighbouring_pairs, quantisation, quantise
 
 Weights = NDArray[Any]
 
@@ -48,18 +48,18 @@ def test_padding_is_that_of_tensorflow_with_the_odd_pixel_at_the_end() -> None:
     assert pads[7, 1, 1] == [0, 0, 0, 0]
 
 
-def test_every_pixel_value_survives_the_grid_of_the_image() -> None:
+def test_every_pixel_value_survives_the_quantisation_of_the_image() -> None:
     exact = normalise(np.arange(256).reshape(1, 256, 1))
-    found = grid(*IMAGE_RANGE)
-    integers = np.rint(exact / found.step) + found.zero
+    found = quantisation(*IMAGE_RANGE)
+    integers = np.rint(exact / found.scale) + found.zero_point
     assert integers.ravel().tolist() == list(range(256))
 
 
 @settings(deadline=None)
 @given(st.floats(-1e3, 0), st.floats(0.1, 1e3))
-def test_a_grid_holds_zero_exactly_and_covers_its_range_to_half_a_step(low: float, high: float) -> None:
-    found = grid(low, high)
-    step, zero = float(found.step), int(found.zero)
+def test_a_quantisation_holds_zero_exactly_and_covers_its_range_to_half_a_step(low: float, high: float) -> None:
+    found = quantisation(low, high)
+    step, zero = float(found.scale), int(found.zero_point)
     assert -zero * step <= low + step / 2 + 1e-3
     assert (255 - zero) * step >= high - step / 2 - 1e-3
 
@@ -72,7 +72,7 @@ def test_two_weights_that_a_processor_adds_never_overflow_its_16_bits(
     random = np.random.default_rng(seed)
     weights = random.standard_t(tail, (8, 24)).astype(np.float32)
     biases = random.normal(size=8).astype(np.float32)
-    integers = quantise(weights, biases, grid(0, 6), pairs_of(weights)).weights.astype(int)
+    integers = quantise(weights, biases, quantisation(0, 6), pairs_of(weights)).weights.astype(int)
     sums = [integers[:, ::2] + integers[:, 1::2]] if pairs_of is neighbouring_pairs else pairwise_sums(integers)
     assert max(np.abs(pair).max() for pair in sums) * 255 <= INT16_MAX
 
@@ -84,8 +84,8 @@ def pairwise_sums(integers: Weights) -> list[Weights]:
 
 def test_a_dead_channel_keeps_its_bias() -> None:
     weights, biases = np.full((1, 4), 1e-20, np.float32), np.array([3.0], np.float32)
-    integers = quantise(weights, biases, grid(0, 6), None)
-    assert integers.biases[0] * integers.bias_steps[0] == pytest.approx(3.0)
+    integers = quantise(weights, biases, quantisation(0, 6), None)
+    assert integers.biases[0] * integers.bias_scales[0] == pytest.approx(3.0)
 
 
 def test_the_table_has_a_range_for_each_tensor_that_needs_one() -> None:

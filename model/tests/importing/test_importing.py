@@ -51,7 +51,7 @@ def test_a_graph_tells_its_size_layout_and_classes(is_nhwc: bool) -> None:
         ([("image", TensorProto.UINT8, ["N", 3, 8, 8])], [SCORES], "'image', uint8 (N, 3, 8, 8); float32 is expected"),
         ([("image", TensorProto.FLOAT16, ["N", 3, 8, 8])], [SCORES], "float16"),
         ([("image", TensorProto.FLOAT, ["N", 3, 8])], [SCORES], "(N, 3, 8); four dimensions are expected"),
-        ([("image", TensorProto.FLOAT, None)], [SCORES], "of unsaid shape; four dimensions"),
+        ([("image", TensorProto.FLOAT, None)], [SCORES], "of unknown shape; four dimensions"),
         ([("image", TensorProto.FLOAT, ["N", 1, 8, 8])], [SCORES], "images come in 3 channels"),
         ([IMAGE, ("mask", TensorProto.FLOAT, ["N"])], [SCORES], "2 inputs ('image', float32 (N, 3, 97, 131); 'mask'"),
         ([IMAGE], [SCORES, ("auxiliary", TensorProto.FLOAT, ["N", 2])], "2 outputs"),
@@ -120,7 +120,7 @@ def test_what_editors_leave_in_a_file_of_labels_is_no_part_of_them(tmp_path: Pat
     [
         (("a", "b", "c"), 2, "2 numbers for an image, labels.txt has 3 labels; one label a line"),
         (tuple(map(str, range(1000))), 1001, "put a line 'background' first"),
-        (("a", "b"), 1, "two classes told by one number"),
+        (("a", "b"), 1, "two classes by one number"),
     ],
 )
 def test_labels_and_outputs_are_as_many(labels: tuple[str, ...], count: int, told: str) -> None:

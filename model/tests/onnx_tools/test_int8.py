@@ -6,34 +6,34 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, load_from_string, numpy_helper
 
-from onnx_tools.graph import Graph, Parts
+from onnx_tools.graph import Graph, GraphBuilder
 from onnx_tools.int8 import int8_graph, measured_tensors
 
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (1, 4, 8, 8)).astype(np.float32)
 
 
-def model_of(parts: Parts) -> bytes:
+def model_of(builder: GraphBuilder) -> bytes:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4, 8, 8]) for name in ("image", "y")]
-    graph = helper.make_graph(parts.nodes, "small", values[:1], values[1:], list(parts.constants.values()))
+    graph = helper.make_graph(builder.nodes, "small", values[:1], values[1:], list(builder.constants.values()))
     content: bytes = helper.make_model(
         graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
     ).SerializeToString()
     return content
 
 
-def convolved(parts: Parts, source: str, output: str, weights: str = "w") -> str:
-    if weights not in parts.constants:
+def convolved(builder: GraphBuilder, source: str, output: str, weights: str = "w") -> str:
+    if weights not in builder.constants:
         draw = np.random.default_rng(len(weights))
-        parts.constant(weights, draw.normal(size=(4, 4, 3, 3)).astype(np.float32))
-    return parts.node("Conv", [source, weights], output, pads=[1, 1, 1, 1])
+        builder.constant(weights, draw.normal(size=(4, 4, 3, 3)).astype(np.float32))
+    return builder.node("Conv", [source, weights], output, pads=[1, 1, 1, 1])
 
 
-def two_layers(low: float = 0, high: float = 6) -> Parts:
-    parts = Parts()
-    bounds = [parts.constant("low", np.float32(low)), parts.constant("high", np.float32(high))]
-    clipped = parts.node("Clip", [convolved(parts, "image", "linear"), *bounds], "clipped")
-    convolved(parts, clipped, "y", "w2")
-    return parts
+def two_layers(low: float = 0, high: float = 6) -> GraphBuilder:
+    builder = GraphBuilder()
+    bounds = [builder.constant("low", np.float32(low)), builder.constant("high", np.float32(high))]
+    clipped = builder.node("Clip", [convolved(builder, "image", "linear"), *bounds], "clipped")
+    convolved(builder, clipped, "y", "w2")
+    return builder
 
 
 def computed(content: bytes) -> NDArray[np.float32]:
@@ -47,7 +47,7 @@ def operations(content: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize(("low", "is_needed"), [(0.0, False), (-1.0, False), (1.0, True)])
-def test_a_clip_is_left_out_where_the_grid_ends_at_or_before_its_bounds(low: float, is_needed: bool) -> None:
+def test_a_clip_is_left_out_where_the_quantised_range_ends_at_or_before_its_bounds(low: float, is_needed: bool) -> None:
     content = model_of(two_layers(low))
     made = int8_graph(Graph(content), {"image": (-1.0, 1.0), "clipped": (low, 6.0)})
     assert ("Clip" in operations(made)) == is_needed
@@ -55,26 +55,26 @@ def test_a_clip_is_left_out_where_the_grid_ends_at_or_before_its_bounds(low: flo
 
 
 def test_a_clip_whose_input_is_used_elsewhere_stays() -> None:
-    parts = two_layers()
-    parts.nodes[-1].output[0] = "second"
-    parts.node("Add", ["second", "linear"], "y")
-    graph = Graph(model_of(parts))
+    builder = two_layers()
+    builder.nodes[-1].output[0] = "second"
+    builder.node("Add", ["second", "linear"], "y")
+    graph = Graph(model_of(builder))
     made = int8_graph(graph, {"image": (-1.0, 1.0), "clipped": (0.0, 6.0)})
     assert operations(made).count("Clip") == 1
 
 
 def test_bounds_in_constant_nodes_are_known_as_well() -> None:
-    parts = two_layers()
-    bounds = [helper.make_node("Constant", [], [name], value=parts.constants.pop(name)) for name in ("low", "high")]
-    parts.nodes[:0] = bounds
-    made = int8_graph(Graph(model_of(parts)), {"image": (-1.0, 1.0), "clipped": (0.0, 6.0)})
+    builder = two_layers()
+    bounds = [helper.make_node("Constant", [], [name], value=builder.constants.pop(name)) for name in ("low", "high")]
+    builder.nodes[:0] = bounds
+    made = int8_graph(Graph(model_of(builder)), {"image": (-1.0, 1.0), "clipped": (0.0, 6.0)})
     assert "Clip" not in operations(made)
 
 
 def test_weights_that_two_layers_share_are_dequantised_for_each() -> None:
-    parts = Parts()
-    convolved(parts, convolved(parts, "image", "first"), "y")
-    content = model_of(parts)
+    builder = GraphBuilder()
+    convolved(builder, convolved(builder, "image", "first"), "y")
+    content = model_of(builder)
     graph = Graph(content)
     ends = {"image": (-1.0, 1.0), "first": (-20.0, 20.0)}
     assert measured_tensors(graph) == list(ends)
@@ -84,18 +84,18 @@ def test_weights_that_two_layers_share_are_dequantised_for_each() -> None:
 
 
 def test_an_input_called_pixels_takes_no_tensors_name() -> None:
-    parts = two_layers()
-    parts.nodes[-1].output[0] = "pixels"
-    parts.node("Relu", ["pixels"], "y")
-    made = int8_graph(Graph(model_of(parts)), {"image": (-1.0, 1.0), "clipped": (0.0, 6.0)})
+    builder = two_layers()
+    builder.nodes[-1].output[0] = "pixels"
+    builder.node("Relu", ["pixels"], "y")
+    made = int8_graph(Graph(model_of(builder)), {"image": (-1.0, 1.0), "clipped": (0.0, 6.0)})
     assert {"pixels", "pixels_"} <= {name for node in load_from_string(made).graph.node for name in node.output}
 
 
 def test_weights_that_stay_in_fp32_are_kept_as_they_are() -> None:
-    parts = Parts()
-    convolved(parts, "image", "first")
-    parts.constant("gain", np.full((1, 4, 1, 1), 2, np.float32))
-    parts.node("Mul", ["first", "gain"], "y")
-    made = load_from_string(int8_graph(Graph(model_of(parts)), {"image": (-1.0, 1.0)}))
+    builder = GraphBuilder()
+    convolved(builder, "image", "first")
+    builder.constant("gain", np.full((1, 4, 1, 1), 2, np.float32))
+    builder.node("Mul", ["first", "gain"], "y")
+    made = load_from_string(int8_graph(Graph(model_of(builder)), {"image": (-1.0, 1.0)}))
     assert numpy_helper.to_array(next(each for each in made.graph.initializer if each.name == "gain")).max() == 2
     assert "w" not in {each.name for each in made.graph.initializer}
