@@ -31,16 +31,21 @@ BUNDLES_FOLDER = _setting(
 )
 MODEL_BUNDLE = _setting("MODEL_BUNDLE", "", "Bundle to serve, as <model>/<version>; empty: the active one.")
 LABELLED_FOLDER = _setting(
-    "LABELLED_FOLDER", "", "Folder of pictures with known labels that a version is held against before it is promoted."
+    "LABELLED_FOLDER", "", "Folder of labelled images, on which a version is compared before it is promoted."
 )
-PROMOTE_MOST_LOSS = _setting(
-    "PROMOTE_MOST_LOSS", 0.01, "Share of the labelled pictures that a promoted version may name worse.", at_most=1
-)
-PROMOTE_LEAST_AGREEMENT = _setting(
-    "PROMOTE_LEAST_AGREEMENT",
-    0.95,
-    "Share of unreported pictures that a promoted version must name as before.",
+PROMOTE_MAX_ACCURACY_DROP = _setting(
+    "PROMOTE_MAX_ACCURACY_DROP",
+    0.01,
+    "How much lower the top-1 accuracy on labelled images of a promoted version may be, as a share of them.",
     at_most=1,
+    former="PROMOTE_MOST_LOSS",
+)
+PROMOTE_MIN_AGREEMENT = _setting(
+    "PROMOTE_MIN_AGREEMENT",
+    0.95,
+    "Share of unreported images for which a promoted version must have the same top-1 as the active one.",
+    at_most=1,
+    former="PROMOTE_LEAST_AGREEMENT",
 )
 PRECISION = _setting(
     "PRECISION",

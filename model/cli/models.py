@@ -219,8 +219,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--force", action="store_true", help="whatever the promotion gate finds")
     command.add_labelled(one)
     for name, old, default, what in (
-        ("--max-accuracy-drop", "--most-loss", settings.PROMOTE_MOST_LOSS, "in top-1 on labelled images"),
-        ("--min-agreement", "--least-agreement", settings.PROMOTE_LEAST_AGREEMENT, "with the active version's top-1"),
+        ("--max-accuracy-drop", "--most-loss", settings.PROMOTE_MAX_ACCURACY_DROP, "in top-1 on labelled images"),
+        ("--min-agreement", "--least-agreement", settings.PROMOTE_MIN_AGREEMENT, "with the active version's top-1"),
     ):
         told = {"default": default, "metavar": "SHARE", "help": f"{what} (default: %(default)s)"}
         command.add_renamed(one, name, old, _share, **told)

@@ -18,6 +18,15 @@ def test_a_value_has_the_type_of_its_default() -> None:
     assert setting("LEVEL", "debug", "A level.", choices=("debug", "info")) == "info"
 
 
+def test_a_setting_that_was_renamed_is_read_by_its_former_name_where_it_is_not_set() -> None:
+    setting = read(OLD="3", OTHER="x", OTHER_NEW="4")
+    assert setting("NEW", 1, "A number.", former="OLD") == 3
+    assert setting("OTHER_NEW", 1, "A number.", former="OTHER") == 4
+    assert [each.name for each in setting.table] == ["NEW", "OTHER_NEW"]
+    with pytest.raises(SettingError, match="OTHER='x' is not"):
+        setting("THIRD", 1, "A number.", former="OTHER")
+
+
 @pytest.mark.parametrize("environment", [{}, {"PORT": ""}, {"PORT": " "}])
 def test_without_a_value_it_is_the_default(environment: dict[str, str]) -> None:
     assert Declarations(environment)("PORT", 5000, "A port.", at_least=1) == 5000

@@ -48,14 +48,17 @@ class Declarations:
         at_least: float = 0,
         at_most: float = math.inf,
         choices: Sequence[str] = (),
+        former: str = "",
     ) -> Value:
         """Declare a setting of the type of its default and return its value; a blank variable counts as not set.
 
         A number has to be within `at_least` and `at_most`; a text is one of `choices` where there are any, in lower
-        case. Raises SettingError.
+        case. `former` is a deprecated name, which is read where the setting is not set. Raises SettingError.
         """
         self.table.append(Setting(name, type(default), default, explanation))
         text = self._environment.get(name, "").strip()
+        if not text and former:
+            name, text = former, self._environment.get(former, "").strip()
         if not text:
             return default
         if choices:
