@@ -1,4 +1,4 @@
-"""A model bundle: graph, labels and what they need to know, read once and checked against its own SHA-256s."""
+"""A model bundle: graph, labels and their description, read once and checked against its own SHA-256s."""
 
 import hashlib
 import json
@@ -31,9 +31,9 @@ DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Everything there is to know of a model; `model` is the verified graph itself, not a path to read again.
+    """A model and its description; `model` is the verified graph itself, not a path to read again.
 
-    `digest` is the SHA-256 of all of the others in hex: bundles of one digest answer alike, whatever they are called.
+    `digest` is the SHA-256 of all of the others in hex: workers that serve bundles of one digest answer alike.
     """
 
     name: str
@@ -48,29 +48,32 @@ class Bundle:
 
 
 def choose(folder: Path, named: str = "", precision: str = "") -> Path:
-    """The bundle to serve: the one named, else the active one; a precision picks between the default's versions."""
+    """Return the folder of the bundle to serve: the one named, else the active one.
+
+    A precision chooses between the versions of the default bundle. Raise BundleError for what is no identity.
+    """
     chosen = named or _active(folder)
     if not named and precision and chosen in ("", *DEFAULT_VERSIONS.values()):
         chosen = DEFAULT_VERSIONS[precision]
     chosen = chosen or DEFAULT_VERSIONS["int8"]
     if not is_identity(chosen):
-        told = "MODEL_BUNDLE" if named else folder / ACTIVE_FILE
-        raise BundleError(f"{told} names the bundle {chosen[:SHOWN]!r}; expected <model>/<version>, each {NAMES}")
+        source = "MODEL_BUNDLE" if named else folder / ACTIVE_FILE
+        raise BundleError(f"{source} names the bundle {chosen[:SHOWN]!r}; expected <model>/<version>, each {NAMES}")
     return folder / chosen
 
 
 def is_name(text: object) -> bool:
-    """Whether this may name a model or a version."""
+    """Return whether this may name a model or a version."""
     return isinstance(text, str) and NAME.fullmatch(text) is not None
 
 
 def is_identity(text: str) -> bool:
-    """Whether this is <model>/<version>, and so names a folder below that of the bundles and nothing else."""
+    """Return whether this is <model>/<version>, and so names a folder below that of the bundles and nothing else."""
     return text.count("/") == 1 and all(map(is_name, text.split("/")))
 
 
 def load(folder: Path) -> Bundle:
-    """Read and verify the bundle in this folder; BundleError says what is wrong with it."""
+    """Read and verify the bundle in this folder; raise BundleError."""
     table = description(folder)
     sums = _value(table, "files", dict)
     content = {name: _verified(folder / name, sums.get(name), most) for name, most in FILE_LIMITS.items()}
@@ -92,7 +95,7 @@ def load(folder: Path) -> Bundle:
 
 
 def parse_labels(content: bytes) -> tuple[str, ...]:
-    """One label on each line of UTF-8; every one is there once."""
+    """Return the labels of a file of UTF-8, one on each line, each once; raise BundleError."""
     try:
         labels = tuple(content.decode("utf-8").splitlines())
     except UnicodeDecodeError as fault:
@@ -125,7 +128,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def check_place(loaded: Bundle) -> None:
-    """Raise BundleError where the bundle calls itself otherwise than its folder, by which it is promoted and listed."""
+    """Raise BundleError where the bundle's identity is not that of its folder, by which it is promoted and listed."""
     folder = loaded.folder
     if folder is not None and (loaded.name, loaded.version) != folder.parts[-2:]:
         place = "/".join(folder.parts[-2:])
@@ -137,8 +140,8 @@ def check_place(loaded: Bundle) -> None:
 
 def _digest_of(loaded: Bundle) -> str:
     """Return the SHA-256 over all that decides an answer, and over nothing else, such as comments in bundle.toml."""
-    told = (loaded.name, loaded.version, loaded.precision, asdict(loaded.preprocessing), loaded.output, loaded.labels)
-    head = json.dumps(told, sort_keys=True).encode()
+    facts = (loaded.name, loaded.version, loaded.precision, asdict(loaded.preprocessing), loaded.output, loaded.labels)
+    head = json.dumps(facts, sort_keys=True).encode()
     return hashlib.sha256(hashlib.sha256(head).digest() + hashlib.sha256(loaded.model).digest()).hexdigest()
 
 
@@ -157,16 +160,13 @@ def _active(folder: Path) -> str:
 
 
 def description(folder: Path) -> dict[str, Any]:
-    """Return what bundle.toml of this folder holds; raise BundleError where that cannot be read."""
+    """Return the content of bundle.toml in this folder; raise BundleError where it cannot be read."""
     path = folder / DESCRIPTION_FILE
     try:
         table = tomllib.loads(files.read(path, MAX_DESCRIPTION_BYTES).decode())
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; `make install` builds the default bundle") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as fault:  # no UTF-8, no TOML, tables without end, numbers of thousands of digits
+    except (ValueError, RecursionError) as fault:  # no UTF-8, no TOML, endless tables, numbers of thousands of digits
         raise BundleError(f"{path} cannot be read: {str(fault)[:SHOWN]}") from None
     schema = table.get("schema")
     if type(schema) is not int or schema != SCHEMA:

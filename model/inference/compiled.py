@@ -1,4 +1,4 @@
-"""Compiled forms of a bundle's graph, kept beside it: an engine takes one in a fraction of the time of compiling.
+"""Compiled forms of a bundle's graph, kept beside it: an engine loads one in a fraction of the time of compiling.
 
 A form is a program that no SHA-256 of the bundle covers, so whoever delivers a bundle must not be able to deliver one.
 Each begins with its HMAC under a key that stands in the folder of all bundles, outside each of them, and that a process
@@ -23,7 +23,7 @@ _SUM_BYTES = hashlib.sha256().digest_size
 
 
 def key(*parts: bytes | str) -> str:
-    """A name that changes with whatever a compiled form depends on: the graph, the engine, and this processor."""
+    """Return a name that changes with these parts, such as the graph and the engine, and with the processor."""
     digest = hashlib.sha256()
     for part in (*parts, _processor()):
         content = part.encode() if isinstance(part, str) else part
@@ -32,7 +32,7 @@ def key(*parts: bytes | str) -> str:
 
 
 def kept(bundle: Path | None, name: str) -> bytes | None:
-    """The compiled form of this name, down to its last byte; None where none is there that was made here."""
+    """Return the compiled form of this name; None where there is none that was made by this installation."""
     secret = None if bundle is None else _secret(bundle)
     if bundle is None or secret is None:
         return None
@@ -45,23 +45,16 @@ def kept(bundle: Path | None, name: str) -> bytes | None:
 
 
 def keep(bundle: Path | None, name: str, form: bytes) -> None:
-    """Keep a form where this process may write; a worker in a container may not, and compiles for itself."""
+    """Keep a form where this process may write; where it may not, as in a container, each worker compiles anew."""
     if bundle is None:
         return
-    path = bundle / FOLDER / name
-    draft = path.with_name(f".{name}.{secrets.token_hex(4)}")
-    try:
+    with contextlib.suppress(OSError):
         secret = _secret(bundle) or _new_secret(bundle)
-        path.parent.mkdir(exist_ok=True)
-        draft.write_bytes(_signature(secret, name, form) + form)
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
+        (bundle / FOLDER).mkdir(exist_ok=True)
+        _write(bundle / FOLDER / name, _signature(secret, name, form) + form)
 
 
 def _signature(secret: bytes, name: str, form: bytes) -> bytes:
-    """Return what shows that this form was kept here, under this name."""
     return hmac.digest(secret, name.encode() + b"\0" + hashlib.sha256(form).digest(), "sha256")
 
 
@@ -79,12 +72,21 @@ def _secret(bundle: Path) -> bytes | None:
 
 def _new_secret(bundle: Path) -> bytes:
     """Make a key in place of one that is absent or not to be trusted; raise OSError."""
-    path, secret = _key_path(bundle), secrets.token_bytes(_KEY_BYTES)
-    draft = path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret)
-    draft.replace(path)
+    secret = secrets.token_bytes(_KEY_BYTES)
+    _write(_key_path(bundle), secret)
     return secret
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by this user alone; raise OSError."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _key_path(bundle: Path) -> Path:
@@ -92,7 +94,7 @@ def _key_path(bundle: Path) -> Path:
 
 
 def _processor() -> str:
-    """What this processor can do, as far as the system tells."""
+    """Return the features of this processor, as far as the system lists them."""
     try:
         lines = PROCESSOR.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

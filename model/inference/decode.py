@@ -1,7 +1,7 @@
 """An image's bytes to pixels: one function for every format, checked by its header before anything is decoded.
 
-Plain JPEG goes through libjpeg-turbo. Pillow decodes the rest, and every mode of pixel is turned to RGB as it is meant
-to be seen.
+Plain JPEG goes through libjpeg-turbo. Pillow decodes the rest; every mode of pixel becomes RGB as it is meant to be
+seen.
 """
 
 import io
@@ -15,11 +15,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from inference import image_headers
 from inference.arrays import Pixels
 from inference.errors import IMAGE_BROKEN, UNSUPPORTED_TYPE, ImageError
-from inference.image_headers import JpegHeader, exif_orientation, is_turned
+from inference.image_headers import JpegHeader, exif_orientation, first_image, is_turned, read_jpeg_header
 from inference.limits import (
+    LARGE_PIXELS,
     MAX_PIXELS,
     MAX_SCALED_PIXELS,
     UNLIMITED,
@@ -27,13 +27,11 @@ from inference.limits import (
     DecodeBudget,
     check_bytes,
     check_size,
-    is_large,
 )
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 # The factors for which libjpeg-turbo has SIMD code; 3/8, 5/8 and the like are slower than twice the pixels.
 JPEG_FACTORS = (8, 4, 2)
-
 SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -41,17 +39,16 @@ SIGNATURES = (
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
 )
-# What libjpeg-turbo warns of although the picture is whole, and a sampling that simplejpeg does not take: Pillow reads
+# What libjpeg-turbo warns of although the image is whole, and a sampling that simplejpeg does not take: Pillow reads
 # these, and refuses what is cut off all the same. Every other warning means that pixels are missing.
 TOLERATED = ("extraneous bytes", "unknown JFIF", "Unknown Adobe", "Invalid SOS parameters", "subsampling level")
-# 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): two at a time, however many lanes, so
-# that an expensive image holds up no other large one.
+# 25 megapixels take up to 400 MB while they are decoded (WebP; 230 MB others): two at a time in each process, so that
+# an expensive image holds up no other large one.
 _few_large = threading.BoundedSemaphore(2)
 
 # Pillow raises an error beyond twice this. In between it warns, which other code may silence: `_check_size` does not.
 Image.MAX_IMAGE_PIXELS = MAX_SCALED_PIXELS
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-
 SIXTEEN_BIT_GREY = ("I", "I;16", "I;16B", "I;16L")
 WITH_ALPHA = ("RGBA", "LA", "PA")
 WHITE = (255, 255, 255)
@@ -64,9 +61,10 @@ PNG_BLOCKS = 256
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A centred square of `crop_ratio` of the shorter side, or all of the picture where that is None.
+    """The part of an image that the model gets, and its size in pixels.
 
-    One that `takes_single_pixels` wants them as they are in the picture, none of them averaged beforehand.
+    A centred square of `crop_ratio` of the shorter side, or all of the image where that is None. One that
+    `takes_single_pixels` wants them as they are in the image, none of them averaged beforehand.
     """
 
     height: int
@@ -75,7 +73,7 @@ class View:
     takes_single_pixels: bool = False
 
     def box(self, width: int, height: int) -> Box:
-        """The part to look at in a picture of this size."""
+        """Return the part of an image of this size."""
         if self.crop_ratio is None:
             return 0, 0, width, height
         # Each edge is rounded by itself: keeping the middle where it is matters more than an exact square.
@@ -85,31 +83,31 @@ class View:
         return left, top, max(right, left + 1), max(bottom, top + 1)
 
     def shrinkage(self, width: int, height: int) -> float:
-        """How many pixels of the picture become one of the model's, on the side where they are fewest."""
+        """Return how many pixels of an image of this size become one, on the side where they are fewest."""
         left, top, right, bottom = self.box(width, height)
         return min((right - left) / self.width, (bottom - top) / self.height)
 
     def jpeg_factor(self, width: int, height: int) -> int:
-        """By how much a JPEG may be scaled down while it is decoded."""
+        """Return by how much a JPEG of this size may be scaled down while it is decoded."""
         if self.takes_single_pixels and width * height <= MAX_PIXELS:
             return 1
         return next((factor for factor in JPEG_FACTORS if self.shrinkage(width, height) >= factor), 1)
 
     def as_stored(self, orientation: int) -> "View":
-        """The same view of a picture that is stored in this EXIF orientation."""
+        """Return the same view of an image that is stored in this EXIF orientation."""
         return replace(self, height=self.width, width=self.height) if is_turned(orientation) else self
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """What the view shows of a picture as it is stored, and the EXIF orientation in which to look at it."""
+class DecodedImage:
+    """The pixels of a view, in RGB and as they are stored, and the EXIF orientation to see them in."""
 
     pixels: Pixels
     orientation: int
 
 
 def kind_of(content: bytes) -> str:
-    """JPEG, PNG, GIF, BMP or WEBP by the first bytes; names and declared types are not asked."""
+    """Return JPEG, PNG, GIF, BMP or WEBP by the first bytes; raise ImageError for anything else."""
     for signature, kind in SIGNATURES:
         if content.startswith(signature):
             return kind
@@ -118,40 +116,40 @@ def kind_of(content: bytes) -> str:
     raise ImageError(UNSUPPORTED_TYPE, f"begins with {content[:8]!r}; JPEG, PNG, GIF, WebP and BMP are taken")
 
 
-def decode(content: bytes, view: View, budget_s: float = math.inf) -> Picture:
-    """The pixels that the view shows, in RGB; large pictures come scaled down, never below what the view wants.
+def decode(content: bytes, view: View, budget_s: float = math.inf) -> DecodedImage:
+    """Return the pixels of a view; those of large images come scaled down, never below the view's size.
 
-    An image that takes more than `budget_s` of this thread's processor time is given up, wherever its decoder can be
-    interrupted: ImageError.
+    Raise ImageError for an image that cannot be decoded, or that takes more than `budget_s` of this thread's processor
+    time, wherever its decoder can be interrupted.
     """
     check_bytes(len(content))
     kind, budget = kind_of(content), DecodeBudget(budget_s)
-    return _decode_jpeg(content, view, budget) if kind == "JPEG" else _decode_other(kind, content, view, budget)
+    if kind == "JPEG":
+        header = read_jpeg_header(content)
+        # Several scans: every coefficient of the image is held until the last of them.
+        is_whole = not header.is_single_scan or view.takes_single_pixels
+        with _few_large if is_whole and header.width * header.height > LARGE_PIXELS else nullcontext():
+            return _decode_jpeg(header, content, view, budget)
+    (width, height), first = first_image(kind, content, budget)
+    check_size(width, height)
+    with _few_large if width * height > LARGE_PIXELS else nullcontext():
+        return decode_by_pillow(kind, first, view, budget)
 
 
 def upright_size(content: bytes) -> tuple[int, int]:
-    """Width and height of a picture as it is meant to be seen; its header is all that is read."""
+    """Return the width and height of an image as it is meant to be seen; no more than its header is read."""
     check_bytes(len(content))
     kind = kind_of(content)
     if kind == "JPEG":
-        header = image_headers.read_jpeg_header(content)
+        header = read_jpeg_header(content)
         (width, height), orientation = (header.width, header.height), header.orientation
     else:
-        (width, height), first_image = image_headers.first_image(kind, content)
-        orientation = _pillow_orientation(kind, first_image)
+        (width, height), first = first_image(kind, content)
+        orientation = _pillow_orientation(kind, first)
     return (height, width) if is_turned(orientation) else (width, height)
 
 
-def _decode_jpeg(content: bytes, view: View, budget: DecodeBudget) -> Picture:
-    header = image_headers.read_jpeg_header(content)
-    # Several scans: every coefficient of the picture is held until the last of them.
-    is_whole = not header.is_single_scan or view.takes_single_pixels
-    is_alone = is_whole and is_large(header.width, header.height)
-    with _few_large if is_alone else nullcontext():
-        return _decode_scans(header, content, view, budget)
-
-
-def _decode_scans(header: JpegHeader, content: bytes, view: View, budget: DecodeBudget) -> Picture:
+def _decode_jpeg(header: JpegHeader, content: bytes, view: View, budget: DecodeBudget) -> DecodedImage:
     view = view.as_stored(header.orientation)
     factor = view.jpeg_factor(header.width, header.height)
     try:
@@ -162,34 +160,28 @@ def _decode_scans(header: JpegHeader, content: bytes, view: View, budget: Decode
     except ValueError as fault:
         if not any(text in str(fault) for text in TOLERATED):
             raise ImageError(IMAGE_BROKEN, f"JPEG cannot be decoded: {fault}") from None
-        return Picture(*decode_by_pillow("JPEG", content, view, budget))
+        return decode_by_pillow("JPEG", content, view, budget)
     left, top, right, bottom = view.box(pixels.shape[1], pixels.shape[0])
-    return Picture(pixels[top:bottom, left:right], header.orientation)
+    return DecodedImage(pixels[top:bottom, left:right], header.orientation)
 
 
-def _decode_other(kind: str, content: bytes, view: View, budget: DecodeBudget) -> Picture:
-    size, first_image = image_headers.first_image(kind, content, budget)
-    check_size(*size)
-    with _few_large if is_large(*size) else nullcontext():
-        return Picture(*decode_by_pillow(kind, first_image, view, budget))
-
-
-def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget = UNLIMITED) -> tuple[Pixels, int]:
-    """RGB pixels of what the view shows of the first frame, and the EXIF orientation; the size has been checked.
+def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget = UNLIMITED) -> DecodedImage:
+    """Return the pixels of a view of the first frame; the size has been checked.
 
     The budget is checked whenever Pillow reads on. WebP is read at once, so its header alone bounds what it takes.
     """
-    # Whatever a decoder trips over in hostile bytes is the picture's fault: Pillow raises ten kinds of exceptions.
+    # Whatever a decoder trips over in hostile bytes is the image's fault: Pillow raises ten kinds of exceptions.
     try:
-        with Image.open(BudgetedFile(content, budget), formats=(kind,)) as picture:
-            _check_size(picture)
+        with Image.open(BudgetedFile(content, budget), formats=(kind,)) as image:
+            if image.width * image.height > MAX_SCALED_PIXELS:
+                raise ImageError(IMAGE_BROKEN, f"{image.width}x{image.height} pixels are a decompression bomb")
             if kind == "PNG":
-                picture.decodermaxblock = min(max(len(content) // PNG_BLOCKS, LEAST_PNG_BLOCK), LARGEST_PNG_BLOCK)
-            factor = view.jpeg_factor(*picture.size)
-            picture.draft("RGB", (picture.width // factor, picture.height // factor))
-            picture.load()
-            turned = exif_orientation(picture.info.get("exif", b""))
-            return _rgb(_shrunk(picture, view.as_stored(turned))), turned
+                image.decodermaxblock = min(max(len(content) // PNG_BLOCKS, LEAST_PNG_BLOCK), LARGEST_PNG_BLOCK)
+            factor = view.jpeg_factor(*image.size)
+            image.draft("RGB", (image.width // factor, image.height // factor))
+            image.load()
+            orientation = exif_orientation(image.info.get("exif", b""))
+            return DecodedImage(_rgb(_shrunk(image, view.as_stored(orientation))), orientation)
     except (ImageError, MemoryError):
         raise
     except Exception as fault:  # noqa: BLE001
@@ -197,40 +189,31 @@ def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget
 
 
 def _pillow_orientation(kind: str, content: bytes) -> int:
-    """The EXIF orientation that stands before the pixels; upright where there is none."""
+    """Return the EXIF orientation that stands before the pixels; raise ImageError."""
     try:
-        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
-            return exif_orientation(picture.info.get("exif", b""))
+        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
+            return exif_orientation(image.info.get("exif", b""))
     except Exception as fault:  # noqa: BLE001  as above
         raise ImageError(IMAGE_BROKEN, f"{kind} cannot be read: {fault}") from None
 
 
-def _check_size(picture: Image.Image) -> None:
-    """Raise ImageError where Pillow finds more pixels in a file than its header was checked for."""
-    if picture.width * picture.height > MAX_SCALED_PIXELS:
-        raise ImageError(IMAGE_BROKEN, f"{picture.width}x{picture.height} pixels are a decompression bomb")
+def _shrunk(image: Image.Image, view: View) -> Image.Image:
+    """Return the view, averaged down to twice the pixels it wants before any further copy is made."""
+    box = view.box(*image.size)
+    is_averaged = image.mode in AVERAGED and "transparency" not in image.info
+    if is_averaged and not view.takes_single_pixels and view.shrinkage(*image.size) > 2:
+        return image.resize((2 * view.width, 2 * view.height), Image.Resampling.BOX, box)
+    return image.crop(box)
 
 
-def _shrunk(picture: Image.Image, view: View) -> Image.Image:
-    """What the view shows, averaged down to twice the pixels it wants before any further copy is made."""
-    box = view.box(*picture.size)
-    is_averaged = picture.mode in AVERAGED and "transparency" not in picture.info
-    if is_averaged and not view.takes_single_pixels and view.shrinkage(*picture.size) > 2:
-        return picture.resize((2 * view.width, 2 * view.height), Image.Resampling.BOX, box)
-    return picture.crop(box)
-
-
-def _rgb(picture: Image.Image) -> Pixels:
-    if picture.mode in SIXTEEN_BIT_GREY:
+def _rgb(image: Image.Image) -> Pixels:
+    if image.mode in SIXTEEN_BIT_GREY:
         # Pillow's own conversion saturates: every value above 255 of 65535 would be white.
-        grey = (np.asarray(picture).clip(0, 65_535).astype(np.uint32) + 128) // 257
+        grey = (np.asarray(image).clip(0, 65_535).astype(np.uint32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
-    if picture.mode in WITH_ALPHA or "transparency" in picture.info:
-        return np.asarray(_on_white(picture.convert("RGBA")))
-    return np.asarray(picture.convert("RGB"))
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    ground = Image.new("RGB", picture.size, WHITE)
-    ground.paste(picture, mask=picture.getchannel("A"))
-    return ground
+    if image.mode in WITH_ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Image.new("RGB", image.size, WHITE)
+        ground.paste(image, mask=image.getchannel("A"))
+        return np.asarray(ground)
+    return np.asarray(image.convert("RGB"))

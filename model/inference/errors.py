@@ -17,7 +17,7 @@ class InferenceError(ModelError):
 
 
 class ImageError(InferenceError):
-    """The picture's fault: `code` is one of the constants above, the text says what was found in it."""
+    """The image's fault: `code` is one of the constants above, the text says what was found in it."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)

@@ -1,5 +1,6 @@
-"""Reading the files of a bundle and those beside it: regular ones of a bounded size, and nothing that blocks."""
+"""Reading files that others wrote: regular ones of a bounded size, and nothing that blocks."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -7,18 +8,14 @@ from pathlib import Path
 from inference.errors import BundleError
 
 
-def read(path: Path, most: int) -> bytes:
-    """Return the content of a regular file of at most so many bytes.
+def read(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a file of a bundle, or beside one.
 
     Raise FileNotFoundError where there is none, and BundleError with the reason for whatever else cannot be read: a
-    folder, a pipe (whose opening would wait for a writer), a loop of links, a larger file.
+    folder, a pipe, a loop of links, a larger file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return _content(path, descriptor, most)
-        finally:
-            os.close(descriptor)
+        return read_regular(path, max_bytes)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as fault:
@@ -26,14 +23,20 @@ def read(path: Path, most: int) -> bytes:
         raise BundleError(f"{path} cannot be read: {reason}") from None
 
 
-def _content(path: Path, descriptor: int, most: int) -> bytes:
-    facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode):
-        raise BundleError(f"{path} cannot be read: it is not a regular file")
-    if facts.st_size > most:
-        raise BundleError(f"{path} has {facts.st_size} bytes; at most {most} are read")
-    with os.fdopen(descriptor, "rb", closefd=False) as file:
-        content = file.read(most + 1)  # it may have grown meanwhile
-    if len(content) > most:
-        raise BundleError(f"{path} has more than {most} bytes")
-    return content
+def read_regular(path: Path, max_bytes: int, flags: int = 0) -> bytes:
+    """Return the content of a regular file; raise OSError, whose errno is EFBIG where it has more than `max_bytes`."""
+    # Opening a pipe must not wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if facts.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes; at most {max_bytes} are read")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(facts.st_size + 1)
+        if len(content) > facts.st_size:
+            raise OSError(errno.EAGAIN, "it grew while it was read")
+        return content
+    finally:
+        os.close(descriptor)

@@ -59,35 +59,29 @@ FIRST_SEARCHED_BYTES, MOST_SEARCHED_BYTES = 4096, 65_536
 
 
 def exif_orientation(block: bytes) -> int:
-    """The orientation 1 to 8 in an EXIF block; 1 where it is absent or broken: metadata never fails a picture."""
+    """Return the orientation, 1 to 8, in an EXIF block; 1 where it is absent or broken."""
+    tiff = block.removeprefix(EXIF_PREFIX)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4], "")
     try:
-        return _orientation(block.removeprefix(EXIF_PREFIX))
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4) if order else (len(tiff),)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for index in range(min(entries, MAX_ENTRIES)):
+            tag, kind, count, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * index)
+            if tag == ORIENTATION_TAG:
+                return int(value) if kind == SHORT and count == 1 and 1 <= value <= 8 else UPRIGHT
     except struct.error:
-        return UPRIGHT
-
-
-def _orientation(tiff: bytes) -> int:
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return UPRIGHT
-    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
-    (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-    for index in range(min(entries, MAX_ENTRIES)):
-        tag, kind, count, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * index)
-        if tag == ORIENTATION_TAG:
-            is_valid = kind == SHORT and count == 1 and 1 <= value <= 8
-            return int(value) if is_valid else UPRIGHT
+        pass
     return UPRIGHT
 
 
 def is_turned(value: int) -> bool:
-    """Whether this orientation exchanges width and height."""
+    """Return whether this orientation exchanges width and height."""
     return value >= 5
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Size, orientation, and whether one sequential scan holds the whole picture."""
+    """Size, orientation, and whether one sequential scan holds the whole image."""
 
     width: int
     height: int
@@ -96,7 +90,7 @@ class JpegHeader:
 
 
 def read_jpeg_header(content: bytes) -> JpegHeader:
-    """The header of a JPEG within the limits; ImageError says which limit it breaks."""
+    """Return the header of a JPEG; raise ImageError where it is broken or beyond a limit."""
     try:
         return _JpegWalk(content).header()
     except struct.error:
@@ -134,13 +128,13 @@ class _JpegWalk:
         return JpegHeader(width, height, orientation, is_single_scan)
 
     def _next_segment(self) -> int:
-        """The next marker; `start` is where it stands, `at` where its segment ends."""
+        """Return the next marker; set `start` to where it stands, and `at` to where its segment ends."""
         self.steps += 1
         if self.steps > MAX_SEGMENTS:
             raise ImageError(IMAGE_TOO_LARGE, f"JPEG has more than {MAX_SEGMENTS} segments")
         self.start = self._next_marker()
         if self.start < 0 or self.content[self.start + 1] == END_OF_IMAGE:
-            raise ImageError(IMAGE_BROKEN, "JPEG ends before its picture does")
+            raise ImageError(IMAGE_BROKEN, "JPEG ends before its image does")
         (length,) = struct.unpack_from(">H", self.content, self.start + 2)
         self.at = self.start + 2 + length
         return self.content[self.start + 1]
@@ -176,7 +170,7 @@ class _JpegWalk:
 
 
 def first_image(kind: str, content: bytes, budget: DecodeBudget = UNLIMITED) -> tuple[Size, bytes]:
-    """Width and height, and the bytes that a decoder needs to see of a PNG, GIF, BMP or WEBP."""
+    """Return width and height, and the bytes that a decoder needs of a PNG, GIF, BMP or WEBP; raise ImageError."""
     try:
         return _bmp(content, budget) if kind == "BMP" else _READERS[kind](content)
     except (struct.error, IndexError):
@@ -223,16 +217,16 @@ def _gif(content: bytes) -> tuple[Size, bytes]:
             size = max(width, left + own_width), max(height, top + own_height)
             return size, content[:colours_end] + control + content[at:]
         if content[at : at + 1] != GIF_EXTENSION:
-            raise ImageError(IMAGE_BROKEN, f"GIF has {content[at : at + 1]!r} where a picture should begin")
+            raise ImageError(IMAGE_BROKEN, f"GIF has {content[at : at + 1]!r} where an image should begin")
         end = _after_gif_blocks(content, at + 2)
         if content[at + 1] == GIF_GRAPHIC_CONTROL:
             control = content[at:end]
         at = end
-    raise ImageError(IMAGE_TOO_LARGE, f"GIF has more than {MAX_CHUNKS} extensions before its picture")
+    raise ImageError(IMAGE_TOO_LARGE, f"GIF has more than {MAX_CHUNKS} extensions before its image")
 
 
 def _gif_colours(flags: int) -> int:
-    """Bytes of the colour table that these flags announce."""
+    """Return how many bytes the colour table has that these flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
@@ -251,7 +245,7 @@ def _bmp(content: bytes, budget: DecodeBudget) -> tuple[Size, bytes]:
         width, height = struct.unpack_from("<HH", content, 18)
         return (width, height), content
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
-    size = width, abs(height)  # a negative height is a picture stored from the top
+    size = width, abs(height)  # a negative height is an image stored from the top
     if compression not in BMP_RUN_LENGTH:
         return size, content
     if bits != BMP_RUN_LENGTH[compression]:
@@ -261,7 +255,7 @@ def _bmp(content: bytes, budget: DecodeBudget) -> tuple[Size, bytes]:
 
 
 def _without_runs(content: bytes, size: Size, bits: int, budget: DecodeBudget) -> bytes:
-    """Return the same picture with 8 bits a pixel and no compression."""
+    """Return the same image with 8 bits a pixel and no compression."""
     (start,) = struct.unpack_from("<I", content, 10)
     head = bytearray(content[:start])
     struct.pack_into("<HI", head, 28, 8, BMP_UNCOMPRESSED)
@@ -274,7 +268,7 @@ def _without_runs(content: bytes, size: Size, bits: int, budget: DecodeBudget) -
 
 
 def _pixels_of_runs(content: bytes, at: int, size: Size, bits: int, budget: DecodeBudget) -> bytearray:
-    """Return what the runs paint, line after line; shorter than the picture where they end early."""
+    """Return what the runs paint, line after line; shorter than the image where they end early."""
     width, total = size[0], size[0] * size[1]
     pixels, x, end = bytearray(), 0, len(content) - 1
     for number in range(MAX_RUNS):
@@ -324,7 +318,7 @@ def _webp(content: bytes) -> tuple[Size, bytes]:
 
 
 def _webp_chunks(content: bytes, at: int, end: int, holder: bytes) -> Iterator[bytes]:
-    """The kind of each chunk, and of those inside the chunks that hold others."""
+    """Yield the kind of each chunk, and of those inside the chunks that hold others."""
     while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", content, at)
         begin, at = at + 8, at + 8 + length + length % 2
@@ -344,7 +338,7 @@ def _webp_size(content: bytes) -> Size:
     if kind == b"VP8X":
         low_width, high_width, low_height, high_height = struct.unpack_from("<HBHB", content, 24)
         return (high_width << 16 | low_width) + 1, (high_height << 16 | low_height) + 1
-    raise ImageError(IMAGE_BROKEN, f"WebP begins with a chunk {kind!r} that holds no picture")
+    raise ImageError(IMAGE_BROKEN, f"WebP begins with a chunk {kind!r} that holds no image")
 
 
 _READERS = {"PNG": _png, "GIF": _gif, "WEBP": _webp}

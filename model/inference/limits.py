@@ -14,32 +14,28 @@ MAX_PIXELS = 25_000_000
 MAX_SCALED_PIXELS = 100_000_000
 # Larger images take hundreds of megabytes while they are decoded.
 LARGE_PIXELS = 6_000_000
-# Every scan of a progressive JPEG walks over the whole picture again; cameras and encoders write about ten.
+# Every scan of a progressive JPEG walks over the whole image again; cameras and encoders write about ten.
 MAX_SCANS = 64
 
 
 def check_bytes(count: int) -> None:
-    """Refuse an upload by its size."""
+    """Raise ImageError for a file of too many bytes."""
     if count > MAX_BYTES:
         raise ImageError(IMAGE_TOO_LARGE, f"{count} bytes; at most {MAX_BYTES} are taken")
 
 
-def is_large(width: int, height: int) -> bool:
-    """Whether a picture of this size is decoded alone, for the memory that it takes."""
-    return width * height > LARGE_PIXELS
-
-
 def check_size(width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a picture by its sides, shape and area."""
+    """Raise ImageError for an image whose sides, shape or area are beyond the limits."""
+    size = f"{width} x {height} pixels"
     if width < 1 or height < 1:
-        raise ImageError(IMAGE_BROKEN, f"its header says {width} x {height} pixels")
+        raise ImageError(IMAGE_BROKEN, f"its header says {size}")
     if max(width, height) > MAX_SIDE:
-        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; a side may have {MAX_SIDE}")
+        raise ImageError(IMAGE_TOO_LARGE, f"{size}; a side may have {MAX_SIDE}")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; one side may be {MAX_ASPECT} times the other")
+        raise ImageError(IMAGE_TOO_LARGE, f"{size}; one side may be {MAX_ASPECT} times the other")
     if width * height > max_pixels:
         limit = f"at most {max_pixels // 1_000_000} megapixels are taken in this format"
-        raise ImageError(IMAGE_TOO_LARGE, f"{width} x {height} pixels; {limit}")
+        raise ImageError(IMAGE_TOO_LARGE, f"{size}; {limit}")
 
 
 class DecodeBudget:

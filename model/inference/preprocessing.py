@@ -1,4 +1,4 @@
-"""What a model wants to see, as data, and how a picture's bytes become that: values in, values out."""
+"""What a model expects as input, as data, and how an image's bytes become that: values in, values out."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from inference.decode import Box, View, decode, upright_size
 from inference.errors import BundleError, shown
 from inference.image_headers import UPRIGHT, is_turned
 
-# Lanes are the parallelism: a second layer of threads under them only makes them wait for each other.
+# Consumers are the parallelism: a second layer of threads under them only makes them wait for each other.
 cv2.setNumThreads(1)
 
 INTERPOLATIONS = {
@@ -53,31 +53,31 @@ class Preprocessing:
 
     @property
     def view(self) -> View:
-        """The part of a picture that is looked at."""
+        """The part of an image that the model gets."""
         crop_ratio = self.crop_ratio if self.resize == "center-crop" else None
         return View(*self.size, crop_ratio, takes_single_pixels=self.interpolation == "nearest")
 
     @property
     def digest(self) -> str:
-        """A short name for exactly these numbers: two models with one digest see the same pixels."""
+        """A short name for exactly these numbers: two models with one digest get the same pixels."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
 
     def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> None:
-        """Decode a picture's bytes and write what the model looks at into `out` (height, width, RGB).
+        """Decode an image's bytes and write the model's input into `out` (height, width, RGB).
 
-        `budget_s` is the processor time that decoding may take.
+        `budget_s` is the processor time that decoding may take. Raise ImageError.
         """
-        picture = decode(content, self.view, budget_s)
-        if picture.orientation == UPRIGHT:
-            self._resize(picture.pixels, out)
+        image = decode(content, self.view, budget_s)
+        if image.orientation == UPRIGHT:
+            self._resize(image.pixels, out)
             return
         # Turned when it is small: a centred crop is the same whichever side is up.
-        stored = np.empty_like(upright(out, picture.orientation), order="C")
-        self._resize(picture.pixels, stored)
-        out[...] = upright(stored, picture.orientation)
+        stored = np.empty_like(upright(out, image.orientation), order="C")
+        self._resize(image.pixels, stored)
+        out[...] = upright(stored, image.orientation)
 
-    def seen(self, content: bytes) -> tuple[tuple[int, int], Box]:
-        """The upright picture's width and height, and the part of it that `prepare` shows to the model."""
+    def crop_of(self, content: bytes) -> tuple[tuple[int, int], Box]:
+        """Return the upright image's width and height, and the part of it that `prepare` gives to the model."""
         size = upright_size(content)
         left, top, right, bottom = self.view.box(*size)
         return size, (max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1]))
@@ -100,23 +100,35 @@ class Preprocessing:
         cv2.resize(doubled, (width, height), dst=out, interpolation=cv2.INTER_AREA)
 
 
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Return a view of the pixels turned as their EXIF orientation says."""
+    if is_turned(orientation):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = np.flip(pixels, 0)
+    if orientation in (2, 3, 6, 7):
+        pixels = np.flip(pixels, 1)
+    return pixels
+
+
 def from_table(table: Mapping[str, Any]) -> Preprocessing:
-    """Read the table [preprocessing] of a bundle; BundleError names the key and the value that is wrong."""
+    """Read the table [preprocessing] of a bundle; raise BundleError, which names the key and the value."""
     known = {field.name for field in fields(Preprocessing)}
     if differing := sorted(known ^ table.keys()):
         raise BundleError(f"[preprocessing] must have the keys {sorted(known)}; differing: {shown(differing)}")
-    for key, allowed in CHOICES.items():
-        _demand(table, key, table[key] in allowed, f"one of {list(allowed)}")
-    ratio = table["crop_ratio"]
-    is_ratio = _is_number(ratio) and LEAST_CROP_RATIO <= ratio <= 1
-    _demand(table, "crop_ratio", is_ratio, f"a number from {LEAST_CROP_RATIO} to 1")
-    sides = table["size"]
+    ratio, sides, mean, std = (table[key] for key in ("crop_ratio", "size", "mean", "std"))
     is_size = _is_numbers(sides, 2) and all(type(side) is int and 1 <= side <= MAX_MODEL_SIDE for side in sides)
-    _demand(table, "size", is_size, f"[height, width], whole numbers from 1 to {MAX_MODEL_SIDE}")
-    for key in ("mean", "std"):
-        _demand(table, key, _is_numbers(table[key], 3), f"three numbers from {-MOST:.0f} to {MOST:.0f}")
-    is_divisor = all(abs(number) >= LEAST_STD for number in table["std"])
-    _demand(table, "std", is_divisor, f"three numbers other than 0, of at least {LEAST_STD}")
+    is_std = _is_numbers(std, 3) and all(abs(number) >= LEAST_STD for number in std)
+    three = f"three numbers from {-MOST:.0f} to {MOST:.0f}"
+    checks = {key: (table[key] in allowed, f"one of {list(allowed)}") for key, allowed in CHOICES.items()} | {
+        "crop_ratio": (_is_number(ratio) and LEAST_CROP_RATIO <= ratio <= 1, f"a number from {LEAST_CROP_RATIO} to 1"),
+        "size": (is_size, f"[height, width], whole numbers from 1 to {MAX_MODEL_SIDE}"),
+        "mean": (_is_numbers(mean, 3), three),
+        "std": (is_std, f"{three} other than 0, of at least {LEAST_STD}"),
+    }
+    for key, (is_valid, expected) in checks.items():
+        if not is_valid:
+            raise BundleError(f"[preprocessing] {key} = {shown(table[key])}; expected {expected}")
     values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
     return Preprocessing(**values)
 
@@ -127,19 +139,3 @@ def _is_numbers(value: Any, count: int) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -MOST <= value <= MOST  # neither NaN nor infinite, then
-
-
-def _demand(table: Mapping[str, Any], key: str, is_right: bool, expected: str) -> None:
-    if not is_right:
-        raise BundleError(f"[preprocessing] {key} = {shown(table[key])}; expected {expected}")
-
-
-def upright(pixels: Pixels, value: int) -> Pixels:
-    """A view of the pixels as the orientation wants them seen."""
-    if is_turned(value):
-        pixels = pixels.swapaxes(0, 1)
-    if value in (3, 4, 7, 8):
-        pixels = np.flip(pixels, 0)
-    if value in (2, 3, 6, 7):
-        pixels = np.flip(pixels, 1)
-    return pixels

@@ -48,7 +48,7 @@ def explain(model: Model, job: Job, content: bytes, scores: Scores) -> Activatio
     model.prepare(content, pixels[0])
     label = _chosen(model, job, scores)
     values = _maps(folder, model.bundle.digest, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
-    picture, view = model.bundle.preprocessing.seen(content)
+    picture, view = model.bundle.preprocessing.crop_of(content)
     rounded = tuple(round(float(value), DECIMALS) for value in values.flat)
     rows, columns = values.shape
     return ActivationMap(label, rows, columns, rounded, picture, view)

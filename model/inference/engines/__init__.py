@@ -18,31 +18,30 @@ MODULES = {
 
 
 class Engine(Protocol):
-    """A model, ready to be asked by several lanes at once."""
+    """A loaded model, which several threads may use at once."""
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
-        """Probabilities for each picture; `is_alone` says that no other lane works, so every core may."""
+        """Return probabilities for each image; where it `is_alone`, on every core, since no other thread needs one."""
 
 
 def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
-    """The engine of this name with the bundle's model in it, for as many lanes as will ask at once.
+    """Return the engine of this name with the bundle's model in it, for `streams` threads that predict at once.
 
-    `torch:<device>:<precision>` also says where it computes, and in what. EngineError refuses a graph that refers to
-    other files, wherever it comes from: each engine would read them.
+    `torch:<device>:<precision>` also names where it computes, and in what. Raise EngineError for a graph that the
+    engine refuses, and for one that refers to other files, wherever it comes from: each engine would read them.
     """
-    refuse_other_files(bundle)
+    _refuse_other_files(bundle)
     name, _, placement = name.partition(":")
     try:
         module = importlib.import_module(MODULES[name])
     except ImportError as fault:
         raise EngineError(f"engine {name!r} is not installed here: {fault}") from fault
-    told = {"placement": placement} if placement else {}
-    engine: Engine = module.load(bundle, streams=streams, cores=cores, **told)
+    options = {"placement": placement} if placement else {}
+    engine: Engine = module.load(bundle, streams=streams, cores=cores, **options)
     return engine
 
 
-def refuse_other_files(bundle: Bundle) -> None:
-    """Raise EngineError unless the graph is all that an engine will read."""
+def _refuse_other_files(bundle: Bundle) -> None:
     try:
         is_external = has_external_data(bundle.model)
     except ValueError as fault:
@@ -52,7 +51,7 @@ def refuse_other_files(bundle: Bundle) -> None:
 
 
 def warm_up(engine: Engine, bundle: Bundle) -> None:
-    """Let an example pay for what the first picture would wait for, and see that the model fits its bundle."""
+    """Predict an example, so that the first image need not wait; raise EngineError if the model does not fit."""
     example = np.full((1, *bundle.preprocessing.size, 3), 127, np.uint8)
     for is_alone in (False, True):
         scores = engine.predict(example, is_alone=is_alone)
@@ -63,7 +62,7 @@ def warm_up(engine: Engine, bundle: Bundle) -> None:
 
 
 def probabilities(outputs: Scores, kind: str) -> Scores:
-    """Softmax of each row where the model puts out logits; rows of probabilities stay as they are."""
+    """Return the softmax of each row of logits; rows of probabilities stay as they are."""
     if kind == "probabilities":
         return outputs
     exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))

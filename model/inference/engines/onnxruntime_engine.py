@@ -10,7 +10,7 @@ from inference.errors import EngineError
 
 
 def load(bundle: Bundle, *, streams: int, cores: int) -> "OnnxRuntimeEngine":
-    """One session in which each lane computes in its own thread, and one that spreads a lone picture over the cores."""
+    """Load the graph twice: a thread for each call, and all cores for a lone image; raise EngineError."""
     try:
         narrow = _session(bundle.model, 1)
         wide = _session(bundle.model, cores) if cores > 1 else narrow
@@ -20,20 +20,19 @@ def load(bundle: Bundle, *, streams: int, cores: int) -> "OnnxRuntimeEngine":
 
 
 class OnnxRuntimeEngine:
-    """A session takes calls from many threads; what it wants normalised is normalised here."""
+    """Sessions that take calls from many threads, and the normalisation before them."""
 
     def __init__(
         self, narrow: onnxruntime.InferenceSession, wide: onnxruntime.InferenceSession, bundle: Bundle
     ) -> None:
         self.narrow, self.wide, self.output = narrow, wide, bundle.output
-        self.input_name = narrow.get_inputs()[0].name
-        self.output_name = narrow.get_outputs()[0].name
+        self.input_name, self.output_name = narrow.get_inputs()[0].name, narrow.get_outputs()[0].name
         self.table = bundle.preprocessing
         self.factor = 1 / np.array(self.table.std, np.float32)
         self.offset = -np.array(self.table.mean, np.float32) * self.factor
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
-        """Probabilities for each picture of the batch."""
+        """Return probabilities for each image of the batch."""
         session = self.wide if is_alone else self.narrow
         outputs = [
             session.run([self.output_name], {self.input_name: self._normalised(batch[at : at + 1])})[0]

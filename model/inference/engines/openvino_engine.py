@@ -31,7 +31,8 @@ from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 del sys.modules["openvino.tools.ovc"]
 
 FAILURES = (GeneralFailure, InitializationFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure)
-# Whatever the machine can do in half precision: the same picture has the same scores everywhere.
+Options = dict[str, object]
+# Whatever the machine can do in half precision: the same image has the same scores everywhere.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
 PINNING = {"ENABLE_CPU_PINNING": False}
@@ -40,26 +41,31 @@ FORM = "openvino form 2"
 
 
 def load(bundle: Bundle, *, streams: int, cores: int) -> "OpenVinoEngine":
-    """The graph for one picture at a time, which measures no slower than batches.
+    """Load the graph for one image at a time, which measures no slower than batches; raise EngineError.
 
-    Twice: one thread for each lane, and all cores on one picture for the request that comes alone.
+    Twice: one thread for each stream, and all cores on one image for the request that comes alone. From a compiled form
+    that takes a fifth of the time of compiling.
     """
     core = openvino.Core()
     streams = min(streams, cores)
-    several, alone = _threads(streams, streams), _threads(1, cores)
+    threads = _threads(streams, streams), _threads(1, cores)
     name = compiled.key(FORM, openvino.__version__, str(_threads(1, 1)), bundle.preprocessing.digest, bundle.model)
     form = compiled.kept(bundle.folder, name)
     if form is not None:
         with suppress(RuntimeError):  # of no use after all: compile anew
-            return _loaded(core, form, several, alone, bundle.output)
+            return OpenVinoEngine(core, form, threads, bundle.output)
     try:
         graph = with_preprocessing(read(bundle.model), bundle)
         form = core.compile_model(graph, "CPU", _threads(1, 1)).export_model().getvalue()
-        engine = _loaded(core, form, several, alone, bundle.output)
+        engine = OpenVinoEngine(core, form, threads, bundle.output)
     except RuntimeError as fault:
         raise EngineError(f"OpenVINO refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
     compiled.keep(bundle.folder, name, form)
     return engine
+
+
+def _threads(streams: int, threads: int) -> Options:
+    return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, **PRECISION, **PINNING}
 
 
 def read(model: bytes) -> openvino.Model:
@@ -71,34 +77,27 @@ def read(model: bytes) -> openvino.Model:
         raise RuntimeError(str(fault)) from fault
 
 
-def _loaded(
-    core: openvino.Core, form: bytes, several: dict[str, object], alone: dict[str, object], output: str
-) -> "OpenVinoEngine":
-    """From the compiled form, in a fifth of the time of compiling."""
-    narrow = core.import_model(BytesIO(form), "CPU", several)
-    wide = narrow if alone == several else core.import_model(BytesIO(form), "CPU", alone)
-    return OpenVinoEngine(narrow, wide, output)
-
-
 class OpenVinoEngine:
-    """Requests are borrowed, one for each call under way; the graph and its weights are shared."""
+    """A compiled form with the options for each of several threads, and with those for a lone one."""
 
-    def __init__(self, narrow: openvino.CompiledModel, wide: openvino.CompiledModel, output: str) -> None:
-        self.narrow, self.wide = _Requests(narrow), _Requests(wide)
+    def __init__(self, core: openvino.Core, form: bytes, threads: tuple[Options, Options], output: str) -> None:
+        several, alone = threads
+        self.narrow = _Requests(core.import_model(BytesIO(form), "CPU", several))
+        self.wide = self.narrow if alone == several else _Requests(core.import_model(BytesIO(form), "CPU", alone))
         self.output = output
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
-        """Probabilities for each picture of the batch."""
+        """Return probabilities for each image of the batch."""
         with (self.wide if is_alone else self.narrow).borrowed() as request:
             outputs = [_infer(request, batch[at : at + 1]) for at in range(len(batch))]
         return probabilities(np.concatenate(outputs), self.output)
 
 
 class _Requests:
-    """As many requests as there were ever calls at once."""
+    """As many requests as there were ever calls at once; the graph and its weights are shared."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
-        self.compiled = compiled
+    def __init__(self, graph: openvino.CompiledModel) -> None:
+        self.graph = graph
         self.idle: deque[openvino.InferRequest] = deque()
 
     @contextmanager
@@ -106,26 +105,22 @@ class _Requests:
         try:
             request = self.idle.pop()
         except IndexError:
-            request = self.compiled.create_infer_request()
+            request = self.graph.create_infer_request()
         try:
             yield request
         finally:
             self.idle.append(request)
 
 
-def _infer(request: openvino.InferRequest, picture: Batch) -> Scores:
-    request.set_input_tensor(openvino.Tensor(picture, shared_memory=True))
+def _infer(request: openvino.InferRequest, image: Batch) -> Scores:
+    request.set_input_tensor(openvino.Tensor(image, shared_memory=True))
     request.infer()
     scores: Scores = request.get_output_tensor(0).data.copy()
     return scores
 
 
-def _threads(streams: int, threads: int) -> dict[str, object]:
-    return {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, **PRECISION, **PINNING}
-
-
 def with_preprocessing(model: openvino.Model, bundle: Bundle) -> openvino.Model:
-    """The model that takes pixels as they are decoded, and does the rest of its preprocessing itself."""
+    """Return the model with the rest of its preprocessing in front, so that it takes pixels as they are decoded."""
     table = bundle.preprocessing
     height, width = table.size
     steps = PrePostProcessor(model)

@@ -1,8 +1,7 @@
 """PyTorch, for GPUs: batches as they come, channels last, and in half precision where that is asked for.
 
-It computes the same weights as the others, out of the bundle's own graph. The operations of the usual
-classifiers are each a line of the table below; another one is refused by name. PyTorch is no part of the set-up:
-docs/decisions/0014-gpu.md says how it comes in.
+It computes with the weights of the bundle's own graph. Each operation of the usual classifiers is a line of the table
+at the end; a graph with another one is refused. PyTorch is no part of the set-up (docs/decisions/0014-gpu.md).
 """
 
 from collections.abc import Callable
@@ -29,7 +28,7 @@ USUAL_PLACEMENT = "auto:fp32"
 
 
 def load(bundle: Bundle, *, streams: int, cores: int, placement: str = USUAL_PLACEMENT) -> "TorchEngine":
-    """The graph on the device of `placement` (`cuda:fp16`); a processor computes in fp32 whatever it says."""
+    """Load the graph on the device of `placement` (`cuda:fp16`), on a processor always in fp32; raise EngineError."""
     name, _, precision = placement.partition(":")
     device = _device(name)
     if device.type == "cpu":
@@ -55,7 +54,7 @@ def _device(name: str) -> torch.device:
 
 
 class TorchGraph:
-    """Computes what the graph computes, in this precision on this device; ValueError where it cannot."""
+    """Computes what the graph computes, in this precision on this device; raises ValueError where it cannot."""
 
     def __init__(self, content: bytes, device: torch.device, precision: torch.dtype) -> None:
         try:
@@ -82,7 +81,7 @@ class TorchGraph:
         ]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The graph's output for a batch of inputs."""
+        """Return the graph's output for a batch of inputs."""
         # An input that is left out has no name.
         values: dict[str, Any] = {**self._constants, "": None, self._input: images}
         for operation, inputs, output, attributes in self._steps:
@@ -92,7 +91,7 @@ class TorchGraph:
 
 
 class TorchEngine:
-    """One graph for all lanes: a GPU takes their batches one after the other."""
+    """One graph for all threads: a GPU takes their batches one after the other."""
 
     def __init__(self, graph: TorchGraph, bundle: Bundle, device: torch.device, precision: torch.dtype) -> None:
         self.graph = graph
@@ -103,7 +102,7 @@ class TorchEngine:
         self.factor = 1 / torch.tensor(self.table.std, dtype=torch.float32, device=device).reshape(shape)
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
-        """Probabilities for each picture of the batch."""
+        """Return probabilities for each image of the batch."""
         with torch.inference_mode():
             outputs: Any = self.graph(self._normalised(batch)).float().cpu().numpy()
         return probabilities(outputs.astype(np.float32, copy=False), self.output)
@@ -132,30 +131,30 @@ def _advice(unknown: list[str]) -> str:
 
 
 def _convolution(
-    values: Tensor, weights: Tensor, biases: Tensor | None = None, *, group: int = 1, **told: Any
+    values: Tensor, weights: Tensor, biases: Tensor | None = None, *, group: int = 1, **options: Any
 ) -> Tensor:
-    values, padding = _padded(values, told, fill=0.0)
-    stride, dilation = told.get("strides", 1), told.get("dilations", 1)
+    values, padding = _padded(values, options, fill=0.0)
+    stride, dilation = options.get("strides", 1), options.get("dilations", 1)
     return functional.conv2d(values, weights, biases, stride, padding, dilation, group)
 
 
-def _largest(values: Tensor, *, kernel_shape: list[int], **told: Any) -> Tensor:
-    values, padding = _padded(values, told, fill=float("-inf"))
+def _largest(values: Tensor, *, kernel_shape: list[int], **options: Any) -> Tensor:
+    values, padding = _padded(values, options, fill=float("-inf"))
     return functional.max_pool2d(
         values,
         kernel_shape,
-        told.get("strides", 1),
+        options.get("strides", 1),
         padding,
-        told.get("dilations", 1),
-        ceil_mode=bool(told.get("ceil_mode", 0)),
+        options.get("dilations", 1),
+        ceil_mode=bool(options.get("ceil_mode", 0)),
     )
 
 
-def _padded(values: Tensor, told: Attributes, *, fill: float) -> tuple[Tensor, tuple[int, int]]:
-    """What PyTorch can pad by itself as its padding; an uneven one beforehand."""
-    if told.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ValueError(f"padding {told['auto_pad']!r} is not known; save the graph with its pads")
-    top, left, bottom, right = told.get("pads", (0, 0, 0, 0))
+def _padded(values: Tensor, options: Attributes, *, fill: float) -> tuple[Tensor, tuple[int, int]]:
+    """Return the values and the padding that PyTorch is to add, after an uneven one was added here."""
+    if options.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        raise ValueError(f"padding {options['auto_pad']!r} is not known; save the graph with its pads")
+    top, left, bottom, right = options.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return values, (top, left)
     return functional.pad(values, (left, right, top, bottom), value=fill), (0, 0)
@@ -166,10 +165,10 @@ def _normalisation(values: Tensor, *learned: Tensor, epsilon: float = 1e-5, **_:
     return functional.batch_norm(values, mean, variance, scale, bias, eps=epsilon)
 
 
-def _product(left: Tensor, right: Tensor, added: Tensor | None = None, **told: Any) -> Tensor:
-    left, right = left.T if told.get("transA") else left, right.T if told.get("transB") else right
-    product: Tensor = told.get("alpha", 1.0) * (left @ right)
-    return product if added is None else product + told.get("beta", 1.0) * added
+def _product(left: Tensor, right: Tensor, added: Tensor | None = None, **options: Any) -> Tensor:
+    left, right = left.T if options.get("transA") else left, right.T if options.get("transB") else right
+    product: Tensor = options.get("alpha", 1.0) * (left @ right)
+    return product if added is None else product + options.get("beta", 1.0) * added
 
 
 OPERATIONS: dict[str, Operation] = {
