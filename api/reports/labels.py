@@ -20,8 +20,11 @@ def is_known(label: str) -> bool | None:
 
 
 def normalized(label: str) -> str:
-    """Return a label as the model spells it, whatever case, blanks or underscores it came with; others as they are."""
-    return _spellings(current()).get(_folded(label), label)
+    """Return a label as the model spells it, whatever case, blanks or underscores it came with.
+
+    Of a label that the model does not know, surplus blanks alone are removed.
+    """
+    return _spellings(current()).get(_folded(label), " ".join(label.split()))
 
 
 @lru_cache(maxsize=2)

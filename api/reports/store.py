@@ -24,7 +24,7 @@ import settings
 from wire.settings import SettingError
 from wire.tables.csv_reader import HEAD_BYTES, form_of
 from wire.tables.csv_table import Table
-from wire.tables.feedback import ACCEPT, CORRECT, DECISIONS, DECISIONS_FILE, REJECT, REPORTS, REPORTS_FILE
+from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
 
 LOG = logging.getLogger("sightline.reports")
 
@@ -32,7 +32,6 @@ LOCK_NAME = ".feedback.lock"
 KEYS_NAME = ".report_keys"
 # 2 MiB. A key that so many others have followed is looked up in the CSV alone.
 MAX_KEYS = 65_536
-DECISION_KINDS = (ACCEPT, CORRECT, REJECT)
 _KEY = struct.Struct("<16s16s")
 _KEY_COUNT = struct.Struct("<Q24x")
 # In the lock's file, while somebody writes: whose line it is; which file, from which byte on and how long are the line

@@ -18,7 +18,7 @@ from reports import labels as reports_labels
 from reports.index import Filters, ReportIndex
 from reports.index_tables import OPEN, STATUS_OF, STATUSES
 from reports.schema import MAX_LABEL
-from reports.store import DECISION_KINDS, Decision
+from reports.store import Decision
 from server.messages import PICTURE_POLICY
 
 router = Blueprint("review", __name__, url_prefix="/review")
@@ -39,7 +39,7 @@ class DecisionRequest(TypedDict):
     """What a reviewer decides about a report."""
 
     report_id: str
-    decision: Annotated[str, {"enum": ["accept", "correct", "reject"]}]
+    decision: Annotated[str, {"enum": [*STATUS_OF]}]
     label: NotRequired[
         Annotated[str, {"maxLength": MAX_LABEL, "description": "what it is, where the decision is to correct"}]
     ]
@@ -50,7 +50,7 @@ class Decided(TypedDict):
 
     success: Literal[True]
     report_id: str
-    status: Annotated[str, {"enum": ["accepted", "corrected", "rejected"]}]
+    status: Annotated[str, {"enum": [*STATUS_OF.values()]}]
     label: Annotated[str, {"description": "what it is, as the model spells it; empty for a rejected report"}]
 
 
@@ -130,7 +130,7 @@ def review() -> str:
             "label": "what it is, where the decision is to correct",
         },
         required=["report_id", "decision"],
-        choices={"decision": DECISION_KINDS},
+        choices={"decision": tuple(STATUS_OF)},
         document=DecisionRequest,
     ),
     problems=(401, 404, 415, 503, 507),
@@ -138,12 +138,12 @@ def review() -> str:
 def decide() -> tuple[Decided, int] | AnyResponse:
     """Keep a decision about a report."""
     request.max_content_length = MAX_DECISION_BYTES
-    told: Any = request.get_json() if request.is_json else request.form
-    if not isinstance(told, Mapping) or not all(isinstance(value, str) for value in told.values()):
+    document: Any = request.get_json() if request.is_json else request.form
+    if not isinstance(document, Mapping) or not all(isinstance(value, str) for value in document.values()):
         raise Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
-    # What is no character cannot be looked up or kept as one.
-    texts = {name: value.encode("utf-8", "replace").decode() for name, value in told.items()}
-    decided = _decided(texts, operator_session.name_of(request) or access.OPERATOR)
+    # Lone surrogates cannot be stored as UTF-8.
+    fields = {name: value.encode("utf-8", "replace").decode() for name, value in document.items()}
+    decided = _decided(fields, operator_session.name_of(request) or access.OPERATOR)
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)
 
 
@@ -156,21 +156,21 @@ def _describe_export(kind: str, media_type: str) -> Operation:
 @router.route("/cases.csv")
 @_describe_export("CSV", "text/csv")
 def cases_csv() -> Response:
-    """Give the table of the reviewed cases."""
+    """Answer the table of the reviewed cases as CSV."""
     return _file(export.csv_pieces(report_index()), "text/csv", "cases.csv")
 
 
 @router.route("/cases.jsonl")
 @_describe_export("JSON lines", "application/x-ndjson")
 def cases_jsonl() -> Response:
-    """Give the table for programs."""
+    """Answer the table as a JSON object on each line."""
     return _file(export.jsonl_pieces(report_index()), "application/x-ndjson", "cases.jsonl")
 
 
 @router.route("/cases.zip")
 @_describe_export("an archive of folders by label", "application/zip")
 def cases_zip() -> Response:
-    """Give the pictures of the reviewed cases in folders by label."""
+    """Answer the images of the reviewed cases in folders by label."""
     return _file(export.zip_pieces(report_index(), uploads.upload_folder()), "application/zip", "cases.zip")
 
 
@@ -182,40 +182,40 @@ def _file(pieces: Iterator[bytes], media_type: str, name: str) -> Response:
 
 
 def report_index() -> ReportIndex:
-    """Give the index of the reports."""
+    """Return the index of the reports."""
     return ReportIndex(store.paths()[0].parent)
 
 
-def _door(trouble: str = "") -> str:
-    return render_template("login.html", trouble=trouble, is_open=bool(settings.OPERATOR_KEY))
+def _door(error: str = "") -> str:
+    return render_template("login.html", trouble=error, is_open=bool(settings.OPERATOR_KEY))
 
 
 def _filters() -> Filters:
     status = STATUS.read(request) or OPEN
-    label = reports_labels.normalized((LABEL.read(request) or "").strip())
+    label = reports_labels.normalized(LABEL.read(request) or "")
     return Filters("" if status == ALL else status, label, MODEL.read(request) or "")
 
 
-def _decided(told: Mapping[str, str], reviewer: str) -> Decided:
-    kind = told.get("decision", "")
-    if kind not in DECISION_KINDS:
-        raise Problem(400, "invalid_decision", f"decision={kind[:40]!r} is none of {', '.join(DECISION_KINDS)}.")
-    report_id = told.get("report_id", "")
+def _decided(fields: Mapping[str, str], reviewer: str) -> Decided:
+    kind = fields.get("decision", "")
+    if kind not in STATUS_OF:
+        raise Problem(400, "invalid_decision", f"decision={kind[:40]!r} is none of {', '.join(STATUS_OF)}.")
+    report_id = fields.get("report_id", "")
     report = offload.run(lambda: report_index().find(report_id))
     if report is None:
         raise Problem(404, "report_unknown", f"There is no report {report_id[:80]!r}.")
-    label = _label_of(kind, report["label"], told.get("label", ""))
+    label = _label_of(kind, report["label"], fields.get("label", ""))
     folder = store.paths()[0].parent
     offload.run(lambda: store.append_decision(folder, Decision(report_id, kind, label, reviewer)))
     return {"success": True, "report_id": report_id, "status": STATUS_OF[kind], "label": label}
 
 
 def _label_of(kind: str, proposed: str, given: str) -> str:
-    """Give the label that a report ends with."""
+    """Return the label that a decision gives a report, empty for a rejected one."""
     if kind == "reject":
         return ""
     label = " ".join((proposed if kind == "accept" else given).split())
     if not label or len(label) > MAX_LABEL:
-        said = "The reporter named none: correct it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
-        raise Problem(400, "label_needed", f"This decision needs a label. {said}")
+        detail = "The reporter named none: correct it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
+        raise Problem(400, "label_needed", f"This decision needs a label. {detail}")
     return reports_labels.normalized(label)
