@@ -14,7 +14,6 @@ import hashlib
 import importlib
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,9 @@ from default_model.graphs import RANGES_FILE, graph_file, measured_tensors
 from default_model.network import INPUT_SIZE, fold
 from default_model.recipe import GOLDEN_FILE, NAME, Precision, Recipe, label_bytes, labels
 from importing import trial
+from importing.precisions import prepared
 from inference import preprocessing
-from inference.arrays import Pixels
 from inference.bundle import Bundle
-from inference.preprocessing import Preprocessing
 
 MAX_DIFFERENCE = 1e-3  # of a logit
 
@@ -55,18 +53,11 @@ def calibrate(folder: Path) -> None:
     recipe, model = Recipe(Precision.FP32), graph_file(fold(load_checkpoint()), Precision.FP32)
     known = preprocessing.from_table(tomllib.loads(recipe.description())["preprocessing"])
     made = Bundle(NAME, recipe.version, recipe.precision, known, "logits", tuple(labels()), model)
-    ranges = trial.ranges(made, "image", measured_tensors(), _prepared(sorted(folder.glob("*.JPEG"))[::2], known))
+    ranges = trial.ranges(made, "image", measured_tensors(), prepared(made, sorted(folder.glob("*.JPEG"))[::2]))
     with RANGES_FILE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("tensor", "low", "high"))
         writer.writerows((name, f"{low:.3f}", f"{high:.3f}") for name, (low, high) in ranges.items())
-
-
-def _prepared(paths: Sequence[Path], known: Preprocessing) -> Iterator[Pixels]:
-    for path in paths:
-        pixels = np.empty((*known.size, 3), np.uint8)
-        known.prepare(path.read_bytes(), pixels)
-        yield pixels
 
 
 def golden_text() -> str:

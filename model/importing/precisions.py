@@ -71,10 +71,25 @@ def quantised(made: Bundle, facts: Facts, plan: Plan, progress: Progress) -> Bun
     graph = Graph(made.model)
     int8.check_can_be_quantised(graph, facts.opset, is_quantised=facts.is_quantised)
     tensors = int8.measured_tensors(graph)
-    images = progress("calibration", len(plan.calibration), _prepared(made, plan.calibration))
+    images = progress("calibration", len(plan.calibration), prepared(made, plan.calibration))
     ranges = trial.ranges(made, facts.input.name, tensors, images)
     version = made.version.removesuffix(made.precision) + "int8"
     return replace(made, version=version, precision="int8", model=int8.int8_graph(graph, ranges))
+
+
+def prepared(made: Bundle, paths: Sequence[Path]) -> Iterator[Pixels]:
+    """Yield the network's input for each image but those that cannot be decoded; ImportRefusedError where none can."""
+    shape, seen = (*made.preprocessing.size, 3), 0
+    for path in paths:
+        pixels = np.empty(shape, np.uint8)
+        try:
+            made.preprocessing.prepare(path.read_bytes(), pixels)
+        except ImageError:
+            continue
+        seen += 1
+        yield pixels
+    if not seen:
+        raise ImportRefusedError(f"none of the {len(paths)} calibration images can be decoded; name another folder")
 
 
 def table(made: Sequence[Bundle], plan: Plan, engine: str, progress: Progress) -> Iterator[str]:
@@ -137,21 +152,6 @@ def bar(share: float) -> str:
 def size(count: int) -> str:
     """Return a number of bytes in MB or kB."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
-def _prepared(made: Bundle, paths: Sequence[Path]) -> Iterator[Pixels]:
-    """Yield the network's input for each image, without those that cannot be decoded."""
-    shape, seen = (*made.preprocessing.size, 3), 0
-    for path in paths:
-        pixels = np.empty(shape, np.uint8)
-        try:
-            made.preprocessing.prepare(path.read_bytes(), pixels)
-        except ImageError:
-            continue
-        seen += 1
-        yield pixels
-    if not seen:
-        raise ImportRefusedError(f"none of the {len(paths)} calibration images can be decoded; name another folder")
 
 
 def _images(folder: Path) -> list[Path]:
