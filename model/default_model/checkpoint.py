@@ -6,9 +6,8 @@ import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ PROTOCOL = 1001
 Tensors = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Storage:
+class Storage(NamedTuple):
     """A run of numbers that follows the tree of tensors in the file."""
 
     key: str
@@ -37,8 +35,7 @@ class Storage:
     length: int
 
 
-@dataclass(frozen=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """A view of a storage, as the file describes it."""
 
     storage: Storage
@@ -131,7 +128,9 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ADMITTED:
-            self._refuse(module, name)
+            raise CheckpointError(
+                f"the checkpoint asks for {module}.{name}, which is not admitted; nothing of it was run"
+            )
         return self.ADMITTED[module, name]
 
     def persistent_load(self, reference: Any) -> Storage:
@@ -139,7 +138,3 @@ class _RestrictedUnpickler(pickle.Unpickler):
         if kind != "storage" or view is not None:
             raise CheckpointError(f"the checkpoint refers to {reference!r}, expected a plain storage")
         return self.storages.setdefault(key, Storage(key, dtype, length))
-
-    @staticmethod
-    def _refuse(module: str, name: str) -> NoReturn:
-        raise CheckpointError(f"the checkpoint asks for {module}.{name}, which is not admitted; nothing of it was run")
