@@ -5,7 +5,6 @@ One `_Queue` serves the whole process. The first call opens it, and another one 
 
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -22,7 +21,6 @@ from server.load_shedding import EARLY_REFUSAL_BYTES
 from wire.async_jobs import AsyncJobs, Found
 from wire.errors import QueueFull
 from wire.messages import Answer, Failure, JobFailed
-from wire.producer.admission import retry_after_s
 from wire.producer.producer import Producer
 from wire.queue_stats import QueueSnapshot
 from wire.redis.connection import Address
@@ -33,8 +31,6 @@ from wire.worker_registry import Served
 _ADDRESS = ("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET", "REDIS_USERNAME", "REDIS_PASSWORD")
 _LIMITS = ("REDIS_QUEUE", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_S", "CACHE_MAX_ENTRIES", "CACHE_TTL_S", "MAX_JOBS")
 _values = attrgetter(*_ADDRESS, *_LIMITS)
-# More than between two reads of the queue's state.
-MAX_SUBMITTED = 4096
 
 
 def model_predict(image_name: str) -> tuple[str, float]:
@@ -66,8 +62,7 @@ class _Queue:
         queue, max_queue_size, timeout_s, cache_entries, cache_ttl_s, max_jobs = values[len(_ADDRESS) :]
         self.producer = Producer(address, queue, max_queue_size=max_queue_size, timeout_s=timeout_s)
         self.cache = AnswerCache(address, queue, max_entries=cache_entries, ttl_s=cache_ttl_s)
-        self.jobs = AsyncJobs(address, queue, max_jobs=max_jobs, max_queue_size=max_queue_size)
-        self.submitted_at: deque[float] = deque(maxlen=MAX_SUBMITTED)
+        self.jobs = AsyncJobs(self.producer, max_jobs=max_jobs)
         self.flights = SingleFlight[tuple[Answer, bool]]()
 
     def find_or_ask(
@@ -165,18 +160,14 @@ def submit_job(image: StoredImage, options: PredictOptions) -> str:
     """Submit an async job about a stored image and return its handle; raise the errors of `wire`."""
     queue = _opened()
     with tracing.admission(options.traceparent):
-        handle = queue.jobs.enqueue(
+        return queue.jobs.enqueue(
             image.name,
-            state=queue.producer.snapshot(),
-            usual_timeout_s=settings.REQUEST_TIMEOUT_S,
             timeout_s=settings.JOB_TIMEOUT_S,
             top_k=max(USUAL_TOP_K, options.top_k or 0),
             traceparent=options.traceparent,
             owner=options.owner,
             decode_ms=image.decode_ms,
         )
-    queue.submitted_at.append(time.monotonic())
-    return handle
 
 
 def find_job(handle: str, owner: str | None) -> Found:
@@ -202,11 +193,7 @@ def check_room(count: int = 1) -> None:
 
 def room_fault(count: int = 1) -> QueueFull | None:
     """Return why the queue has no room for so many jobs; None where it has, or its state is unknown."""
-    state = queue_state()
-    found = 0 if state is None else depth(state)
-    if state is None or found == 0 or found + count <= state.bound:
-        return None
-    return QueueFull(found, state.bound, retry_after_s(found, state.rate))
+    return None if _process.queue is None else _process.queue.producer.room_fault(count)
 
 
 def queue_bound() -> int | None:
@@ -225,16 +212,6 @@ def check_expensive(decode_ms: int) -> None:
     """Raise QueueFull for an image of so many milliseconds that is known to find no room; from any thread."""
     if _process.queue is not None:
         _process.queue.producer.check_expensive(decode_ms, settings.REQUEST_TIMEOUT_S)
-
-
-def depth(state: QueueSnapshot) -> int:
-    """Return how many jobs the queue has by now."""
-    queue = _process.queue
-    if queue is None:
-        return state.depth
-    while queue.submitted_at and queue.submitted_at[0] < state.as_of:
-        queue.submitted_at.popleft()
-    return queue.producer.depth() + len(queue.submitted_at)
 
 
 def queue_state() -> QueueSnapshot | None:

@@ -25,7 +25,7 @@ from problems import Problem
 from sightline_testing import pictures
 from tests.serving import API
 from wire import errors
-from wire.queue_stats import QueueSnapshot
+from wire.errors import QueueFull
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 PROBLEM = "application/problem+json"
@@ -344,8 +344,7 @@ class TestAdmission:
     @pytest.fixture
     def _full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A look at a queue that is at its bound."""
-        state = QueueSnapshot(80, 1.0, 80, 40.0, (), (), "", "", "", 0.0)
-        monkeypatch.setattr(job_queue, "queue_state", lambda: state)
+        monkeypatch.setattr(job_queue, "room_fault", lambda count=1: QueueFull(80, 80, 2.0))
 
     @pytest.mark.usefixtures("_full")
     def test_a_queue_known_to_be_full_refuses_before_the_body_is_read(

@@ -140,14 +140,14 @@ def test_a_job_that_was_handed_in_counts_before_anybody_looks_again(worker: Echo
     worker.reply = lambda _: None
     job_queue.open_queue()
     wait_until(lambda: (now := job_queue.queue_state()) is not None and bool(now.workers), "the worker is known")
-    state = job_queue.queue_state()
-    assert state is not None
+    bound = job_queue.queue_bound()
+    assert bound is not None
+    assert job_queue.room_fault(bound) is None
     job_queue.submit_job(StoredImage(NAME), PredictOptions())
-    assert (state.depth, job_queue.depth(state)) == (0, 1)
+    assert job_queue.room_fault(bound) is not None
     wait_until(lambda: (now := job_queue.queue_state()) is not None and now.depth == 1, "the next look counts it")
-    now = job_queue.queue_state()
-    assert now is not None
-    assert job_queue.depth(now) == 1
+    assert job_queue.room_fault(bound) is not None
+    assert job_queue.room_fault(bound - 1) is None
 
 
 def test_everything_passes_while_the_queue_s_state_is_unknown() -> None:

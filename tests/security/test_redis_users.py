@@ -23,6 +23,7 @@ from wire.consumer.maintenance import Maintenance
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Job
 from wire.producer.admission import SUBMIT, Terms
+from wire.producer.producer import Producer
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis.connection import Address, Connection, checked, pack
 from wire.redis.keys import GROUP, Keys
@@ -235,9 +236,8 @@ def use(redis: Redis) -> None:
     for consumer in reversed(lanes):
         consumer.close()  # the one that holds nothing takes its consumer with it
     limiter = RateLimiter(api, QUEUE, timeout_s=PATIENCE_S)
-    AsyncJobs(api, QUEUE, max_jobs=10, timeout_s=PATIENCE_S).enqueue(
-        "dog.jpg", state=None, usual_timeout_s=60.0, timeout_s=60.0
-    )
+    producer = Producer(api, QUEUE, timeout_s=60.0, redis_timeout_s=PATIENCE_S)
+    AsyncJobs(producer, max_jobs=10).enqueue("dog.jpg", timeout_s=60.0)
     limiter.wait_s("alice", Rate(10, 3600.0))
 
 

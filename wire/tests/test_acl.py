@@ -85,8 +85,8 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         question = Question("ab" * 32, Served(answer.model, answer.version, "none", "none"))
         cache.keep(question, 5, replace(answer, sha256=question.picture), cache.find(question, 5).slot)
         assert cache.find(question, 5).answer
-        jobs = AsyncJobs(api, queue.name, max_jobs=10, timeout_s=10.0)
-        handle = jobs.enqueue("dog.jpg", state=producer.snapshot(), usual_timeout_s=WAIT_S, timeout_s=WAIT_S)
+        jobs = AsyncJobs(producer, max_jobs=10)
+        handle = jobs.enqueue("dog.jpg", timeout_s=WAIT_S)
         wait_until(lambda: jobs.find(handle).reply is not None, "the job that was handed in is done")
         jobs.cancel(handle)
         letters = DeadLetters(users["sightline-operator"], queue.name)

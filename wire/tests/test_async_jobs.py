@@ -15,7 +15,7 @@ from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Delivery
 from wire.errors import NoWorker, QueueFull, QueueUnavailable, UnknownJob
 from wire.messages import Answer, Failure, Reply
-from wire.queue_stats import QueueSnapshot
+from wire.producer.producer import Producer
 from wire.redis.connection import Address
 
 
@@ -28,17 +28,15 @@ Make = Callable[..., AsyncJobs]
 
 
 @pytest.fixture
-def make(address: Address, queue: QueueProbe) -> Make:
-    def make_one(max_jobs: int = 100, max_queue_size: int = 0) -> AsyncJobs:
-        return AsyncJobs(address, queue.name, max_jobs=max_jobs, max_queue_size=max_queue_size, timeout_s=30.0)
+def make(queue: QueueProbe) -> Make:
+    def make_one(max_jobs: int = 100, **options: float) -> AsyncJobs:
+        return AsyncJobs(queue.producer(**options), max_jobs=max_jobs)
 
     return make_one
 
 
-def enqueue(
-    jobs: AsyncJobs, image: str = "cat.jpg", timeout_s: float = 60.0, state: QueueSnapshot | None = None
-) -> str:
-    return jobs.enqueue(image, state=state, usual_timeout_s=5.0, timeout_s=timeout_s)
+def enqueue(jobs: AsyncJobs, image: str = "cat.jpg", timeout_s: float = 60.0) -> str:
+    return jobs.enqueue(image, timeout_s=timeout_s)
 
 
 def reply_to(jobs: AsyncJobs, handle: str) -> Reply:
@@ -168,14 +166,15 @@ def test_the_queues_bound_holds_for_them_as_for_all_others(make: Make) -> None:
         enqueue(jobs)
 
 
-def test_without_a_worker_none_is_taken(make: Make) -> None:
-    state = QueueSnapshot(0, 0.0, 1, 0.0, (), (), "", "", "", 0.0)
+def test_without_a_worker_none_is_taken(queue: QueueProbe) -> None:
+    producer = queue.producer()
+    wait_until(producer.snapshot, "the state is known")
     with pytest.raises(NoWorker):
-        enqueue(make(), state=state)
+        enqueue(AsyncJobs(producer, max_jobs=1))
 
 
 def test_while_redis_is_away_that_is_said() -> None:
-    unreachable = AsyncJobs(Address(port=1), "nowhere", max_jobs=1)
+    unreachable = AsyncJobs(Producer(Address(port=1), "nowhere"), max_jobs=1)
     for ask in (lambda: enqueue(unreachable), lambda: unreachable.find(f"{'0' * 32}-1-0-1-0")):
         with pytest.raises(QueueUnavailable):
             ask()
@@ -184,7 +183,7 @@ def test_while_redis_is_away_that_is_said() -> None:
 def test_more_classes_than_are_kept_are_not_asked_for(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
     with StandInWorker(address, queue.name) as worker:
-        handle = jobs.enqueue("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, top_k=1000)
+        handle = jobs.enqueue("cat.jpg", timeout_s=60.0, top_k=1000)
         reply_to(jobs, handle)
         assert worker.seen[0].job.top_k == 100
 
@@ -225,7 +224,7 @@ def test_a_number_that_no_entry_has_is_an_unknown_job(make: Make, number: str) -
 
 def test_a_job_with_an_owner_is_unknown_to_all_others(make: Make, queue: QueueProbe) -> None:
     jobs = make()
-    handle = jobs.enqueue("cat.jpg", state=None, usual_timeout_s=5.0, timeout_s=60.0, owner="alice")
+    handle = jobs.enqueue("cat.jpg", timeout_s=60.0, owner="alice")
     for stranger in ("bob", "", "alice "):
         for ask in (jobs.find, jobs.cancel):
             with pytest.raises(UnknownJob):

@@ -239,10 +239,8 @@ def test_an_expensive_job_that_no_worker_holds_returns_to_the_workers(side: Side
 
 
 def test_an_expensive_job_for_later_is_found_and_cancelled_and_no_other_of_its_place(side: Side) -> None:
-    jobs = AsyncJobs(side.queue.address, side.queue.name, max_jobs=10, timeout_s=PATIENCE_S)
-    handle = jobs.enqueue(
-        "cat.jpg", state=side.producer.snapshot(), usual_timeout_s=5.0, timeout_s=60.0, decode_ms=Side.SECOND
-    )
+    jobs = AsyncJobs(side.producer, max_jobs=10)
+    handle = jobs.enqueue("cat.jpg", timeout_s=60.0, decode_ms=Side.SECOND)
     entry = "-".join(handle.split("-")[1:3])
     side.queue.redis("XADD", side.queue.keys.jobs, entry, "job", b"of another")
     assert jobs.find(handle).reply is None

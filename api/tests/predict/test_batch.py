@@ -14,11 +14,10 @@ import settings
 import views
 from predict import job_queue
 from sightline_testing import pictures
-from tests.serving import LABELS, MODEL, VERSION, EchoWorker, wait_until
+from tests.serving import LABELS, EchoWorker, wait_until
 from wire.consumer.triage import Delivery
 from wire.errors import QueueFull
 from wire.messages import Answer, Failure
-from wire.queue_stats import QueueSnapshot
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 
@@ -91,8 +90,7 @@ def test_top_k_is_for_each(client: FlaskClient, ready: EchoWorker) -> None:
 def test_they_count_as_many_at_admission(
     client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = QueueSnapshot(1, 0.0, 3, 10.0, (), LABELS, MODEL, VERSION, "none", 0.0)
-    monkeypatch.setattr(job_queue, "queue_state", lambda: state)
+    monkeypatch.setattr(job_queue, "room_fault", lambda count=1: QueueFull(1, 3, 1.0) if count > 2 else None)
     fits = [(pictures.jpeg(), "a.jpg"), (pictures.jpeg(seed=1), "b.jpg")]
     assert post(client, *fits).status_code == 200
     answer = post(client, *fits, (pictures.jpeg(seed=2), "c.jpg"))

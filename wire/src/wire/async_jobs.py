@@ -1,9 +1,9 @@
-"""Jobs whose caller does not wait: handed in by one api process, asked for later at any.
+"""Jobs whose caller does not wait: enqueued by one api process, and found later by any.
 
-The reply goes to a stream of the job's own, which the worker writes and which expires by itself. A ledger of what was
-handed in lately bounds how many of them there are. Whoever has the handle may look and cancel, where the job has an
-owner only in that owner's name. A handle is the job's secret id (128 random bits), its entry and its place in the
-ledger; the row at that place repeats id and entry, so that a handle made of parts of several is none.
+The reply goes to a stream of the job's own, which the worker writes and which expires by itself. The job index holds a
+row for each job enqueued lately, and bounds how many of them there are. Whoever has the handle may find and cancel the
+job, where it has an owner only in that owner's name. A handle is the job's secret id (128 random bits), its entry and
+its place in the index; the row at that place repeats id and entry, so that a handle made of parts of several is none.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from wire.errors import MessageError, NoWorker, QueueFull, QueueUnavailable, UnknownJob
+from wire.errors import MessageError, QueueFull, QueueUnavailable, UnknownJob
 from wire.messages import Job, Reply, decode_reply
-from wire.producer.admission import ENQUEUE, Terms, retry_after_s, terms_for
-from wire.queue_stats import Capacity, QueueSnapshot
-from wire.redis.connection import CALLER_TIMEOUT_S, Address, checked, is_out_of_memory, pack
-from wire.redis.keys import REPLIES_KEPT_S, Keys, job_replies
-from wire.redis.pipeline import BestEffort
+from wire.producer.admission import ENQUEUE, retry_after_s
+from wire.producer.producer import Producer
+from wire.redis.connection import checked, pack
+from wire.redis.keys import REPLIES_KEPT_S, job_replies
 
-# Answers that nobody has fetched yet take memory; with so few classes each, a place in the ledger is at most 4 KiB.
+# Answers that nobody has fetched yet take memory; with so few classes each, a row in the index is at most 4 KiB.
 MAX_TOP_K: Final = 100
 MAX_TIMEOUT_S: Final = 600.0
 
@@ -38,7 +37,7 @@ class Found(NamedTuple):
 
 
 class _Handle(NamedTuple):
-    """What a handle says: the job's secret id, its entry in the queue, and its place in the ledger."""
+    """What a handle says: the job's secret id, its entry in the queue, and its place in the index."""
 
     id: str
     entry_id: str
@@ -59,7 +58,7 @@ class _Handle(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """What the ledger holds of a job; `owner` is empty where it belongs to whoever has its handle."""
+    """What the index holds of a job; `owner` is empty where it belongs to whoever has its handle."""
 
     id: str
     entry_id: str
@@ -81,63 +80,48 @@ class _Row(NamedTuple):
 
 
 class AsyncJobs:
-    """Hands in jobs and looks after them; for any number of threads, with one connection for each process."""
+    """Enqueues jobs that nobody waits for, and finds them again; for any number of threads or greenlets."""
 
-    def __init__(
-        self,
-        address: Address,
-        queue: str,
-        *,
-        max_jobs: int,
-        max_queue_size: int = 0,
-        timeout_s: float = CALLER_TIMEOUT_S,
-    ) -> None:
-        self._redis = BestEffort(address, "sightline-jobs", timeout_s)
-        self._keys = Keys(queue)
+    def __init__(self, producer: Producer, *, max_jobs: int) -> None:
+        self._producer = producer
+        self._keys = producer.keys
+        self._exchange = producer.exchange
         self._max_jobs = max_jobs
-        self._max_queue_size = max_queue_size
 
     def enqueue(  # noqa: PLR0913  all but the image go by keyword
         self,
         image: str,
         *,
-        state: QueueSnapshot | None,
-        usual_timeout_s: float,
         timeout_s: float,
         top_k: int = 5,
         traceparent: str = "",
         owner: str = "",
         decode_ms: int = 0,
     ) -> str:
-        """Put a job into the queue and give its handle, which is good for this owner alone; empty: for anybody.
+        """Put a job into the queue and return its handle, which is good for this owner alone; empty: for anybody.
 
-        It finds room where a caller of the usual timeout would. Raises QueueUnavailable, QueueFull or NoWorker.
+        It finds room where a caller of the usual timeout would. Raise QueueUnavailable, QueueFull or NoWorker.
         """
-        if state is not None and not state.workers:
-            raise NoWorker(state.startup_error)
-        job_id = secrets.token_hex(16)
-        ttl_ms = int(min(timeout_s, MAX_TIMEOUT_S) * 1000)
-        job = Job(
-            job_id, image, job_replies(job_id), max(ttl_ms, 1), min(top_k, MAX_TOP_K), traceparent, decode_ms=decode_ms
-        )
-        terms = terms_for(
-            job, self._keys, state.capacity if state else Capacity(), usual_timeout_s, self._max_queue_size
-        )
-        place, found, *_ = self._evaluate(terms, job, int(timeout_s) + REPLIES_KEPT_S, owner)
-        if place in {b"queue", b"index"}:
-            limit = round(terms.bound) if place == b"queue" else self._max_jobs
-            raise QueueFull(found, limit, retry_after_s(found, state.rate if state else 0.0))
-        return f"{job_id}-{found.decode()}-{place.decode()}"
+        job_id, keys = secrets.token_hex(16), self._keys
+        ttl_ms = max(int(min(timeout_s, MAX_TIMEOUT_S) * 1000), 1)
+        job = Job(job_id, image, job_replies(job_id), ttl_ms, min(top_k, MAX_TOP_K), traceparent, decode_ms=decode_ms)
+        row = (job.id, owner, image.encode(errors="replace"))
+        arguments = (self._max_jobs, int(timeout_s) + REPLIES_KEPT_S, *row)
+        own_keys = (keys.job_index, keys.replies(job.reply_to))
+        _, (entry_id, *place) = self._producer.admit(job, script=ENQUEUE, keys=own_keys, arguments=arguments)
+        if entry_id is None:
+            raise QueueFull(self._max_jobs, self._max_jobs, retry_after_s(0, 0.0))
+        return f"{job_id}-{entry_id.decode()}-{place[0].decode()}"
 
     def find(self, handle: str, *, owner: str | None = None) -> Found:
-        """Give what came of a job; raises UnknownJob, also for one that was forgotten or is not this owner's.
+        """Return what came of a job; raise UnknownJob, also for one that was forgotten or is not this owner's.
 
-        An owner of None may look at any job.
+        An owner of None may find any job.
         """
         return self._find(_Handle.read(handle), handle, owner)[1]
 
     def cancel(self, handle: str, *, owner: str | None = None) -> None:
-        """Take a job back, or throw its answer away; raises UnknownJob as `look` does."""
+        """Take a job back, or throw its answer away; raise UnknownJob as `find` does."""
         told = _Handle.read(handle)
         row, _ = self._find(told, handle, owner)
         keys = self._keys
@@ -159,23 +143,6 @@ class AsyncJobs:
         if row is None or not row.is_of(told, owner) or not (replies or waiting.get(row.stream)):
             raise UnknownJob(handle)
         return row, Found(row.image, _decoded(replies[0][1]) if replies else None)
-
-    def _evaluate(self, terms: Terms, job: Job, kept_s: int, owner: str) -> Any:
-        keys = (self._keys.job_index, self._keys.replies(job.reply_to))
-        row = (job.id, owner, job.image.encode(errors="replace"))
-        call = terms.words(self._keys, job.encode(), keys, (self._max_jobs, kept_s, *row))
-        reply = self._redis.run(ENQUEUE, call)
-        if reply is None:
-            raise QueueUnavailable("Redis did not answer, or has not a moment ago")
-        if is_out_of_memory(reply):
-            raise QueueFull(0, round(terms.bound), retry_after_s(0, 0.0))
-        return checked(reply)
-
-    def _exchange(self, packet: bytes, replies: int) -> list[Any]:
-        found = self._redis.exchange(packet, replies)
-        if found is None:
-            raise QueueUnavailable("Redis did not answer, or has not a moment ago")
-        return found
 
 
 def _decoded(fields: list[bytes]) -> Reply:

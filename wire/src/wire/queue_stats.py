@@ -98,13 +98,13 @@ class QueueSnapshot:
 class Admission(NamedTuple):
     """The side of a producer: its bounds, alone and beside expensive jobs; how many jobs it waits for; its script.
 
-    Run without a job, the script gives the depth as it counts it.
+    `probe` runs the script without a job, for the depth as it counts it.
     """
 
     bounds: Callable[[Capacity], tuple[int, int]] = lambda capacity: (0, 0)
     own: Callable[[], int] = lambda: 0
     script: Script | None = None
-    probe: Callable[[Capacity], Words] | None = None
+    probe: Words = ()
 
 
 NO_ADMISSION: Final = Admission()
@@ -234,9 +234,9 @@ class QueueStats:
     def _exchange(self, packet: bytes, count: int) -> tuple[list[Any], int | None]:
         """Return the replies to a packet, and the depth as the script counts it."""
         script, probe = self._admission.script, self._admission.probe
-        if script is None or probe is None:
+        if script is None:
             return [*map(checked, self._pipeline.exchange(packet, count, self._timeout_s))], None
-        found = self._pipeline.run(script, [probe(self._workers.capacity)], self._timeout_s, before=(packet, count))
+        found = self._pipeline.run(script, [probe], self._timeout_s, before=(packet, count))
         *replies, [depth] = map(checked, found)
         return replies, depth
 

@@ -12,13 +12,15 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker, answer_for
+from wire import queue_stats
 from wire.consumer.triage import Delivery
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable, WireError
 from wire.messages import Answer, Failure, JobFailed
 from wire.producer.producer import Producer
 from wire.queue_stats import Admission, QueueStats
 from wire.redis.connection import Address
-from wire.redis.keys import GROUP
+from wire.redis.keys import GROUP, time_ms
+from wire.worker_registry import WorkerInfo
 
 
 def known(producer: Producer) -> None:
@@ -373,3 +375,59 @@ def test_what_keeps_a_job_out_passes_through_its_admission(queue: QueueProbe) ->
     with pytest.raises(NoWorker):
         producer.submit("cat.jpg", timeout_s=WAIT_S, admission=admission())
     assert faults == ["NoWorker"]
+
+
+def test_room_is_judged_before_a_submission_as_the_script_judges_it(queue: QueueProbe) -> None:
+    queue.announce()
+    producer = queue.producer(max_queue_size=10)
+    for _ in range(2):
+        queue.add(cost=4.0)
+    assert (producer.refresh().depth, producer.depth()) == (8, 8)
+    assert producer.room_fault(2) is None
+    with pytest.raises(QueueFull) as refusal:
+        producer.check_room(3)
+    assert (refusal.value.depth, refusal.value.bound) == (8, 10)
+    assert 1.0 <= refusal.value.retry_after_s <= 3.0
+
+
+def test_an_empty_queue_has_room_for_any_number_of_jobs_and_so_has_one_of_unknown_state(queue: QueueProbe) -> None:
+    producer = queue.producer(max_queue_size=10)
+    producer.check_room(11)
+    producer.refresh()
+    producer.check_room(11)
+
+
+def test_weights_of_jobs_that_are_gone_do_not_close_the_queue_before_a_submission(queue: QueueProbe) -> None:
+    queue.announce()
+    producer = queue.producer(max_queue_size=10)
+    entries = [queue.add(cost=4.0) for _ in range(2)]
+    queue.redis("XDEL", queue.keys.jobs, *entries)
+    for _ in range(3):
+        queue.add()
+    assert producer.refresh().depth == 3
+    assert producer.room_fault(7) is None
+
+
+def test_what_a_submission_finds_is_known_at_once(queue: QueueProbe) -> None:
+    queue.announce()
+    stats = QueueStats(queue.address, queue.name, timeout_s=WAIT_S)
+    stats.refresh()
+    assert stats.depth() == 0
+    stats.report_depth(5, 2)
+    assert stats.depth() == 3
+
+
+def test_the_workers_are_read_once_a_second_and_the_depth_each_time(
+    queue: QueueProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_stats, "WORKERS_EVERY_S", 3600.0)
+    stats = QueueStats(queue.address, queue.name, timeout_s=WAIT_S)
+    assert stats.refresh(workers=False).workers == ()
+    worker = WorkerInfo("w-1", "h", "m", "1", "p", seen_ms=time_ms(queue.redis("TIME")))
+    queue.redis("HSET", queue.keys.workers, worker.id, worker.encode())
+    assert len(stats.refresh(workers=False).workers) == 1  # while none is known, they are read each time
+    queue.redis("DEL", queue.keys.workers)
+    queue.add()
+    seen = stats.refresh(workers=False)
+    assert (len(seen.workers), seen.depth, seen.jobs) == (1, 1, 1)
+    assert stats.refresh().workers == ()

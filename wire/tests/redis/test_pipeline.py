@@ -20,6 +20,7 @@ from sightline_testing.slow_redis import SlowRedis
 from sightline_testing.waiting import WAIT_S, wait_until
 from wire.async_jobs import AsyncJobs
 from wire.errors import QueueUnavailable, UnknownJob
+from wire.producer.producer import Producer
 from wire.queue_stats import QueueStats
 from wire.rate_limit import Rate, RateLimiter
 from wire.redis import pipeline
@@ -318,7 +319,7 @@ def ask_stats(address: Address, queue: str) -> Callable[[], object]:
 
 
 def ask_jobs(address: Address, queue: str) -> Callable[[], object]:
-    jobs = AsyncJobs(address, queue, max_jobs=10, timeout_s=WAIT_S)
+    jobs = AsyncJobs(Producer(address, queue, redis_timeout_s=WAIT_S), max_jobs=10)
 
     def look() -> None:
         with pytest.raises(UnknownJob):

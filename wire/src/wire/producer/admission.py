@@ -114,14 +114,14 @@ def retry_after_s(depth: int, rate: float) -> float:
     return min(max(half_done_s, SHORTEST_RETRY_S), LONGEST_RETRY_S - RETRY_JITTER_S) + jittered(RETRY_JITTER_S)
 
 
-def admitted(reply: Any, terms: Terms, rate: float) -> tuple[int, bytes]:
-    """Return the depth before a job was admitted and its entry, by the script's reply; raise QueueFull otherwise.
+def admitted(reply: Any, terms: Terms, rate: float) -> list[Any]:
+    """Return what a script has to say of a job that it admitted: the depth before, the entry, and whatever else.
 
-    `rate` is that of the workers, for the time to wait. Raise QueueUnavailable for any other error of Redis.
+    `rate` is that of the workers, for the time to wait. Raise QueueFull, or QueueUnavailable for an error of Redis.
     """
     if is_out_of_memory(reply):
         raise QueueFull(0, round(terms.bound), retry_after_s(0, rate)) from reply
-    depth, *entry_ids = checked(reply)
-    if not entry_ids:
+    depth, *found = checked(reply)
+    if not found:
         raise QueueFull(depth, round(terms.bound), retry_after_s(depth, rate))
-    return depth, entry_ids[0]
+    return [depth, *found]

@@ -21,7 +21,7 @@ from wire.queue_stats import REFRESH_EVERY_S, Admission, Capacity, QueueSnapshot
 from wire.redis.connection import CALLER_TIMEOUT_S, Address, renew_after_fork
 from wire.redis.keys import Keys
 from wire.redis.loop import Loop
-from wire.redis.pipeline import Pipeline, Words
+from wire.redis.pipeline import Pipeline, Script, Words
 
 UNTRACED: Final = nullcontext()
 UNKNOWN: Final = Capacity()
@@ -49,7 +49,7 @@ class Producer:
     ) -> None:
         self._address = address
         self._queue = queue
-        self._keys = Keys(queue)
+        self.keys = Keys(queue)
         self._pipeline = Pipeline.to(address)
         self._max_queue_size = max_queue_size
         self._usual_timeout_s = timeout_s
@@ -63,10 +63,12 @@ class Producer:
         self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         self._counts = Counts()
-        self._replies = replies = Replies(self._address, self._keys, self._name, self._counts)
-        admission = Admission(self._bounds, replies.__len__, SUBMIT, self._probe)
+        self._replies = replies = Replies(self._address, self.keys, self._name, self._counts)
+        # With no room at all, the script removes the weights of entries that are gone before it returns the depth.
+        probe = Terms(self.keys.jobs, self.keys.expensive, bound=0, bound_beside=0).words(self.keys, b"")
+        admission = Admission(self._bounds, replies.__len__, SUBMIT, probe)
         self._stats = QueueStats(self._address, self._queue, timeout_s=self._redis_timeout_s, admission=admission)
-        self._recovery = Recovery(self._keys, self._exchange, self._run, replies, self._counts)
+        self._recovery = Recovery(self.keys, self.exchange, self._run, replies, self._counts)
         step = functools.partial(_look_after, replies, self._stats, self._recovery)
         self._loop = Loop("queue-stats", step, REFRESH_EVERY_S)
 
@@ -99,12 +101,47 @@ class Producer:
         replies.expect(waiter)
         try:
             with admission:
-                self._add(waiter, timeout_s)
+                waiter.stream, (waiter.entry_id, *_) = self.admit(job, timeout_s)
             return _answer_of(_wait(waiter))
         finally:
             replies.forget(waiter)
             if waiter.reply is None and waiter.entry_id is not None:
                 recovery.withdraw(waiter.stream, waiter.entry_id)
+
+    def admit(
+        self,
+        job: Job,
+        timeout_s: float | None = None,
+        script: Script = SUBMIT,
+        keys: Sequence[str] = (),
+        arguments: Sequence[str | bytes | int] = (),
+    ) -> tuple[str, list[Any]]:
+        """Add a job on the terms of a caller with this timeout; return its stream, its entry and the script's results.
+
+        `timeout_s` is the usual timeout if not given; `keys` and `arguments` are what the script takes beyond the job.
+        Raise NoWorker, QueueFull or QueueUnavailable.
+        """
+        stats, snapshot = self._stats, self._stats.snapshot()
+        if stats.fault is not None:
+            raise QueueUnavailable(str(stats.fault))
+        if snapshot is not None and not snapshot.workers and not stats.worker_seen_within(self._worker_grace_s):
+            raise NoWorker(snapshot.startup_error)
+        capacity = UNKNOWN if snapshot is None else snapshot.capacity
+        timeout_s = self._usual_timeout_s if timeout_s is None else timeout_s
+        terms = terms_for(job, self.keys, capacity, timeout_s, self._max_queue_size)
+        own = len(self._replies)
+        try:
+            [reply] = self._run([terms.words(self.keys, job.encode(), keys, arguments)], script)
+            depth, *found = admitted(reply, terms, capacity.rate)
+        except QueueFull as full:
+            self._note_refusal(stats, terms, full.depth, own - (job.reply_to == self._name))
+            raise
+        except QueueUnavailable as fault:
+            stats.report_fault(fault)
+            raise
+        if terms.stream == self.keys.jobs and found[0] is not None:
+            stats.report_depth(depth + math.ceil(terms.cost), own)
+        return terms.stream, found
 
     def check_room(self, count: int = 1) -> None:
         """Raise QueueFull where so many usual jobs are known to find no room: see `room_fault`."""
@@ -130,10 +167,10 @@ class Producer:
         stats = self._stats
         capacity = stats.latest.capacity if stats.latest is not None else UNKNOWN
         job = Job("", "", "", max(int(timeout_s * 1000), 1), decode_ms=decode_ms)
-        terms = terms_for(job, self._keys, capacity, timeout_s, self._max_queue_size)
+        terms = terms_for(job, self.keys, capacity, timeout_s, self._max_queue_size)
         # As if the share had worked all the time since then.
         depth = stats.refused_depth(terms.share_per_ms * 1000)
-        if terms.stream == self._keys.expensive and depth > max(terms.bound - terms.cost, 0):
+        if terms.stream == self.keys.expensive and depth > max(terms.bound - terms.cost, 0):
             raise QueueFull(math.ceil(depth), round(terms.bound), retry_after_s(math.ceil(depth), capacity.rate))
 
     def depth(self) -> int:
@@ -154,6 +191,10 @@ class Producer:
         self._ensure_running()
         return self._stats.refresh()
 
+    def exchange(self, packet: bytes, replies: int) -> list[Any]:
+        """Send commands that may run twice, and return their replies; raise QueueUnavailable."""
+        return self._pipeline.exchange(packet, replies, self._redis_timeout_s)
+
     def in_flight(self) -> int:
         """Return how many callers of this process wait for a job that is in the queue."""
         return self._replies.in_queue()
@@ -167,54 +208,25 @@ class Producer:
         replies, loop = self._replies, self._loop
         self.renew()
         loop.stop()
-        replies.close(self._exchange)
+        replies.close(self.exchange)
 
     def _ensure_running(self) -> None:
         self._replies.ensure_running()
         self._loop.ensure_running()
 
-    def _exchange(self, packet: bytes, replies: int) -> list[Any]:
-        return self._pipeline.exchange(packet, replies, self._redis_timeout_s)
-
-    def _run(self, calls: Sequence[Words]) -> list[Any]:
+    def _run(self, calls: Sequence[Words], script: Script = SUBMIT) -> list[Any]:
         # Where the connection breaks it is unknown whether the jobs went in, so the same ids go again: a job that runs
         # twice does no harm, and its second reply is dropped.
-        return self._pipeline.run(SUBMIT, calls, self._redis_timeout_s)
-
-    def _add(self, waiter: Waiter, timeout_s: float) -> None:
-        stats, snapshot = self._stats, self._stats.snapshot()
-        if stats.fault is not None:
-            raise QueueUnavailable(str(stats.fault))
-        if snapshot is not None and not snapshot.workers and not stats.worker_seen_within(self._worker_grace_s):
-            raise NoWorker(snapshot.startup_error)
-        capacity = UNKNOWN if snapshot is None else snapshot.capacity
-        terms = terms_for(waiter.job, self._keys, capacity, timeout_s, self._max_queue_size)
-        waiter.stream = terms.stream
-        own = len(self._replies)
-        try:
-            [reply] = self._run([terms.words(self._keys, waiter.job.encode())])
-            depth, waiter.entry_id = admitted(reply, terms, capacity.rate)
-        except QueueFull as full:
-            self._note_refusal(stats, terms, full.depth, own - 1)
-            raise
-        except QueueUnavailable as fault:
-            stats.report_fault(fault)
-            raise
-        if terms.stream == self._keys.jobs:
-            stats.report_depth(depth + math.ceil(terms.cost), own)
+        return self._pipeline.run(script, calls, self._redis_timeout_s)
 
     def _note_refusal(self, stats: QueueStats, terms: Terms, depth: int, own: int) -> None:
-        if terms.stream == self._keys.expensive:
+        if terms.stream == self.keys.expensive:
             stats.report_expensive_refusal(depth)
         elif depth:  # 0: Redis is out of memory
             stats.report_depth(depth, own)
 
     def _bounds(self, capacity: Capacity) -> tuple[int, int]:
         return bounds_for(capacity, self._usual_timeout_s, self._max_queue_size)
-
-    def _probe(self, capacity: Capacity) -> Words:
-        terms = Terms(self._keys.jobs, self._keys.expensive, 1.0, *self._bounds(capacity))
-        return terms.words(self._keys, b"")
 
 
 def _look_after(replies: Replies, stats: QueueStats, recovery: Recovery) -> None:

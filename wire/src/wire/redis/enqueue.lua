@@ -1,4 +1,5 @@
--- Admits a job that nobody waits for, within both bounds in one step; a refusal says which of them it was. The reply
+-- Admits a job that nobody waits for, within both bounds in one step, and returns the depth, its entry and its place in
+-- the job index. A refusal is the depth alone, or the number of jobs in the index and no entry. The reply
 -- stream is made here, empty, and the worker adds to a stream that exists only: what is cancelled while a worker has it
 -- leaves no reply behind.
 --
@@ -8,13 +9,13 @@ local time = redis.call('TIME')
 redis.call('XTRIM', KEYS[5], 'MINID', (time[1] - ARGV[7]) * 1000)
 local kept = redis.call('XLEN', KEYS[5])
 if kept >= tonumber(ARGV[6]) then
-  return {'index', kept}
+  return {kept, false}
 end
 local depth, entry = admit()
 if not entry then
-  return {'queue', depth}
+  return {depth}
 end
 redis.call('XADD', KEYS[6], 'MAXLEN', '0', '*', 'job', '')
 redis.call('EXPIRE', KEYS[6], ARGV[7])
 local row = {'id', ARGV[8], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[9], 'image', ARGV[10]}
-return {redis.call('XADD', KEYS[5], '*', unpack(row)), entry, depth}
+return {depth, entry, redis.call('XADD', KEYS[5], '*', unpack(row))}
