@@ -84,6 +84,39 @@ class Declarations:
             raise SettingError(f"{name}_FILE={file!r} is empty: write the {name} into it")
         return secret, file
 
+    def redis(self) -> tuple[str, int, int, str, str, str, str, str]:
+        """Declare the settings of the queue, which are the same on both sides; return their values in this order."""
+        return (
+            self("REDIS_IP", "127.0.0.1", "Host name or address of Redis."),
+            self("REDIS_PORT", 6379, "TCP port of Redis.", at_least=1, at_most=65_535),
+            self("REDIS_DB_ID", 0, "Number of the Redis database."),
+            self("REDIS_SOCKET", "", "Unix socket of Redis, used in place of REDIS_IP and REDIS_PORT."),
+            self("REDIS_USERNAME", "", "Redis user to log in as."),
+            *self.secret("REDIS_PASSWORD", "Password of that Redis user."),
+            self("REDIS_QUEUE", "sightline", "Name of the queue: the prefix of every Redis key."),
+        )
+
+    def logs(self) -> tuple[str, str]:
+        """Declare LOG_LEVEL and LOG_FORMAT."""
+        levels, formats = ("debug", "info", "warning", "error"), ("auto", "json", "text")
+        return (
+            self("LOG_LEVEL", "info", "How much is logged: debug, info, warning or error.", choices=levels),
+            self("LOG_FORMAT", "auto", "json, text, or auto: text on a terminal and JSON elsewhere.", choices=formats),
+        )
+
+    def traces(self, service: str) -> tuple[str, str, str]:
+        """Declare OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_SERVICE_NAME, as OpenTelemetry names them.
+
+        Its SDK reads further ones by itself, where traces are on.
+        """
+        exporters, endpoint = ("none", "otlp", "console"), "http://localhost:4318"
+        where = "Where traces go: none, otlp (a collector), or console (standard output)."
+        return (
+            self("OTEL_TRACES_EXPORTER", "none", where, choices=exporters),
+            self("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, "Base address of the collector, for OTLP over HTTP."),
+            self("OTEL_SERVICE_NAME", service, "Name of this part of the service in traces."),
+        )
+
 
 def _chosen(name: str, text: str, choices: Sequence[str]) -> str:
     if text.lower() not in choices:
