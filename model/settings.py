@@ -97,6 +97,9 @@ DECODE_BUDGET_S = _setting(
     at_most=60,
 )
 NICENESS = _setting("NICENESS", 5, "Priority below that of other processes, as of `nice`.", at_most=19)
+COMMAND_NICENESS = _setting(
+    "COMMAND_NICENESS", 19, "The same for the commands improve, evaluate and models.", at_most=19
+)
 MAX_MEMORY_GROWTH_MB = _setting(
     "MAX_MEMORY_GROWTH_MB", 1024, "Growth in memory at which a worker is replaced; 0: never."
 )

@@ -5,17 +5,17 @@ cases that a version was trained on, it is trained again without them (cross-val
 predicts for the next ones. Prints a table and writes a page with images.
 """
 
+import settings
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.lower_priority()  # before the other imports, which alone take most of a second
+    cpu.lower_priority(settings.COMMAND_NICENESS)  # before the other imports, which alone take most of a second
 
 import argparse
 import sys
 from pathlib import Path
 
 import ml_service
-import settings
 from cli import command
 from evaluation import batch_prediction, report
 from evaluation.comparison import Comparison

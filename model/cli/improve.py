@@ -4,10 +4,11 @@ The last layer is fitted again, always from the version that was never fitted: a
 trace. Reports that nobody has reviewed are not used. The new version is served after `python -m cli.models promote`.
 """
 
+import settings
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.lower_priority()  # before the other imports, which alone take most of a second
+    cpu.lower_priority(settings.COMMAND_NICENESS)  # before the other imports, which alone take most of a second
 
 import argparse
 import sys
@@ -16,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import ml_service
-import settings
 from cli import command
 from inference import bundle
 from inference.errors import CasesError

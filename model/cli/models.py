@@ -4,10 +4,11 @@ Workers change within seconds, between two batches: no request waits or fails, a
 promotion gate refuses a version with a lower accuracy or too little agreement, unless --force is given.
 """
 
+import settings
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.lower_priority()  # before the other imports, which alone take most of a second
+    cpu.lower_priority(settings.COMMAND_NICENESS)  # before the other imports, which alone take most of a second
 
 import argparse
 import sys
@@ -16,7 +17,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ml_service
-import settings
 from cli import command, import_model
 from evaluation import batch_prediction
 from evaluation.batch_prediction import Models

@@ -22,7 +22,7 @@ def cores() -> int:
     return max(1, min(allowed, given))
 
 
-def lower_priority(niceness: int = LOWEST) -> None:
+def lower_priority(niceness: int) -> None:
     """Lower the priority of all threads of this process, and of those that they will start, by a niceness."""
     if not niceness:
         return

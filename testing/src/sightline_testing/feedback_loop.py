@@ -72,6 +72,7 @@ def running_loop(folder: Path, changes: Mapping[str, str] | None = None) -> Iter
             "PATH": os.environ["PATH"],
             "PYTHONPATH": ".",
             "OPENBLAS_NUM_THREADS": "1",  # more of them wait for each other, spinning, where other work has the cores
+            "COMMAND_NICENESS": "0",
             "REDIS_SOCKET": str(service.redis_socket),
             "UPLOAD_FOLDER": str(state / "uploads"),
             "FEEDBACK_FILEPATH": str(state / "feedback" / "feedback"),

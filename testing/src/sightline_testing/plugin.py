@@ -11,6 +11,11 @@ import wire  # noqa: F401  else pytest takes the folder wire/, in which wire's t
 from sightline_testing.redis_server import RedisServer, redis_binaries
 
 
+def pytest_configure() -> None:
+    """Give the operator's commands the priority of the tests that wait for them: on busy cores they get no time."""
+    os.environ.setdefault("COMMAND_NICENESS", "0")
+
+
 @pytest.fixture(scope="session")
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server for the whole run: the first that is found."""
