@@ -36,13 +36,13 @@ from middleware import model_predict
 from observability import metrics, tracing
 from openapi.operation import HTML, OF_AN_IMAGE, Answer, Body, Operation
 from openapi.schemas import (
+    BatchResponse,
     ImageInJson,
     ImagesInJson,
     JobState,
     LabelList,
-    Malformed,
-    Predicted,
-    Several,
+    NoImageResponse,
+    PredictResponse,
 )
 from predict import async_jobs, batch, heat_maps, job_queue
 from predict.prediction import (
@@ -145,7 +145,7 @@ def _image_response(file: BufferedReader) -> Response:
     "POST PUT",
     "Classify an image",
     {
-        200: Answer("the best class, and more where it was asked for; of several images, each", Predicted | Several),
+        200: Answer("the best class, and more on request; of several images, each", PredictResponse | BatchResponse),
         202: Answer("a job to ask for later, at `Location`", JobState),
     },
     parameters=(TOP_K, EXPLAIN, TIMEOUT_MS, PREFER),
@@ -156,7 +156,7 @@ def _image_response(file: BufferedReader) -> Response:
         document=ImageInJson | ImagesInJson,
     ),
     problems=OF_AN_IMAGE,
-    other_problems={400: Malformed},
+    other_problems={400: NoImageResponse},
     problems_as_page=False,
 )
 def predict() -> Response:

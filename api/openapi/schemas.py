@@ -1,4 +1,4 @@
-"""The JSON documents that the api answers with: what its code builds, and what /openapi.json says of them."""
+"""The JSON documents of predictions, jobs and health: the types that the code builds and /openapi.json describes."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -8,71 +8,71 @@ Score = Annotated[float, {"minimum": 0, "maximum": 1, "description": "how sure t
 Label = Annotated[str, {"description": "a class, as the model spells it", "examples": ["tabby"]}]
 
 
-class Guess(TypedDict):
-    """One class that it may be."""
+class ClassScore(TypedDict):
+    """A class and its score."""
 
     label: Label
     score: Score
 
 
 class Explanation(TypedDict):
-    """Where the model looked for one class: what each place of a grid over `view` adds to the class' logit."""
+    """The heat map of one class: what each cell of a grid over `view` adds to the logit of the class."""
 
     label: Label
     rows: int
     columns: int
     values: Annotated[list[float], {"description": "row by row; their mean is the logit"}]
-    picture: Annotated[list[int], {"description": "width and height of the upright picture"}]
-    view: Annotated[list[int], {"description": "left, top, right and bottom of the part that the model looked at"}]
-    png: Annotated[str, {"description": "address of the map as a picture to lay over the whole one"}]
+    picture: Annotated[list[int], {"description": "width and height of the upright image"}]
+    view: Annotated[list[int], {"description": "left, top, right and bottom of the part that the model sees"}]
+    png: Annotated[str, {"description": "address of the heat map as an image to lay over the whole one"}]
 
 
-class Predicted(TypedDict):
+class PredictResponse(TypedDict):
     """The best class; the other keys stand there where `top_k` or `explain` was asked for."""
 
     success: Literal[True]
     prediction: Label
     score: Score
-    predictions: NotRequired[list[Guess]]
-    filename: NotRequired[Annotated[str, {"description": "the name that the picture is stored under"}]]
+    predictions: NotRequired[list[ClassScore]]
+    filename: NotRequired[Annotated[str, {"description": "the name that the image is stored under"}]]
     prediction_id: NotRequired[Annotated[str, {"description": "names this answer in a report"}]]
     model_version: NotRequired[Annotated[str | None, {"description": "<model>/<version>"}]]
     explanation: NotRequired[Explanation]
 
 
 class LabelList(TypedDict):
-    """What the model can say."""
+    """The labels of the model."""
 
     model_version: Annotated[str | None, {"description": "<model>/<version>"}]
     labels: Annotated[list[str], {"description": "in the order of the model's outputs"}]
 
 
-class Malformed(TypedDict):
-    """There is no picture in the request."""
+class NoImageResponse(TypedDict):
+    """There is no image in the request."""
 
     success: Literal[False]
     prediction: None
     score: None
 
 
-class Outcome(TypedDict):
-    """What came of one of several pictures."""
+class BatchItemResponse(TypedDict):
+    """The answer for one of several images."""
 
     file: Annotated[str, {"description": "its name, as it was sent"}]
     success: bool
     prediction: str | None
     score: float | None
-    predictions: NotRequired[list[Guess]]
+    predictions: NotRequired[list[ClassScore]]
     filename: NotRequired[str]
     prediction_id: NotRequired[str]
     model_version: NotRequired[str | None]
     problem: NotRequired[ProblemDocument]
 
 
-class Several(TypedDict):
-    """What came of each picture, in the order in which they were sent."""
+class BatchResponse(TypedDict):
+    """The answer for each image, in the order in which they were sent."""
 
-    results: list[Outcome]
+    results: list[BatchItemResponse]
 
 
 class ImageInJson(TypedDict):
@@ -88,11 +88,11 @@ class ImagesInJson(TypedDict):
 
 
 class JobState(TypedDict):
-    """A job that was handed in."""
+    """A job that was submitted."""
 
     id: str
     status: Literal["pending", "done", "failed"]
-    result: NotRequired[Predicted]
+    result: NotRequired[PredictResponse]
     problem: NotRequired[ProblemDocument]
 
 
@@ -103,7 +103,7 @@ class Alive(TypedDict):
 
 
 class Ready(TypedDict):
-    """A picture would be answered now."""
+    """An image would be answered now."""
 
     status: Literal["ready"]
     model_version: str

@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 import error_handlers
 from images import uploads
 from images.uploads import StoredImage
-from openapi.schemas import Outcome
+from openapi.schemas import BatchItemResponse
 from predict import job_queue
 from predict.prediction import Prediction, PredictOptions
 from problems import Problem
@@ -36,10 +36,10 @@ class BatchItem(NamedTuple):
             raise self.problem or _unexpected()
         return self.prediction
 
-    def to_json(self, top_k: int | None, *, instance: str, request_id: str) -> Outcome:
+    def to_json(self, top_k: int | None, *, instance: str, request_id: str) -> BatchItemResponse:
         """Return what became of this image, as a document."""
         if self.prediction is not None:
-            return cast(Outcome, {"file": self.sent, **self.prediction.to_json(top_k, is_full=True)})
+            return cast(BatchItemResponse, {"file": self.sent, **self.prediction.to_json(top_k, is_full=True)})
         problem = (self.problem or _unexpected()).document(instance=instance, request_id=request_id)
         return {"file": self.sent, "success": False, "prediction": None, "score": None, "problem": problem}
 

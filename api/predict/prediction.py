@@ -18,7 +18,7 @@ from flask import Request, Response
 import settings
 from auth import access
 from openapi.operation import Text, Token, WholeNumber
-from openapi.schemas import Explanation, Predicted
+from openapi.schemas import Explanation, PredictResponse
 from wire.messages import ActivationMap, Answer
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
@@ -150,9 +150,9 @@ class Prediction(tuple[str, float]):
 
     def to_json(
         self, top_k: int | None = None, explanation: Explanation | None = None, *, is_full: bool = False
-    ) -> Predicted:
+    ) -> PredictResponse:
         """Return the prediction as a document: the three keys of the contract, and more only on request."""
-        document: Predicted = {"success": True, "prediction": self.label, "score": self.score}
+        document: PredictResponse = {"success": True, "prediction": self.label, "score": self.score}
         if top_k is not None:
             document["predictions"] = [{"label": label, "score": score} for label, score in self.top(top_k)]
         if explanation is not None:

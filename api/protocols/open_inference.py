@@ -1,7 +1,7 @@
-"""The Open Inference Protocol, version 2, as values: a request's bytes to pictures and wishes, answers to bytes.
+"""The Open Inference Protocol, version 2, as values: a request's bytes to images and options, predictions to bytes.
 
-The image is a tensor of BYTES: encoded pictures, as they are in the binary extension, and as base64 in JSON. What comes
-back is `label` and `score`, one for each picture, or `probabilities` of every class; with the `classification`
+The image is a tensor of BYTES: encoded images, as they are in the binary extension, and as base64 in JSON. The outputs
+are `label` and `score`, one for each image, or `probabilities` of every class; with the `classification`
 parameter any of them is the best classes as "<score>:<index>:<label>", as Triton has it. A request is read piece by
 piece, and what it says of itself (lengths, counts, shapes) is checked before more of it is read. No sockets, no disk.
 """
@@ -25,18 +25,19 @@ LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
 OUTPUTS = (LABEL, SCORE, PROBABILITIES)
 EXTENSIONS = ("binary_tensor_data", "classification")
 LENGTH = struct.Struct("<I")
-# Enough for the head of a data URL and the first bytes of a picture.
+# Enough for the head of a data URL and the first bytes of an image.
 BASE64_HEAD_BYTES = 256
 LONGEST_NUMBER = 10
 # No request waits for a day, and a number of a thousand digits is no time either.
 MAX_TIMEOUT_US = 86_400 * 1_000_000
 
-Guesses = Sequence[tuple[str, float]]
+# The classes of one image with their scores, best first.
+Classes = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An output that is asked for: as it is, or as so many best classes."""
+class RequestedOutput:
+    """A requested output: as it is, or as the text of so many best classes."""
 
     name: str
     classes: int = 0
@@ -45,17 +46,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """What a request asks."""
+    """A parsed request."""
 
     id: str
-    pictures: list[bytes]
-    wanted: list[Wanted]
+    images: list[bytes]
+    outputs: list[RequestedOutput]
     timeout_s: float | None
 
     def top_k(self, classes: int) -> int:
-        """Give how many classes an answer has to list, of so many that there are."""
-        every = [classes for wanted in self.wanted if wanted.name == PROBABILITIES and not wanted.classes]
-        return max([*every, *(min(wanted.classes, classes or wanted.classes) for wanted in self.wanted), 1])
+        """Return how many classes an answer has to list, of so many that there are."""
+        every = [classes for output in self.outputs if output.name == PROBABILITIES and not output.classes]
+        return max([*every, *(min(output.classes, classes or output.classes) for output in self.outputs), 1])
 
 
 def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
@@ -70,12 +71,12 @@ def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
     if not isinstance(document, dict):
         raise _malformed("The request is no JSON object.")
     parameters = _object(document, "parameters")
-    wanted = _wanted(document.get("outputs"), is_binary=parameters.get("binary_data_output") is True)
+    outputs = _outputs(document.get("outputs"), is_binary=parameters.get("binary_data_output") is True)
     return InferRequest(
-        # What is no character cannot be written.
+        # Lone surrogates cannot be written as UTF-8.
         str(document.get("id", ""))[:200].encode("utf-8", "replace").decode(),
-        _pictures(document.get("inputs"), stream),
-        wanted,
+        _images(document.get("inputs"), stream),
+        outputs,
         _timeout_s(parameters.get("timeout")),
     )
 
@@ -84,13 +85,13 @@ def _is_length(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
 
 
-def _pictures(inputs: Any, stream: IO[bytes]) -> list[bytes]:
+def _images(inputs: Any, stream: IO[bytes]) -> list[bytes]:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _malformed(f"inputs has to be one tensor, {INPUT!r}.")
     [tensor] = inputs
     if tensor.get("datatype") != "BYTES":
-        told = str(tensor.get("datatype"))[:40]
-        raise _malformed(f"datatype={told!r}: {INPUT!r} is of BYTES, a picture's file each.")
+        datatype = str(tensor.get("datatype"))[:40]
+        raise _malformed(f"datatype={datatype!r}: {INPUT!r} is of BYTES, an image's file each.")
     size = _object(tensor, "parameters").get("binary_data_size")
     if size is None:
         data = _flat(tensor.get("data"))
@@ -103,7 +104,7 @@ def _pictures(inputs: Any, stream: IO[bytes]) -> list[bytes]:
 
 def _check_count(count: int, tensor: dict[str, Any]) -> None:
     if not 1 <= count <= MAX_IMAGES:
-        raise _malformed(f"{count} pictures: a request has 1 to {MAX_IMAGES}.")
+        raise _malformed(f"{count} images: a request has 1 to {MAX_IMAGES}.")
     _check_shape(tensor.get("shape"), count)
 
 
@@ -114,7 +115,7 @@ def _check_shape(shape: Any, count: int) -> None:
     for side in shape[:8]:
         product *= side
     if product != count:
-        raise _malformed(f"shape={str(shape)[:80]} is not that of {count} pictures.")
+        raise _malformed(f"shape={str(shape)[:80]} is not that of {count} images.")
 
 
 def _flat(data: Any) -> list[Any]:
@@ -141,7 +142,7 @@ def _elements(stream: IO[bytes], size: Any) -> Iterator[bytes]:
     while left:
         count += 1
         if count > MAX_IMAGES:
-            raise _malformed(f"More than {MAX_IMAGES} pictures: a request has 1 to {MAX_IMAGES}.")
+            raise _malformed(f"More than {MAX_IMAGES} images: a request has 1 to {MAX_IMAGES}.")
         length = LENGTH.unpack(b"".join(_next(stream, LENGTH.size)))[0] if left >= LENGTH.size else left
         left -= LENGTH.size + length
         if left < 0:
@@ -161,19 +162,19 @@ def _next(stream: IO[bytes], length: int) -> Iterator[bytes]:
 
 
 def _element(stream: IO[bytes], length: int) -> bytes:
-    """Read an element; where it is base64 of a picture, as some clients send, return what that stands for."""
+    """Read an element; where it is base64 of an image, as some clients send, return it decoded."""
     head = b"".join(_next(stream, min(length, BASE64_HEAD_BYTES)))
-    sink = Base64Decoder() if _is_base64_of_a_picture(head) else Collector()
+    sink = Base64Decoder() if _is_base64_of_an_image(head) else Collector()
     try:
         sink.feed(head)
         for piece in _next(stream, length - len(head)):
             sink.feed(piece)
         return sink.finish()
     except MalformedJson as error:
-        raise _malformed(f"An element begins as base64 of a picture, but {error}.") from None
+        raise _malformed(f"An element begins as base64 of an image, but {error}.") from None
 
 
-def _is_base64_of_a_picture(head: bytes) -> bool:
+def _is_base64_of_an_image(head: bytes) -> bool:
     text = head.partition(b",")[2] if head.startswith(b"data:") else head
     try:
         begin = binascii.a2b_base64(text[: len(text) // 4 * 4])
@@ -182,27 +183,27 @@ def _is_base64_of_a_picture(head: bytes) -> bool:
     return kind_of(head[:HEAD_BYTES]) is None and kind_of(begin[:HEAD_BYTES]) is not None
 
 
-def _wanted(outputs: Any, *, is_binary: bool) -> list[Wanted]:
+def _outputs(outputs: Any, *, is_binary: bool) -> list[RequestedOutput]:
     if not outputs:
-        return [Wanted(LABEL, is_binary=is_binary), Wanted(SCORE, is_binary=is_binary)]
+        return [RequestedOutput(name, is_binary=is_binary) for name in (LABEL, SCORE)]
     if not isinstance(outputs, list) or len(outputs) > len(OUTPUTS):
         raise _malformed(f"outputs is no list of up to {len(OUTPUTS)} of {', '.join(OUTPUTS)}.")
     return [_output(each, is_binary) for each in outputs]
 
 
-def _output(told: Any, is_binary: bool) -> Wanted:
-    if not isinstance(told, dict) or told.get("name") not in OUTPUTS:
-        raise _malformed(f"output {str(told)[:80]}: there are {', '.join(OUTPUTS)}.")
-    parameters = _object(told, "parameters")
+def _output(output: Any, is_binary: bool) -> RequestedOutput:
+    if not isinstance(output, dict) or output.get("name") not in OUTPUTS:
+        raise _malformed(f"output {str(output)[:80]}: there are {', '.join(OUTPUTS)}.")
+    parameters = _object(output, "parameters")
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= 1000:
         raise _malformed(f"classification={str(classes)[:40]} is no number of classes from 1 to 1000.")
-    return Wanted(told["name"], classes, parameters.get("binary_data", is_binary) is True)
+    return RequestedOutput(output["name"], classes, parameters.get("binary_data", is_binary) is True)
 
 
-def _timeout_s(told: Any) -> float | None:
+def _timeout_s(timeout_us: Any) -> float | None:
     """Read Triton's own timeout, in microseconds."""
-    return min(told, MAX_TIMEOUT_US) / 1_000_000 if type(told) is int and told > 0 else None
+    return min(timeout_us, MAX_TIMEOUT_US) / 1_000_000 if type(timeout_us) is int and timeout_us > 0 else None
 
 
 def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
@@ -213,24 +214,26 @@ def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def answer(
-    request: InferRequest, model: str, version: str, answers: Sequence[Guesses], labels: Sequence[str]
+    request: InferRequest, model: str, version: str, predictions: Sequence[Classes], labels: Sequence[str]
 ) -> tuple[bytes, int | None]:
-    """Give the body of an answer, and the length of the JSON in it where binary tensors follow."""
+    """Return the body of an answer, and the length of the JSON in it where binary tensors follow."""
     tail: list[bytes] = []
     document = {
         "model_name": model,
         "model_version": version,
         **({"id": request.id} if request.id else {}),
-        "outputs": [_tensor(wanted, answers, labels, tail) for wanted in request.wanted],
+        "outputs": [_tensor(output, predictions, labels, tail) for output in request.outputs],
     }
     head = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return b"".join([head, *tail]), len(head) if tail else None
 
 
-def _tensor(wanted: Wanted, answers: Sequence[Guesses], labels: Sequence[str], tail: list[bytes]) -> dict[str, Any]:
-    datatype, shape, values = _values(wanted, answers, labels)
-    tensor: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": shape}
-    if not wanted.is_binary:
+def _tensor(
+    output: RequestedOutput, predictions: Sequence[Classes], labels: Sequence[str], tail: list[bytes]
+) -> dict[str, Any]:
+    datatype, shape, values = _values(output, predictions, labels)
+    tensor: dict[str, Any] = {"name": output.name, "datatype": datatype, "shape": shape}
+    if not output.is_binary:
         return tensor | {"data": values}
     data = (
         struct.pack(f"<{len(values)}f", *values)
@@ -241,38 +244,40 @@ def _tensor(wanted: Wanted, answers: Sequence[Guesses], labels: Sequence[str], t
     return tensor | {"parameters": {"binary_data_size": len(data)}}
 
 
-def _values(wanted: Wanted, answers: Sequence[Guesses], labels: Sequence[str]) -> tuple[str, list[int], list[Any]]:
-    count = len(answers)
-    if wanted.classes:
-        rows = [_classified(guesses[: wanted.classes], labels) for guesses in answers]
+def _values(
+    output: RequestedOutput, predictions: Sequence[Classes], labels: Sequence[str]
+) -> tuple[str, list[int], list[Any]]:
+    count = len(predictions)
+    if output.classes:
+        rows = [_classified(classes[: output.classes], labels) for classes in predictions]
         return "BYTES", [count, len(rows[0])], [text for row in rows for text in row]
-    if wanted.name == LABEL:
-        return "BYTES", [count], [guesses[0][0] for guesses in answers]
-    if wanted.name == SCORE:
-        return "FP32", [count], [guesses[0][1] for guesses in answers]
-    return "FP32", [count, len(labels)], [score for guesses in answers for score in _vector(guesses, labels)]
+    if output.name == LABEL:
+        return "BYTES", [count], [classes[0][0] for classes in predictions]
+    if output.name == SCORE:
+        return "FP32", [count], [classes[0][1] for classes in predictions]
+    return "FP32", [count, len(labels)], [score for classes in predictions for score in _vector(classes, labels)]
 
 
-def _classified(guesses: Guesses, labels: Sequence[str]) -> list[str]:
-    return [f"{score:.6f}:{index}:{label}" for index, (label, score) in _indexed(guesses, labels)]
+def _classified(classes: Classes, labels: Sequence[str]) -> list[str]:
+    return [f"{score:.6f}:{index}:{label}" for index, (label, score) in _indexed(classes, labels)]
 
 
-def _vector(guesses: Guesses, labels: Sequence[str]) -> list[float]:
+def _vector(classes: Classes, labels: Sequence[str]) -> list[float]:
     vector = [0.0] * len(labels)
-    for index, (_, score) in _indexed(guesses, labels):
+    for index, (_, score) in _indexed(classes, labels):
         if index >= 0:
             vector[index] = score
     return vector
 
 
-def _indexed(guesses: Guesses, labels: Sequence[str]) -> Iterator[tuple[int, tuple[str, float]]]:
-    """Give each class with its place among all; of two by one name, the likelier one takes the first place."""
+def _indexed(classes: Classes, labels: Sequence[str]) -> Iterator[tuple[int, tuple[str, float]]]:
+    """Yield each class with its index among all; of two by one name, the more likely one takes the first index."""
     places: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
-    for guess in guesses:
-        left = places.get(guess[0], [])
-        yield left.pop(0) if left else -1, guess
+    for each in classes:
+        left = places.get(each[0], [])
+        yield left.pop(0) if left else -1, each
 
 
 def _malformed(detail: str) -> Problem:

@@ -1,7 +1,7 @@
 """The routes of other systems, so that their clients work here: Open Inference Protocol v2, TorchServe, SageMaker."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from flask import Blueprint, Response, request, url_for
 
@@ -15,16 +15,6 @@ from predict import batch, job_queue
 from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
 from problems import Problem
 from protocols import open_inference
-from protocols.schemas import (
-    Healthy,
-    InferenceAsked,
-    Inferred,
-    IsLive,
-    IsReady,
-    ModelIsReady,
-    ModelMetadata,
-    ServerMetadata,
-)
 from wire import __version__
 from wire.errors import NoWorker
 from wire.queue_stats import QueueSnapshot
@@ -35,9 +25,107 @@ router = Blueprint("protocols", __name__)
 ANY_MODEL = "default"
 OF_A_MODEL = ("/v2/models/<model>", "/v2/models/<model>/versions/<version>")
 LENGTH_HEADER = "Inference-Header-Content-Length"
-# What clients of TorchServe call the picture in a form.
+# What clients of TorchServe call the image in a form.
 FIELDS = ("data", "body", "file")
 USUAL_CLASSES = 5
+
+Parameters = dict[str, str | int | float | bool]
+
+
+class TensorIn(TypedDict):
+    """Images as a tensor of BYTES; with `binary_data_size` in its parameters the data follow the JSON."""
+
+    name: str
+    datatype: Literal["BYTES"]
+    shape: list[Annotated[int, {"minimum": 1, "maximum": 16}]]
+    data: NotRequired[list[Annotated[str, {"description": "base64", "contentEncoding": "base64"}]]]
+    parameters: NotRequired[Parameters]
+
+
+class OutputRequest(TypedDict):
+    """An output that is asked for; with `classification` in its parameters as so many best classes."""
+
+    name: Literal["label", "score", "probabilities"]
+    parameters: NotRequired[Parameters]
+
+
+class InferenceRequest(TypedDict):
+    """A request of the Open Inference Protocol, version 2."""
+
+    id: NotRequired[str]
+    inputs: Annotated[list[TensorIn], {"minItems": 1, "maxItems": 1}]
+    outputs: NotRequired[Annotated[list[OutputRequest], {"maxItems": 3}]]
+    parameters: NotRequired[Parameters]
+
+
+class TensorOut(TypedDict):
+    """An output; with `binary_data_size` in its parameters the data follow the JSON."""
+
+    name: str
+    datatype: Literal["BYTES", "FP32"]
+    shape: list[int]
+    data: NotRequired[list[Any]]
+    parameters: NotRequired[dict[str, int]]
+
+
+class InferenceResponse(TypedDict):
+    """An answer of the Open Inference Protocol, version 2."""
+
+    model_name: str
+    model_version: str
+    id: NotRequired[str]
+    outputs: list[TensorOut]
+
+
+class TensorMetadata(TypedDict):
+    """An input or output of a model; -1 is any size."""
+
+    name: str
+    datatype: Literal["BYTES", "FP32"]
+    shape: list[int]
+
+
+class ModelMetadata(TypedDict):
+    """The inputs and outputs of a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ServerMetadata(TypedDict):
+    """The server and its extensions."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class IsLive(TypedDict):
+    """The process serves."""
+
+    live: Literal[True]
+
+
+class IsReady(TypedDict):
+    """An image would be answered now."""
+
+    ready: Literal[True]
+
+
+class ModelIsReady(TypedDict):
+    """This model would answer now."""
+
+    name: str
+    ready: Literal[True]
+
+
+class Healthy(TypedDict):
+    """TorchServe's answer of a healthy server."""
+
+    status: Literal["Healthy"]
 
 
 @router.route("/v2/health/live")
@@ -57,7 +145,7 @@ def live() -> dict[str, Any]:
     problems=OF_THE_QUEUE,
 )
 def ready() -> dict[str, Any]:
-    """Answer 200 where a picture would be answered now."""
+    """Answer 200 where an image would be answered now."""
     health.readyz()
     return {"ready": True}
 
@@ -79,7 +167,7 @@ def ping() -> dict[str, Any]:
 @router.route("/v2")
 @Operation("GET", "Open Inference Protocol: what serves", {200: Answer("its name", ServerMetadata)})
 def server() -> dict[str, Any]:
-    """Say what serves."""
+    """Answer the name and version of the server."""
     return {"name": "sightline", "version": __version__, "extensions": list(open_inference.EXTENSIONS)}
 
 
@@ -102,7 +190,7 @@ def model_ready(model: str, version: str = "") -> dict[str, Any]:
     problems=(404, *OF_THE_QUEUE),
 )
 def metadata(model: str, version: str = "") -> dict[str, Any]:
-    """Say what a model takes and gives."""
+    """Answer the inputs and outputs of a model."""
     state = _serving(model, version)
     tensors = {"label": "BYTES", "score": "FP32"}
     outputs: list[dict[str, Any]] = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in tensors.items()]
@@ -121,15 +209,17 @@ def metadata(model: str, version: str = "") -> dict[str, Any]:
     "Open Inference Protocol: classify images",
     {
         200: Answer(
-            "an answer for each; binary tensors follow the JSON", Inferred, media_types=["application/octet-stream"]
+            "an answer for each; binary tensors follow the JSON",
+            InferenceResponse,
+            media_types=["application/octet-stream"],
         )
     },
     parameters=(TIMEOUT_MS,),
-    body=Body(document=InferenceAsked),
+    body=Body(document=InferenceRequest),
     problems=(*OF_AN_IMAGE, 404),
 )
 def infer(model: str, version: str = "") -> Response:
-    """Answer for the pictures of a tensor; one that cannot be answered fails them all."""
+    """Answer for the images of a tensor; one that cannot be answered fails them all."""
     job_queue.check_room_early(request)
     uploads.limit_json_body(request)
     asked = open_inference.parse(request.stream, request.headers.get(LENGTH_HEADER))
@@ -137,11 +227,11 @@ def infer(model: str, version: str = "") -> Response:
     labels = state.labels if state is not None else ()
     top_k = asked.top_k(len(labels))
     if top_k > settings.MAX_TOP_K:
-        raise Problem(400, "malformed", f"{top_k} classes of each picture: at most {settings.MAX_TOP_K} are told.")
+        raise Problem(400, "malformed", f"{top_k} classes of each image are more than MAX_TOP_K={settings.MAX_TOP_K}.")
     options = replace(PredictOptions.of(request), top_k=top_k)
     if asked.timeout_s is not None and TIMEOUT_MS.name not in request.headers:
         options = replace(options, timeout_s=min(asked.timeout_s, settings.REQUEST_TIMEOUT_S))
-    files = uploads.as_files(asked.pictures)
+    files = uploads.as_files(asked.images)
     items = batch.predict(request, files, uploads.upload_folder(), options, views.ask_model)
     results = [item.result() for item in items]
     name, _, answered_version = results[0].model_version.partition("/")
@@ -186,7 +276,7 @@ router.add_url_rule("/predictions/<model>/<version>", "predictions_of_version", 
 
 
 def _serving(model: str, version: str) -> QueueSnapshot:
-    """Look now, and give what is served under this name; raises the errors of `wire`, or Problem."""
+    """Return what is served under this name, read from Redis now; raise the errors of `wire`, or Problem."""
     state = job_queue.refresh_queue_state()
     if not state.workers:
         raise NoWorker(state.startup_error)
@@ -195,7 +285,7 @@ def _serving(model: str, version: str) -> QueueSnapshot:
 
 
 def _served(model: str, version: str) -> QueueSnapshot | None:
-    """Give what is served under this name, without waiting; None while nobody knows what is."""
+    """Return what is served under this name, without waiting; None while that is not known."""
     state = job_queue.queue_state()
     if state is not None and state.workers:
         _check(state, model, version)

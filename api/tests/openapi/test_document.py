@@ -12,7 +12,7 @@ from app import create_app
 from auth import access
 from openapi import document as openapi_document
 from openapi.operation import Operation, operations_of
-from openapi.schemas import Predicted
+from openapi.schemas import PredictResponse
 from problems import ProblemDocument
 
 
@@ -60,14 +60,15 @@ def test_every_failure_of_a_picture_is_told(application: Flask) -> None:
 
 def test_documents_are_described_as_they_are_built() -> None:
     described = openapi_document.Schemas()
-    assert described.of(Predicted) == {"$ref": "#/components/schemas/Predicted"}
+    assert described.of(PredictResponse) == {"$ref": "#/components/schemas/PredictResponse"}
     described.of(ProblemDocument)
     schemas = described.by_name
     built = json.loads(problems.Problem(503, "queue_full", "busy").body(instance="/predict", request_id="1"))
     assert set(schemas["ProblemDocument"]["required"]) == set(built)
-    assert schemas["Predicted"]["required"] == ["prediction", "score", "success"]
-    assert schemas["Predicted"]["properties"]["predictions"]["items"] == {"$ref": "#/components/schemas/Guess"}
-    assert set(schemas) == {"Explanation", "Guess", "Predicted", "ProblemDocument"}
+    assert schemas["PredictResponse"]["required"] == ["prediction", "score", "success"]
+    classes = schemas["PredictResponse"]["properties"]["predictions"]
+    assert classes["items"] == {"$ref": "#/components/schemas/ClassScore"}
+    assert set(schemas) == {"ClassScore", "Explanation", "PredictResponse", "ProblemDocument"}
 
 
 def test_keys_are_a_part_of_it_where_they_are_needed(

@@ -87,7 +87,7 @@ def test_every_probability_is_told_in_the_order_of_the_labels(client: FlaskClien
 
 
 def test_two_classes_of_one_name_have_a_place_each() -> None:
-    wanted = open_inference.InferRequest("", [b""], [open_inference.Wanted("label", classes=3)], None)
+    wanted = open_inference.InferRequest("", [b""], [open_inference.RequestedOutput("label", classes=3)], None)
     body, _ = open_inference.answer(
         wanted, "m", "1", [[("crane", 0.5), ("cat", 0.3), ("crane", 0.1)]], ["crane", "crane", "cat"]
     )
@@ -132,8 +132,8 @@ GOOD = tensor(b"x")
         ({"inputs": [GOOD | {"data": 7}]}, "base64"),
         ({"inputs": [GOOD | {"data": ["%"]}]}, "base64"),
         ({"inputs": [GOOD | {"data": [7]}]}, "base64"),
-        ({"inputs": [GOOD | {"data": []}]}, "0 pictures"),
-        ({"inputs": [GOOD | {"data": ["eA=="] * 17, "shape": [17]}]}, "17 pictures"),
+        ({"inputs": [GOOD | {"data": []}]}, "0 images"),
+        ({"inputs": [GOOD | {"data": ["eA=="] * 17, "shape": [17]}]}, "17 images"),
         ({"inputs": [GOOD | {"shape": [2]}]}, "shape"),
         ({"inputs": [GOOD | {"shape": [-1]}]}, "shape"),
         ({"inputs": [GOOD | {"shape": [10**400]}]}, "shape"),
@@ -172,9 +172,9 @@ def test_a_nested_list_and_base64_in_a_binary_tensor_are_understood() -> None:
     picture = pictures.jpeg()
     nested = request(picture, picture)
     nested["inputs"][0] |= {"shape": [2, 1], "data": [[text] for text in nested["inputs"][0]["data"]]}
-    assert open_inference.parse(json.dumps(nested).encode(), None).pictures == [picture, picture]
+    assert open_inference.parse(json.dumps(nested).encode(), None).images == [picture, picture]
     body, headers = binary(base64.b64encode(picture))
-    assert open_inference.parse(body, headers["Inference-Header-Content-Length"]).pictures == [picture]
+    assert open_inference.parse(body, headers["Inference-Header-Content-Length"]).images == [picture]
 
 
 def test_the_server_and_the_model_describe_themselves(client: FlaskClient, ready: EchoWorker) -> None:
@@ -240,7 +240,7 @@ def bomb(data: bytes, **changes: Any) -> tuple[BytesIO, str]:
 @pytest.mark.parametrize("element", [b"\0\0\0\0", b"\1\0\0\0A", b"\4\0\0\0QUJD"])
 def test_elements_are_counted_before_they_are_read(element: bytes) -> None:
     stream, length = bomb(element * 1_000_000)
-    with pytest.raises(Problem, match="More than 16 pictures"):
+    with pytest.raises(Problem, match="More than 16 images"):
         open_inference.parse(stream, length)
     assert stream.tell() < 1_000
 
@@ -269,7 +269,7 @@ def test_a_size_that_is_not_that_of_the_data_is_told(size: Any, data: bytes, tol
 def test_base64_in_a_binary_tensor_is_decoded_as_it_comes(head: str) -> None:
     picture = pictures.jpeg() + bytes(range(256)) * 1_000
     stream, length = bomb(elements((head + base64.b64encode(picture).decode()).encode()))
-    assert open_inference.parse(stream, length).pictures == [picture]
+    assert open_inference.parse(stream, length).images == [picture]
     stream, length = bomb(elements(base64.b64encode(picture)[:200_000] + b"%" * 100_000))
     with pytest.raises(Problem, match="begins as base64"):
         open_inference.parse(stream, length)
