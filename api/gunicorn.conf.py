@@ -44,17 +44,6 @@ secure_scheme_headers: dict[str, str] = {}
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn makes names of its own
 
 
-def _allow_files(wanted: int) -> None:
-    """Raise the limit of open files to what the connections need, as far as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-_allow_files(settings.MAX_CONNECTIONS + 256)
-
-
 METRICS_FOLDER_PREFIX = "sightline-metrics-"
 
 
@@ -67,6 +56,15 @@ def _make_metrics_folder(parent: Path) -> str:
     return tempfile.mkdtemp(prefix=f"{METRICS_FOLDER_PREFIX}{os.getpid()}-", dir=parent)
 
 
+def _allow_files(wanted: int) -> None:
+    """Raise the limit of open files to what the connections need, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+_allow_files(settings.MAX_CONNECTIONS + 256)
 # Before there are children: one that counts alone would report its own share only.
 settings.share_metrics(_make_metrics_folder(Path(worker_tmp_dir or tempfile.gettempdir())))
 

@@ -15,20 +15,10 @@ from problems import Problem
 from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 
 _DEFAULTS = {header[0].lower(): header for header in DEFAULT_HEADERS}
-_CORS_HEADERS = (
-    (
-        "Access-Control-Expose-Headers",
-        "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, X-Error-Code, X-Error-Detail, Server-Timing, "
-        "Retry-After",
-    ),
-)
-_PREFLIGHT_HEADERS = (
-    ("Access-Control-Allow-Methods", "DELETE, GET, POST, PUT"),
-    (
-        "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout-Ms",
-    ),
-    ("Access-Control-Max-Age", "600"),
+# The headers of requests and responses that pages of allowed origins may send and read.
+_SENT = "Authorization, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
+_READ = (
+    "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, X-Error-Code, X-Error-Detail, Server-Timing, Retry-After"
 )
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -117,7 +107,10 @@ def _allow_origin(environ: Environ, headers: Headers) -> None:
     headers.append(("Vary", "Origin"))
     origin = environ.get("HTTP_ORIGIN")
     if origin in _allowed_origins():
-        headers.append(("Access-Control-Allow-Origin", origin))
-        headers.extend(_CORS_HEADERS)
+        headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _READ)]
         if environ["REQUEST_METHOD"] == "OPTIONS":
-            headers.extend(_PREFLIGHT_HEADERS)
+            headers += [
+                ("Access-Control-Allow-Methods", "DELETE, GET, POST, PUT"),
+                ("Access-Control-Allow-Headers", _SENT),
+                ("Access-Control-Max-Age", "600"),
+            ]

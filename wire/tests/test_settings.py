@@ -89,8 +89,3 @@ def test_every_declaration_is_a_row_of_the_table() -> None:
         Setting("KEY", str, "", "A key."),
         Setting("KEY_FILE", str, "", "File that holds KEY."),
     ]
-
-
-def test_a_former_name_is_read_where_the_setting_is_not_set() -> None:
-    assert read(OLD="1")("NEW", 5, "A number.", former="OLD") == 1
-    assert read(OLD="1", NEW="2")("NEW", 5, "A number.", former="OLD") == 2
