@@ -16,8 +16,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 import problems
 import settings
 from problems import Problem, UnusableFile
+from wire import JobFailed
 from wire import errors as wire_errors
-from wire.messages import JobFailed
 
 LOG = logging.getLogger("sightline.api")
 

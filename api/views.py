@@ -62,7 +62,7 @@ from reports import schema, submission
 from reports.schema import MAX_LABEL, Report, Reported, ReportRequest
 from reports.submission import Submission
 from server.messages import PICTURE_POLICY
-from wire.errors import WireError
+from wire import WireError
 
 router = Blueprint("app_router", __name__)
 

@@ -23,7 +23,7 @@ from registry.activation import Trial
 from serving import logs
 from serving.version_watcher import Watch
 from serving.worker import Worker
-from wire.errors import QueueUnavailable
+from wire import QueueUnavailable
 from wire.worker_registry import report_startup_error
 
 log = logging.getLogger("ml_service")

@@ -5,7 +5,7 @@ Read a setting as `settings.NAME` where it is used, so that a test may patch it.
 
 import os
 
-from wire.redis.connection import Address
+from wire import Address
 from wire.settings import Declarations, SettingError
 
 _setting = Declarations(os.environ)

@@ -17,8 +17,8 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
 from sightline_testing.pictures import jpeg
 from sightline_testing.waiting import wait_until
+from wire import Address
 from wire.queue_stats import STALE_AFTER_S, QueueStats
-from wire.redis.connection import Address
 
 KIND, OTHER = "sheet_music", "floor_plan"
 OLD, NEW = BASE, f"{MODEL}/2-int8"

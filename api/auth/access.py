@@ -25,8 +25,8 @@ from auth import api_keys, operator_session
 from auth.api_keys import ApiKey, KeyFile, KeyFileError
 from problems import Problem
 from server import edge
-from wire.rate_limit import Rate, RateLimiter
-from wire.redis.connection import Address
+from wire import Address, RateLimiter
+from wire.rate_limit import Rate
 from wire.settings import SettingError
 
 View = TypeVar("View", bound=Callable[..., Any])

@@ -22,7 +22,7 @@ from pathlib import Path
 import settings
 import utils
 from problems import Problem
-from wire.errors import QueueFull
+from wire import QueueFull
 
 # Clean-up leaves everything younger than this alone: a job may be on its way to it, and a writer may be at work.
 YOUNGEST_S = 3600.0

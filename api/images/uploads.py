@@ -23,8 +23,8 @@ from images.json_stream import LongString, MalformedJson
 from images.multipart import MAX_OVERHEAD_BYTES, MAX_PARTS
 from observability import metrics
 from problems import Problem, UnusableFile
+from wire import QueueFull
 from wire.decode_cost import decode_ms
-from wire.errors import QueueFull
 
 FORM = "multipart/form-data"
 # Hashing and writing more than this takes long enough for others to notice.

@@ -9,9 +9,9 @@ import error_handlers
 from openapi.operation import OF_THE_QUEUE, Answer, Operation
 from openapi.schemas import Alive, Ready
 from problems import Problem
-from wire.errors import NoWorker, QueueFull
+from wire import QueueFull, QueueSnapshot
+from wire.errors import NoWorker
 from wire.producer.admission import retry_after_s
-from wire.queue_stats import QueueSnapshot
 
 router = Blueprint("health", __name__)
 

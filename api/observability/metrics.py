@@ -17,9 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
 from openapi.operation import Answer, Operation
-from wire import __version__, errors
-from wire.messages import JobFailed
-from wire.queue_stats import QueueSnapshot
+from wire import JobFailed, QueueSnapshot, __version__, errors
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))

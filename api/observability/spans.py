@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import settings
-from wire.errors import WireError
+from wire import WireError
 from wire.span_export import SpanExport
 
 Environ = dict[str, Any]

@@ -12,7 +12,7 @@ from openapi.operation import Answer, Operation
 from openapi.schemas import JobState
 from predict import job_queue
 from predict.prediction import PREFER, Prediction, PredictOptions, json_response
-from wire.messages import Failure, JobFailed
+from wire import Failure, JobFailed
 
 router = Blueprint("jobs", __name__)
 

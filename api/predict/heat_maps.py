@@ -14,7 +14,7 @@ from flask import url_for
 from openapi.schemas import Explanation
 from predict.prediction import Prediction
 from problems import Problem
-from wire.messages import ActivationMap
+from wire import ActivationMap
 
 # The browser scales it to the size of the image, smoothly.
 LONGEST_SIDE = 96

@@ -18,13 +18,9 @@ from observability import metrics, tracing
 from predict.prediction import USUAL_TOP_K, Prediction, PredictOptions, current_options
 from predict.single_flight import IsAbandoned, SingleFlight
 from server.load_shedding import EARLY_REFUSAL_BYTES
-from wire.async_jobs import AsyncJobs, Found
-from wire.errors import QueueFull
-from wire.messages import Answer, Failure, JobFailed
-from wire.producer.producer import Producer
-from wire.queue_stats import QueueSnapshot
-from wire.redis.connection import Address
-from wire.result_cache import AnswerCache, Question, served_by_all
+from wire import Address, Answer, AsyncJobs, Failure, JobFailed, Producer, QueueFull, QueueSnapshot, ResultCache
+from wire.async_jobs import Found
+from wire.result_cache import Question, served_by_all
 from wire.worker_registry import Served
 
 # The settings that make a queue; their values, in this order, name it.
@@ -61,7 +57,7 @@ class _Queue:
         address = Address(*values[: len(_ADDRESS)])
         queue, max_queue_size, timeout_s, cache_entries, cache_ttl_s, max_jobs = values[len(_ADDRESS) :]
         self.producer = Producer(address, queue, max_queue_size=max_queue_size, timeout_s=timeout_s)
-        self.cache = AnswerCache(address, queue, max_entries=cache_entries, ttl_s=cache_ttl_s)
+        self.cache = ResultCache(address, queue, max_entries=cache_entries, ttl_s=cache_ttl_s)
         self.jobs = AsyncJobs(self.producer, max_jobs=max_jobs)
         self.flights = SingleFlight[tuple[Answer, bool]]()
 

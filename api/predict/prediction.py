@@ -19,7 +19,7 @@ import settings
 from auth import access
 from openapi.operation import Text, Token, WholeNumber
 from openapi.schemas import Explanation, PredictResponse
-from wire.messages import ActivationMap, Answer
+from wire import ActivationMap, Answer
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
 USUAL_TOP_K = 5

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from wire.errors import Abandoned, DeadlineExceeded, WireError
+from wire import WireError
+from wire.errors import Abandoned, DeadlineExceeded
 
 # How often a follower checks whether its client is still there.
 ABANDONED_EVERY_S = 0.1

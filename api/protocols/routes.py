@@ -15,9 +15,8 @@ from predict import batch, job_queue
 from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
 from problems import Problem
 from protocols import open_inference
-from wire import __version__
+from wire import QueueSnapshot, __version__
 from wire.errors import NoWorker
-from wire.queue_stats import QueueSnapshot
 
 router = Blueprint("protocols", __name__)
 

@@ -16,7 +16,7 @@ import utils
 from observability import metrics, tracing
 from problems import Problem
 from server.messages import problem_response
-from wire.errors import QueueFull
+from wire import QueueFull
 
 # A body smaller than this is read even where the queue is known to be full: a malformed request is refused as such.
 EARLY_REFUSAL_BYTES: Final = 8 * 1024

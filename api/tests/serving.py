@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from sightline_testing.redis_server import free_port
-from wire.consumer.consumer import Consumer
-from wire.consumer.triage import Delivery
-from wire.errors import QueueUnavailable
-from wire.messages import ActivationMap, Answer, Failure, Job
-from wire.redis.connection import Address
-from wire.worker_registry import Heartbeat, WorkerInfo
+from wire import (
+    ActivationMap,
+    Address,
+    Answer,
+    Consumer,
+    Delivery,
+    Failure,
+    Heartbeat,
+    Job,
+    QueueUnavailable,
+    WorkerInfo,
+)
 
 API = Path(__file__).parent.parent
 PATIENCE_S = 30.0

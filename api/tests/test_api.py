@@ -24,8 +24,7 @@ from predict import job_queue
 from problems import Problem
 from sightline_testing import pictures
 from tests.serving import API
-from wire import errors
-from wire.errors import QueueFull
+from wire import QueueFull, errors
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 PROBLEM = "application/problem+json"

@@ -10,9 +10,8 @@ from middleware import PredictOptions, current_options, model_predict
 from predict import job_queue
 from sightline_testing.redis_server import RedisServer
 from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
-from wire.consumer.triage import Delivery
-from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
-from wire.messages import Answer, Failure, JobFailed
+from wire import Answer, Delivery, Failure, JobFailed, QueueFull, QueueUnavailable
+from wire.errors import Abandoned, DeadlineExceeded, NoWorker
 
 NAME = "00000000000000000000000000000000.jpg"
 

@@ -22,8 +22,7 @@ import gevent  # noqa: E402
 
 from benchmarks import processes, settings  # noqa: E402
 from launcher import state  # noqa: E402
-from wire.producer.producer import Producer  # noqa: E402
-from wire.redis.connection import Address  # noqa: E402
+from wire import Address, Producer  # noqa: E402
 
 QUEUE_NAME = "sightline"
 # No job may expire: the last of 10,000 waits for all the others.

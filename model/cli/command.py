@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import settings
 from inference.errors import ModelError
-from wire.queue_stats import QueueSnapshot, QueueStats
+from wire import QueueSnapshot
+from wire.queue_stats import QueueStats
 
 STATE = Path(__file__).resolve().parents[2] / "var"
 PROGRESS_EVERY_S = 0.2

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 
 import settings
 from cli import command
-from wire.dead_letters import DeadLetter, DeadLetters
-from wire.errors import WireError
-from wire.producer.producer import Producer
+from wire import DeadLetters, Producer, WireError
+from wire.dead_letters import DeadLetter
 
 MOST = 1000
 REPLAY_TIMEOUT_S = 60.0

@@ -4,7 +4,7 @@ import socket
 import sys
 
 from cli import command
-from wire.errors import QueueUnavailable
+from wire import QueueUnavailable
 
 
 def main() -> int:

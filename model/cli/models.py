@@ -26,9 +26,8 @@ from inference.errors import ModelError, VersionError
 from registry import activation, versions
 from registry.activation import PROMOTED, ROLLED_BACK, Evidence, Limits, Trial
 from training import cases
-from wire.errors import QueueUnavailable
+from wire import QueueUnavailable, WorkerInfo
 from wire.queue_stats import STALE_AFTER_S
-from wire.worker_registry import WorkerInfo
 
 MAX_TRAFFIC = 400
 # With less traffic of its own, versions are compared on synthetic images.

@@ -4,8 +4,7 @@ import json
 import sys
 
 from cli import command
-from wire.errors import QueueUnavailable
-from wire.queue_stats import QueueSnapshot
+from wire import QueueSnapshot, QueueUnavailable
 
 
 def main() -> int:

@@ -17,9 +17,9 @@ from inference.errors import IMAGE_TOO_LARGE, ImageError
 from inference.model import Model
 from serving import fault_injection, tracing
 from serving.heat_maps import NotExplainableError, NotReadyError, explain
-from wire.consumer.triage import Delivery
+from wire import Answer, Delivery, Failure, Job
 from wire.decode_cost import least_ms
-from wire.messages import Answer, Failure, FailureCode, Job
+from wire.messages import FailureCode
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from inference import bundle, engines
 from inference.arrays import Pixels, Scores
 from inference.bundle import Bundle
 from inference.model import Model
-from wire.messages import ActivationMap, Job
+from wire import ActivationMap, Job
 
 log = logging.getLogger(__name__)
 

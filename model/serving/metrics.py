@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
 
-from wire import __version__
-from wire.messages import Answer, Failure, Reply
+from wire import Answer, Failure, __version__
+from wire.messages import Reply
 
 log = logging.getLogger("ml_service")
 

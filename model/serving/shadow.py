@@ -13,7 +13,7 @@ from inference import image_store
 from inference.errors import InferenceError
 from inference.model import Model
 from serving.classifier import Outcome
-from wire.messages import Answer
+from wire import Answer
 
 log = logging.getLogger("ml_service")
 

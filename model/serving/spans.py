@@ -14,8 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 import settings
 from serving.tracing import Recorder, Traces
-from wire.consumer.triage import Delivery
-from wire.messages import Answer, Failure
+from wire import Answer, Delivery, Failure
 from wire.span_export import SpanExport
 
 _w3c = TraceContextTextMapPropagator()

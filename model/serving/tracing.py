@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import Final
 
 import settings
-from wire.consumer.triage import Delivery
-from wire.messages import Answer, Failure
+from wire import Answer, Delivery, Failure
 
 
 class Recorder:

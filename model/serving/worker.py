@@ -19,12 +19,8 @@ from serving import batching, metrics, speed, tracing
 from serving.classifier import Classifier, Occupancy
 from serving.shadow import Shadow
 from serving.watchdog import Upkeep
-from wire.consumer.consumer import Consumer
+from wire import Answer, Consumer, Delivery, Failure, Heartbeat, QueueUnavailable, WorkerInfo
 from wire.consumer.maintenance import Leases, Maintenance
-from wire.consumer.triage import Delivery
-from wire.errors import QueueUnavailable
-from wire.messages import Answer, Failure
-from wire.worker_registry import Heartbeat, WorkerInfo
 
 log = logging.getLogger("ml_service")
 

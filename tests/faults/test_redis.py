@@ -15,8 +15,8 @@ from sightline_testing.faults.load import Load
 from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.waiting import wait_until
-from wire.errors import QueueUnavailable
-from wire.redis.connection import Address, Connection, pack
+from wire import Address, QueueUnavailable
+from wire.redis.connection import Connection, pack
 from wire.redis.keys import GROUP
 
 # Below what one slow shared core can do; the full run is on a machine of its own.

@@ -17,7 +17,7 @@ from sightline_testing.faults.load import Load
 from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.system import System, sleep_until
 from sightline_testing.waiting import wait_until
-from wire.messages import Job
+from wire import Job
 
 CLIENTS = 24
 AT_STAKE = 2

@@ -29,7 +29,7 @@ from sightline_testing.hostile.measured import Measured
 from sightline_testing.pictures import jpeg
 from sightline_testing.service import REPOSITORY, running_service
 from sightline_testing.waiting import wait_until
-from wire.redis.connection import Address
+from wire import Address
 
 PATIENT = {"REQUEST_TIMEOUT_S": "60", "JOB_TIMEOUT_S": "600", "MAX_QUEUE_SIZE": "1000", "API_WORKERS": "2"}
 TRIES, FULL_ROUNDS = 2_000, 50

@@ -17,15 +17,11 @@ from sightline_testing.pictures import good, jpeg
 from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
 from sightline_testing.service import BUNDLES, REPOSITORY
 from sightline_testing.waiting import wait_until
-from wire.async_jobs import AsyncJobs
-from wire.consumer.consumer import Consumer
+from wire import Address, Answer, AsyncJobs, Consumer, Job, Producer, QueueUnavailable, RateLimiter
 from wire.consumer.maintenance import Maintenance
-from wire.errors import QueueUnavailable
-from wire.messages import Answer, Job
 from wire.producer.admission import SUBMIT, Terms
-from wire.producer.producer import Producer
-from wire.rate_limit import Rate, RateLimiter
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.rate_limit import Rate
+from wire.redis.connection import Connection, checked, pack
 from wire.redis.keys import GROUP, Keys
 from wire.redis.pipeline import Pipeline
 

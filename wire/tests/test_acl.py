@@ -13,17 +13,24 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
-from wire.async_jobs import AsyncJobs
+from wire import (
+    Address,
+    AsyncJobs,
+    Consumer,
+    DeadLetters,
+    Heartbeat,
+    Producer,
+    QueueUnavailable,
+    ResultCache,
+    WorkerInfo,
+)
 from wire.consumer import maintenance
-from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Leases, Maintenance
-from wire.dead_letters import DeadLetters
-from wire.errors import DeadlineExceeded, QueueUnavailable
-from wire.producer.producer import Producer
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.errors import DeadlineExceeded
+from wire.redis.connection import Connection, checked, pack
 from wire.redis.keys import GROUP
-from wire.result_cache import AnswerCache, Question
-from wire.worker_registry import Heartbeat, Served, WorkerInfo
+from wire.result_cache import Question
+from wire.worker_registry import Served
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
 PASSWORD = "a-test-has-no-secrets"  # noqa: S105  a test's own
@@ -81,7 +88,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         wait_until(lambda: queue.depth() == 0, "all is settled")
         wait_until(lambda: b"gone" not in names(queue), "the idle consumer is reaped")
         keeper.stop()
-        cache = AnswerCache(api, queue.name, max_entries=1, ttl_s=60, timeout_s=10.0)
+        cache = ResultCache(api, queue.name, max_entries=1, ttl_s=60, timeout_s=10.0)
         question = Question("ab" * 32, Served(answer.model, answer.version, "none", "none"))
         cache.keep(question, 5, replace(answer, sha256=question.picture), cache.find(question, 5).slot)
         assert cache.find(question, 5).answer

@@ -10,13 +10,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import wait_until
 from sightline_testing.workers import StandInWorker, answer_for
-from wire.async_jobs import AsyncJobs
-from wire.consumer.consumer import Consumer
-from wire.consumer.triage import Delivery
-from wire.errors import NoWorker, QueueFull, QueueUnavailable, UnknownJob
-from wire.messages import Answer, Failure, Reply
-from wire.producer.producer import Producer
-from wire.redis.connection import Address
+from wire import Address, Answer, AsyncJobs, Consumer, Delivery, Failure, Producer, QueueFull, QueueUnavailable
+from wire.errors import NoWorker, UnknownJob
+from wire.messages import Reply
 
 
 @pytest.fixture

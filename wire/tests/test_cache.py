@@ -8,11 +8,10 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire.messages import Answer
-from wire.queue_stats import QueueSnapshot
+from wire import Answer, QueueSnapshot, ResultCache, WorkerInfo
 from wire.redis import pipeline
-from wire.result_cache import MAX_ENTRY_BYTES, AnswerCache, Found, Question, served_by_all
-from wire.worker_registry import Served, WorkerInfo
+from wire.result_cache import MAX_ENTRY_BYTES, Found, Question, served_by_all
+from wire.worker_registry import Served
 
 SERVED = Served("net", "7", "0badcafe", "feedbead", "d1" * 32)
 PICTURE = "ab" * 32
@@ -26,20 +25,20 @@ ENTRY = (
     b'"labels_digest":"feedbead","bundle_digest":"' + b"d1" * 32 + b'","top_k":2,"predictions":[["a",0.5],["b",0.25]]}'
 )
 
-MakeCache = Callable[..., AnswerCache]
+MakeCache = Callable[..., ResultCache]
 
 
 @pytest.fixture
 def make_cache(queue: QueueProbe) -> MakeCache:
-    def make(*, max_entries: int = 1000, ttl_s: int = 3600) -> AnswerCache:
+    def make(*, max_entries: int = 1000, ttl_s: int = 3600) -> ResultCache:
         told = {"max_entries": max_entries, "ttl_s": ttl_s, "timeout_s": WAIT_S}
-        return AnswerCache(queue.address, queue.name, **told)  # type: ignore[arg-type]
+        return ResultCache(queue.address, queue.name, **told)  # type: ignore[arg-type]
 
     return make
 
 
 @pytest.fixture
-def cache(make_cache: MakeCache) -> AnswerCache:
+def cache(make_cache: MakeCache) -> ResultCache:
     return make_cache()
 
 
@@ -49,7 +48,7 @@ def answer(top_k: int = 5, **facts: Any) -> Answer:
     return Answer(predictions=told.pop("predictions", CLASSES[:top_k]), **told)
 
 
-def kept(cache: AnswerCache, question: Question = QUESTION, top_k: int = 5) -> str:
+def kept(cache: ResultCache, question: Question = QUESTION, top_k: int = 5) -> str:
     """Have an answer kept, and give the slot that it is in."""
     found = cache.find(question, top_k)
     assert found.answer is None
@@ -68,18 +67,18 @@ def pictures() -> Iterator[Question]:
     return (Question(f"{number:064x}", SERVED) for number in itertools.count())
 
 
-def test_what_was_kept_is_found_without_what_was_only_true_of_its_job(cache: AnswerCache) -> None:
+def test_what_was_kept_is_found_without_what_was_only_true_of_its_job(cache: ResultCache) -> None:
     kept(cache)
     expected = Answer("", CLASSES[:5], SERVED.model, SERVED.version, {}, bundle_digest=SERVED.bundle_digest)
     assert cache.find(QUESTION, 5).answer == expected
 
 
-def test_what_nobody_asked_yet_is_not_found(cache: AnswerCache) -> None:
+def test_what_nobody_asked_yet_is_not_found(cache: ResultCache) -> None:
     assert cache.find(QUESTION, 5).answer is None
 
 
 @pytest.mark.parametrize("part", ["picture", *Served._fields])
-def test_an_answer_to_another_question_is_not_found(cache: AnswerCache, part: str) -> None:
+def test_an_answer_to_another_question_is_not_found(cache: ResultCache, part: str) -> None:
     kept(cache)
     other = Question("cd" * 32, SERVED) if part == "picture" else Question(PICTURE, SERVED._replace(**{part: "other"}))
     assert cache.find(other, 5).answer is None
@@ -95,21 +94,21 @@ def test_an_answer_to_another_question_in_the_right_slot_is_not_found(
     assert one_slot.find(other, 5) == Found(None, slots(queue)[0].decode())
 
 
-def test_an_answer_in_another_version_than_was_asked_for_is_not_kept(queue: QueueProbe, cache: AnswerCache) -> None:
+def test_an_answer_in_another_version_than_was_asked_for_is_not_kept(queue: QueueProbe, cache: ResultCache) -> None:
     found = cache.find(QUESTION, 5)
     cache.keep(QUESTION, 5, answer(version="8"), found.slot)
     cache.keep(QUESTION, 5, answer(model="other"), found.slot)
     assert slots(queue) == []
 
 
-def test_an_answer_of_other_weights_under_the_same_name_is_not_kept(queue: QueueProbe, cache: AnswerCache) -> None:
+def test_an_answer_of_other_weights_under_the_same_name_is_not_kept(queue: QueueProbe, cache: ResultCache) -> None:
     found = cache.find(QUESTION, 5)
     for digest in ("d2" * 32, ""):
         cache.keep(QUESTION, 5, answer(bundle_digest=digest), found.slot)
     assert slots(queue) == []
 
 
-def test_workers_of_an_earlier_release_that_publish_no_digest_still_have_a_cache(cache: AnswerCache) -> None:
+def test_workers_of_an_earlier_release_that_publish_no_digest_still_have_a_cache(cache: ResultCache) -> None:
     question = Question(PICTURE, SERVED._replace(bundle_digest=""))
     kept(cache, question)
     assert cache.find(question, 5).answer is not None
@@ -117,7 +116,7 @@ def test_workers_of_an_earlier_release_that_publish_no_digest_still_have_a_cache
 
 
 def test_an_entry_of_an_earlier_release_is_read_as_one_without_a_digest(
-    queue: QueueProbe, cache: AnswerCache, caplog: pytest.LogCaptureFixture
+    queue: QueueProbe, cache: ResultCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     question = Question(PICTURE, SERVED._replace(bundle_digest=""))
     slot = kept(cache, question)
@@ -130,20 +129,20 @@ def test_an_entry_of_an_earlier_release_is_read_as_one_without_a_digest(
 
 @pytest.mark.parametrize("digest", ["", "cd" * 32], ids=["of a worker that does not say", "of other bytes"])
 def test_an_answer_to_other_bytes_than_were_asked_about_is_not_kept(
-    queue: QueueProbe, cache: AnswerCache, digest: str
+    queue: QueueProbe, cache: ResultCache, digest: str
 ) -> None:
     cache.keep(QUESTION, 5, answer(sha256=digest), cache.find(QUESTION, 5).slot)
     assert slots(queue) == []
 
 
-def test_fewer_classes_than_were_kept_are_the_best_of_them(cache: AnswerCache) -> None:
+def test_fewer_classes_than_were_kept_are_the_best_of_them(cache: ResultCache) -> None:
     kept(cache, top_k=8)
     found = cache.find(QUESTION, 3).answer
     assert found is not None
     assert found.predictions == CLASSES[:3]
 
 
-def test_more_classes_than_were_asked_for_take_the_place_of_the_fewer(queue: QueueProbe, cache: AnswerCache) -> None:
+def test_more_classes_than_were_asked_for_take_the_place_of_the_fewer(queue: QueueProbe, cache: ResultCache) -> None:
     slot = kept(cache, top_k=5)
     assert cache.find(QUESTION, 6) == Found(None, slot)
     kept(cache, top_k=8)
@@ -167,7 +166,7 @@ def test_an_answer_is_kept_for_its_time(queue: QueueProbe, make_cache: MakeCache
     wait_until(lambda: cache.find(QUESTION, 5).answer is None, "the answer has expired")
 
 
-def test_a_hit_does_not_make_an_answer_live_longer(queue: QueueProbe, cache: AnswerCache) -> None:
+def test_a_hit_does_not_make_an_answer_live_longer(queue: QueueProbe, cache: ResultCache) -> None:
     slot = kept(cache)
     queue.redis("EXPIRE", slot, 100)
     assert cache.find(QUESTION, 5).answer
@@ -227,7 +226,7 @@ def test_a_slot_of_another_type_is_no_answer_and_is_written_over(queue: QueuePro
     assert queue.redis("GET", queue.keys.answer(0)) == ENTRY
 
 
-def test_an_answer_beyond_the_size_of_a_slot_is_not_kept(queue: QueueProbe, cache: AnswerCache) -> None:
+def test_an_answer_beyond_the_size_of_a_slot_is_not_kept(queue: QueueProbe, cache: ResultCache) -> None:
     found = cache.find(QUESTION, 1000)
     large = answer(predictions=tuple((f"class-{number}", 0.001) for number in range(1000)))
     cache.keep(QUESTION, 1000, large, found.slot)
@@ -241,7 +240,7 @@ def test_while_redis_is_away_nothing_is_found_and_nothing_is_kept(
 ) -> None:
     monkeypatch.setattr(pipeline, "OPEN_S", 0.01)
     queue = start_redis()
-    cache = AnswerCache(queue.address, queue.name, max_entries=1000, ttl_s=3600, timeout_s=WAIT_S)
+    cache = ResultCache(queue.address, queue.name, max_entries=1000, ttl_s=3600, timeout_s=WAIT_S)
     slot = kept(cache)
     queue.server.kill()
     assert cache.find(QUESTION, 5) == Found(None, "")
@@ -251,7 +250,7 @@ def test_while_redis_is_away_nothing_is_found_and_nothing_is_kept(
     kept(cache)
 
 
-def test_a_redis_without_memory_keeps_nothing_and_fails_nobody(queue: QueueProbe, cache: AnswerCache) -> None:
+def test_a_redis_without_memory_keeps_nothing_and_fails_nobody(queue: QueueProbe, cache: ResultCache) -> None:
     cache.find(QUESTION, 5)
     queue.redis("CONFIG", "SET", "maxmemory", 1)
     try:

@@ -11,11 +11,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
-from wire.async_jobs import AsyncJobs
+from wire import AsyncJobs, Delivery, Job, QueueFull
 from wire.consumer.maintenance import Leases, Maintenance
-from wire.consumer.triage import Delivery
-from wire.errors import DeadlineExceeded, QueueFull
-from wire.messages import Job
+from wire.errors import DeadlineExceeded
 from wire.producer.admission import Terms
 from wire.redis.keys import GROUP
 

@@ -5,10 +5,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
+from wire import DeadLetters, Job
 from wire.consumer.triage import MAX_DEAD_LETTERS
-from wire.dead_letters import DeadLetters
 from wire.errors import DeadlineExceeded
-from wire.messages import Job
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wire import ActivationMap, Answer, Failure, Job, WorkerInfo
 from wire.errors import MessageError
-from wire.messages import ActivationMap, Answer, Failure, Job, decode_reply, sender_of
-from wire.worker_registry import WorkerInfo
+from wire.messages import decode_reply, sender_of
 
 JOB = Job(
     id="41-9f-1",

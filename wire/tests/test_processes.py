@@ -12,8 +12,7 @@ from pathlib import Path
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker, answer_for
-from wire.consumer.triage import Delivery
-from wire.messages import Answer
+from wire import Answer, Delivery
 
 PROGRAMS = Path(__file__).parent / "programs"
 

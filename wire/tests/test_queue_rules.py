@@ -13,8 +13,7 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from sightline_testing.workers import answer_for
-from wire.consumer.consumer import Consumer
-from wire.consumer.triage import Delivery
+from wire import Consumer, Delivery
 from wire.messages import decode_reply
 from wire.redis.keys import GROUP
 

@@ -12,8 +12,8 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire.rate_limit import Rate, RateLimiter
-from wire.redis.connection import Address
+from wire import Address, RateLimiter
+from wire.rate_limit import Rate
 
 HOURLY = Rate(20, 3600.0)
 

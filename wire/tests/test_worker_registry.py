@@ -4,6 +4,7 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import wait_until
+from wire import Heartbeat, WorkerInfo
 from wire.errors import MessageError
 from wire.redis.keys import time_ms
 from wire.worker_registry import (
@@ -11,8 +12,6 @@ from wire.worker_registry import (
     FORGOTTEN_AFTER_MS,
     MAX_STARTUP_ERROR,
     STARTUP_ERROR_KEPT_S,
-    Heartbeat,
-    WorkerInfo,
     decode_labels,
     digest_of,
     live_workers,

@@ -17,10 +17,8 @@ from problems import Problem, UnusableFile
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.serving import LABELS, MODEL, VERSION, wait_until
+from wire import Address, Heartbeat, QueueFull, WorkerInfo
 from wire.decode_cost import decode_ms
-from wire.errors import QueueFull
-from wire.redis.connection import Address
-from wire.worker_registry import Heartbeat, WorkerInfo
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"

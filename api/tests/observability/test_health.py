@@ -8,9 +8,9 @@ from observability import health
 from predict import job_queue
 from sightline_testing.redis_server import RedisServer
 from tests.serving import MODEL, VERSION, EchoWorker, wait_until
+from wire import Address, Job
 from wire.consumer.maintenance import Maintenance
-from wire.messages import Job
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.connection import Connection, checked, pack
 from wire.redis.keys import GROUP, JOB_FIELD, Keys
 from wire.worker_registry import report_startup_error
 

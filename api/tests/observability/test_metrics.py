@@ -13,8 +13,8 @@ from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import CONFIDENCE, MODEL, VERSION, EchoWorker, Served, raw_picture, wait_until
-from wire.errors import Abandoned, DeadlineExceeded, QueueFull
-from wire.messages import Failure, JobFailed
+from wire import Failure, JobFailed, QueueFull
+from wire.errors import Abandoned, DeadlineExceeded
 
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Samples = dict[tuple[str, tuple[str, ...]], float]

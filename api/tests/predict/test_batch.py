@@ -15,9 +15,7 @@ import views
 from predict import job_queue
 from sightline_testing import pictures
 from tests.serving import LABELS, EchoWorker, wait_until
-from wire.consumer.triage import Delivery
-from wire.errors import QueueFull
-from wire.messages import Answer, Failure
+from wire import Answer, Delivery, Failure, QueueFull
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 

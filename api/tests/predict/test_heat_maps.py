@@ -14,8 +14,7 @@ from auth import access
 from predict import heat_maps
 from tests.predict.test_queue_to_client import predict
 from tests.serving import LABELS, EchoWorker, wait_until
-from wire.consumer.triage import Delivery
-from wire.messages import ActivationMap, Answer, Failure
+from wire import ActivationMap, Answer, Delivery, Failure
 
 Explain = Callable[[str], dict[str, Any]]
 

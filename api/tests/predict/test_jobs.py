@@ -13,7 +13,7 @@ from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import LABELS, EchoWorker, Served, raw_picture, read_answer, wait_until
-from wire.messages import Failure
+from wire import Failure
 
 LATER = {"Prefer": "respond-async"}
 

@@ -8,7 +8,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
-from wire.messages import Failure, FailureCode
+from wire import Failure
+from wire.messages import FailureCode
 
 
 @pytest.fixture(autouse=True)

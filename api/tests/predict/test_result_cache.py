@@ -28,10 +28,8 @@ from tests.serving import (
     read_answer,
     wait_until,
 )
-from wire.consumer.triage import Delivery
-from wire.errors import QueueUnavailable
-from wire.messages import Answer, Failure, JobFailed
-from wire.result_cache import AnswerCache, served_by_all
+from wire import Answer, Delivery, Failure, JobFailed, QueueUnavailable, ResultCache
+from wire.result_cache import served_by_all
 
 SHA256 = "ab" * 32
 NAME = f"{SHA256}.jpg"
@@ -41,7 +39,7 @@ MANY = 50
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine this busy, Redis may be slow; the cache would do without it."""
-    monkeypatch.setattr(job_queue, "AnswerCache", partial(AnswerCache, timeout_s=PATIENCE_S))
+    monkeypatch.setattr(job_queue, "ResultCache", partial(ResultCache, timeout_s=PATIENCE_S))
 
 
 @pytest.fixture

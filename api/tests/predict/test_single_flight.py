@@ -9,8 +9,8 @@ import pytest
 
 from predict.single_flight import IsAbandoned, SingleFlight
 from tests.serving import PATIENCE_S, wait_until
-from wire.errors import Abandoned, DeadlineExceeded, QueueFull, WireError
-from wire.messages import Failure, JobFailed
+from wire import Failure, JobFailed, QueueFull, WireError
+from wire.errors import Abandoned, DeadlineExceeded
 
 MANY = 50
 

@@ -14,7 +14,7 @@ from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, wait_until
-from wire.errors import QueueFull
+from wire import QueueFull
 
 FULL = Problem(503, "queue_full", "The service is busy.", retry_after_s=2)
 LARGE = b"\xff\xd8\xff" + bytes(20_000)

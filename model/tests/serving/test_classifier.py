@@ -14,8 +14,7 @@ from inference.model import Model, load
 from serving.classifier import Classifier, Occupancy, Outcome
 from sightline_testing import pictures
 from sightline_testing.hostile import jpegs
-from wire.consumer.triage import Delivery
-from wire.messages import Answer, Failure, Job
+from wire import Answer, Delivery, Failure, Job
 
 
 @pytest.fixture(scope="module")

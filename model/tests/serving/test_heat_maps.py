@@ -25,8 +25,7 @@ from serving.classifier import Classifier, Occupancy
 from serving.heat_maps import NotExplainableError, explain
 from sightline_testing import pictures
 from tests.bundle_copies import copied, sealed
-from wire.consumer.triage import Delivery
-from wire.messages import ActivationMap, Answer, Failure, Job
+from wire import ActivationMap, Answer, Delivery, Failure, Job
 
 JOB = Job("job", "camera.png", "replies", 5000)
 EXIF_ORIENTATION = 0x0112

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving import metrics
 from sightline_testing.redis_server import free_port
-from wire.messages import Answer, Failure
+from wire import Answer, Failure
 
 TIMINGS = {"queue": 3.0, "decode": 4.0, "infer": 20.0}
 

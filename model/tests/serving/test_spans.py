@@ -21,8 +21,7 @@ from sightline_testing import pictures
 from sightline_testing.collector import Collector, Span, collecting
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import wait_until
-from wire.consumer.triage import Delivery
-from wire.messages import Job
+from wire import Delivery, Job
 from wire.span_export import MAX_BATCH, MAX_WAITING, SpanExport
 
 MODEL = Path(__file__).resolve().parents[2]

@@ -23,14 +23,10 @@ from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from tests.bundle_copies import copied, sealed
 from tests.hidden_weights import TRICKS
+from wire import Address, Answer, JobFailed, Producer, QueueSnapshot, QueueUnavailable, ResultCache
 from wire.decode_cost import decode_ms
-from wire.errors import QueueUnavailable
-from wire.messages import Answer, JobFailed
-from wire.producer.producer import Producer
-from wire.queue_stats import QueueSnapshot
-from wire.redis.connection import Address
 from wire.redis.keys import GROUP
-from wire.result_cache import AnswerCache, Question, served_by_all
+from wire.result_cache import Question, served_by_all
 
 MODEL = Path(__file__).resolve().parents[2]
 QUEUE = "worker-test"
@@ -174,7 +170,7 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
 ) -> None:
     tmp_path = folder.parent
     picture = hashlib.sha256((folder / "0.jpg").read_bytes()).hexdigest()
-    cache = AnswerCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, timeout_s=TIMEOUT_S)
+    cache = ResultCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, timeout_s=TIMEOUT_S)
     fp32 = (bundles / "efficientnet-lite0" / "1-fp32" / "model.onnx").read_bytes()
     kept = []
     for name in ("own", "other"):

@@ -7,15 +7,11 @@ from typing import Any
 
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
-from wire.consumer.consumer import Consumer
-from wire.errors import QueueUnavailable
-from wire.messages import Job
+from wire import Address, Consumer, Heartbeat, Job, Producer, QueueUnavailable, WorkerInfo
 from wire.producer.admission import SUBMIT, Terms, admitted
-from wire.producer.producer import Producer
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.connection import Connection, checked, pack
 from wire.redis.keys import GROUP, Keys
 from wire.redis.pipeline import Pipeline
-from wire.worker_registry import Heartbeat, WorkerInfo
 
 QUEUE = "test"
 TIMEOUT_S = 10.0
@@ -60,7 +56,8 @@ class QueueProbe:
     def admit(self, terms: Terms, job: Job) -> str:
         """Put a job into the queue on these terms and return its entry id; raise QueueFull."""
         [reply] = Pipeline.to(self.address).run(SUBMIT, [terms.words(self.keys, job.encode())], TIMEOUT_S)
-        return admitted(reply, terms, 0.0)[1].decode()
+        entry_id: bytes = admitted(reply, terms, 0.0)[1]
+        return entry_id.decode()
 
     def consumer(self, name: str = "consumer", *, lease_ms: int = 60_000, **options: Any) -> Consumer:
         """Give a consumer that is closed after the test."""

@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from sightline_testing.waiting import WAIT_S
-from wire.consumer.consumer import Consumer
-from wire.consumer.triage import Delivery
-from wire.errors import QueueUnavailable
-from wire.messages import Answer, Failure, Job
-from wire.redis.connection import Address
-from wire.worker_registry import Heartbeat, WorkerInfo
+from wire import Address, Answer, Consumer, Delivery, Failure, Heartbeat, Job, QueueUnavailable, WorkerInfo
 
 LABELS = ("tabby", "tiger cat", "carpenter's kit")
 BLOCK_MS = 100

@@ -7,10 +7,11 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["wire"]):
-    from wire.consumer.triage import Acknowledgement, Delivery, Entry, triage
+    from wire import Answer, Delivery, Failure, Job, WorkerInfo
+    from wire.consumer.triage import Acknowledgement, Entry, triage
     from wire.errors import MessageError
-    from wire.messages import Answer, Failure, Job, decode_reply, sender_of
-    from wire.worker_registry import WorkerInfo, decode_labels, live_workers
+    from wire.messages import decode_reply, sender_of
+    from wire.worker_registry import decode_labels, live_workers
 
 MESSAGES = (Job, Answer, Failure, WorkerInfo)
 

@@ -51,7 +51,7 @@ def served_by_all(state: QueueSnapshot | None) -> Served | None:
     return state.workers[0].served
 
 
-class AnswerCache:
+class ResultCache:
     """The cache of one queue; where Redis is away or out of memory, it is as if it were empty."""
 
     def __init__(

@@ -10,10 +10,8 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
-from wire.consumer.consumer import Consumer
-from wire.consumer.triage import Delivery
-from wire.errors import QueueUnavailable
-from wire.messages import Answer, Failure, Job, decode_reply
+from wire import Answer, Consumer, Delivery, Failure, Job, QueueUnavailable
+from wire.messages import decode_reply
 from wire.redis.connection import pack
 from wire.redis.keys import GROUP
 

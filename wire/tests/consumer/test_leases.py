@@ -8,10 +8,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
+from wire import Consumer, Delivery
 from wire.consumer import maintenance
-from wire.consumer.consumer import Consumer
 from wire.consumer.maintenance import Leases
-from wire.consumer.triage import Delivery
 from wire.redis.keys import GROUP
 
 LEASE_MS = 150

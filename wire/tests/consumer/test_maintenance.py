@@ -10,9 +10,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import wait_until
 from sightline_testing.workers import StandInWorker
+from wire import Failure, Job, QueueUnavailable
 from wire.consumer.maintenance import PAGE, Maintenance
-from wire.errors import QueueUnavailable
-from wire.messages import Failure, Job, decode_reply
+from wire.messages import decode_reply
 from wire.redis.keys import GROUP, time_ms
 
 HOUR_MS = 3_600_000

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from wire.consumer.triage import Acknowledgement, Delivery, Entry, triage
-from wire.messages import Failure, Job
+from wire import Delivery, Failure, Job
+from wire.consumer.triage import Acknowledgement, Entry, triage
 
 JOB = Job("id-1", "cat.jpg", "producer", ttl_ms=1000)
 ADDED_MS = 1_700_000_000_000

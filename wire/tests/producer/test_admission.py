@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from wire import Job, WorkerInfo
 from wire.consumer.consumer import Throughput
-from wire.messages import Job
 from wire.producer import admission
 from wire.producer.admission import BURST, Terms, bounds_for, retry_after_s
 from wire.queue_stats import Capacity
 from wire.redis.keys import Keys
-from wire.worker_registry import WorkerInfo
 
 
 def worker(rate: float, lanes: int = 2, max_batch: int = 8) -> WorkerInfo:

@@ -12,15 +12,22 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker, answer_for
-from wire import queue_stats
-from wire.consumer.triage import Delivery
-from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable, WireError
-from wire.messages import Answer, Failure, JobFailed
-from wire.producer.producer import Producer
+from wire import (
+    Address,
+    Answer,
+    Delivery,
+    Failure,
+    JobFailed,
+    Producer,
+    QueueFull,
+    QueueUnavailable,
+    WireError,
+    WorkerInfo,
+    queue_stats,
+)
+from wire.errors import Abandoned, DeadlineExceeded, NoWorker
 from wire.queue_stats import Admission, QueueStats
-from wire.redis.connection import Address
 from wire.redis.keys import GROUP, time_ms
-from wire.worker_registry import WorkerInfo
 
 
 def known(producer: Producer) -> None:

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import StandInWorker
-from wire.errors import QueueUnavailable
-from wire.messages import Answer
-from wire.producer.producer import Producer
+from wire import Answer, Producer, QueueUnavailable
 
 JOBS = 20
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from wire.rate_limit import Rate, RateLimiter
-from wire.redis.connection import Address
+from wire import Address, RateLimiter
+from wire.rate_limit import Rate
 
 CHILDREN = 3
 TRIES = 200

@@ -3,9 +3,7 @@
 import sys
 import time
 
-from wire.consumer.consumer import Consumer
-from wire.consumer.triage import Delivery
-from wire.redis.connection import Address
+from wire import Address, Consumer, Delivery
 
 consumer = Consumer(Address(port=int(sys.argv[1])), sys.argv[2], "dying", lease_ms=60_000, max_batch_s=60)
 batch: list[Delivery] = []

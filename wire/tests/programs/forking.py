@@ -3,8 +3,7 @@
 import os
 import sys
 
-from wire.producer.producer import Producer
-from wire.redis.connection import Address
+from wire import Address, Producer
 
 CHILDREN = 3
 producer = Producer(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=10.0)

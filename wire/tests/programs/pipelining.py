@@ -9,8 +9,8 @@ import sys  # noqa: E402  after the patch
 
 import gevent  # noqa: E402  after the patch
 
-from wire.errors import QueueUnavailable  # noqa: E402  after the patch
-from wire.redis.connection import Address, pack  # noqa: E402  after the patch
+from wire import Address, QueueUnavailable  # noqa: E402  after the patch
+from wire.redis.connection import pack  # noqa: E402  after the patch
 from wire.redis.pipeline import Pipeline  # noqa: E402  after the patch
 
 GREENLETS = 200

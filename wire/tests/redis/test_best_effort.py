@@ -9,8 +9,9 @@ import pytest
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
+from wire import Address
 from wire.redis import pipeline
-from wire.redis.connection import Address, pack
+from wire.redis.connection import pack
 from wire.redis.pipeline import BestEffort
 
 PING = pack("PING")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.redis_server import RedisServer, free_port
-from wire.errors import QueueUnavailable
-from wire.redis.connection import Address, Connection, checked, pack
+from wire import Address, QueueUnavailable
+from wire.redis.connection import Connection, checked, pack
 
 
 def connect(server: RedisServer, **options: str) -> Connection:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire.errors import QueueUnavailable
+from wire import QueueUnavailable
 from wire.redis.loop import LONGEST_PAUSE_S, Backoff, Loop
 
 

@@ -18,15 +18,14 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import free_port
 from sightline_testing.slow_redis import SlowRedis
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire.async_jobs import AsyncJobs
-from wire.errors import QueueUnavailable, UnknownJob
-from wire.producer.producer import Producer
+from wire import Address, AsyncJobs, Producer, QueueUnavailable, RateLimiter, ResultCache
+from wire.errors import UnknownJob
 from wire.queue_stats import QueueStats
-from wire.rate_limit import Rate, RateLimiter
+from wire.rate_limit import Rate
 from wire.redis import pipeline
-from wire.redis.connection import Address, RedisRefusal, pack
+from wire.redis.connection import RedisRefusal, pack
 from wire.redis.pipeline import Pipeline
-from wire.result_cache import AnswerCache, Question
+from wire.result_cache import Question
 from wire.worker_registry import Served
 
 CALLERS = 32
@@ -305,7 +304,7 @@ HANDLE = f"{'0' * 32}-1-1-1-1"
 
 
 def ask_cache(address: Address, queue: str) -> Callable[[], object]:
-    cache = AnswerCache(address, queue, max_entries=8, ttl_s=60, timeout_s=WAIT_S)
+    cache = ResultCache(address, queue, max_entries=8, ttl_s=60, timeout_s=WAIT_S)
     return lambda: cache.find(QUESTION, 5)
 
 

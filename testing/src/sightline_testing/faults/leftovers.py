@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sightline_testing.faults.system import System
 from sightline_testing.waiting import patience_s
-from wire.errors import QueueUnavailable
+from wire import QueueUnavailable
 
 PATIENCE_S = 60.0
 MB = 1024 * 1024

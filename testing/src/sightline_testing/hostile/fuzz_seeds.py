@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator
 
 from sightline_testing.hostile import mutants, payloads, requests
-from wire.messages import ActivationMap, Answer, Failure, Job
-from wire.worker_registry import WorkerInfo
+from wire import ActivationMap, Answer, Failure, Job, WorkerInfo
 
 MAX_BYTES = 32_000
 MUTANTS = 200
