@@ -15,7 +15,15 @@ def constant(file: str, name: str) -> str:
     """The source of what is assigned to a name; of a setting, its default."""
     tree = ast.parse((REPOSITORY / file).read_text())
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+        target = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and target.id == name:
+            assert node.value is not None
             is_setting = isinstance(node.value, ast.Call)
             return ast.unparse(node.value.args[1] if isinstance(node.value, ast.Call) and is_setting else node.value)
     raise AssertionError(f"{file} has no {name}")
