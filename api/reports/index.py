@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from offload import StorageStuck
-from reports.index_tables import OPEN, STATUSES, Source, add, begin_anew, count_reports, faults_in, is_ours, marks
+from reports.index_tables import OPEN, STATUSES, Mark, Source, add, begin_anew, count_reports, faults_in, is_ours, marks
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
 
 LOG = logging.getLogger("sightline.reports")
@@ -38,29 +38,27 @@ MAX_FAULTS_SHOWN = 20
 
 
 class Filters(NamedTuple):
-    """Which reports to show; an empty text leaves the choice open. A label counts wherever it was said."""
+    """Which reports to show; an empty text leaves the choice open. A label may be predicted, proposed or decided."""
 
     status: str = OPEN
     label: str = ""
     model: str = ""
 
-    def conditions(self, *, with_status: bool = True) -> tuple[str, list[str]]:
-        """Give the condition in SQL, and its values."""
-        texts, values = ["1"], list[str]()
-        if self.status and with_status:
-            texts, values = [*texts, "status = ?"], [*values, self.status]
-        if self.label:
-            texts, values = [*texts, "? IN (prediction, label, final_label)"], [*values, self.label]
-        if self.model:
-            model, _, version = self.model.partition("/")
-            texts, values = [*texts, "model = ? AND model_version = ?"], [*values, model, version]
-        return " AND ".join(texts), values
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """Return the conditions in SQL, each with its values."""
+        model, _, version = self.model.partition("/")
+        chosen = {
+            "status = ?": (self.status,),
+            "? IN (prediction, label, final_label)": (self.label,),
+            "model = ? AND model_version = ?": (model, version),
+        }
+        return {condition: values for condition, values in chosen.items() if any(values)}
 
 
 class Page(NamedTuple):
     """A page of the inbox, newest first; `before` leads to the next one, where there is one."""
 
-    cases: list[Mapping[str, Any]]
+    cases: list[dict[str, Any]]
     counts: Mapping[str, int]
     models: list[str]
     labels: list[str]
@@ -76,7 +74,6 @@ class ReportIndex:
         self.path = folder / FILE_NAME
         self._reports = Source(folder / REPORTS_FILE, REPORTS)
         self._decisions = Source(folder / DECISIONS_FILE, DECISIONS)
-        self._sources = (self._reports, self._decisions)
 
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Return what `work` reads from the database, which is up to date.
@@ -129,9 +126,12 @@ class ReportIndex:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            if not self._is_up_to_date(connection):
+            if not is_ours(connection) or not all(source.is_read_up(mark) for source, mark in self._marks(connection)):
                 self._follow(connection)
             return work(connection)
+
+    def _marks(self, connection: sqlite3.Connection) -> list[tuple[Source, Mark]]:
+        return marks(connection, (self._reports, self._decisions))
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
@@ -157,26 +157,17 @@ class ReportIndex:
             except (IsADirectoryError, PermissionError):
                 path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
 
-    def _is_up_to_date(self, connection: sqlite3.Connection) -> bool:
-        return is_ours(connection) and all(source.is_read_up(mark) for source, mark in marks(connection, self._sources))
-
     def _follow(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         before = 0
-        if not is_ours(connection) or not all(
-            source.is_known(mark) for source, mark in marks(connection, self._sources)
-        ):
+        if not is_ours(connection) or not all(source.is_known(mark) for source, mark in self._marks(connection)):
             before = begin_anew(connection)
         # Measured before the reports are read: whatever a decision up to here is about is among them.
         decisions_end = self._decisions.state()
-        reports_end = self._reports.state()
-        ends = (reports_end, decisions_end)
-        for (source, mark), end in zip(marks(connection, self._sources), ends, strict=True):
+        ends = (self._reports.state(), decisions_end)
+        for (source, mark), end in zip(self._marks(connection), ends, strict=True):
             add(connection, source, mark, end)
         connection.execute("COMMIT")
-        self._warn_of_missing(connection, before)
-
-    def _warn_of_missing(self, connection: sqlite3.Connection, before: int) -> None:
         count = count_reports(connection) if before else 0
         if count < before:
             fewer = "%s holds %d reports, %d fewer than before: it was edited, replaced or emptied"
@@ -213,35 +204,30 @@ def _as_trouble_of_the_disk() -> Iterator[None]:
 
 
 def _page(database: sqlite3.Connection, filters: Filters, before: int | None) -> Page:
-    cases = _cases(database, filters, before)
-    is_more = len(cases) > PAGE_SIZE
-    shown = cases[:PAGE_SIZE]
+    place: dict[str, tuple[Any, ...]] = {} if before is None else {"seq < ?": (before,)}
+    cases = _select(database, "*", filters.conditions() | place, f"ORDER BY seq DESC LIMIT {PAGE_SIZE + 1}")
+    shown = [dict(row) for row in cases[:PAGE_SIZE]]
+    others = filters._replace(status="").conditions()
+    counts = dict(_select(database, "status, count(*)", others, "GROUP BY status"))
     return Page(
         shown,
-        _counts(database, filters),
+        dict.fromkeys(STATUSES, 0) | counts,
         _models(database),
         _labels(database),
-        shown[-1]["seq"] if is_more else None,
+        shown[-1]["seq"] if len(cases) > PAGE_SIZE else None,
         *faults_in(database, MAX_FAULTS_SHOWN),
     )
 
 
-def _cases(database: sqlite3.Connection, filters: Filters, before: int | None) -> list[Mapping[str, Any]]:
-    condition, values = filters.conditions()
-    place = " AND seq < ?" if before is not None else ""
-    query = f"SELECT * FROM reports WHERE {condition}{place} ORDER BY seq DESC LIMIT ?"  # noqa: S608  our own words
-    given = [*values, *([before] if before is not None else []), PAGE_SIZE + 1]
-    return [dict(row) for row in database.execute(query, given)]
-
-
-def _counts(database: sqlite3.Connection, filters: Filters) -> dict[str, int]:
-    condition, values = filters.conditions(with_status=False)
-    query = f"SELECT status, count(*) FROM reports WHERE {condition} GROUP BY status"  # noqa: S608  our own words
-    return dict.fromkeys(STATUSES, 0) | dict(database.execute(query, values).fetchall())
+def _select(
+    database: sqlite3.Connection, columns: str, conditions: Mapping[str, tuple[Any, ...]], order: str
+) -> list[Any]:
+    query = f"SELECT {columns} FROM reports WHERE {' AND '.join(['1', *conditions])} {order}"  # noqa: S608  our own words
+    return database.execute(query, [value for values in conditions.values() for value in values]).fetchall()
 
 
 def _models(database: sqlite3.Connection) -> list[str]:
-    """Give the models that were reported, hopping from one to the next by the index."""
+    """Return the models that were reported, each found from the one before by the index."""
     found: list[str] = []
     last = ("", "")
     while len(found) < MAX_MODELS and (
@@ -255,7 +241,7 @@ def _models(database: sqlite3.Connection) -> list[str]:
 
 
 def _labels(database: sqlite3.Connection) -> list[str]:
-    """Give the labels that reviewers have used, so that the next one spells a new label alike."""
+    """Return the labels that reviewers have used, so that the next one spells a new label alike."""
     rows = database.execute(
         "SELECT DISTINCT final_label FROM reports WHERE status IN ('accepted', 'corrected') LIMIT ?", (MAX_LABELS,)
     )

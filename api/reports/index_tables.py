@@ -7,8 +7,8 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,12 +78,11 @@ def mark_of(offset: int, lines: int, layouts: str, *rest: Any) -> Mark:
     return Mark(Place(offset, lines, known), *rest)
 
 
-class Source:
+class Source(NamedTuple):
     """A CSV file of the index."""
 
-    def __init__(self, path: Path, table: Table) -> None:
-        self.path = path
-        self.table = table
+    path: Path
+    table: Table
 
     def state(self) -> tuple[int, int]:
         """Return how many bytes there are, and when they were written last; zeros where there is no file."""
@@ -115,15 +114,6 @@ class Source:
             tail = file.read(min(place.offset, TAIL_BYTES))
         # UTF-16 ends a line with two bytes.
         return Mark(place, hashlib.sha256(tail).digest(), changed_ns, has_open_end=b"\n" not in tail[-2:])
-
-    @contextmanager
-    def reading(self, place: Place, end: int) -> Iterator[TableReader | None]:
-        """Open the rows between two places; None where there are none."""
-        if end <= place.offset:
-            yield None
-            return
-        with self.path.open("rb") as file:
-            yield TableReader(self.table, file, place, end, takes_open_end=True)
 
     def _is_known(self, mark: Mark) -> bool:
         return self.mark_at(mark.place, mark.changed_ns).tail == mark.tail
@@ -165,11 +155,14 @@ def count_reports(connection: sqlite3.Connection) -> int:
 
 
 def add(connection: sqlite3.Connection, source: Source, mark: Mark, end: tuple[int, int]) -> None:
-    """Put the rows between a mark and an end into the database, and the faults with them."""
+    """Add the rows between a mark and an end to the database, and the faults with them."""
     size, changed_ns = end
-    with source.reading(mark.place, size) as reader:
-        faults = 0 if reader is None else _add_rows(connection, source, reader)
-        place = mark.place if reader is None else reader.place
+    place, faults = mark.place, 0
+    if size > place.offset:
+        with source.path.open("rb") as file:
+            reader = TableReader(source.table, file, place, size, takes_open_end=True)
+            faults = _add_rows(connection, source, reader)
+            place = reader.place
     connection.execute(
         "REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?, "
         "? + coalesce((SELECT faults FROM sources WHERE name = ?), 0))",
@@ -202,10 +195,12 @@ def _add_fault(connection: sqlite3.Connection, source: Source, fault: Fault, cou
 
 
 def _report_of(cells: dict[str, str]) -> Values:
-    texts = [cells[name][:MAX_TEXT] for name in ("model", "model_version", "label", "comment")]
-    picture = (cells["report_id"], cells["reported_at"], image_name(cells["image_path"]), cells["image_sha256"])
+    image = (cells["report_id"], cells["reported_at"], image_name(cells["image_path"]), cells["image_sha256"])
     score = float(cells["score"]) if cells["score"] else None
-    return (*picture, cells["prediction"][:MAX_TEXT], score, *texts)
+    prediction, *texts = (
+        cells[name][:MAX_TEXT] for name in ("prediction", "model", "model_version", "label", "comment")
+    )
+    return (*image, prediction, score, *texts)
 
 
 def _decision_of(cells: dict[str, str]) -> Values:

@@ -167,12 +167,13 @@ def test_a_reader_that_is_killed_while_it_reads_leaves_an_index_that_works(folde
     assert len(statuses(index)) == 1 + 6 * 30
 
 
-def test_the_command_makes_it_anew_and_counts(folder: Path, index: ReportIndex) -> None:
+@pytest.mark.parametrize("module", ["commands.index_reports", "reports.index"])
+def test_the_command_makes_it_anew_and_counts(folder: Path, index: ReportIndex, module: str) -> None:
     report(folder, "a")
     report(folder, "b")
     decide(folder, "b", "correct", "lynx")
     environment = {"PYTHONPATH": ".", "FEEDBACK_FILEPATH": str(folder / "feedback")}
-    command = [sys.executable, "-m", "reports.index"]
+    command = [sys.executable, "-m", module]
     done = subprocess.run(command, cwd=API, env=environment, capture_output=True, text=True, check=True)
     assert "2 reports (1 open, 0 accepted, 1 corrected, 0 rejected)" in done.stdout
     assert len(statuses(index)) == 2
