@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from flask import Flask
 
 import error_handlers
+import offload
 import views
 from auth import access
 from images import store, uploads
@@ -61,11 +62,16 @@ def create_app() -> Flask:
     error_handlers.install(app, pages={"app_router.upload_image": views.failure_page})
     edge.install(app)
     metrics.install(app, job_queue.queue_state)
-    health.install(app, job_queue.refresh_queue_state, lambda: store.check_writable(uploads.upload_folder()))
+    health.install(app, job_queue.refresh_queue_state, _check_storage)
     app.extensions["sightline.load_shedder"] = LoadShedder(job_queue.room_fault, job_queue.queue_bound)
     access.install(app)
     tracing.install(app)
     return app
+
+
+def _check_storage() -> None:
+    folder = uploads.upload_folder()
+    offload.run(lambda: store.check_writable(folder))
 
 
 def _trusted_hosts() -> list[str] | None:
