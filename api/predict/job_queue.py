@@ -5,10 +5,11 @@ One `_Queue` serves the whole process. The first call opens it, and another one 
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flask import Request
 
@@ -16,17 +17,24 @@ import settings
 from images.uploads import StoredImage
 from observability import metrics, tracing
 from predict.prediction import USUAL_TOP_K, Prediction, PredictOptions, current_options
-from predict.single_flight import IsAbandoned, SingleFlight
 from server.load_shedding import EARLY_REFUSAL_BYTES
 from wire import Address, Answer, AsyncJobs, Failure, JobFailed, Producer, QueueFull, QueueSnapshot, ResultCache
 from wire.async_jobs import Found
-from wire.result_cache import Question, served_by_all
+from wire.errors import Abandoned, DeadlineExceeded, WireError
+from wire.result_cache import Question
 from wire.worker_registry import Served
 
 # The settings that make a queue; their values, in this order, name it.
 _ADDRESS = ("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET", "REDIS_USERNAME", "REDIS_PASSWORD")
 _LIMITS = ("REDIS_QUEUE", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_S", "CACHE_MAX_ENTRIES", "CACHE_TTL_S", "MAX_JOBS")
 _values = attrgetter(*_ADDRESS, *_LIMITS)
+# How often a follower checks whether its client is still there.
+ABANDONED_EVERY_S = 0.1
+
+Result = TypeVar("Result")
+IsAbandoned = Callable[[], bool]
+# Called with a deadline (monotonic) and what returns whether nobody waits any more.
+Ask = Callable[[float, IsAbandoned | None], Result]
 
 
 def model_predict(image_name: str) -> tuple[str, float]:
@@ -40,7 +48,8 @@ def model_predict(image_name: str) -> tuple[str, float]:
     if not options.sha256 or options.explain:
         answer, cache = queue.ask(image_name, options, timeout_s, options.is_abandoned), ""
     else:
-        served = served_by_all(queue.producer.snapshot())
+        snapshot = queue.producer.snapshot()
+        served = None if snapshot is None else snapshot.served
         find_or_ask = partial(queue.find_or_ask, image_name, options, served)
         (answer, is_cached), is_shared = queue.flights.share(
             (options.sha256, options.top_k, served), time.monotonic() + timeout_s, options.is_abandoned, find_or_ask
@@ -218,3 +227,103 @@ def queue_state() -> QueueSnapshot | None:
 def refresh_queue_state() -> QueueSnapshot:
     """Read the state of the queue now and return it; raise QueueUnavailable."""
     return _opened().producer.refresh()
+
+
+@dataclass(eq=False, slots=True)
+class _Flight(Generic[Result]):
+    """One question under way; it ends with an answer, a failure, or neither where its leader alone gave up.
+
+    Each follower waits for an event of its own. Of several that wait for one, with time-outs, gevent (26.9.0) forgets
+    some for ever: one whose time-out meets the event being set, and who waits again while another's does the same.
+    """
+
+    followers: list[threading.Event] = field(default_factory=list)
+    answer: Result | None = None
+    failure: WireError | None = None
+
+
+class SingleFlight(Generic[Result]):
+    """The questions under way in this process, each asked once."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, _Flight[Result]] = {}
+        self._lock = threading.Lock()
+
+    def followers(self) -> int:
+        """Return how many callers wait for the answer to another one's question."""
+        return sum(len(flight.followers) for flight in self._flights.values())
+
+    def share(
+        self, question: Hashable, until: float, is_abandoned: IsAbandoned | None, ask: Ask[Result]
+    ) -> tuple[Result, bool]:
+        """Return the answer, and whether another caller asked for it; wait until `until` (monotonic) at most.
+
+        What `ask` raises is raised for every caller, except for what concerns only the one who asked: its deadline, or
+        its client going away. Then another caller asks.
+        """
+        while True:
+            with self._lock:
+                flight = self._flights.get(question)
+                is_leader = flight is None
+                if flight is None:
+                    flight = self._flights[question] = _Flight()
+                else:
+                    flight.followers.append(landed := threading.Event())
+            if is_leader:
+                return self._lead(question, flight, until, is_abandoned, ask), False
+            self._follow(flight, landed, until, is_abandoned)
+            if flight.failure is not None:
+                raise _copy(flight.failure)
+            if flight.answer is not None:
+                return flight.answer, True
+
+    def _lead(
+        self,
+        question: Hashable,
+        flight: _Flight[Result],
+        until: float,
+        is_abandoned: IsAbandoned | None,
+        ask: Ask[Result],
+    ) -> Result:
+        # The job goes on for as long as anybody waits for it.
+        gone = None if is_abandoned is None else lambda: not flight.followers and is_abandoned()
+        try:
+            flight.answer = ask(until, gone)
+            return flight.answer
+        except (Abandoned, DeadlineExceeded):
+            raise
+        except WireError as failure:
+            flight.failure = failure
+            raise
+        finally:
+            with self._lock:
+                del self._flights[question]
+            # There are no further followers now; one that leaves meanwhile needs no event.
+            for landed in list(flight.followers):
+                landed.set()
+
+    def _follow(
+        self, flight: _Flight[Result], landed: threading.Event, until: float, is_abandoned: IsAbandoned | None
+    ) -> None:
+        longest_s = float("inf") if is_abandoned is None else ABANDONED_EVERY_S
+        try:
+            while not landed.wait(min(_left_s(until), longest_s)):
+                if is_abandoned is not None and is_abandoned():
+                    raise Abandoned("nobody waits for this answer any more")
+        finally:
+            with self._lock:
+                flight.followers.remove(landed)
+
+
+def _left_s(until: float) -> float:
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        raise DeadlineExceeded("the time for this answer has passed")
+    return left_s
+
+
+def _copy(failure: WireError) -> WireError:
+    """Return a failure for one more caller to raise: each puts its own traceback on it."""
+    copy = type(failure).__new__(type(failure), *failure.args)
+    vars(copy).update(vars(failure))
+    return copy

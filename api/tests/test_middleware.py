@@ -135,6 +135,12 @@ def _is_full() -> bool:
     return False
 
 
+def depth() -> int:
+    queue = job_queue._process.queue
+    assert queue is not None
+    return queue.producer.depth()
+
+
 def test_a_job_that_was_handed_in_counts_before_anybody_looks_again(worker: EchoWorker) -> None:
     worker.reply = lambda _: None
     job_queue.open_queue()

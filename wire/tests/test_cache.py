@@ -8,9 +8,10 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import WAIT_S, wait_until
-from wire import Answer, QueueSnapshot, ResultCache, WorkerInfo
+from wire import Answer, ResultCache, WorkerInfo
+from wire.queue_stats import served_by_all
 from wire.redis import pipeline
-from wire.result_cache import MAX_ENTRY_BYTES, Found, Question, served_by_all
+from wire.result_cache import MAX_ENTRY_BYTES, Found, Question
 from wire.worker_registry import Served
 
 SERVED = Served("net", "7", "0badcafe", "feedbead", "d1" * 32)
@@ -155,7 +156,7 @@ def test_more_classes_than_were_asked_for_take_the_place_of_the_fewer(queue: Que
 def test_the_bytes_in_a_slot_are_as_documented(queue: QueueProbe, make_cache: MakeCache) -> None:
     cache = make_cache(max_entries=1)
     kept(cache, top_k=2)
-    assert queue.redis("GET", queue.keys.answer(0)) == ENTRY
+    assert queue.redis("GET", f"{queue.keys.answer}0") == ENTRY
 
 
 def test_an_answer_is_kept_for_its_time(queue: QueueProbe, make_cache: MakeCache) -> None:
@@ -214,16 +215,16 @@ def test_what_cannot_be_read_is_no_answer_and_is_written_over(
     queue: QueueProbe, make_cache: MakeCache, hostile: bytes
 ) -> None:
     cache = make_cache(max_entries=1)
-    queue.redis("SET", queue.keys.answer(0), hostile)
+    queue.redis("SET", f"{queue.keys.answer}0", hostile)
     kept(cache, top_k=2)
-    assert queue.redis("GET", queue.keys.answer(0)) == ENTRY
+    assert queue.redis("GET", f"{queue.keys.answer}0") == ENTRY
 
 
 def test_a_slot_of_another_type_is_no_answer_and_is_written_over(queue: QueueProbe, make_cache: MakeCache) -> None:
     cache = make_cache(max_entries=1)
-    queue.redis("RPUSH", queue.keys.answer(0), "a list")
+    queue.redis("RPUSH", f"{queue.keys.answer}0", "a list")
     kept(cache, top_k=2)
-    assert queue.redis("GET", queue.keys.answer(0)) == ENTRY
+    assert queue.redis("GET", f"{queue.keys.answer}0") == ENTRY
 
 
 def test_an_answer_beyond_the_size_of_a_slot_is_not_kept(queue: QueueProbe, cache: ResultCache) -> None:
@@ -260,23 +261,21 @@ def test_a_redis_without_memory_keeps_nothing_and_fails_nobody(queue: QueueProbe
         queue.redis("CONFIG", "SET", "maxmemory", 0)
 
 
-def state(*workers: Served) -> QueueSnapshot:
-    infos = tuple(
-        WorkerInfo(f"w-{number}", "here", *served[:4], bundle_digest=served.bundle_digest)
-        for number, served in enumerate(workers)
-    )
-    return QueueSnapshot(0, 0.0, 1, 1.0, infos, (), SERVED.model, SERVED.version, SERVED.preprocessing, 0.0)
+def workers(*served: Served) -> list[WorkerInfo]:
+    return [
+        WorkerInfo(f"w-{number}", "here", *each[:4], bundle_digest=each.bundle_digest)
+        for number, each in enumerate(served)
+    ]
 
 
 def test_what_is_served_is_what_all_workers_serve() -> None:
-    assert served_by_all(state(SERVED, SERVED)) == SERVED
+    assert served_by_all(workers(SERVED, SERVED)) == SERVED
 
 
 @pytest.mark.parametrize("part", Served._fields)
 def test_while_workers_differ_in_anything_nothing_is_what_is_served(part: str) -> None:
-    assert served_by_all(state(SERVED, SERVED, SERVED._replace(**{part: "other"}))) is None
+    assert served_by_all(workers(SERVED, SERVED, SERVED._replace(**{part: "other"}))) is None
 
 
-def test_without_a_live_worker_or_any_look_at_the_queue_nothing_is_served() -> None:
-    assert served_by_all(state()) is None
-    assert served_by_all(None) is None
+def test_without_a_live_worker_nothing_is_served() -> None:
+    assert served_by_all(workers()) is None

@@ -70,12 +70,12 @@ def test_whoever_deletes_an_entry_frees_what_it_cost(door: Door) -> None:
         assert door.count(cost=5, bound=20, bound_beside=20) == 2
         door.queue.redis("XTRIM", keys.jobs, "MAXLEN", 0)
     assert door.count(cost=1, bound=20, bound_beside=20) == 20
-    assert door.queue.redis("ZCARD", keys.weights(keys.jobs)) == 0
+    assert door.queue.redis("ZCARD", keys.weights[keys.jobs]) == 0
 
 
 def test_weights_of_a_redis_that_lost_them_count_as_photographs(door: Door) -> None:
     assert door.count(cost=5, bound=20, bound_beside=20) == 4
-    door.queue.redis("DEL", door.queue.keys.weights(door.queue.keys.jobs))
+    door.queue.redis("DEL", door.queue.keys.weights[door.queue.keys.jobs])
     assert door.count(cost=1, bound=20, bound_beside=20) == 16
 
 

@@ -29,7 +29,6 @@ from tests.serving import (
     wait_until,
 )
 from wire import Answer, Delivery, Failure, JobFailed, QueueUnavailable, ResultCache
-from wire.result_cache import served_by_all
 
 SHA256 = "ab" * 32
 NAME = f"{SHA256}.jpg"
@@ -61,7 +60,7 @@ def await_served(version: str | None) -> None:
 
     def is_so() -> bool:
         state = job_queue.queue_state()
-        served = served_by_all(state)
+        served = None if state is None else state.served
         return bool(state and state.workers) and (served.version if served else None) == version
 
     wait_until(is_so, f"the workers serve {version}")

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from predict.single_flight import IsAbandoned, SingleFlight
+from predict.job_queue import IsAbandoned, SingleFlight
 from tests.serving import PATIENCE_S, wait_until
 from wire import Failure, JobFailed, QueueFull, WireError
 from wire.errors import Abandoned, DeadlineExceeded
@@ -181,7 +181,7 @@ def raising(fault: BaseException) -> Callable[[], str]:
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import time, gevent
-from predict.single_flight import ABANDONED_EVERY_S, SingleFlight
+from predict.job_queue import ABANDONED_EVERY_S, SingleFlight
 
 blocked = monkey.get_original("time", "sleep")
 flights = SingleFlight()

@@ -26,7 +26,7 @@ from tests.hidden_weights import TRICKS
 from wire import Address, Answer, JobFailed, Producer, QueueSnapshot, QueueUnavailable, ResultCache
 from wire.decode_cost import decode_ms
 from wire.redis.keys import GROUP
-from wire.result_cache import Question, served_by_all
+from wire.result_cache import Question
 
 MODEL = Path(__file__).resolve().parents[2]
 QUEUE = "worker-test"
@@ -179,7 +179,7 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
             sealed(folder, model=fp32)
         worker = start(BUNDLES_FOLDER=str(tmp_path / name))
         wait_for_workers(producer, 1)
-        served = served_by_all(producer.refresh())
+        served = producer.refresh().served
         assert served is not None
         question = Question(picture, served)
         found = cache.find(question, 5)

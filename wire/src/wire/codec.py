@@ -15,7 +15,7 @@ EVIDENCE_BYTES = 200
 LARGEST_WHOLE_NUMBER = 2**63
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def is_token(text: object) -> bool:
@@ -31,7 +31,7 @@ def evidence_of(data: bytes) -> str:
 def bytes_of(fields: dict[str, object]) -> bytes:
     """Give the compact UTF-8 JSON of a message; raises ValueError for a number that is not finite."""
     # A file name that is no UTF-8 reaches error texts as lone surrogates, and those must not stop an answer.
-    return _encode_json({"v": VERSION, **fields}).encode(errors="replace")
+    return encode_json({"v": VERSION, **fields}).encode(errors="replace")
 
 
 class Fields:

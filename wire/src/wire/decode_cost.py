@@ -90,9 +90,11 @@ def least_ms(content: bytes) -> float:
 
 
 def _estimate_ms(content: bytes) -> float:
-    estimate = next((estimate for starts, estimate in _ESTIMATES if content.startswith(starts)), _webp_ms)
     try:
-        return estimate(content)
+        for starts, estimate in _ESTIMATES:
+            if content.startswith(starts):
+                return estimate(content)
+        return _webp_ms(content)
     except _TooLongError:
         return _ms(WEBP_LOSSLESS, LARGEST, 0)
     except (struct.error, ValueError, IndexError, KeyError, ZeroDivisionError):

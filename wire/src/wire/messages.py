@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self, cast, get_args
 
-from wire.codec import Fields, bytes_of, evidence_of, is_token
+from wire.codec import VERSION, Fields, bytes_of, encode_json, evidence_of, is_token
 from wire.errors import MessageError, WireError
 
 # A job is a few hundred bytes; an answer holds at most MAX_TOP_K labels. Whatever is larger is not from us.
@@ -63,23 +63,27 @@ class Job:
     @property
     def passes(self) -> int:
         """How many times the image is decoded and classified: a map takes one more pass."""
-        return 2 if self.is_explained else 1
+        return 2 if self.explain_rank or self.explain_label else 1
 
     def encode(self) -> bytes:
         """Give the bytes that travel."""
-        rare = {"explain_rank": self.explain_rank, "explain_label": self.explain_label, "decode_ms": self.decode_ms}
-        return bytes_of(
-            {
-                "id": self.id,
-                "image": self.image,
-                "reply_to": self.reply_to,
-                "ttl_ms": self.ttl_ms,
-                "top_k": self.top_k,
-                "traceparent": self.traceparent,
-                # Hardly ever there, so the usual job stays as small as it is.
-                **{name: value for name, value in rare.items() if value},
-            }
-        )
+        fields: dict[str, object] = {
+            "v": VERSION,
+            "id": self.id,
+            "image": self.image,
+            "reply_to": self.reply_to,
+            "ttl_ms": self.ttl_ms,
+            "top_k": self.top_k,
+            "traceparent": self.traceparent,
+        }
+        # Rarely set, so that the usual job stays small.
+        if self.explain_rank:
+            fields["explain_rank"] = self.explain_rank
+        if self.explain_label:
+            fields["explain_label"] = self.explain_label
+        if self.decode_ms:
+            fields["decode_ms"] = self.decode_ms
+        return encode_json(fields).encode(errors="replace")
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

@@ -74,8 +74,9 @@ class QueueSnapshot:
     none), and `bound` the depth that a usual job with the usual timeout must not exceed; `expensive_depth` is the
     number of the others, `jobs` that of all. `rate` is the photographs a second that all live workers can do together.
     `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
-    `startup_error` is why a worker could not start lately. `standstill_s` is for how long neither the number nor the
-    oldest of the usual jobs has changed, as far as this process knows.
+    `served` is what every live worker serves, None while they differ; `startup_error` why one could not start lately.
+    `standstill_s` is for how long neither the number nor the oldest of the usual jobs has changed, as far as this
+    process knows.
     """
 
     depth: int
@@ -93,6 +94,13 @@ class QueueSnapshot:
     expensive_depth: int = 0
     jobs: int = 0
     capacity: Capacity = field(default_factory=Capacity)
+    served: Served | None = None
+
+
+def served_by_all(workers: Sequence[WorkerInfo]) -> Served | None:
+    """Return what every worker serves; None while they differ, as in a roll-out, or where there is none."""
+    served = {info.served for info in workers}
+    return served.pop() if len(served) == 1 else None
 
 
 class Admission(NamedTuple):
@@ -118,6 +126,7 @@ class _Workers(NamedTuple):
     bounds: tuple[int, int] = (0, 0)
     labels: tuple[str, ...] = ()
     served: Served = Served("", "", "", "")
+    served_by_all: Served | None = None
     startup_error: str = ""
     read_at: float = -math.inf
 
@@ -140,8 +149,8 @@ class QueueStats:
         self._admission = admission
         self.latest: QueueSnapshot | None = None
         self.fault: QueueUnavailable | None = None
-        # The depth and how many own jobs it includes, in one tuple, since any thread may read it.
-        self._depth = (0, 0)
+        # The depth as the last submission or look has found it, and how many own jobs it includes.
+        self.found = (0, 0)
         self._workers = _Workers()
         self._worker_seen_at = -math.inf
         self._front = _Front(0, b"", -math.inf)
@@ -151,20 +160,11 @@ class QueueStats:
             self._depth_packet += pack("XLEN", stream) + pack("XRANGE", stream, "-", "+", "COUNT", 1)
         self._workers_packet = pack("HGETALL", keys.workers) + pack("GET", keys.startup_error)
 
-    def snapshot(self) -> QueueSnapshot | None:
-        """Return the last snapshot without waiting; None where there is none, or none that is fresh."""
-        latest = self.latest
-        return latest if latest is not None and time.monotonic() - latest.as_of < STALE_AFTER_S else None
-
     def depth(self) -> int:
         """Return the depth by now: the jobs of others when it was last found, and the own ones of this moment."""
-        depth, own = self._depth
+        depth, own = self.found
         # A caller who has not yet received its answer counts for a job that the queue has no more: never below none.
         return max(depth - own, 0) + self._admission.own()
-
-    def report_depth(self, depth: int, own: int) -> None:
-        """Note the depth that a submission has found, `own` of this process' jobs included."""
-        self._depth = depth, own
 
     def report_expensive_refusal(self, depth: int) -> None:
         """Note at which depth, in photographs, an expensive job was refused just now."""
@@ -211,7 +211,7 @@ class QueueStats:
         if listed:
             self._note_workers(listed[0], listed[1], now_ms, as_of)
         depth = jobs if depth is None else depth
-        self._depth = depth, own
+        self.found = depth, own
         known = self._workers
         return QueueSnapshot(
             depth=depth,
@@ -229,6 +229,7 @@ class QueueStats:
             expensive_depth=expensive,
             jobs=jobs + expensive,
             capacity=known.capacity,
+            served=known.served_by_all,
         )
 
     def _exchange(self, packet: bytes, count: int) -> tuple[list[Any], int | None]:
@@ -248,7 +249,9 @@ class QueueStats:
         capacity = Capacity.of(live)
         labels = self._labels_of(served.labels_digest) if live else ()
         told = (startup_error or b"").decode(errors="replace")
-        self._workers = _Workers(live, capacity, self._admission.bounds(capacity), labels, served, told, now)
+        self._workers = _Workers(
+            live, capacity, self._admission.bounds(capacity), labels, served, served_by_all(live), told, now
+        )
 
     def _standstill_s(self, count: int, oldest: bytes, now: float) -> float:
         if (count, oldest) != self._front[:2]:

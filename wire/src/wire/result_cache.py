@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 from wire.codec import Fields, bytes_of
 from wire.errors import MessageError
 from wire.messages import MAX_TOP_K, Answer
-from wire.queue_stats import QueueSnapshot
-from wire.redis.connection import Address, RedisRefusal, pack
+from wire.redis.connection import Address, RedisRefusal, pack, pack_command
 from wire.redis.keys import Keys
 from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort
 from wire.worker_registry import Served
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 # With the number of entries this bounds the memory; it holds about forty classes.
 MAX_ENTRY_BYTES: Final = 2048
-SLOTS_EACH: Final = 2
 _DEFAULTS: Final = Served._field_defaults
 
 
@@ -44,13 +42,6 @@ class Found(NamedTuple):
     slot: str
 
 
-def served_by_all(state: QueueSnapshot | None) -> Served | None:
-    """Give what every live worker serves; None while they differ, as in a roll-out, or while nothing is known."""
-    if state is None or len({info.served for info in state.workers}) != 1:
-        return None
-    return state.workers[0].served
-
-
 class ResultCache:
     """The cache of one queue; where Redis is away or out of memory, it is as if it were empty."""
 
@@ -63,12 +54,22 @@ class ResultCache:
         self._ttl_s = ttl_s
 
     def find(self, question: Question, top_k: int) -> Found:
-        """Look for an answer with at least that many classes."""
-        slots = self._slots(question)
-        replies = self._redis.exchange(b"".join(pack("GET", slot) for slot in slots), SLOTS_EACH)
+        """Return an answer with at least that many classes, and where to keep one if there is none."""
+        name = "\n".join((question.picture, *question.served)).encode(errors="replace")
+        digest = hashlib.sha256(name).digest()
+        first = f"{self._keys.answer}{int.from_bytes(digest[:8]) % self._max_entries}"
+        second = f"{self._keys.answer}{int.from_bytes(digest[8:16]) % self._max_entries}"
+        replies = self._redis.exchange(pack_command(("GET", first)) + pack_command(("GET", second)), 2)
         if replies is None:
             return Found(None, "")
-        return self._found(question, top_k, dict(zip(slots, replies, strict=True)))
+        empty = ""
+        for slot, data in ((second, replies[1]), (first, replies[0])):
+            entry = None if data is None else _decode_or_none(data)
+            if entry is None:
+                empty = slot
+            elif entry.question == question:
+                return Found(entry.answer(top_k), slot)
+        return Found(None, empty or random.choice((first, second)))  # noqa: S311  nothing hangs on it
 
     def keep(self, question: Question, top_k: int, answer: Answer, slot: str) -> None:
         """Keep an answer to a question that was looked for in vain, where it is the answer to just that question.
@@ -83,22 +84,6 @@ class ResultCache:
         if len(data) > MAX_ENTRY_BYTES:
             return
         self._redis.send(pack("SET", slot, data, "EX", self._ttl_s), 1)
-
-    def _found(self, question: Question, top_k: int, contents: dict[str, Any]) -> Found:
-        empty = []
-        for slot, data in contents.items():
-            entry = _decode_or_none(data)
-            if entry is None:
-                empty.append(slot)
-            elif entry.question == question:
-                return Found(entry.answer(top_k), slot)
-        return Found(None, empty[0] if empty else random.choice(list(contents)))  # noqa: S311  nothing hangs on it
-
-    def _slots(self, question: Question) -> list[str]:
-        name = "\n".join((question.picture, *question.served)).encode(errors="replace")
-        digest = hashlib.sha256(name).digest()
-        numbers = [int.from_bytes(digest[8 * n : 8 * n + 8]) % self._max_entries for n in range(SLOTS_EACH)]
-        return [self._keys.answer(number) for number in numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +119,7 @@ class _Entry:
 
 def _decode_or_none(data: Any) -> _Entry | None:
     """Read the reply of GET; whatever cannot be read may be written over."""
-    if data is None or isinstance(data, RedisRefusal):
+    if isinstance(data, RedisRefusal):
         return None
     try:
         entry = _Entry.decode(data)

@@ -420,7 +420,7 @@ def test_what_a_submission_finds_is_known_at_once(queue: QueueProbe) -> None:
     stats = QueueStats(queue.address, queue.name, timeout_s=WAIT_S)
     stats.refresh()
     assert stats.depth() == 0
-    stats.report_depth(5, 2)
+    stats.found = 5, 2
     assert stats.depth() == 3
 
 

@@ -16,7 +16,7 @@ from wire.decode_cost import extra_decode_s
 from wire.errors import QueueFull
 from wire.messages import Job
 from wire.queue_stats import USUAL_STRETCH, Capacity
-from wire.redis.connection import checked, is_out_of_memory
+from wire.redis.connection import RedisRefusal, checked, is_out_of_memory
 from wire.redis.keys import Keys
 from wire.redis.loop import jittered
 from wire.redis.pipeline import Script, Words
@@ -58,13 +58,13 @@ class Terms:
         """Return the run of a script that admits a job, or none (b""), with its own keys and arguments."""
         weight = repr(self.cost - 1 if self.cost - 1 >= LEAST_WEIGHT else 0)
         room, beside = repr(max(self.bound - self.cost, 0)), repr(max(self.bound_beside - self.cost, 0))
-        all_keys = (self.stream, keys.weights(self.stream), self.other, keys.owed, *more_keys)
+        all_keys = (self.stream, keys.weights[self.stream], self.other, keys.owed, *more_keys)
         return len(all_keys), *all_keys, room, beside, weight, job, repr(self.share_per_ms), *more_arguments
 
 
 def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_queue_size: int) -> Terms:
     """Return the terms for a job; max_queue_size is the bound in photographs where it is set (not 0)."""
-    decode_s = extra_decode_s(job, capacity.slowness)
+    decode_s = extra_decode_s(job, capacity.slowness) if job.decode_ms else 0.0
     if job.decode_ms * capacity.slowness / 1000 > capacity.budget_s:
         # Refused by its header, which costs a worker next to nothing.
         decode_s = 0.0
@@ -89,23 +89,17 @@ def _expensive_terms(  # noqa: PLR0913, PLR0917  what the terms depend on
 
 def bounds_for(capacity: Capacity, timeout_s: float, max_queue_size: int) -> tuple[int, int]:
     """Return the depth, in photographs, that the usual jobs must not exceed: alone, and beside expensive ones."""
-    bound = _bound(capacity, timeout_s, max_queue_size)
-    if max_queue_size or not capacity.rate:
-        return bound, bound
-    return bound, min(bound, max(2 * capacity.in_hand, round(SHARE_BESIDE_EXPENSIVE * capacity.rate * timeout_s)))
-
-
-def _bound(capacity: Capacity, timeout_s: float, max_queue_size: int) -> int:
     if max_queue_size:
-        return max_queue_size
+        return max_queue_size, max_queue_size
     in_hand = capacity.in_hand
     if not capacity.rate:
-        return max(2 * in_hand, BURST + in_hand)
+        return (max(2 * in_hand, BURST + in_hand),) * 2
     in_time = capacity.rate * timeout_s
     # Each lane may hold one batch and find another one waiting; and whoever has an answer may ask again before anybody
     # has looked how many those of the same batch were.
     burst = min(BURST + in_hand, round(SHARE_FOR_A_BURST * in_time))
-    return max(2 * in_hand, burst, round(SHARE_OF_DEADLINE * in_time))
+    bound = max(2 * in_hand, burst, round(SHARE_OF_DEADLINE * in_time))
+    return bound, min(bound, max(2 * in_hand, round(SHARE_BESIDE_EXPENSIVE * in_time)))
 
 
 def retry_after_s(depth: int, rate: float) -> float:
@@ -119,9 +113,11 @@ def admitted(reply: Any, terms: Terms, rate: float) -> list[Any]:
 
     `rate` is that of the workers, for the time to wait. Raise QueueFull, or QueueUnavailable for an error of Redis.
     """
-    if is_out_of_memory(reply):
-        raise QueueFull(0, round(terms.bound), retry_after_s(0, rate)) from reply
-    depth, *found = checked(reply)
+    if isinstance(reply, RedisRefusal):
+        if is_out_of_memory(reply):
+            raise QueueFull(0, round(terms.bound), retry_after_s(0, rate)) from reply
+        checked(reply)
+    depth, *found = reply
     if not found:
         raise QueueFull(depth, round(terms.bound), retry_after_s(depth, rate))
     return [depth, *found]

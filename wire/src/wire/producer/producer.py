@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
-from wire.messages import Answer, Job, JobFailed, Reply
+from wire.messages import Answer, Job, JobFailed
 from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, retry_after_s, terms_for
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
-from wire.queue_stats import REFRESH_EVERY_S, Admission, Capacity, QueueSnapshot, QueueStats
+from wire.queue_stats import REFRESH_EVERY_S, STALE_AFTER_S, Admission, Capacity, QueueSnapshot, QueueStats
 from wire.redis.connection import CALLER_TIMEOUT_S, Address, renew_after_fork
 from wire.redis.keys import Keys
 from wire.redis.loop import Loop
@@ -66,7 +66,7 @@ class Producer:
         self._replies = replies = Replies(self._address, self.keys, self._name, self._counts)
         # With no room at all, the script removes the weights of entries that are gone before it returns the depth.
         probe = Terms(self.keys.jobs, self.keys.expensive, bound=0, bound_beside=0).words(self.keys, b"")
-        admission = Admission(self._bounds, replies.__len__, SUBMIT, probe)
+        admission = Admission(self._bounds, replies.waiters.__len__, SUBMIT, probe)
         self._stats = QueueStats(self._address, self._queue, timeout_s=self._redis_timeout_s, admission=admission)
         self._recovery = Recovery(self.keys, self.exchange, self._run, replies, self._counts)
         step = functools.partial(_look_after, replies, self._stats, self._recovery)
@@ -98,13 +98,14 @@ class Producer:
         rare = (explain_rank, explain_label, decode_ms)
         job = Job(job_id or f"{self._name}-{next(self._numbers)}", image, self._name, ttl_ms, top_k, traceparent, *rare)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
-        replies.expect(waiter)
+        if replies.waiters.setdefault(job.id, waiter) is not waiter:
+            raise ValueError(f"job id {job.id!r} is in use: give each job an id of its own")
         try:
             with admission:
                 waiter.stream, (waiter.entry_id, *_) = self.admit(job, timeout_s)
-            return _answer_of(_wait(waiter))
+            return _wait(waiter)
         finally:
-            replies.forget(waiter)
+            replies.waiters.pop(job.id, None)
             if waiter.reply is None and waiter.entry_id is not None:
                 recovery.withdraw(waiter.stream, waiter.entry_id)
 
@@ -121,7 +122,7 @@ class Producer:
         `timeout_s` is the usual timeout if not given; `keys` and `arguments` are what the script takes beyond the job.
         Raise NoWorker, QueueFull or QueueUnavailable.
         """
-        stats, snapshot = self._stats, self._stats.snapshot()
+        stats, snapshot = self._stats, self._fresh_snapshot()
         if stats.fault is not None:
             raise QueueUnavailable(str(stats.fault))
         if snapshot is not None and not snapshot.workers and not stats.worker_seen_within(self._worker_grace_s):
@@ -129,9 +130,10 @@ class Producer:
         capacity = UNKNOWN if snapshot is None else snapshot.capacity
         timeout_s = self._usual_timeout_s if timeout_s is None else timeout_s
         terms = terms_for(job, self.keys, capacity, timeout_s, self._max_queue_size)
-        own = len(self._replies)
+        own = len(self._replies.waiters)
         try:
-            [reply] = self._run([terms.words(self.keys, job.encode(), keys, arguments)], script)
+            words = terms.words(self.keys, job.encode(), keys, arguments)
+            [reply] = self._pipeline.run(script, [words], self._redis_timeout_s)
             depth, *found = admitted(reply, terms, capacity.rate)
         except QueueFull as full:
             self._note_refusal(stats, terms, full.depth, own - (job.reply_to == self._name))
@@ -140,7 +142,7 @@ class Producer:
             stats.report_fault(fault)
             raise
         if terms.stream == self.keys.jobs and found[0] is not None:
-            stats.report_depth(depth + math.ceil(terms.cost), own)
+            stats.found = depth + math.ceil(terms.cost), own
         return terms.stream, found
 
     def check_room(self, count: int = 1) -> None:
@@ -184,7 +186,7 @@ class Producer:
     def snapshot(self) -> QueueSnapshot | None:
         """Return the last snapshot without waiting; None while it is unknown or Redis is away."""
         self._ensure_running()
-        return self._stats.snapshot()
+        return self._fresh_snapshot()
 
     def refresh(self) -> QueueSnapshot:
         """Read depth and workers now, within 300 ms; raise QueueUnavailable."""
@@ -210,45 +212,47 @@ class Producer:
         loop.stop()
         replies.close(self.exchange)
 
-    def _ensure_running(self) -> None:
-        self._replies.ensure_running()
-        self._loop.ensure_running()
+    def _fresh_snapshot(self) -> QueueSnapshot | None:
+        latest = self._stats.latest
+        return latest if latest is not None and time.monotonic() - latest.as_of < STALE_AFTER_S else None
 
-    def _run(self, calls: Sequence[Words], script: Script = SUBMIT) -> list[Any]:
+    def _ensure_running(self) -> None:
+        if not (self._loop.is_running and self._replies.loop.is_running):
+            self._replies.loop.ensure_running()
+            self._loop.ensure_running()
+
+    def _run(self, calls: Sequence[Words]) -> list[Any]:
         # Where the connection breaks it is unknown whether the jobs went in, so the same ids go again: a job that runs
         # twice does no harm, and its second reply is dropped.
-        return self._pipeline.run(script, calls, self._redis_timeout_s)
+        return self._pipeline.run(SUBMIT, calls, self._redis_timeout_s)
 
     def _note_refusal(self, stats: QueueStats, terms: Terms, depth: int, own: int) -> None:
         if terms.stream == self.keys.expensive:
             stats.report_expensive_refusal(depth)
         elif depth:  # 0: Redis is out of memory
-            stats.report_depth(depth, own)
+            stats.found = depth, own
 
     def _bounds(self, capacity: Capacity) -> tuple[int, int]:
         return bounds_for(capacity, self._usual_timeout_s, self._max_queue_size)
 
 
 def _look_after(replies: Replies, stats: QueueStats, recovery: Recovery) -> None:
-    replies.ensure_running()
+    replies.loop.ensure_running()
     replies.release_abandoned()
     stats.refresh(workers=False)
     recovery.run()
 
 
-def _wait(waiter: Waiter) -> Reply:
+def _wait(waiter: Waiter) -> Answer:
     if not waiter.done.wait(max(waiter.until - time.monotonic(), 0.0)):
         raise DeadlineExceeded(f"job {waiter.job.id} was not answered in time")
-    if waiter.reply is not None:
-        return waiter.reply
+    reply = waiter.reply
+    if isinstance(reply, Answer):
+        return reply
+    if reply is not None and reply.code == "expired":
+        raise DeadlineExceeded(f"job {reply.id} expired in the queue: {reply.detail}")
+    if reply is not None:
+        raise JobFailed(reply)
     if waiter.was_abandoned:
         raise Abandoned(f"nobody waits for job {waiter.job.id} any more")
     raise QueueUnavailable("the producer was closed while the job was under way")
-
-
-def _answer_of(reply: Reply) -> Answer:
-    if isinstance(reply, Answer):
-        return reply
-    if reply.code == "expired":
-        raise DeadlineExceeded(f"job {reply.id} expired in the queue: {reply.detail}")
-    raise JobFailed(reply)

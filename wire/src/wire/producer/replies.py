@@ -63,40 +63,23 @@ class Waiter:
 
 
 class Replies:
-    """Hands each reply to the one who waits for its id; second and unknown replies are counted and dropped."""
+    """Hands each reply to its waiter; second and unknown replies are counted and dropped. `waiters` are by job id."""
 
     def __init__(self, address: Address, keys: Keys, process: str, counts: Counts) -> None:
         self._connection = Connection(address, "sightline-replies")
         self._key = keys.replies(process)
         self._counts = counts
-        self._waiters: dict[str, Waiter] = {}
-        self._loop = Loop("replies", self._read, 0.0)
+        self.waiters: dict[str, Waiter] = {}
+        self.loop = Loop("replies", self._read, 0.0)
         # Reading from 0 each time, since what was delivered is trimmed: a reply is read again after a lost connection,
         # and none is missed when Redis lost the stream or its clock was set back.
         self._read_packet = pack("XREAD", "COUNT", MAX_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0")
         self._trim_packet = b""
 
-    def ensure_running(self) -> None:
-        """Start the reader, or start it again should it have died."""
-        self._loop.ensure_running()
-
     @property
     def is_connected(self) -> bool:
         """Whether replies can arrive at this moment."""
         return self._connection.is_open
-
-    def expect(self, waiter: Waiter) -> None:
-        """Have the reply to this job delivered; raise ValueError where its id is already waited for."""
-        if self._waiters.setdefault(waiter.job.id, waiter) is not waiter:
-            message = f"job id {waiter.job.id!r} is in use: give each job an id of its own"
-            raise ValueError(message)
-
-    def forget(self, waiter: Waiter) -> None:
-        """Stop waiting; a later reply is dropped."""
-        self._waiters.pop(waiter.job.id, None)
-
-    def __len__(self) -> int:
-        return len(self._waiters)
 
     def in_queue(self) -> int:
         """Return how many wait for a job that is in the queue."""
@@ -104,7 +87,7 @@ class Replies:
 
     def waiting(self) -> list[Waiter]:
         """Return those that wait now."""
-        return list(self._waiters.values())
+        return list(self.waiters.values())
 
     def release_abandoned(self) -> None:
         """Wake those whose callers have gone; one look at all of them costs less than a timer for each."""
@@ -115,17 +98,17 @@ class Replies:
 
     def close(self, exchange: Callable[[bytes, int], list[Any]]) -> None:
         """End the reader, wake whoever waits, and remove the stream by a connection that is not blocked in a read."""
-        self._loop.ask_to_stop()
+        self.loop.ask_to_stop()
         for waiter in self.waiting():
             waiter.done.set()
         try:
             # Any entry wakes the blocked reader.
             exchange(pack("XADD", self._key, "*", "closing", b""), 1)
-            self._loop.stop()
+            self.loop.stop()
             exchange(pack("DEL", self._key), 1)
         except QueueUnavailable as error:
             log.info("the reply stream expires by itself: %s", error)
-            self._loop.stop()
+            self.loop.stop()
         self._connection.close()
 
     def _read(self) -> None:
@@ -133,7 +116,7 @@ class Replies:
         replies = self._connection.exchange(packet, 2 if self._trim_packet else 1, READ_TIMEOUT_S)
         streams = [checked(reply) for reply in replies][-1]
         self._trim_packet = b""
-        if streams and not self._loop.is_stopping:
+        if streams and not self.loop.is_stopping:
             [[_, entries]] = streams
             for _, fields in entries:
                 self._deliver(fields)
@@ -147,7 +130,7 @@ class Replies:
             self._counts.replies_unreadable += 1
             log.warning("dropped an unreadable reply: %s", error)
             return
-        waiter = self._waiters.pop(reply.id, None)
+        waiter = self.waiters.pop(reply.id, None)
         if waiter is None:
             self._counts.replies_dropped += 1
             return

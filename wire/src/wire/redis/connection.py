@@ -22,7 +22,8 @@ CALLER_TIMEOUT_S: Final = 0.25
 WORKER_TIMEOUT_S: Final = 2.0
 
 _INCOMPLETE: Final = object()
-_pack_command: Any = hiredis.pack_command  # typed too narrowly
+# Returns the bytes of one command, given as a tuple of words.
+pack_command: Any = hiredis.pack_command  # typed too narrowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class RedisRefusal(Exception):  # noqa: N818  Redis' own word, a reply like any 
 
 def pack(*words: str | bytes | int) -> bytes:
     """Return one command's bytes; packets are made by joining them."""
-    packed: bytes = _pack_command(words)
+    packed: bytes = pack_command(words)
     return packed
 
 
@@ -99,6 +100,7 @@ class Link:
             protocolError=ConnectionError, replyError=RedisRefusal, notEnoughData=cast(Any, _INCOMPLETE)
         )
         self._socket = _connected(address, max(until - time.monotonic(), SHORTEST_WAIT_S))
+        self.fileno = self._socket.fileno
         renew_after_fork(self)
         try:
             self._greet(address, name, until)
@@ -119,14 +121,6 @@ class Link:
             self._socket.settimeout(max(until - time.monotonic(), SHORTEST_WAIT_S))
             self._feed()
         return reply
-
-    def send_now(self, packet: bytes | bytearray) -> int:
-        """Send as much as there is room for, without waiting, and return how much that was; raise OSError."""
-        try:
-            # The socket's own methods would wait for room until its time-out.
-            return os.write(self._socket.fileno(), packet)
-        except BlockingIOError:
-            return 0
 
     def receive(self) -> list[Any]:
         """Return the replies that have come, after a wait for some bytes of them; raise OSError."""

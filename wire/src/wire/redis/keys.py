@@ -34,15 +34,15 @@ class Keys:
         self.jobs = f"{self._tag}:jobs"
         self.expensive = f"{self._tag}:expensive"
         self.owed = f"{self._tag}:expensive:owed"
+        # What the entries of each job stream cost beyond one usual job each.
+        self.weights = {stream: f"{stream}:weights" for stream in (self.jobs, self.expensive)}
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
         self.job_index = f"{self._tag}:ledger"
         self.startup_error = f"{self._tag}:trouble"
         self.rates = f"{self._tag}:rate:clients"
-
-    def weights(self, stream: str) -> str:
-        """Return the key that holds what the entries of a job stream cost beyond one usual job each."""
-        return f"{stream}:weights"
+        # A slot of the result cache is this and its number.
+        self.answer = f"{self._tag}:answer:"
 
     def replies(self, process: str) -> str:
         """Return the reply stream of one api process."""
@@ -51,10 +51,6 @@ class Keys:
     def labels(self, digest: str) -> str:
         """Return the key that holds one list of labels."""
         return f"{self._tag}:labels:{digest}"
-
-    def answer(self, slot: int) -> str:
-        """Return the key of one slot of the result cache."""
-        return f"{self._tag}:answer:{slot}"
 
 
 def time_ms(reply: Sequence[bytes]) -> int:

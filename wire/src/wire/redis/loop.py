@@ -53,7 +53,7 @@ class Loop:
         self._wake = threading.Event()  # ends the pause, to stop or to go on
         self._is_failing = False
         # Not the thread's own is_alive(): where gevent has patched it, that has every other greenlet run first.
-        self._is_running = False
+        self.is_running = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -63,19 +63,19 @@ class Loop:
 
     def ensure_running(self) -> None:
         """Start the thread where none runs; cheap enough for the hot path."""
-        if self._is_running:
+        if self.is_running:
             return
         with self._lock:
-            if self._stop.is_set() or self._is_running:
+            if self._stop.is_set() or self.is_running:
                 return
             if self._thread is not None:
                 log.error("thread %s has died; starting it again", self._name)
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._is_running = True
+            self.is_running = True
             try:
                 self._thread.start()
             except RuntimeError:  # no thread to be had
-                self._is_running, self._thread = False, None
+                self.is_running, self._thread = False, None
                 raise
 
     def ask_to_stop(self) -> None:
@@ -99,7 +99,7 @@ class Loop:
         try:
             self._repeat()
         finally:
-            self._is_running = False
+            self.is_running = False
 
     def _repeat(self) -> None:
         backoff = Backoff()

@@ -10,15 +10,26 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from wire.errors import QueueUnavailable
-from wire.redis.connection import SHORTEST_WAIT_S, WORKER_TIMEOUT_S, Address, Link, RedisRefusal, pack, renew_after_fork
+from wire.redis.connection import (
+    SHORTEST_WAIT_S,
+    WORKER_TIMEOUT_S,
+    Address,
+    Link,
+    RedisRefusal,
+    pack,
+    pack_command,
+    renew_after_fork,
+)
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +110,11 @@ class Pipeline:
         """Run a script once for each call, after a packet of that many replies; return what `exchange` does."""
         until = time.monotonic() + timeout_s
         packet, count = before
-        packet = b"".join([packet, *(pack("EVALSHA", script.digest, *words) for words in calls)])
+        for words in calls:
+            packet += pack_command(("EVALSHA", script.digest, *words))
         replies = self.exchange(packet, count + len(calls), timeout_s)
-        unknown = [at for at, reply in enumerate(replies) if _is_unknown_script(reply)]
-        if unknown:
+        if RedisRefusal in map(type, replies):
+            unknown = [at for at, reply in enumerate(replies) if _is_unknown_script(reply)]
             packet = b"".join([pack("EVAL", script.text, *calls[at - count]) for at in unknown])
             again = self.exchange(packet, len(unknown), max(until - time.monotonic(), SHORTEST_WAIT_S))
             for at, reply in zip(unknown, again, strict=True):
@@ -167,8 +179,12 @@ class BestEffort:
             log.warning("%s: doing without Redis for a moment: %s", self._name, fault)
 
     def _attempt(self, call: Callable[..., list[Any]], *arguments: Any) -> list[Any] | None:
-        if self._is_open():
-            return None
+        if self._open_until:
+            now = time.monotonic()
+            if now < self._open_until:
+                return None
+            # This caller is let through; the others go on without until it is back.
+            self._open_until = now + OPEN_S
         try:
             found = call(*arguments, self._timeout_s)
         except QueueUnavailable as fault:
@@ -177,30 +193,19 @@ class BestEffort:
         self._open_until = 0.0
         return found
 
-    def _is_open(self) -> bool:
-        """Return whether to do without; after a while one caller is let through, the others wait for what it finds."""
-        now = time.monotonic()
-        if now < self._open_until:
-            return True
-        if self._open_until:
-            self._open_until = now + OPEN_S
-        return False
 
-
+@dataclass(slots=True, eq=False)
 class _Call:
     """Commands on their way, and their replies as far as they have come; `done` is set with the last, or a fault."""
 
-    __slots__ = ("count", "done", "fault", "is_awaited", "packet", "replies", "sent_at", "was_sent_again")
-
-    def __init__(self, packet: bytes, count: int) -> None:
-        self.packet = packet
-        self.count = count
-        self.done = threading.Event()
-        self.replies: list[Any] = []
-        self.fault: BaseException | None = None
-        self.is_awaited = True
-        self.sent_at = time.monotonic()
-        self.was_sent_again = False
+    packet: bytes
+    count: int
+    done: threading.Event = field(default_factory=threading.Event)
+    replies: list[Any] = field(default_factory=list)
+    fault: BaseException | None = None
+    is_awaited: bool = True
+    sent_at: float = field(default_factory=time.monotonic)
+    was_sent_again: bool = False
 
 
 class _Channel:
@@ -288,7 +293,10 @@ class _Channel:
         if self._link is None:
             return
         try:
-            del self._unsent[: self._link.send_now(self._unsent)]
+            # The socket's own methods would wait for room until its time-out.
+            del self._unsent[: os.write(self._link.fileno(), self._unsent)]
+        except BlockingIOError:
+            pass
         except OSError:
             self._link.shutdown()  # the thread that reads does what is to be done
 
