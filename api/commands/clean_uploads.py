@@ -1,14 +1,13 @@
-"""Clean up the stored pictures: `python -m commands.clean_uploads [--dry-run] [--every SECONDS]`.
+"""Clean up the stored images: `python -m commands.clean_uploads [--dry-run] [--every SECONDS]`.
 
-It removes pictures that nobody has sent for KEEP_UPLOADS_DAYS, then those that were sent longest ago, beyond
-KEEP_UPLOADS_BYTES. It touches only what the service has made itself, which a file's name proves: it is made of the
-bytes. What a file of the feedback folder names is kept, whatever its age.
+It removes images that nobody has sent for KEEP_UPLOADS_DAYS, then those that were sent longest ago, beyond
+KEEP_UPLOADS_BYTES. It removes only what the service has stored itself, which shows in a file's name: it is made of the
+bytes. Whatever a file of the feedback folder names is kept, however old.
 """
 
 import argparse
 import os
 import re
-import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -24,20 +23,20 @@ from wire import __version__
 
 DAY_S = 86_400.0
 CHUNK_BYTES = 1024**2
-# What a file takes at least, with its entry in the file system: as many pictures as KEEP_UPLOADS_BYTES has of these are
-# kept, or a few bytes each would use up a disk's files. This many in any case.
+# What a file takes at least, with its entry in the file system: as many images as KEEP_UPLOADS_BYTES has of these are
+# kept, or a few bytes each would use up the inodes of a disk. This many in any case.
 BLOCK_BYTES = 4096
 FEWEST = 1000
 _STEM = r"(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
 _NAME = _STEM + r"\.(?i:png|jpe?g|gif|webp|bmp)"
-_OWN = re.compile(_NAME)
-_HALF = re.compile(rf"\.{_NAME}\.[0-9a-f]{{16}}\.part")
+_NAMED_BY_SERVICE = re.compile(_NAME)
+_PARTIAL = re.compile(rf"\.{_NAME}\.[0-9a-f]{{16}}\.part")
 _MENTIONED = re.compile(_NAME.encode())
 LONGEST_NAME = 41
 
 
 class Stored(NamedTuple):
-    """A stored picture, by the time of its last use."""
+    """A stored image, by the time of its last use."""
 
     used_at: float
     size: int
@@ -45,7 +44,7 @@ class Stored(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one clean-up did."""
+    """The result of one clean-up."""
 
     removed: int
     removed_bytes: int
@@ -55,49 +54,49 @@ class Outcome(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     """Clean up once, or again and again; return the exit status."""
-    parser = argparse.ArgumentParser(description="Removes old pictures that no report refers to.")
+    parser = argparse.ArgumentParser(description="Removes old images that no report refers to.")
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
-    parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="again and again, so often")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be removed, and keep it")
+    parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="repeat at this interval")
     options = parser.parse_args(arguments)
     while True:
         outcome = clean(Path(settings.UPLOAD_FOLDER), store.paths()[0].parent, is_dry_run=options.dry_run)
         verb = "would be removed" if options.dry_run else "removed"
-        _say(f"{outcome.removed} pictures ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept")
+        line = f"clean-up: {outcome.removed} images ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept\n"
+        sys.stdout.write(line)
+        sys.stdout.flush()
         if not options.every:
             return 0
         time.sleep(options.every)
 
 
 def clean(folder: Path, feedback_folder: Path, *, is_dry_run: bool = False) -> Outcome:
-    """Remove what is too old or too much, and say how much that was."""
+    """Remove what is too old or too much; return how much that was."""
     if not folder.is_dir():
         return Outcome(0, 0, 0, 0)
-    _remove_halves(folder, is_dry_run=is_dry_run)
-    stored = sorted(_own_files(folder))
+    stored = sorted(_files(folder, _NAMED_BY_SERVICE))
     candidates = list(_surplus(stored, time.time()))
     mentioned = mentioned_in(feedback_folder) if candidates else set()
-    gone = [
-        each for each in candidates if each.name not in mentioned and _goes(folder / each.name, is_dry_run=is_dry_run)
-    ]
+    gone = [each for each in candidates if each.name not in mentioned and _remove(folder / each.name, is_dry_run)]
     if not is_dry_run:
+        _remove_partial(folder)
         access.remove_unused_owners(folder)
     kept = len(stored) - len(gone)
     removed_bytes = sum(each.size for each in gone)
     return Outcome(len(gone), removed_bytes, kept, sum(each.size for each in stored) - removed_bytes)
 
 
-def _own_files(folder: Path) -> Iterator[Stored]:
-    """Give the regular files that are named as the service names its own."""
+def _files(folder: Path, pattern: re.Pattern[str]) -> Iterator[Stored]:
+    """Yield the regular files whose names match a pattern."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _OWN.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
                 yield Stored(status.st_mtime, status.st_size, entry.name)
 
 
 def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
-    """Give what is too old, and the oldest of what is too much or too many; nothing that is young."""
+    """Yield what is too old, and the oldest of what is too much or too many; nothing that is young."""
     excess = sum(each.size for each in stored) - settings.KEEP_UPLOADS_BYTES
     too_many = len(stored) - max(settings.KEEP_UPLOADS_BYTES // BLOCK_BYTES, FEWEST)
     for number, each in enumerate(stored):
@@ -109,7 +108,7 @@ def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
 
 
 def mentioned_in(folder: Path) -> set[str]:
-    """Give every picture's name that stands in any file of a folder, whatever kind of file it is."""
+    """Return the names of images that stand in any file of a folder, whatever kind of file it is."""
     names: set[str] = set()
     for path in folder.rglob("*") if folder.is_dir() else ():
         if path.is_file() and not path.is_symlink():
@@ -129,8 +128,8 @@ def _names_in(path: Path) -> Iterable[str]:
             rest = (rest + chunk)[-LONGEST_NAME:]
 
 
-def _goes(path: Path, *, is_dry_run: bool) -> bool:
-    """Remove a picture unless it is not ours, or was used meanwhile; say whether it is gone, or would be."""
+def _remove(path: Path, is_dry_run: bool) -> bool:
+    """Remove an image unless it is not ours, or was used meanwhile; return whether it is gone, or would be."""
     if not is_ours(path):
         return False
     if is_dry_run:
@@ -144,32 +143,19 @@ def _goes(path: Path, *, is_dry_run: bool) -> bool:
 
 
 def is_ours(path: Path) -> bool:
-    """Say whether a file's name is made of its bytes, as the service makes them."""
+    """Return whether a file's name is made of its bytes, as the service names images."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with image_store.open_regular(path) as file:
+            return image_store.is_named_by_content(file, path.stem)
     except OSError:
         return False
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return image_store.is_named_by_content(file, path.stem)
-    finally:
-        os.close(descriptor)
 
 
-def _remove_halves(folder: Path, *, is_dry_run: bool) -> None:
-    """Remove what writers that were killed have left of pictures."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            is_half = _HALF.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-            if is_half and time.time() - entry.stat(follow_symlinks=False).st_mtime > DAY_S and not is_dry_run:
-                Path(entry.path).unlink(missing_ok=True)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"clean-up: {text}\n")
-    sys.stdout.flush()
+def _remove_partial(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed."""
+    for each in _files(folder, _PARTIAL):
+        if time.time() - each.used_at > DAY_S:
+            (folder / each.name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _place(path: Path, data: bytes, check: Callable[[], None] | None) -> bool:
 def _inspect(path: Path, data: bytes) -> tuple[_Content, os.stat_result | None]:
     """Compare what a name holds with the bytes; with the file's status where they are the same."""
     try:
-        with _opened(path) as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
             if status.st_size == len(data) and _holds(file, data):
                 return _Content.SAME, status
@@ -146,7 +146,7 @@ def _holds(file: FileIO, data: bytes) -> bool:
     return all(file.read(len(piece)) == piece for piece in pieces)
 
 
-def _opened(path: Path) -> FileIO:
+def open_regular(path: Path) -> FileIO:
     """Open a regular file and nothing else; raise OSError."""
     descriptor = os.open(path, _READING)
     try:
@@ -281,7 +281,7 @@ def open_stored(folder: Path, name: str) -> tuple[BufferedReader, utils.Kind] | 
     if not utils.allowed_file(name) or "/" in name or "\0" in name:
         return None
     try:
-        file: BufferedReader = BufferedReader(_opened(folder / name))
+        file: BufferedReader = BufferedReader(open_regular(folder / name))
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno in _NO_REGULAR_FILE:
             return None

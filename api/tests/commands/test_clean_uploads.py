@@ -150,7 +150,7 @@ def test_a_dry_run_says_it_and_does_nothing(
     monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(folder))
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(tmp_path / "feedback" / "feedback"))
     assert clean_uploads.main(["--dry-run"]) == 0
-    assert "1 pictures (3 bytes) would be removed" in capsys.readouterr().out
+    assert "1 images (3 bytes) would be removed" in capsys.readouterr().out
     assert names(folder) == {name}
     assert clean_uploads.main([]) == 0
     assert names(folder) == set()
