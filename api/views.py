@@ -101,7 +101,7 @@ def upload_image() -> str | AnyResponse:
     except (UnusableFile, uploads.NoImage) as error:
         flash(error.detail)
         return redirect(url_for("app_router.index"))
-    return _page(ask_model(image, PredictOptions.of(request)))
+    return _page(classify(image, PredictOptions.of(request)))
 
 
 @router.route("/display/<filename>")
@@ -172,14 +172,14 @@ def predict() -> Response:
     image = _stored(files[0], started)
     if options.is_async:
         return async_jobs.accept(image, options)
-    prediction = ask_model(image, options)
+    prediction = classify(image, options)
     explanation = heat_maps.explanation(prediction) if options.explain else None
     return json_response(prediction.to_json(options.top_k, explanation), headers=prediction.headers())
 
 
 def _answer_batch(files: Sequence[FileStorage], options: PredictOptions) -> Response:
     """Answer for each image by itself; the request as a whole succeeds."""
-    items = batch.predict(request, files, upload_folder(), options, ask_model)
+    items = batch.predict(request, files, upload_folder(), options, classify)
     facts = {"instance": request.path, "request_id": error_handlers.request_id()}
     return json_response({"results": [item.to_json(options.top_k, **facts) for item in items]})
 
@@ -194,8 +194,8 @@ def _stored(file: FileStorage, started: float) -> StoredImage:
     return image
 
 
-def ask_model(image: StoredImage, options: PredictOptions) -> Prediction:
-    """Ask what is in a stored image, by the name `model_predict` that a caller may substitute."""
+def classify(image: StoredImage, options: PredictOptions) -> Prediction:
+    """Return what is in a stored image, by `model_predict` of this module, which a caller may substitute."""
     top_k = max(USUAL_TOP_K, options.top_k or 0)
     digest, cost = image.sha256, image.decode_ms
     options = replace(options, top_k=top_k, job_id=secrets.token_hex(16), sha256=digest, decode_ms=cost)
@@ -228,7 +228,7 @@ def activation_map(filename: str, label: str) -> Response:
     image = uploads.stored_image(upload_folder(), filename)
     if image is None or not access.may_see(upload_folder(), filename):
         raise NotFound
-    prediction = ask_model(image, replace(PredictOptions.of(request), explain=label))
+    prediction = classify(image, replace(PredictOptions.of(request), explain=label))
     response = Response(heat_maps.png(heat_maps.map_of(prediction)), content_type="image/png")
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
     response.headers["Cache-Control"] = heat_maps.CACHING
@@ -283,7 +283,7 @@ def _report(key: str) -> Reported:
     prediction, filename, details = submission.read(request.get_json(), upload_folder())
     if prediction is None:
         image = uploads.stored_image(upload_folder(), filename) or StoredImage(filename)
-        prediction = ask_model(image, PredictOptions.of(request))
+        prediction = classify(image, PredictOptions.of(request))
     report = Report(prediction.filename, prediction.label, prediction.score)
     model, _, version = prediction.model_version.partition("/")
     details |= {"model": model, "model_version": version}

@@ -4,6 +4,7 @@ docs/architecture.md says why.
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -209,3 +210,19 @@ def test_a_module_has_at_most_400_lines() -> None:
 
 def lines(file: Path) -> int:
     return len(file.read_text().splitlines())
+
+
+def test_a_prediction_passes_at_most_fifteen_modules_and_eighty_functions() -> None:
+    """A `POST /predict` that no cache answers, in its own thread."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.own.prediction_path", "--list"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": "api:."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    numbers = re.match(r"(\d+) modules, (\d+) functions", finished.stdout)
+    assert numbers is not None, finished.stderr
+    assert int(numbers[1]) <= 15, finished.stdout
+    assert int(numbers[2]) <= 80, finished.stdout

@@ -19,7 +19,7 @@ from problems import Problem
 
 LOG = logging.getLogger("sightline.api")
 
-AskModel = Callable[[StoredImage, PredictOptions], Prediction]
+Classify = Callable[[StoredImage, PredictOptions], Prediction]
 
 
 class BatchItem(NamedTuple):
@@ -45,9 +45,9 @@ class BatchItem(NamedTuple):
 
 
 def predict(
-    request: Request, files: Sequence[FileStorage], folder: Path, options: PredictOptions, ask_model: AskModel
+    request: Request, files: Sequence[FileStorage], folder: Path, options: PredictOptions, classify: Classify
 ) -> list[BatchItem]:
-    """Store every image that can be used, then ask about all of them at once; in the order in which they were sent.
+    """Store every image that can be used, then classify all of them at once; return them in the order sent.
 
     Raise QueueFull where the queue is known to have no room for all of them.
     """
@@ -55,7 +55,7 @@ def predict(
     items = [_stored(file, folder) for file in files]
     uploads.forget_body(request)
     threads = [
-        threading.Thread(target=_ask, args=(items, number, item.image, options, ask_model))
+        threading.Thread(target=_classify, args=(items, number, item.image, options, classify))
         for number, item in enumerate(items)
         if item.image is not None
     ]
@@ -76,9 +76,11 @@ def _stored(file: FileStorage, folder: Path) -> BatchItem:
         return BatchItem(name, problem=_problem_of(error))
 
 
-def _ask(items: list[BatchItem], number: int, image: StoredImage, options: PredictOptions, ask_model: AskModel) -> None:
+def _classify(
+    items: list[BatchItem], number: int, image: StoredImage, options: PredictOptions, classify: Classify
+) -> None:
     try:
-        items[number] = items[number]._replace(prediction=ask_model(image, options))
+        items[number] = items[number]._replace(prediction=classify(image, options))
     except Exception as error:  # noqa: BLE001  the edge of its thread
         items[number] = items[number]._replace(problem=_problem_of(error))
 

@@ -57,18 +57,19 @@ def png(found: ActivationMap) -> bytes:
     across = _samples(width, found.picture[0], left, right, found.columns)
     down = _samples(height, found.picture[1], top, bottom, found.rows)
     most = max(*found.values, 1e-9)
-    grid = [found.values[row * found.columns : (row + 1) * found.columns] for row in range(found.rows)]
-    stretched = [[_blend(row, weights) for weights in across] for row in grid]
-    columns = list(zip(*stretched, strict=True))
+    rows = [found.values[at : at + found.columns] for at in range(0, len(found.values), found.columns)]
+    columns = list(zip(*([_blend(row, weights) for weights in across] for row in rows), strict=True))
     lines = [
-        b"\0" + b"".join(_pixel(column, aside, weights, most) for column, aside in zip(columns, across, strict=True))
-        for weights in down
+        b"\0"
+        + b"".join(
+            _colour(_blend(column, vertical) / most) if horizontal and vertical else _UNSEEN
+            for column, horizontal in zip(columns, across, strict=True)
+        )
+        for vertical in down
     ]
-    return _encoded(width, height, b"".join(lines))
-
-
-def _pixel(column: Sequence[float], aside: Weights, weights: Weights, most: float) -> bytes:
-    return _shade(_blend(column, weights) / most) if aside and weights else _UNSEEN
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    chunks = _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(b"".join(lines))) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def _samples(count: int, size: int, begin: int, end: int, cells: int) -> list[Weights]:
@@ -97,8 +98,8 @@ def _blend(values: Sequence[float], weights: Weights) -> float:
     return sum(values[cell] * weight for cell, weight in weights)
 
 
-def _shade(share: float) -> bytes:
-    return _TABLE[min(max(int(share * (_SHADES - 1)), 0), _SHADES - 1)]
+def _colour(share: float) -> bytes:
+    return _COLOURS[min(max(int(share * (_SHADES - 1)), 0), _SHADES - 1)]
 
 
 def _between(share: float) -> bytes:
@@ -109,12 +110,7 @@ def _between(share: float) -> bytes:
     return bytes(_STOPS[-1][1])
 
 
-_TABLE = tuple(_between(step / (_SHADES - 1)) for step in range(_SHADES))
-
-
-def _encoded(width: int, height: int, lines: bytes) -> bytes:
-    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(lines)) + _chunk(b"IEND", b"")
+_COLOURS = tuple(_between(step / (_SHADES - 1)) for step in range(_SHADES))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,6 +1,7 @@
-"""The queue as this process uses it: ask a worker about a stored image, submit async jobs, read the queue's state.
+"""The queue as this process uses it: submit stored images, wait for answers or fetch them later, read its state.
 
 One `_Queue` serves the whole process. The first call opens it, and another one replaces it when the settings change.
+Single flight: while an image is under way, equal requests wait for its answer.
 """
 
 import threading
@@ -34,7 +35,7 @@ ABANDONED_EVERY_S = 0.1
 Result = TypeVar("Result")
 IsAbandoned = Callable[[], bool]
 # Called with a deadline (monotonic) and what returns whether nobody waits any more.
-Ask = Callable[[float, IsAbandoned | None], Result]
+Submit = Callable[[float, IsAbandoned | None], Result]
 
 
 def model_predict(image_name: str) -> tuple[str, float]:
@@ -46,13 +47,13 @@ def model_predict(image_name: str) -> tuple[str, float]:
     options, queue = current_options.get(), _opened()
     timeout_s = settings.REQUEST_TIMEOUT_S if options.timeout_s is None else options.timeout_s
     if not options.sha256 or options.explain:
-        answer, cache = queue.ask(image_name, options, timeout_s, options.is_abandoned), ""
+        answer, cache = queue.submit(image_name, options, timeout_s, options.is_abandoned), ""
     else:
         snapshot = queue.producer.snapshot()
         served = None if snapshot is None else snapshot.served
-        find_or_ask = partial(queue.find_or_ask, image_name, options, served)
+        find_or_submit = partial(queue.find_or_submit, image_name, options, served)
         (answer, is_cached), is_shared = queue.flights.share(
-            (options.sha256, options.top_k, served), time.monotonic() + timeout_s, options.is_abandoned, find_or_ask
+            (options.sha256, options.top_k, served), time.monotonic() + timeout_s, options.is_abandoned, find_or_submit
         )
         cache = "hit" if is_cached or is_shared else "miss"
     return Prediction(answer.predictions[0], image_name, options.job_id, options.owner, answer=answer, cache=cache)
@@ -70,7 +71,7 @@ class _Queue:
         self.jobs = AsyncJobs(self.producer, max_jobs=max_jobs)
         self.flights = SingleFlight[tuple[Answer, bool]]()
 
-    def find_or_ask(
+    def find_or_submit(
         self,
         image_name: str,
         options: PredictOptions,
@@ -83,17 +84,17 @@ class _Queue:
         `served` is what every worker serves; None, while they differ, is no time to keep answers.
         """
         if served is None:
-            return self.ask(image_name, options, until - time.monotonic(), is_abandoned), False
+            return self.submit(image_name, options, until - time.monotonic(), is_abandoned), False
         question = Question(options.sha256, served)
         found = self.cache.find(question, options.top_k or USUAL_TOP_K)
         if found.answer is not None:
             return found.answer, True
-        answer = self.ask(image_name, options, until - time.monotonic(), is_abandoned)
+        answer = self.submit(image_name, options, until - time.monotonic(), is_abandoned)
         # Before any caller has it: who comes now finds either this question under way or its answer.
         self.cache.keep(question, options.top_k or USUAL_TOP_K, answer, found.slot)
         return answer, False
 
-    def ask(
+    def submit(
         self, image_name: str, options: PredictOptions, timeout_s: float, is_abandoned: IsAbandoned | None
     ) -> Answer:
         """Return a worker's answer; raise JobFailed where it read other bytes than were uploaded.
@@ -243,7 +244,7 @@ class _Flight(Generic[Result]):
 
 
 class SingleFlight(Generic[Result]):
-    """The questions under way in this process, each asked once."""
+    """The questions under way in this process, each submitted once."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[Result]] = {}
@@ -254,12 +255,12 @@ class SingleFlight(Generic[Result]):
         return sum(len(flight.followers) for flight in self._flights.values())
 
     def share(
-        self, question: Hashable, until: float, is_abandoned: IsAbandoned | None, ask: Ask[Result]
+        self, question: Hashable, until: float, is_abandoned: IsAbandoned | None, submit: Submit[Result]
     ) -> tuple[Result, bool]:
-        """Return the answer, and whether another caller asked for it; wait until `until` (monotonic) at most.
+        """Return the answer, and whether another caller submitted it; wait until `until` (monotonic) at most.
 
-        What `ask` raises is raised for every caller, except for what concerns only the one who asked: its deadline, or
-        its client going away. Then another caller asks.
+        What `submit` raises is raised for every caller, except for what concerns only the one who called it: its
+        deadline, or its client going away. Then another caller submits.
         """
         while True:
             with self._lock:
@@ -270,7 +271,7 @@ class SingleFlight(Generic[Result]):
                 else:
                     flight.followers.append(landed := threading.Event())
             if is_leader:
-                return self._lead(question, flight, until, is_abandoned, ask), False
+                return self._lead(question, flight, until, is_abandoned, submit), False
             self._follow(flight, landed, until, is_abandoned)
             if flight.failure is not None:
                 raise _copy(flight.failure)
@@ -283,12 +284,12 @@ class SingleFlight(Generic[Result]):
         flight: _Flight[Result],
         until: float,
         is_abandoned: IsAbandoned | None,
-        ask: Ask[Result],
+        submit: Submit[Result],
     ) -> Result:
         # The job goes on for as long as anybody waits for it.
         gone = None if is_abandoned is None else lambda: not flight.followers and is_abandoned()
         try:
-            flight.answer = ask(until, gone)
+            flight.answer = submit(until, gone)
             return flight.answer
         except (Abandoned, DeadlineExceeded):
             raise

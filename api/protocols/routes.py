@@ -231,7 +231,7 @@ def infer(model: str, version: str = "") -> Response:
     if asked.timeout_s is not None and TIMEOUT_MS.name not in request.headers:
         options = replace(options, timeout_s=min(asked.timeout_s, settings.REQUEST_TIMEOUT_S))
     files = uploads.as_files(asked.images)
-    items = batch.predict(request, files, uploads.upload_folder(), options, views.ask_model)
+    items = batch.predict(request, files, uploads.upload_folder(), options, views.classify)
     results = [item.result() for item in items]
     name, _, answered_version = results[0].model_version.partition("/")
     content, length = open_inference.answer(
@@ -260,7 +260,7 @@ def predictions(model: str, version: str = "") -> Response:
     file, check_cost = uploads.file_of(request, FIELDS), job_queue.check_expensive
     image = uploads.store_file(file, uploads.upload_folder(), check_cost)
     uploads.forget_body(request)
-    prediction = views.ask_model(image, replace(options, top_k=top_k))
+    prediction = views.classify(image, replace(options, top_k=top_k))
     return json_response(dict(prediction.top(top_k)), headers=prediction.headers())
 
 
