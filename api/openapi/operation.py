@@ -21,37 +21,31 @@ MAX_DIGITS = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A header with one defined value; every other value is ignored."""
+class Parameter:
+    """A parameter of the query or a header; any text is valid."""
 
     name: str
-    word: str
+    place: Literal["query", "header"]
     meaning: str
-    place = "header"
-
-    @property
-    def example(self) -> str:
-        """The defined value."""
-        return self.word
+    example: str | int
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema."""
         return {"type": "string"}
 
+    def _text(self, request: Request) -> str | None:
+        return request.args.get(self.name) if self.place == "query" else request.headers.get(self.name)
+
 
 @dataclass(frozen=True, slots=True)
-class WholeNumber:
-    """A whole number from 1 to `at_most` in the query or in a header."""
+class WholeNumber(Parameter):
+    """A whole number from 1 to `at_most`, which is called for each request."""
 
-    name: str
-    place: Literal["query", "header"]
     at_most: Callable[[], int]
-    meaning: str
-    example: int
 
     def read(self, request: Request) -> int | None:
         """Return the number, None where there is none; raise Problem where it is not a whole number in the range."""
-        text = _text_of(self, request)
+        text = self._text(request)
         if text is None:
             return None
         at_most = self.at_most()
@@ -66,32 +60,21 @@ class WholeNumber:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A text that matches a pattern, in the query or in a header."""
+class Text(Parameter):
+    """A text that matches a regular expression as a whole."""
 
-    name: str
-    place: Literal["query", "header"]
-    pattern: re.Pattern[str]
-    meaning: str
-    example: str
+    pattern: str
 
     def read(self, request: Request) -> str | None:
         """Return the text, None where there is none; raise Problem where it does not match the pattern."""
-        text = _text_of(self, request)
-        if text is not None and not self.pattern.fullmatch(text):
-            raise Problem(400, "invalid_parameter", f"{self.name}={text[:40]!r} does not match {self.pattern.pattern}.")
+        text = self._text(request)
+        if text is not None and not re.fullmatch(self.pattern, text):
+            raise Problem(400, "invalid_parameter", f"{self.name}={text[:40]!r} does not match {self.pattern}.")
         return text
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema."""
-        return {"type": "string", "pattern": f"^{self.pattern.pattern}$"}
-
-
-Parameter = WholeNumber | Text | Token
-
-
-def _text_of(parameter: WholeNumber | Text, request: Request) -> str | None:
-    return request.args.get(parameter.name) if parameter.place == "query" else request.headers.get(parameter.name)
+        return {"type": "string", "pattern": f"^{self.pattern}$"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from images.uploads import StoredImage
 from openapi.operation import Answer, Operation
 from openapi.schemas import JobState
 from predict import job_queue
-from predict.prediction import PREFER, Prediction, PredictOptions, json_response
+from predict.prediction import RESPOND_ASYNC, Prediction, PredictOptions, json_response
 from wire import Failure, JobFailed
 
 router = Blueprint("jobs", __name__)
@@ -24,7 +24,7 @@ POLL_AGAIN = {"Retry-After": str(POLL_AGAIN_S)}
 def accept(image: StoredImage, options: PredictOptions) -> Response:
     """Submit a job for a stored image and return where to poll for it."""
     handle = job_queue.submit_job(image, options)
-    headers = {"Location": url_for("jobs.look", job=handle), "Preference-Applied": PREFER.word} | POLL_AGAIN
+    headers = {"Location": url_for("jobs.look", job=handle), "Preference-Applied": RESPOND_ASYNC} | POLL_AGAIN
     return json_response({"id": handle, "status": "pending"}, 202, headers)
 
 

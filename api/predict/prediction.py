@@ -17,7 +17,7 @@ from flask import Request, Response
 
 import settings
 from auth import access
-from openapi.operation import Text, Token, WholeNumber
+from openapi.operation import Parameter, Text, WholeNumber
 from openapi.schemas import Explanation, PredictResponse
 from wire import ActivationMap, Answer
 
@@ -32,23 +32,24 @@ MAX_ID_LENGTH = 4096
 SIGNATURE_BYTES = 16
 
 TOP_K = WholeNumber(
-    "top_k", "query", lambda: settings.MAX_TOP_K, "how many classes to list in `predictions`, best first", example=5
+    "top_k", "query", "how many classes to list in `predictions`, best first", 5, lambda: settings.MAX_TOP_K
 )
 TIMEOUT_MS = WholeNumber(
     "X-Request-Timeout-Ms",
     "header",
-    lambda: 24 * 3_600_000,
     "how long the client waits, in milliseconds; work for which that is over is dropped",
-    example=5000,
+    5000,
+    lambda: 24 * 3_600_000,
 )
 EXPLAIN = Text(
     "explain",
     "query",
-    re.compile(r"[^\x00-\x1f]{1,1000}"),
     "also say where the model looked for one class: its place among the five best (1 is the best), or its name",
-    example="1",
+    "1",
+    r"[^\x00-\x1f]{1,1000}",
 )
-PREFER = Token("Prefer", "respond-async", "`respond-async`: answer at once with a job to ask for later")
+RESPOND_ASYNC = "respond-async"
+PREFER = Parameter("Prefer", "header", "`respond-async`: answer at once with a job to ask for later", RESPOND_ASYNC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class PredictOptions:
 def _prefers_async(request: Request) -> bool:
     """Return whether the client would rather not wait (RFC 7240)."""
     preferences = ",".join(request.headers.getlist(PREFER.name)).split(",")
-    return any(each.partition(";")[0].strip().lower() == PREFER.word for each in preferences)
+    return any(each.partition(";")[0].strip().lower() == RESPOND_ASYNC for each in preferences)
 
 
 # Beside the call rather than in it: `model_predict` takes the image's name and nothing else, by contract.

@@ -1,7 +1,6 @@
 """Reports on their way in: which image they are about, whether they came before, and saving them."""
 
 import hashlib
-import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,9 +25,9 @@ from wire.tables.csv_table import one_line
 IDEMPOTENCY_KEY = Text(
     "Idempotency-Key",
     "header",
-    re.compile(r"[\x21-\x7e]{1,255}"),
     "chosen by the client: the same report again, under the same key, is kept once",
-    example="8e03978e-40d5-43e8-bc93-6894a57f9324",
+    "8e03978e-40d5-43e8-bc93-6894a57f9324",
+    r"[\x21-\x7e]{1,255}",
 )
 
 

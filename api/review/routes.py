@@ -1,6 +1,5 @@
 """The review of reports, for the operator alone: the inbox, decisions, and the way in."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
@@ -27,12 +26,10 @@ door = Blueprint("door", __name__, url_prefix="/review")
 
 MAX_DECISION_BYTES = 64 * 1024
 ALL = "all"
-STATUS = Text("status", "query", re.compile(f"({'|'.join((*STATUSES, ALL))})"), "only these", "open")
-LABEL = Text(
-    "label", "query", re.compile(r"[^\x00]{0,200}"), "only where this was predicted, proposed or decided", "tabby"
-)
-MODEL = Text("model", "query", re.compile(r"[^\x00]{0,400}"), "only answers of this model", "efficientnet-lite0/1-int8")
-BEFORE = WholeNumber("before", "query", lambda: 2**31, "show the reports before this one", 100)
+STATUS = Text("status", "query", "only these", "open", f"({'|'.join((*STATUSES, ALL))})")
+LABEL = Text("label", "query", "only where this was predicted, proposed or decided", "tabby", r"[^\x00]{0,200}")
+MODEL = Text("model", "query", "only answers of this model", "efficientnet-lite0/1-int8", r"[^\x00]{0,400}")
+BEFORE = WholeNumber("before", "query", "show the reports before this one", 100, lambda: 2**31)
 
 
 class DecisionRequest(TypedDict):
