@@ -70,7 +70,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._loop.ensure_running()
+        self._loop.start()
 
     def stop(self) -> None:
         """Look no more; waits a while for a version that is being loaded, which the engine does not break off."""

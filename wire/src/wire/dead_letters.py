@@ -43,8 +43,7 @@ class DeadLetters:
     def replay(self, letter: DeadLetter, producer: Producer, *, timeout_s: float) -> Answer:
         """Ask for the same image again, and drop the letter once there is an answer; raise what `submit` raises."""
         if letter.job is None:
-            message = f"dead letter {letter.id} holds no job that can be read: {letter.evidence}"
-            raise ValueError(message)
+            raise ValueError(f"dead letter {letter.id} holds no job that can be read: {letter.evidence}")
         answer = producer.submit(letter.job.image, timeout_s=timeout_s, top_k=letter.job.top_k)
         self.drop([letter])
         return answer

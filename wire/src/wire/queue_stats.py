@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Self
 
 from wire.errors import QueueUnavailable
@@ -118,25 +118,7 @@ class Admission(NamedTuple):
 NO_ADMISSION: Final = Admission()
 
 
-class _Workers(NamedTuple):
-    """What the last read of the list of workers gave."""
-
-    live: tuple[WorkerInfo, ...] = ()
-    capacity: Capacity = Capacity()
-    bounds: tuple[int, int] = (0, 0)
-    labels: tuple[str, ...] = ()
-    served: Served = Served("", "", "", "")
-    served_by_all: Served | None = None
-    startup_error: str = ""
-    read_at: float = -math.inf
-
-
-class _Front(NamedTuple):
-    """The number of usual jobs and the oldest of them, and since when they are these."""
-
-    jobs: int
-    oldest: bytes
-    since: float
+EMPTY: Final = QueueSnapshot(0, 0.0, 0, 0.0, (), (), "", "", "", -math.inf)
 
 
 class QueueStats:
@@ -151,9 +133,11 @@ class QueueStats:
         self.fault: QueueUnavailable | None = None
         # The depth as the last submission or look has found it, and how many own jobs it includes.
         self.found = (0, 0)
-        self._workers = _Workers()
+        # What the last read of the list of workers gave, and when that was.
+        self._listed, self._labels_digest, self._bounds = EMPTY, "", (0, 0)
         self._worker_seen_at = -math.inf
-        self._front = _Front(0, b"", -math.inf)
+        # The number of usual jobs and the oldest of them, and since when they are these.
+        self._front = (0, b"", -math.inf)
         self._refusal = (0.0, -math.inf)
         self._depth_packet = pack("TIME")
         for stream in (keys.jobs, keys.expensive):
@@ -197,7 +181,7 @@ class QueueStats:
         return latest
 
     def _are_workers_due(self) -> bool:
-        return not self._workers.live or time.monotonic() - self._workers.read_at >= WORKERS_EVERY_S
+        return not self._listed.workers or time.monotonic() - self._listed.as_of >= WORKERS_EVERY_S
 
     def _read(self, *, with_workers: bool) -> QueueSnapshot:
         # Redis answers at once, but this thread may receive it late: what comes and goes meanwhile is later than this.
@@ -209,27 +193,18 @@ class QueueStats:
         now, jobs, oldest, expensive, oldest_expensive, *listed = replies
         now_ms = time_ms(now)
         if listed:
-            self._note_workers(listed[0], listed[1], now_ms, as_of)
+            self._listed = self._with_workers(listed[0], listed[1], now_ms, as_of)
         depth = jobs if depth is None else depth
         self.found = depth, own
-        known = self._workers
-        return QueueSnapshot(
+        return replace(
+            self._listed,
             depth=depth,
             oldest_age_s=max([0, *(now_ms - entry_ms(each) for each, _ in [*oldest, *oldest_expensive])]) / 1000,
-            bound=known.bounds[expensive > 0],
-            rate=known.capacity.rate,
-            workers=known.live,
-            labels=known.labels,
-            model=known.served.model,
-            version=known.served.version,
-            preprocessing=known.served.preprocessing,
+            bound=self._bounds[expensive > 0],
             as_of=as_of,
-            startup_error=known.startup_error,
             standstill_s=self._standstill_s(jobs, oldest[0][0] if oldest else b"", as_of),
             expensive_depth=expensive,
             jobs=jobs + expensive,
-            capacity=known.capacity,
-            served=known.served_by_all,
         )
 
     def _exchange(self, packet: bytes, count: int) -> tuple[list[Any], int | None]:
@@ -241,27 +216,38 @@ class QueueStats:
         *replies, [depth] = map(checked, found)
         return replies, depth
 
-    def _note_workers(self, published: Sequence[bytes], startup_error: bytes | None, now_ms: int, now: float) -> None:
+    def _with_workers(
+        self, published: Sequence[bytes], startup_error: bytes | None, now_ms: int, now: float
+    ) -> QueueSnapshot:
         live = live_workers(published, now_ms)
         if live:
             self._worker_seen_at = now
-        served = _most_served(live)
-        capacity = Capacity.of(live)
-        labels = self._labels_of(served.labels_digest) if live else ()
-        told = (startup_error or b"").decode(errors="replace")
-        self._workers = _Workers(
-            live, capacity, self._admission.bounds(capacity), labels, served, served_by_all(live), told, now
+        served, capacity = _most_served(live), Capacity.of(live)
+        self._bounds = self._admission.bounds(capacity)
+        return replace(
+            EMPTY,
+            rate=capacity.rate,
+            workers=live,
+            labels=self._labels_of(served.labels_digest) if live else (),
+            model=served.model,
+            version=served.version,
+            preprocessing=served.preprocessing,
+            as_of=now,
+            startup_error=(startup_error or b"").decode(errors="replace"),
+            capacity=capacity,
+            served=served_by_all(live),
         )
 
     def _standstill_s(self, count: int, oldest: bytes, now: float) -> float:
         if (count, oldest) != self._front[:2]:
-            self._front = _Front(count, oldest, now)
-        return now - self._front.since
+            self._front = (count, oldest, now)
+        return now - self._front[2]
 
     def _labels_of(self, digest: str) -> tuple[str, ...]:
-        if digest == self._workers.served.labels_digest and self._workers.labels:
-            return self._workers.labels
+        if digest == self._labels_digest and self._listed.labels:
+            return self._listed.labels
         [published] = self._pipeline.exchange(pack("GET", self._keys.labels(digest)), 1, self._timeout_s)
+        self._labels_digest = digest
         return decode_labels(checked(published), digest)
 
 

@@ -132,7 +132,7 @@ def report_startup_error(address: Address, queue: str, text: str) -> None:
     checked(Pipeline.to(address).exchange(command, 1)[0])
 
 
-class Heartbeat:
+class Heartbeat(Loop):
     """A thread of the worker process that publishes each second that it lives, what it serves and how fast it is."""
 
     def __init__(  # noqa: PLR0913  what is asked each time goes by keyword
@@ -147,15 +147,14 @@ class Heartbeat:
         stretch: Callable[[], float] = lambda: 0.0,
     ) -> None:
         if not is_token(info.id):
-            message = f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -"
-            raise ValueError(message)
+            raise ValueError(f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -")
         self._exchange = Pipeline.to(address).exchange
         self._keys = Keys(queue)
         self._rate = rate
         self._shadow = shadow
         self._stretch = stretch
         self._is_first = True
-        self._loop = Loop("heartbeat", self._beat, BEAT_EVERY_S)
+        super().__init__("heartbeat", self._beat, BEAT_EVERY_S)
         self.publish(info, labels)
 
     def start(self) -> None:
@@ -164,16 +163,16 @@ class Heartbeat:
             self._beat()
         except QueueUnavailable as error:
             log.warning("worker %s is not listed yet: %s", self._published[0].id, error)
-        self._loop.ensure_running()
+        super().start()
 
     def publish(self, info: WorkerInfo, labels: Sequence[str]) -> None:
         """Publish this from now on: another model, perhaps, of a worker that goes on under its name."""
         self._published = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
-        self._loop.hurry()
+        self.hurry()
 
     def stop(self) -> None:
         """End the thread and take the worker off the list."""
-        self._loop.stop()
+        super().stop()
         try:
             self._exchange(pack("HDEL", self._keys.workers, self._published[0].id), 1)
         except QueueUnavailable as error:

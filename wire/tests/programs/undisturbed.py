@@ -12,9 +12,9 @@ from wire.redis.loop import Loop  # noqa: E402  after the patch
 
 others: list[int] = []
 loop = Loop("steps", lambda: None, interval_s=3600)
-loop.ensure_running()
+loop.start()
 gevent.sleep(0.1)
 gevent.spawn(others.append, 1)
 for _ in range(10):
-    loop.ensure_running()
+    loop.start()
 os.write(1, f"{len(others)}\n".encode())

@@ -21,7 +21,7 @@ def test_a_step_that_fails_is_told_of_and_tried_again(caplog: pytest.LogCaptureF
 
     loop = Loop("steps", step, 0.001)
     with caplog.at_level(logging.INFO):
-        loop.ensure_running()
+        loop.start()
         assert done.wait(WAIT_S)
         loop.stop()
     messages = [record.message for record in caplog.records]
@@ -39,9 +39,9 @@ def test_a_thread_that_died_is_started_again() -> None:
             raise SystemExit
 
     loop = Loop("steps", step, 0.001)
-    loop.ensure_running()
+    loop.start()
     wait_until(lambda: runs and not runs[0].is_alive(), "the first thread is dead")
-    loop.ensure_running()
+    loop.start()
     wait_until(lambda: len(runs) > 2, "a second one runs")
     assert runs[1] is not runs[0]
     loop.stop()
@@ -57,17 +57,17 @@ def test_a_loop_for_which_no_thread_was_to_be_had_starts_later(monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="new thread"):
-            loop.ensure_running()
-    loop.ensure_running()
+            loop.start()
+    loop.start()
     assert ran.wait(WAIT_S)
     loop.stop()
 
 
 def test_a_stopped_loop_is_not_started_again() -> None:
     loop = Loop("steps", lambda: None, 0.001)
-    loop.ensure_running()
+    loop.start()
     loop.stop()
-    loop.ensure_running()
+    loop.start()
     assert loop.is_stopping
 
 
@@ -79,14 +79,14 @@ def test_a_step_may_stop_its_own_loop() -> None:
         stopped.set()
 
     loop = Loop("steps", step)
-    loop.ensure_running()
+    loop.start()
     assert stopped.wait(WAIT_S)
 
 
 def test_a_loop_that_is_hurried_does_not_wait_for_its_interval() -> None:
     steps = threading.Semaphore(0)
     loop = Loop("steps", steps.release, interval_s=3600)
-    loop.ensure_running()
+    loop.start()
     assert steps.acquire(timeout=WAIT_S)
     loop.hurry()
     assert steps.acquire(timeout=WAIT_S)

@@ -30,7 +30,7 @@ MAX_PAGES: Final = 100
 LEASES_OF_GRACE: Final = 5
 
 
-class Leases:
+class Leases(Loop):
     """A thread of the worker process that renews what its consumers have in progress, up to their max_batch_s.
 
     A batch that takes longer hangs: `on_stuck` gets the ids of its jobs, once, and is to end the process, since a
@@ -39,8 +39,7 @@ class Leases:
 
     def __init__(self, address: Address, consumers: Sequence[Consumer], on_stuck: Callable[[list[str]], None]) -> None:
         if not consumers:
-            message = "a worker has at least one consumer; got none"
-            raise ValueError(message)
+            raise ValueError("a worker has at least one consumer; got none")
         self._exchange = Pipeline.to(address).exchange
         self._consumers = consumers
         self._on_stuck = on_stuck
@@ -48,15 +47,7 @@ class Leases:
         self._reap_at = time.monotonic() + jittered(REAP_EVERY_S)
         # Renewed when a third has run, looked at as often: a lease is never older than two thirds while Redis answers.
         third_s = min(consumer.lease_ms for consumer in consumers) / 3000
-        self._loop = Loop("leases", self._keep, min(third_s, LONGEST_INTERVAL_S))
-
-    def start(self) -> None:
-        """Begin to renew."""
-        self._loop.ensure_running()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._loop.stop()
+        super().__init__("leases", self._keep, min(third_s, LONGEST_INTERVAL_S))
 
     def _keep(self) -> None:
         now = time.monotonic()
@@ -119,7 +110,7 @@ class _Seen(NamedTuple):
     for_ms: int
 
 
-class Maintenance:
+class Maintenance(Loop):
     """A thread of the worker process that looks through what was delivered, at once and then every few seconds.
 
     An orphan before its deadline is made pending under `consumer` with an expired lease, so that it is claimed as the
@@ -135,15 +126,7 @@ class Maintenance:
         self._lease_ms = lease_ms
         self._grace_ms = int(max_batch_s * 1000) + LEASES_OF_GRACE * lease_ms
         self._first_seen: dict[str, dict[bytes, float]] = {}
-        self._loop = Loop("maintenance", self.sweep, jittered(SWEEP_EVERY_S))
-
-    def start(self) -> None:
-        """Begin, with a sweep at once."""
-        self._loop.ensure_running()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._loop.stop()
+        super().__init__("maintenance", self.sweep, jittered(SWEEP_EVERY_S))
 
     def sweep(self) -> None:
         """Look through all entries that were delivered; raises QueueUnavailable."""

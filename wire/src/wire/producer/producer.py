@@ -217,9 +217,9 @@ class Producer:
         return latest if latest is not None and time.monotonic() - latest.as_of < STALE_AFTER_S else None
 
     def _ensure_running(self) -> None:
-        if not (self._loop.is_running and self._replies.loop.is_running):
-            self._replies.loop.ensure_running()
-            self._loop.ensure_running()
+        if not (self._loop.is_running and self._replies.is_running):
+            self._replies.start()
+            self._loop.start()
 
     def _run(self, calls: Sequence[Words]) -> list[Any]:
         # Where the connection breaks it is unknown whether the jobs went in, so the same ids go again: a job that runs
@@ -237,7 +237,7 @@ class Producer:
 
 
 def _look_after(replies: Replies, stats: QueueStats, recovery: Recovery) -> None:
-    replies.loop.ensure_running()
+    replies.start()
     replies.release_abandoned()
     stats.refresh(workers=False)
     recovery.run()

@@ -62,15 +62,15 @@ class Waiter:
     resubmissions: int = 0
 
 
-class Replies:
-    """Hands each reply to its waiter; second and unknown replies are counted and dropped. `waiters` are by job id."""
+class Replies(Loop):
+    """Gives each reply to its waiter; second and unknown replies are counted and dropped. `waiters` are by job id."""
 
     def __init__(self, address: Address, keys: Keys, process: str, counts: Counts) -> None:
         self._connection = Connection(address, "sightline-replies")
         self._key = keys.replies(process)
         self._counts = counts
         self.waiters: dict[str, Waiter] = {}
-        self.loop = Loop("replies", self._read, 0.0)
+        super().__init__("replies", self._read)
         # Reading from 0 each time, since what was delivered is trimmed: a reply is read again after a lost connection,
         # and none is missed when Redis lost the stream or its clock was set back.
         self._read_packet = pack("XREAD", "COUNT", MAX_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", self._key, "0")
@@ -98,17 +98,17 @@ class Replies:
 
     def close(self, exchange: Callable[[bytes, int], list[Any]]) -> None:
         """End the reader, wake whoever waits, and remove the stream by a connection that is not blocked in a read."""
-        self.loop.ask_to_stop()
+        self.ask_to_stop()
         for waiter in self.waiting():
             waiter.done.set()
         try:
             # Any entry wakes the blocked reader.
             exchange(pack("XADD", self._key, "*", "closing", b""), 1)
-            self.loop.stop()
+            self.stop()
             exchange(pack("DEL", self._key), 1)
         except QueueUnavailable as error:
             log.info("the reply stream expires by itself: %s", error)
-            self.loop.stop()
+            self.stop()
         self._connection.close()
 
     def _read(self) -> None:
@@ -116,7 +116,7 @@ class Replies:
         replies = self._connection.exchange(packet, 2 if self._trim_packet else 1, READ_TIMEOUT_S)
         streams = [checked(reply) for reply in replies][-1]
         self._trim_packet = b""
-        if streams and not self.loop.is_stopping:
+        if streams and not self.is_stopping:
             [[_, entries]] = streams
             for _, fields in entries:
                 self._deliver(fields)
@@ -202,19 +202,14 @@ class Recovery:
             return
         log.warning("Redis lost %d jobs that wait for an answer: submitting them again", len(again))
         terms = [self._terms(waiter) for waiter in again]
-        calls = [self._call(waiter, each, now) for waiter, each in zip(again, terms, strict=True)]
-        replies = self._submit(calls)
-        for waiter, each, reply in zip(again, terms, replies, strict=True):
+        calls = [each.words(self._keys, _encoded(waiter, now)) for waiter, each in zip(again, terms, strict=True)]
+        for waiter, each, reply in zip(again, terms, self._submit(calls), strict=True):
             self._note_resubmission(waiter, each, reply)
 
     def _terms(self, waiter: Waiter) -> Terms:
         """Return the terms of a job that was admitted before: no bound."""
         keys = self._keys
         return Terms(waiter.stream, keys.jobs if waiter.stream == keys.expensive else keys.expensive)
-
-    def _call(self, waiter: Waiter, terms: Terms, now: float) -> Words:
-        job = replace(waiter.job, ttl_ms=max(int((waiter.until - now) * 1000), 1))
-        return terms.words(self._keys, job.encode())
 
     def _note_resubmission(self, waiter: Waiter, terms: Terms, reply: Any) -> None:
         try:
@@ -225,3 +220,8 @@ class Recovery:
         waiter.missed = 0
         waiter.resubmissions += 1
         self._counts.resubmitted += 1
+
+
+def _encoded(waiter: Waiter, now: float) -> bytes:
+    """Return a job's bytes with the time that it has left."""
+    return replace(waiter.job, ttl_ms=max(int((waiter.until - now) * 1000), 1)).encode()

@@ -8,7 +8,7 @@ import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import hiredis
 
@@ -64,18 +64,11 @@ def is_out_of_memory(reply: Any) -> bool:
     return isinstance(reply, RedisRefusal) and "'maxmemory'" in str(reply)
 
 
-class Renewable(Protocol):
-    """Whatever has to begin anew in a forked child, without waiting for anything."""
-
-    def renew(self) -> None:
-        """Let go of what is the parent's."""
+_renewables: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-_renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
-
-
-def renew_after_fork(renewable: Renewable) -> None:
-    """Have `renew` called in every child that this process forks."""
+def renew_after_fork(renewable: Any) -> None:
+    """Have its method `renew` called in every child that this process forks; it must not wait for anything."""
     _renewables.add(renewable)
 
 
@@ -212,8 +205,9 @@ class Connection:
             return [link.read(until) for _ in range(replies)]
         except (RedisRefusal, OSError) as error:
             self.close()
-            message = f"Redis at {self._address} is not available: {error or type(error).__name__}"
-            raise QueueUnavailable(message) from error
+            raise QueueUnavailable(
+                f"Redis at {self._address} is not available: {error or type(error).__name__}"
+            ) from error
         except BaseException:
             # A greenlet killed half-way leaves replies in the socket that belong to nobody.
             self.close()

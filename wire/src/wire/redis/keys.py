@@ -28,8 +28,7 @@ class Keys:
 
     def __init__(self, queue: str) -> None:
         if not is_token(queue):
-            message = f"queue name {queue!r} is not 1 to 80 letters, digits, or any of _ . : -"
-            raise ValueError(message)
+            raise ValueError(f"queue name {queue!r} is not 1 to 80 letters, digits, or any of _ . : -")
         self._tag = "{" + queue + "}"
         self.jobs = f"{self._tag}:jobs"
         self.expensive = f"{self._tag}:expensive"

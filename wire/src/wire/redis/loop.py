@@ -61,8 +61,8 @@ class Loop:
         """Whether `stop` has been called."""
         return self._stop.is_set()
 
-    def ensure_running(self) -> None:
-        """Start the thread where none runs; cheap enough for the hot path."""
+    def start(self) -> None:
+        """Start the thread where none runs, for the first time or again; cheap enough for the hot path."""
         if self.is_running:
             return
         with self._lock:
