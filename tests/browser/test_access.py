@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, Route
@@ -10,7 +11,7 @@ from sightline_testing.browser import Visitor
 from sightline_testing.pictures import bad
 
 Visit = Callable[..., Visitor]
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 WIDTHS = (360, 1280)
 PHONE = {"width": 360, "height": 740}
 
@@ -23,55 +24,50 @@ def held(page: Page) -> list[Route]:
     return routes
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(
-    visit: Visit, picture: Path, tmp_path: Path, scheme: str, width: int
-) -> None:
-    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
-    barriers = {}
+def barriers(visitor: Visitor) -> dict[str, list[str]]:
+    """Return what is in somebody's way on the page as it stands, in each scheme and at each width."""
+    found: dict[str, list[str]] = {}
+    for scheme in SCHEMES:
+        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        for width in WIDTHS:
+            visitor.page.set_viewport_size({"width": width, "height": 800})
+            faults = [*visitor.barriers(), *(["it scrolls sideways"] if visitor.overflow() else [])]
+            found |= {f"{scheme}, {width} wide": faults} if faults else {}
+    return found
 
-    def look(state: str) -> None:
-        assert visitor.overflow() == 0, state
-        barriers[state] = visitor.barriers()
 
-    look("start")
+def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(visit: Visit, picture: Path, tmp_path: Path) -> None:
+    visitor = visit()
+    found = {"start": barriers(visitor)}
     routes = held(visitor.page)
     visitor.choose(picture)
     visitor.page.locator("[data-state=busy] #view img").wait_for()
-    look("busy")
+    found["busy"] = barriers(visitor)
     routes[0].continue_()
     visitor.answer()
-    look("answer")
+    found["answer"] = barriers(visitor)
     visitor.report()
     visitor.reported()
-    look("reported")
+    found["reported"] = barriers(visitor)
     damaged = tmp_path / ("a_file_with_a_name_so_long_that_it_fits_on_no_telephone" * 3 + ".jpg")
     damaged.write_bytes(bad("truncated.jpg").content)
     visitor.choose(damaged)
     visitor.trouble()
-    look("trouble, with the pictures of this visit")
-    assert {state: found for state, found in barriers.items() if found} == {}
+    found["trouble, with the pictures of this visit"] = barriers(visitor)
+    assert {state: each for state, each in found.items() if each} == {}
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_no_other_page_has_a_barrier_or_scrolls_sideways(visit: Visit, scheme: str, width: int) -> None:
-    visitor = visit("/feedback", color_scheme=scheme, viewport={"width": width, "height": 800})
-    found = {}
-    for path in ("/feedback", "/docs", "/review", "/there-is-no-such-page"):
-        visitor.open(path)
-        assert visitor.page.get_by_role("link", name="Sightline").is_visible()
-        found[path] = faults(visitor)
-    assert {path: each for path, each in found.items() if each} == {}
+@pytest.mark.parametrize("path", ["/feedback", "/docs", "/review", "/there-is-no-such-page"])
+def test_no_other_page_has_a_barrier_or_scrolls_sideways(visit: Visit, path: str) -> None:
+    visitor = visit(path)
+    assert visitor.page.get_by_role("link", name="Sightline").is_visible()
+    assert barriers(visitor) == {}
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", SCHEMES)
 def test_no_page_that_the_plain_form_leads_to_has_a_barrier_or_scrolls_sideways(
-    visit: Visit, picture: Path, tmp_path: Path, scheme: str, width: int
+    visit: Visit, picture: Path, tmp_path: Path
 ) -> None:
-    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
+    visitor = visit()
     visitor.page.route("**/js/*.js", lambda route: route.abort())
     found = {}
     damaged = tmp_path / "damaged.jpg"
@@ -81,16 +77,11 @@ def test_no_page_that_the_plain_form_leads_to_has_a_barrier_or_scrolls_sideways(
         visitor.choose(file)
         visitor.page.get_by_role("button", name="Name it").click()
         wait()
-        found[file.name] = faults(visitor)
+        found[file.name] = barriers(visitor)
     visitor.report()
     visitor.page.get_by_role("heading", name="Thank you").wait_for()
-    found["thanks"] = faults(visitor)
+    found["thanks"] = barriers(visitor)
     assert {state: each for state, each in found.items() if each} == {}
-
-
-def faults(visitor: Visitor) -> list[str]:
-    """Give what is in somebody's way on the page."""
-    return [*visitor.barriers(), *(["it scrolls sideways"] if visitor.overflow() else [])]
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -4,10 +4,10 @@ import csv
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, ViewportSize
 
 from sightline_testing.browser import Visitor
 from sightline_testing.pictures import jpeg
@@ -15,8 +15,8 @@ from sightline_testing.service import Service, running_service
 
 Visit = Callable[..., Visitor]
 KEY = "the-key-of-these-tests"
-PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1280, "height": 800}
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+PHONE, DESKTOP = ViewportSize(width=360, height=740), ViewportSize(width=1280, height=800)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -126,29 +126,29 @@ def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_servi
     assert visitor.page.locator("#cases").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
-    browser: Browser, reviewed_service: Service, tmp_path: Path, scheme: str, viewport: dict[str, int]
-) -> None:
+def look(visitor: Visitor, folder: Path, page: str) -> None:
+    """Find no barrier and no sideways scrolling on the page as it stands; keep a picture of each look that it has."""
+    for scheme in SCHEMES:
+        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        for viewport in (PHONE, DESKTOP):
+            visitor.page.set_viewport_size(viewport)
+            assert visitor.overflow() == 0, (page, scheme, viewport)
+            assert visitor.barriers() == [], (page, scheme, viewport)
+            visitor.page.screenshot(path=folder / f"{page}-{viewport['width']}-{scheme}.png")
+
+
+def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(visitor: Visitor, tmp_path: Path) -> None:
     folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
-    for visitor in visiting(browser, reviewed_service, viewport=viewport, color_scheme=scheme):
-        report(visitor, tmp_path, 7, "a name that is so long that it can hardly be the name of anything " * 2)
-        visitor.open("/review/login")
-        assert visitor.overflow() == 0
-        assert visitor.barriers() == []
-        visitor.page.screenshot(path=folder / f"login-{viewport['width']}-{scheme}.png")
-        enter(visitor)
-        visitor.page.locator('.case[aria-current="true"] .case-map').click()
-        visitor.page.locator(".case .map").wait_for()
-        assert visitor.overflow() == 0
-        assert visitor.barriers() == []
-        visitor.page.screenshot(path=folder / f"review-{viewport['width']}-{scheme}.png")
-        visitor.open("/review?label=nobody-said-that")
-        visitor.page.get_by_text("No reports here.").wait_for()
-        assert visitor.overflow() == 0
-        assert visitor.barriers() == []
-        visitor.page.screenshot(path=folder / f"review-empty-{viewport['width']}-{scheme}.png")
+    report(visitor, tmp_path, 7, "a name that is so long that it can hardly be the name of anything " * 2)
+    visitor.open("/review/login")
+    look(visitor, folder, "login")
+    enter(visitor)
+    visitor.page.locator('.case[aria-current="true"] .case-map').click()
+    visitor.page.locator(".case .map").wait_for()
+    look(visitor, folder, "review")
+    visitor.open("/review?label=nobody-said-that")
+    visitor.page.get_by_text("No reports here.").wait_for()
+    look(visitor, folder, "review-empty")
 
 
 def test_without_scripts_the_inbox_decides_by_its_forms(

@@ -158,7 +158,8 @@ class Visitor:
 
     def barriers(self) -> Sequence[str]:
         """Give what axe-core finds in the way of people with disabilities: rule and element each."""
-        self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
         found: dict[str, Any] = self.page.evaluate("axe.run({resultTypes: ['violations']})")
         return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
 
