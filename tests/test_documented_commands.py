@@ -24,11 +24,19 @@ ELSEWHERE = (
     (r"make serve", "tests/test_running.py", "def test_when_the_address_is_told_a_picture_is_answered"),
     (r"make (test|lint)", ".ci/run", "make --silent {1}"),
     (r'make test SUITES="api wire"', SUITES, 'Suite("api", "api", "tests")'),
-    (r"cd (api|model|deploy) && PYTHONPATH=\. .*pytest tests.*", SUITES, '"{1}", "tests")'),
+    (r"cd (api|model|deploy) && PYTHONPATH=\. .*pytest tests.*", SUITES, '"{1}", "tests"'),
     (r".*-m pytest tests/test_integration\.py", SUITES, "tests/test_integration.py"),
     (r"SIGHTLINE_URL=\S+ make test SUITES=remote", ".ci/run", 'make --silent test SUITES="remote containers"'),
-    (r"make evaluate .*", "model/tests/test_evaluate.py", "def test_two_versions_are_compared_in_the_terminal_and_on"),
-    (r"\.venv/bin/sightline models .*", "model/tests/test_import_model.py", "def test_a_network_becomes_a_bundle"),
+    (
+        r"make evaluate .*",
+        "model/tests/cli/test_evaluate.py",
+        "def test_two_versions_are_compared_in_the_terminal_and_on",
+    ),
+    (
+        r"\.venv/bin/sightline models .*",
+        "model/tests/importing/test_import_model.py",
+        "def test_a_network_becomes_a_bundle",
+    ),
     (
         r"(make serve )?OTEL_TRACES_EXPORTER=otlp .*",
         "tests/test_traces.py",

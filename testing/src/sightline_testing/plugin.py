@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 import wire  # noqa: F401  else pytest takes the folder wire/, in which wire's tests lie, for the package of that name
 from sightline_testing.redis_server import RedisServer, redis_binaries
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the files that are to be run first."""
+    parser.addoption("--begin-with", action="append", default=[], metavar="FILE", help="run this file's tests first")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the files of --begin-with first, and after them those of many tests: what is long shall not be begun last."""
+    wanted: list[str] = config.getoption("--begin-with")
+    if not wanted:
+        return
+    counts = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        named = [at for at, file in enumerate(wanted) if item.path.as_posix().endswith(f"/{file}")]
+        return (*named, len(wanted))[0], -counts[item.path]
+
+    items.sort(key=place)
 
 
 def pytest_configure() -> None:

@@ -16,7 +16,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 START_TIMEOUT_S = 20.0
-FIRST_PORT, PORTS_OF_A_WORKER, MAX_XDIST_WORKERS = 20_000, 1_000, 12
+FIRST_PORT, PORTS_OF_A_PROCESS, MAX_PROCESSES = 20_000, 1_000, 12
+# Where suites run side by side, each one's processes are numbered from here.
+FIRST_PROCESS = "FIRST_TEST_PROCESS"
 
 
 class RedisServer:
@@ -106,11 +108,12 @@ def free_port() -> int:
     """Return a TCP port that nobody holds at this moment.
 
     It is below the ephemeral ports, which any connection may take before the port is used, and in the range of this
-    worker of pytest-xdist.
+    process of pytest-xdist.
     """
-    first = FIRST_PORT + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % MAX_XDIST_WORKERS * PORTS_OF_A_WORKER
+    process = int(os.environ.get(FIRST_PROCESS, "0")) + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    first = FIRST_PORT + process % MAX_PROCESSES * PORTS_OF_A_PROCESS
     while True:
-        port = first + secrets.randbelow(PORTS_OF_A_WORKER)
+        port = first + secrets.randbelow(PORTS_OF_A_PROCESS)
         with closing(socket.socket()) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -1,16 +1,22 @@
 """`make test`: runs every suite in the place its imports expect, and adds up what they found.
 
-api/ and model/ are import roots with modules of the same names, so each suite is a run of its own.
+api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Two suites run at a
+time, since tests often wait; what each prints is shown when it ends.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
+from sightline_testing.redis_server import FIRST_PROCESS
 from sightline_testing.service import REPOSITORY
 
 RESULTS = REPOSITORY / "var" / "test-results"
@@ -18,12 +24,13 @@ RESULTS = REPOSITORY / "var" / "test-results"
 
 @dataclass(frozen=True)
 class Suite:
-    """A folder to run pytest in, and what to run there."""
+    """A folder to run pytest in, and what to run there; the files that take longest are begun first."""
 
     name: str
     folder: str
     tests: str
     options: tuple[str, ...] = ()
+    longest: tuple[str, ...] = ()
     is_parallel: bool = True
 
 
@@ -34,6 +41,7 @@ class Totals:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    seconds: float = 0.0
 
     def __iadd__(self, other: "Totals") -> "Totals":
         self.passed += other.passed
@@ -48,22 +56,44 @@ class Totals:
 
 # Folders of tests/ with commands of their own.
 OF_THEIR_OWN = ("faults", "security", "containers", "gpu", "site")
+# In the order of their start: long ones first.
 SUITES = (
-    Suite("wire", "wire", "tests"),
-    Suite("model", "model", "tests"),
+    Suite(
+        "system",
+        ".",
+        "tests",
+        tuple(f"--ignore=tests/{name}" for name in OF_THEIR_OWN),
+        longest=(
+            "tests/test_promotion.py",
+            "tests/test_documented_commands.py",
+            "tests/browser/test_feedback_loop.py",
+            "tests/test_running.py",
+            "tests/browser/test_access.py",
+            "tests/test_own_models.py",
+            "tests/test_exercise.py",
+        ),
+    ),
+    Suite("model", "model", "tests", longest=("tests/cli/test_evaluate.py", "tests/cli/test_improve.py")),
     Suite("api", "api", "tests"),
-    Suite("client", "client", "tests"),
+    Suite("wire", "wire", "tests"),
     Suite("launcher", "deploy", "tests"),
+    Suite("client", "client", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
     Suite("stress", ".", "stress_test/tests"),
-    Suite("system", ".", "tests", tuple(f"--ignore=tests/{name}" for name in OF_THEIR_OWN)),
 )
 # Our own tests are held to these; tests that others drop into a folder are not.
 STRICT = ("-W", "error", "--strict-markers", "--strict-config")
+# pytest would load every plugin that is installed, and two of them take seconds in each process.
+PLUGINS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": "xdist.plugin,_hypothesis_pytestplugin,sightline_testing.plugin",
+}
 PYTEST_OPTIONS = ("--quiet", "--durations=5", *STRICT)
-# Many tests wait for something, so there is work for one more process than there are cores. Services belong to a file.
-WORKERS = (os.cpu_count() or 1) + 1
-PARALLEL = ("-n", str(WORKERS), "--dist", "loadfile")
+CORES = os.cpu_count() or 1
+# Processes of a suite that runs alone: many tests wait for something, so there is work for one more than there are
+# cores. Of two suites at a time, each has as many as there are cores. Services belong to a file.
+ALONE, BESIDE = CORES + 1, CORES
+AT_A_TIME = 2
 # Commands of their own, since they take minutes.
 # One at a time: they judge what a flood or a killed process does to everything else on the machine.
 FAULTS = Suite("faults", ".", "tests/faults", is_parallel=False)
@@ -89,34 +119,71 @@ def main(names: list[str]) -> int:
         _say(f"the suite {remote[0]} needs SIGHTLINE_URL, the address of a running service")
         return 2
     started = time.monotonic()
+    suites = [known[name] for name in names] or SUITES
     totals = Totals()
-    for suite in [known[name] for name in names] or SUITES:
-        totals += run(suite)
-    _say(f"{totals} in {time.monotonic() - started:.0f} s")
+    for suite, found in zip(suites, run_all(suites), strict=True):
+        _say(f"{suite.name:12}{found} in {found.seconds:.0f} s")
+        totals += found
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor_s = spent.ru_utime + spent.ru_stime
+    _say(f"{totals} in {time.monotonic() - started:.0f} s, {processor_s:.0f} s of processor time")
     if totals.skipped and os.environ.get("CI"):
         _say("a test was skipped, and in CI none may be")
         return 1
     return 1 if totals.failed or not totals.passed else 0
 
 
-def run(suite: Suite) -> Totals:
-    """Run one suite and return its totals; a run that broke off counts as a failure."""
+def run_all(suites: Sequence[Suite]) -> list[Totals]:
+    """Run the suites, two at a time where all of them allow it, and return the totals of each."""
+    if len(suites) < AT_A_TIME or not all(suite.is_parallel for suite in suites):
+        return [run_alone(suite) for suite in suites]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return list(pool.map(run_beside, suites, range(len(suites))))
+
+
+def run_alone(suite: Suite) -> Totals:
+    """Run a suite by itself; what it prints is shown at once."""
+    _say(f"--- {suite.name}")
+    return run(suite)
+
+
+def run_beside(suite: Suite, number: int) -> Totals:
+    """Run a suite while another one runs, and show what it printed when it has ended."""
+    _say(f"--- {suite.name} has begun")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / f"{suite.name}.log").open("w+b") as output:
+        totals = run(suite, BESIDE, number * BESIDE, output)
+        output.seek(0)
+        _say(f"--- {suite.name}\n{output.read().decode(errors='replace')}--- {suite.name}: {totals}")
+    return totals
+
+
+def run(suite: Suite, processes: int = ALONE, first: int = 0, output: IO[bytes] | None = None) -> Totals:
+    """Run one suite and return its totals; a run that broke off counts as a failure.
+
+    `first` is the number of its first process among those of all suites that run at the same time.
+    """
     started = time.monotonic()
     report = RESULTS / f"{suite.name}.xml"
     RESULTS.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    _say(f"--- {suite.name}")
-    options = (*PYTEST_OPTIONS, *(PARALLEL if suite.is_parallel else ()), f"--junitxml={report}", *suite.options)
+    options = [*PYTEST_OPTIONS, f"--junitxml={report}", *suite.options]
+    if suite.is_parallel:
+        options += ["--dist=loadfile", f"--numprocesses={processes}"]
+    if suite.is_parallel and suite.longest:
+        options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", suite.tests, *options],
         cwd=REPOSITORY / suite.folder,
-        env=os.environ | {"PYTHONPATH": "."},
+        env=os.environ | PLUGINS | {"PYTHONPATH": ".", FIRST_PROCESS: str(first)},
+        stdout=output,
+        stderr=output,
         check=False,
     )
     totals = read(report)
     if finished.returncode != 0 and not totals.failed:
         totals.failed = 1
-    _say(f"--- {suite.name}: {totals} in {time.monotonic() - started:.0f} s")
+    totals.seconds = time.monotonic() - started
     return totals
 
 
