@@ -70,7 +70,7 @@ class _Readiness:
 
 @router.route("/livez")
 @router.route("/healthz", endpoint="healthz")
-@Operation("GET", "Does the process serve?", {200: Answer("It does.", Alive)})
+@Operation("GET", "Is the process alive?", {200: Answer("It is.", Alive)})
 def livez() -> Alive:
     """Answer as long as this process serves, whatever else is down."""
     return {"status": "ok"}
@@ -78,7 +78,7 @@ def livez() -> Alive:
 
 @router.route("/readyz")
 @router.route("/health", endpoint="health")
-@Operation("GET", "Would an image be answered now?", {200: Answer("It would.", Ready)}, problems=OF_THE_QUEUE)
+@Operation("GET", "Is the service ready to answer an image?", {200: Answer("It is.", Ready)}, problems=OF_THE_QUEUE)
 def readyz() -> Ready:
     """Answer 200 where an image would be answered now; else 503 with the reason."""
     readiness: _Readiness = current_app.extensions["sightline.readiness"]

@@ -8,6 +8,8 @@ piece, and what it says of itself (lengths, counts, shapes) is checked before mo
 
 import binascii
 import json
+import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ EXTENSIONS = ("binary_tensor_data", "classification")
 LENGTH = struct.Struct("<I")
 # Enough for the head of a data URL and the first bytes of an image.
 BASE64_HEAD_BYTES = 256
-LONGEST_NUMBER = 10
+_LENGTH_TEXT = re.compile("[0-9]{1,10}")
 # No request waits for a day, and a number of a thousand digits is no time either.
 MAX_TIMEOUT_US = 86_400 * 1_000_000
 
@@ -61,7 +63,7 @@ class InferRequest:
 
 def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
     """Read a request, a stream or bytes, no further than needed; raise Problem with what is wrong with it."""
-    if header_length is not None and not _is_length(header_length):
+    if header_length is not None and not _LENGTH_TEXT.fullmatch(header_length):
         raise _malformed(f"Inference-Header-Content-Length={header_length[:40]!r} is no length.")
     stream = BytesIO(body) if isinstance(body, bytes) else body
     try:
@@ -81,10 +83,6 @@ def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
     )
 
 
-def _is_length(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
-
-
 def _images(inputs: Any, stream: IO[bytes]) -> list[bytes]:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _malformed(f"inputs has to be one tensor, {INPUT!r}.")
@@ -93,28 +91,24 @@ def _images(inputs: Any, stream: IO[bytes]) -> list[bytes]:
         datatype = str(tensor.get("datatype"))[:40]
         raise _malformed(f"datatype={datatype!r}: {INPUT!r} is of BYTES, an image's file each.")
     size = _object(tensor, "parameters").get("binary_data_size")
-    if size is None:
-        data = _flat(tensor.get("data"))
-        _check_count(len(data), tensor)
-        return [_from_text(each) for each in data]
-    elements = list(_elements(stream, size))
-    _check_count(len(elements), tensor)
-    return elements
-
-
-def _check_count(count: int, tensor: dict[str, Any]) -> None:
-    if not 1 <= count <= MAX_IMAGES:
-        raise _malformed(f"{count} images: a request has 1 to {MAX_IMAGES}.")
-    _check_shape(tensor.get("shape"), count)
+    if size is not None:
+        elements = list(_elements(stream, size))
+        _check_shape(tensor.get("shape"), len(elements))
+        return elements
+    data = _flat(tensor.get("data"))
+    _check_shape(tensor.get("shape"), len(data))
+    try:
+        return [decode_base64(each) for each in data]
+    except UnusableFile as error:
+        raise _malformed(str(error)) from None
 
 
 def _check_shape(shape: Any, count: int) -> None:
+    if not 1 <= count <= MAX_IMAGES:
+        raise _malformed(f"{count} images: a request has 1 to {MAX_IMAGES}.")
     if not isinstance(shape, list) or not all(type(side) is int and 0 <= side <= MAX_IMAGES for side in shape):
         raise _malformed(f"shape={str(shape)[:80]} is no list of whole numbers up to {MAX_IMAGES}.")
-    product = 1
-    for side in shape[:8]:
-        product *= side
-    if product != count:
+    if math.prod(shape[:8]) != count:
         raise _malformed(f"shape={str(shape)[:80]} is not that of {count} images.")
 
 
@@ -125,13 +119,6 @@ def _flat(data: Any) -> list[Any]:
     if not isinstance(data, list):
         raise _malformed("data is no list of base64 strings.")
     return data
-
-
-def _from_text(text: Any) -> bytes:
-    try:
-        return decode_base64(text)
-    except UnusableFile as error:
-        raise _malformed(error.detail) from None
 
 
 def _elements(stream: IO[bytes], size: Any) -> Iterator[bytes]:

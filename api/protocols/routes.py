@@ -22,7 +22,8 @@ router = Blueprint("protocols", __name__)
 
 # A name that fits whatever is served, for clients that have to name a model.
 ANY_MODEL = "default"
-OF_A_MODEL = ("/v2/models/<model>", "/v2/models/<model>/versions/<version>")
+MODEL_PATHS = ("/v2/models/<model>", "/v2/models/<model>/versions/<version>")
+OF_A_MODEL = (404, *OF_THE_QUEUE)
 LENGTH_HEADER = "Inference-Header-Content-Length"
 # What clients of TorchServe call the image in a form.
 FIELDS = ("data", "body", "file")
@@ -103,19 +104,19 @@ class ServerMetadata(TypedDict):
 
 
 class IsLive(TypedDict):
-    """The process serves."""
+    """The server is live."""
 
     live: Literal[True]
 
 
 class IsReady(TypedDict):
-    """An image would be answered now."""
+    """The server is ready."""
 
     ready: Literal[True]
 
 
 class ModelIsReady(TypedDict):
-    """This model would answer now."""
+    """This model is ready."""
 
     name: str
     ready: Literal[True]
@@ -129,7 +130,7 @@ class Healthy(TypedDict):
 
 @router.route("/v2/health/live")
 @access.open_to_all
-@Operation("GET", "Open Inference Protocol: does the process serve?", {200: Answer("It does.", IsLive)})
+@Operation("GET", "Open Inference Protocol: is the server live?", {200: Answer("It does.", IsLive)})
 def live() -> dict[str, Any]:
     """Answer as long as this process serves."""
     return {"live": True}
@@ -138,10 +139,7 @@ def live() -> dict[str, Any]:
 @router.route("/v2/health/ready")
 @access.open_to_all
 @Operation(
-    "GET",
-    "Open Inference Protocol: would an image be answered now?",
-    {200: Answer("It would.", IsReady)},
-    problems=OF_THE_QUEUE,
+    "GET", "Open Inference Protocol: is the server ready?", {200: Answer("It is.", IsReady)}, problems=OF_THE_QUEUE
 )
 def ready() -> dict[str, Any]:
     """Answer 200 where an image would be answered now."""
@@ -152,10 +150,7 @@ def ready() -> dict[str, Any]:
 @router.route("/ping")
 @access.open_to_all
 @Operation(
-    "GET",
-    "TorchServe, SageMaker: would an image be answered now?",
-    {200: Answer("It would.", Healthy)},
-    problems=OF_THE_QUEUE,
+    "GET", "TorchServe, SageMaker: is the server ready?", {200: Answer("It is.", Healthy)}, problems=OF_THE_QUEUE
 )
 def ping() -> dict[str, Any]:
     """Answer TorchServe's and SageMaker's question for health."""
@@ -164,17 +159,14 @@ def ping() -> dict[str, Any]:
 
 
 @router.route("/v2")
-@Operation("GET", "Open Inference Protocol: what serves", {200: Answer("its name", ServerMetadata)})
+@Operation("GET", "Open Inference Protocol: the server", {200: Answer("name and version", ServerMetadata)})
 def server() -> dict[str, Any]:
     """Answer the name and version of the server."""
     return {"name": "sightline", "version": __version__, "extensions": list(open_inference.EXTENSIONS)}
 
 
 @Operation(
-    "GET",
-    "Open Inference Protocol: would this model answer now?",
-    {200: Answer("It would.", ModelIsReady)},
-    problems=(404, *OF_THE_QUEUE),
+    "GET", "Open Inference Protocol: is this model ready?", {200: Answer("It is.", ModelIsReady)}, problems=OF_A_MODEL
 )
 def model_ready(model: str, version: str = "") -> dict[str, Any]:
     """Answer 200 where this model answers now."""
@@ -183,23 +175,18 @@ def model_ready(model: str, version: str = "") -> dict[str, Any]:
 
 
 @Operation(
-    "GET",
-    "Open Inference Protocol: the inputs and outputs of a model",
-    {200: Answer("its tensors", ModelMetadata)},
-    problems=(404, *OF_THE_QUEUE),
+    "GET", "Open Inference Protocol: the model", {200: Answer("inputs and outputs", ModelMetadata)}, problems=OF_A_MODEL
 )
 def metadata(model: str, version: str = "") -> dict[str, Any]:
     """Answer the inputs and outputs of a model."""
     state = _serving(model, version)
-    tensors = {"label": "BYTES", "score": "FP32"}
-    outputs: list[dict[str, Any]] = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in tensors.items()]
-    outputs.append({"name": open_inference.PROBABILITIES, "datatype": "FP32", "shape": [-1, len(state.labels)]})
+    tensors = (("label", "BYTES", [-1]), ("score", "FP32", [-1]), ("probabilities", "FP32", [-1, len(state.labels)]))
     return {
         "name": state.model,
         "versions": [state.version],
         "platform": "onnx",
         "inputs": [{"name": open_inference.INPUT, "datatype": "BYTES", "shape": [-1]}],
-        "outputs": outputs,
+        "outputs": [{"name": name, "datatype": kind, "shape": shape} for name, kind, shape in tensors],
     }
 
 
@@ -265,7 +252,7 @@ def predictions(model: str, version: str = "") -> Response:
 
 
 router.add_url_rule("/invocations", "invocations", views.predict, methods=["POST"])
-for number, path in enumerate(OF_A_MODEL):
+for number, path in enumerate(MODEL_PATHS):
     suffix = "_of_version" if number else ""
     router.add_url_rule(path, f"metadata{suffix}", metadata)
     router.add_url_rule(f"{path}/ready", f"model_ready{suffix}", model_ready)
