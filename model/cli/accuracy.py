@@ -11,9 +11,8 @@ from pathlib import Path
 import ml_service
 import settings
 from cli import command
-from evaluation import batch_prediction
+from evaluation import batch_prediction, comparison
 from inference import bundle, cpu, model
-from inference.model import Model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,27 +23,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
-    loaded = model.load(folder, options.engine, streams=1, cores=cpu.cores())
-    ranks = [_rank(loaded, path, label) for path, label in batch_prediction.labelled_images(options.folder)]
-    top1, top5 = (sum(rank < count for rank in ranks) / len(ranks) for count in (1, batch_prediction.TOP_K))
+    loaded = model.load(folder, options.engine, streams=cpu.cores(), cores=cpu.cores())
+    images = batch_prediction.labelled_images(options.folder)
+    predicted = batch_prediction.predict(loaded, (path.read_bytes() for path, _ in images))
+    pairs = [(each, label) for each, (_, label) in zip(predicted, images, strict=True) if each is not None]
+    found, count = comparison.figures(pairs), max(1, len(pairs))
     named = f"{loaded.bundle.name}/{loaded.bundle.version} with {options.engine}"
-    command.say(f"{named}: top-1 {top1:.1%}, top-5 {top5:.1%}, of {len(ranks)} images")
+    command.say(f"{named}: top-1 {found.top1 / count:.1%}, top-5 {found.top5 / count:.1%}, of {len(pairs)} images")
     return 0
-
-
-def _rank(loaded: Model, path: Path, label: str) -> int:
-    """Return how many labels are more probable than the right one; TOP_K where it is not among the top 5."""
-    pixels = loaded.new_batch(1)
-    loaded.prepare(path.read_bytes(), pixels[0])
-    found = loaded.top_k(loaded.predict(pixels, is_alone=True)[0], batch_prediction.TOP_K)
-    return next((place for place, (name, _) in enumerate(found) if name == label), batch_prediction.TOP_K)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--bundle", default=settings.MODEL_BUNDLE, help="default: the active one")
-    parser.add_argument("--engine", default=settings.ENGINE, help="default: %(default)s")
+    parser.add_argument(
+        "--bundle", default=settings.MODEL_BUNDLE, metavar="MODEL/VERSION", help="default: the active one"
+    )
+    parser.add_argument("--engine", default=settings.ENGINE, metavar="NAME", help="default: %(default)s")
     return parser
 
 

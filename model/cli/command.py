@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import settings
 from inference.errors import ModelError
-from wire import QueueSnapshot
+from wire import QueueSnapshot, __version__
 from wire.queue_stats import QueueStats
 
 STATE = Path(__file__).resolve().parents[2] / "var"
@@ -20,18 +20,27 @@ Item = TypeVar("Item")
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser of options; `description` is the docstring of the command."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    """Return a parser with --version; `description` is the docstring of the command."""
+    parser = argparse.ArgumentParser(
+        f"python -m cli.{Path(sys.argv[0]).stem}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        conflict_handler="resolve",  # improve has a --version of its own
     )
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
+    return parser
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """Add --feedback and --uploads; where the folder of the settings does not exist, that of `make serve`."""
-    folders = {"feedback": Path(settings.FEEDBACK_FILEPATH).parent, "uploads": Path(settings.UPLOAD_FOLDER)}
-    for name, folder in folders.items():
+    for name, folder, what in (
+        ("feedback", Path(settings.FEEDBACK_FILEPATH).parent, "reports and decisions"),
+        ("uploads", Path(settings.UPLOAD_FOLDER), "stored images"),
+    ):
         there = next((each for each in (folder, STATE / name) if each.is_dir()), folder)
-        parser.add_argument(f"--{name}", type=Path, default=there, metavar="FOLDER", help="default: %(default)s")
+        told = f"folder of {what} (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=Path, default=there, metavar="FOLDER", help=told)
 
 
 def add_labelled(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +52,8 @@ def add_labelled(parser: argparse.ArgumentParser) -> None:
 
 def add_limits(parser: argparse.ArgumentParser, cases: int, traffic: int) -> None:
     """Add --max-cases and --max-traffic with these defaults."""
-    for name, default in (("cases", cases), ("traffic", traffic)):
-        told = {"default": default, "metavar": "N", "help": "default: %(default)s"}
+    for name, default, what in (("cases", cases, "reviewed cases"), ("traffic", traffic, "unreported images")):
+        told = {"default": default, "metavar": "N", "help": f"use at most so many {what} (default: %(default)s)"}
         add_renamed(parser, f"--max-{name}", f"--most-{name}", int, **told)
 
 

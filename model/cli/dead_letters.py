@@ -23,9 +23,14 @@ def main(arguments: list[str] | None = None) -> int:
     letters = DeadLetters(settings.queue_address(), settings.REDIS_QUEUE)
     try:
         found = _chosen(letters.newest(MOST), options.ids)
-        if options.action == "list":
-            return _list(found)
-        return _replay(letters, found, options.timeout) if options.action == "replay" else _drop(letters, found)
+        if options.action == "replay":
+            return _replay(letters, found, options.timeout)
+        if options.action == "drop":
+            letters.drop(found)
+            command.say(f"{len(found)} dead letters dropped")
+        else:
+            command.say(*map(_line, found), f"{len(found)} dead letters")
+        return 0
     except (WireError, LookupError) as fault:
         command.warn(str(fault))
         return 1
@@ -46,11 +51,6 @@ def _chosen(letters: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
         message = f"there is no dead letter {', '.join(sorted(unknown))}; `list` shows those there are"
         raise LookupError(message)
     return [letter for letter in reversed(letters) if not ids or letter.id in ids]
-
-
-def _list(letters: list[DeadLetter]) -> int:
-    command.say(*map(_line, letters), f"{len(letters)} dead letters")
-    return 0
 
 
 def _line(letter: DeadLetter) -> str:
@@ -75,12 +75,6 @@ def _replay_one(letters: DeadLetters, letter: DeadLetter, producer: Producer, ti
         return 1
     label, score = answer.predictions[0]
     command.say(f"{letter.id}  answered: {label} {score:.4f}")
-    return 0
-
-
-def _drop(letters: DeadLetters, found: list[DeadLetter]) -> int:
-    letters.drop(found)
-    command.say(f"{len(found)} dead letters dropped")
     return 0
 
 

@@ -80,10 +80,16 @@ def _other(bundles: Path, second: Path) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the one made last")
-    parser.add_argument("--against", default="", metavar="VERSION", help="default: the active one")
+    parser.add_argument(
+        "version", nargs="?", default="", metavar="VERSION", help="the one to evaluate (default: the one made last)"
+    )
+    parser.add_argument(
+        "--against", default="", metavar="VERSION", help="the one to compare with (default: the active one)"
+    )
     command.add_labelled(parser)
-    parser.add_argument("--page", type=Path, metavar="FILE", help="default: evaluation.html beside the version")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="the page to write (default: evaluation.html beside the version)"
+    )
     command.add_folders(parser)
     command.add_limits(parser, MAX_CASES, MAX_TRAFFIC)
     return parser

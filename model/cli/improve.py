@@ -79,9 +79,12 @@ def improve(options: argparse.Namespace) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     parser.add_argument(
-        "--bundle", default=settings.MODEL_BUNDLE, metavar="MODEL/VERSION", help="to improve (default: the active one)"
+        "--bundle",
+        default=settings.MODEL_BUNDLE,
+        metavar="MODEL/VERSION",
+        help="the version to improve (default: active)",
     )
-    parser.add_argument("--version", default="", metavar="NAME", help="of the new one (default: the next free number)")
+    parser.add_argument("--version", default="", metavar="NAME", help="name of the new one (default: next number)")
     command.add_folders(parser)
     command.add_limits(parser, MAX_CASES, MAX_TRAFFIC)
     return parser

@@ -171,7 +171,7 @@ def _await_workers(promoted: Bundle) -> int:
         command.say(f"{version} is active; no worker has a heartbeat, those that start will serve it")
         return 0
     names = ", ".join(f"{info.id} serves {info.model}/{info.version} ({_short(info.bundle_digest)})" for info in others)
-    sys.stderr.write(f"{version} is active, but {names}: its log says why (MODEL_BUNDLE would fix the version)\n")
+    command.warn(f"{version} is active, but {names}: its log says why (MODEL_BUNDLE would fix the version)")
     return 1
 
 

@@ -8,13 +8,13 @@ import cv2
 import settings
 from evaluation.comparison import Comparison, Pair
 from inference import bundle, cpu, image_store, model
-from inference.errors import CasesError, ImageError
+from inference.errors import CasesError
 from inference.model import Model, Predictions, top_k
 from registry import versions
 from registry.versions import Case
 from training.augmentation import synthetic_images
 from training.cases import IMAGE_SUFFIXES
-from training.features import FeatureExtractor, Progress, gather, in_order
+from training.features import FeatureExtractor, Progress, gather, in_order, model_input
 from training.train import cross_validate
 from wire.tables.csv_reader import Fault, TableReader
 from wire.tables.csv_table import Table
@@ -40,14 +40,8 @@ def predict(loaded: Model, contents: Iterable[bytes | None]) -> Iterator[Predict
     """Yield the top 5 of each image, in order; None for one that is missing or broken."""
 
     def work(content: bytes | None) -> Predictions | None:
-        pixels = loaded.new_batch(1)
-        try:
-            if content is None:
-                return None
-            loaded.prepare(content, pixels[0])
-        except ImageError:
-            return None
-        return loaded.top_k(loaded.predict(pixels)[0], TOP_K)
+        pixels = model_input(loaded.bundle.preprocessing, content)
+        return None if pixels is None else loaded.top_k(loaded.predict(pixels[None])[0], TOP_K)
 
     return in_order(work, contents, cpu.cores())
 

@@ -1,7 +1,7 @@
 """Two versions side by side: accuracy, agreement and calibration of their predictions for the same images."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +20,9 @@ class Pair(NamedTuple):
     second: Predictions
 
     @property
-    def is_first_right(self) -> bool:
-        """Whether the label is the first version's top-1."""
-        return self.first[0][0] == self.label
-
-    @property
-    def is_second_right(self) -> bool:
-        """Whether the label is the second version's top-1."""
-        return self.second[0][0] == self.label
+    def rights(self) -> tuple[bool, bool]:
+        """Whether the label is the top-1 of the first and of the second version."""
+        return self.first[0][0] == self.label, self.second[0][0] == self.label
 
     @property
     def agrees(self) -> bool:
@@ -48,7 +43,7 @@ class Figures(NamedTuple):
 
     top1: int
     top5: int
-    bins: tuple[Bin, ...]
+    bins: Sequence[Bin]
     calibration_error: float
 
 
@@ -82,8 +77,8 @@ class Comparison:
     def figures(self) -> tuple[Figures, Figures]:
         """Return the figures of the first and of the second version."""
         return (
-            _figures([(pair.first, pair.label) for pair in self.pairs]),
-            _figures([(pair.second, pair.label) for pair in self.pairs]),
+            figures([(pair.first, pair.label) for pair in self.pairs]),
+            figures([(pair.second, pair.label) for pair in self.pairs]),
         )
 
     def classes(self) -> list[ClassFigures]:
@@ -92,34 +87,30 @@ class Comparison:
         for pair in self.pairs:
             of_label[pair.label].append(pair)
         rows = [
-            ClassFigures(label, len(pairs), *(sum(rights) for rights in zip(*map(_rights, pairs), strict=True)))
+            ClassFigures(label, len(pairs), *map(sum, zip(*(pair.rights for pair in pairs), strict=True)))
             for label, pairs in of_label.items()
         ]
         return sorted(rows, key=lambda row: (-abs(row.second - row.first), row.label))
 
     def better(self) -> list[Pair]:
         """Return the pairs that the second version alone has right."""
-        return [pair for pair in self.pairs if pair.label and pair.is_second_right and not pair.is_first_right]
+        return [pair for pair in self.pairs if pair.label and pair.rights == (False, True)]
 
     def worse(self) -> list[Pair]:
         """Return the pairs that the first version alone has right."""
-        return [pair for pair in self.pairs if pair.label and pair.is_first_right and not pair.is_second_right]
+        return [pair for pair in self.pairs if pair.label and pair.rights == (True, False)]
 
     def changed(self) -> list[Pair]:
         """Return the pairs of unknown label with different top-1."""
         return [pair for pair in self.pairs if not pair.label and not pair.agrees]
 
 
-def _rights(pair: Pair) -> tuple[bool, bool]:
-    return pair.is_first_right, pair.is_second_right
-
-
-def _figures(predicted: Iterable[tuple[Predictions, str]]) -> Figures:
-    predicted = list(predicted)
+def figures(predicted: Sequence[tuple[Predictions, str]]) -> Figures:
+    """Return the figures of predictions with the right labels."""
     rights = [predictions[0][0] == label for predictions, label in predicted]
-    top5 = sum(label in [name for name, _ in predictions] for predictions, label in predicted)
+    top5 = sum(label in dict(predictions) for predictions, label in predicted)
     bins = calibration_bins([predictions[0][1] for predictions, _ in predicted], rights)
-    return Figures(sum(rights), top5, tuple(bins), expected_calibration_error(bins))
+    return Figures(sum(rights), top5, bins, expected_calibration_error(bins))
 
 
 def calibration_bins(scores: Sequence[float], rights: Sequence[bool]) -> list[Bin]:

@@ -14,12 +14,12 @@ from importing.facts import Facts
 from inference import cpu
 from inference.arrays import Pixels
 from inference.bundle import Bundle
-from inference.errors import ImageError, ImportRefusedError
+from inference.errors import ImportRefusedError
 from inference.model import Model, Predictions
 from onnx_tools import int8
 from onnx_tools.graph import Graph
 from training.cases import IMAGE_SUFFIXES
-from training.features import Progress
+from training.features import Progress, model_input
 
 MAX_CALIBRATION, MAX_COMPARED = 200, 1_000
 FEW = 20
@@ -79,15 +79,12 @@ def quantised(made: Bundle, facts: Facts, plan: Plan, progress: Progress) -> Bun
 
 def prepared(made: Bundle, paths: Sequence[Path]) -> Iterator[Pixels]:
     """Yield the network's input for each image but those that cannot be decoded; ImportRefusedError where none can."""
-    shape, seen = (*made.preprocessing.size, 3), 0
+    seen = 0
     for path in paths:
-        pixels = np.empty(shape, np.uint8)
-        try:
-            made.preprocessing.prepare(path.read_bytes(), pixels)
-        except ImageError:
-            continue
-        seen += 1
-        yield pixels
+        pixels = model_input(made.preprocessing, path.read_bytes())
+        if pixels is not None:
+            seen += 1
+            yield pixels
     if not seen:
         raise ImportRefusedError(f"none of the {len(paths)} calibration images can be decoded; name another folder")
 

@@ -13,6 +13,7 @@ from inference import engines, image_store
 from inference.arrays import Floats, Pixels
 from inference.bundle import Bundle
 from inference.errors import CasesError, ImageError
+from inference.preprocessing import Preprocessing
 from onnx_tools.head import features_model, read_head
 from registry.versions import Case
 from training.augmentation import augmentations, synthetic_images
@@ -55,23 +56,18 @@ class FeatureExtractor:
         self, contents: Iterable[bytes | None], augment: Callable[[Pixels, int], Iterable[Pixels]] | None = None
     ) -> Iterator[Floats | None]:
         """Yield a row for each augmentation of each image, in order; None for an image that is missing or broken."""
-        return in_order(lambda numbered: self._of_content(*numbered, augment), enumerate(contents), self._cores)
+
+        def work(numbered: tuple[int, bytes | None]) -> Floats | None:
+            pixels = model_input(self.bundle.preprocessing, numbered[1])
+            if pixels is None:
+                return None
+            return self._rows([pixels] if augment is None else augment(pixels, numbered[0]))
+
+        return in_order(work, enumerate(contents), self._cores)
 
     def of_pixels(self, images: Iterable[Pixels]) -> Iterator[Floats]:
         """Yield one row for each image, which has the model's size already."""
         return in_order(lambda pixels: self._rows([pixels]), images, self._cores)
-
-    def _of_content(
-        self, number: int, content: bytes | None, augment: Callable[[Pixels, int], Iterable[Pixels]] | None
-    ) -> Floats | None:
-        pixels = np.empty((*self.bundle.preprocessing.size, 3), np.uint8)
-        try:
-            if content is None:
-                return None
-            self.bundle.preprocessing.prepare(content, pixels)
-        except ImageError:
-            return None
-        return self._rows([pixels] if augment is None else augment(pixels, number))
 
     def _rows(self, images: Iterable[Pixels]) -> Floats:
         return self._engine.predict(np.stack([np.ascontiguousarray(pixels) for pixels in images]))
@@ -103,6 +99,18 @@ def gather(
     none = np.empty((0, synthetic.shape[1]), np.float32)
     unreported = np.concatenate([none, *(row for row in seen if row is not None)])
     return Gathered(used, cases, TrainingSet(read_head(extractor.bundle.model), synthetic, unreported), labels)
+
+
+def model_input(preprocessing: Preprocessing, content: bytes | None) -> Pixels | None:
+    """Return the model's input for an image; None where it is missing or broken."""
+    pixels = np.empty((*preprocessing.size, 3), np.uint8)
+    try:
+        if content is None:
+            return None
+        preprocessing.prepare(content, pixels)
+    except ImageError:
+        return None
+    return pixels
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

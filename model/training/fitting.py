@@ -143,8 +143,11 @@ class Whitening:
 def whitening(cases: Cases, rehearsal: Floats) -> Whitening:
     """Return the map for how features vary in the rehearsal set and, within each class, in the cases."""
     centre = rehearsal.mean(axis=0, dtype=np.float64)
-    covariance = REHEARSAL_SHARE * _covariance(rehearsal - centre)
-    covariance += (1 - REHEARSAL_SHARE) * _covariance(_within_classes(cases))
+    within = cases.features.astype(np.float64)
+    for label in np.unique(cases.classes):
+        rows = cases.classes == label
+        within[rows] -= within[rows].mean(axis=0)
+    covariance = REHEARSAL_SHARE * _covariance(rehearsal - centre) + (1 - REHEARSAL_SHARE) * _covariance(within)
     variances, directions = np.linalg.eigh(covariance)
     floor = VARIANCE_FLOOR * variances.mean()
     return Whitening(centre, directions / np.sqrt(np.maximum(variances, 0) + floor))
@@ -153,14 +156,6 @@ def whitening(cases: Cases, rehearsal: Floats) -> Whitening:
 def _covariance(deviations: Doubles) -> Doubles:
     covariance: Doubles = deviations.T @ deviations / len(deviations)
     return covariance
-
-
-def _within_classes(cases: Cases) -> Doubles:
-    deviations = cases.features.astype(np.float64)
-    for label in np.unique(cases.classes):
-        rows = cases.classes == label
-        deviations[rows] -= deviations[rows].mean(axis=0)
-    return deviations
 
 
 def log_sum_exp(logits: Floats) -> Floats:

@@ -1,10 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import settings
-from cli import command, models
+from cli import command, dead_letters, evaluate, models
 from inference.errors import VersionError
+from wire import __version__
 
 
 def test_options_that_were_renamed_are_understood_by_their_old_names() -> None:
@@ -41,3 +43,10 @@ def test_an_error_is_a_sentence_and_a_status(capsys: pytest.CaptureFixture[str])
 def test_progress_passes_everything_through_and_ends_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(command.progress("images", 3, "abc")) == ["a", "b", "c"]
     assert capsys.readouterr().out.startswith("images: 3/3 in 0.")
+
+
+@pytest.mark.parametrize("main", [models.main, evaluate.main, dead_letters.main])
+def test_a_command_prints_the_version(main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"sightline {__version__}\n"
