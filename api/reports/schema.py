@@ -137,13 +137,10 @@ def _report(values: object) -> Report | None:
     filename, prediction, score = values["filename"], values["prediction"], values["score"]
     if not isinstance(filename, str) or not isinstance(prediction, str) or not is_plain_name(filename):
         return None
-    if isinstance(score, bool) or not isinstance(score, int | float) or not _is_finite(score):
+    if isinstance(score, bool) or not isinstance(score, int | float):
         return None
-    return Report(filename, prediction, float(score))
-
-
-def _is_finite(number: float) -> bool:
     try:
-        return math.isfinite(number)
+        number = float(score)
     except OverflowError:  # a whole number beyond every float
-        return False
+        return None
+    return Report(filename, prediction, number) if math.isfinite(number) else None

@@ -98,7 +98,9 @@ def logout() -> AnyResponse:
 )
 def review() -> str:
     """Show a page of the inbox."""
-    filters = _filters()
+    status = STATUS.read(request) or OPEN
+    label = reports_labels.normalized(LABEL.read(request) or "")
+    filters = Filters("" if status == ALL else status, label, MODEL.read(request) or "")
     before = BEFORE.read(request)
     page = offload.run(lambda: report_index().page(filters, before))
     labels = set(reports_labels.current())
@@ -107,8 +109,8 @@ def review() -> str:
         page=page,
         filters=filters,
         statuses=(*STATUSES, ALL),
-        is_new=lambda label: bool(labels) and label not in labels,
         max_label=MAX_LABEL,
+        is_new=lambda label: bool(labels) and label not in labels,
     )
 
 
@@ -185,12 +187,6 @@ def report_index() -> ReportIndex:
 
 def _door(error: str = "") -> str:
     return render_template("login.html", trouble=error, is_open=bool(settings.OPERATOR_KEY))
-
-
-def _filters() -> Filters:
-    status = STATUS.read(request) or OPEN
-    label = reports_labels.normalized(LABEL.read(request) or "")
-    return Filters("" if status == ALL else status, label, MODEL.read(request) or "")
 
 
 def _decided(fields: Mapping[str, str], reviewer: str) -> Decided:
