@@ -65,8 +65,6 @@ def install(app: Flask, pages: Mapping[str, Page]) -> None:
             LOG.error("request %s failed", request_id(), exc_info=error)
             problem = Problem(500, "internal", "The service failed; its log has the reason, under this request_id.")
         request.environ["sightline.outcome"] = problem.code
-        if isinstance(error, UnusableFile) and _gets_the_fixed_body():
-            return Response(problems.MALFORMED_BODY, 400, problem.headers(), mimetype="application/json")
         return _response(problem, pages)
 
     app.register_error_handler(Exception, answer)
@@ -143,24 +141,21 @@ def _of_framework(error: HTTPException) -> Problem:
 
 
 def _response(problem: Problem, pages: Mapping[str, Page]) -> Response:
+    headers = problem.headers()
     page = pages.get(request.endpoint or "")
     if page is not None:
-        return Response(page(problem), problem.status, problem.headers())
-    if _asks_for_a_page():
+        return Response(page(problem), problem.status, headers)
+    is_predict = request.endpoint == PREDICT
+    if is_predict and isinstance(problem, UnusableFile) and not _accepts_problems():
+        # The three keys of the contract and nothing else.
+        return Response(problems.MALFORMED_BODY, 400, headers, mimetype="application/json")
+    # A browser that navigates accepts HTML; programs do not ask for it.
+    if not is_predict and request.blueprint != PROTOCOLS and "text/html" in request.headers.get("Accept", ""):
         text = render_template("error.html", status=problem.status, message=problem.detail)
-        return Response(text, problem.status, problem.headers())
+        return Response(text, problem.status, headers)
     body = problem.body(instance=request.path, request_id=request_id())
-    return current_app.response_class(body, problem.status, problem.headers(), content_type=problems.MEDIA_TYPE)
+    return current_app.response_class(body, problem.status, headers, content_type=problems.MEDIA_TYPE)
 
 
-def _gets_the_fixed_body() -> bool:
-    """Return whether a request without a usable file gets the three keys of the contract and nothing else."""
-    wants_problem = any(kind == problems.MEDIA_TYPE and quality > 0 for kind, quality in request.accept_mimetypes)
-    return request.endpoint == PREDICT and not wants_problem
-
-
-def _asks_for_a_page() -> bool:
-    """Return whether a person reads the response: a browser that navigates accepts HTML, programs do not ask for it."""
-    if request.endpoint == PREDICT or request.blueprint == PROTOCOLS:
-        return False
-    return "text/html" in request.headers.get("Accept", "")
+def _accepts_problems() -> bool:
+    return any(kind == problems.MEDIA_TYPE and quality > 0 for kind, quality in request.accept_mimetypes)

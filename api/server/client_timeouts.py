@@ -38,21 +38,6 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _REQUEST_LINE = re.compile(rb"(?:\r\n)?[^ \r\n]+ [^ \r\n]+ HTTP/\d\.\d\r\n")
 
 
-class ClientTooSlow(Problem):
-    """The client missed a deadline; the detail names it."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(408, "client_too_slow", detail)
-
-
-class UploadsFull(Problem):
-    """The memory for request bodies is used up."""
-
-    def __init__(self) -> None:
-        detail = "Too many images are being uploaded at this moment."
-        super().__init__(503, "uploads_full", detail, retry_after_s=problems.soon())
-
-
 class ClientIdle(Exception):  # noqa: N818  it is no error
     """The client has sent no request for as long as a connection is kept."""
 
@@ -108,23 +93,18 @@ class Budget:
         self.held = 0
 
     def take(self, size: int, held: int = 0) -> None:
-        """Count further bytes of a body that already holds `held`; raise UploadsFull where they do not fit."""
+        """Count further bytes of a body that already holds `held`; raise Problem where they do not fit."""
         left = self.limit - self.held - size
         if left < 0 or (5 * left) ** 2 < (held + size) * self.limit:
-            raise UploadsFull
+            detail = "Too many images are being uploaded at this moment."
+            raise Problem(503, "uploads_full", detail, retry_after_s=problems.soon())
         self.held += size
-
-    def give_back(self, size: int) -> None:
-        """Release bytes."""
-        self.held -= size
 
 
 class _Stage(Enum):
-    """Which part of a request is read at present."""
-
     HEAD = auto()
     BODY = auto()
-    # Discarded: the request it belongs to has been answered.
+    # Of a request that has been answered; it is discarded.
     REST = auto()
 
 
@@ -180,7 +160,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
 
     def forget_body(self) -> None:
         """Release the budget of a body that is no longer in memory."""
-        self._budget.give_back(self._held)
+        self._budget.held -= self._held
         self._held = 0
 
     def read_head(self, max_line: int) -> bytes:
@@ -214,8 +194,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
 
     def drain(self) -> None:
         """Discard what the client still sends, with the deadlines of a body, until it disconnects or stops sending."""
-        self.forget_body()
-        self._stage = _Stage.REST
+        self.expect_rest()
         self._window_s = min(self._timeouts.window_s, DRAIN_WINDOW_S)
         self._body_deadline = monotonic() + self._timeouts.body_s
         self._begin_window()
@@ -226,7 +205,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
                 pass
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Return the next bytes; raise ClientTooSlow, ClientIdle, or NoMoreData where a body ends early."""
+        """Return the next bytes; raise Problem, ClientIdle, or NoMoreData where a body ends early."""
         self._wait_for_turn()
         if self.owes_continue:
             self._send_continue()
@@ -278,13 +257,15 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         self._window_left = WINDOW_BYTES
         self._deadline = min(monotonic() + self._window_s, self._body_deadline)
 
-    def _lateness(self) -> ClientTooSlow | ClientIdle:
+    def _lateness(self) -> Problem | ClientIdle:
         if self.is_idle or self._stage is _Stage.REST:
             return ClientIdle()
         if self._stage is _Stage.BODY:
             needed = f"{WINDOW_BYTES} bytes every {self._timeouts.window_s:g} s, all within {self._timeouts.body_s:g} s"
-            return ClientTooSlow(f"The request's body arrived too slowly: it needs {needed}.")
-        return ClientTooSlow(f"The request's headers did not arrive within {self._timeouts.head_s:g} s.")
+            detail = f"The request's body arrived too slowly: it needs {needed}."
+        else:
+            detail = f"The request's headers did not arrive within {self._timeouts.head_s:g} s."
+        return Problem(408, "client_too_slow", detail)
 
 
 def _is_malformed(received: bytearray, searched: int, max_line: int) -> bool:

@@ -5,7 +5,6 @@ first, is left to the application, which refuses by the same rule (predict.job_q
 """
 
 import re
-import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -38,7 +37,7 @@ _SINGLE = frozenset({b"content-length", b"connection", b"expect", b"host", b"x-r
 
 
 class Refusal(NamedTuple):
-    """The response, how many bytes of the request are still to come, and whether the connection is closed."""
+    """The response, the bytes of the request that are still to come, and whether the connection is closed."""
 
     response: bytes
     unread: int
@@ -96,7 +95,10 @@ def refusal_of(received: bytes, problem: Problem, *, closes: bool = False) -> Re
     # A client that asks whether to send the body may send it all the same, or not: only a new connection is clear.
     unread = length - (len(received) - head.end())
     closes |= fields.get(b"connection", b"").lower() == b"close" or b"expect" in fields or unread > MAX_DISCARD_BYTES
-    return Refusal(_response(problem, fields, closes), unread, closes)
+    given = fields.get(b"x-request-id", b"")
+    request_id = given.decode() if _REQUEST_ID.fullmatch(given) else ""
+    response = problem_response(problem, request_id=request_id, instance="/predict", closes=closes)
+    return Refusal(response, unread, closes)
 
 
 def _fields(lines: bytes) -> dict[bytes, bytes] | None:
@@ -120,9 +122,3 @@ def _begins_an_image(fields: dict[bytes, bytes], body: bytes) -> bool:
     """Return whether the body is plainly an image, so that the request cannot be malformed."""
     is_raw = fields.get(b"content-type", b"").startswith((b"image/", b"application/octet-stream"))
     return is_raw and utils.kind_of(body[: utils.HEAD_BYTES]) is not None
-
-
-def _response(problem: Problem, fields: dict[bytes, bytes], closes: bool) -> bytes:
-    given = fields.get(b"x-request-id", b"")
-    request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    return problem_response(problem, request_id=request_id, instance="/predict", closes=closes)

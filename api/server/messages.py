@@ -44,16 +44,8 @@ MAX_SIZE_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 8 * 1024
 
 
-class TooMuchFraming(Problem):
-    """A chunked body consists of chunk headers, extensions or trailers for the larger part."""
-
-    def __init__(self, overhead: int, content: int) -> None:
-        detail = f"The chunked body has {overhead} bytes of framing for {content} bytes of content: send larger chunks."
-        super().__init__(400, "malformed", detail)
-
-
 class BoundedChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
-    """Reads a chunked body; raises TooMuchFraming where its chunks are too small."""
+    """Reads a chunked body; raises Problem where its chunks are too small."""
 
     def __init__(self, request: Any, unreader: PacedReader) -> None:
         super().__init__(request, unreader)
@@ -68,7 +60,8 @@ class BoundedChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has
         unread = len(rest or b"") + unreader.buf.tell()
         overhead = unreader.received - unread - self._began_at - self._content
         if overhead > FREE_OVERHEAD_BYTES + MAX_OVERHEAD_SHARE * self._content:
-            raise TooMuchFraming(overhead, self._content)
+            sizes = f"{overhead} bytes of framing for {self._content} bytes of content"
+            raise Problem(400, "malformed", f"The chunked body has {sizes}: send larger chunks.")
         self._content += size
         return size, rest
 

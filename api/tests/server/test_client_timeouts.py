@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 
+from problems import Problem
 from server import client_timeouts
-from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, ClientTooSlow, PacedReader, Turns, UploadsFull
+from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Turns
 
 # Far apart, so that which deadline it was can be told without looking at a clock.
 LONG_S = 3600.0
@@ -62,7 +63,7 @@ def test_a_head_that_stops_half_way_ends_at_its_deadline(pair: tuple[socket.sock
     reader = reader_on(pair[0], head_s=SHORT_S)
     reader.expect_head()
     take(reader, pair[1], 8)
-    with pytest.raises(ClientTooSlow, match="headers"):
+    with pytest.raises(Problem, match="headers"):
         reader.chunk()
 
 
@@ -76,7 +77,7 @@ def test_a_head_byte_by_byte_ends_at_the_deadline_set_by_its_first(
         take(reader, pair[1], 1)
         clock.now += 4
     pair[1].sendall(b"x")
-    with pytest.raises(ClientTooSlow, match="headers"):
+    with pytest.raises(Problem, match="headers"):
         reader.chunk()
 
 
@@ -87,7 +88,7 @@ def test_a_body_byte_by_byte_ends_with_its_window(pair: tuple[socket.socket, soc
         take(reader, pair[1], 1)
         clock.now += 4
     pair[1].sendall(b"x")
-    with pytest.raises(ClientTooSlow, match="body"):
+    with pytest.raises(Problem, match="body"):
         reader.chunk()
 
 
@@ -103,7 +104,7 @@ def test_a_body_that_keeps_the_pace_gets_window_after_window(
     take(reader, pair[1], client_timeouts.WINDOW_BYTES - 1)
     clock.now += 0.2
     pair[1].sendall(b"x")
-    with pytest.raises(ClientTooSlow):
+    with pytest.raises(Problem, match="client_too_slow"):
         reader.chunk()
 
 
@@ -117,7 +118,7 @@ def test_a_body_ends_at_its_last_deadline_however_fast_it_comes(
         clock.now += 7
     clock.now += 2
     pair[1].sendall(b"x")
-    with pytest.raises(ClientTooSlow):
+    with pytest.raises(Problem, match="client_too_slow"):
         reader.chunk()
 
 
@@ -137,7 +138,7 @@ def test_uploads_share_the_memory_there_is(pair: tuple[socket.socket, socket.soc
     pair[1].sendall(b"x" * 60)
     pair[0].sendall(b"x" * 60)
     first.chunk()
-    with pytest.raises(UploadsFull):
+    with pytest.raises(Problem, match="uploads_full"):
         second.chunk()
     first.forget_body()
     pair[0].sendall(b"x" * 60)
@@ -159,7 +160,7 @@ def test_a_request_that_came_with_the_last_one_is_not_idle(pair: tuple[socket.so
     reader.unread(b"GET / HT")
     reader.expect_head()
     assert not reader.is_idle
-    with pytest.raises(ClientTooSlow):
+    with pytest.raises(Problem, match="client_too_slow"):
         reader.chunk()
 
 
@@ -238,7 +239,7 @@ class TestReadHead:
         reader.expect_head()
         pair[1].sendall(begin)
         if begin == b"\r\n\r":  # an empty line, and perhaps another one
-            with pytest.raises(ClientTooSlow):
+            with pytest.raises(Problem, match="client_too_slow"):
                 reader.read_head(MAX_LINE)
         else:
             assert reader.read_head(MAX_LINE) == begin
@@ -296,7 +297,7 @@ def test_large_bodies_leave_room_for_small_ones(pair: tuple[socket.socket, socke
     budget = Budget(10_000_000)
     # A hundred that all come at once, each as fast as the others.
     held = [0] * 100
-    with contextlib.suppress(UploadsFull):
+    with contextlib.suppress(Problem):
         while True:
             for number in range(len(held)):
                 budget.take(1_000, held[number])
@@ -311,7 +312,7 @@ def test_large_bodies_leave_room_for_small_ones(pair: tuple[socket.socket, socke
 
 def test_one_body_may_have_most_of_the_memory_but_not_all() -> None:
     Budget(1_000).take(800)
-    with pytest.raises(UploadsFull):
+    with pytest.raises(Problem, match="uploads_full"):
         Budget(1_000).take(850)
 
 

@@ -6,9 +6,10 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize, LimitRequestHeaders
 
+from problems import Problem
 from server import messages
 from server.client_timeouts import Budget, ClientTimeouts, PacedReader, Turns
-from server.messages import BoundedRequestParser, TooMuchFraming
+from server.messages import BoundedRequestParser
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -67,12 +68,12 @@ def test_chunks_as_programs_send_them_are_a_body(
 def test_a_body_that_is_framing_for_the_larger_part_is_refused(
     pair: tuple[socket.socket, socket.socket], size: int, count: int, extension: bytes
 ) -> None:
-    with pytest.raises(TooMuchFraming, match="send larger chunks"):
+    with pytest.raises(Problem, match="send larger chunks"):
         body_of(pair, chunks(size, count, extension) + END)
 
 
 def test_no_more_of_it_is_parsed_than_any_body_may_have(pair: tuple[socket.socket, socket.socket]) -> None:
-    with pytest.raises(TooMuchFraming) as refusal:
+    with pytest.raises(Problem) as refusal:
         body_of(pair, chunks(1, 100_000))
     # Each of these chunks has five bytes of framing.
     content = int(str(refusal.value).partition(" for ")[2].split()[0])
@@ -81,12 +82,12 @@ def test_no_more_of_it_is_parsed_than_any_body_may_have(pair: tuple[socket.socke
 
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_the_line_of_a_chunk_has_to_end(pair: tuple[socket.socket, socket.socket], size: int) -> None:
-    with pytest.raises((InvalidChunkSize, TooMuchFraming)):
+    with pytest.raises((InvalidChunkSize, Problem)):
         body_of(pair, chunks(size, 1) + b"1;" + b"x" * 20_000)
 
 
 def test_trailers_are_bounded(pair: tuple[socket.socket, socket.socket]) -> None:
-    with pytest.raises((LimitRequestHeaders, TooMuchFraming)):
+    with pytest.raises((LimitRequestHeaders, Problem)):
         body_of(pair, chunks(1000, 1) + b"0\r\n" + b"X: y\r\n" * 10_000)
 
 
