@@ -8,7 +8,7 @@ INSTALL := @$(PYTHON) deploy/install.py
 # From each import root by itself: api/ and model/ have modules of the same names.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml
 
-.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export doctor clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean docs
+.PHONY: help install serve test test-faults test-security test-gpu fuzz audit sbom improve evaluate models export doctor clean-uploads reports-index dead-letters api-keys lint bench bench-gpu stress clean docs architecture
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -84,6 +84,10 @@ dead-letters: ## List the jobs that workers had to give up (DO="replay ID", DO=d
 api-keys: ## List the keys that requests must bring (DO="add NAME --rate 60/minute", DO="revoke NAME")
 	@cd api && ../$(RUN) -m commands.manage_keys --file $(abspath $(STATE_DIR))/api_keys $(or $(DO),list)
 
+architecture: ## Draw the packages and their imports into docs/rooms.svg (needs Graphviz)
+	$(INSTALL) serve dev
+	@PYTHONPATH=. $(RUN) docs/site/rooms.py
+
 docs: ## Build the documentation site into STATE_DIR/site
 	$(INSTALL) serve docs
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --site-dir $(abspath $(STATE_DIR))/site
@@ -99,6 +103,9 @@ lint: ## Check style and types (needs npm for JavaScript and CSS)
 	cd api && ../$(MYPY) .
 	cd model && ../$(MYPY) .
 	cd deploy && ../$(MYPY) .
+	cd wire && PYTHONPATH=src ../.venv/bin/lint-imports --no-cache
+	cd api && ../.venv/bin/lint-imports --no-cache
+	cd model && ../.venv/bin/lint-imports --no-cache
 	npm ci --silent --prefix requirements/npm && requirements/npm/node_modules/.bin/biome lint --error-on-warnings .
 	MYPYPATH=deploy:model $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test docs  # Locust is not installed
 

@@ -13,7 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from docs.site import rooms
 
+from sightline_testing.imports import ROOTS, cycles, module_graph, room_graph
 from sightline_testing.service import REPOSITORY
 
 PLACES = (
@@ -171,6 +173,24 @@ def test_nobody_outside_wire_names_a_redis_key() -> None:
         for node in ast.walk(tree(file))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and key.search(node.value)
     ] == []
+
+
+@pytest.mark.parametrize(("root", "most"), [("api", 9), ("model", 6), ("wire", 13)])
+def test_a_root_holds_packages_and_few_modules(root: str, most: int) -> None:
+    folder = REPOSITORY / ROOTS[root][0]
+    assert len(list(folder.glob("*.py"))) <= most
+    packages = [file.parent for file in folder.glob("*/__init__.py") if file.parent.name != "tests"]
+    assert [package.name for package in packages if not ast.get_docstring(tree(package / "__init__.py"))] == []
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_no_module_and_no_package_is_in_a_cycle(root: str) -> None:
+    assert cycles(module_graph(root)) == []
+    assert cycles(room_graph(root)) == []
+
+
+def test_the_picture_of_the_packages_is_that_of_the_code() -> None:
+    assert rooms.arrows_in(rooms.PICTURE) == rooms.arrows(), "make architecture draws it anew"
 
 
 def test_an_http_status_is_chosen_in_the_api_alone() -> None:
