@@ -1,1 +1,1 @@
-"""An upload on its way in: multipart, base64, sniffing and the image store. Nothing here asks a worker."""
+"""Uploads on their way in: forms, base64 in JSON, checks and the image store. The formats stand in utils.py."""

@@ -1,1 +1,1 @@
-"""One prediction: options, batches, asynchronous jobs, cache, single flight, heat maps and prediction ids."""
+"""One prediction: options and answer, the queue with cache and single flight, batches, async jobs and heat maps."""
