@@ -31,7 +31,7 @@ LONGEST_ESCAPE = len("\\u002b")
 
 
 class MalformedJson(ValueError):  # noqa: N818  it is the client's document
-    """The document cannot be used; the message says why."""
+    """The document cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

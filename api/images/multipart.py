@@ -31,7 +31,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 
 
 class MalformedForm(ValueError):  # noqa: N818  it is the client's form
-    """The body is no multipart form; the message says where it ends to be one."""
+    """The body is not a multipart form; the message names the fault and its place."""
 
 
 class Part(NamedTuple):
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 class Fields(MultiDict[str, str]):
-    """The fields of a multipart form; `fault` says what is wrong with a form that is malformed."""
+    """The fields of a multipart form; `fault` is what is wrong with a malformed form."""
 
     fault = ""
 

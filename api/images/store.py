@@ -1,8 +1,9 @@
 """The image store: a folder of uploaded images, each under a name that is made of its bytes.
 
 A name never passes from one content to another while a job may read it. Images are published whole and only under a
-free name (a hard link, which fails where the name exists). Whatever removes or replaces a file holds the folder's lock,
-and so does whoever extends the life of one that clean-up may remove. Readers and writers of recent images need no lock.
+free name (a hard link, which fails where the name exists). Code that removes or replaces a file holds the folder's
+lock, and so does code that extends the life of one that clean-up may remove. Readers and writers of recent images need
+no lock.
 """
 
 import enum
@@ -38,7 +39,7 @@ LOCK_ATTEMPTS, LOCK_PAUSE_S = 100, 0.01
 STORAGE_RETRY_S = 60
 # Files that reports, their index, sessions and Redis may still make on the same disk.
 MIN_FREE_FILES = 100
-# Neither a link nor a pipe to wait for, whoever may have put it there.
+# Neither follows a link nor waits for a pipe, which another program may have put there.
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What link(2) answers on file systems without hard links (FAT, exFAT, some network and FUSE mounts), or with a limit.
@@ -56,7 +57,7 @@ class _Content(enum.Enum):
     NOTHING = enum.auto()
     SAME = enum.auto()
     OTHER = enum.auto()
-    # Not the bytes that the name is made of: cut off by a power failure, or put there by somebody else.
+    # Not the bytes that the name is made of: cut off by a power failure, or put there by another program.
     DAMAGED = enum.auto()
 
 
@@ -186,7 +187,7 @@ def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def is_named_by_content(file: FileIO | BufferedReader, stem: str) -> bool:
-    """Return whether a file is what its name says: a power cut or another program may have changed it."""
+    """Return whether a file has the content of its name: a power cut or another program may have changed it."""
     file.seek(0)
     if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == stem:
         return True
@@ -208,7 +209,7 @@ def _remove_damaged(path: Path, data: bytes) -> bool:
 
 
 def _publish(temporary: Path, path: Path) -> bool:
-    """Give the written file its name in one step; return False where the name is taken."""
+    """Rename the written file in one step; return False where the name is taken."""
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
@@ -246,7 +247,7 @@ def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
                 view = view[file.write(view) :]
         yield temporary
     finally:
-        # What stays behind is removed by clean-up; the image itself is published, or its own error says why not.
+        # What stays behind is removed by clean-up; the image itself is published, or its own error is raised.
         with suppress(OSError):
             temporary.unlink()
 
@@ -276,7 +277,7 @@ def check_writable(folder: Path) -> None:
 def open_stored(folder: Path, name: str) -> tuple[BufferedReader, utils.Kind] | None:
     """Open a stored image and return it with the kind that its content has; None where there is none of that name.
 
-    Raise OSError where the disk does not say.
+    Raise OSError where the disk does not serve.
     """
     if not utils.allowed_file(name) or "/" in name or "\0" in name:
         return None

@@ -51,7 +51,7 @@ class StoredImage(NamedTuple):
 
 
 class NoImage(Problem):
-    """The request holds a file that is no image, though its name or type says that it is one."""
+    """The request holds a file that is no image, though its name or type claims that it is one."""
 
     def __init__(self) -> None:
         detail = f"The file is not an image that can be used. Choose a {utils.ACCEPTED}."
@@ -87,7 +87,7 @@ def file_of(request: Request, fields: Sequence[str] = ("file",), *, raw: bool = 
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
     if raw and request.mimetype != FORM:
         return _raw_file(request)
-    # No other form can hold a file, and none needs to be read to say so.
+    # No other form can hold a file, so none has to be read.
     files = request.files if request.mimetype == FORM else {}
     for field in fields:
         if field in files:
@@ -107,7 +107,7 @@ def _no_file(request: Request) -> str:
 
 
 def _raw_file(request: Request) -> FileStorage:
-    """Return a file of a body that is an image and nothing else, whether or not its type says so."""
+    """Return a file of a body that is an image and nothing else, whatever its type."""
     declared = request.mimetype.startswith("image/")
     if not declared and request.mimetype not in _RAW_TYPES:
         raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or an image.")
@@ -221,7 +221,7 @@ def _checked(name: str, data: bytes) -> utils.Kind:
 
 def forget_body(request: Request) -> None:
     """Free the body, and count it no longer: waiting for the answer takes longer than anything else."""
-    # Among the files of a form may be some that nobody asked for.
+    # A form may have files that are not used.
     request.close()
     forget = request.environ.get("sightline.forget_body")
     if forget is not None:

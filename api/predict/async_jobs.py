@@ -66,7 +66,7 @@ def cancel(job: str) -> Response:
 
 
 def _owner() -> str | None:
-    """Return whose jobs the caller may look at; None for all."""
+    """Return whose jobs the caller may use; None for all."""
     return None if access.may_use_all() else access.caller()
 
 

@@ -32,7 +32,7 @@ Weights = tuple[tuple[int, float], ...]
 def map_of(prediction: Prediction) -> ActivationMap:
     """Return where the model looked; raise Problem where the answer has no map."""
     if prediction.activation_map is None:
-        raise Problem(422, "not_explainable", "The worker that answered cannot say where it looked: restart it.")
+        raise Problem(422, "not_explainable", "The worker that answered has no heat maps: restart it.")
     return prediction.activation_map
 
 

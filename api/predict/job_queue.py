@@ -34,7 +34,7 @@ ABANDONED_EVERY_S = 0.1
 
 Result = TypeVar("Result")
 IsAbandoned = Callable[[], bool]
-# Called with a deadline (monotonic) and what returns whether nobody waits any more.
+# Called with a deadline (monotonic) and a function that returns whether no caller waits any more.
 Submit = Callable[[float, IsAbandoned | None], Result]
 
 
@@ -189,7 +189,7 @@ def cancel_job(handle: str, owner: str | None) -> None:
 def check_room(count: int = 1) -> None:
     """Raise QueueFull where the queue is known to have no room for so many jobs; pass while its state is unknown.
 
-    An empty queue takes any number of jobs, or nobody could ever send so many.
+    An empty queue takes any number of jobs: otherwise so many could never be sent.
     """
     refusal = room_fault(count)
     if refusal is not None:

@@ -44,7 +44,7 @@ TIMEOUT_MS = WholeNumber(
 EXPLAIN = Text(
     "explain",
     "query",
-    "also say where the model looked for one class: its place among the five best (1 is the best), or its name",
+    "also return the heat map of one class: its rank among the five best (1 is the best), or its name",
     "1",
     r"[^\x00-\x1f]{1,1000}",
 )
@@ -141,7 +141,7 @@ class Prediction(tuple[str, float]):
         if answer is not None:
             prediction.predictions, prediction.activation_map = answer.predictions, answer.activation_map
             prediction.model_version = f"{answer.model}/{answer.version}".strip("/")
-            # The timings of another request's job say nothing of this one.
+            # Those of another request's job are not this one's.
             prediction.timings = answer.timings if cache != "hit" else {}
         return prediction
 
@@ -183,8 +183,7 @@ class Prediction(tuple[str, float]):
         """The id by which the prediction can be reported.
 
         It is the job's id, a dot, and a signed note of image, class, score, model, and of the owner where there is one.
-        Whoever has it can neither invent one nor change what it says. No process has to keep it, and it lasts as long
-        as SECRET_KEY.
+        A client can neither forge nor change one. No process has to keep it, and it is valid as long as SECRET_KEY.
         """
         facts = [self.filename, self.label, repr(self.score), self.model_version]
         if self.owner:
