@@ -87,7 +87,7 @@ def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once |
         row_file = stack.enter_context(_opened(rows)) if cells is not None or rows.exists() else None
         interrupted = _read_intent(lock, lines.name)
         _keep_interrupted_key(lines.parent, interrupted, line_file, row_file)
-        entries = [_Entry(line_file, _heal(line_file, interrupted.line), _encoded(line))]
+        entries = [_Entry(line_file, _heal(line_file, interrupted.line), line.encode("utf-8", "replace") + b"\n")]
         if row_file is not None:
             entries.append(_row_entry(row_file, interrupted.row, REPORTS, cells))
         if once is not None and once.is_there():
@@ -245,7 +245,7 @@ def _heal(file: int, interrupted: _Span, line_end: bytes = b"\n", table: Table |
     `table` is given where a row that an unknown writer did not finish can be told from a whole one.
     """
     size = os.fstat(file).st_size
-    if _ends_with(file, size, line_end):
+    if not size or os.pread(file, len(line_end), max(0, size - len(line_end))) == line_end:
         return size
     if interrupted.is_cut(file):
         return _truncated(file, interrupted.start)
@@ -257,10 +257,6 @@ def _heal(file: int, interrupted: _Span, line_end: bytes = b"\n", table: Table |
             return _truncated(file, start)
     _write(file, line_end)
     return size + len(line_end)
-
-
-def _ends_with(file: int, size: int, line_end: bytes) -> bool:
-    return size == 0 or os.pread(file, len(line_end), max(0, size - len(line_end))) == line_end
 
 
 def _truncated(file: int, size: int) -> int:
@@ -278,21 +274,21 @@ def _locked(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _opened(path: Path, *, append: bool = True) -> Iterator[int]:
-    is_new = not path.exists()
-    if is_new:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    mode = os.O_APPEND if append else 0
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | mode, 0o640)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else 0)
     try:
-        if is_new:
-            _sync_folder(path.parent)
+        file = os.open(path, flags)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, flags | os.O_CREAT, 0o640)
+        _sync_folder(path.parent)
+    try:
         yield file
     finally:
         os.close(file)
 
 
 def _sync_folder(path: Path) -> None:
-    """A new file's name must survive a power cut like its content."""
+    """Write the entries of a folder to the disk: a new file's name must survive a power cut like its content."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -319,7 +315,3 @@ def _last_line_start(file: int, size: int) -> int:
             return begin + found + 1
         position = begin
     return 0
-
-
-def _encoded(line: str) -> bytes:
-    return line.encode("utf-8", "replace") + b"\n"
