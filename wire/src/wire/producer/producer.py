@@ -145,11 +145,6 @@ class Producer:
             stats.found = depth + math.ceil(terms.cost), own
         return terms.stream, found
 
-    def check_room(self, count: int = 1) -> None:
-        """Raise QueueFull where so many usual jobs are known to find no room: see `room_fault`."""
-        if (fault := self.room_fault(count)) is not None:
-            raise fault
-
     def room_fault(self, count: int = 1) -> QueueFull | None:
         """Return the refusal of so many usual jobs, by the rule of the script that admits them; None if there is room.
 
