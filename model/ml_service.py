@@ -1,4 +1,4 @@
-"""The model worker: `python ml_service.py` takes jobs from Redis, looks at the pictures and answers."""
+"""The model worker: `python ml_service.py` takes jobs from Redis, classifies their images and answers."""
 
 import faulthandler
 import functools
@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from pythonjsonlogger.json import JsonFormatter
+
 import settings
 from inference import bundle, cpu, image_store
 from inference.errors import InferenceError
@@ -20,24 +22,25 @@ from inference.model import Model
 from inference.model import load as load_model
 from registry import activation
 from registry.activation import Trial
-from serving import logs
-from serving.version_watcher import Watch
+from serving.version_watcher import Slot, VersionWatcher
 from serving.worker import Worker
-from wire import QueueUnavailable
+from wire import QueueUnavailable, __version__
 from wire.worker_registry import report_startup_error
 
 log = logging.getLogger("ml_service")
 
-# What stands before the last three parts of a path; who asks the service why it is not ready need not know.
+# All of a path but its last three parts; who asks the service why it is not ready need not know the rest.
 PLACE = re.compile(r"/\S*/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
 # A disk that hangs while the model is read would hold the worker for ever.
-LONGEST_START_S = 120.0
-LOOK_UP_EVERY_S = 1.0
+START_TIMEOUT_S = 120.0
+SIGNAL_POLL_S = 1.0
 INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
+PLAIN_LOG = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+LOG_NAMES = {"levelname": "level", "name": "logger", "process": "pid"}
 
 
 def predict(image_name: str) -> tuple[str, float]:
-    """The likeliest class of one picture in UPLOAD_FOLDER and its probability; ImageError says why there is none."""
+    """Return the top-1 class of an image in UPLOAD_FOLDER and its probability; raise ImageError."""
     model = _model(_chosen_bundle(), settings.ENGINE, 1, cpu.cores())
     pixels = model.new_batch(1)
     model.prepare(image_store.read(Path(settings.UPLOAD_FOLDER), image_name), pixels[0])
@@ -46,72 +49,37 @@ def predict(image_name: str) -> tuple[str, float]:
 
 
 def classify_process() -> None:
-    """Serve jobs from Redis until told to stop by SIGTERM or SIGINT; then finish what is under way."""
+    """Serve jobs from Redis until SIGTERM or SIGINT; then finish what is under way."""
     # Unlike an Event's, this put() may interrupt itself: a second signal cannot lock up the handler of the first.
     ends: SimpleQueue[str] = SimpleQueue()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: ends.put(signal.Signals(number).name))
-    # Until the worker looks after itself.
-    faulthandler.dump_traceback_later(LONGEST_START_S, exit=True)
+    # Until the worker's watchdog has a timer of its own.
+    faulthandler.dump_traceback_later(START_TIMEOUT_S, exit=True)
     cores = max(1, cpu.cores() // settings.MODEL_WORKERS)
     count = settings.LANES or cores
     folder = _chosen_bundle()
-    model = _loaded(folder, settings.ENGINE, count, cores)
-    worker = Worker(model, count, ends)
+    worker = Worker(_loaded(folder, settings.ENGINE, count, cores), count, ends)
     # Loading and measuring had all the speed there is; from now on the api can still refuse what the workers cannot do.
     cpu.lower_priority(settings.NICENESS)
-    watch = Watch(
-        _wanted,
-        folder,
-        (lambda path: _loaded(path, settings.ENGINE, count, cores), lambda path: _loaded(path, settings.ENGINE, 1, 1)),
-        (worker.serve, worker.try_beside),
-        report=_report,
-    )
-    # Whatever goes wrong: lanes that nobody stops would keep the process for ever.
+    served = Slot(lambda path: _loaded(path, settings.ENGINE, count, cores), lambda model, _: worker.serve(model))
+    shadow = Slot(lambda path: _loaded(path, settings.ENGINE, 1, 1), worker.start_shadow, worker.stop_shadow)
+    watcher = VersionWatcher(_wanted, folder, served, shadow, report=_report)
+    # Whatever goes wrong: threads that nobody stops would keep the process for ever.
     try:
         worker.start()
-        watch.start()
+        watcher.start()
         _report_ready()
         log.info("%s: stopping: %s", worker.name, _wait_for(ends))
     finally:
-        watch.stop()
+        watcher.stop()
         worker.stop()
         log.info("%s: stopped", worker.name)
 
 
-def _report_ready() -> None:
-    """Write to the supervisor's pipe, if there is one; a supervisor that was killed no longer reads it."""
-    if settings.READY_FD:
-        with suppress(OSError):
-            os.write(settings.READY_FD, b"1")
-
-
-def _wait_for(ends: SimpleQueue[str]) -> str:
-    """Wait for a reason to end.
-
-    Only this thread runs the handlers of signals, and one that another thread took does not wake it; the kernel chooses
-    any thread of a process that stood still (SIGSTOP) as the signal came. So it looks up now and then.
-    """
-    while True:
-        try:
-            return ends.get(timeout=LOOK_UP_EVERY_S)
-        except Empty:
-            continue
-
-
-def _report(reason: str) -> bool:
-    """Have the api say why a worker does not serve what it should, "" for that it does; return whether Redis has it."""
-    try:
-        report_startup_error(settings.queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
-    except QueueUnavailable as fault:
-        log.debug("the reason is not in Redis: %s", fault)
-        return False
-    return True
-
-
 def bundles_folder() -> Path:
-    """The folder of bundles: as set, else that of the container, else that of a local set-up."""
+    """Return the folder of bundles: as set, else that of the container, else that of a local set-up."""
     own = Path("bundles")
     return Path(settings.BUNDLES_FOLDER) if settings.BUNDLES_FOLDER else own if own.is_dir() else INSTALLED_BUNDLES
 
@@ -135,9 +103,52 @@ def _loaded(folder: Path, engine: str, streams: int, cores: int) -> Model:
 _model = functools.cache(_loaded)
 
 
-def main() -> int:
+def _report_ready() -> None:
+    """Write to the supervisor's pipe, if there is one; a supervisor that was killed no longer reads it."""
+    if settings.READY_FD:
+        with suppress(OSError):
+            os.write(settings.READY_FD, b"1")
+
+
+def _wait_for(ends: SimpleQueue[str]) -> str:
+    """Wait for a reason to end.
+
+    Only this thread runs the handlers of signals, and one that another thread received does not wake it; the kernel
+    chooses any thread of a process that stood still (SIGSTOP) as the signal came. So it wakes up now and then.
+    """
+    while True:
+        with suppress(Empty):
+            return ends.get(timeout=SIGNAL_POLL_S)
+
+
+def _report(reason: str) -> bool:
+    """Publish why a worker does not serve what it should, "" where it does; return whether Redis has it."""
+    try:
+        report_startup_error(settings.queue_address(), settings.REDIS_QUEUE, PLACE.sub("", reason))
+    except QueueUnavailable as fault:
+        log.debug("the reason is not in Redis: %s", fault)
+        return False
+    return True
+
+
+def _set_up_logs() -> None:
+    """Log to standard error: JSON objects, or plain lines where LOG_FORMAT says so or it is a terminal."""
+    is_plain = settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        logging.Formatter(PLAIN_LOG)
+        if is_plain
+        else JsonFormatter((*LOG_NAMES, "message"), style=",", rename_fields=LOG_NAMES, timestamp="time")
+    )
+    logging.basicConfig(level=settings.LOG_LEVEL.upper(), handlers=[handler])
+
+
+def main(arguments: list[str]) -> int:
     """Run as a process; the exit code says whether starting it again may help."""
-    logs.set_up()
+    if arguments == ["--version"]:
+        sys.stdout.write(f"sightline {__version__}\n")
+        return os.EX_OK
+    _set_up_logs()
     try:
         classify_process()
     except InferenceError as fault:
@@ -149,4 +160,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

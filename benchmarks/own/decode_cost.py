@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from PIL import Image
 
 from inference.decode import View, decode
-from serving import speed
+from serving import worker
 from sightline_testing.hostile import jpegs
 from sightline_testing.pictures import encode, jpeg, png_chunk, run_length_bmp, scene
 from wire.decode_cost import decode_ms
@@ -119,8 +119,8 @@ def milliseconds(work: Callable[[], object], clock: Callable[[], float]) -> floa
 def main() -> None:
     """Print one row for each image."""
     wanted = " ".join(sys.argv[1:])
-    example = speed.example_ms()
-    print(f"{'example':55} {example:19.1f} {speed.EXAMPLE_MS:9.1f} {speed.EXAMPLE_MS / example:6.2f}")
+    example = worker.example_ms()
+    print(f"{'example':55} {example:19.1f} {worker.EXAMPLE_MS:9.1f} {worker.EXAMPLE_MS / example:6.2f}")
     kinds = {"JPEG": jpeg_images(), "PNG": png_images(), "": other_images()}
     for name, make in ((f"{kind} {name}".strip(), make) for kind, named in kinds.items() for name, make in named):
         if wanted in name:

@@ -1,4 +1,4 @@
-"""Which jobs run together: what has piled up, oldest first, no waiting for company unless told to.
+"""Which jobs run together: what has piled up, oldest first, without waiting for more unless configured.
 
 What takes much longer to decode than the others runs by itself, so that they do not wait for it.
 """
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 
 class Delivered(Protocol):
-    """What is asked of a job in hand: how often it has been handed out."""
+    """A job in hand, with how often it was delivered, and the milliseconds that decoding its image is to take."""
 
     @property
     def deliveries(self) -> int:
@@ -16,7 +16,7 @@ class Delivered(Protocol):
 
     @property
     def decode_ms(self) -> int:
-        """What the job's image is estimated to take to decode."""
+        """0 for a usual photograph."""
 
 
 # What the images of one batch may take to decode; usual photographs count as nothing.
@@ -30,8 +30,9 @@ def batches(
 ) -> Iterator[list[JobT]]:
     """Yield the next batches to run, one after the other; none when nothing came within `idle_ms`.
 
-    The wait for company is timed from the first job. What takes long to decode runs alone, and so does a job that was
-    handed out before, which may be why its worker died. After each of these, what has come meanwhile has its turn.
+    `max_wait_ms` is how long a batch waits to be filled, from its first job on. What takes long to decode runs alone,
+    and so does a job that was delivered before, which may be why its worker died. After each of these, what has come
+    meanwhile has its turn.
     """
     in_hand = receive(max_size, idle_ms)
     until = now_ms() + max_wait_ms
@@ -61,5 +62,5 @@ def _light(jobs: list[JobT]) -> tuple[list[JobT], list[JobT]]:
 
 
 def is_suspect(job: Delivered) -> bool:
-    """Whether an earlier attempt at the job came to nothing."""
+    """Return whether an earlier attempt at the job came to nothing."""
     return job.deliveries > 1

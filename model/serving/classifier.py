@@ -1,4 +1,4 @@
-"""From jobs in hand to answers, one batch at a time: what a lane does between taking and giving."""
+"""From jobs in hand to answers, one batch at a time: what a worker's thread does between receiving and answering."""
 
 import hashlib
 import logging
@@ -27,18 +27,18 @@ Outcome = tuple[Delivery, Answer | Failure]
 
 
 class Decoded(NamedTuple):
-    """A picture whose pixels are in the batch: the SHA-256 of the bytes that were read, and how long it took."""
+    """An image whose pixels are in the batch: the SHA-256 of the bytes that were read, and how long it took."""
 
     sha256: str
     took_ms: float
 
 
-# How to decode the pictures of a batch: one after the other in the lane, or by a pool of threads' map.
+# How to decode the images of a batch: one after the other in the thread itself, or by a pool of threads' map.
 Map = Callable[..., Iterable[Decoded | Failure]]
 
 
 class Occupancy:
-    """How many lanes are at work; `with` counts one in and out."""
+    """How many threads have a batch in hand; `with` counts one in and out."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -54,7 +54,7 @@ class Occupancy:
 
 
 class Classifier:
-    """A lane's share of the worker: room for one batch of pixels, and the way through it."""
+    """What one thread of a worker classifies with: a model, and room for one batch of pixels."""
 
     def __init__(  # noqa: PLR0913  what it is made of
         self,
@@ -64,7 +64,7 @@ class Classifier:
         busy: Occupancy,
         decode_map: Map = map,
         *,
-        most_decode_ms: float = math.inf,
+        max_decode_ms: float = math.inf,
         recorder: tracing.Recorder = tracing.UNTRACED,
     ) -> None:
         self.model = model
@@ -72,16 +72,16 @@ class Classifier:
         self.pixels = model.new_batch(max_batch_size)
         self.busy = busy
         self.decode_map = decode_map
-        self.most_decode_ms = most_decode_ms
+        self.max_decode_ms = max_decode_ms
         self.recorder = recorder
 
     def use(self, model: Model) -> None:
-        """Classify with this model from now on, which may want pixels of another size."""
+        """Classify with this model from now on, whose input may be of another size."""
         if model is not self.model:
             self.model, self.pixels = model, model.new_batch(len(self.pixels))
 
     def outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """An answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
+        """Return an answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
         try:
             with self.busy:
                 return self._outcomes(batch)
@@ -104,7 +104,6 @@ class Classifier:
         ]
 
     def _decode(self, delivery: Delivery, out: Pixels) -> Decoded | Failure:
-        """What was decoded, or why it cannot be."""
         begin, job = time.perf_counter(), delivery.job
         if time.monotonic() > delivery.deadline:
             return Failure(job.id, "expired", "its time ran out while the worker did what came before it")
@@ -122,13 +121,11 @@ class Classifier:
         return Decoded(hashlib.sha256(content).hexdigest(), (time.perf_counter() - begin) * 1000)
 
     def _check_cost(self, content: bytes) -> None:
-        """Refuse an image that takes too long to decode, by its header; raise ImageError."""
-        if (least := least_ms(content)) > self.most_decode_ms:
-            share = least / self.most_decode_ms
-            told = (
-                f"decoding it takes at least {share:.1f} times as long as DECODE_BUDGET_S={settings.DECODE_BUDGET_S:g}"
-            )
-            raise ImageError(IMAGE_TOO_LARGE, f"{told} allows on this machine; send a smaller or simpler image")
+        """Raise ImageError for an image that takes too long to decode, by its header."""
+        if (least := least_ms(content)) > self.max_decode_ms:
+            times = f"decoding it takes at least {least / self.max_decode_ms:.1f} times as long as"
+            limit = f"DECODE_BUDGET_S={settings.DECODE_BUDGET_S:g} allows on this machine"
+            raise ImageError(IMAGE_TOO_LARGE, f"{times} {limit}; send a smaller or simpler image")
 
     def _predict(self, whole: list[int]) -> Scores | tuple[()]:
         if not whole:
@@ -141,21 +138,20 @@ class Classifier:
         bundle, job = self.model.bundle, delivery.job
         timings = {"queue": delivery.waited_ms, "decode": decoded.took_ms, "infer": infer_ms}
         log.debug("job %s: classified, %s", job.id, timings)
-        best = self.model.top_k(scores, job.top_k)
+        top_k = self.model.top_k(scores, job.top_k)
         answer = Answer(
-            job.id, best, bundle.name, bundle.version, timings, bundle_digest=bundle.digest, sha256=decoded.sha256
+            job.id, top_k, bundle.name, bundle.version, timings, bundle_digest=bundle.digest, sha256=decoded.sha256
         )
         return self._explained(job, scores, answer) if job.is_explained else answer
 
     def _explained(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
         content = image_store.read_same(self.folder, job.image, answer.sha256)
         if content is None:
-            return Failure(job.id, "image_missing", f"{job.image!r} changed while it was looked at")
+            return Failure(job.id, "image_missing", f"{job.image!r} changed while it was classified")
         try:
-            found = explain(self.model, job, content, scores)
+            return replace(answer, activation_map=explain(self.model, job, content, scores))
         except NotExplainableError as fault:
             log.info("job %s: not explained: %s", job.id, fault)
             return Failure(job.id, "not_explainable", str(fault))
         except NotReadyError as fault:
             return Failure(job.id, "not_ready", str(fault))
-        return replace(answer, activation_map=found)

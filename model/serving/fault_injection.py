@@ -1,6 +1,6 @@
-"""Faults on order, for tests alone: with FAULT_INJECTION=1 the last bytes of a picture say how its worker fails.
+"""Faults on order, for tests alone: with FAULT_INJECTION=1 the last bytes of an image name how its worker fails.
 
-A picture of any format may have a tail; without the setting, nothing here looks at it.
+An image of any format may have a tail; without the setting, nothing here reads it.
 """
 
 import os
@@ -25,50 +25,23 @@ class InjectedError(Exception):
 
 
 def obey(content: bytes) -> None:
-    """Fail as the picture's tail says, where that is allowed; come back from those who say nothing."""
+    """Fail as the image's tail orders, where that is allowed; return if it orders nothing."""
     if not settings.FAULT_INJECTION:
         return
     _, found, order = content[-64:].rpartition(MARK)
-    if found:
-        _FAULTS[order.decode()]()
-
-
-def _abort() -> None:
-    """End as a native library does that finds its memory damaged."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.abort()
-
-
-def _run_away() -> None:
-    """Take memory until the kernel would end the process, and end the same way."""
-    taken = [os.urandom(1) * MB for _ in range(RUNAWAY_MB)]
-    os.kill(os.getpid(), signal.SIGKILL)
-    taken.clear()
-
-
-def _hang() -> None:
-    """Wait for what never comes; the interpreter's other threads go on."""
-    threading.Event().wait()
-
-
-def _hang_locked() -> None:
-    """Compute for ever with the interpreter's lock in hand: no other thread gets a turn."""
-    re.fullmatch("(a+)+", "a" * 64 + "b")
-
-
-def _raise() -> None:
-    raise InjectedError
-
-
-def _leak() -> None:
-    _leaked.append(os.urandom(1) * LEAK_MB * MB)
-
-
-_FAULTS = {
-    "abort": _abort,
-    "memory": _run_away,
-    "hang": _hang,
-    "hang-locked": _hang_locked,
-    "raise": _raise,
-    "leak": _leak,
-}
+    match order if found else b"":
+        case b"abort":  # as a native library does that finds its memory damaged
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.abort()
+        case b"memory":  # until the kernel would end the process, and end the same way
+            taken = [os.urandom(1) * MB for _ in range(RUNAWAY_MB)]
+            os.kill(os.getpid(), signal.SIGKILL)
+            taken.clear()
+        case b"hang":  # the interpreter's other threads go on
+            threading.Event().wait()
+        case b"hang-locked":  # with the interpreter's lock in hand: no other thread goes on
+            re.fullmatch("(a+)+", "a" * 64 + "b")
+        case b"raise":
+            raise InjectedError
+        case b"leak":
+            _leaked.append(os.urandom(1) * LEAK_MB * MB)

@@ -1,8 +1,8 @@
-"""Where did it look? Class-activation maps, for networks that end in a mean over places and one linear layer.
+"""Heat maps (class activation maps), for networks that end in a mean over places and one linear layer.
 
 There a class' logit is the mean, over the places of the last feature map, of the features' product with the class'
-weights: so each place's product says exactly what it adds. The map costs one more pass through the network, and a
-session of its own that is loaded when somebody first asks.
+weights, so that each place's product is what it adds. The map costs one more pass through the network, and a session of
+its own that is loaded on the first request.
 """
 
 import io
@@ -30,28 +30,38 @@ from wire import ActivationMap, Job
 log = logging.getLogger(__name__)
 
 DECIMALS = 4
-LONGEST_WAIT_S = 1.5
-LONGEST_REASON = 400  # characters
+LOAD_TIMEOUT_S = 1.5
+MAX_REASON = 400  # characters
 MODEL = Path(__file__).parents[1]
+
+_lock = threading.Lock()
+_loader = ThreadPoolExecutor(1, "explain")
 
 
 class NotExplainableError(Exception):
-    """No map can be made; the text says why."""
+    """No map can be made; the text is the reason."""
+
+
+class NotReadyError(Exception):
+    """What makes the maps is being loaded; it will be there in a moment."""
 
 
 def explain(model: Model, job: Job, content: bytes, scores: Scores) -> ActivationMap:
-    """The map of the class that a job asks for, of the picture with these bytes and scores."""
+    """Return the map of the class that a job asks for, of the image with these bytes and scores.
+
+    Raise NotExplainableError or NotReadyError.
+    """
     folder = model.bundle.folder
     if folder is None:
-        raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} is a draft that lies nowhere yet")
+        raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} is a draft without a folder")
     pixels = model.new_batch(1)
     model.prepare(content, pixels[0])
     label = _chosen(model, job, scores)
     values = _maps(folder, model.bundle.digest, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
-    picture, view = model.bundle.preprocessing.crop_of(content)
+    size, box = model.bundle.preprocessing.crop_of(content)
     rounded = tuple(round(float(value), DECIMALS) for value in values.flat)
     rows, columns = values.shape
-    return ActivationMap(label, rows, columns, rounded, picture, view)
+    return ActivationMap(label, rows, columns, rounded, size, box)
 
 
 def _chosen(model: Model, job: Job, scores: Scores) -> str:
@@ -60,6 +70,22 @@ def _chosen(model: Model, job: Job, scores: Scores) -> str:
             raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} has no class {job.explain_label!r}")
         return job.explain_label
     return model.top_k(scores, job.explain_rank)[-1][0]
+
+
+def _maps(folder: Path, digest: str, engine: str) -> "Maps":
+    """Return what makes the maps of a bundle; raise NotReadyError where that takes long, since other jobs wait."""
+    with _lock:
+        loading = _loading(folder, digest, engine)
+    try:
+        return loading.result(LOAD_TIMEOUT_S)
+    except TimeoutError:
+        raise NotReadyError(f"what explains {folder.parent.name}/{folder.name} is being loaded") from None
+
+
+# Two: around a promotion, workers may be asked about the version before.
+@lru_cache(maxsize=2)
+def _loading(folder: Path, digest: str, engine: str) -> "Future[Maps]":
+    return _loader.submit(Maps, folder, digest, engine)
 
 
 class Maps:
@@ -77,7 +103,7 @@ class Maps:
         log.info("ready to explain %s in %.2f s", folder, time.perf_counter() - begin)
 
     def of(self, pixels: Pixels, number: int) -> Scores:
-        """What each place adds for the class of this number; the mean is its logit."""
+        """Return what each place adds for the class of this number; the mean is its logit."""
         features = self._engine.predict(pixels[np.newaxis])[0]
         values: Scores = np.tensordot(self._weights[number], features, axes=1) + self._biases[number]
         return values
@@ -91,31 +117,7 @@ def _parts(loaded: Bundle) -> dict[str, NDArray[Any]]:
     command = [sys.executable, "-m", "onnx_tools.head"]
     done = subprocess.run(command, cwd=MODEL, input=loaded.model, capture_output=True, check=False)  # noqa: S603
     if done.returncode:
-        fault = done.stderr.decode(errors="replace")[-LONGEST_REASON:]
-        raise NotExplainableError(f"{loaded.name}/{loaded.version} cannot say where it looked: {fault}")
+        fault = done.stderr.decode(errors="replace")[-MAX_REASON:]
+        raise NotExplainableError(f"{loaded.name}/{loaded.version} cannot be explained: {fault}")
     with np.load(io.BytesIO(done.stdout)) as parts:
         return dict(parts)
-
-
-class NotReadyError(Exception):
-    """What makes the maps is being loaded; it will be there in a moment."""
-
-
-def _maps(folder: Path, digest: str, engine: str) -> Maps:
-    """What makes the maps of a bundle; the lane, which has other jobs to do, does not wait long for it to be loaded."""
-    with _lock:
-        loading = _loading(folder, digest, engine)
-    try:
-        return loading.result(LONGEST_WAIT_S)
-    except TimeoutError:
-        raise NotReadyError(f"what explains {folder.parent.name}/{folder.name} is being loaded") from None
-
-
-_lock = threading.Lock()
-_loader = ThreadPoolExecutor(1, "explain")
-
-
-# Two: around a promotion, workers may be asked about the version before.
-@lru_cache(maxsize=2)
-def _loading(folder: Path, digest: str, engine: str) -> Future[Maps]:
-    return _loader.submit(Maps, folder, digest, engine)

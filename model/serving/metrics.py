@@ -1,7 +1,7 @@
 """What a worker counts, as Prometheus reads it at /metrics of the worker's own port."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
 
@@ -12,7 +12,6 @@ log = logging.getLogger("ml_service")
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-STAGES = ("queue", "decode", "infer")
 ANSWERED = "answered"
 
 _registry = CollectorRegistry()
@@ -21,22 +20,22 @@ Info("sightline_build", "The version of the worker.", registry=_registry).info({
 
 STAGE = Histogram(
     "sightline_stage_duration_seconds",
-    "What a job waited (queue), and what its picture (decode) and its batch (infer) took.",
+    "Time that a job waited (queue), and that its image (decode) and its batch (infer) took.",
     ("stage",),
     buckets=SECONDS,
     registry=_registry,
 )
-BATCH_SIZE = Histogram("sightline_batch_size", "Jobs that were done together.", buckets=SIZES, registry=_registry)
+BATCH_SIZE = Histogram("sightline_batch_size", "Jobs in a batch.", buckets=SIZES, registry=_registry)
 JOBS = Counter("sightline_jobs", "Jobs that were ended, by outcome.", ("outcome",), registry=_registry)
 SERVES = Gauge(
     "sightline_worker_serves", "What this worker serves.", ("worker", "model", "version", "engine"), registry=_registry
 )
-_stages = {stage: STAGE.labels(stage) for stage in STAGES}
+_stages = {stage: STAGE.labels(stage) for stage in ("queue", "decode", "infer")}
 JOBS.labels(ANSWERED)
 
 
 def serve(host: str, port: int) -> None:
-    """Tell the counts to whoever asks; a port that cannot be had is no reason not to look at pictures."""
+    """Answer at /metrics of this port; where it cannot be had, log that and go on."""
     try:
         start_http_server(port, host, _registry)
     except OSError as fault:
@@ -44,7 +43,7 @@ def serve(host: str, port: int) -> None:
 
 
 def name(worker: str, model: str, version: str, engine: str) -> None:
-    """Say who counts, and what it serves now."""
+    """Set which worker counts, and what it serves now."""
     SERVES.clear()
     SERVES.labels(worker, model, version, engine).set(1)
 
@@ -55,9 +54,5 @@ def count_batch(replies: Sequence[Reply]) -> None:
     for reply in replies:
         JOBS.labels(reply.code if isinstance(reply, Failure) else ANSWERED).inc()
         if isinstance(reply, Answer):
-            _count_stages(reply.timings)
-
-
-def _count_stages(timings_ms: Mapping[str, float]) -> None:
-    for stage, histogram in _stages.items():
-        histogram.observe(timings_ms[stage] / 1000)
+            for stage, histogram in _stages.items():
+                histogram.observe(reply.timings[stage] / 1000)

@@ -1,4 +1,4 @@
-"""One model worker: its lanes, and the threads that keep their leases, announce it and look after it."""
+"""One model worker: a consumer and a thread for each batch under way, and the threads that keep them going."""
 
 import logging
 import os
@@ -7,38 +7,50 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+import simplejpeg
 
 import settings
 from inference.model import Model
-from serving import batching, metrics, speed, tracing
+from serving import batching, metrics, tracing
 from serving.classifier import Classifier, Occupancy
 from serving.shadow import Shadow
-from serving.watchdog import Upkeep
-from wire import Answer, Consumer, Delivery, Failure, Heartbeat, QueueUnavailable, WorkerInfo
+from serving.watchdog import Watchdog
+from wire import Consumer, Delivery, Failure, Heartbeat, QueueUnavailable, WorkerInfo
 from wire.consumer.maintenance import Leases, Maintenance
+from wire.decode_cost import PHOTOGRAPH_MS
 
 log = logging.getLogger("ml_service")
 
-# How long an idle lane waits for a job before it looks whether it is to stop.
+# How long an idle thread waits for a job before it checks whether it is to stop.
 IDLE_MS = 250
 # How much later the whole process is taken for hung than one batch of it.
 HANG_GRACE_S = 2.0
-# How much longer than its budget an expensive image may take beside everything else on a busy machine.
-EXPENSIVE_PATIENCE = 10
+# How many times its budget an expensive image may take beside everything else on a busy machine.
+EXPENSIVE_GRACE = 10
 # Jobs that are expensive to decode get one of so many parts of a worker's time while others wait.
 EXPENSIVE_PART = 4
-REST_LOOK_S = 0.02
+PAUSE_POLL_S = 0.02
+# What decoding the example takes on the reference processor; benchmarks/own/decode_cost.py measures it.
+EXAMPLE_MS = 13.0
+EXAMPLE_SIZE, EXAMPLE_GRAIN = 1024, 4
+TRIES = 5
+# Whatever a busy machine makes of the measurement.
+LEAST_SLOWNESS, MOST_SLOWNESS = 0.2, 10.0
 
 
 class Worker:
-    """The lanes of one process, what keeps their leases, and what tells the others of them."""
+    """The consumers of one process, their threads, and what renews leases, watches memory and sends heartbeats."""
 
     def __init__(self, model: Model, count: int, ends: SimpleQueue[str]) -> None:
+        """Serve a model with `count` batches under way; `ends` gets each reason to end the process."""
         self.shadow: Shadow | None = None
         self.name = f"{re.sub('[^A-Za-z0-9_.-]', '-', socket.gethostname())[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
         self.model = model
@@ -46,113 +58,109 @@ class Worker:
         self.stopping = threading.Event()
         self.busy = Occupancy()
         self.traces = tracing.opened(self.name)
-        # A GPU takes a batch in less time than one lane needs to decode it.
+        # A GPU takes a batch in less time than one thread needs to decode it.
         self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
-        self.speed = speed.measure(model)
+        self.speed = measure_speed(model)
         isolation = threading.Lock()
-        self.lanes = [self._new_lane(isolation) for _ in range(count)]
-        self.expensive_lane = self._new_lane(isolation, is_expensive=True)
-        runs = [*((self._run, lane) for lane in self.lanes), (self._run_expensive, self.expensive_lane)]
-        self.threads = [threading.Thread(target=run, args=(lane,), name=lane.name) for run, lane in runs]
-        self.leases = Leases(settings.queue_address(), [*self.lanes, self.expensive_lane], _leave_hanging_batch)
+        self.consumers = [self._new_consumer(isolation) for _ in range(count)]
+        self.expensive = self._new_consumer(isolation, is_expensive=True)
+        self.all_consumers = [*self.consumers, self.expensive]
+        self.threads = [threading.Thread(target=self._run, args=(each,), name=each.name) for each in self.all_consumers]
+        address, queue = settings.queue_address(), settings.REDIS_QUEUE
+        self.leases = Leases(address, self.all_consumers, _leave_hanging_batch)
         self.maintenance = Maintenance(
-            settings.queue_address(),
-            settings.REDIS_QUEUE,
-            self.lanes[0].name,
-            lease_ms=settings.LEASE_MS,
-            max_batch_s=settings.MAX_BATCH_S,
+            address, queue, self.consumers[0].name, lease_ms=settings.LEASE_MS, max_batch_s=settings.MAX_BATCH_S
         )
-        self.upkeep = Upkeep(
+        self.watchdog = Watchdog(
             ends.put,
-            # Later than the leases, who can say which job it was.
+            # Later than the leases, which know which job it was.
             hang_s=settings.MAX_BATCH_S + HANG_GRACE_S,
             max_growth_mb=settings.MAX_MEMORY_GROWTH_MB,
             max_failures=settings.MAX_FAILURES,
         )
         self.heartbeat = Heartbeat(
-            settings.queue_address(),
-            settings.REDIS_QUEUE,
+            address,
+            queue,
             self._info(),
             model.bundle.labels,
-            rate=lambda: sum(lane.rate for lane in self.lanes),
-            shadow=self._told_of_shadow,
-            stretch=lambda: self.expensive_lane.stretch,
+            rate=lambda: sum(consumer.rate for consumer in self.consumers),
+            shadow=self._shadow_counts,
+            stretch=lambda: self.expensive.stretch,
         )
 
     def start(self) -> None:
-        """Take work, watched from the first job on; only then say so."""
+        """Take jobs, with leases and watchdog from the first one on; only then publish that."""
         self.leases.start()
         self.maintenance.start()
-        self.upkeep.start()
+        self.watchdog.start()
         for thread in self.threads:
             thread.start()
         self.heartbeat.start()
-        metrics.name(self.name, self.model.bundle.name, self.model.bundle.version, settings.ENGINE)
+        bundle = self.model.bundle
+        metrics.name(self.name, bundle.name, bundle.version, settings.ENGINE)
         if settings.METRICS_PORT:
             metrics.serve(settings.METRICS_HOST, settings.METRICS_PORT)
-        described = f"{self.model.bundle.name}/{self.model.bundle.version}"
-        log.info("%s: ready: %s, %s, %d lanes", self.name, described, settings.ENGINE, len(self.lanes))
+        described = f"{bundle.name}/{bundle.version}, {settings.ENGINE}, {len(self.consumers)} lanes"
+        log.info("%s: ready: %s", self.name, described)
 
     def serve(self, model: Model) -> None:
-        """Have every lane use this model from its next batch on, and tell the others."""
-        self.model = model
-        described = model.bundle
-        self.heartbeat.publish(self._info(), described.labels)
-        metrics.name(self.name, described.name, described.version, settings.ENGINE)
-        log.info("%s: serves %s/%s from now on", self.name, described.name, described.version)
+        """Have every thread use this model from its next batch on, and publish that."""
+        self.model, bundle = model, model.bundle
+        self.heartbeat.publish(self._info(), bundle.labels)
+        metrics.name(self.name, bundle.name, bundle.version, settings.ENGINE)
+        log.info("%s: serves %s/%s from now on", self.name, bundle.name, bundle.version)
 
-    def try_beside(self, model: Model | None, share: float) -> None:
-        """Let this model see such a share of the jobs after they are answered; None ends that."""
-        before, folder = self.shadow, Path(settings.UPLOAD_FOLDER)
-        self.shadow = None if model is None else Shadow(model, share, folder, self._has_idle_lane)
-        if before is not None:
-            before.stop()
+    def start_shadow(self, model: Model, share: float) -> None:
+        """Give this model such a share of the jobs after they are answered."""
+        self.stop_shadow()
+        self.shadow = Shadow(model, share, Path(settings.UPLOAD_FOLDER), self._has_idle_consumer)
+
+    def stop_shadow(self) -> None:
+        """End the shadow, if there is one."""
+        shadow, self.shadow = self.shadow, None
+        if shadow is not None:
+            shadow.stop()
 
     def stop(self) -> None:
-        """Leave nothing behind: no promise to work, no job half done, no consumer."""
+        """Finish the batches under way, and leave no consumer and no heartbeat in Redis."""
         self.stopping.set()
         self.heartbeat.stop()
         for thread in self.threads:
             if thread.ident is not None:  # it was started
                 thread.join()  # a batch that hangs is the leases' business, so they end after it
-        self.try_beside(None, 0)
+        self.stop_shadow()
         self.leases.stop()
         self.maintenance.stop()
-        self.upkeep.stop()
+        self.watchdog.stop()
         if self.decoders is not None:
             self.decoders.shutdown()
-        for lane in [*self.lanes, self.expensive_lane]:
-            lane.close()
+        for consumer in self.all_consumers:
+            consumer.close()
         self.traces.stop()
 
-    def _run(self, lane: Consumer) -> None:
-        classifier = self._new_classifier(settings.MAX_BATCH_SIZE)
+    def _run(self, consumer: Consumer) -> None:
+        """Serve jobs; expensive ones one at a time, with pauses for the others."""
+        is_expensive = consumer is self.expensive
         try:
+            classifier = self._new_classifier(1 if is_expensive else settings.MAX_BATCH_SIZE)
             while not self.stopping.is_set():
-                self._serve_once(lane, classifier)
+                worked_s = self._serve_once(consumer, classifier)
+                if is_expensive:
+                    self._pause(worked_s)
         finally:
-            self.ends.put(f"lane {lane.name} has ended")
+            self.ends.put(f"the thread of consumer {consumer.name} has ended")
 
-    def _run_expensive(self, lane: Consumer) -> None:
-        """Serve the jobs that are expensive to decode, one at a time, beside the other lanes."""
-        classifier = self._new_classifier(1)
-        try:
-            while not self.stopping.is_set():
-                self._rest(self._serve_once(lane, classifier))
-        finally:
-            self.ends.put(f"lane {lane.name} has ended")
-
-    def _rest(self, worked_s: float) -> None:
-        """Leave the processor to the other lanes until they have had their part of it, or have nothing to do."""
-        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / (len(self.lanes) + 1) - 1, 0)
+    def _pause(self, worked_s: float) -> None:
+        """Leave the processor to the other threads until they have had their part of it, or have nothing to do."""
+        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / len(self.all_consumers) - 1, 0)
         while self.busy.count and time.monotonic() < until and not self.stopping.is_set():
-            self.stopping.wait(REST_LOOK_S)
+            self.stopping.wait(PAUSE_POLL_S)
 
-    def _serve_once(self, lane: Consumer, classifier: Classifier) -> float:
+    def _serve_once(self, consumer: Consumer, classifier: Classifier) -> float:
         """Serve what has piled up, batch by batch; return for how many seconds it worked."""
         worked_s = 0.0
         for batch in batching.batches(
-            partial(_received, lane),
+            partial(_received, consumer),
             max_size=len(classifier.pixels),
             max_wait_ms=settings.MAX_BATCH_WAIT_MS,
             idle_ms=IDLE_MS,
@@ -160,81 +168,79 @@ class Worker:
         ):
             begin = time.monotonic()
             try:
-                self._serve(lane, classifier, batch)
+                self._serve(consumer, classifier, batch)
             except QueueUnavailable as fault:
-                log.warning("%s: %s", lane.name, fault)  # these return by their lease; the others are in hand
+                log.warning("%s: %s", consumer.name, fault)  # these return by their lease; the others are in hand
             worked_s += time.monotonic() - begin
         return worked_s
 
-    def _serve(self, lane: Consumer, classifier: Classifier, batch: list[Delivery]) -> None:
-        """The life of a batch: decode, infer, answer."""
-        classifier.use(self.model)  # not before: a lane waits for its jobs while another is handed over
+    def _serve(self, consumer: Consumer, classifier: Classifier, batch: list[Delivery]) -> None:
+        """Serve one batch: decode, infer, answer."""
+        classifier.use(self.model)  # not before: a thread waits for its jobs while another model is handed over
         outcomes = classifier.outcomes(batch)
         begin = time.perf_counter()
-        lane.answer(outcomes)
+        consumer.answer(outcomes)
         classifier.recorder.note("reply", begin, batch)
         if (shadow := self.shadow) is not None:
             shadow.offer(outcomes)
         metrics.count_batch([reply for _, reply in outcomes])
         classifier.recorder.end(outcomes)
-        self.upkeep.note(_is_failure_of_ours(reply) for _, reply in outcomes)
+        self.watchdog.note(isinstance(reply, Failure) and reply.code == "internal" for _, reply in outcomes)
 
     def _new_classifier(self, max_batch_size: int) -> Classifier:
-        decode_map = self.decoders.map if self.decoders is not None else map
-        recorder = self.traces.recorder()
-        folder = Path(settings.UPLOAD_FOLDER)
-        most_ms = 1000 * settings.DECODE_BUDGET_S / self.speed.slowness
         return Classifier(
-            self.model, folder, max_batch_size, self.busy, decode_map, most_decode_ms=most_ms, recorder=recorder
+            self.model,
+            Path(settings.UPLOAD_FOLDER),
+            max_batch_size,
+            self.busy,
+            self.decoders.map if self.decoders is not None else map,
+            max_decode_ms=1000 * settings.DECODE_BUDGET_S / self.speed.slowness,
+            recorder=self.traces.recorder(),
         )
 
-    def _has_idle_lane(self) -> bool:
-        return self.busy.count < len(self.lanes)
+    def _has_idle_consumer(self) -> bool:
+        return self.busy.count < len(self.consumers)
 
-    def _told_of_shadow(self) -> tuple[str, Mapping[str, float]]:
+    def _shadow_counts(self) -> tuple[str, Mapping[str, float]]:
         shadow = self.shadow
         return ("", {}) if shadow is None else (shadow.name, shadow.counts())
 
-    def _new_lane(self, isolation: threading.Lock, *, is_expensive: bool = False) -> Consumer:
-        patience_s = EXPENSIVE_PATIENCE * settings.DECODE_BUDGET_S if is_expensive else 0
+    def _new_consumer(self, isolation: threading.Lock, *, is_expensive: bool = False) -> Consumer:
+        grace_s = EXPENSIVE_GRACE * settings.DECODE_BUDGET_S if is_expensive else 0
         return Consumer(
             settings.queue_address(),
             settings.REDIS_QUEUE,
             self.name,
             lease_ms=settings.LEASE_MS,
-            max_batch_s=settings.MAX_BATCH_S + patience_s,
+            max_batch_s=settings.MAX_BATCH_S + grace_s,
             isolation=isolation,
             is_expensive=is_expensive,
-            first_rate=self.speed.lane_rate,
+            first_rate=self.speed.rate,
             slowness=self.speed.slowness,
         )
 
     def _info(self) -> WorkerInfo:
-        described = self.model.bundle
+        bundle = self.model.bundle
         return WorkerInfo(
             self.name,
             socket.gethostname(),
-            described.name,
-            described.version,
-            described.preprocessing.digest,
-            lanes=len(self.lanes),
+            bundle.name,
+            bundle.version,
+            bundle.preprocessing.digest,
+            lanes=len(self.consumers),
             max_batch=settings.MAX_BATCH_SIZE,
-            bundle_digest=described.digest,
+            bundle_digest=bundle.digest,
             slowness=self.speed.slowness,
             decode_budget_s=settings.DECODE_BUDGET_S,
         )
 
 
-def _received(lane: Consumer, max_jobs: int, block_ms: int) -> list[Delivery]:
+def _received(consumer: Consumer, max_jobs: int, block_ms: int) -> list[Delivery]:
     try:
-        return lane.receive(max_jobs, block_ms)
+        return consumer.receive(max_jobs, block_ms)
     except QueueUnavailable as fault:
-        log.warning("%s: %s", lane.name, fault)  # the lane has paused already; it makes its own way back
+        log.warning("%s: %s", consumer.name, fault)  # it has paused already, and connects again by itself
         return []
-
-
-def _is_failure_of_ours(reply: Answer | Failure) -> bool:
-    return isinstance(reply, Failure) and reply.code == "internal"
 
 
 def _now_ms() -> float:
@@ -246,3 +252,37 @@ def _leave_hanging_batch(job_ids: list[str]) -> None:
     log.critical("no end of the batch of jobs %s after %s s: leaving", ", ".join(job_ids), settings.MAX_BATCH_S)
     logging.shutdown()
     os._exit(os.EX_SOFTWARE)
+
+
+class Speed(NamedTuple):
+    """How many times as long as the reference processor decoding takes, and the photographs a second of one thread."""
+
+    slowness: float
+    rate: float
+
+
+def measure_speed(model: Model) -> Speed:
+    """Measure this machine with a model that is warm, so that admission need not guess; takes about 0.1 s."""
+    slowness = min(max(example_ms() / EXAMPLE_MS, LEAST_SLOWNESS), MOST_SLOWNESS)
+    pixels = model.new_batch(1)
+    pixels[:] = 127
+    infer_s = _least_s(lambda: model.predict(pixels), time.perf_counter)
+    return Speed(slowness, 1 / (infer_s + slowness * PHOTOGRAPH_MS / 1000))
+
+
+def example_ms() -> float:
+    """Return the processor time that an example takes to decode, in milliseconds."""
+    side = EXAMPLE_SIZE // EXAMPLE_GRAIN
+    rows = np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)
+    pixels = np.ascontiguousarray(rows.repeat(EXAMPLE_GRAIN, axis=0).repeat(EXAMPLE_GRAIN, axis=1))
+    content = simplejpeg.encode_jpeg(pixels, quality=90)
+    return 1000 * _least_s(lambda: simplejpeg.decode_jpeg(content), time.thread_time)
+
+
+def _least_s(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    times = []
+    for _ in range(TRIES):
+        begin = clock()
+        work()
+        times.append(clock() - begin)
+    return min(times)

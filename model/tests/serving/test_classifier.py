@@ -146,7 +146,7 @@ def test_only_a_lone_job_in_an_otherwise_idle_worker_may_use_every_core(model: M
 def test_an_image_that_takes_longer_than_its_budget_is_refused_by_its_header(model: Model, uploads: Path) -> None:
     (uploads / "scans.jpg").write_bytes(jpegs.progressive(2_000, 1_500, 50))
     (uploads / "0.jpg").write_bytes(pictures.jpeg())
-    classifier = Classifier(model, uploads, 8, Occupancy(), most_decode_ms=10)
+    classifier = Classifier(model, uploads, 8, Occupancy(), max_decode_ms=10)
     [(_, refused), (_, answered)] = classifier.outcomes(deliveries("scans.jpg", "0.jpg"))
     assert isinstance(refused, Failure)
     assert refused.code == "image_too_large"

@@ -43,7 +43,7 @@ def photograph() -> bytes:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heat_maps, "LONGEST_WAIT_S", 60.0)
+    monkeypatch.setattr(heat_maps, "LOAD_TIMEOUT_S", 60.0)
 
 
 def explained(model: Model, content: bytes, rank: int = 0, label: str = "") -> ActivationMap:
@@ -131,7 +131,7 @@ def test_a_class_that_the_model_lacks_is_told(model: Model, photograph: bytes) -
 
 def test_a_draft_that_lies_nowhere_yet_is_told(model: Model, photograph: bytes) -> None:
     draft = replace(model, bundle=replace(model.bundle, folder=None))
-    with pytest.raises(NotExplainableError, match="lies nowhere yet"):
+    with pytest.raises(NotExplainableError, match="a draft without a folder"):
         explained(draft, photograph)
 
 
@@ -187,7 +187,7 @@ def test_a_bundle_without_such_a_layer_says_so_and_answers_all_the_same(unexplai
 def test_while_it_is_being_loaded_nobody_waits_long(
     model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heat_maps, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(heat_maps, "LOAD_TIMEOUT_S", 0.01)
     monkeypatch.setattr(heat_maps, "_loading", lambda *_: Future())
     [(_, reply)] = Classifier(model, folder, 8, Occupancy()).outcomes(deliveries(replace(JOB, explain_rank=1)))
     assert isinstance(reply, Failure)

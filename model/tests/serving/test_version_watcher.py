@@ -3,6 +3,7 @@
 import fcntl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from inference import model
 from inference.errors import BundleError, VersionError
 from inference.model import Model
 from registry.activation import Trial
-from serving.version_watcher import Watch
+from serving.version_watcher import Slot, VersionWatcher
 from tests.bundle_copies import copied, sealed
 
 
@@ -39,13 +40,12 @@ class Seen:
             raise BundleError("it is torn")
         return self.ready
 
-    def watch(self) -> Watch:
-        return Watch(
-            self.want,
-            Path("b/m/1"),
-            (self.load, self.load),
-            (lambda _: self.serves.append(self.tried[-1]), lambda model, share: self.shadows.append(share)),
-        )
+    def slots(self) -> tuple[Slot, Slot]:
+        served = Slot(self.load, lambda *_: self.serves.append(self.tried[-1]))
+        return served, Slot(self.load, lambda _, share: self.shadows.append(share), lambda: self.shadows.append(0))
+
+    def watcher(self, serving: Path = Path("b/m/1"), report: Callable[[str], bool] = lambda _: True) -> VersionWatcher:
+        return VersionWatcher(self.want, serving, *self.slots(), report=report)
 
 
 @pytest.fixture
@@ -55,38 +55,38 @@ def seen(bundles: Path) -> Seen:
 
 
 def test_another_version_is_loaded_and_handed_over_once(seen: Seen) -> None:
-    watch = seen.watch()
-    watch.look()
+    watcher = seen.watcher()
+    watcher.poll()
     assert seen.tried == []
     seen.wanted = Path("b/m/2"), None
-    watch.look()
-    watch.look()
+    watcher.poll()
+    watcher.poll()
     assert seen.serves == seen.tried == ["2"]
 
 
 def test_a_version_that_cannot_be_loaded_is_not_tried_at_each_look(seen: Seen) -> None:
-    watch = seen.watch()
+    watcher = seen.watcher()
     seen.wanted = Path("b/m/torn"), None
-    watch.look()
-    watch.look()
+    watcher.poll()
+    watcher.poll()
     assert (seen.tried, seen.serves) == (["torn"], [])
     seen.wanted = Path("b/m/1"), None
-    watch.look()
+    watcher.poll()
     assert seen.tried == ["torn"]
 
 
 def test_other_content_under_the_same_name_is_loaded(seen: Seen, bundles: Path, tmp_path: Path) -> None:
     folder = copied(bundles, tmp_path / "m" / "1")
     seen.wanted = folder, None
-    watch = Watch(seen.want, folder, (seen.load, seen.load), (lambda _: seen.serves.append("1"), lambda *_: None))
-    watch.look()
+    watcher = seen.watcher(folder)
+    watcher.poll()
     assert seen.tried == []
     sealed(folder, labels=(folder / "labels.txt").read_bytes() + b"another\n")
     for _ in range(2):
-        watch.look()
+        watcher.poll()
     assert seen.tried == seen.serves == ["1"]
     (folder / "bundle.toml").unlink()
-    watch.look()
+    watcher.poll()
     assert seen.tried == ["1"]
 
 
@@ -97,8 +97,7 @@ def test_what_cannot_be_followed_is_reported_until_it_can(seen: Seen) -> None:
         reported.append(reason)
         return len(reported) > 1  # Redis was away at first
 
-    hand_over = (lambda _: seen.serves.append(seen.tried[-1]), lambda model, share: seen.shadows.append(share))
-    watch = Watch(seen.want, Path("b/m/1"), (seen.load, seen.load), hand_over, report=report)
+    watcher = seen.watcher(report=report)
     steps: list[tuple[Path, Trial | None] | Exception] = [
         (Path("b/m/1"), None),
         (Path("b/m/torn"), Trial("m/torn", 0.5)),
@@ -108,7 +107,7 @@ def test_what_cannot_be_followed_is_reported_until_it_can(seen: Seen) -> None:
     ]
     for seen.wanted in steps:
         for _ in range(3):
-            watch.look()
+            watcher.poll()
     torn = f"{Path('b/m/torn')} cannot be loaded: it is torn"
     assert reported == [f"{torn}; {torn}", f"{torn}; {torn}", "active is empty", torn, ""]
     assert seen.tried == ["torn", "torn", "2"]
@@ -119,43 +118,43 @@ def test_an_active_file_that_becomes_unreadable_is_told_once_and_changes_nothing
 ) -> None:
     monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(tmp_path))
     folder = copied(bundles, tmp_path / "efficientnet-lite0" / "1-int8")
-    watch = Watch(ml_service._wanted, folder, (seen.load, seen.load), (lambda _: None, lambda *_: None))
+    watcher = VersionWatcher(ml_service._wanted, folder, *seen.slots())
     for content in (b"\xff\xfe", b"\0", b"", b"x" * 5_000):
         (tmp_path / "active").write_bytes(content)
         for _ in range(3):
-            watch.look()
+            watcher.poll()
     (tmp_path / "active").unlink()
     (tmp_path / "shadow").write_bytes(b"\xff\xfe")
     for _ in range(3):
-        watch.look()
+        watcher.poll()
     assert len(caplog.records) == 5
     assert seen.tried == []
 
 
 def test_a_folder_that_says_nothing_sensible_changes_nothing(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
-    watch = seen.watch()
+    watcher = seen.watcher()
     for fault in (BundleError("bundle 'x'; expected <model>/<version>"), VersionError("the share"), OSError("gone")):
         seen.wanted = fault
-        watch.look()
-        watch.look()
+        watcher.poll()
+        watcher.poll()
     assert len(caplog.records) == 3
     assert seen.serves == []
 
 
 def test_a_trial_begins_changes_and_ends_as_it_is_told(seen: Seen) -> None:
-    watch = seen.watch()
+    watcher = seen.watcher()
     for trial in (Trial("m/2", 0.1), Trial("m/2", 0.1), Trial("m/2", 0.5), None, None):
         seen.wanted = Path("b/m/1"), trial
-        watch.look()
+        watcher.poll()
     assert seen.shadows == [0.1, 0.5, 0]
 
 
 def test_a_trial_ends_when_its_version_is_promoted(seen: Seen) -> None:
-    watch = seen.watch()
+    watcher = seen.watcher()
     seen.wanted = Path("b/m/1"), Trial("m/2", 0.1)
-    watch.look()
+    watcher.poll()
     seen.wanted = Path("b/m/2"), Trial("m/2", 0.1)
-    watch.look()
+    watcher.poll()
     assert seen.serves == ["2"]
     assert seen.shadows == [0.1, 0]
 
@@ -171,10 +170,11 @@ def test_workers_load_one_after_the_other(seen: Seen, bundles: Path) -> None:
         loading.pop()
         return seen.ready
 
-    def worker() -> Watch:
-        return Watch(lambda: (folder, None), Path("b/m/1"), (load, load), (lambda _: None, lambda _, __: None))
+    def worker() -> VersionWatcher:
+        slots = (Slot(load, lambda *_: None) for _ in range(2))
+        return VersionWatcher(lambda: (folder, None), Path("b/m/1"), *slots)
 
-    threads = [threading.Thread(target=worker().look) for _ in range(2)]
+    threads = [threading.Thread(target=worker().poll) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -185,10 +185,10 @@ def test_workers_load_one_after_the_other(seen: Seen, bundles: Path) -> None:
 def test_a_worker_that_loads_for_long_holds_no_other_up(
     seen: Seen, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.version_watcher.TURN_PATIENCE_S", 0.05)
+    monkeypatch.setattr("serving.version_watcher.TURN_TIMEOUT_S", 0.05)
     folder = bundles / "efficientnet-lite0" / "1-int8"
     seen.wanted = folder, None
     with (folder / "bundle.toml").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        seen.watch().look()
+        seen.watcher().poll()
     assert seen.serves == ["1-int8"]

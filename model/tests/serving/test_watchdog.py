@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from serving.watchdog import LOOKS_THAT_MAKE_GROWTH, Upkeep, resident_mb
+from serving.watchdog import POLLS_THAT_MAKE_GROWTH, Watchdog, resident_mb
 from sightline_testing.waiting import wait_until
 
 MODEL = Path(__file__).resolve().parents[2]
 # A worker that computes for ever with the interpreter's lock in hand.
 LOCKED = (
-    "import re, time; from serving.watchdog import Upkeep\n"
-    "upkeep = Upkeep(print, hang_s=2, max_growth_mb=0, max_failures=0)\n"
-    "upkeep.start(); time.sleep(0.5); re.fullmatch('(a+)+', 'a' * 64 + 'b')\n"
+    "import re, time; from serving.watchdog import Watchdog\n"
+    "watchdog = Watchdog(print, hang_s=2, max_growth_mb=0, max_failures=0)\n"
+    "watchdog.start(); time.sleep(0.5); re.fullmatch('(a+)+', 'a' * 64 + 'b')\n"
 )
 
 
@@ -23,40 +23,43 @@ def reasons() -> list[str]:
 
 
 @pytest.fixture
-def upkeep(reasons: list[str]) -> Iterator[Upkeep]:
-    upkeep = Upkeep(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3)
-    upkeep.start()
-    yield upkeep
-    upkeep.stop()
+def watchdog(reasons: list[str]) -> Iterator[Watchdog]:
+    watchdog = Watchdog(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3)
+    watchdog.start()
+    yield watchdog
+    watchdog.stop()
 
 
-def test_a_fresh_worker_is_asked_for_once_after_so_many_failures_in_a_row(upkeep: Upkeep, reasons: list[str]) -> None:
-    upkeep.note([True, True, False, True])
-    upkeep.note([True])
+def test_a_fresh_worker_is_asked_for_once_after_so_many_failures_in_a_row(
+    watchdog: Watchdog, reasons: list[str]
+) -> None:
+    watchdog.note([True, True, False, True])
+    watchdog.note([True])
     assert not reasons
-    upkeep.note([True, True])
+    watchdog.note([True, True])
     assert len(reasons) == 1
     assert "3 jobs in a row" in reasons[0]
 
 
-def test_memory_that_stays_taken_brings_a_fresh_worker(
-    upkeep: Upkeep, reasons: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("serving.watchdog.LOOK_EVERY_S", 0.01)
+def test_memory_that_stays_taken_brings_a_fresh_worker(reasons: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.watchdog.POLL_EVERY_S", 0.01)
+    watchdog = Watchdog(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3)
+    watchdog.start()
     held = b"\1" * (200 * 1024 * 1024)
     wait_until(lambda: reasons, "the growth was noticed")
+    watchdog.stop()
     assert "MAX_MEMORY_GROWTH_MB=50" in reasons[0]
     assert held
 
 
 def test_memory_that_is_given_back_in_time_is_no_growth(reasons: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = iter([100.0, *([500.0] * (LOOKS_THAT_MAKE_GROWTH - 1)), *([120.0] * 1000)])
-    monkeypatch.setattr("serving.watchdog.LOOK_EVERY_S", 0.001)
+    sizes = iter([100.0, *([500.0] * (POLLS_THAT_MAKE_GROWTH - 1)), *([120.0] * 1000)])
+    monkeypatch.setattr("serving.watchdog.POLL_EVERY_S", 0.001)
     monkeypatch.setattr("serving.watchdog.resident_mb", lambda: next(sizes))
-    upkeep = Upkeep(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3)
-    upkeep.start()
+    watchdog = Watchdog(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3)
+    watchdog.start()
     wait_until(lambda: next(sizes) == 120.0, "the peak is over")
-    upkeep.stop()
+    watchdog.stop()
     assert not reasons
 
 

@@ -39,14 +39,14 @@ HANGING = (
     "    while delivery.job.image == 'hang.jpg': time.sleep(1)\n"
     "    return decode(self, delivery, out)\n"
     "classifier.Classifier._decode = hang\n"
-    "sys.exit(ml_service.main())\n"
+    "sys.exit(ml_service.main([]))\n"
 )
 # Runs the worker below a supervisor that does not read any more.
 UNREAD = (
     "import os, sys, ml_service, settings\n"
     "read_end, settings.READY_FD = os.pipe()\n"
     "os.close(read_end)\n"
-    "sys.exit(ml_service.main())\n"
+    "sys.exit(ml_service.main([]))\n"
 )
 Process = subprocess.Popen[str]
 Start = Callable[..., Process]
