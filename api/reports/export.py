@@ -54,14 +54,12 @@ def zip_pieces(index: ReportIndex, folder: Path) -> Iterator[bytes]:
     """Yield a ZIP archive: the images in folders by label, and the tables of those that are still stored."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w") as archive:  # type: ignore[call-overload]  # it wants no more of a file than writing
-        for case in _cases(index):
-            content = offload.run(partial(_content_of, folder, case))
-            if content is not None:
-                archive.writestr(zipfile.ZipInfo(case["file_name"]), content)
-                yield sink.taken()
+        for case, content in _stored(index, folder):
+            archive.writestr(zipfile.ZipInfo(case["file_name"]), content)
+            yield sink.taken()
         for name, lines_of in ((CASES_CSV, _csv_lines), (CASES_JSONL, _json_lines)):
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as file:
-                for piece in _joined(lines_of(_stored(folder, _cases(index)))):
+                for piece in _joined(lines_of(case for case, _ in _stored(index, folder))):
                     file.write(piece)
                     yield sink.taken()
     yield sink.taken()
@@ -117,8 +115,12 @@ def _content_of(folder: Path, case: Case) -> bytes | None:
     return content if case["sha256"] in {"", hashlib.sha256(content).hexdigest()} else None
 
 
-def _stored(folder: Path, cases: Iterator[Case]) -> Iterator[Case]:
-    return (case for case in cases if offload.run(partial(_content_of, folder, case)) is not None)
+def _stored(index: ReportIndex, folder: Path) -> Iterator[tuple[Case, bytes]]:
+    """Yield each case whose image can be read, and the image's bytes."""
+    for case in _cases(index):
+        content = offload.run(partial(_content_of, folder, case))
+        if content is not None:
+            yield case, content
 
 
 def _csv_lines(cases: Iterator[Case]) -> Iterator[str]:

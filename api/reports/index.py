@@ -78,10 +78,10 @@ class ReportIndex:
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Return what `work` reads from the database, which is up to date.
 
-        Whatever SQLite finds wrong with its files, they are made anew once, and `work` is called again; where they
-        cannot be, it reads a database in memory. Raises OSError or StorageStuck where the disk does not serve.
+        Where SQLite reports an error, its files are made anew once, and `work` is called again; where they cannot be
+        made, it reads a database in memory. Raises OSError or StorageStuck where the disk fails.
         """
-        with _as_trouble_of_the_disk():
+        with _disk_errors_as_storage_stuck():
             try:
                 with self._locked(fcntl.LOCK_SH):
                     return self._read(str(self.path), work)
@@ -135,15 +135,20 @@ class ReportIndex:
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        """Hold the lock of the database's files; raises StorageStuck where others do not give it up."""
+        """Hold the lock of the database's files; raise StorageStuck where others do not release it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path.with_name(LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
             give_up_at = time.monotonic() + BUSY_S
-            while not _is_taken(lock, kind):
-                if time.monotonic() > give_up_at:
-                    raise StorageStuck("The index of the reports is being made, which takes longer than usual.")
-                time.sleep(RETRY_S)
+            while True:
+                try:
+                    fcntl.flock(lock, kind | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up_at:
+                        detail = "The index of the reports is being made, which takes longer than usual."
+                        raise StorageStuck(detail) from None
+                    time.sleep(RETRY_S)
             yield
         finally:
             os.close(lock)
@@ -174,14 +179,6 @@ class ReportIndex:
             LOG.warning(fewer, self._reports.path, count, before - count)
 
 
-def _is_taken(lock: int, kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _code_of(error: Exception) -> int:
     """Return SQLite's code of what went wrong, without the part that says where; 0 for other errors."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -193,7 +190,7 @@ def _raise_if_full(error: Exception) -> None:
 
 
 @contextmanager
-def _as_trouble_of_the_disk() -> Iterator[None]:
+def _disk_errors_as_storage_stuck() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
