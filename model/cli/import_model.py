@@ -78,7 +78,7 @@ def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
 
 
 def _kind(draft: Bundle, options: argparse.Namespace) -> str:
-    """Return what the network's outputs are, judged by its raw numbers."""
+    """Return what the network's outputs are, by its raw numbers."""
     numbers = trial.raw_outputs(draft, settings.ENGINE, cores=cpu.cores())
     description.check_outputs(numbers)
     description.check_label_count(draft.labels, options.labels, numbers.shape[1])

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,32 +23,7 @@ SIDE, MARGIN, FAR_MARGIN = 250, 34, 20
 BAR, GAP, LABEL_WIDTH, BAR_WIDTH, COUNTS_WIDTH = 9, 10, 150, 140, 80
 LARGEST_DOT, SMALLEST_DOT = 9.0, 2.5
 
-STYLE = """
-:root{color-scheme:light dark;--ink:#1a2027;--paper:#fff;--soft:#5b6670;--line:#d5dbe1;--card:#f5f7f9;
---first:#8a94a0;--second:#0b6bcb}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ecf0;--paper:#14181c;--soft:#a3adb8;--line:#333b44;--card:#1d2329;
---first:#8f9aa6;--second:#5aa9f5}}
-body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:62rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
-background:var(--paper)}
-h1{font-size:1.6rem;margin:0}h2{margin:2.5rem 0 .2rem}h3{font-size:1rem;margin:1.5rem 0 .5rem}
-p{margin:.2rem 0 1rem;color:var(--soft)}code{overflow-wrap:anywhere}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.3rem .8rem .3rem 0;text-align:right;border-bottom:1px solid var(--line)}
-td:first-child,th:first-child{text-align:left;font-weight:400}
-.key::before{content:"";display:inline-block;width:.8em;height:.8em;margin-right:.4em;border-radius:2px}
-.key.a::before{background:var(--first)}.key.b::before{background:var(--second)}
-.plots{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}
-figure{margin:0;max-width:100%}figcaption{color:var(--soft);font-size:.85rem;max-width:17rem}
-svg{max-width:100%;height:auto}svg.square{width:17rem}svg.wide{width:27rem}
-svg text{font-size:11px;fill:var(--ink)}svg text.small{fill:var(--soft)}
-.axis{fill:none;stroke:var(--soft)}.grid{fill:none;stroke:var(--line);stroke-dasharray:4}
-.first{fill:var(--first)}.second{fill:var(--second)}.line{fill:none;stroke-width:1.5}
-.line.first{stroke:var(--first)}.line.second{stroke:var(--second)}
-ul{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.8rem}
-li{background:var(--card);border-radius:8px;overflow:hidden;font-size:.82rem;overflow-wrap:anywhere}
-li img{display:block;width:100%;aspect-ratio:1;object-fit:cover}li div{padding:.4rem .6rem .6rem}
-li strong{display:block}
-"""
+STYLE = Path(__file__).with_name("report.css")
 
 
 def table(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
@@ -84,7 +60,7 @@ def page(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(names[1])} beside {escape(names[0])}</title><style>{STYLE}</style>"
+        f"<title>{escape(names[1])} beside {escape(names[0])}</title><style>{STYLE.read_text()}</style>"
         f"<h1>Two versions side by side</h1><p>{made_at}</p>"
         f'<div><span class="key a">A: <code>{escape(names[0])}</code></span></div>'
         f'<div><span class="key b">B: <code>{escape(names[1])}</code></span></div>{sections}</html>\n'

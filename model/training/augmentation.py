@@ -1,4 +1,4 @@
-"""Images made by code: augmentations of a reviewed image, and synthetic images that stand for ordinary ones.
+"""Images made by code: augmentations of a reviewed image, and synthetic images that stand in for traffic.
 
 Augmentations show what may vary between images of a class. Measured with ten and with three reports of a class
 (docs/decisions/0009-last-layer.md): these four help; stronger ones (strong perspective, negatives of everything) help
