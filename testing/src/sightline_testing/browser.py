@@ -12,6 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+# What Playwright switches off, whose list this one replaces; and the suggestions below Chromium's own address bar, which
+# take as long for each new page as the page itself.
+FEATURES = (
+    "AimEnabled,AvoidCorsURLLoaderRestartOnRedirect,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,"
+    "HttpsFirstBalancedModeAutoEnable,HttpsUpgrades,LensOverlay,MediaRouter,NetworkTimeServiceQuerying,"
+    "OptimizationHints,PaintHolding,PreconnectToSearch,TcpPortRandomizationWin,ThirdPartyStoragePartitioning,"
+    "WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,WebUIOmniboxPopup"
+)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -19,6 +27,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={FEATURES}",
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
