@@ -16,7 +16,7 @@ import pytest
 from sightline_testing import photographs
 from sightline_testing.client import Client, Response
 from sightline_testing.pictures import BAD_NAMES, GOOD_NAMES, bad, good, jpeg, large_jpeg
-from sightline_testing.service import BUNDLES, REPOSITORY, some_service
+from sightline_testing.service import BUNDLES, REPOSITORY, Service
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
 STATUS_OF_CODE = {"unsupported_type": 415, "image_too_large": 422, "image_broken": 422}
@@ -30,10 +30,9 @@ print(json.dumps({name: ml_service.predict(name) for name in sys.argv[1:]}))
 """
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with some_service(tmp_path_factory.mktemp("service")) as service:
-        yield Client(service.url)
+@pytest.fixture
+def client(service: Service) -> Client:
+    return Client(service.url)
 
 
 def test_the_service_says_that_it_lives_and_is_ready(client: Client) -> None:

@@ -15,13 +15,7 @@ from tritonclient.utils import InferenceServerException
 from sightline_testing.client import Client
 from sightline_testing.pictures import bad, good, jpeg
 from sightline_testing.plugin import missing
-from sightline_testing.service import Service, some_service
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with some_service(tmp_path_factory.mktemp("service")) as service:
-        yield service
+from sightline_testing.service import Service
 
 
 @pytest.fixture

@@ -31,10 +31,17 @@ from sightline_testing.service import (
 PATIENCE_S = 60.0
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    with running_service(tmp_path, {"MODEL_WORKERS": "2"}) as service:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose parts are killed, and which stands them all."""
+    with running_service(tmp_path_factory.mktemp("service"), {"MODEL_WORKERS": "2"}) as service:
         yield service
+
+
+@pytest.fixture
+def state_dir(service: Service) -> Path:
+    assert service.state_dir is not None
+    return service.state_dir
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
@@ -79,10 +86,10 @@ def test_when_the_address_is_told_a_picture_is_answered_and_ctrl_c_leaves_nothin
     assert printed(tmp_path).endswith("sightline: stopped\n")
 
 
-def test_stopping_answers_what_is_under_way(service: Service) -> None:
-    client = Client(service.url)
-    assert service.launcher is not None
-    with ThreadPoolExecutor(8) as pool:
+def test_stopping_answers_what_is_under_way(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service, ThreadPoolExecutor(8) as pool:
+        client = Client(service.url)
+        assert service.launcher is not None
         sent = [pool.submit(client.upload, "/predict", good("baseline.jpg").content) for _ in range(8)]
         sent[0].result()
         service.launcher.send_signal(signal.SIGTERM)
@@ -91,10 +98,12 @@ def test_stopping_answers_what_is_under_way(service: Service) -> None:
                 assert request.result().status in {200, 503}
             except ConnectionRefusedError:
                 continue  # it came after the door was closed
-    assert service.launcher.wait(PATIENCE_S) == 0
+        assert service.launcher.wait(PATIENCE_S) == 0
 
 
-def test_a_second_start_says_that_the_port_is_taken_and_by_what(service: Service, tmp_path: Path) -> None:
+def test_a_second_start_says_that_the_port_is_taken_and_by_what(
+    service: Service, state_dir: Path, tmp_path: Path
+) -> None:
     port = int(service.url.rpartition(":")[2])
     second = subprocess.run(
         [sys.executable, "-m", "launcher"],
@@ -109,15 +118,15 @@ def test_a_second_start_says_that_the_port_is_taken_and_by_what(service: Service
     told = re.search(rf"Port {port} of 127\.0\.0\.1 is taken by pid (\d+) \((.*)\)\.", second.stdout)
     assert told is not None, second.stdout
     # The launcher holds the port for the api; which of the processes that share it is told does not matter.
-    assert int(told[1]) in programs(tmp_path)
-    assert told[2] == programs(tmp_path)[int(told[1])][: len(told[2])]
+    assert int(told[1]) in programs(state_dir)
+    assert told[2] == programs(state_dir)[int(told[1])][: len(told[2])]
 
 
-def test_two_runs_cannot_share_a_state_folder(service: Service, tmp_path: Path) -> None:
-    second = launch(tmp_path, free_port())
+def test_two_runs_cannot_share_a_state_folder(service: Service, state_dir: Path) -> None:
+    second = launch(state_dir, free_port())
     assert second.wait(PATIENCE_S) == 1
     assert service.launcher is not None
-    assert f"{tmp_path} is in use by pid {service.launcher.pid}" in printed(tmp_path)
+    assert f"{state_dir} is in use by pid {service.launcher.pid}" in printed(state_dir)
     assert Client(service.url).get("/readyz").status == 200
 
 
@@ -136,11 +145,11 @@ def test_no_process_survives_a_killed_launcher_and_the_next_start_works_at_once(
     eventually(lambda: programs(tmp_path) == {}, "no process is left")
 
 
-def test_a_killed_worker_costs_no_request_and_leaves_nothing_in_redis(service: Service, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_no_request_and_leaves_nothing_in_redis(service: Service, state_dir: Path) -> None:
     client = Client(service.url)
     contents = [jpeg(seed=seed) for seed in range(1, 9)]
     wanted = [client.upload("/predict", content).json()["prediction"] for content in contents]
-    before = workers(tmp_path)
+    before = workers(state_dir)
     with ThreadPoolExecutor(32) as pool:
         sent = [pool.submit(client.upload, "/predict", content) for content in islice(cycle(contents), 1000)]
         sent[200].result()
@@ -148,7 +157,7 @@ def test_a_killed_worker_costs_no_request_and_leaves_nothing_in_redis(service: S
         responses = [request.result() for request in sent]
     assert [response.status for response in responses] == [200] * 1000
     assert [response.json()["prediction"] for response in responses] == list(islice(cycle(wanted), 1000))
-    eventually(lambda: len(workers(tmp_path)) == 2 and workers(tmp_path) != before, "the killed worker is replaced")
+    eventually(lambda: len(workers(state_dir)) == 2 and workers(state_dir) != before, "the killed worker is replaced")
     assert service.redis_socket is not None
     with redis.Redis(unix_socket_path=str(service.redis_socket), decode_responses=True) as connection:
         eventually(lambda: streams(connection) == {}, "every stream is empty, and nothing is pending")
@@ -165,10 +174,10 @@ def streams(connection: redis.Redis) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("victim", ["api", "redis"])
-def test_whatever_is_killed_comes_back(service: Service, tmp_path: Path, victim: str) -> None:
+def test_whatever_is_killed_comes_back(service: Service, state_dir: Path, victim: str) -> None:
     client = Client(service.url)
     assert client.upload("/predict", good("baseline.jpg").content).status == 200
-    pids = apis(tmp_path) if victim == "api" else [pid for pid, line in programs(tmp_path).items() if "redis" in line]
+    pids = apis(state_dir) if victim == "api" else [pid for pid, line in programs(state_dir).items() if "redis" in line]
     os.kill(min(pids), signal.SIGKILL)
     eventually(lambda: is_answered(client), f"pictures are answered again after the {victim} was killed")
 

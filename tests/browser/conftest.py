@@ -1,4 +1,4 @@
-"""One service and one browser for all of these tests; a new visitor for each."""
+"""One browser for all of these tests; a new visitor for each."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,15 +10,9 @@ from playwright.sync_api import Browser
 from sightline_testing import pictures
 from sightline_testing.browser import Visitor, needed_chromium, running_chromium
 from sightline_testing.pictures import encode, good
-from sightline_testing.service import Service, some_service
+from sightline_testing.service import Service
 
 Visit = Callable[..., Visitor]
-
-
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with some_service(tmp_path_factory.mktemp("service")) as service:
-        yield service
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-# What Playwright switches off, whose list this one replaces; and the suggestions below Chromium's own address bar, which
+# What Playwright switches off, whose list this one replaces, and the suggestions below Chromium's address bar, which
 # take as long for each new page as the page itself.
 FEATURES = (
     "AimEnabled,AvoidCorsURLLoaderRestartOnRedirect,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,"

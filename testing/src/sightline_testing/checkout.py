@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline_testing.client import Client
 from sightline_testing.drawings import drawing_jpeg
-from sightline_testing.feedback_loop import BASE, MODEL
+from sightline_testing.feedback_loop import MODEL, copy_default_bundle
 from sightline_testing.pictures import good, jpeg
 from sightline_testing.reviewed import FeedbackFiles
 from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
@@ -72,8 +72,7 @@ def make_checkout(folder: Path) -> Path:
     for entry in REPOSITORY.iterdir():
         if entry.name not in {"var", "bundles", "feedback", "uploads", ".git"}:
             (folder / entry.name).symlink_to(entry)
-    shutil.copytree(BUNDLES / BASE, folder / "var" / "bundles" / BASE)
-    (folder / "var" / "bundles" / "active").write_text(f"{BASE}\n")
+    copy_default_bundle(folder / "var" / "bundles")
     return folder
 
 

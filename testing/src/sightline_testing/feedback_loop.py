@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_serv
 
 MODEL = "efficientnet-lite0"
 BASE = f"{MODEL}/1-int8"
+COMPILED_KEY = ".compiled-key"
 COMMAND_TIMEOUT_S = 600.0
 
 
@@ -59,13 +60,19 @@ class FeedbackLoop:
         return answer["prediction"], answer["model_version"]
 
 
+def copy_default_bundle(bundles: Path) -> None:
+    """Make a folder of bundles that holds the default one alone, with the forms that were compiled of it so far."""
+    shutil.copytree(BUNDLES / BASE, bundles / BASE, ignore=shutil.ignore_patterns(".*"))
+    with suppress(FileNotFoundError):
+        shutil.copy2(BUNDLES / COMPILED_KEY, bundles)  # without it, they are compiled again
+    (bundles / "active").write_text(f"{BASE}\n")
+
+
 @contextmanager
 def running_loop(folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[FeedbackLoop]:
     """Run a service whose only version is the default one, until the block ends."""
     bundles, state = folder / "bundles", folder / "state"
-    (bundles / MODEL).mkdir(parents=True)
-    shutil.copytree(BUNDLES / BASE, bundles / BASE)
-    (bundles / "active").write_text(f"{BASE}\n")
+    copy_default_bundle(bundles)
     told = {"BUNDLES_FOLDER": str(bundles), **(changes or {})}
     with running_service(state, {"MODEL_WORKERS": "2", **told}) as service:
         environment = {
