@@ -224,12 +224,10 @@ def _unescaped(text: bytes) -> bytes:
 
 def _parsed(text: bytes, long_strings: Iterator[LongString]) -> Any:
     def constant(name: str) -> LongString:
-        if name != "NaN":
+        found = next(long_strings, None) if name == "NaN" else None
+        if found is None:
             raise MalformedJson(f"{name} is no JSON")
-        try:
-            return next(long_strings)
-        except StopIteration:
-            raise MalformedJson(f"{name} is no JSON") from None
+        return found
 
     try:
         return json.loads(text.decode("utf-8-sig"), parse_constant=constant)

@@ -38,7 +38,7 @@ def accept(image: StoredImage, options: PredictOptions) -> Response:
 )
 def look(job: str) -> Response:
     """Return the state of a job."""
-    image, reply = job_queue.find_job(job, _owner())
+    image, reply = job_queue.async_jobs().find(job, owner=_owner())
     if reply is None:
         return json_response({"id": job, "status": "pending"}, 200, POLL_AGAIN)
     if isinstance(reply, Failure):
@@ -61,7 +61,7 @@ def look(job: str) -> Response:
 )
 def cancel(job: str) -> Response:
     """Cancel a job."""
-    job_queue.cancel_job(job, _owner())
+    job_queue.async_jobs().cancel(job, owner=_owner())
     return Response(status=204)
 
 

@@ -20,7 +20,6 @@ from observability import metrics, tracing
 from predict.prediction import USUAL_TOP_K, Prediction, PredictOptions, current_options
 from server.load_shedding import EARLY_REFUSAL_BYTES
 from wire import Address, Answer, AsyncJobs, Failure, JobFailed, Producer, QueueFull, QueueSnapshot, ResultCache
-from wire.async_jobs import Found
 from wire.errors import Abandoned, DeadlineExceeded, WireError
 from wire.result_cache import Question
 from wire.worker_registry import Served
@@ -119,10 +118,6 @@ class _Queue:
             raise JobFailed(Failure(answer.id, "image_missing", detail))
         return answer
 
-    def close(self) -> None:
-        """End the threads, and remove what Redis holds for this process."""
-        self.producer.close()
-
 
 @dataclass
 class _Process:
@@ -144,7 +139,7 @@ def _replaced(values: tuple[Any, ...]) -> _Queue:
     with _lock:
         if _process.queue is None or _process.queue.values != values:
             if _process.queue is not None:
-                _process.queue.close()
+                _process.queue.producer.close()
             _process.queue = _Queue(values)
         return _process.queue
 
@@ -155,11 +150,16 @@ def open_queue() -> None:
 
 
 def close_queue() -> None:
-    """Close the connection to Redis; the next call opens it again."""
+    """End the threads, and remove what Redis holds for this process; the next call opens the queue again."""
     with _lock:
         if _process.queue is not None:
-            _process.queue.close()
+            _process.queue.producer.close()
             _process.queue = None
+
+
+def async_jobs() -> AsyncJobs:
+    """Return the async jobs of this queue, to find and to cancel."""
+    return _opened().jobs
 
 
 def submit_job(image: StoredImage, options: PredictOptions) -> str:
@@ -174,16 +174,6 @@ def submit_job(image: StoredImage, options: PredictOptions) -> str:
             owner=options.owner,
             decode_ms=image.decode_ms,
         )
-
-
-def find_job(handle: str, owner: str | None) -> Found:
-    """Return what came of an owner's job, or of anybody's (None); raise UnknownJob."""
-    return _opened().jobs.find(handle, owner=owner)
-
-
-def cancel_job(handle: str, owner: str | None) -> None:
-    """Take an owner's job back, or anybody's (None); raise UnknownJob."""
-    _opened().jobs.cancel(handle, owner=owner)
 
 
 def check_room(count: int = 1) -> None:
