@@ -31,7 +31,7 @@ PAIR_MAX = 127
 # A bias must fit 32 bits beside the sum of products, which stays below 2**26 in the default network.
 BIAS_MAX = 2.0**30
 
-# Of a channel that is all zeros, so that nothing is divided by zero.
+# For a channel of zeros, so that nothing is divided by zero.
 MIN_SCALE = 1e-12
 
 Ranges = Mapping[str, tuple[float, float]]  # the lowest and the highest value of a tensor
@@ -182,12 +182,12 @@ class _Writer:
         if node.op_type != "Clip" or len(node.input) != 3 or node.output[0] not in self._ranges:
             return False
         source, *bounds = node.input
-        if self._uses[source] > 1 or source not in self._graph.makers or source in self._ranges:
+        if source not in self._graph.makers or source in (*self._ranges, self._graph.output) or self._uses[source] > 1:
             return False
         if not all(map(self._graph.is_constant, bounds)):
             return False
         (low, high), (lowest, highest) = self._ranges[node.output[0]], map(self._graph.value, bounds)
-        return bool(lowest <= min(low, 0) and max(high, 0) <= highest)  # which is always in range
+        return bool(lowest <= min(low, 0) and max(high, 0) <= highest)  # zero is always in range
 
     def _quantise(self, exact: str, name: str, own: Quantisation) -> None:
         builder = self._builder
