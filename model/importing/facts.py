@@ -72,7 +72,7 @@ def read(content: bytes) -> Facts:
         # Other domains have versions of their own.
         opset = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
     except ValueError as fault:
-        raise ImportRefusedError(f"this is no ONNX graph that can be imported: {fault}") from None
+        raise ImportRefusedError(f"this is no plain ONNX file (export the network as ONNX): {fault}") from None
     taken = _alone(inputs, "input", "one image's pixels are all that the service gives")
     given = _alone(outputs, "output", "the scores of the classes are all that the service takes")
     return Facts(taken, given, *_shape_and_layout(taken), opset, operations)

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference import files, preprocessing
+from inference import files, onnx_file, preprocessing
 from inference.errors import SHOWN, BundleError, shown
-from inference.onnx_file import MAX_BYTES, has_external_data
+from inference.onnx_file import MAX_BYTES
 from inference.preprocessing import Preprocessing
 
 SCHEMA = 1
@@ -77,7 +77,10 @@ def load(folder: Path) -> Bundle:
     table = description(folder)
     sums = _value(table, "files", dict)
     content = {name: _verified(folder / name, sums.get(name), most) for name, most in FILE_LIMITS.items()}
-    _check_is_self_contained(folder / MODEL_FILE, content[MODEL_FILE])
+    try:
+        onnx_file.check(content[MODEL_FILE])
+    except ValueError as fault:
+        raise BundleError(f"{folder / MODEL_FILE} is no plain ONNX file: {fault}") from None
     output = _value(_value(table, "output", dict), "kind", str)
     if output not in OUTPUTS:
         raise BundleError(f"[output] kind = {shown(output)}; expected one of {list(OUTPUTS)}")
@@ -185,15 +188,6 @@ def _verified(path: Path, expected: Any, most: int) -> bytes:
             f"{path} has SHA-256 {found}; bundle.toml says {str(expected)[:SHOWN]}; install the bundle again"
         )
     return content
-
-
-def _check_is_self_contained(path: Path, content: bytes) -> None:
-    try:
-        is_external = has_external_data(content)
-    except ValueError as fault:
-        raise BundleError(f"{path} is no ONNX graph: {fault}") from None
-    if is_external:
-        raise BundleError(f"{path} keeps weights in another file; save them inside the graph")
 
 
 def _value(table: Mapping[str, Any], key: str, kind: type) -> Any:

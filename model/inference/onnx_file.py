@@ -106,6 +106,15 @@ SCHEMAS = {
 }
 
 
+def check(content: bytes) -> None:
+    """Raise ValueError unless every parser reads this ONNX file alike, and it holds all of its data."""
+    if has_external_data(content):
+        raise ValueError(
+            "it keeps weights in another file, which no SHA-256 covers; save them inside it: "
+            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(PATH), NEW_PATH)"
+        )
+
+
 def has_external_data(content: bytes) -> bool:
     """Return whether any tensor refers to data in another file; raise ValueError where this is no plain ONNX file."""
     if len(content) > MAX_BYTES:

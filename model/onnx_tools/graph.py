@@ -9,19 +9,15 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from inference import onnx_file
 from inference.errors import HeadError
-from inference.onnx_file import has_external_data
 
 Tensor = npt.NDArray[Any]
 
 
 def load(content: bytes) -> ModelProto:
     """Return the model in these bytes; raise ValueError where they are no plain ONNX file with all data inside."""
-    if has_external_data(content):
-        raise ValueError(
-            "it keeps weights in another file, which no SHA-256 covers; save them inside it: "
-            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(PATH), NEW_PATH)"
-        )
+    onnx_file.check(content)
     try:
         model = onnx.load_from_string(content)
     except DecodeError as fault:

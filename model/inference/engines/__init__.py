@@ -5,10 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
+from inference import onnx_file
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.errors import EngineError
-from inference.onnx_file import has_external_data
 
 MODULES = {
     "openvino": "inference.engines.openvino_engine",
@@ -30,8 +30,11 @@ def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
     `torch:<device>:<precision>` also names where it computes, and in what. Raise EngineError for a graph that the
     engine refuses, and for one that refers to other files, wherever it comes from: each engine would read them.
     """
-    _refuse_other_files(bundle)
     name, _, placement = name.partition(":")
+    try:
+        onnx_file.check(bundle.model)
+    except ValueError as fault:
+        raise EngineError(f"the model of {bundle.name}/{bundle.version} is no plain ONNX file: {fault}") from None
     try:
         module = importlib.import_module(MODULES[name])
     except ImportError as fault:
@@ -39,15 +42,6 @@ def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
     options = {"placement": placement} if placement else {}
     engine: Engine = module.load(bundle, streams=streams, cores=cores, **options)
     return engine
-
-
-def _refuse_other_files(bundle: Bundle) -> None:
-    try:
-        is_external = has_external_data(bundle.model)
-    except ValueError as fault:
-        raise EngineError(f"the model of {bundle.name}/{bundle.version} is no plain ONNX file: {fault}") from None
-    if is_external:
-        raise EngineError(f"the model of {bundle.name}/{bundle.version} keeps weights in another file")
 
 
 def warm_up(engine: Engine, bundle: Bundle) -> None:

@@ -70,7 +70,7 @@ def test_weights_outside_the_graph_are_refused_with_how_to_put_them_in() -> None
 
 @pytest.mark.parametrize("content", [b"", b"no graph", b"\x3a\xff\xff"])
 def test_what_is_no_graph_is_refused(content: bytes) -> None:
-    assert "no ONNX graph" in refusal(facts.read, content)
+    assert "no plain ONNX file" in refusal(facts.read, content)
 
 
 def test_a_graph_for_eight_pictures_is_opened_for_any_number() -> None:

@@ -267,7 +267,7 @@ def test_a_graph_that_is_none_is_refused_before_any_engine_sees_it(copied: Path)
     (copied / "model.onnx").write_bytes(content)
     old = next(line for line in (copied / "bundle.toml").read_text().splitlines() if line.startswith('"model.onnx"'))
     edited(copied, old, f'"model.onnx" = "{hashlib.sha256(content).hexdigest()}"')
-    assert "no ONNX graph" in refusal(copied)
+    assert "no plain ONNX file" in refusal(copied)
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,14 @@ def test_import_refuses_every_reference_and_writes_nothing(place: Path, capsys: 
     for trick, content in networks(place):
         assert bring(place, content) == 1, trick
         told = capsys.readouterr().err
-        assert "another file" in told or "no ONNX graph" in told, trick
+        assert "another file" in told or "no plain ONNX file" in told, trick
     assert list((place / "bundles").iterdir()) == []
 
 
 def test_no_reference_is_loaded_or_promoted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for trick, content in networks(place):
         folder = bundle_of(place, content)
-        with pytest.raises(BundleError, match=r"another file|no ONNX graph"):
+        with pytest.raises(BundleError, match=r"another file|no plain ONNX file"):
             bundle.load(folder)
         assert models.main(["promote", NAMED, "--force"]) == 1, trick
     assert "nothing was changed" in capsys.readouterr().err

@@ -218,7 +218,7 @@ def test_a_worker_refuses_a_graph_with_hidden_weights_and_says_so(
     sealed(folder, model=TRICKS["keys of more than 32 bits"]("/etc/hostname"))
     worker = start(BUNDLES_FOLDER=str(tmp_path / "own"), ENGINE=engine)
     assert worker.wait(TIMEOUT_S) == os.EX_CONFIG
-    assert "model.onnx is no ONNX graph: field number 536870925" in producer.refresh().startup_error
+    assert "model.onnx is no plain ONNX file: field number 536870925" in producer.refresh().startup_error
 
 
 @pytest.mark.parametrize("threads", ["0", "3"])
