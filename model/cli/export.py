@@ -9,9 +9,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from cli import command
 from inference import image_store
@@ -20,15 +18,8 @@ from registry.versions import Case
 from training import cases
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, folder_name
 
-
-class Row(NamedTuple):
-    """A line of both lists; `file_name` is the column that Hugging Face's ImageFolder reads."""
-
-    file_name: str
-    label: str
-    prediction: str
-    report_id: str
-    sha256: str
+# `file_name` is the column that Hugging Face's ImageFolder reads.
+COLUMNS = ("file_name", "label", "prediction", "report_id", "sha256")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,46 +29,40 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    written, missing = export(options.folder, options.feedback, options.uploads)
-    lacking = f"; {missing} images are gone or altered" if missing else ""
-    command.say(f"{written} images in {options.folder}, with {CASES_CSV} and {CASES_JSONL}{lacking}")
-    return 0
-
-
-def export(folder: Path, feedback: Path, uploads: Path) -> tuple[int, int]:
-    """Return how many cases were written, and how many images are no longer there; one image is in memory at a time."""
+    folder = options.folder
     if folder.exists() and any(folder.iterdir()):
         raise CasesError(f"{folder} is not empty: give a new folder, so that no case of before is left in it")
     folder.mkdir(parents=True, exist_ok=True)
-    command.warn(*cases.unread(feedback))
+    command.warn(*cases.unread(options.feedback))
+    written, missing = _write(folder, cases.newest(options.feedback), options.uploads)
+    lacking = f"; {missing} images are gone or altered" if missing else ""
+    command.say(f"{written} images in {folder}, with {CASES_CSV} and {CASES_JSONL}{lacking}")
+    return 0
+
+
+def _write(folder: Path, found: Iterator[Case], uploads: Path) -> tuple[int, int]:
+    """Return how many images were written, and how many are gone or altered; one at a time is in memory."""
     written = missing = 0
-    with ExitStack() as files:
-        table = csv.DictWriter(
-            files.enter_context((folder / CASES_CSV).open("w", encoding="utf-8", newline="")), Row._fields
-        )
-        lines = files.enter_context((folder / CASES_JSONL).open("w", encoding="utf-8"))
+    with (
+        (folder / CASES_CSV).open("w", encoding="utf-8", newline="") as csv_file,
+        (folder / CASES_JSONL).open("w", encoding="utf-8") as lines,
+    ):
+        table = csv.DictWriter(csv_file, COLUMNS)
         table.writeheader()
-        for row in _written(folder, cases.newest(feedback), uploads):
-            if row is None:
+        for case in found:
+            content = image_store.read_same(uploads, case.image, case.sha256)
+            if content is None:
                 missing += 1
                 continue
+            name = f"{folder_name(case.label)}/{case.image}"
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+            values = (name, case.label, case.prediction, case.report_id, case.sha256)
+            row = dict(zip(COLUMNS, values, strict=True))
+            table.writerow(row)
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
             written += 1
-            table.writerow(row._asdict())
-            lines.write(json.dumps(row._asdict(), ensure_ascii=False) + "\n")
     return written, missing
-
-
-def _written(folder: Path, found: Iterator[Case], uploads: Path) -> Iterator[Row | None]:
-    for case in found:
-        content = image_store.read_same(uploads, case.image, case.sha256)
-        if content is None:
-            yield None
-            continue
-        target = folder / folder_name(case.label) / case.image
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
-        name = target.relative_to(folder).as_posix()
-        yield Row(name, case.label, case.prediction, case.report_id, case.sha256)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -134,13 +135,12 @@ def shadow(options: argparse.Namespace) -> int:
 
 def _shadow_summaries(workers: tuple[WorkerInfo, ...]) -> list[str]:
     """Return a line for each shadow with the sums of all workers."""
-    counts: dict[str, list[Mapping[str, float]]] = {}
+    counts: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
     for info in workers:
         if info.shadow:
-            counts.setdefault(info.shadow, []).append(info.shadow_counts)
-    return [_summary(name, counts[name]) for name in sorted(counts)] or [
-        "no worker has a version beside the active one"
-    ]
+            counts[info.shadow].append(info.shadow_counts)
+    none = ["no worker has a version beside the active one"]
+    return [_summary(name, counts[name]) for name in sorted(counts)] or none
 
 
 def _summary(name: str, each: list[Mapping[str, float]]) -> str:

@@ -4,27 +4,20 @@ import json
 import sys
 
 from cli import command
-from wire import QueueSnapshot, QueueUnavailable
+from wire import QueueUnavailable
 
 
 def main() -> int:
     """Print the state, or why there is none."""
     try:
-        found = _table(command.queue_state())
+        state = command.queue_state()
     except QueueUnavailable as fault:
-        found = {"fault": str(fault)}
-    command.say(json.dumps(found))
-    return 0
-
-
-def _table(state: QueueSnapshot) -> dict[str, object]:
+        command.say(json.dumps({"fault": str(fault)}))
+        return 0
     workers = [{"id": info.id, "served": f"{info.model}/{info.version}"} for info in state.workers]
-    return {
-        "depth": state.depth,
-        "oldest_age_s": state.oldest_age_s,
-        "trouble": state.startup_error,
-        "workers": workers,
-    }
+    known = {"depth": state.depth, "oldest_age_s": state.oldest_age_s, "trouble": state.startup_error}
+    command.say(json.dumps({**known, "workers": workers}))
+    return 0
 
 
 if __name__ == "__main__":
