@@ -196,10 +196,8 @@ LOOKS: dict[object, tuple[str, ...]] = {
 
 def held(redis: Redis) -> dict[str, object]:
     """Return what the queue's streams, groups and buckets hold."""
-    auditor = Address(port=redis.server.port, username="auditor", password="auditor")  # noqa: S106  a test's own
+    auditor = wait_until_loaded(redis)
     found: dict[str, object] = {}
-    # Strangers are refused while the file is still being loaded, so that the server seems to be ready.
-    wait_until(lambda: is_loaded(redis, auditor), "Redis has loaded its file")
     names = redis.ask(auditor, "KEYS", "*")
     assert isinstance(names, list)
     for name in map(bytes.decode, names):
@@ -209,6 +207,13 @@ def held(redis: Redis) -> dict[str, object]:
     assert isinstance(pending, list)
     found["pending"] = [(entry_id, consumer) for entry_id, consumer, *_ in pending]
     return found
+
+
+def wait_until_loaded(redis: Redis) -> Address:
+    """Return the auditor; strangers are refused while the file is still being loaded, so the server seems ready."""
+    auditor = Address(port=redis.server.port, username="auditor", password="auditor")  # noqa: S106  a test's own
+    wait_until(lambda: is_loaded(redis, auditor), "Redis has loaded its file")
+    return auditor
 
 
 def is_loaded(redis: Redis, user: Address) -> bool:
@@ -263,6 +268,7 @@ def test_what_a_restart_brought_back_is_cleared_whatever_the_users(durable: Redi
     use(durable)
     durable.server.stop()
     durable.server.start()
+    wait_until_loaded(durable)
     worker = durable.address("sightline-worker")
     upkeep = Maintenance(worker, QUEUE, "upkeep", lease_ms=1, max_batch_s=60)
     upkeep.sweep()
