@@ -83,7 +83,7 @@ class WorkerInfo:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read what `encode` returned; raise MessageError."""
+        """Return the worker of bytes that `encode` returned; raise MessageError."""
         fields = Fields(data, MAX_INFO_BYTES)
         return cls(
             id=fields.token("id"),
@@ -135,7 +135,7 @@ def report_startup_error(address: Address, queue: str, text: str) -> None:
 class Heartbeat(Loop):
     """A thread of the worker process that publishes each second that it lives, what it serves and how fast it is."""
 
-    def __init__(  # noqa: PLR0913  what is asked each time goes by keyword
+    def __init__(  # noqa: PLR0913  what is read each time goes by keyword
         self,
         address: Address,
         queue: str,

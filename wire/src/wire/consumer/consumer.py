@@ -91,7 +91,7 @@ class Consumer:
     def receive(self, max_jobs: int, block_ms: int) -> list[Delivery]:
         """Take up to max_jobs, oldest first, waiting up to block_ms for the first; a suspect comes alone.
 
-        Gives none when none came, which may be sooner than block_ms. Raises QueueUnavailable after a pause of its own:
+        Return none when none came, which may be sooner than block_ms. Raise QueueUnavailable after a pause of its own:
         the caller may simply call again.
         """
         try:
@@ -107,7 +107,7 @@ class Consumer:
     def answer(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
         """Reply, acknowledge and delete in one transaction, again and again while Redis is away and a caller waits.
 
-        Raises QueueUnavailable once all deadlines have passed; the jobs then return to the queue by their lease.
+        Raise QueueUnavailable once all deadlines have passed; the jobs then return to the queue by their lease.
         """
         acknowledgements = [Acknowledgement(each.entry_id, each.job.reply_to, reply) for each, reply in outcomes]
         entry_ids = [each.entry_id for each in acknowledgements]
@@ -119,7 +119,7 @@ class Consumer:
             self._let_go(entry_ids)
 
     def to_renew(self, now: float) -> list[str]:
-        """Give the entries whose lease has run for a third, and that are not stuck."""
+        """Return the entries whose lease has run for a third, and that are not stuck."""
         held = list(self._held.values())
         return [
             each.entry_id
@@ -128,7 +128,7 @@ class Consumer:
         ]
 
     def stuck(self, now: float) -> list[str]:
-        """Give the ids of the jobs in hand where none has come to its end for longer than any batch may take."""
+        """Return the ids of the held jobs, where none has ended for longer than any batch may take."""
         return [each.job.id for each in list(self._held.values()) if self._is_stuck(each, now)]
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class Consumer:
         self._claim_at = time.monotonic() + jittered(self.lease_ms / 2000)
 
     def _claim(self, idle_ms: int, *owner: str) -> Delivery | None:
-        """Take over one job that has been pending for so long; what is not to be run is settled on the way."""
+        """Take over one job that has been pending for so long; what is not to be run is ended on the way."""
         idle = ("IDLE", idle_ms) if idle_ms else ()
         for _ in range(MAX_CLAIMS):
             look = pack("XPENDING", self.stream, GROUP, *idle, "-", "+", len(self._held) + 1, *owner)
@@ -256,7 +256,7 @@ class Consumer:
                 self._isolation.release()
 
     def _is_stuck(self, delivery: Delivery, now: float) -> bool:
-        # Waiting for Redis with an answer in hand is not hanging.
+        # Waiting for Redis with an answer is not hanging.
         since = max(delivery.received_at, self._progress_at)
         return now - since > self._max_batch_s and delivery.entry_id not in self._answering
 

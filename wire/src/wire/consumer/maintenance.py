@@ -51,13 +51,13 @@ class Leases(Loop):
 
     def _keep(self) -> None:
         now = time.monotonic()
-        self._tell_of_stuck(now)
+        self._report_stuck(now)
         self._renew(now)
         if now > self._reap_at:
             self._reap_at = now + jittered(REAP_EVERY_S)
             self._reap()
 
-    def _tell_of_stuck(self, now: float) -> None:
+    def _report_stuck(self, now: float) -> None:
         job_ids = [job_id for consumer in self._consumers for job_id in consumer.stuck(now)]
         if job_ids and not self._was_stuck:
             self._on_stuck(job_ids)
@@ -76,7 +76,7 @@ class Leases(Loop):
             self._exchange(b"".join(claims), len(claims))
 
     def _reap(self) -> None:
-        """Remove consumers that hold nothing and were not heard of for an hour; with pending jobs they must stay."""
+        """Remove consumers that hold nothing and were not seen for an hour; with pending jobs they must stay."""
         touches = [
             pack("XREADGROUP", "GROUP", GROUP, consumer.name, "COUNT", 1, "STREAMS", consumer.stream, ABOVE_ALL)
             for consumer in self._consumers
@@ -129,7 +129,7 @@ class Maintenance(Loop):
         super().__init__("maintenance", self.sweep, jittered(SWEEP_EVERY_S))
 
     def sweep(self) -> None:
-        """Look through all entries that were delivered; raises QueueUnavailable."""
+        """Look through all entries that were delivered; raise QueueUnavailable."""
         for stream in (self._keys.jobs, self._keys.expensive):
             self._first_seen[stream] = self._sweep(stream, self._first_seen.get(stream, {}))
 

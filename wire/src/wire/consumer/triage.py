@@ -24,7 +24,7 @@ UNKNOWN_OWNER: Final = "-"
 MAX_REPLIES: Final = 10_000
 MAX_DEAD_LETTERS: Final = 1000
 
-# Sends a packet and returns that many replies; raises QueueUnavailable.
+# Sends a packet and returns that many replies, or raises QueueUnavailable.
 Exchange = Callable[[bytes, int], list[Any]]
 
 

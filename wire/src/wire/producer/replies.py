@@ -63,7 +63,7 @@ class Waiter:
 
 
 class Replies(Loop):
-    """Gives each reply to its waiter; second and unknown replies are counted and dropped. `waiters` are by job id."""
+    """Delivers each reply to its waiter; other replies are counted and dropped. `waiters` are by job id."""
 
     def __init__(self, address: Address, keys: Keys, process: str, counts: Counts) -> None:
         self._connection = Connection(address, "sightline-replies")
@@ -157,11 +157,11 @@ class Recovery:
         self._withdrawn: deque[tuple[str, bytes]] = deque(maxlen=MAX_WITHDRAWN)
 
     def withdraw(self, stream: str, entry_id: bytes) -> None:
-        """Have an entry deleted that nobody waits for any more; costs its caller nothing."""
+        """Mark an entry that nobody waits for any more, to be deleted in the next round."""
         self._withdrawn.append((stream, entry_id))
 
     def run(self) -> None:
-        """Delete what was withdrawn, and submit again what was lost; raises QueueUnavailable."""
+        """Delete what was withdrawn, and submit again what was lost; raise QueueUnavailable."""
         self._delete_withdrawn()
         self._resubmit(self._find_lost())
 

@@ -68,7 +68,7 @@ _renewables: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def renew_after_fork(renewable: Any) -> None:
-    """Have its method `renew` called in every child that this process forks; it must not wait for anything."""
+    """Register an object whose `renew` is called in every forked child; it must not wait for anything."""
     _renewables.add(renewable)
 
 

@@ -223,7 +223,7 @@ class _Channel:
         self._is_closed = False
 
     def add(self, call: _Call) -> None:
-        """Send a call's commands, or have them sent by the thread that connects; raises QueueUnavailable."""
+        """Send a call's commands, or leave that to the thread that connects; raise QueueUnavailable."""
         with self._lock:
             if self._is_closed:
                 raise QueueUnavailable("the connection to Redis was closed")
@@ -267,7 +267,7 @@ class _Channel:
                 raise
 
     def _serve(self) -> None:
-        """Connect, and hand out replies until the connection ends, which raises OSError."""
+        """Connect, and distribute replies until the connection ends, which raises OSError."""
         link = Link(self._address, self._name, time.monotonic() + CONNECT_S)
         link.wait_at_most(SILENCE_S)
         with self._lock:
@@ -283,7 +283,7 @@ class _Channel:
                     raise
                 continue
             for reply in replies:
-                self._hand_out(reply)
+                self._distribute(reply)
             if self._unsent:
                 with self._lock:
                     self._send_unsent()
@@ -300,7 +300,7 @@ class _Channel:
         except OSError:
             self._link.shutdown()  # the thread that reads does what is to be done
 
-    def _hand_out(self, reply: Any) -> None:
+    def _distribute(self, reply: Any) -> None:
         if not self._calls:
             raise ConnectionError("it sent a reply to no command")
         call = self._calls[0]
