@@ -1,6 +1,7 @@
 import hashlib
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -27,6 +28,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set-up") / "bundles"
     assert build_bundle.main(["--bundles", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def copied(bundles: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundles, tmp_path / "bundles"))
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -165,15 +171,20 @@ def test_whole_bundles_in_a_folder_that_cannot_be_written_are_enough(bundles: Pa
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "bundle.toml"])
-def test_a_damaged_or_missing_file_is_made_again(tmp_path: Path, name: str) -> None:
-    build(tmp_path, [Precision.INT8], silent)
-    path = tmp_path / INT8.identity / name
+def test_a_damaged_or_missing_file_is_noticed(copied: Path, name: str) -> None:
+    path = copied / INT8.identity / name
+    assert is_whole(copied, INT8)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not is_whole(copied, INT8)
+    path.unlink()
+    assert not is_whole(copied, INT8)
+
+
+def test_a_damaged_bundle_is_made_again(copied: Path) -> None:
+    path = copied / INT8.identity / "labels.txt"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    build(tmp_path, [Precision.INT8], silent)
-    assert path.read_bytes() == content
-    path.unlink()
-    build(tmp_path, [Precision.INT8], silent)
+    build(copied, [Precision.INT8], silent)
     assert path.read_bytes() == content
 
 
@@ -185,14 +196,13 @@ def test_a_killed_set_up_leaves_nothing_behind_after_the_next(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "efficientnet-lite0").iterdir()] == ["1-int8"]
 
 
-def test_a_bundle_that_did_not_come_out_right_never_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    build(tmp_path, [Precision.INT8], silent)
-    folder = tmp_path / INT8.identity
+def test_a_bundle_that_did_not_come_out_right_never_takes_the_place_of_the_old_one(copied: Path) -> None:
+    folder = copied / INT8.identity
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(BuildError, match=r"model\.onnx has SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}"):
-        put(tmp_path, INT8, files | {"model.onnx": b"another"})
-    assert is_whole(tmp_path, INT8)
-    assert [path.name for path in folder.parent.iterdir()] == ["1-int8"]
+        put(copied, INT8, files | {"model.onnx": b"another"})
+    assert is_whole(copied, INT8)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["1-fp32", "1-int8"]
 
 
 def test_two_set_ups_at_once_end_in_one_whole_bundle(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ def _forms(loaded: Bundle) -> list[Path]:
     return sorted((loaded.folder / compiled.FOLDER).iterdir())
 
 
-def _scores(loaded: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    picture = np.random.default_rng(0).integers(0, 255, (1, *loaded.preprocessing.size, 3), np.uint8)
-    return engines.load("openvino", loaded, streams=2, cores=2).predict(picture)
+def _scores(of: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    image = np.random.default_rng(0).integers(0, 255, (1, *of.preprocessing.size, 3), np.uint8)
+    return engines.load("openvino", of, streams=2, cores=2).predict(image)
 
 
 def test_a_form_is_kept_and_says_the_same_the_next_time(loaded: Bundle) -> None:
@@ -38,24 +38,6 @@ def test_a_form_is_kept_and_says_the_same_the_next_time(loaded: Bundle) -> None:
     written = form.stat().st_mtime_ns
     assert np.array_equal(_scores(loaded), first)
     assert [path.stat().st_mtime_ns for path in _forms(loaded)] == [written]
-
-
-@pytest.mark.parametrize("damage", [b"", b"torn", None])
-def test_a_damaged_form_is_made_again(loaded: Bundle, damage: bytes | None) -> None:
-    first = _scores(loaded)
-    [form] = _forms(loaded)
-    whole = form.read_bytes()
-    form.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
-    assert np.array_equal(_scores(loaded), first)
-    assert compiled.kept(loaded.folder, form.name) is not None
-
-
-def test_a_form_that_the_engine_refuses_is_made_again(loaded: Bundle) -> None:
-    first = _scores(loaded)
-    [form] = _forms(loaded)
-    compiled.keep(loaded.folder, form.name, b"of another program")
-    assert np.array_equal(_scores(loaded), first)
-    assert compiled.kept(loaded.folder, form.name) != b"of another program"
 
 
 @pytest.fixture
@@ -77,6 +59,24 @@ def other(tmp_path: Path) -> Bundle:
 def _grey(of: Bundle) -> list[list[float]]:
     found: list[list[float]] = engines.load("openvino", of, streams=1, cores=1).predict(GREY).tolist()
     return found
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn", None])
+def test_a_damaged_form_is_made_again(small: Bundle, damage: bytes | None) -> None:
+    first = _scores(small)
+    [form] = _forms(small)
+    whole = form.read_bytes()
+    form.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
+    assert np.array_equal(_scores(small), first)
+    assert compiled.kept(small.folder, form.name) is not None
+
+
+def test_a_form_that_the_engine_refuses_is_made_again(small: Bundle) -> None:
+    first = _scores(small)
+    [form] = _forms(small)
+    compiled.keep(small.folder, form.name, b"of another program")
+    assert np.array_equal(_scores(small), first)
+    assert compiled.kept(small.folder, form.name) != b"of another program"
 
 
 @pytest.mark.parametrize("framing", ["its own sum", "a key of its own", "the key of another place"])
@@ -136,24 +136,23 @@ def test_a_pipe_in_place_of_a_form_holds_nobody_up(small: Bundle) -> None:
     assert _grey(small) == [[1.0, 1.0, 1.0]]
 
 
-def test_another_graph_has_a_form_of_its_own(loaded: Bundle, bundles: Path) -> None:
-    first = _scores(loaded)
-    other = bundle.load(bundles / "efficientnet-lite0" / "1-fp32")
-    assert not np.array_equal(_scores(replace(other, folder=loaded.folder)), first)
-    assert len(_forms(loaded)) == 2
+def test_another_graph_has_a_form_of_its_own(small: Bundle, other: Bundle) -> None:
+    first = _scores(small)
+    assert not np.array_equal(_scores(replace(other, folder=small.folder)), first)
+    assert len(_forms(small)) == 2
 
 
-def test_a_form_is_for_one_order_of_channels(loaded: Bundle) -> None:
-    first = _scores(loaded)
-    turned = replace(loaded.preprocessing, channels="BGR")
-    assert not np.array_equal(_scores(replace(loaded, preprocessing=turned)), first)
+def test_a_form_is_for_one_order_of_channels(small: Bundle) -> None:
+    first = _scores(small)
+    turned = replace(small.preprocessing, channels="BGR")
+    assert not np.array_equal(_scores(replace(small, preprocessing=turned)), first)
 
 
-def test_where_nothing_can_be_kept_the_model_is_served_all_the_same(loaded: Bundle) -> None:
-    assert loaded.folder is not None
-    (loaded.folder / compiled.FOLDER).write_text("not a folder")
-    first = _scores(loaded)
-    assert np.array_equal(_scores(replace(loaded, folder=None)), first)
+def test_where_nothing_can_be_kept_the_model_is_served_all_the_same(small: Bundle) -> None:
+    assert small.folder is not None
+    (small.folder / compiled.FOLDER).write_text("not a folder")
+    first = _scores(small)
+    assert np.array_equal(_scores(replace(small, folder=None)), first)
 
 
 def test_names_differ_wherever_the_parts_do() -> None:

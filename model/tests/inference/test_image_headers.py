@@ -253,7 +253,8 @@ def test_a_run_length_bmp_becomes_the_same_image_without_runs() -> None:
     assert seen > 100
 
 
-def test_a_run_length_bmp_of_runs_without_end_is_refused() -> None:
+def test_a_run_length_bmp_of_runs_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_headers, "MAX_RUNS", 50_000)
     content = pictures.run_length_bmp(1_000, 1_000, b"\1\0" * (image_headers.MAX_RUNS + 1_000))
     assert refusal("BMP", content) == IMAGE_TOO_LARGE
 

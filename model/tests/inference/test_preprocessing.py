@@ -1,3 +1,4 @@
+from functools import cache
 from typing import Any
 
 import cv2
@@ -40,16 +41,20 @@ def by_pillow(picture: Image.Image, view: View) -> Pixels:
     return np.asarray(cropped.resize((view.width, view.height), Image.Resampling.BICUBIC))
 
 
+@cache
+def encoded_scene(size: tuple[int, int]) -> bytes:
+    return pictures.encode(pictures.scene(*size), "PNG", compress_level=1)
+
+
 def distance(one: Pixels, other: Pixels) -> float:
     return float(np.abs(one.astype(int) - other).mean())
 
 
-@pytest.mark.parametrize("size", [(480, 360), (300, 900), (231, 229), (1_500, 1_100), (4_000, 3_000), (100, 80)])
+@pytest.mark.parametrize("size", [(480, 360), (300, 900), (231, 229), (1_500, 1_100), (3_000, 2_100), (100, 80)])
 @pytest.mark.parametrize("changes", [{}, {"resize": "stretch"}, {"size": [160, 192]}])
 def test_the_resize_is_nearly_pillows_antialiased_one(size: tuple[int, int], changes: dict[str, Any]) -> None:
-    picture = pictures.scene(*size)
-    found = prepared(pictures.encode(picture, "PNG", compress_level=1), **changes)
-    assert distance(found, by_pillow(picture, table(**changes).view)) < 2.5
+    found = prepared(encoded_scene(size), **changes)
+    assert distance(found, by_pillow(pictures.scene(*size), table(**changes).view)) < 2.5
 
 
 def test_fine_stripes_do_not_turn_into_coarse_ones() -> None:
