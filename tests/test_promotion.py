@@ -1,5 +1,6 @@
 """A better version from reviewed reports, promoted and rolled back under load; a worse one refused."""
 
+import os
 import shutil
 import threading
 import time
@@ -23,7 +24,9 @@ from wire.queue_stats import STALE_AFTER_S, QueueStats
 KIND, OTHER = "sheet_music", "floor_plan"
 OLD, NEW = BASE, f"{MODEL}/2-int8"
 PATIENCE_S = 120.0
-ROUNDS = 2
+ROUNDS = 2 if os.environ.get("FULL") else 1
+# Between the requests of a client of the load: they are to be many, and to leave time to what is tested under them.
+PAUSE_S = 0.02
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ class Load:
 
     def _ask(self) -> None:
         at = 0
-        while not self.stopping.is_set():
+        while not self.stopping.wait(PAUSE_S):
             number = at % len(self.pictures)
             try:
                 self.heard.add((number, *self.loop.ask(self.pictures[number])))

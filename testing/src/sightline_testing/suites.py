@@ -5,7 +5,6 @@ time, since tests often wait; what each prints is shown when it ends.
 """
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -36,22 +35,28 @@ class Suite:
 
 @dataclass
 class Totals:
-    """What pytest counted."""
+    """What pytest counted, and what it took: seconds by the clock, and of processors."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    processor_s: float = 0.0
 
     def __iadd__(self, other: "Totals") -> "Totals":
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
+        self.processor_s += other.processor_s
         return self
 
     def __str__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+    def timed(self, seconds: float) -> str:
+        """Return what was counted, and what it took."""
+        return f"{self} in {seconds:.0f} s, {self.processor_s:.0f} s of processor time"
 
 
 # Folders of tests/ with commands of their own.
@@ -122,11 +127,9 @@ def main(names: list[str]) -> int:
     suites = [known[name] for name in names] or SUITES
     totals = Totals()
     for suite, found in zip(suites, run_all(suites), strict=True):
-        _say(f"{suite.name:12}{found} in {found.seconds:.0f} s")
+        _say(f"{suite.name:12}{found.timed(found.seconds)}")
         totals += found
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor_s = spent.ru_utime + spent.ru_stime
-    _say(f"{totals} in {time.monotonic() - started:.0f} s, {processor_s:.0f} s of processor time")
+    _say(totals.timed(time.monotonic() - started))
     if totals.skipped and os.environ.get("CI"):
         _say("a test was skipped, and in CI none may be")
         return 1
@@ -172,18 +175,19 @@ def run(suite: Suite, processes: int = ALONE, first: int = 0, output: IO[bytes] 
         options += ["--dist=loadfile", f"--numprocesses={processes}"]
     if suite.is_parallel and suite.longest:
         options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
-    finished = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "pytest", suite.tests, *options],
         cwd=REPOSITORY / suite.folder,
         env=os.environ | PLUGINS | {"PYTHONPATH": ".", FIRST_PROCESS: str(first)},
         stdout=output,
         stderr=output,
-        check=False,
     )
+    _, status, spent = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     totals = read(report)
-    if finished.returncode != 0 and not totals.failed:
+    if process.returncode != 0 and not totals.failed:
         totals.failed = 1
-    totals.seconds = time.monotonic() - started
+    totals.seconds, totals.processor_s = time.monotonic() - started, spent.ru_utime + spent.ru_stime
     return totals
 
 
