@@ -20,7 +20,7 @@ from app import create_app  # type: ignore[import-not-found]
 from predict import job_queue  # type: ignore[import-not-found]  # api is another import root
 from sightline_testing.pictures import jpeg
 from sightline_testing.redis_server import RedisServer, redis_binaries
-from tests.serving import EchoWorker  # type: ignore[import-not-found]
+from tests.serving import EchoWorker  # type: ignore[attr-defined]  # those of api
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 API, WIRE = REPOSITORY / "api", REPOSITORY / "wire" / "src" / "wire"

@@ -46,7 +46,7 @@ class Crowd:
 
     def _ask_on(self) -> None:
         while True:
-            self._producer.ask(self._images[next(self._numbers) % len(self._images)], timeout_s=PATIENCE_S)
+            self._producer.submit(self._images[next(self._numbers) % len(self._images)], timeout_s=PATIENCE_S)
             self.answers += 1
 
     def wait_until_standing(self) -> None:
