@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ UNCOUNTED_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # A client that has one IPv6 address has a network of this many bits.
 IPV6_NETWORK_BITS = 64
 OWNERS_FOLDER = ".owners"
+_address = attrgetter("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET", "REDIS_USERNAME", "REDIS_PASSWORD")
 
 
 def open_to_all(view: View) -> View:
@@ -66,19 +68,8 @@ def install(app: Flask) -> None:
     if keys is not None:
         app.before_request(lambda: _authenticate(keys))
     if keys is not None or limit is not None:
-        limiter = RateLimiter(_redis_address(), settings.REDIS_QUEUE)
+        limiter = RateLimiter(Address(*_address(settings)), settings.REDIS_QUEUE)
         app.before_request(lambda: _count(limiter, limit))
-
-
-def _redis_address() -> Address:
-    return Address(
-        settings.REDIS_IP,
-        settings.REDIS_PORT,
-        settings.REDIS_DB_ID,
-        settings.REDIS_SOCKET,
-        settings.REDIS_USERNAME,
-        settings.REDIS_PASSWORD,
-    )
 
 
 def _authenticate(keys: KeyFile) -> None:
