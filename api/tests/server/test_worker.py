@@ -438,3 +438,13 @@ class TestStart:
         with serving(tmp_path, {"REDIS_PORT": 1, "UPLOAD_FOLDER": "up/loads"}, cwd=tmp_path) as served:
             assert served.ask(raw_picture(b"\xff\xd8\xff"))[0] == 503
         assert len(list((tmp_path / "up" / "loads").iterdir())) == 1
+
+    def test_the_master_loads_nothing_of_the_application_before_gevent_can_patch_it(self) -> None:
+        program = (
+            "import runpy, shutil, sys; runpy.run_path('gunicorn.conf.py'); import server.worker, settings\n"
+            "shutil.rmtree(settings.metrics_folder())\n"
+            "print([name for name in sorted(sys.modules)"
+            " if name in {'app', 'flask', 'prometheus_client', 'views'} or name.startswith('wire.')])"
+        )
+        outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
+        assert outcome.stdout == "['wire.settings']\n"
