@@ -130,6 +130,7 @@ class QueueStats:
         self._keys = keys = Keys(queue)
         self._admission = admission
         self.latest: QueueSnapshot | None = None
+        # Why Redis is known to be away, for every submission until it answers again.
         self.fault: QueueUnavailable | None = None
         # The depth as the last submission or look has found it, and how many own jobs it includes.
         self.found = (0, 0)
@@ -159,10 +160,6 @@ class QueueStats:
         depth, at = self._refusal
         past_s = time.monotonic() - at
         return depth - rate_per_s * past_s if past_s <= REFUSAL_HOLDS_S else 0.0
-
-    def report_fault(self, fault: QueueUnavailable) -> None:
-        """Note that Redis is away; raised for every submission until it answers again."""
-        self.fault = fault
 
     def worker_seen_within(self, seconds: float) -> bool:
         """Return whether the list named a live worker in the last seconds."""

@@ -139,7 +139,7 @@ class Producer:
             self._note_refusal(stats, terms, full.depth, own - (job.reply_to == self._name))
             raise
         except QueueUnavailable as fault:
-            stats.report_fault(fault)
+            stats.fault = fault
             raise
         if terms.stream == self.keys.jobs and found[0] is not None:
             stats.found = depth + math.ceil(terms.cost), own
