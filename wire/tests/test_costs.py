@@ -54,6 +54,17 @@ def test_jobs_are_admitted_by_their_cost(door: Door) -> None:
     assert door.count(cost=1, bound=20, bound_beside=20) == 0
 
 
+def test_a_burst_counts_jobs_up_to_what_is_done_in_time(door: Door) -> None:
+    bounds = {"bound": 20, "bound_beside": 10, "burst": 30}
+    assert door.count(cost=5, burst_bound=200, **bounds) == 30
+    assert door.count(cost=1, burst_bound=200, **bounds) == 0
+    door.queue.redis("XTRIM", door.queue.keys.jobs, "MAXLEN", 0)
+    assert door.count(cost=5, burst_bound=100, **bounds) == 20
+    door.queue.redis("XTRIM", door.queue.keys.jobs, "MAXLEN", 0)
+    door.enter(is_expensive=True, cost=50, bound=90, bound_beside=90)
+    assert door.count(cost=5, burst_bound=200, **bounds) == 2
+
+
 def test_a_job_that_costs_more_than_the_bound_enters_an_empty_queue_alone(door: Door) -> None:
     assert door.count(cost=50, bound=20, bound_beside=20) == 1
     with pytest.raises(QueueFull) as refusal:
@@ -138,6 +149,20 @@ class Side:
 @pytest.fixture
 def side(queue: QueueProbe) -> Side:
     return Side(queue)
+
+
+def test_as_many_large_photographs_at_once_as_are_done_in_time_are_let_in(side: Side) -> None:
+    # 32 photographs of 12 megapixels cost more than what is done in a quarter of the deadline, and less than all of it.
+    consumer = side.queue.consumer("worker")
+    with ThreadPoolExecutor(32) as pool:
+        asking = [pool.submit(side.producer.submit, "cat.jpg", timeout_s=5.0, decode_ms=60) for _ in range(32)]
+        wait_until(lambda: side.queue.depth() == 32, "all are in the queue")
+        side.producer.refresh()
+        assert side.producer.depth() > side.producer.refresh().bound
+        assert side.producer.room_fault() is None
+        while side.queue.depth():
+            consumer.answer([(delivery, answer_for(delivery.job)) for delivery in consumer.receive(8, 100)])
+        assert all(each.result().predictions for each in asking)
 
 
 def test_an_expensive_job_is_answered_from_its_own_stream(side: Side) -> None:

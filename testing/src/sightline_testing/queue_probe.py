@@ -72,7 +72,8 @@ class QueueProbe:
     def announce(self, worker_id: str = "idle", *, labels: Sequence[str] = (), **facts: Any) -> None:
         """Have a live worker listed, which takes no jobs, until the test ends."""
         served = {"host": "here", "model": "none", "version": "0", "preprocessing": "none"} | facts
-        self._heartbeats.append(Heartbeat(self.address, QUEUE, WorkerInfo(worker_id, **served), labels))
+        info = WorkerInfo(worker_id, **served)
+        self._heartbeats.append(Heartbeat(self.address, QUEUE, info, labels, rate=lambda: info.rate))
         self._heartbeats[-1].start()
         wait_until(lambda: self.redis("HEXISTS", self.keys.workers, worker_id), "the worker is listed")
 

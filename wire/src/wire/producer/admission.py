@@ -43,7 +43,10 @@ ENQUEUE: Final = Script("admit", "enqueue")
 
 @dataclass(slots=True)
 class Terms:
-    """On what terms one job is admitted: to which stream, at what cost in photographs, and up to which depth."""
+    """On what terms one job is admitted: to which stream, at what cost in photographs, and up to which depth.
+
+    While the stream holds fewer than `burst` jobs, and the other one none, it is `burst_bound` if that is more.
+    """
 
     stream: str
     other: str
@@ -51,6 +54,8 @@ class Terms:
     bound: float = UNBOUNDED
     bound_beside: float = UNBOUNDED
     share_per_ms: float = 0.0
+    burst: int = 0
+    burst_bound: float = 0.0
 
     def words(
         self, keys: Keys, job: bytes, more_keys: Sequence[str] = (), more_arguments: Sequence[str | bytes | int] = ()
@@ -59,7 +64,8 @@ class Terms:
         weight = repr(self.cost - 1 if self.cost - 1 >= LEAST_WEIGHT else 0)
         room, beside = repr(max(self.bound - self.cost, 0)), repr(max(self.bound_beside - self.cost, 0))
         all_keys = (self.stream, keys.weights[self.stream], self.other, keys.owed, *more_keys)
-        return len(all_keys), *all_keys, room, beside, weight, job, repr(self.share_per_ms), *more_arguments
+        burst = self.burst, repr(max(self.burst_bound - self.cost, 0))
+        return len(all_keys), *all_keys, room, beside, weight, job, repr(self.share_per_ms), *burst, *more_arguments
 
 
 def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_queue_size: int) -> Terms:
@@ -71,7 +77,8 @@ def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_qu
     if decode_s > EXPENSIVE_S and capacity.expensive_lanes:
         return _expensive_terms(keys, capacity, job.passes, decode_s, timeout_s, max_queue_size)
     bound, beside = bounds_for(capacity, timeout_s, max_queue_size)
-    return Terms(keys.jobs, keys.expensive, job.passes + decode_s * capacity.lane_rate, bound, beside)
+    burst = (0, 0) if max_queue_size else burst_for(capacity, timeout_s)
+    return Terms(keys.jobs, keys.expensive, job.passes + decode_s * capacity.lane_rate, bound, beside, 0.0, *burst)
 
 
 def _expensive_terms(  # noqa: PLR0913, PLR0917  what the terms depend on
@@ -95,11 +102,18 @@ def bounds_for(capacity: Capacity, timeout_s: float, max_queue_size: int) -> tup
     if not capacity.rate:
         return (max(2 * in_hand, BURST + in_hand),) * 2
     in_time = capacity.rate * timeout_s
-    # Each lane may hold one batch and find another one waiting; and whoever has an answer may ask again before anybody
-    # has looked how many those of the same batch were.
-    burst = min(BURST + in_hand, round(SHARE_FOR_A_BURST * in_time))
-    bound = max(2 * in_hand, burst, round(SHARE_OF_DEADLINE * in_time))
+    # Each lane may hold one batch and find another one waiting.
+    bound = max(2 * in_hand, min(burst_for(capacity, timeout_s)), round(SHARE_OF_DEADLINE * in_time))
     return bound, min(bound, max(2 * in_hand, round(SHARE_BESIDE_EXPENSIVE * in_time)))
+
+
+def burst_for(capacity: Capacity, timeout_s: float) -> tuple[int, int]:
+    """Return how many jobs may come at once, and the depth in photographs up to which they are done in time.
+
+    They count by number, so that a folder of large photographs is taken as one of thumbnails is. Whoever has an answer
+    may ask again before anybody has counted the other answers of its batch: hence the jobs in hand.
+    """
+    return BURST + capacity.in_hand, round(SHARE_FOR_A_BURST * capacity.rate * timeout_s)
 
 
 def retry_after_s(depth: int, rate: float) -> float:

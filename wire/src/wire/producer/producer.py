@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
 from wire.messages import Answer, Job, JobFailed
-from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, retry_after_s, terms_for
+from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, burst_for, retry_after_s, terms_for
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
 from wire.queue_stats import REFRESH_EVERY_S, STALE_AFTER_S, Admission, Capacity, QueueSnapshot, QueueStats
 from wire.redis.connection import CALLER_TIMEOUT_S, Address, renew_after_fork
@@ -153,6 +153,10 @@ class Producer:
         """
         snapshot, depth = self.snapshot(), self.depth()
         if snapshot is None or depth == 0 or depth + count <= snapshot.bound:
+            return None
+        burst, burst_bound = burst_for(snapshot.capacity, self._usual_timeout_s)
+        has_burst = not (self._max_queue_size or snapshot.expensive_depth)
+        if has_burst and snapshot.jobs + count <= burst and depth + count <= burst_bound:
             return None
         return QueueFull(depth, snapshot.bound, retry_after_s(depth, snapshot.rate))
 

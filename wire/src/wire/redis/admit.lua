@@ -3,7 +3,7 @@
 --
 -- KEYS: a job stream, its weights, the other job stream, what is owed. ARGV: the largest depth at which the job is
 -- admitted; the same while the other stream holds jobs; the job's weight; the job; the share, in photographs a
--- millisecond, or 0.
+-- millisecond, or 0; below how many entries the stream takes a burst, and the largest depth for that.
 --
 -- The depth is XLEN, which counts what waits and what is in progress (an answer deletes its entry), and the weights of
 -- the heavier entries. Weights of entries that are gone are removed where the sum would refuse a job: whoever deletes an
@@ -26,6 +26,9 @@ local function admit()
   local count, share, now, owed = redis.call('XLEN', KEYS[1]), tonumber(ARGV[5]), 0, 0
   local is_beside = redis.call('XLEN', KEYS[3]) > 0
   local room = tonumber(is_beside and ARGV[2] or ARGV[1])
+  if count < tonumber(ARGV[6]) and not is_beside then
+    room = math.max(room, tonumber(ARGV[7]))
+  end
   if share > 0 then
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -3,12 +3,12 @@
 -- stream is made here, empty, and the worker adds to a stream that exists only: what is cancelled while a worker has it
 -- leaves no reply behind.
 --
--- KEYS and ARGV 1 to 5: see admit.lua. KEYS: the job index, the reply stream. ARGV: the most jobs in the index; for how
+-- KEYS and ARGV 1 to 7: see admit.lua. KEYS: the job index, the reply stream. ARGV: the most jobs in the index; for how
 -- many seconds they stay there; the job's id, its owner, its image.
 local time = redis.call('TIME')
-redis.call('XTRIM', KEYS[5], 'MINID', (time[1] - ARGV[7]) * 1000)
+redis.call('XTRIM', KEYS[5], 'MINID', (time[1] - ARGV[9]) * 1000)
 local kept = redis.call('XLEN', KEYS[5])
-if kept >= tonumber(ARGV[6]) then
+if kept >= tonumber(ARGV[8]) then
   return {kept, false}
 end
 local depth, entry = admit()
@@ -16,6 +16,6 @@ if not entry then
   return {depth}
 end
 redis.call('XADD', KEYS[6], 'MAXLEN', '0', '*', 'job', '')
-redis.call('EXPIRE', KEYS[6], ARGV[7])
-local row = {'id', ARGV[8], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[9], 'image', ARGV[10]}
+redis.call('EXPIRE', KEYS[6], ARGV[9])
+local row = {'id', ARGV[10], 'entry', entry, 'stream', KEYS[1], 'owner', ARGV[11], 'image', ARGV[12]}
 return {depth, entry, redis.call('XADD', KEYS[5], '*', unpack(row))}
