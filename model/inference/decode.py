@@ -4,7 +4,6 @@ Plain JPEG goes through libjpeg-turbo. Pillow decodes the rest; every mode of pi
 seen.
 """
 
-import io
 import math
 import threading
 import warnings
@@ -100,10 +99,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """The pixels of a view, in RGB and as they are stored, and the EXIF orientation to see them in."""
+    """The pixels of a view, in RGB and as they are stored, and the EXIF orientation to see them in.
+
+    `size` is the width and height of the whole image when it is upright.
+    """
 
     pixels: Pixels
     orientation: int
+    size: tuple[int, int]
 
 
 def kind_of(content: bytes) -> str:
@@ -136,19 +139,6 @@ def decode(content: bytes, view: View, budget_s: float = math.inf) -> DecodedIma
         return decode_by_pillow(kind, first, view, budget)
 
 
-def upright_size(content: bytes) -> tuple[int, int]:
-    """Return the width and height of an image as it is meant to be seen; no more than its header is read."""
-    check_bytes(len(content))
-    kind = kind_of(content)
-    if kind == "JPEG":
-        header = read_jpeg_header(content)
-        (width, height), orientation = (header.width, header.height), header.orientation
-    else:
-        (width, height), first = first_image(kind, content)
-        orientation = _pillow_orientation(kind, first)
-    return (height, width) if is_turned(orientation) else (width, height)
-
-
 def _decode_jpeg(header: JpegHeader, content: bytes, view: View, budget: DecodeBudget) -> DecodedImage:
     view = view.as_stored(header.orientation)
     factor = view.jpeg_factor(header.width, header.height)
@@ -162,7 +152,12 @@ def _decode_jpeg(header: JpegHeader, content: bytes, view: View, budget: DecodeB
             raise ImageError(IMAGE_BROKEN, f"JPEG cannot be decoded: {fault}") from None
         return decode_by_pillow("JPEG", content, view, budget)
     left, top, right, bottom = view.box(pixels.shape[1], pixels.shape[0])
-    return DecodedImage(pixels[top:bottom, left:right], header.orientation)
+    size = _upright_size(header.width, header.height, header.orientation)
+    return DecodedImage(pixels[top:bottom, left:right], header.orientation, size)
+
+
+def _upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if is_turned(orientation) else (width, height)
 
 
 def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget = UNLIMITED) -> DecodedImage:
@@ -177,24 +172,17 @@ def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget
                 raise ImageError(IMAGE_BROKEN, f"{image.width}x{image.height} pixels are a decompression bomb")
             if kind == "PNG":
                 image.decodermaxblock = min(max(len(content) // PNG_BLOCKS, LEAST_PNG_BLOCK), LARGEST_PNG_BLOCK)
-            factor = view.jpeg_factor(*image.size)
+            stored = image.size
+            factor = view.jpeg_factor(*stored)
             image.draft("RGB", (image.width // factor, image.height // factor))
             image.load()
             orientation = exif_orientation(image.info.get("exif", b""))
-            return DecodedImage(_rgb(_shrunk(image, view.as_stored(orientation))), orientation)
+            pixels = _rgb(_shrunk(image, view.as_stored(orientation)))
+            return DecodedImage(pixels, orientation, _upright_size(*stored, orientation))
     except (ImageError, MemoryError):
         raise
     except Exception as fault:  # noqa: BLE001
         raise ImageError(IMAGE_BROKEN, f"{kind} cannot be decoded: {fault}") from None
-
-
-def _pillow_orientation(kind: str, content: bytes) -> int:
-    """Return the EXIF orientation that stands before the pixels; raise ImageError."""
-    try:
-        with Image.open(io.BytesIO(content), formats=(kind,)) as image:
-            return exif_orientation(image.info.get("exif", b""))
-    except Exception as fault:  # noqa: BLE001  as above
-        raise ImageError(IMAGE_BROKEN, f"{kind} cannot be read: {fault}") from None
 
 
 def _shrunk(image: Image.Image, view: View) -> Image.Image:

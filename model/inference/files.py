@@ -33,8 +33,9 @@ def read_regular(path: Path, max_bytes: int, flags: int = 0) -> bytes:
             raise OSError(errno.EINVAL, "it is not a regular file")
         if facts.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes; at most {max_bytes} are read")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(facts.st_size + 1)
+        content = os.read(descriptor, facts.st_size + 1)
+        while len(content) < facts.st_size and (more := os.read(descriptor, facts.st_size)):  # beyond 2 GB a call
+            content += more
         if len(content) > facts.st_size:
             raise OSError(errno.EAGAIN, "it grew while it was read")
         return content

@@ -9,15 +9,15 @@ from inference.errors import IMAGE_MISSING, IMAGE_TOO_LARGE, ImageError
 from inference.files import read_regular
 from inference.limits import MAX_BYTES
 
-MAX_NAME_BYTES = 255
-
 
 def read(folder: Path, name: str) -> bytes:
     """Return the bytes of a regular file directly in the folder; raise ImageError where there is none of that name."""
-    if not _is_plain(name):
-        raise ImageError(IMAGE_MISSING, f"{name!r} is not the name of a file")
     try:
+        if "/" in name:
+            raise ValueError("it is not the name of a file")
         return read_regular(folder / name, MAX_BYTES, os.O_NOFOLLOW)
+    except ValueError as fault:  # also a NUL byte, or characters that no file name has
+        raise ImageError(IMAGE_MISSING, f"{name!r} cannot be read: {fault}") from fault
     except OSError as fault:
         code = IMAGE_TOO_LARGE if fault.errno == errno.EFBIG else IMAGE_MISSING
         raise ImageError(code, f"{name!r} cannot be read: {fault.strerror}") from fault
@@ -30,13 +30,3 @@ def read_same(folder: Path, name: str, sha256: str = "") -> bytes | None:
     except ImageError:
         return None
     return content if not sha256 or hashlib.sha256(content).hexdigest() == sha256 else None
-
-
-def _is_plain(name: str) -> bool:
-    """Return whether this is a name and not a path."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        return False
-    try:
-        return len(os.fsencode(name)) <= MAX_NAME_BYTES
-    except UnicodeEncodeError:
-        return False

@@ -27,12 +27,12 @@ class Model:
         """Return room for the pixels of `count` images."""
         return np.empty((count, *self.bundle.preprocessing.size, 3), np.uint8)
 
-    def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> None:
-        """Write the model's input for an image into a place of a batch.
+    def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> tuple[int, int]:
+        """Write the model's input for an image into a place of a batch; return the upright image's width and height.
 
         Raise ImageError where that cannot be done, or where decoding takes more than `budget_s` of processor time.
         """
-        self.bundle.preprocessing.prepare(content, out, budget_s)
+        return self.bundle.preprocessing.prepare(content, out, budget_s)
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Return the probabilities of every class for each image."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from inference.arrays import Pixels
-from inference.decode import Box, View, decode, upright_size
+from inference.decode import Box, View, decode
 from inference.errors import BundleError, shown
 from inference.image_headers import UPRIGHT, is_turned
 
@@ -62,25 +62,26 @@ class Preprocessing:
         """A short name for exactly these numbers: two models with one digest get the same pixels."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
 
-    def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> None:
+    def prepare(self, content: bytes, out: Pixels, budget_s: float = math.inf) -> tuple[int, int]:
         """Decode an image's bytes and write the model's input into `out` (height, width, RGB).
 
-        `budget_s` is the processor time that decoding may take. Raise ImageError.
+        `budget_s` is the processor time that decoding may take. Return the upright image's width and height; raise
+        ImageError.
         """
         image = decode(content, self.view, budget_s)
         if image.orientation == UPRIGHT:
             self._resize(image.pixels, out)
-            return
-        # Turned when it is small: a centred crop is the same whichever side is up.
-        stored = np.empty_like(upright(out, image.orientation), order="C")
-        self._resize(image.pixels, stored)
-        out[...] = upright(stored, image.orientation)
+        else:
+            # Turned when it is small: a centred crop is the same whichever side is up.
+            stored = np.empty_like(upright(out, image.orientation), order="C")
+            self._resize(image.pixels, stored)
+            out[...] = upright(stored, image.orientation)
+        return image.size
 
-    def crop_of(self, content: bytes) -> tuple[tuple[int, int], Box]:
-        """Return the upright image's width and height, and the part of it that `prepare` gives to the model."""
-        size = upright_size(content)
-        left, top, right, bottom = self.view.box(*size)
-        return size, (max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1]))
+    def box(self, width: int, height: int) -> Box:
+        """Return the part of an upright image of this size that the model gets."""
+        left, top, right, bottom = self.view.box(width, height)
+        return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
     def _resize(self, pixels: Pixels, out: Pixels) -> None:
         """Shrink without aliasing, which OpenCV's interpolations by themselves do not care for.

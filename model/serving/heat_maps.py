@@ -55,13 +55,12 @@ def explain(model: Model, job: Job, content: bytes, scores: Scores) -> Activatio
     if folder is None:
         raise NotExplainableError(f"{model.bundle.name}/{model.bundle.version} is a draft without a folder")
     pixels = model.new_batch(1)
-    model.prepare(content, pixels[0])
+    size = model.prepare(content, pixels[0])
     label = _chosen(model, job, scores)
     values = _maps(folder, model.bundle.digest, settings.ENGINE).of(pixels[0], model.bundle.labels.index(label))
-    size, box = model.bundle.preprocessing.crop_of(content)
     rounded = tuple(round(float(value), DECIMALS) for value in values.flat)
     rows, columns = values.shape
-    return ActivationMap(label, rows, columns, rounded, size, box)
+    return ActivationMap(label, rows, columns, rounded, size, model.bundle.preprocessing.box(*size))
 
 
 def _chosen(model: Model, job: Job, scores: Scores) -> str:
