@@ -122,8 +122,8 @@ def test_a_version_that_was_taught_wrong_labels_is_refused_and_force_overrules(
         (tmp_path / "labelled" / kind).mkdir(parents=True)
         for seed in range(2000, 2010):
             (tmp_path / "labelled" / kind / f"{seed}.jpg").write_bytes(drawing_jpeg(kind, seed))
-    # A reviewer accepts a hundred reports of somebody who calls one kind by the other's name.
-    loop.files.accept((drawing_jpeg(KIND, seed), OTHER) for seed in range(100, 200))
+    # A reviewer accepts fifty reports of somebody who calls one kind by the other's name.
+    loop.files.accept((drawing_jpeg(KIND, seed), OTHER) for seed in range(100, 150))
     loop.done("cli.improve", "--version", "poisoned")
     finished = loop.command("cli.models", "promote", "poisoned", "--labelled", str(tmp_path / "labelled"))
     assert finished.returncode == 2
