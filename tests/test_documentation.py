@@ -30,6 +30,17 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[str(file.relative_to(REPOSITORY)) for file in DOCUMENTS])
+def test_a_link_to_a_module_names_what_is_defined_there(document: Path) -> None:
+    links = re.findall(r"\[`([\w.]+)`\]\((\S+\.py)\)", document.read_text())
+    assert [
+        f"{name} in {link}"
+        for name, link in links
+        for part in name.split(".")[1 if name.startswith("views.") else 0 :]
+        if not re.search(rf"(def|class) {part}\b", (document.parent / link).read_text())
+    ] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(file.relative_to(REPOSITORY)) for file in DOCUMENTS])
 def test_every_make_command_that_is_named_exists(document: Path) -> None:
     commands = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^|&& )make ([a-z][a-z-]*)", document.read_text(), re.MULTILINE))

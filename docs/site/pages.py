@@ -26,6 +26,7 @@ OUTSIDE = {
 # What else pages may show: plots and tables of the measurements.
 SHOWN = ("benchmarks/results/*/*.png", "benchmarks/results/*/*.txt", "stress_test/*.md", "stress_test/results/*.png")
 DECISIONS = REPOSITORY / "docs" / "decisions"
+CODE_LINK = re.compile(r"\[(`[^`]+`)\]\(\S+\.py\)")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
@@ -43,6 +44,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = page.file.src_uri
     if here == "decisions/README.md":  # in the repository, the folder itself is the list
         markdown += "\n" + "".join(f"- [{title(file)}]({file.name})\n" for file in sorted(DECISIONS.glob("0*.md")))
+    markdown = CODE_LINK.sub(r"\1", markdown)  # the code is not on the site
     return LINK.sub(lambda link: target(link[1], sources[here], here, site), markdown)
 
 
