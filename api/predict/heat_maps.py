@@ -1,6 +1,6 @@
 """Heat maps: where the model looked for a class, as JSON and as a PNG to lay over the image.
 
-Drawn here in plain Python: docs/decisions/0021-heat-maps.md says why.
+Drawn here in plain Python: docs/decisions/0023-heat-maps.md says why.
 """
 
 import math
