@@ -1,0 +1,54 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sightline_testing import pictures
+from sightline_testing.redis_server import RedisServer
+from tests.worker_processes import MODEL, QUEUE, Process, Start
+from wire import Address, Producer
+
+
+@pytest.fixture
+def folder(uploads: Path) -> Path:
+    for seed in range(4):
+        (uploads / f"{seed}.jpg").write_bytes(pictures.jpeg(seed=seed))
+    (uploads / "camera.png").write_bytes(pictures.encode(pictures.photograph(), "PNG"))
+    (uploads / "broken.jpg").write_bytes(pictures.bad("truncated.jpg").content)
+    return uploads
+
+
+@pytest.fixture
+def producer(redis_server: RedisServer) -> Iterator[Producer]:
+    producer = Producer(Address(port=redis_server.port), QUEUE, max_queue_size=10_000)
+    yield producer
+    producer.close()
+
+
+@pytest.fixture
+def start(redis_server: RedisServer, folder: Path, bundles: Path, tmp_path: Path) -> Iterator[Start]:
+    processes: list[Process] = []
+
+    def start_one(*arguments: str, **changes: str) -> Process:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": ".",
+            "UPLOAD_FOLDER": str(folder),
+            "BUNDLES_FOLDER": str(bundles),
+            "REDIS_PORT": str(redis_server.port),
+            "REDIS_QUEUE": QUEUE,
+            "LANES": "2",
+            **changes,
+        }
+        with (tmp_path / f"worker{len(processes)}.log").open("w") as log:
+            command = [sys.executable, *(arguments or ("ml_service.py",))]
+            processes.append(subprocess.Popen(command, cwd=MODEL, env=environment, stderr=log, text=True))
+        return processes[-1]
+
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.wait()
