@@ -18,8 +18,10 @@ def test_every_fault_test_has_a_broken_twin() -> None:
     assert names == set(TWINS)
 
 
-def test_what_the_twins_take_out_is_there(tmp_path: Path) -> None:
+def test_what_the_twins_take_out_is_there_and_leaves_code_that_compiles(tmp_path: Path) -> None:
     known = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
     for number, sabotage in enumerate(chain.from_iterable(TWINS.values())):
         assert all(f"`{name}`" in known for name in sabotage.settings), sabotage.what
-        sabotage.source(tmp_path / str(number))
+        source = sabotage.source(tmp_path / str(number))
+        for file in {source / patch.file for patch in sabotage.patches if patch.file.endswith(".py")}:
+            compile(file.read_text(encoding="utf-8"), str(file), "exec")
