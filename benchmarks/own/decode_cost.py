@@ -3,7 +3,7 @@
 python -m benchmarks.own.decode_cost [PART OF A NAME]     with model/ on the import path; about two minutes
 
 The columns are bytes, processor milliseconds (the least of three), estimated milliseconds, their ratio, and the
-microseconds that the estimate itself takes. The first row is the example of model/calibration.py: where it does not
+microseconds that the estimate itself takes. The first row is the example of model/serving/worker.py: where it does not
 take about EXAMPLE_MS, this is not the reference processor, and all times are to be divided by the ratio of the two.
 """
 
