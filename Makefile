@@ -68,7 +68,7 @@ models: ## List the versions of the model (DO="import my.onnx --labels labels.tx
 export: ## Write the reviewed cases as folders by label, CSV and JSONL (TO=folder)
 	@$(OPERATE) export $(or $(TO),$(STATE_DIR)/export)
 
-clean-uploads: ## Remove old pictures that no report refers to (DO=--dry-run)
+clean-uploads: ## Remove old images that no report refers to (DO=--dry-run)
 	@cd api && UPLOAD_FOLDER=$(abspath $(STATE_DIR))/uploads FEEDBACK_FILEPATH=$(abspath $(STATE_DIR))/feedback/feedback \
 	  ../$(RUN) -m commands.clean_uploads $(DO)
 

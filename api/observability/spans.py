@@ -85,7 +85,7 @@ class Spans:
             span.end()
 
     def note_upload(self, environ: Mapping[str, Any], started: float) -> None:
-        """Make the span of a picture's way from the client to the disk, which is over now."""
+        """Make the span of an upload's way from the client to the disk, which has ended."""
         traceparent = environ.get("HTTP_TRACEPARENT", "")
         if _is_recorded(traceparent):
             now = time.time_ns()

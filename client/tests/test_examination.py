@@ -85,13 +85,13 @@ def test_no_worker_is_told_with_the_services_own_reason() -> None:
 
 
 def test_a_service_that_wants_a_key_is_told_with_how_to_name_it() -> None:
-    refused = found(WELL | {"/predict": (401, {"code": "unauthorized", "detail": "Bring a key"})})["a picture"]
+    refused = found(WELL | {"/predict": (401, {"code": "unauthorized", "detail": "Bring a key"})})["an image"]
     assert refused.level == "bad"
     assert "SIGHTLINE_KEY" in refused.remedy
 
 
 def test_somebody_else_at_the_address_is_no_service() -> None:
-    assert "is this address that of a Sightline service?" in found({"/livez": (200, {})})["a picture"].remedy
+    assert "is this address that of a Sightline service?" in found({"/livez": (200, {})})["an image"].remedy
 
 
 def test_a_checkout_is_found_from_the_folders_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

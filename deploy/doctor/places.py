@@ -17,7 +17,7 @@ from sightline.findings import Finding, bad, good, warning
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  it is looked at
 MIB = 1024**2
-# What uploads leave free anyway (MIN_FREE_BYTES of the api), and what is little for Redis, pictures and new models.
+# What uploads leave free anyway (MIN_FREE_BYTES of the api), and what is little for Redis, images and new models.
 LEAST_FREE, LITTLE_FREE = 64 * MIB, 1024 * MIB
 
 
@@ -34,14 +34,14 @@ def findings(own: Settings, running: int | None) -> Iterator[Finding]:
 
 
 def disk(place: Path) -> Finding:
-    """Whether there is room for pictures, reports and models."""
+    """Whether there is room for images, reports and models."""
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / 1024**3:.1f} GiB free"
     if free < LEAST_FREE:
         return bad("disk", said, "uploads are refused (507): `make clean-uploads`, or STATE_DIR on another disk")
     if free < LITTLE_FREE:
-        return warning("disk", said, "`make clean-uploads` removes old pictures that no report refers to")
+        return warning("disk", said, "`make clean-uploads` removes old images that no report refers to")
     return good("disk", said)
 
 

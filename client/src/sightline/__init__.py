@@ -1,4 +1,4 @@
-"""Client of a Sightline service: `Client("http://127.0.0.1:8000").classify(picture)`."""
+"""Client of a Sightline service: `Client("http://127.0.0.1:8000").classify(image)`."""
 
 from sightline.client import Client, Guess, Prediction, Refused, ServiceError, Unreachable
 

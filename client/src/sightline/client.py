@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 TIMEOUT_S = 60.0
 ALIVE_TIMEOUT_S = 5.0
-# What says "not now" rather than "not this picture".
+# What says "not now" rather than "not this image".
 BUSY = frozenset({408, 429, 503, 504})
 
 
@@ -88,7 +88,7 @@ class Client:
             connection.close()
 
     def classify(self, picture: bytes, *, top_k: int = 1) -> Prediction:
-        """Ask what is in a picture; raises Refused, ServiceError or Unreachable."""
+        """Return what is in an image; raise Refused, ServiceError or Unreachable."""
         headers = {"Content-Type": "application/octet-stream"}
         found = self._json("POST", f"/predict?top_k={top_k}", picture, headers)
         try:
@@ -113,7 +113,7 @@ class Client:
             raise self._no_sightline("its answer to POST /feedback has no report_id") from None
 
     def ready(self) -> dict[str, Any]:
-        """Ask whether a picture would be answered now; raises Refused with the reason where it would not."""
+        """Check whether an image would be answered now; raise Refused with the reason where it would not."""
         found = self._json("GET", "/readyz")
         if not isinstance(found, dict) or "model_version" not in found:
             raise self._no_sightline("its answer to GET /readyz has no model_version")

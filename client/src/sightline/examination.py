@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sightline.client import Client, Refused, ServiceError, Unreachable
 from sightline.findings import Finding, bad, good, warning
 
-SUBJECTS = ("answers", "workers", "a picture", "clock")
+SUBJECTS = ("answers", "workers", "an image", "clock")
 MOST_SKEW_S = 5.0
 
 
@@ -21,9 +21,9 @@ def of_service(client: Client) -> Iterator[Finding]:
     except Unreachable as fault:
         yield bad("answers", str(fault), "start it (`make serve`), or name its address with --url")
     except Refused as refusal:
-        yield bad("workers", f"no picture would be answered ({refusal.code}): {refusal}", _remedy(refusal))
+        yield bad("workers", f"no image would be answered ({refusal.code}): {refusal}", _remedy(refusal))
     except ServiceError as error:
-        yield bad("a picture", f"refused ({error.code}): {error}", _remedy(error))
+        yield bad("an image", f"refused ({error.code}): {error}", _remedy(error))
     else:
         yield _clock(ahead_s)
 
@@ -35,7 +35,7 @@ def _able(client: Client) -> Iterator[Finding]:
     begin = time.perf_counter()
     found = client.classify(_dot())
     took_ms = (time.perf_counter() - begin) * 1000
-    yield good("a picture", f"of one dot is taken for {found.label!r} by {found.model_version}, in {took_ms:.0f} ms")
+    yield good("an image", f"of one dot is taken for {found.label!r} by {found.model_version}, in {took_ms:.0f} ms")
 
 
 def _clock(ahead_s: float | None) -> Finding:
@@ -58,5 +58,5 @@ def _remedy(error: ServiceError) -> str:
 
 
 def _dot() -> bytes:
-    """The smallest picture that there is need for: one white dot, as GIF."""
+    """The smallest image: one white dot, as GIF."""
     return bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")

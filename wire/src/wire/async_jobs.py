@@ -30,7 +30,7 @@ LARGEST_ENTRY_PART: Final = 2**64 - 1
 
 
 class Found(NamedTuple):
-    """What is known of a job: its picture, and its reply; None while it is under way."""
+    """What is known of a job: its image, and its reply; None while it is under way."""
 
     image: str
     reply: Reply | None

@@ -1,4 +1,4 @@
-"""Answers that were given already, kept in Redis: for the same picture, as long as the same model is served.
+"""Answers that were given already, kept in Redis: for the same image, as long as the same model is served.
 
 The table has a fixed number of slots, and each answer two of them that it may be in, chosen by its hash. So it never
 grows beyond its bound, nothing has to be searched or trimmed, and a look-up is one round trip. An entry says itself
@@ -29,7 +29,7 @@ _DEFAULTS: Final = Served._field_defaults
 
 
 class Question(NamedTuple):
-    """What has to be the same for an answer to be the same: the picture's SHA-256, in hex, and what is served."""
+    """What has to be the same for an answer to be the same: the image's SHA-256, in hex, and what is served."""
 
     picture: str
     served: Served
