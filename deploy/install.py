@@ -118,9 +118,9 @@ def _pip(environment: Path, *arguments: str) -> None:
         "--no-input",
         *arguments,
     ]
-    patience = ["--retries", "10", "--timeout", "60", "--disable-pip-version-check"]
+    options = ["--retries", "10", "--timeout", "60", "--disable-pip-version-check"]
     for attempt in range(1, ATTEMPTS + 1):
-        if _run([*command, *patience]):
+        if _run([*command, *options]):
             return
         if attempt < ATTEMPTS:
             say(f"attempt {attempt} of {ATTEMPTS} failed; trying again in {PAUSE_S:.0f} s")

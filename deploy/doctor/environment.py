@@ -17,7 +17,7 @@ from sightline.findings import Finding, bad, good
 LIST = Path("requirements", "serve.txt")
 ANEW = "rm -rf .venv && make install"
 SHOWN = 4
-PATIENCE_S = 60
+TIMEOUT_S = 60
 # Run by the environment's own Python: its version, what is not as pinned, and where our own package comes from.
 LOOK = """
 import json, sys
@@ -76,7 +76,7 @@ def _packages(seen: dict[str, Any]) -> Finding:
 
 def _look(python: Path, listed: Path) -> dict[str, Any]:
     finished = subprocess.run(  # noqa: S603  our own environment and lines
-        [python, "-c", LOOK, listed], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        [python, "-c", LOOK, listed], capture_output=True, text=True, timeout=TIMEOUT_S, check=True
     )
     seen: dict[str, Any] = json.loads(finished.stdout)
     return seen

@@ -11,7 +11,7 @@ from doctor import bundles
 from launcher.settings import REPOSITORY, Settings
 from sightline.findings import Finding, bad, good, warning
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 # As long as a request waits for its answer.
 LONGEST_WAIT_S = 5.0
 
@@ -73,7 +73,7 @@ def _look(own: Settings) -> dict[str, Any]:
         env=dict(own.environment),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=True,
     )
     look: dict[str, Any] = json.loads(finished.stdout)

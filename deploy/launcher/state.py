@@ -16,7 +16,7 @@ SECRET_KEY, OPERATOR_KEY, API_KEYS = "secret_key", "operator_key", "api_keys"
 FOLDERS = ("bundles", "uploads", "feedback", "redis", "run")
 # sun_path holds 108 bytes on Linux, the closing zero included.
 LONGEST_SOCKET_PATH = 107
-PATIENCE_S = 15.0
+TIMEOUT_S = 15.0
 
 
 def make_folders(state_dir: Path) -> None:
@@ -32,7 +32,7 @@ def take(state_dir: Path) -> int:
     The lock is free again only when the last of them has ended: what a killed run left behind is waited for.
     """
     descriptor = os.open(state_dir / "run" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not _locked(descriptor):
         holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
         command = describe_command(int(holder)) if holder.isdecimal() else ""

@@ -195,7 +195,7 @@ class Supervisor:
     def _wait_for_ends(self, running: Sequence[tuple[subprocess.Popen[bytes], Program]], *, is_hurried: bool) -> bool:
         """Wait until the programs of a stage have ended, all at the same time, and kill what has not by then.
 
-        Return whether the end was asked for again: then there is no more patience, not with later stages either.
+        Return whether the end was requested again: later stages then get no grace period either.
         """
         begun = time.monotonic()
         while left := [(process, program) for process, program in running if process.poll() is None]:

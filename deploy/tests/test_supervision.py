@@ -15,7 +15,7 @@ import pytest
 from launcher import supervision
 
 FOLDER = Path(__file__).resolve().parents[1]
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 # The name of a program, what the shell runs, and perhaps further arguments of a Program.
 Told = tuple[str, str] | tuple[str, str, dict[str, object]]
@@ -57,7 +57,7 @@ class Run:
 
     def stop(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def sleeper(name: str) -> tuple[str, str]:
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < until, f"it never came true: {what}"
         time.sleep(0.01)
@@ -152,7 +152,7 @@ def test_what_does_not_stop_is_killed_with_everything_it_started(supervise: Call
 
 
 def test_a_second_stop_signal_is_not_kept_waiting(supervise: Callable[..., Run]) -> None:
-    run = supervise([[("stubborn", "trap '' TERM; echo $$ >> stubborn; while :; do sleep 0.01; done")]], 2 * PATIENCE_S)
+    run = supervise([[("stubborn", "trap '' TERM; echo $$ >> stubborn; while :; do sleep 0.01; done")]], 2 * TIMEOUT_S)
     eventually(lambda: run.pids("stubborn"), "the program runs")
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -296,7 +296,7 @@ def test_the_programs_of_a_stage_are_given_their_time_together(supervise: Callab
 def test_a_second_stop_signal_is_for_every_program_that_is_left(supervise: Callable[..., Run]) -> None:
     names = ["redis", "worker1", "worker2", "worker3", "api"]
     stages = [[(name, STUBBORN.format(name)) for name in stage] for stage in (names[:1], names[1:4], names[4:])]
-    run = supervise(stages, PATIENCE_S)
+    run = supervise(stages, TIMEOUT_S)
     eventually(lambda: all(run.pids(name) for name in names), "all run")
     run.process.send_signal(signal.SIGINT)
     eventually(lambda: "stopping" in run.output(), "it stops")
