@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -16,6 +17,10 @@ from reports import store
 from sightline_testing import pictures
 from sightline_testing.redis_server import RedisServer
 from tests.serving import EchoWorker, Served, digest_in, serving
+
+# No test judges speed: a busy machine may take any time for an example.
+hypothesis.settings.register_profile("sightline", deadline=None)
+hypothesis.settings.load_profile("sightline")
 
 ANSWER = ("tabby", 0.876543)
 

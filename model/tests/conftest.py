@@ -1,8 +1,13 @@
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import settings
+
+# No test judges speed: a busy machine may take any time for an example.
+hypothesis.settings.register_profile("sightline", deadline=None)
+hypothesis.settings.load_profile("sightline")
 
 # Wherever the tests run from, as long as nothing else was said: the bundles that set-up made.
 INSTALLED = Path(__file__).resolve().parents[2] / "var" / "bundles"
