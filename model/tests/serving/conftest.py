@@ -23,7 +23,8 @@ def folder(uploads: Path) -> Path:
 
 @pytest.fixture
 def producer(redis_server: RedisServer) -> Iterator[Producer]:
-    producer = Producer(Address(port=redis_server.port), QUEUE, max_queue_size=10_000)
+    # A busy machine may answer late; these tests are about workers.
+    producer = Producer(Address(port=redis_server.port), QUEUE, max_queue_size=10_000, redis_timeout_s=5.0)
     yield producer
     producer.close()
 
