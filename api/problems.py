@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818  RFC 9457 calls it a problem
 
     @property
     def title(self) -> str:
-        """The reason phrase of the status."""
+        """Return the reason phrase of the status."""
         return HTTPStatus(self.status).phrase
 
     def headers(self) -> dict[str, str]:

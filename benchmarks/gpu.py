@@ -69,7 +69,7 @@ def prepared(loaded: Bundle, pictures: CheckPictures) -> Batch:
 
 
 def logits(loaded: Bundle, engine_name: str, pixels: Batch) -> Scores:
-    """What the model puts out, before it becomes probabilities."""
+    """Return what the model puts out, before it becomes probabilities."""
     bare = replace(loaded, output="probabilities")  # as they come
     engine = engines.load(engine_name, bare, streams=1, cores=CORES)
     return np.concatenate([engine.predict(pixels[at : at + 32]) for at in range(0, len(pixels), 32)])

@@ -100,14 +100,14 @@ def api(folder: Path) -> Iterator[tuple[int, Ask]]:
 
 
 def timed(ask: Ask, path: str) -> float:
-    """Give the seconds that one answer took."""
+    """Return the seconds that one answer took."""
     started = time.perf_counter()
     ask(path)
     return time.perf_counter() - started
 
 
 def most_memory_mb(pid: int) -> float:
-    """Give the most memory that a process has had."""
+    """Return the most memory that a process has had."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 

@@ -54,7 +54,7 @@ class Step:
 
     @property
     def key(self) -> str:
-        """The name under which the step's results are kept."""
+        """Return the name under which the step's results are kept."""
         workers = f"/{self.setting.workers}-workers" if self.setting.workers else ""
         return f"{self.experiment}/{self.system}/{self.setting.precision}{workers}/{self.repeat}"
 

@@ -29,7 +29,7 @@ class Results:
                 self._take(json.loads(line))
 
     def has(self, step: str) -> bool:
-        """Whether a step is finished already."""
+        """Return whether a step is finished already."""
         return step in self._finished
 
     def add(self, step: str, rows: list[Row]) -> None:

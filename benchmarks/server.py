@@ -62,11 +62,11 @@ class Server:
 
     @property
     def root(self) -> int:
-        """The process that was started."""
+        """Return the process that was started."""
         return self._process.pid
 
     def is_running(self) -> bool:
-        """Whether the process that was started is still there."""
+        """Return whether the process that was started is still there."""
         return self._process.poll() is None
 
     def pids(self) -> list[int]:

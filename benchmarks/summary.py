@@ -27,7 +27,7 @@ class Line:
     figures: dict[str, Figure]
 
     def matches(self, wanted: Row) -> bool:
-        """Whether every wanted dimension is this line's."""
+        """Return whether every wanted dimension is this line's."""
         return all(self.dimensions.get(name) == value for name, value in wanted.items())
 
 

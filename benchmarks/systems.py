@@ -100,7 +100,7 @@ class Setting:
 
     @property
     def bundle(self) -> Path:
-        """The folder with the model file."""
+        """Return the folder with the model file."""
         return settings.BUNDLES / f"1-{self.precision}"
 
 

@@ -33,12 +33,12 @@ def rate(row: Row) -> float:
 
 
 def latency(row: Row, name: str) -> float:
-    """A latency of `POST /predict` in milliseconds: p50_ms, p95_ms, p99_ms or max_ms."""
+    """Return a latency of `POST /predict` in milliseconds: p50_ms, p95_ms, p99_ms or max_ms."""
     return float(row["requests"].get("predict", {}).get(name, 0.0))
 
 
 def of(rows: Iterable[Row], experiment: str) -> list[Row]:
-    """Give the runs of one experiment."""
+    """Return the runs of one experiment."""
     return [row for row in rows if row["experiment"] == experiment]
 
 
@@ -51,7 +51,7 @@ def lines(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:
 
 
 def saturation(line: list[Row]) -> Row:
-    """Give the run from which on more users bring no more."""
+    """Return the run from which on more users bring no more."""
     best = max(map(rate, line))
     return next(row for row in line if rate(row) >= SATURATED_SHARE * best)
 

@@ -122,7 +122,7 @@ class Visitor(FastHttpUser):
         self.last: tuple[str, str, float] | None = None
 
     def wait_time(self) -> float:
-        """Give the seconds until this user's next request."""
+        """Return the seconds until this user's next request."""
         return Load.pace.wait_s()
 
     @task

@@ -13,7 +13,7 @@ class ClosedLoop:
     most_s: float
 
     def wait_s(self) -> float:
-        """Give the seconds until this user's next request."""
+        """Return the seconds until this user's next request."""
         return random.uniform(self.least_s, self.most_s)
 
 

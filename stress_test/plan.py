@@ -23,7 +23,7 @@ class Setup:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What api and model are told."""
+        """Return what api and model are told."""
         return {
             "MAX_BATCH_SIZE": str(self.batch_size),
             "PRECISION": self.precision,

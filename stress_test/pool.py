@@ -53,7 +53,7 @@ class Picture:
 
     @property
     def media_type(self) -> str:
-        """What the browser would call it."""
+        """Return what the browser would call it."""
         return MEDIA_TYPES[Path(self.name).suffix.lower()]
 
 
@@ -71,7 +71,7 @@ class Pool:
         self.first = next((picture for picture in found if picture.size == "photograph"), found[0])
 
     def next(self) -> tuple[Picture, bytes]:
-        """Give a picture and the bytes to send: those of a file that was never sent, unless it is a repeat's turn."""
+        """Return a picture and the bytes to send: those of a file that was never sent, unless it is a repeat's turn."""
         picture = random.choice(self._of_size[choose(self._sizes)])
         if random.random() < self._repeats:
             return picture, picture.content
@@ -79,7 +79,7 @@ class Pool:
 
 
 def as_another_file(content: bytes, number: int) -> bytes:
-    """Give the same picture in other bytes, by a comment at the front of the JPEG; other formats stay as they are."""
+    """Return the same picture in other bytes, by a comment at the front of the JPEG; other formats stay as they are."""
     if not content.startswith(b"\xff\xd8"):
         return content
     comment = b"%016x" % number
@@ -137,7 +137,7 @@ def _part_of_photograph(seed: int) -> Image.Image:
 
 
 def _photographed(source: Image.Image, size: Size, seed: int) -> bytes:
-    """The picture at this size; enlarged ones get a sensor's grain, without which they would be small files."""
+    """Return the picture at this size; enlarged ones get a sensor's grain, without which they would be small files."""
     scale = size.longer_side / max(source.size)
     picture = source.convert("RGB").resize(
         (round(source.width * scale), round(source.height * scale)), Image.Resampling.BICUBIC

@@ -30,7 +30,7 @@ class Recorder:
         self.end = at
 
     def document(self) -> dict[str, Any]:
-        """Give what a JSON file keeps."""
+        """Return what a JSON file keeps."""
         return {"begin": self.begin, "end": self.end, "requests": self.requests}
 
 
@@ -66,7 +66,7 @@ def figures(requests: Iterable[Request], seconds: float) -> Figures:
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """Give the nearest-rank percentile of sorted values; 0 where there are none."""
+    """Return the nearest-rank percentile of sorted values; 0 where there are none."""
     return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)] if ordered else 0.0
 
 

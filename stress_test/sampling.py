@@ -144,7 +144,7 @@ def _largest_memory(samples: list[Sample]) -> dict[str, float]:
 
 
 def _sizes(before: dict[str, float], after: dict[str, float]) -> dict[str, int]:
-    """How many batches were of at most each size and above the one before."""
+    """Return how many batches were of at most each size and above the one before."""
     bounds = sorted(after, key=float)
     counts = [after[bound] - before.get(bound, 0.0) for bound in bounds]
     own = [count - below for count, below in zip(counts, [0.0, *counts], strict=False)]

@@ -134,7 +134,7 @@ class Compose:
                     self.metrics_urls += [f"http://{ip}:{MODEL_METRICS_PORT}/metrics" for ip in address]
 
     def pids(self) -> dict[str, list[int]]:
-        """Give the processes of each service's containers, and of what carries the port into them."""
+        """Return the processes of each service's containers, and of what carries the port into them."""
         found = {
             service: [pid for root in roots for pid in processes.tree(root)] for service, roots in self.roots.items()
         }

@@ -35,7 +35,7 @@ class _Session(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The file that exists as long as the session does."""
+        """Return the file that exists as long as the session does."""
         return _folder() / self.id
 
 

@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
     @property
     def is_unnamed_image(self) -> bool:
-        """Whether a part without a file name is an image, whose name may be left out (RFC 7578, 4.2)."""
+        """Return whether a part without a file name is an image, whose name may be left out (RFC 7578, 4.2)."""
         # A text may begin with "BM" like a BMP; it holds no zero byte, and every image does.
         return utils.kind_of(self.data[: utils.HEAD_BYTES]) is not None and b"\0" in self.data
 

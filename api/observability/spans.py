@@ -127,13 +127,13 @@ def _set_http(span: Span, method: str, route: str, status: int, outcome: str) ->
 
 
 def _method_of(environ: Environ) -> str:
-    """Give the request's method, if it is one of those that there are."""
+    """Return the request's method, if it is one of those that there are."""
     method: str = environ["REQUEST_METHOD"]
     return method if method in METHODS else "_OTHER"
 
 
 def _is_recorded(traceparent: str) -> bool:
-    """Say whether a request's span is: with it, what is below it stands or falls."""
+    """Return whether a request's span is: with it, what is below it stands or falls."""
     return bool(int(traceparent[-2:] or "0", 16) & 1)
 
 

@@ -66,5 +66,5 @@ def stop() -> None:
 
 
 def admission(traceparent: str) -> AbstractContextManager[object]:
-    """Give what to hold while a job is brought into the queue."""
+    """Return what to hold while a job is brought into the queue."""
     return UNTRACED if state.spans is None else state.spans.admission(traceparent)

@@ -180,7 +180,7 @@ class Prediction(tuple[str, float]):
 
     @cached_property
     def id(self) -> str:
-        """The id by which the prediction can be reported.
+        """Return the id by which the prediction can be reported.
 
         It is the job's id, a dot, and a signed note of image, class, score, model, and of the owner where there is one.
         A client can neither forge nor change one. No process has to keep it, and it is valid as long as SECRET_KEY.

@@ -85,7 +85,7 @@ class Lab:
         )
 
     def names(self, version: str, key: str, contents: Callable[[], Iterable[bytes]]) -> list[str]:
-        """What a version calls each picture; decoded once for all versions."""
+        """Return what a version calls each picture; decoded once for all versions."""
         judge = model.load(self.folder / "bundles" / MODEL / version, "openvino", streams=2, cores=2)
         if key not in self.judged:
             self.judged[key] = [_pixels(judge, content) for content in contents()]
@@ -94,7 +94,7 @@ class Lab:
             return [judge.top_k(row, 1)[0][0] for row in scores]
 
     def drawn(self, version: str, kind: str) -> int:
-        """How many of UNSEEN drawings of a kind a version names right."""
+        """Return how many of UNSEEN drawings of a kind a version names right."""
         return self.names(version, kind, lambda: _drawings(kind, JUDGED_FROM, UNSEEN)).count(kind)
 
     def photographs(self, version: str) -> list[bool]:

@@ -40,11 +40,11 @@ class Run:
 
     @property
     def p99_ms(self) -> float:
-        """What one request in a hundred waits longer than."""
+        """Return what one request in a hundred waits longer than."""
         return statistics.quantiles(self.latencies_ms, n=100)[98]
 
     def row(self, period: str, in_peace: "Run") -> str:
-        """A line of the table."""
+        """Return a line of the table."""
         p50, times = statistics.median(self.latencies_ms), self.p99_ms / in_peace.p99_ms
         failed = ", ".join(f"{count} {fault}" for fault, count in self.faults.items()) or "0"
         count = len(self.latencies_ms)

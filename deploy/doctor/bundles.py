@@ -18,12 +18,12 @@ MAX_ACTIVE_BYTES = 1_024
 
 
 def folder(own: Settings) -> Path:
-    """Where they are."""
+    """Return where they are."""
     return Path(programs.environment_of(own)["BUNDLES_FOLDER"])
 
 
 def findings(own: Settings) -> Iterator[Finding]:
-    """Every version that is not whole, and whether the one to be served is there."""
+    """Yield every version that is not whole, and whether the one to be served is there."""
     place = folder(own)
     names = sorted(
         f"{path.parent.parent.name}/{path.parent.name}"
@@ -46,7 +46,7 @@ def findings(own: Settings) -> Iterator[Finding]:
 
 
 def wanted(own: Settings) -> str:
-    """The one that a worker would serve: the one named, else the active one, else the default."""
+    """Return the one that a worker would serve: the one named, else the active one, else the default."""
     active, _ = _active(folder(own))
     precision = own.environment.get("PRECISION", "")
     chosen = own.environment.get("MODEL_BUNDLE") or active or DEFAULT
@@ -55,7 +55,7 @@ def wanted(own: Settings) -> str:
 
 
 def _active(place: Path) -> tuple[str, str]:
-    """What the file `active` names, empty where it is absent; and why a worker cannot read it."""
+    """Return what the file `active` names, empty where it is absent; and why a worker cannot read it."""
     path = place / "active"
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -70,7 +70,7 @@ def _active(place: Path) -> tuple[str, str]:
 
 
 def _wrong(bundle: Path) -> str:
-    """What is not as bundle.toml says; empty where all is."""
+    """Return what is not as bundle.toml says; empty where all is."""
     try:
         files = tomllib.loads((bundle / "bundle.toml").read_text(encoding="utf-8"))["files"]
         for name, expected in files.items():

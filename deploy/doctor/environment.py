@@ -43,7 +43,7 @@ print(json.dumps({"python": sys.version.split()[0], "count": len(wanted), "wrong
 
 
 def findings(repository: Path, own: Settings) -> Iterator[Finding]:
-    """What the service would run on."""
+    """Yield what the service would run on."""
     python = repository / ".venv" / "bin" / "python"
     if not python.exists():
         yield bad("Python", f"there is no {python}", "make install")

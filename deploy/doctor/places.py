@@ -34,7 +34,7 @@ def findings(own: Settings, running: int | None) -> Iterator[Finding]:
 
 
 def disk(place: Path) -> Finding:
-    """Whether there is room for images, reports and models."""
+    """Return whether there is room for images, reports and models."""
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / 1024**3:.1f} GiB free"
@@ -46,7 +46,7 @@ def disk(place: Path) -> Finding:
 
 
 def shared_memory(place: Path) -> Finding:
-    """Where the api's processes show that they live."""
+    """Return where the api's processes show that they live."""
     if not os.access(place, os.W_OK):
         remedy = "mount a tmpfs there; until then the api's heartbeats are written to a disk, which may hang"
         return warning(str(place), "cannot be written to", remedy)
@@ -54,7 +54,7 @@ def shared_memory(place: Path) -> Finding:
 
 
 def folder(subject: str, place: Path) -> Finding:
-    """Whether a file can be written there."""
+    """Return whether a file can be written there."""
     if not place.exists():
         return good(subject, f"{place} is made at the first start")
     try:
@@ -84,7 +84,7 @@ def unread_lines(place: Path) -> Iterator[Finding]:
 
 
 def port(host: str, number: int, running: int | None) -> Finding:
-    """Whether the service can listen, or does so already."""
+    """Return whether the service can listen, or does so already."""
     try:
         ports.listen(host, number).close()
     except PortUnavailableError as fault:

@@ -30,7 +30,7 @@ def findings(own: Settings) -> Iterator[Finding]:
 
 
 def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
-    """What a look at the queue says, where this version is active and so many workers were asked for."""
+    """Yield what a look at the queue says, where this version is active and so many workers were asked for."""
     yield good("Redis", "answers")
     workers = look["workers"]
     if not workers:

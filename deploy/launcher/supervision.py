@@ -64,7 +64,7 @@ class Child:
     refuses: bool = False  # whether it could not work with that
 
     def was_ready(self) -> bool:
-        """Whether the process that has just ended had come to serve."""
+        """Return whether the process that has just ended had come to serve."""
         if self.ready is None:
             return time.monotonic() - self.started_at >= HEALTHY_AFTER_S
         try:
@@ -113,7 +113,7 @@ class Supervisor:
                 self._start(child)
 
     def _may_start(self, child: Child) -> bool:
-        """Whether it did not end for its configuration, or that has changed since."""
+        """Return whether it did not end for its configuration, or that has changed since."""
         configured = _fingerprint(child.program.configuration)
         if child.refuses and child.configured == configured:
             child.due_at = time.monotonic() + LOOK_AT_CONFIGURATION_EVERY_S

@@ -176,7 +176,7 @@ def _await_workers(promoted: Bundle) -> int:
 
 
 def _serves(info: WorkerInfo, promoted: Bundle) -> bool:
-    """Whether a worker serves this content; one of an earlier release publishes its name alone."""
+    """Return whether a worker serves this content; one of an earlier release publishes its name alone."""
     if info.bundle_digest:
         return info.bundle_digest == promoted.digest
     return (info.model, info.version) == (promoted.name, promoted.version)

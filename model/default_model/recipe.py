@@ -30,12 +30,12 @@ class Recipe:
 
     @property
     def version(self) -> str:
-        """The version of the bundle, which is the name of its folder."""
+        """Return the version of the bundle, which is the name of its folder."""
         return f"1-{self.precision}"
 
     @property
     def identity(self) -> str:
-        """The bundle's place below the folder of bundles, and what stands in `active`."""
+        """Return the bundle's place below the folder of bundles, and what stands in `active`."""
         return f"{NAME}/{self.version}"
 
     def files(self) -> dict[str, str]:

@@ -21,12 +21,12 @@ class Pair(NamedTuple):
 
     @property
     def rights(self) -> tuple[bool, bool]:
-        """Whether the label is the top-1 of the first and of the second version."""
+        """Return whether the label is the top-1 of the first and of the second version."""
         return self.first[0][0] == self.label, self.second[0][0] == self.label
 
     @property
     def agrees(self) -> bool:
-        """Whether both have the same top-1."""
+        """Return whether both have the same top-1."""
         return self.first[0][0] == self.second[0][0]
 
 
@@ -66,12 +66,12 @@ class Comparison:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known what the images show."""
+        """Return whether it is known what the images show."""
         return any(pair.label for pair in self.pairs)
 
     @property
     def agreeing(self) -> int:
-        """The number of images with the same top-1 in both versions."""
+        """Return the number of images with the same top-1 in both versions."""
         return sum(pair.agrees for pair in self.pairs)
 
     def figures(self) -> tuple[Figures, Figures]:

@@ -41,7 +41,7 @@ class Facts:
 
     @property
     def batch(self) -> Length:
-        """How many images it takes at once, or the name of that number where it is open."""
+        """Return how many images it takes at once, or the name of that number where it is open."""
         return self.shape[0]
 
     @property
@@ -51,13 +51,13 @@ class Facts:
 
     @property
     def classes(self) -> int | None:
-        """How many numbers it puts out for an image, where the graph fixes it."""
+        """Return how many numbers it puts out for an image, where the graph fixes it."""
         last = self.output.shape[-1] if self.output.shape else None
         return last if isinstance(last, int) else None
 
     @property
     def is_quantised(self) -> bool:
-        """Whether it computes in integers already."""
+        """Return whether it computes in integers already."""
         return any("QuantizeLinear" in name or "QLinear" in name for name in self.operations)
 
 

@@ -18,7 +18,7 @@ class NoCheckoutError(Exception):
 
 
 def find(working_folder: Path) -> Path | None:
-    """The checkout that this was installed from, else the one that we stand in."""
+    """Return the checkout that this was installed from, else the one that we stand in."""
     return next((folder for folder in _candidates(working_folder) if (folder / OPERATE).is_file()), None)
 
 

@@ -58,5 +58,5 @@ def _remedy(error: ServiceError) -> str:
 
 
 def _dot() -> bytes:
-    """The smallest image: one white dot, as GIF."""
+    """Return the smallest image: one white dot, as GIF."""
     return bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")

@@ -44,7 +44,7 @@ def bad(subject: str, text: str, remedy: str) -> Finding:
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether to colour what is written there: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    """Return whether to colour what is written there: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 

@@ -53,7 +53,7 @@ class _Handle(NamedTuple):
 
     @property
     def reply_to(self) -> str:
-        """The name under which the worker answers."""
+        """Return the name under which the worker answers."""
         return job_replies(self.id)
 
 

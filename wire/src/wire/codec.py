@@ -19,17 +19,17 @@ encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_
 
 
 def is_token(text: object) -> bool:
-    """Whether this may name a job, a process or a queue: short, printable, and safe inside a Redis key."""
+    """Return whether this may name a job, a process or a queue: short, printable, and safe inside a Redis key."""
     return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def evidence_of(data: bytes) -> str:
-    """Give the first bytes in printable form, for logs and dead letters."""
+    """Return the first bytes in printable form, for logs and dead letters."""
     return ascii(data[:EVIDENCE_BYTES])
 
 
 def bytes_of(fields: dict[str, object]) -> bytes:
-    """Give the compact UTF-8 JSON of a message; raises ValueError for a number that is not finite."""
+    """Return the compact UTF-8 JSON of a message; raises ValueError for a number that is not finite."""
     # A file name that is no UTF-8 reaches error texts as lone surrogates, and those must not stop an answer.
     return encode_json({"v": VERSION, **fields}).encode(errors="replace")
 
@@ -52,42 +52,42 @@ class Fields:
             self._fail(f"message version {self._values.get('v')!r}, this side reads {VERSION}")
 
     def text(self, name: str, *, default: str | None = None) -> str:
-        """Give a text field."""
+        """Return a text field."""
         value = self._values.get(name, default)
         if not isinstance(value, str):
             self._fail(f"field {name!r} is not text")
         return value
 
     def token(self, name: str) -> str:
-        """Give a field that may become part of a key or a log line."""
+        """Return a field that may become part of a key or a log line."""
         value = self.text(name)
         if not is_token(value):
             self._fail(f"field {name!r} is not a token")
         return value
 
     def file_name(self, name: str) -> str:
-        """Give a field that names a file in a folder, and can name nothing outside of it."""
+        """Return a field that names a file in a folder, and can name nothing outside of it."""
         value = self.text(name)
         if value in {"", ".", ".."} or "/" in value or not value.isprintable() or len(value.encode()) > MAX_NAME_BYTES:
             self._fail(f"field {name!r} is not a plain file name")
         return value
 
     def integer(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
-        """Give a whole number within its limits."""
+        """Return a whole number within its limits."""
         value = self._values.get(name, default)
         if type(value) is not int or not low <= value <= high:
             self._fail(f"field {name!r} is not a whole number from {low} to {high}")
         return value
 
     def number(self, name: str, *, default: float | None = None) -> float:
-        """Give a finite number."""
+        """Return a finite number."""
         value = self._values.get(name, default)
         if not _is_number(value):
             self._fail(f"field {name!r} is not a number")
         return float(value)  # type: ignore[arg-type]  # a number by now
 
     def pairs(self, name: str) -> tuple[tuple[str, float], ...]:
-        """Give a list of label and score."""
+        """Return a list of label and score."""
         try:
             pairs = tuple((label, score) for label, score in self._values[name])
         except (KeyError, TypeError, ValueError):
@@ -97,21 +97,21 @@ class Fields:
         return pairs
 
     def numbers(self, name: str) -> dict[str, float]:
-        """Give an object of numbers; absent means empty."""
+        """Return an object of numbers; absent means empty."""
         values = self._values.get(name, {})
         if not isinstance(values, dict) or not all(map(_is_number, values.values())):
             self._fail(f"field {name!r} is not an object of numbers")
         return values
 
     def number_list(self, name: str, count: int) -> tuple[float, ...]:
-        """Give a list of so many finite numbers."""
+        """Return a list of so many finite numbers."""
         value = self._values.get(name)
         if not isinstance(value, list) or len(value) != count or not all(map(_is_number, value)):
             self._fail(f"field {name!r} is not a list of {count} numbers")
         return tuple(map(float, value))
 
     def integers(self, name: str, count: int, low: int, high: int) -> tuple[int, ...]:
-        """Give a list of so many whole numbers within their limits."""
+        """Return a list of so many whole numbers within their limits."""
         value = self._values.get(name)
         if not isinstance(value, list) or len(value) != count:
             self._fail(f"field {name!r} is not a list of {count} whole numbers")
@@ -120,7 +120,7 @@ class Fields:
         return tuple(value)
 
     def inner(self, name: str) -> Fields | None:
-        """Give an object inside this one; None where it is absent."""
+        """Return an object inside this one; None where it is absent."""
         values = self._values.get(name)
         if values is None:
             return None

@@ -36,7 +36,7 @@ class DeadLetters:
         self._key = Keys(queue).dead
 
     def newest(self, count: int = 100) -> list[DeadLetter]:
-        """Give up to count of them, newest first; raises QueueUnavailable."""
+        """Return up to count of them, newest first; raises QueueUnavailable."""
         [entries] = self._exchange(pack("XREVRANGE", self._key, "+", "-", "COUNT", count), 1)
         return [_letter_of(entry_id, fields) for entry_id, fields in checked(entries)]
 

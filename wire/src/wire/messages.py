@@ -57,16 +57,16 @@ class Job:
 
     @property
     def is_explained(self) -> bool:
-        """Whether a map is wanted."""
+        """Return whether a map is wanted."""
         return bool(self.explain_rank or self.explain_label)
 
     @property
     def passes(self) -> int:
-        """How many times the image is decoded and classified: a map takes one more pass."""
+        """Return how many times the image is decoded and classified: a map takes one more pass."""
         return 2 if self.explain_rank or self.explain_label else 1
 
     def encode(self) -> bytes:
-        """Give the bytes that travel."""
+        """Return the bytes that travel."""
         fields: dict[str, object] = {
             "v": VERSION,
             "id": self.id,
@@ -151,7 +151,7 @@ class Answer:
     sha256: str = ""
 
     def encode(self) -> bytes:
-        """Give the bytes that travel; raises ValueError for a score that is no finite number."""
+        """Return the bytes that travel; raises ValueError for a score that is no finite number."""
         return bytes_of(
             {
                 "id": self.id,
@@ -190,7 +190,7 @@ class Failure:
     detail: str = ""
 
     def encode(self) -> bytes:
-        """Give the bytes that travel."""
+        """Return the bytes that travel."""
         return bytes_of({"id": self.id, "code": self.code, "detail": self.detail})
 
     @classmethod

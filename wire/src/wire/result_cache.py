@@ -95,14 +95,14 @@ class _Entry:
     predictions: tuple[tuple[str, float], ...]
 
     def answer(self, top_k: int) -> Answer | None:
-        """Give the answer as a worker would; None where more classes are wanted than were asked for then."""
+        """Return the answer as a worker would; None where more classes are wanted than were asked for then."""
         served = self.question.served
         if top_k > self.top_k:
             return None
         return Answer("", self.predictions[:top_k], served.model, served.version, bundle_digest=served.bundle_digest)
 
     def encode(self) -> bytes:
-        """Give the bytes that are kept."""
+        """Return the bytes that are kept."""
         fields = self.question.served._asdict()
         return bytes_of(
             {"picture": self.question.picture, **fields, "top_k": self.top_k, "predictions": self.predictions}

@@ -74,7 +74,7 @@ class WorkerInfo:
 
     @property
     def served(self) -> Served:
-        """What this worker serves."""
+        """Return what this worker serves."""
         return Served(self.model, self.version, self.preprocessing, self.labels_digest, self.bundle_digest)
 
     def encode(self) -> bytes:

@@ -85,7 +85,7 @@ class Consumer:
 
     @property
     def stretch(self) -> float:
-        """How many times as long as estimated heavy jobs took lately; 0 while there was none."""
+        """Return how many times as long as estimated heavy jobs took lately; 0 while there was none."""
         return self._stretch
 
     def receive(self, max_jobs: int, block_ms: int) -> list[Delivery]:

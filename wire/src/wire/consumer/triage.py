@@ -41,7 +41,7 @@ class Delivery:
 
     @property
     def decode_ms(self) -> int:
-        """What the job's image is estimated to take to decode."""
+        """Return what the job's image is estimated to take to decode."""
         return self.job.decode_ms
 
 

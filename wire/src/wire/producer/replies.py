@@ -78,7 +78,7 @@ class Replies(Loop):
 
     @property
     def is_connected(self) -> bool:
-        """Whether replies can arrive at this moment."""
+        """Return whether replies can arrive at this moment."""
         return self._connection.is_open
 
     def in_queue(self) -> int:

@@ -189,7 +189,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether a socket stands; the other end may have gone all the same."""
+        """Return whether a socket stands; the other end may have gone all the same."""
         return self._link is not None
 
     def exchange(self, packet: bytes, replies: int, timeout_s: float | None = None) -> list[Any]:

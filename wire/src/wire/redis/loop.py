@@ -58,7 +58,7 @@ class Loop:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether `stop` has been called."""
+        """Return whether `stop` has been called."""
         return self._stop.is_set()
 
     def start(self) -> None:

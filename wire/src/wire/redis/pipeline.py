@@ -56,12 +56,12 @@ class Script:
 
     @functools.cached_property
     def text(self) -> str:
-        """The script."""
+        """Return the script."""
         return "".join((Path(__file__).parent / f"{name}.lua").read_text("utf-8") for name in self._names)
 
     @functools.cached_property
     def digest(self) -> str:
-        """The name under which Redis knows it."""
+        """Return the name under which Redis knows it."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
