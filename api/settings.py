@@ -6,7 +6,7 @@ Read a setting as `settings.NAME` where it is used, so that a test may patch it.
 import os
 import secrets
 
-from wire.settings import Declarations
+from wire.settings_parser import Declarations
 
 _setting = Declarations(os.environ)
 SETTINGS = _setting.table

@@ -6,7 +6,7 @@ Read a setting as `settings.NAME` where it is used, so that a test may patch it.
 import os
 
 from wire import Address
-from wire.settings import Declarations, SettingError
+from wire.settings_parser import Declarations, SettingError
 
 _setting = Declarations(os.environ)
 SETTINGS = _setting.table

@@ -28,7 +28,7 @@ from problems import Problem
 from server import edge
 from wire import Address, RateLimiter
 from wire.rate_limit import Rate
-from wire.settings import SettingError
+from wire.settings_parser import SettingError
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import settings
-from wire.settings import SettingError
+from wire.settings_parser import SettingError
 from wire.tables.csv_reader import HEAD_BYTES, form_of
 from wire.tables.csv_table import Table
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE

@@ -47,7 +47,7 @@ def check(stages: Sequence[Sequence[Program]]) -> None:
         )
         if done.returncode:
             [*_, reason] = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise SettingError(reason.removeprefix("wire.settings.SettingError: "))
+            raise SettingError(reason.removeprefix("wire.settings_parser.SettingError: "))
 
 
 def _metrics_port(settings: Settings, number: int) -> dict[str, str]:

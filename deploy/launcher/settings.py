@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import SettingError
-from wire import settings
+from wire import settings_parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,12 +28,12 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; raise SettingError, which names the key and the value that cannot be used."""
     environment = dict(os.environ if environment is None else environment)
     try:
-        return _read(settings.Declarations(environment), environment)
-    except settings.SettingError as error:
+        return _read(settings_parser.Declarations(environment), environment)
+    except settings_parser.SettingError as error:
         raise SettingError(str(error)) from None
 
 
-def _read(setting: settings.Declarations, environment: Mapping[str, str]) -> Settings:
+def _read(setting: settings_parser.Declarations, environment: Mapping[str, str]) -> Settings:
     return Settings(
         host=setting("HOST", "127.0.0.1", "Address that the page and the HTTP API are served on."),
         port=setting("PORT", 8000, "Port that the page and the HTTP API are served on.", at_least=1, at_most=65_535),
@@ -57,6 +57,6 @@ def _read(setting: settings.Declarations, environment: Mapping[str, str]) -> Set
     )
 
 
-_declared = settings.Declarations({})
+_declared = settings_parser.Declarations({})
 _read(_declared, {})
 SETTINGS = tuple(_declared.table)

@@ -17,7 +17,7 @@ PICTURE = REPOSITORY / "docs" / "rooms.svg"
 # api and model import wire, and not each other.
 LABELS = {"api": "api  →", "wire": "wire", "model": "←  model"}
 # Flat modules that everything may import say nothing about the structure.
-EVERYWHERE = {"settings", "errors"}
+EVERYWHERE = {"settings", "settings_parser", "errors"}
 STYLE = """<style>
   .graph > polygon { fill: none; stroke: none; }
   text { fill: #13211d; font-family: -apple-system, "Segoe UI", Roboto, "Noto Sans", Arial, sans-serif; }

@@ -17,7 +17,7 @@ from app import create_app
 from auth import access
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import ANSWER
-from wire.settings import SettingError
+from wire.settings_parser import SettingError
 
 OPERATOR_KEY = "operators-key"
 Make = Callable[..., FlaskClient]

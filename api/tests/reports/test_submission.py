@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import settings
 from reports import schema, store, submission
 from reports.submission import Submission
-from wire.settings import SettingError
+from wire.settings_parser import SettingError
 from wire.tables.csv_table import one_line
 from wire.tables.feedback import REPORTS
 

@@ -447,4 +447,4 @@ class TestStart:
             " if name in {'app', 'flask', 'prometheus_client', 'views'} or name.startswith('wire.')])"
         )
         outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
-        assert outcome.stdout == "['wire.settings']\n"
+        assert outcome.stdout == "['wire.settings_parser']\n"

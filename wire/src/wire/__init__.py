@@ -1,7 +1,7 @@
 """What api and model agree on, byte for byte: messages, errors, the queue, and which workers are alive.
 
 The names of `__all__` are loaded when they are first used: gunicorn's master and the doctor import the parser of
-settings (wire.settings), and nothing else of wire.
+settings (wire.settings_parser), and nothing else of wire.
 """
 
 TYPE_CHECKING = False

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wire.settings import Declarations, Setting, SettingError
+from wire.settings_parser import Declarations, Setting, SettingError
 
 
 def read(**environment: str) -> Declarations:
