@@ -156,7 +156,9 @@ class Producer:
             return None
         burst, burst_bound = burst_for(snapshot.capacity, self._usual_timeout_s)
         has_burst = not (self._max_queue_size or snapshot.expensive_depth)
-        if has_burst and snapshot.jobs + count <= burst and depth + count <= burst_bound:
+        # What has come since then may be as many jobs as it costs photographs.
+        jobs = snapshot.jobs + max(depth - snapshot.depth, 0)
+        if has_burst and jobs + count <= burst and depth + count <= burst_bound:
             return None
         return QueueFull(depth, snapshot.bound, retry_after_s(depth, snapshot.rate))
 
