@@ -1,8 +1,10 @@
 """The command that makes a better version, with real pictures and the real model."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from registry import versions
 from sightline_testing import photographs
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.reviewed import FeedbackFiles
+from training import features
 
 KINDS = ("pie_chart", "sheet_music", "floor_plan")
 REPORTS, UNSEEN = 10, 20
+FULL = bool(os.environ.get("FULL"))
 
 
 @pytest.fixture
@@ -26,6 +30,13 @@ def files(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fee
     shutil.copytree(bundles, tmp_path / "bundles")
     monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(tmp_path / "bundles"))
     return FeedbackFiles(tmp_path / "uploads", tmp_path / "feedback")
+
+
+@pytest.fixture
+def few_synthetic_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit on a few, where a test is about which cases are used, and not about what the version predicts."""
+    if not FULL:
+        monkeypatch.setattr(features, "SYNTHETIC_IMAGES", 16)
 
 
 def run(files: FeedbackFiles, *more: str) -> int:
@@ -46,7 +57,10 @@ def named(judged: Model, contents: Iterable[bytes]) -> list[str]:
 
 
 def drawings(kind: str, first: int, count: int) -> list[bytes]:
-    return [drawing_jpeg(kind, seed) for seed in range(first, first + count)]
+    return [_drawing(kind, seed) for seed in range(first, first + count)]
+
+
+_drawing = cache(drawing_jpeg)
 
 
 def test_ten_reports_of_new_classes_are_enough_and_an_old_look_alike_stays(
@@ -84,8 +98,9 @@ def test_photographs_keep_their_answers_when_no_traffic_is_stored(files: Feedbac
     assert right[1] >= right[0] - 2
 
 
+@pytest.mark.usefixtures("few_synthetic_images")
 def test_reports_that_nobody_reviewed_change_nothing(files: FeedbackFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    for content in drawings("pie_chart", 0, 100):
+    for content in drawings("pie_chart", 0, 100 if FULL else 20):
         files.report(content, "tench")
     assert run(files) == 1
     assert "holds no reviewed report" in capsys.readouterr().err
@@ -97,6 +112,7 @@ def test_reports_that_nobody_reviewed_change_nothing(files: FeedbackFiles, capsy
     assert record.traffic == ()  # what somebody called wrong does not hold the model to its answer either
 
 
+@pytest.mark.usefixtures("few_synthetic_images")
 def test_an_improved_version_is_improved_from_the_beginning(files: FeedbackFiles) -> None:
     files.accept((content, "pie_chart") for content in drawings("pie_chart", 0, 3))
     report = files.report(drawings("pie_chart", 50, 1)[0], "tench")
@@ -110,6 +126,7 @@ def test_an_improved_version_is_improved_from_the_beginning(files: FeedbackFiles
     assert {case.label for case in record.cases} == {"pie_chart"}
 
 
+@pytest.mark.usefixtures("few_synthetic_images")
 def test_a_picture_that_is_gone_altered_or_broken_is_left_out(
     files: FeedbackFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +138,7 @@ def test_a_picture_that_is_gone_altered_or_broken_is_left_out(
     assert re.search(r"^1 cases, 0 unreported images", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("few_synthetic_images")
 def test_a_version_that_is_taken_is_refused(files: FeedbackFiles, capsys: pytest.CaptureFixture[str]) -> None:
     files.accept((content, "pie_chart") for content in drawings("pie_chart", 0, 1))
     assert run(files, "--version", "1-int8") == 1

@@ -31,6 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=place)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Have NumPy compute in one thread, before anything imports it: its threads spin while others have the cores."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def pytest_configure() -> None:
     """Give the operator's commands the priority of the tests that wait for them: on busy cores they get no time."""
     os.environ.setdefault("COMMAND_NICENESS", "0")
