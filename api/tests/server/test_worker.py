@@ -263,7 +263,11 @@ class TestSlowClients:
             wait_until(lambda: quick.connections() == 0, "the server lets go of the connection")
 
     def test_uploads_share_the_memory_that_there_is_for_them(self, serve: Serve) -> None:
-        with serve(REDIS_PORT=1, MAX_UPLOADS_BYTES=1_000_000) as served, closing(served.connect()) as slow:
+        patient = {"UPLOAD_TIMEOUT_S": 60, "UPLOAD_PACE_S": 60}
+        with (
+            serve(REDIS_PORT=1, MAX_UPLOADS_BYTES=1_000_000, **patient) as served,
+            closing(served.connect()) as slow,
+        ):
             slow.sendall(HEAD_OF_A_PICTURE + b"Content-Length: 900000\r\n\r\n" + bytes(800_000))
             late = raw_picture(b"\xff\xd8\xff" + bytes(300_000))
             wait_until(lambda: json.loads(served.ask(late)[2])["code"] == "uploads_full", "the memory is taken")
