@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Clean up once, or again and again; return the exit status."""
     parser = argparse.ArgumentParser(description="Removes old images that no report refers to.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     parser.add_argument("--dry-run", action="store_true", help="print what would be removed, and keep it")
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="repeat at this interval")
     options = parser.parse_args(arguments)

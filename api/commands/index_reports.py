@@ -13,7 +13,7 @@ from wire import __version__
 def main(arguments: list[str] | None = None) -> int:
     """Make the index anew, and print how many reports it holds; return the exit status."""
     parser = argparse.ArgumentParser(description="Makes the index of the reports anew from the CSV files.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     parser.parse_args(arguments)
     index = ReportIndex(store.paths()[0].parent)
     index.remove()

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Makes, lists and revokes the keys that programs bring.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     parser.add_argument("--file", default=settings.API_KEYS_FILE, help="default: API_KEYS_FILE (%(default)r)")
     actions = parser.add_subparsers(dest="action", required=True)
     add = actions.add_parser("add", help="make a key and show it, this once")

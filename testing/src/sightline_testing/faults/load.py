@@ -116,9 +116,10 @@ class Load:
                 self._serve(self._connections[file], events)
 
     def _send_due(self, due_at: float, now: float) -> float:
-        while self.rate > 0 and due_at <= now:
+        # Read once in each turn: another thread sets it to 0 to end the load.
+        while (rate := self.rate) > 0 and due_at <= now:
             self._send(due_at)
-            due_at += 1 / self.rate
+            due_at += 1 / rate
         while self._paused and self._paused[0] <= now:
             heapq.heappop(self._paused)
             self._send(now)
