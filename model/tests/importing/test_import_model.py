@@ -1,6 +1,9 @@
 """`cli.models import`: from an ONNX file to a bundle that serves, or a sentence that says why not."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from onnx import TensorProto, helper, load_from_string
 import settings
 from cli import models
 from inference import bundle, cpu, engines, model
+from inference.bundle import Bundle
 from onnx_tools import int8 as onnx_tools_int8
 from onnx_tools.graph import Graph
 from sightline_testing import stripes
@@ -17,11 +21,35 @@ from sightline_testing import stripes
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a network, its labels and a folder of bundles."""
-    (tmp_path / "stripes.onnx").write_bytes(stripes.network())
-    stripes.write_labels(tmp_path / "labels.txt")
-    (tmp_path / "bundles").mkdir()
     monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(tmp_path / "bundles"))
-    return tmp_path
+    return filled(tmp_path)
+
+
+class Quantised(NamedTuple):
+    """A place whose network was quantised with ten images and a broken one, and what that printed."""
+
+    place: Path
+    printed: str
+
+    def bundle(self, precision: str) -> Bundle:
+        return bundle.load(self.place / "bundles" / "stripes" / f"1-{precision}")
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Quantised:
+    place, printed = filled(tmp_path_factory.mktemp("quantised")), StringIO()
+    (stripes.write_pictures(place / "usual", 10) / "broken.png").write_bytes(b"no picture")
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(printed):
+        patched.setattr(settings, "BUNDLES_FOLDER", str(place / "bundles"))
+        assert bring(place, "--quantize", "--calibration", place / "usual") == 0
+    return Quantised(place, printed.getvalue())
+
+
+def filled(folder: Path) -> Path:
+    (folder / "stripes.onnx").write_bytes(stripes.network())
+    stripes.write_labels(folder / "labels.txt")
+    (folder / "bundles").mkdir()
+    return folder
 
 
 def bring(place: Path, *words: object, preset: str = "torchvision") -> int:
@@ -144,19 +172,13 @@ def test_quantising_makes_a_second_version_and_shows_both(place: Path, capsys: p
     assert bundle.load(place / "bundles" / "stripes" / "1-int8").precision == "int8"
 
 
-def test_calibration_is_judged_on_pictures_that_it_did_not_see(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    usual = stripes.write_pictures(place / "usual", 10)
-    (usual / "broken.png").write_bytes(b"no picture")
-    assert bring(place, "--quantize", "--calibration", usual) == 0
-    said = capsys.readouterr().out
-    assert "of 10 images that calibration did not see" in said
-    assert "Calibrated with only 11 images" in said
+def test_calibration_is_judged_on_pictures_that_it_did_not_see(quantised: Quantised) -> None:
+    assert "of 10 images that calibration did not see" in quantised.printed
+    assert "Calibrated with only 11 images" in quantised.printed
 
 
-def test_both_engines_compute_the_same_from_the_integers(place: Path) -> None:
-    usual = stripes.write_pictures(place / "usual", 10)
-    assert bring(place, "--quantize", "--calibration", usual) == 0
-    int8, fp32 = (bundle.load(place / "bundles" / "stripes" / f"1-{each}") for each in ("int8", "fp32"))
+def test_both_engines_compute_the_same_from_the_integers(quantised: Quantised) -> None:
+    int8, fp32 = quantised.bundle("int8"), quantised.bundle("fp32")
     batch = np.empty((2, 97, 131, 3), np.uint8)
     for label, out in zip(stripes.LABELS, batch, strict=True):
         int8.preprocessing.prepare(stripes.picture(label, 77), out)
@@ -185,17 +207,13 @@ def test_every_layer_of_the_default_network_computes_in_integers(bundles: Path) 
     ],
 )
 def test_a_graph_that_cannot_be_quantised_says_why(
-    place: Path, bundles: Path, capsys: pytest.CaptureFixture[str], content: bytes, told: str
+    place: Path, quantised: Quantised, capsys: pytest.CaptureFixture[str], content: bytes, told: str
 ) -> None:
     usual = stripes.write_pictures(place / "usual", 2)
-    if content == b"int8":
-        assert bring(place, "--quantize", "--calibration", usual) == 0
-        content = bundle.load(place / "bundles" / "stripes" / "1-int8").model
-    before = written(place)
-    (place / "stripes.onnx").write_bytes(content)
+    (place / "stripes.onnx").write_bytes(quantised.bundle("int8").model if content == b"int8" else content)
     assert bring(place, "--quantize", "--calibration", usual) == 1
     assert told in capsys.readouterr().err
-    assert written(place) == before
+    assert written(place) == []
 
 
 def test_a_labelled_folder_of_other_labels_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
