@@ -17,4 +17,4 @@ def test_the_page_the_protocol_and_the_metrics_show_the_version(client: FlaskCli
 @pytest.mark.parametrize("command", ["commands.clean_uploads", "commands.manage_keys"])
 def test_the_commands_print_the_version(command: str) -> None:
     printed = subprocess.run([sys.executable, "-m", command, "--version"], cwd=API, capture_output=True, check=True)
-    assert printed.stdout.decode() == f"{__version__}\n"
+    assert printed.stdout.decode() == f"sightline {__version__}\n"
