@@ -101,7 +101,7 @@ def upload_image() -> str | AnyResponse:
     except (UnusableFile, uploads.NoImage) as error:
         flash(error.detail)
         return redirect(url_for("app_router.index"))
-    return _page(classify(image, PredictOptions.of(request)))
+    return _page(classify(image, PredictOptions.of(request, reads_choices=False)))
 
 
 @router.route("/display/<filename>")
@@ -228,7 +228,7 @@ def activation_map(filename: str, label: str) -> Response:
     image = uploads.stored_image(upload_folder(), filename)
     if image is None or not access.may_see(upload_folder(), filename):
         raise NotFound
-    prediction = classify(image, replace(PredictOptions.of(request), explain=label))
+    prediction = classify(image, replace(PredictOptions.of(request, reads_choices=False), explain=label))
     response = Response(heat_maps.png(heat_maps.map_of(prediction)), content_type="image/png")
     response.headers["Content-Security-Policy"] = PICTURE_POLICY
     response.headers["Cache-Control"] = heat_maps.CACHING
@@ -283,7 +283,7 @@ def _report(key: str) -> Reported:
     prediction, filename, details = submission.read(request.get_json(), upload_folder())
     if prediction is None:
         image = uploads.stored_image(upload_folder(), filename) or StoredImage(filename)
-        prediction = classify(image, PredictOptions.of(request))
+        prediction = classify(image, PredictOptions.of(request, reads_choices=False))
     report = Report(prediction.filename, prediction.label, prediction.score)
     model, _, version = prediction.model_version.partition("/")
     details |= {"model": model, "model_version": version}

@@ -14,6 +14,7 @@ from itertools import repeat
 from typing import Self
 
 from flask import Request, Response
+from werkzeug.datastructures import Headers
 
 import settings
 from auth import access
@@ -75,12 +76,15 @@ class PredictOptions:
     decode_ms: int = 0
 
     @classmethod
-    def of(cls, request: Request) -> Self:
-        """Read the options of a request; raise Problem naming the one that is not valid."""
-        query, headers = request.args, request.headers
+    def of(cls, request: Request, *, reads_choices: bool = True) -> Self:
+        """Read the options of a request; raise Problem naming the one that is not valid.
+
+        Without `reads_choices`, as for the page's form, what query and headers may choose elsewhere is ignored.
+        """
+        query, headers = (request.args, request.headers) if reads_choices else ({}, Headers())
         timeout_ms = TIMEOUT_MS.read(request) if TIMEOUT_MS.name in headers else None
         explain = EXPLAIN.read(request) if EXPLAIN.name in query else None
-        traceparent = headers.get("traceparent", "")
+        traceparent = request.headers.get("traceparent", "")
         return cls(
             top_k=TOP_K.read(request) if TOP_K.name in query else None,
             timeout_s=min(settings.REQUEST_TIMEOUT_S, (timeout_ms or float("inf")) / 1000),

@@ -214,7 +214,7 @@ def infer(model: str, version: str = "") -> Response:
     top_k = asked.top_k(len(labels))
     if top_k > settings.MAX_TOP_K:
         raise Problem(400, "malformed", f"{top_k} classes of each image are more than MAX_TOP_K={settings.MAX_TOP_K}.")
-    options = replace(PredictOptions.of(request), top_k=top_k)
+    options = replace(PredictOptions.of(request), top_k=top_k, explain=0)
     if asked.timeout_s is not None and TIMEOUT_MS.name not in request.headers:
         options = replace(options, timeout_s=min(asked.timeout_s, settings.REQUEST_TIMEOUT_S))
     files = uploads.as_files(asked.images)

@@ -1,7 +1,9 @@
 import base64
+import io
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,3 +72,12 @@ def test_an_id_names_its_owner_whatever_the_class_is_called() -> None:
     read = Prediction.of_id(hostile.id)
     assert read is not None
     assert (read.label, read.owner) == ("cat\ufffd0.5\ufffdnet/1\ufffdbob", "")
+
+
+@pytest.mark.parametrize(("query", "headers"), [("top_k=none&explain=1", {}), ("", {"X-Request-Timeout-Ms": "soon"})])
+def test_the_pages_form_ignores_what_programs_may_choose(
+    client: FlaskClient, asked: list[str], picture: bytes, query: str, headers: dict[str, str]
+) -> None:
+    form = {"file": (io.BytesIO(picture), "cat.jpg")}
+    assert client.post(f"/?{query}", data=form, headers=headers).status_code == 200
+    assert len(asked) == 1

@@ -1,8 +1,8 @@
 """How long an image takes to decode, estimated from its header before anything is decoded.
 
 All figures are milliseconds of processor time on one core of the reference processor, on which a photograph of half a
-megapixel takes one or two; presence.WorkerInfo.slowness turns them into those of another machine. The coefficients come
-from `python -m benchmarks.own.decode_cost`, which also compares them with what decoding takes.
+megapixel takes one or two; worker_registry.WorkerInfo.slowness turns them into those of another machine. The
+coefficients come from `python -m benchmarks.own.decode_cost`, which also compares them with what decoding takes.
 
 An estimate never fails: bytes that are no image, or whose header is cut off, cost what a photograph does, since a
 decoder refuses them at once.
