@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from flask import Flask, Response, current_app, render_template, request
+from flask.globals import request_ctx
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 import problems
 import settings
 from problems import Problem, UnusableFile
+from storage import errors as storage_errors
 from wire import JobFailed
 from wire import errors as wire_errors
 
@@ -30,6 +32,7 @@ _FAILURES: Mapping[str, tuple[int, str]] = {
     "expired": (504, "deadline_exceeded"),
     "not_ready": (503, "not_ready"),
     "image_missing": (500, "image_missing"),
+    "storage_unavailable": (503, "storage_unavailable"),
     "poison": (500, "poison"),
 }
 _WIRE_ERRORS: Mapping[type[wire_errors.WireError], tuple[int, str, str]] = {
@@ -37,6 +40,17 @@ _WIRE_ERRORS: Mapping[type[wire_errors.WireError], tuple[int, str, str]] = {
     wire_errors.DeadlineExceeded: (504, "deadline_exceeded", ""),
     wire_errors.Abandoned: (408, "client_gone", "The client disconnected before the answer was there."),
     wire_errors.UnknownJob: (404, "unknown_job", "There is no such job; answers are kept for two minutes."),
+}
+# An empty detail is that of the error.
+_STORAGE_ERRORS: Mapping[type[storage_errors.StorageError], tuple[int, str, str]] = {
+    storage_errors.StorageStuck: (503, "storage_stuck", ""),
+    storage_errors.IndexUnfinished: (503, "storage_stuck", ""),
+    storage_errors.StorageFull: (507, "storage_full", "The service's disk is full."),
+    storage_errors.ReportsFull: (507, "storage_full", ""),
+    storage_errors.StorageUnavailable: (503, "storage_unavailable", "The storage of images cannot be used now."),
+    storage_errors.DatabaseUnavailable: (503, "database_unavailable", "The reports' database cannot be used now."),
+    storage_errors.SchemaMismatch: (503, "database_schema", ""),
+    storage_errors.KeyReused: (422, "idempotency_key_reused", "This Idempotency-Key came with another report before."),
 }
 # The framework's own errors; others are named by their status.
 _CODES: Mapping[int, str] = {
@@ -75,6 +89,11 @@ def request_id() -> str:
     return str(request.environ.get("sightline.request_id", ""))
 
 
+def instance() -> str:
+    """Return the path of the current request, as its client knows it."""
+    return f"{request.script_root}{request.path}"
+
+
 def problem_of(error: Exception) -> Problem | None:
     """Return what the client is told of an error; None where it is a fault of the service without a code of its own."""
     if isinstance(error, Problem):
@@ -85,29 +104,50 @@ def problem_of(error: Exception) -> Problem | None:
         return _of_framework(error)
     if isinstance(error, ParseException | NoMoreData):
         return Problem(400, "malformed", "The request's body is not valid HTTP, or it ends too early.")
-    if isinstance(error, OSError):
-        return _of_disk(error)
-    return None
+    if isinstance(error, storage_errors.StorageError):
+        return _of_storage(error)
+    return _of_disk(error) if isinstance(error, OSError) else None
 
 
 def _of_wire(error: wire_errors.WireError) -> Problem | None:
     if isinstance(error, wire_errors.QueueFull):
+        # 1 to 5 s.
         wait_s = math.ceil(error.retry_after_s) - 1 + problems.soon()
         return Problem(503, "queue_full", f"The service is busy: {error}.", retry_after_s=wait_s)
     if isinstance(error, wire_errors.NoWorker):
         reason = f" One could not start: {error.startup_error}" if error.startup_error else ""
         return Problem(503, "no_worker", f"No model worker is running.{reason}", retry_after_s=problems.soon())
+    if isinstance(error, wire_errors.NotReplicated):
+        return Problem(503, "not_replicated", f"The job was not accepted: {error}.", retry_after_s=problems.soon())
     if isinstance(error, JobFailed):
         status, code = _FAILURES.get(error.failure.code, (500, ""))
         detail = error.failure.detail
     else:
         status, code, detail = _WIRE_ERRORS.get(type(error), (500, "", ""))
+    if advice := getattr(error, "advice", ""):
+        detail = f"The queue cannot be used: {advice}."
     if not code:
         return None
     if not detail:
         timeout = f"{settings.REQUEST_TIMEOUT_S:g} s unless the client asks for less"
         detail = f"No answer within the timeout, which is {timeout}."
     return Problem(status, code, detail, retry_after_s=problems.soon() if status in {503, 504} else None)
+
+
+def _of_storage(error: storage_errors.StorageError) -> Problem | None:
+    if isinstance(error, storage_errors.DecidedMeanwhile):
+        label = f" as {error.label}" if error.label else ""
+        detail = f"{error.reviewer} has decided about this report meanwhile: it is {error.status}{label}."
+        return Problem(409, "decided_meanwhile", detail)
+    status, code, detail = _STORAGE_ERRORS.get(type(error), (500, "", ""))
+    if isinstance(error, storage_errors.StorageUnavailable):
+        _log_now_and_then(0, error)
+        if error.advice:
+            detail = f"The storage of images cannot be used now: {error.advice}."
+    if not code:
+        return None
+    waiting_s = {503: problems.soon(), 507: problems.STORAGE_RETRY_S}.get(status)
+    return Problem(status, code, detail or str(error), retry_after_s=waiting_s)
 
 
 def _of_disk(error: OSError) -> Problem | None:
@@ -117,9 +157,7 @@ def _of_disk(error: OSError) -> Problem | None:
     """
     if error.errno is None or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
         return None
-    if time.monotonic() - _disk_logged_at.get(error.errno, -LOG_DISK_EVERY_S) >= LOG_DISK_EVERY_S:
-        _disk_logged_at[error.errno] = time.monotonic()
-        LOG.error("the storage failed: %s", error)
+    _log_now_and_then(error.errno, error)
     retry_after_s = 30 + secrets.randbelow(30)
     if error.errno in _DISK_FULL:
         return Problem(507, "storage_full", "The service's disk is full.", retry_after_s=retry_after_s)
@@ -127,14 +165,21 @@ def _of_disk(error: OSError) -> Problem | None:
     return Problem(503, "storage_unavailable", detail, retry_after_s=retry_after_s)
 
 
+def _log_now_and_then(kind: int, error: Exception) -> None:
+    if time.monotonic() - _disk_logged_at.get(kind, -LOG_DISK_EVERY_S) >= LOG_DISK_EVERY_S:
+        _disk_logged_at[kind] = time.monotonic()
+        LOG.error("the storage failed: %s", error)
+
+
 def _of_framework(error: HTTPException) -> Problem:
     status = error.code or 500
     code = _CODES.get(status, f"http_{status}")
     if status == 404:
-        return Problem(404, code, "There is nothing at this address.")
+        return Problem(404, code, "Not found: check the path.")
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        return Problem(405, code, f"{request.method} is not allowed here; allowed are {allowed}.", allow=allowed)
+        detail = f"{request.method} is not allowed here; allowed are {allowed}."
+        return Problem(405, code, detail, headers={"Allow": allowed})
     if status == 413:
         return Problem(413, code, f"The request is too large; an image may have {settings.MAX_UPLOAD_BYTES} bytes.")
     return Problem(status, code, error.description or error.name)
@@ -142,6 +187,9 @@ def _of_framework(error: HTTPException) -> Problem:
 
 def _response(problem: Problem, pages: Mapping[str, Page]) -> Response:
     headers = problem.headers()
+    if request_ctx.url_adapter is None:
+        # Of a host that is not trusted; pages have links all the same.
+        request_ctx.url_adapter = current_app.url_map.bind("", script_name=request.root_path)
     page = pages.get(request.endpoint or "")
     if page is not None:
         return Response(page(problem), problem.status, headers)
@@ -153,7 +201,7 @@ def _response(problem: Problem, pages: Mapping[str, Page]) -> Response:
     if not is_predict and request.blueprint != PROTOCOLS and "text/html" in request.headers.get("Accept", ""):
         text = render_template("error.html", status=problem.status, message=problem.detail)
         return Response(text, problem.status, headers)
-    body = problem.body(instance=request.path, request_id=request_id())
+    body = problem.body(instance=instance(), request_id=request_id())
     return current_app.response_class(body, problem.status, headers, content_type=problems.MEDIA_TYPE)
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import ipaddress
+import logging
 import math
 import os
 import resource
@@ -12,6 +13,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from gunicorn.arbiter import Arbiter
 
 # Wherever it is started from, the api's own modules are those beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -40,6 +43,8 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
+# server/path_prefix.py takes it off, where it is there.
+settings.hide_script_name()
 # Heartbeats are a file; in memory it works on a read-only disk too and never waits for one.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn makes names of its own
 
@@ -75,7 +80,10 @@ def on_exit(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Warn where anyone who reaches the port may send requests."""
+    """Warn of settings that are probably not meant so, and where anyone who reaches the port may send requests."""
+    if not settings.READY_FD:  # a supervisor has done so
+        for warning in settings.warnings():
+            server.log.warning(warning)
     if not settings.API_KEYS_FILE and not _is_loopback(settings.HOST):
         server.log.warning(
             "HOST=%s without API keys: anyone who reaches this port can send requests. "
@@ -112,21 +120,57 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Prepare a process that is about to serve."""
-    from observability import tracing  # noqa: PLC0415  as above
+    import gevent  # noqa: PLC0415  not in the master
+
+    from app import app  # noqa: PLC0415  as above
+    from observability import pushed_metrics, tracing  # noqa: PLC0415  as above
+    from operate import recorder  # noqa: PLC0415  as above
     from predict import job_queue  # noqa: PLC0415  not in the master: gevent comes first
 
     logs.set_up()
     job_queue.open_queue()
+    recorder.start(app)
     tracing.start()
+    pushed_metrics.start(app)
+    _check_schema()
+    gevent.spawn(_heal_reports)  # waits for the disk, as nothing else does here
     if settings.READY_FD:
         with suppress(OSError):  # a supervisor that was killed no longer reads
             os.write(settings.READY_FD, b"1")
 
 
+def _check_schema() -> None:
+    """End this process, and its master, where the reports' database has the tables of another version."""
+    from reports.record import report_store  # noqa: PLC0415  as above
+    from storage.errors import SchemaMismatch, StorageError  # noqa: PLC0415  as above
+
+    try:
+        report_store().check()
+    except SchemaMismatch as mismatch:
+        logging.getLogger("sightline.api").error("DATABASE_URL: %s", mismatch)
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)
+    except StorageError:
+        pass  # it has been logged, and reports wait until the database is there
+
+
+def _heal_reports() -> None:
+    """Bring to an end the report that a process was writing when it was killed."""
+    from reports.record import report_store  # noqa: PLC0415  as above
+    from storage.errors import StorageError  # noqa: PLC0415  as above
+    from wire.settings_parser import SettingError  # noqa: PLC0415  as above
+
+    # Whoever writes next does the same, and reports what is wrong with the disk.
+    with suppress(OSError, SettingError, StorageError):
+        report_store().heal()
+
+
 def worker_exit(server: Any, worker: Any) -> None:
-    """Remove this process's keys from Redis and send the last spans."""
-    from observability import tracing  # noqa: PLC0415  as above
+    """Write to the history what was counted last, remove this process's keys from Redis, send metrics and spans."""
+    from observability import pushed_metrics, tracing  # noqa: PLC0415  as above
+    from operate import recorder  # noqa: PLC0415  as above
     from predict import job_queue  # noqa: PLC0415  as above
 
+    recorder.stop()
     job_queue.close_queue()
+    pushed_metrics.stop()
     tracing.stop()

@@ -1,12 +1,12 @@
-"""Work that waits for a disk or a lock, kept away from the event loop that serves every client."""
+"""Work that waits for a disk, a lock or the network, kept away from the event loop that serves every client."""
 
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
-import problems
-from problems import Problem
+from storage.errors import StorageStuck
 
 Result = TypeVar("Result")
 
@@ -14,42 +14,73 @@ Result = TypeVar("Result")
 TIMEOUT_S = 10.0
 # Few: a disk serves one writer at a time, and each thread may be stuck with it.
 THREADS = 4
+_is_in_thread: ContextVar[bool] = ContextVar("_is_in_thread", default=False)
 
 
-class StorageStuck(Problem):
-    """The disk, or the holder of a lock, did not answer in time; the work may still be done later."""
+def is_served() -> bool:
+    """Return whether gevent serves this process; else it is a command, or a test, and waits by itself."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_module_patched("socket")
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(503, "storage_stuck", detail, retry_after_s=problems.soon())
+
+class Pool:
+    """Threads for work that waits for one thing; `stuck` makes the error of what takes longer than `timeout_s`.
+
+    What is stuck here must keep neither gevent's own work, such as name look-ups, nor that of another pool waiting.
+    """
+
+    def __init__(self, threads: int, timeout_s: float, stuck: Callable[[str], Exception]) -> None:
+        self._threads, self._timeout_s, self._stuck = threads, timeout_s, stuck
+        self._pool: Any = None
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in a thread where gevent serves this process, else here; what runs in a thread already stays."""
+        if not is_served() or _is_in_thread.get():
+            return work()
+        import gevent  # noqa: PLC0415  it is loaded already
+        from gevent.threadpool import ThreadPool  # noqa: PLC0415  as above
+
+        if self._pool is None:
+            self._pool = ThreadPool(self._threads)
+        try:
+            with gevent.Timeout(self._timeout_s):
+                result, error = self._pool.apply(_caught, (work,))
+        except gevent.Timeout:
+            raise self._stuck(f"The service's disk did not answer within {self._timeout_s:g} s.") from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+
+def _caught(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
+    # An error that leaves the thread is printed there first: endlessly, where the log is on the same full disk.
+    _is_in_thread.set(True)
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001  raised again by the caller
+        return None, error
+
+
+_disk = Pool(THREADS, TIMEOUT_S, StorageStuck)
 
 
 def run(work: Callable[[], Result]) -> Result:
-    """Run `work` in a thread where gevent serves this process, else here; raise StorageStuck after TIMEOUT_S."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("socket"):
-        return work()
+    """Run `work` that waits for the disk or a lock; raise StorageStuck after TIMEOUT_S."""
+    return _disk.run(work)
+
+
+@contextmanager
+def limited(seconds: float, error: Exception) -> Iterator[None]:
+    """Raise an error in this greenlet where what is done within takes longer; without gevent, wait for its end."""
+    if not is_served():
+        yield
+        return
     import gevent  # noqa: PLC0415  it is loaded already
 
-    def catching() -> tuple[Result | None, Exception | None]:
-        # An error that leaves the thread is printed there first: endlessly, where the log is on the same full disk.
+    with gevent.Timeout(seconds) as timeout:
         try:
-            return work(), None
-        except Exception as error:  # noqa: BLE001  raised again below
-            return None, error
-
-    try:
-        with gevent.Timeout(TIMEOUT_S):
-            result, error = _pool().apply(catching)
-    except gevent.Timeout:
-        raise StorageStuck(f"The service's disk did not answer within {TIMEOUT_S:g} s.") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
-
-
-@cache
-def _pool() -> Any:
-    from gevent.threadpool import ThreadPool  # noqa: PLC0415  as above
-
-    # Of our own: what is stuck here must not keep gevent's own work, such as name look-ups, waiting.
-    return ThreadPool(THREADS)
+            yield
+        except gevent.Timeout as raised:
+            if raised is not timeout:
+                raise
+            raise error from None

@@ -2,12 +2,16 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Literal, TypedDict
 
 MEDIA_TYPE = "application/problem+json"
 # The contract's response to a request without a usable file, the same for every reason.
 MALFORMED_BODY = b'{"success": false, "prediction": null, "score": null}'
+
+# A disk that is full will be so for a while.
+STORAGE_RETRY_S = 60
 
 # Proxies limit the head of a response, often to 4 KiB.
 MAX_HEADER_DETAIL = 300
@@ -17,33 +21,44 @@ CHALLENGE = 'Bearer realm="Sightline", Basic realm="Sightline", charset="UTF-8"'
 
 
 class ProblemDocument(TypedDict):
-    """Why a request was not answered (RFC 9457)."""
+    """An error response (RFC 9457)."""
 
     type: str
     title: str
     status: Annotated[int, {"minimum": 400, "maximum": 599}]
-    detail: Annotated[str, {"description": "in words, with the value that was wrong and the limit"}]
+    detail: Annotated[str, {"description": "description, with the invalid value and the limit"}]
     instance: str
-    code: Annotated[str, {"description": "stable, for programs", "examples": ["queue_full", "image_too_large"]}]
+    code: Annotated[
+        str, {"description": "stable error code, for programs", "examples": ["queue_full", "image_too_large"]}
+    ]
     request_id: str
-    error: Annotated[str, {"description": "the detail again, for clients of the Open Inference Protocol"}]
+    error: Annotated[str, {"description": "same as detail, for clients of the Open Inference Protocol"}]
     success: Literal[False]
     prediction: None
     score: None
 
 
 class Problem(Exception):  # noqa: N818  RFC 9457 calls it a problem
-    """A failure with its status, its stable code and its detail; `retry_after_s` where waiting helps."""
+    """A failure with its status, its stable code and its detail; `retry_after_s` where waiting helps.
+
+    `headers` are those that this failure has beyond those of every one.
+    """
 
     def __init__(
-        self, status: int, code: str, detail: str, *, retry_after_s: int | None = None, allow: str | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{status} {code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after_s = retry_after_s
-        self.allow = allow
+        self._headers = dict(headers or {})
 
     @property
     def title(self) -> str:
@@ -55,11 +70,9 @@ class Problem(Exception):  # noqa: N818  RFC 9457 calls it a problem
         headers = {"X-Error-Code": self.code, "X-Error-Detail": _header_value(self.detail)}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
-        if self.allow is not None:
-            headers["Allow"] = self.allow
         if self.status == 401:
             headers["WWW-Authenticate"] = CHALLENGE
-        return headers
+        return headers | self._headers
 
     def body(self, *, instance: str, request_id: str) -> bytes:
         """Return the document as JSON."""

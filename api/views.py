@@ -5,8 +5,9 @@ What the templates get:
 - `index.html`: `filename` (stored name), `prediction` (class), `score` (0 to 1, 4 decimals), `predictions` (a list of
   (label, score), best first), `prediction_id`, `model_version` ("<model>/<version>"), `report` (what the page's form
   posts to /feedback as `report`), all None before there is an answer; `error` (what went wrong, in words, or None);
-  `max_upload_bytes`; `max_label` (characters). Messages about a file that cannot be used come by
-  `get_flashed_messages()`.
+  `max_upload_bytes`; `max_label` (characters); `formats` (names of FORMATS) and `accepted` (them in words);
+  `needs_key` (whether programs have to send an API key). Messages
+  about a file that cannot be used come by `get_flashed_messages()`.
 - `feedback.html`: `report` (what was just saved, or None).
 - `error.html`: `status`, `message`.
 
@@ -30,11 +31,12 @@ import error_handlers
 import settings
 import utils
 from auth import access
-from images import store, uploads
-from images.uploads import StoredImage, upload_folder
+from images import stored, uploads
+from images.uploads import StoredImage, image_store
 from middleware import model_predict
 from observability import metrics, tracing
 from openapi.operation import HTML, OF_AN_IMAGE, Answer, Body, Operation
+from openapi.response_headers import OF_A_PREDICTION
 from openapi.schemas import (
     BatchResponse,
     ImageInJson,
@@ -61,8 +63,9 @@ from reports import labels as reports_labels
 from reports import schema, submission
 from reports.schema import MAX_LABEL, Report, Reported, ReportRequest
 from reports.submission import Submission
-from server.messages import PICTURE_POLICY
+from server.messages import IMAGE_POLICY
 from wire import WireError
+from wire.tables.labels import key as label_key
 
 router = Blueprint("app_router", __name__)
 
@@ -71,7 +74,7 @@ MAX_REPORT_BYTES = 64 * 1024
 # Each client that takes a stored image slowly holds so much of it.
 READ_BYTES = 64 * 1024
 IMAGE_CACHING = "private, max-age=86400, immutable"
-IMAGE_TYPES = tuple(kind.media_type for kind in utils.KINDS)
+IMAGE_TYPES = tuple(kind.media_type for kind in utils.KINDS if kind.name in settings.FORMATS.split(","))
 
 
 @router.route("/", methods=["GET"])
@@ -86,8 +89,8 @@ def index() -> str:
     "POST",
     "The page's form, without scripts",
     {
-        200: Answer("the page with the answer", media_types=[HTML]),
-        302: Answer("there was no image: back to the page", media_types=[HTML]),
+        200: Answer("the page with the prediction", media_types=[HTML]),
+        302: Answer("no image: redirect to the page", media_types=[HTML], headers=["Location"]),
     },
     body=Body(required=["file"], image_field="file"),
     problems=OF_AN_IMAGE,
@@ -108,19 +111,22 @@ def upload_image() -> str | AnyResponse:
 @Operation(
     "GET",
     "A stored image",
-    {200: Answer("the image", media_types=IMAGE_TYPES), 304: Answer("not changed")},
+    {
+        200: Answer("the image", media_types=IMAGE_TYPES, headers=["ETag"]),
+        304: Answer("not changed", headers=["ETag"]),
+    },
     problems=(404, 503),
 )
 def display_image(filename: str) -> Response:
     """Return a stored image, inert: its detected type, and no right to do anything."""
-    folder = upload_folder()
-    opened = store.open_stored(folder, filename) if access.may_see(folder, filename) else None
+    images = image_store()
+    opened = stored.open_stored(images, filename) if access.may_see(images, filename) else None
     if opened is None:
         raise NotFound
     file, kind = opened
     response = _image_response(file)
     response.content_type = kind.media_type
-    response.headers["Content-Security-Policy"] = PICTURE_POLICY
+    response.headers["Content-Security-Policy"] = IMAGE_POLICY
     response.headers["Cache-Control"] = IMAGE_CACHING
     response.set_etag(filename)
     response.make_conditional(request)
@@ -145,11 +151,20 @@ def _image_response(file: BufferedReader) -> Response:
     "POST PUT",
     "Classify an image",
     {
-        200: Answer("the best class, and more on request; of several images, each", PredictResponse | BatchResponse),
-        202: Answer("a job to ask for later, at `Location`", JobState),
+        200: Answer(
+            "the best class, and more on request; a list for several images",
+            PredictResponse | BatchResponse,
+            headers=OF_A_PREDICTION,
+        ),
+        202: Answer(
+            "a pending job; fetch its result at `Location`",
+            JobState,
+            headers=["Location", "Preference-Applied", "Retry-After"],
+        ),
     },
     parameters=(TOP_K, EXPLAIN, TIMEOUT_MS, PREFER),
     body=Body(
+        fields={each.name: f"as in the query: {each.meaning}" for each in (TOP_K, EXPLAIN)},
         required=["file"],
         image_field="file",
         image_types=(*IMAGE_TYPES, "application/octet-stream"),
@@ -165,6 +180,7 @@ def predict() -> Response:
     job_queue.check_room_early(request)
     started = time.perf_counter()
     files, is_batch = uploads.files_of(request)
+    options = options.with_form(request)
     if options.explain and (is_batch or options.is_async):
         raise Problem(400, "invalid_parameter", "explain is for one image whose answer is waited for.")
     if is_batch:
@@ -179,14 +195,14 @@ def predict() -> Response:
 
 def _answer_batch(files: Sequence[FileStorage], options: PredictOptions) -> Response:
     """Answer for each image by itself; the request as a whole succeeds."""
-    items = batch.predict(request, files, upload_folder(), options, classify)
-    facts = {"instance": request.path, "request_id": error_handlers.request_id()}
+    items = batch.predict(request, files, image_store(), options, classify)
+    facts = {"instance": error_handlers.instance(), "request_id": error_handlers.request_id()}
     return json_response({"results": [item.to_json(options.top_k, **facts) for item in items]})
 
 
 def _stored(file: FileStorage, started: float) -> StoredImage:
     """Store the request's one image; its upload began at `started` of the performance counter."""
-    image = uploads.store_file(file, upload_folder(), job_queue.check_expensive)
+    image = uploads.store_file(file, image_store(), job_queue.check_expensive)
     uploads.forget_body(request)
     metrics.count_upload(time.perf_counter() - started)
     if tracing.state.spans is not None:
@@ -211,32 +227,51 @@ def classify(image: StoredImage, options: PredictOptions) -> Prediction:
     return answer if isinstance(answer, Prediction) else Prediction(answer, image.name, options.job_id, options.owner)
 
 
+@router.route("/p/<prediction_id>")  # TorchServe has /predictions/<model>
+@Operation(
+    "GET",
+    "Get a prediction while its image is stored",
+    {200: Answer("the page with the image, the best class and its score", media_types=[HTML])},
+    problems=(404, 503),
+)
+def show_prediction(prediction_id: str) -> str:
+    """Show what was answered, which its signed id says; to whoever the prediction belongs to."""
+    prediction = Prediction.of_id(prediction_id)
+    if prediction is None or not access.may_use(prediction.owner):
+        raise NotFound
+    images = image_store()
+    if not access.may_see(images, prediction.filename) or not stored.is_stored(images, prediction.filename):
+        raise NotFound
+    return _page(prediction)
+
+
 @router.route("/maps/<filename>/<path:label>.png")
 @access.costs_a_job
 @Operation(
     "GET",
-    "The heat map of one class over a stored image",
+    "Get the heat map of a class for a stored image",
     {
         200: Answer(
-            "in the image's proportions, transparent where nothing indicates the class", media_types=["image/png"]
+            "an image with the proportions of the photograph, transparent where nothing supports the class",
+            media_types=["image/png"],
         )
     },
     problems=(404, 415, 422, 429, 503, 504),
 )
 def activation_map(filename: str, label: str) -> Response:
     """Return the heat map of a class in a stored image, as an image."""
-    image = uploads.stored_image(upload_folder(), filename)
-    if image is None or not access.may_see(upload_folder(), filename):
+    image = uploads.stored_image(image_store(), filename)
+    if image is None or not access.may_see(image_store(), filename):
         raise NotFound
     prediction = classify(image, replace(PredictOptions.of(request, reads_choices=False), explain=label))
-    response = Response(heat_maps.png(heat_maps.map_of(prediction)), content_type="image/png")
-    response.headers["Content-Security-Policy"] = PICTURE_POLICY
+    response = Response(heat_maps.png(prediction), content_type="image/png")
+    response.headers["Content-Security-Policy"] = IMAGE_POLICY
     response.headers["Cache-Control"] = heat_maps.CACHING
     return response
 
 
 @router.route("/labels")
-@Operation("GET", "The labels of the model", {200: Answer("its labels, none while no worker is known", LabelList)})
+@Operation("GET", "List the labels of the model", {200: Answer("the labels; empty if no worker is running", LabelList)})
 def labels() -> LabelList:
     """Return the classes that the model knows, for naming an image correctly."""
     state = job_queue.queue_state()
@@ -245,11 +280,14 @@ def labels() -> LabelList:
 
 
 @router.route("/feedback", methods=["GET", "POST"])
-@Operation("GET", "What reports are for", {200: Answer("a page", media_types=[HTML])})
+@Operation("GET", "Show the purpose of reports", {200: Answer("a page", media_types=[HTML])})
 @Operation(
     "POST",
-    "Report a wrong answer",
-    {200: Answer("the form's report is kept", media_types=[HTML]), 201: Answer("the JSON report is kept", Reported)},
+    "Report a wrong prediction",
+    {
+        200: Answer("the report of the form is stored", media_types=[HTML]),
+        201: Answer("the JSON report is stored", Reported),
+    },
     parameters=(submission.IDEMPOTENCY_KEY,),
     body=Body(
         fields={
@@ -272,24 +310,37 @@ def feedback() -> str | tuple[Reported, int]:
     text = request.form.get("report")
     if text:
         schema.check_form(request.form)
-        folder, report = upload_folder(), schema.parse(text)
-        is_visible = report is not None and access.may_see(folder, report.filename)
-        submission.save(Submission(text, report, _details(request.form), key, is_visible), folder)
+        images, report = image_store(), schema.parse(text)
+        is_visible = report is not None and access.may_see(images, report.filename)
+        submission.save(Submission(text, report, _details(request.form), key, is_visible), images)
     return render_template("feedback.html", report=text)
+
+
+@router.route("/feedback/<report_id>", methods=["DELETE"])
+@Operation(
+    "DELETE",
+    "Withdraw a report that is not decided yet",
+    {204: Answer("the report is withdrawn")},
+    problems=(404, 409, 503, 507),
+)
+def withdraw_report(report_id: str) -> Response:
+    """Take a report back, for whoever knows its id: that was told to the reporter alone."""
+    submission.withdraw(report_id)
+    return Response(status=204)
 
 
 def _report(key: str) -> Reported:
     """Keep a report that came as JSON."""
-    prediction, filename, details = submission.read(request.get_json(), upload_folder())
+    prediction, filename, details = submission.read(request.get_json(), image_store())
     if prediction is None:
-        image = uploads.stored_image(upload_folder(), filename) or StoredImage(filename)
+        image = uploads.stored_image(image_store(), filename) or StoredImage(filename)
         prediction = classify(image, PredictOptions.of(request, reads_choices=False))
     report = Report(prediction.filename, prediction.label, prediction.score)
     model, _, version = prediction.model_version.partition("/")
     details |= {"model": model, "model_version": version}
-    report_id = submission.save(Submission(report.text(), report, details, key), upload_folder())
-    label = reports_labels.normalized(details["label"])
-    return {"success": True, "report_id": report_id, "label_known": reports_labels.is_known(label) if label else None}
+    report_id = submission.save(Submission(report.text(), report, details, key), image_store())
+    is_known = reports_labels.is_known(details["label"]) if label_key(details["label"]) else None
+    return {"success": True, "report_id": report_id, "label_known": is_known}
 
 
 def _details(form: Mapping[str, str]) -> dict[str, str]:
@@ -320,6 +371,7 @@ def _page(prediction: Prediction | None = None, error: str | None = None) -> str
             "model_version": prediction.model_version or None,
             "report": Report(prediction.filename, prediction.label, prediction.score).text(),
         }
-    return render_template(
-        "index.html", error=error, max_upload_bytes=settings.MAX_UPLOAD_BYTES, max_label=MAX_LABEL, **shown
-    )
+    formats = settings.FORMATS.split(",")
+    limits = {"max_upload_bytes": settings.MAX_UPLOAD_BYTES, "max_label": MAX_LABEL}
+    needs = {"formats": formats, "accepted": utils.accepted(), "needs_key": bool(settings.API_KEYS_FILE)}
+    return render_template("index.html", error=error, **needs, **limits, **shown)

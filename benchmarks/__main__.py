@@ -32,12 +32,12 @@ def main() -> int:
 
 
 def prepare() -> None:
-    """Make what the measurements need: both environments, the model bundles, the pictures."""
+    """Make what the measurements need: both environments, the model bundles, the images."""
     prepare_peers()
     # Sightline's own set-up, so that its start is timed with the environment and the bundle in place.
     told = settings.environment_with({"STATE_DIR": str(settings.STATE)})
     subprocess.run(["make", "--silent", "install"], cwd=settings.ROOT, env=told, check=True)
-    subprocess.run([settings.PEER_PYTHON, "-m", "benchmarks.pictures"], cwd=settings.ROOT, check=True)
+    subprocess.run([settings.PEER_PYTHON, "-m", "benchmarks.images"], cwd=settings.ROOT, check=True)
 
 
 def measure(steps: list[Step], runner: Runner, results: Results) -> int:

@@ -20,13 +20,13 @@ _BOUNDARY = "sightline-bench-check"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where pictures are posted to, and as what body: raw or multipart."""
+    """Where images are posted to, and as what body: raw or multipart."""
 
     url: str
     body: str
 
     def post(self, content: bytes) -> tuple[int, dict[str, Any]]:
-        """Post one picture; return the status and the JSON answer."""
+        """Post one image; return the status and the JSON answer."""
         parts = urlsplit(self.url)
         headers = {"Content-Type": "image/jpeg"}
         if self.body == "multipart":
@@ -42,7 +42,7 @@ class Endpoint:
         return answer.status, json.loads(text) if text.startswith(b"{") else {}
 
     def outcome(self, content: bytes) -> str:
-        """Post one picture; return its label, or in words what came instead."""
+        """Post one image; return its label, or in words what came instead."""
         try:
             status, answer = self.post(content)
         except (OSError, http.client.HTTPException) as error:
@@ -51,15 +51,15 @@ class Endpoint:
 
 
 def _multipart(content: bytes) -> bytes:
-    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="picture.jpg"\r\n'
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="image.jpg"\r\n'
     return f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 def wait_for_first_answer(
-    endpoint: Endpoint, picture: Path, label: str, *, timeout_s: float, is_running: Callable[[], bool]
+    endpoint: Endpoint, image: Path, label: str, *, timeout_s: float, is_running: Callable[[], bool]
 ) -> None:
-    """Ask again and again until one picture is answered with its label; fail when that takes too long."""
-    content = picture.read_bytes()
+    """Ask again and again until one image is answered with its label; fail when that takes too long."""
+    content = image.read_bytes()
     deadline = time.monotonic() + timeout_s
     outcome = "no connection"
     while time.monotonic() < deadline and is_running():
@@ -69,17 +69,17 @@ def wait_for_first_answer(
         time.sleep(ATTEMPT_INTERVAL_S)
     state = "is running" if is_running() else "has ended"
     raise NoAnswerError(
-        f"{endpoint.url} should have answered {label!r} for {picture.name}; last: {outcome}; the server {state}"
+        f"{endpoint.url} should have answered {label!r} for {image.name}; last: {outcome}; the server {state}"
     )
 
 
-def collect_answers(endpoint: Endpoint, pictures: list[Path]) -> dict[str, str]:
-    """Return the outcome for each picture by file name."""
+def collect_answers(endpoint: Endpoint, images: list[Path]) -> dict[str, str]:
+    """Return the outcome for each image by file name."""
     with ThreadPoolExecutor(CHECK_CONNECTIONS) as pool:
-        outcomes = list(pool.map(lambda picture: endpoint.outcome(picture.read_bytes()), pictures))
-    return dict(zip((picture.name for picture in pictures), outcomes, strict=True))
+        outcomes = list(pool.map(lambda image: endpoint.outcome(image.read_bytes()), images))
+    return dict(zip((image.name for image in images), outcomes, strict=True))
 
 
 def share_equal(answers: Mapping[str, str], expected: Mapping[str, str]) -> float:
-    """Return the share of pictures whose answer is the expected one."""
+    """Return the share of images whose answer is the expected one."""
     return sum(answers.get(name) == label for name, label in expected.items()) / len(expected)

@@ -8,7 +8,7 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-# Does one portion of work, given its running number, and returns the number of pictures done.
+# Does one portion of work, given its running number, and returns the number of images done.
 Work = Callable[[int], int]
 # Makes the named pieces of work inside each process; must be a function of a module, so that it can be sent there.
 MakeWork = Callable[[], Mapping[str, Work]]
@@ -26,7 +26,7 @@ class _Order:
 
 
 def loop_on_every_core(make_work: MakeWork, names: list[str], seconds: float, cores: int) -> list[dict[str, Any]]:
-    """Run each named piece of work alone, on all cores at once; return its rate and processor time for a picture."""
+    """Run each named piece of work alone, on all cores at once; return its rate and processor time for an image."""
     # Engines keep threads of their own, which a fork would lose.
     context = multiprocessing.get_context("spawn")
     order = _Order(make_work, names, seconds, context.Barrier(cores), context.Queue())
@@ -42,7 +42,7 @@ def loop_on_every_core(make_work: MakeWork, names: list[str], seconds: float, co
 
 def _loop(order: _Order, core: int) -> None:
     works = order.make_work()
-    # Each core begins at other pictures.
+    # Each core begins at other images.
     first = core * 1000
     for name in order.names:
         for number in range(first, first + WARM_UP_PORTIONS):
@@ -52,16 +52,16 @@ def _loop(order: _Order, core: int) -> None:
 
 
 def _count(work: Work, first: int, seconds: float) -> tuple[int, float]:
-    pictures, number = 0, first
+    images, number = 0, first
     cpu_at_start = time.process_time()
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline:
-        pictures += work(number)
+        images += work(number)
         number += 1
-    return pictures, time.process_time() - cpu_at_start
+    return images, time.process_time() - cpu_at_start
 
 
 def _summary(name: str, seconds: float, outcomes: list[tuple[str, int, float]]) -> dict[str, Any]:
-    pictures = sum(outcome[1] for outcome in outcomes)
+    images = sum(outcome[1] for outcome in outcomes)
     cpu_s = sum(outcome[2] for outcome in outcomes)
-    return {"part": name, "images_per_s": pictures / seconds, "cpu_ms": 1000 * cpu_s / pictures}
+    return {"part": name, "images_per_s": images / seconds, "cpu_ms": 1000 * cpu_s / images}

@@ -13,15 +13,15 @@ from benchmarks.systems import Pipeline, Setting
 OWN_IMPORT_ROOTS = f"{settings.ROOT / 'model'}:{settings.ROOT / 'deploy'}"
 
 
-def direct_labels(pipeline: Pipeline, setting: Setting, pictures: Path) -> dict[str, str]:
-    """Return what the pipeline answers without any server for a list of pictures, by file name."""
-    labels: dict[str, str] = json.loads(_run_direct(pipeline, setting, "labels", str(pictures)))
+def direct_labels(pipeline: Pipeline, setting: Setting, images: Path) -> dict[str, str]:
+    """Return what the pipeline answers without any server for a list of images, by file name."""
+    labels: dict[str, str] = json.loads(_run_direct(pipeline, setting, "labels", str(images)))
     return labels
 
 
-def direct_speed(pipeline: Pipeline, setting: Setting, pictures: Path, seconds: float) -> list[Row]:
+def direct_speed(pipeline: Pipeline, setting: Setting, images: Path, seconds: float) -> list[Row]:
     """Return how fast each part of the pipeline runs on all cores."""
-    rows: list[Row] = json.loads(_run_direct(pipeline, setting, "speed", str(pictures), str(seconds)))
+    rows: list[Row] = json.loads(_run_direct(pipeline, setting, "speed", str(images), str(seconds)))
     return rows
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks import settings
-from benchmarks.check_pictures import CheckPictures, check_pictures
+from benchmarks.check_images import CheckImages, check_images
 from benchmarks.errors import BenchError
 from benchmarks.results import describe_machine
 from benchmarks.systems import CORES
@@ -45,11 +45,11 @@ def main() -> int:
     options = _options()
     try:
         loaded = bundle.load(options.bundles / "efficientnet-lite0" / "1-fp32")
-        pictures = check_pictures()
-        pixels = prepared(loaded, pictures)
+        images = check_images()
+        pixels = prepared(loaded, images)
         placements = {name: f"torch:{options.device}:{name}" for name in PRECISIONS}
         parity = [compared(name, logits(loaded, placements[name], pixels), loaded, pixels) for name in placements]
-        speed = [row for name in placements for row in throughput(loaded, name, placements[name], pixels, pictures)]
+        speed = [row for name in placements for row in throughput(loaded, name, placements[name], pixels, images)]
     except (BenchError, InferenceError, OSError) as error:
         print(f"bench-gpu: {error}", file=sys.stderr)
         return 1
@@ -58,12 +58,12 @@ def main() -> int:
     return 0 if all(row["same_class"] == row["pictures"] for row in parity) else 1
 
 
-def prepared(loaded: Bundle, pictures: CheckPictures) -> Batch:
-    """Decode every picture once, as a worker does."""
-    if not pictures.paths:
-        raise BenchError(f"no pictures in {settings.IMAGENET_DIR}; IMAGENET_DIR names a folder of them")
-    pixels = np.empty((len(pictures.paths), *loaded.preprocessing.size, 3), np.uint8)
-    for path, out in zip(pictures.paths, pixels, strict=True):
+def prepared(loaded: Bundle, images: CheckImages) -> Batch:
+    """Decode every image once, as a worker does."""
+    if not images.paths:
+        raise BenchError(f"no images in {settings.IMAGENET_DIR}; IMAGENET_DIR names a folder of them")
+    pixels = np.empty((len(images.paths), *loaded.preprocessing.size, 3), np.uint8)
+    for path, out in zip(images.paths, pixels, strict=True):
         loaded.preprocessing.prepare(path.read_bytes(), out)
     return pixels
 
@@ -86,12 +86,10 @@ def compared(precision: str, found: Scores, loaded: Bundle, pixels: Batch) -> Ro
     }
 
 
-def throughput(
-    loaded: Bundle, precision: str, engine_name: str, pixels: Batch, pictures: CheckPictures
-) -> Iterator[Row]:
+def throughput(loaded: Bundle, precision: str, engine_name: str, pixels: Batch, images: CheckImages) -> Iterator[Row]:
     """Images a second by batch size: the engine alone, and with decoding in threads on every core."""
     engine = engines.load(engine_name, loaded, streams=1, cores=CORES)
-    contents = [path.read_bytes() for path in pictures.paths]
+    contents = [path.read_bytes() for path in images.paths]
     with ThreadPoolExecutor(CORES) as decoders:
         for size in BATCH_SIZES:
             batch = np.resize(pixels, (size, *pixels.shape[1:]))
@@ -143,7 +141,7 @@ def keep(machine: Row, parity: list[Row], speed: list[Row]) -> None:
     for row in parity:
         mark = "within" if row["largest_difference"] <= LARGEST_DIFFERENCE else "beyond"
         lines.append(
-            f"{row['precision']}: the class of {REFERENCE} for {row['same_class']} of {row['pictures']} pictures; "
+            f"{row['precision']}: the class of {REFERENCE} for {row['same_class']} of {row['images']} images; "
             f"logits differ by at most {row['largest_difference']:.4f}, {mark} {LARGEST_DIFFERENCE:g}"
         )
     lines += ["", f"{'precision':10}{'batch':>6}{'engine, images/s':>18}{'with decoding':>15}"]

@@ -1,4 +1,4 @@
--- Posts every picture of a list in turn and counts the answers that are not 200.
+-- Posts every image of a list in turn and counts the answers that are not 200.
 -- wrk -s load.lua URL -- LIST raw|multipart      (LIST: a file with one path on each line)
 
 local boundary = "sightline-bench-7d1f0a"

@@ -1,4 +1,4 @@
-"""The load: wrk in a closed loop, posting distinct pictures over a fixed number of connections."""
+"""The load: wrk in a closed loop, posting distinct images over a fixed number of connections."""
 
 import json
 import shutil
@@ -30,21 +30,21 @@ class LoadResult:
 
     @property
     def images_per_s(self) -> float:
-        """Pictures that were answered with 200, for each second."""
+        """Images that were answered with 200, for each second."""
         return self.images / self.seconds
 
     @property
     def images(self) -> int:
-        """Pictures that were answered with 200."""
+        """Images that were answered with 200."""
         return self.answers - self.not_200
 
 
-def picture_folder(name: str) -> Path:
-    """Return where the pictures of a set lie."""
-    return settings.WORKSPACE / "pictures" / name
+def image_folder(name: str) -> Path:
+    """Return where the images of a set lie."""
+    return settings.WORKSPACE / "images" / name
 
 
-def picture_list(name: str, paths: Iterable[Path]) -> Path:
+def image_list(name: str, paths: Iterable[Path]) -> Path:
     """Write paths where the script can read them, and return that file."""
     settings.WORKSPACE.mkdir(parents=True, exist_ok=True)
     listing = settings.WORKSPACE / f"{name}.list"

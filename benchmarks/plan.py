@@ -24,7 +24,7 @@ PHOTOGRAPHS = "photographs"
 SIZES = ("30-kb", "500-kb", "1500-kb")
 LARGEST = "12-megapixel"
 # One of the photographs, again and again.
-SAME_PICTURE = "same-picture"
+SAME_IMAGE = "same-picture"
 DEPTHS = (1, 10, 1000, 10_000)
 INT8 = Setting()
 # The two parts of a run that are no server.
@@ -34,10 +34,10 @@ QUEUE = "queue"
 
 @dataclass(frozen=True)
 class Case:
-    """One load on a running system: body, set of pictures, requests at once, how much longer than others."""
+    """One load on a running system: body, set of images, requests at once, how much longer than others."""
 
     body: str
-    pictures: str
+    images: str
     connections: int
     stretch: int = 1
 
@@ -78,7 +78,7 @@ def _rotated(steps: list[Step], by: int) -> list[Step]:
 
 
 def _accuracy(repeat: int, _options: Options) -> Iterator[Step]:
-    # The same pictures give the same labels every time.
+    # The same images give the same labels every time.
     if repeat == 1:
         for precision in ("int8", "fp32"):
             yield Step("accuracy", DIRECT[Pipeline.OWN], repeat, Setting(precision))
@@ -123,7 +123,7 @@ def _depth(repeat: int, _options: Options) -> Iterator[Step]:
 
 def _cache(repeat: int, _options: Options) -> Iterator[Step]:
     for system in (SIGHTLINE, SIGHTLINE_CACHED):
-        yield Step("cache", system.name, repeat, INT8, _raw([SAME_PICTURE], 1, BUSY))
+        yield Step("cache", system.name, repeat, INT8, _raw([SAME_IMAGE], 1, BUSY))
 
 
 def _tuning(repeat: int, _options: Options) -> Iterator[Step]:

@@ -40,7 +40,7 @@ NOISE = Column("others' cores", "other_cores", 2)
 LOADED = (RATE, *LATENCY, CPU, MEMORY, *FAULTS, NOISE)
 QUEUE_COSTS = (Column("Redis CPU ms/job", "redis_cpu_ms", 3), Column("producer CPU ms/job", "asker_cpu_ms", 3))
 ACCURACY = (
-    Column("pictures", "pictures_checked", 0),
+    Column("images", "pictures_checked", 0),
     Column("same class %", "same_class", 1, 100),
     Column("right %", "right", 1, 100),
     Column("fp32 with Pillow right %", "usual_right", 1, 100),
@@ -67,10 +67,10 @@ TABLES = (
     ),
     Table("Start", "speed", ("system",), STARTED),
     Table("Load, int8", "speed", ("connections", "system", "body"), LOADED),
-    Table("Picture sizes, 32 connections", "sizes", ("pictures", "system"), LOADED),
+    Table("Image sizes, 32 connections", "sizes", ("pictures", "system"), LOADED),
     Table("Worker processes, 32 connections", "workers", ("workers", "system"), LOADED),
     Table("fp32", "fp32", ("connections", "system"), LOADED),
-    Table("The same picture again and again, int8", "cache", ("connections", "system"), LOADED),
+    Table("The same image again and again, int8", "cache", ("connections", "system"), LOADED),
     Table("Settings of the systems compared with, int8", "tuning", ("connections", "system"), LOADED),
     Table("Queue depth: cost of a job", "depth", ("depth",), (RATE, CPU, *QUEUE_COSTS)),
 )

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import processes, settings
-from benchmarks.check_pictures import CheckPictures, check_pictures
+from benchmarks.check_images import CheckImages, check_images
 from benchmarks.client import collect_answers, share_equal, wait_for_first_answer
 from benchmarks.direct import direct_labels, direct_speed, standing_queue
 from benchmarks.errors import WrongAnswersError
-from benchmarks.load import picture_folder, picture_list
+from benchmarks.load import image_folder, image_list
 from benchmarks.measure import MB, Load, measure_load
 from benchmarks.options import WARM_UP_S, Options
-from benchmarks.plan import DEPTHS, DIRECT, PHOTOGRAPHS, QUEUE, SAME_PICTURE, Case, Step
+from benchmarks.plan import DEPTHS, DIRECT, PHOTOGRAPHS, QUEUE, SAME_IMAGE, Case, Step
 from benchmarks.results import Row
 from benchmarks.server import Server
 from benchmarks.systems import SIGHTLINE, SYSTEMS, Pipeline, Setting
@@ -21,7 +21,7 @@ from benchmarks.systems import SIGHTLINE, SYSTEMS, Pipeline, Setting
 START_TIMEOUT_S = 120
 # Long enough for a system to fall quiet after its first answer.
 SETTLE_S = 2.0
-# Rounding may differ between a batch and a single picture, so a picture at a decision boundary may flip.
+# Rounding may differ between a batch and a single image, so an image at a decision boundary may flip.
 LOWEST_SHARE_EQUAL = 0.98
 
 
@@ -30,7 +30,7 @@ class Runner:
     """Carries out steps; what is right is found out once for each pipeline and precision."""
 
     options: Options
-    pictures: CheckPictures = field(default_factory=check_pictures)
+    images: CheckImages = field(default_factory=check_images)
     _labels: dict[tuple[Pipeline, str], dict[str, str]] = field(default_factory=dict)
 
     def carry_out(self, step: Step) -> list[Row]:
@@ -47,7 +47,7 @@ class Runner:
         """Return the labels of direct inference."""
         key = (pipeline, setting.precision)
         if key not in self._labels:
-            listing = picture_list("check", self.pictures.paths)
+            listing = image_list("check", self.images.paths)
             self._labels[key] = direct_labels(pipeline, setting, listing)
         return self._labels[key]
 
@@ -55,7 +55,7 @@ class Runner:
         labels = self.expected(Pipeline.OWN, step.setting)
         usual = self.expected(Pipeline.PILLOW_ONNX, Setting("fp32"))
         row = _dimensions(step) | {"pictures_checked": len(labels), "same_class": share_equal(labels, usual)}
-        truth = self.pictures.truth
+        truth = self.images.truth
         return [
             row | ({"right": share_equal(labels, truth), "usual_right": share_equal(usual, truth)} if truth else {})
         ]
@@ -69,7 +69,7 @@ class Runner:
         expected = self.expected(SIGHTLINE.pipeline, step.setting)
         with Server(SIGHTLINE, step.setting) as server:
             self._start_and_check(server, expected)
-            for path in picture_folder(PHOTOGRAPHS).glob("*.jpg"):
+            for path in image_folder(PHOTOGRAPHS).glob("*.jpg"):
                 shutil.copy(path, settings.STATE / "uploads")
             rows = standing_queue(server.root, self.options.duration_s, DEPTHS)
         return [_dimensions(step) | row for row in rows]
@@ -84,7 +84,7 @@ class Runner:
 
     def _start_and_check(self, server: Server, expected: dict[str, str]) -> Row:
         endpoint = server.endpoint(server.system.bodies[0])
-        first = self.pictures.paths[0]
+        first = self.images.paths[0]
         wait_for_first_answer(
             endpoint, first, expected[first.name], timeout_s=START_TIMEOUT_S, is_running=server.is_running
         )
@@ -97,7 +97,7 @@ class Runner:
         return {"cold_start_s": cold_start_s, "idle_mb": idle_bytes / MB, "processes": len(server.pids())} | shares
 
     def _check(self, server: Server, body: str, expected: dict[str, str]) -> Row:
-        answers = collect_answers(server.endpoint(body), self.pictures.paths)
+        answers = collect_answers(server.endpoint(body), self.images.paths)
         share = share_equal(answers, expected)
         if share < LOWEST_SHARE_EQUAL:
             wrong = {name: (answers[name], label) for name, label in expected.items() if answers[name] != label}
@@ -105,20 +105,20 @@ class Runner:
                 f"{server.system.title} ({body}) answers {share:.0%} as direct inference does; "
                 f"(answered, expected): {dict(list(wrong.items())[:5])}"
             )
-        truth = self.pictures.truth
+        truth = self.images.truth
         return {"equal_to_direct": share} | ({"right": share_equal(answers, truth)} if truth else {})
 
     def _measure_case(self, server: Server, case: Case) -> Row:
         load = Load(
-            _list_of(case.pictures), case.body, case.connections, case.stretch * self.options.duration_s, WARM_UP_S
+            _list_of(case.images), case.body, case.connections, case.stretch * self.options.duration_s, WARM_UP_S
         )
-        dimensions = {"body": case.body, "pictures": case.pictures, "connections": case.connections}
+        dimensions = {"body": case.body, "pictures": case.images, "connections": case.connections}
         return dimensions | measure_load(server, load)
 
 
 def _list_of(name: str) -> Path:
-    pictures = sorted(picture_folder(PHOTOGRAPHS if name == SAME_PICTURE else name).glob("*.jpg"))
-    return picture_list(name, pictures[:1] if name == SAME_PICTURE else pictures)
+    images = sorted(image_folder(PHOTOGRAPHS if name == SAME_IMAGE else name).glob("*.jpg"))
+    return image_list(name, images[:1] if name == SAME_IMAGE else images)
 
 
 def _dimensions(step: Step) -> Row:

@@ -74,7 +74,7 @@ class Server:
         return processes.tree(self._process.pid)
 
     def endpoint(self, body: str) -> Endpoint:
-        """Return where pictures are posted to."""
+        """Return where images are posted to."""
         return Endpoint(f"http://127.0.0.1:{self.port}{self.system.route}", body)
 
 

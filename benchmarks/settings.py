@@ -1,10 +1,10 @@
-"""What the servers under test and the picture maker are told through the environment."""
+"""What the servers under test and the image maker are told through the environment."""
 
 import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Everything the bench makes and may throw away: environment, pictures, state folders, logs.
+# Everything the bench makes and may throw away: environment, images, state folders, logs.
 WORKSPACE = ROOT / "var" / "bench"
 RESULTS = ROOT / "benchmarks" / "results"
 

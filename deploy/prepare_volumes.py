@@ -1,6 +1,6 @@
 """One-shot of docker-compose: gives the mounted folders to the services' user, and each service what it has to have.
 
-That is the default bundle for the model, the api's keys, and for every user of Redis a password of its own.
+That is the bundles of the image for the model, the api's keys, and for every user of Redis a password of its own.
 """
 
 import hashlib
@@ -8,7 +8,8 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 OWNER = 10001  # as in api/Dockerfile and model/Dockerfile
@@ -16,7 +17,7 @@ DELIVERED_BUNDLES = Path("/opt/bundles")
 REDIS_USERS = Path("/opt/users.acl")
 # Each service sees the folder with its own secrets alone.
 SECRETS = {"api": ("secret_key", "operator_key", "redis_password")} | dict.fromkeys(
-    ("worker", "operator"), ("redis_password",)
+    ("worker", "operator", "trainer"), ("redis_password",)
 )
 
 
@@ -26,11 +27,14 @@ def main(folders: list[str]) -> None:
         mounted = [folder]
         if folder.name == "bundles":
             deliver_bundles(folder)
+            if model := os.environ.get("MODEL", "").strip().lower():
+                choose_model(folder, model)
         if folder.name == "secrets":
-            make_secrets(folder, os.environ.get("REDIS_QUEUE", "sightline"))
+            named = (os.environ.get("REDIS_QUEUE", "sightline"), os.environ.get("MODEL_CLASS", ""))
+            make_secrets(folder, ".".join(filter(None, named)))
             mounted = list(folder.iterdir())  # a volume for each service; what holds them is the container's own
-        for path in (path for each in mounted for path in owned_by_others(each)):
-            os.chown(path, OWNER, OWNER, follow_symlinks=False)
+        for each in mounted:
+            give(each)
 
 
 def deliver_bundles(folder: Path) -> None:
@@ -45,7 +49,17 @@ def deliver_bundles(folder: Path) -> None:
             draft.rename(target)
     active = folder / "active"
     if not active.exists():
-        active.write_bytes((DELIVERED_BUNDLES / "active").read_bytes())
+        write(active, (DELIVERED_BUNDLES / "active").read_text(), mode=0o644)
+
+
+def choose_model(folder: Path, model: str) -> None:
+    """Have this model served from now on, if another one was."""
+    version = f"efficientnet-{model}/1-int8"
+    if not (folder / version).is_dir():
+        sys.exit(f"MODEL={model!r}: the image carries another model. Build it: MODEL={model} docker-compose up --build")
+    from registry import activation  # type: ignore[import-not-found]  # noqa: PLC0415  the image has it
+
+    activation.switch(folder, version)
 
 
 def is_same(delivered: Path, present: Path) -> bool:
@@ -72,20 +86,25 @@ def make_secret(path: Path) -> None:
 
 
 def write(path: Path, content: str, mode: int) -> None:
-    """Write a file that appears when it is whole."""
+    """Write a file that appears when it is whole, and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.unlink(missing_ok=True)
-    draft.write_text(content)
+    with draft.open("w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     draft.chmod(mode)
     draft.rename(path)
 
 
-def owned_by_others(folder: Path) -> Iterator[Path]:
-    """Walk the folder without following links."""
-    for path in (folder, *folder.rglob("*")):
-        if path.lstat().st_uid != OWNER:
-            yield path
+def give(folder: Path, owner: int = OWNER) -> None:
+    """Give a folder and all below it to a user, without following links; the service may be at work in it."""
+    below = ((Path(parent), (*folders, *files)) for parent, folders, files in os.walk(folder))
+    for path in chain([folder], (parent / name for parent, names in below for name in names)):
+        with suppress(FileNotFoundError):  # it was a temporary file
+            if path.lstat().st_uid != owner:
+                os.chown(path, owner, owner, follow_symlinks=False)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,20 @@ from queue import Empty, SimpleQueue
 from pythonjsonlogger.json import JsonFormatter
 
 import settings
-from inference import bundle, cpu, image_store
+from inference import bundle, compiled, cpu
 from inference.errors import InferenceError
 from inference.model import Model
 from inference.model import load as load_model
 from registry import activation
 from registry.activation import Trial
+from registry.model_store import ModelStore
+from serving import health, stored_images
+from serving.model_mirror import ModelMirror
 from serving.version_watcher import Slot, VersionWatcher
 from serving.worker import Worker
+from storage.s3 import Bucket
 from wire import QueueUnavailable, __version__
+from wire.process import captured_stderr
 from wire.worker_registry import report_startup_error
 
 log = logging.getLogger("ml_service")
@@ -34,7 +39,8 @@ PLACE = re.compile(r"/\S*/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
 # A disk that hangs while the model is read would hold the worker for ever.
 START_TIMEOUT_S = 120.0
 SIGNAL_POLL_S = 1.0
-INSTALLED_BUNDLES = Path(__file__).resolve().parent.parent / "var" / "bundles"
+# A version has tens of megabytes, and nobody waits for it.
+MODEL_TIMEOUT_S = 60.0
 PLAIN_LOG = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 LOG_NAMES = {"levelname": "level", "name": "logger", "process": "pid"}
 
@@ -43,7 +49,7 @@ def predict(image_name: str) -> tuple[str, float]:
     """Return the top-1 class of an image in UPLOAD_FOLDER and its probability; raise ImageError."""
     model = _model(_chosen_bundle(), settings.ENGINE, 1, cpu.cores())
     pixels = model.new_batch(1)
-    model.prepare(image_store.read(Path(settings.UPLOAD_FOLDER), image_name), pixels[0])
+    model.prepare(stored_images.read(stored_images.open_store(), image_name), pixels[0])
     [(class_name, probability)] = model.top_k(model.predict(pixels, is_alone=True)[0], 1)
     return class_name, round(probability, 4)
 
@@ -58,19 +64,25 @@ def classify_process() -> None:
     # Until the worker's watchdog has a timer of its own.
     faulthandler.dump_traceback_later(START_TIMEOUT_S, exit=True)
     cores = max(1, cpu.cores() // settings.MODEL_WORKERS)
-    count = settings.LANES or cores
+    count = settings.CONSUMERS or cores
+    readiness = health.Readiness()
+    if settings.METRICS_PORT:
+        health.serve(settings.METRICS_HOST, settings.METRICS_PORT, readiness)
+    mirror = _mirrored(ends)
     folder = _chosen_bundle()
     worker = Worker(_loaded(folder, settings.ENGINE, count, cores), count, ends)
     # Loading and measuring had all the speed there is; from now on the api can still refuse what the workers cannot do.
     cpu.lower_priority(settings.NICENESS)
     served = Slot(lambda path: _loaded(path, settings.ENGINE, count, cores), lambda model, _: worker.serve(model))
     shadow = Slot(lambda path: _loaded(path, settings.ENGINE, 1, 1), worker.start_shadow, worker.stop_shadow)
-    watcher = VersionWatcher(_wanted, folder, served, shadow, report=_report)
+    watcher = VersionWatcher(_wanted, folder, served, shadow, report=_report, mirror=mirror)
     # Whatever goes wrong: threads that nobody stops would keep the process for ever.
     try:
-        worker.start()
-        watcher.start()
-        _report_ready()
+        if _may_join(worker, watcher, ends, readiness):
+            worker.start()
+            readiness.reason = worker.not_ready
+            watcher.start()
+            _report_ready()
         log.info("%s: stopping: %s", worker.name, _wait_for(ends))
     finally:
         watcher.stop()
@@ -78,10 +90,29 @@ def classify_process() -> None:
         log.info("%s: stopped", worker.name)
 
 
+def _mirrored(ends: SimpleQueue[str]) -> ModelMirror | None:
+    """Bring here what is to be served where all hosts share their versions; return what goes on with that."""
+    store = model_store()
+    if store is None:
+        return None
+    mirror = ModelMirror(store, settings.MODEL_BUNDLE)
+    faulthandler.cancel_dump_traceback_later()  # a store that is away may be so for long
+    mirror.first(lambda: _chosen_bundle().is_dir() or not ends.empty(), _report)
+    faulthandler.dump_traceback_later(START_TIMEOUT_S, exit=True)
+    return mirror
+
+
 def bundles_folder() -> Path:
     """Return the folder of bundles: as set, else that of the container, else that of a local set-up."""
-    own = Path("bundles")
-    return Path(settings.BUNDLES_FOLDER) if settings.BUNDLES_FOLDER else own if own.is_dir() else INSTALLED_BUNDLES
+    return settings.bundles_folder()
+
+
+@functools.cache
+def model_store() -> ModelStore | None:
+    """Return the versions that all hosts share; None where each has its own."""
+    if not settings.MODEL_STORE:
+        return None
+    return ModelStore(Bucket(settings.MODEL_STORE, stored_images.server(MODEL_TIMEOUT_S)), bundles_folder())
 
 
 def _chosen_bundle() -> Path:
@@ -94,6 +125,7 @@ def _wanted() -> tuple[Path, Trial | None]:
 
 def _loaded(folder: Path, engine: str, streams: int, cores: int) -> Model:
     begin = time.perf_counter()
+    compiled.keep_in(Path(settings.COMPILED_CACHE) if settings.COMPILED_CACHE else None)
     model = load_model(folder, engine, streams=streams, cores=cores)
     bundle.check_place(model.bundle)
     log.info("loaded %s into %s in %.2f s", folder, engine, time.perf_counter() - begin)
@@ -108,6 +140,25 @@ def _report_ready() -> None:
     if settings.READY_FD:
         with suppress(OSError):
             os.write(settings.READY_FD, b"1")
+
+
+def _may_join(worker: Worker, watcher: VersionWatcher, ends: SimpleQueue[str], readiness: health.Readiness) -> bool:
+    """Wait until the queue's other workers serve what this one does; return False where there is a reason to end."""
+    reported = ""
+    while obstacle := worker.obstacle():
+        readiness.reason = functools.partial(str, obstacle)
+        if obstacle != reported:
+            log.error("%s: does not serve yet: %s", worker.name, obstacle)
+        reported = obstacle
+        _report(obstacle)  # each time: a worker that begins to serve removes what it finds
+        faulthandler.dump_traceback_later(START_TIMEOUT_S, exit=True)
+        with suppress(Empty):
+            ends.put(ends.get(timeout=SIGNAL_POLL_S))
+            break
+        watcher.poll()  # what is active may have become what the others serve
+    if reported:
+        _report("")
+    return not obstacle
 
 
 def _wait_for(ends: SimpleQueue[str]) -> str:
@@ -141,6 +192,8 @@ def _set_up_logs() -> None:
         else JsonFormatter((*LOG_NAMES, "message"), style=",", rename_fields=LOG_NAMES, timestamp="time")
     )
     logging.basicConfig(level=settings.LOG_LEVEL.upper(), handlers=[handler])
+    if not is_plain:
+        captured_stderr.capture()
 
 
 def main(arguments: list[str]) -> int:
@@ -149,6 +202,9 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"sightline {__version__}\n")
         return os.EX_OK
     _set_up_logs()
+    if not settings.READY_FD:  # a supervisor has done so
+        for warning in settings.warnings():
+            log.warning(warning)
     try:
         classify_process()
     except InferenceError as fault:

@@ -33,7 +33,7 @@ def main() -> int:
     results = Results(folder)
     failures = 0
     if not options.report_only:
-        pool.make(WORKSPACE / "pictures")
+        pool.make(WORKSPACE / "images")
         remember_machine(folder / "machine.json")
         failures = measure([cell for cell in plan(options) if not results.has(cell.key)], options, results)
     if not results.rows:

@@ -3,32 +3,32 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stress_test.pool import Picture
+from stress_test.pool import Upload
 
 KEYS = ["success", "prediction", "score"]
-# A lone picture may be spread over all cores, which adds up in another order.
+# A lone image may be spread over all cores, which adds up in another order.
 SCORE_TOLERANCE = 0.01
 REFUSED = "refused: 503 with Retry-After"
 
 
 class Answers:
-    """Remembers the first answer to each picture: one that got mixed up with another's is seen by it."""
+    """Remembers the first answer to each image: one that got mixed up with another's is seen by it."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[str, float]] = {}
 
-    def fault(self, picture: Picture, status: int, headers: Mapping[str, str], document: Any) -> str | None:
+    def fault(self, image: Upload, status: int, headers: Mapping[str, str], document: Any) -> str | None:
         """Say what is wrong; None where nothing is."""
         if status != 200:
             return _refusal(status, headers)
         if not isinstance(document, dict) or list(document) != KEYS or document["success"] is not True:
             return "an answer of another shape than promised"
         label, score = document["prediction"], document["score"]
-        wanted = picture.label or self._first.setdefault(picture.name, (label, score))[0]
+        wanted = image.label or self._first.setdefault(image.name, (label, score))[0]
         if label != wanted:
-            return f"{picture.name}: {label} instead of {wanted}"
-        first = self._first.setdefault(picture.name, (label, score))[1]
-        return None if abs(score - first) <= SCORE_TOLERANCE else f"{picture.name}: first {first}, now {score}"
+            return f"{image.name}: {label} instead of {wanted}"
+        first = self._first.setdefault(image.name, (label, score))[1]
+        return None if abs(score - first) <= SCORE_TOLERANCE else f"{image.name}: first {first}, now {score}"
 
 
 def _refusal(status: int, headers: Mapping[str, str]) -> str:

@@ -135,8 +135,8 @@ def _why_scaling(less: Row, more: Row, few: int, cores: int) -> str:
         return f"{few} did not use every core: {less.get('busy_cores', 0):.2f} of {cores} were busy."
     if less.get("busy_cores", 0) >= BUSY_SHARE * cores:
         return (
-            f"An instance has a lane for each core, so {few} keeps all {cores} busy already; another one shares them. "
-            "It helps where there are more cores or machines, and it keeps the service up while one restarts."
+            f"An instance has a consumer for each core, so {few} keeps all {cores} busy already; another one shares "
+            "them. It helps where there are more cores or machines, and it keeps the service up while one restarts."
         )
     return "The workers were not what it waited for."
 
@@ -168,7 +168,7 @@ def _why_batching(single: Row, batched: Row) -> str:
     )
     return (
         f"{mean:.1f} jobs went together on average. Milliseconds of processor time an image, without and with: "
-        f"{costs}. On a processor the engine computes one picture after the other, so what a batch saves is round "
+        f"{costs}. On a processor the engine computes one image after the other, so what a batch saves is round "
         "trips to Redis, not arithmetic; a GPU is what batches are for."
     )
 
@@ -233,7 +233,7 @@ def _recovery(row: Row) -> Verdict:
     predict = after.get("predict", {})
     return Verdict(
         not after["faults"] and predict.get("answered", 0) > 0,
-        f"It recovers: right afterwards {after['users']} users had {predict.get('answered', 0)} pictures named, "
+        f"It recovers: right afterwards {after['users']} users had {predict.get('answered', 0)} images named, "
         f"p50 {predict.get('p50_ms', 0):.0f} ms, {sum(after['faults'].values())} failures.",
     )
 

@@ -1,10 +1,10 @@
-"""Locust: people who open the page, have pictures named, look at them and report wrong names.
+"""Locust: people who open the page, have images named, look at them and report wrong names.
 
     .venv/bin/python deploy/install.py dev stress
     .venv/bin/locust -f stress_test/locustfile.py --host http://127.0.0.1:8000
 
-and with `--headless --users 32 --spawn-rate 32 --run-time 60s` without the web page. Pictures are made by code unless
-`--pictures` names a folder. A wrong answer is a failure. `make stress` runs this file for the whole matrix.
+and with `--headless --users 32 --spawn-rate 32 --run-time 60s` without the web page. Images are made by code unless
+`--images` names a folder. A wrong answer is a failure. `make stress` runs this file for the whole matrix.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from stress_test.answers import Answers  # noqa: E402
 from stress_test.pace import ClosedLoop, ConstantRate  # noqa: E402
 from stress_test.record import Recorder  # noqa: E402
 
-MADE_PICTURES = ROOT / "var" / "stress" / "pictures"
+MADE_IMAGES = ROOT / "var" / "stress" / "images"
 TASKS = ("index", "predict", "display", "feedback")
 SIZES = (*(size.name for size in pool.SIZES), pool.OTHER)
-# What users do, and how long they think. `exercise` is the course exercise's own file: one picture again and again.
+# What users do, and how long they think. `exercise` is the course exercise's own file: one image again and again.
 BEHAVIOURS = {
     "mixed": ("index=5,predict=85,display=7,feedback=3", 0.0, 0.1),
     "exercise": ("index=1,predict=3", 1.0, 5.0),
@@ -55,27 +55,27 @@ def add_options(parser: Any) -> None:
     add("--wait-min", type=float, default=-1.0, help="least seconds of a user between requests; -1: the behaviour's")
     add("--wait-max", type=float, default=-1.0, help="most seconds of a user between requests; -1: the behaviour's")
     add("--rate", type=float, default=0.0, help="requests a second, whether answers come or not; 0: users wait")
-    add("--pictures", default="", help="folder of pictures to send; empty: made by code")
-    add("--sizes", default="thumbnail=20,photograph=75,phone=5,other=1", help="weights of the pictures' sizes")
+    add("--images", "--images", default="", help="folder of images to send; empty: made by code")
+    add("--sizes", default="thumbnail=20,photograph=75,phone=5,other=1", help="weights of the images' sizes")
     add("--repeats", type=float, default=0.0, help="share of uploads that are a file sent before, byte for byte")
     add("--warm-up", type=float, default=0.0, help="seconds at the start that do not count")
     add("--record", default="", help="file to write every request of the run to, as JSON")
 
 
 @events.init.add_listener
-def make_pictures(environment: Any, **_: Any) -> None:
-    """Make the pictures while no clock runs yet."""
-    if environment.parsed_options is not None and not environment.parsed_options.pictures:
+def make_images(environment: Any, **_: Any) -> None:
+    """Make the images while no clock runs yet."""
+    if environment.parsed_options is not None and not environment.parsed_options.images:
         # In a thread: Locust's clock stands while its own is busy, and the run time would be over at once.
-        gevent.get_hub().threadpool.apply(pool.make, (MADE_PICTURES,))
+        gevent.get_hub().threadpool.apply(pool.make, (MADE_IMAGES,))
 
 
 @events.test_start.add_listener
 def prepare(environment: Any, **_: Any) -> None:
-    """Have the pictures in memory before the first request: the disk is no part of what is measured."""
+    """Have the images in memory before the first request: the disk is no part of what is measured."""
     told = environment.parsed_options
     tasks, least_s, most_s = BEHAVIOURS[told.behaviour]
-    folder = Path(told.pictures) if told.pictures else MADE_PICTURES
+    folder = Path(told.images) if told.images else MADE_IMAGES
     Load.pool = pool.Pool(pool.read(folder), weights.parse(told.sizes, SIZES), told.repeats)
     Load.answers = Answers()
     Load.tasks = weights.parse(told.tasks or tasks, TASKS)
@@ -137,26 +137,26 @@ class Visitor(FastHttpUser):
                 response.failure(f"status {response.status_code}, and no form in the page")
 
     def predict(self) -> None:
-        """Have a picture named, and see that the name is right."""
-        picture, content = (Load.pool.first, Load.pool.first.content) if Load.sends_one_file else Load.pool.next()
-        files = {"file": (picture.name, content, picture.media_type)}
+        """Have an image named, and see that the name is right."""
+        image, content = (Load.pool.first, Load.pool.first.content) if Load.sends_one_file else Load.pool.next()
+        files = {"file": (image.name, content, image.media_type)}
         with self.client.post("/predict", files=files, name="predict", catch_response=True) as response:
             document = _json(response)
-            fault = Load.answers.fault(picture, response.status_code, response.headers or {}, document)
+            fault = Load.answers.fault(image, response.status_code, response.headers or {}, document)
             if fault is not None:
                 response.failure(fault)
                 return
-        stored = f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}{Path(picture.name).suffix.lower()}"
+        stored = f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}{Path(image.name).suffix.lower()}"
         self.last = (stored, document["prediction"], document["score"])
 
     def display(self) -> None:
-        """Look at the picture that was uploaded last; the first thing one does is to upload one."""
+        """Look at the image that was uploaded last; the first thing one does is to upload one."""
         if self.last is None:
             self.predict()
             return
         with self.client.get(f"/display/{self.last[0]}", name="display", catch_response=True) as response:
             if response.status_code != 200 or not response.content:
-                response.failure(f"status {response.status_code} for a picture that was stored")
+                response.failure(f"status {response.status_code} for an image that was stored")
 
     def feedback(self) -> None:
         """Report the last answer as wrong, as the page's form does."""

@@ -1,4 +1,4 @@
-"""The pictures that are sent: distinct ones of three sizes, made by code, or those of a folder.
+"""The images that are sent: distinct ones of three sizes, made by code, or those of a folder.
 
 What each of the made ones shows is known, so a wrong answer is seen. Every upload can be made a file of its own: it
 then costs what a stranger's photograph costs, where one file again and again would measure a cache.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.drawings import drawing
 from stress_test.weights import Weights, choose
 
@@ -24,7 +24,7 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Size:
-    """Pictures of one size: how many, the longer side, the camera's grain, and the quality of the JPEG."""
+    """Images of one size: how many, the longer side, the camera's grain, and the quality of the JPEG."""
 
     name: str
     count: int
@@ -43,7 +43,7 @@ GRAIN_SIGMA = 60
 
 
 @dataclass(frozen=True)
-class Picture:
+class Upload:
     """A file to upload, of which size, and what is in it; without a label nobody knows."""
 
     name: str
@@ -58,42 +58,42 @@ class Picture:
 
 
 class Pool:
-    """Pictures to draw from, and what makes each upload a new file."""
+    """Images to draw from, and what makes each upload a new file."""
 
-    def __init__(self, found: list[Picture], sizes: Weights, repeats: float) -> None:
-        self._of_size: dict[str, list[Picture]] = {}
-        for picture in found:
-            self._of_size.setdefault(picture.size, []).append(picture)
+    def __init__(self, found: list[Upload], sizes: Weights, repeats: float) -> None:
+        self._of_size: dict[str, list[Upload]] = {}
+        for image in found:
+            self._of_size.setdefault(image.size, []).append(image)
         self._sizes = {name: sizes.get(name, 1.0) for name in self._of_size}
         self._repeats = repeats
         self._numbers = itertools.count(random.getrandbits(48))
         # What somebody sends who has one file: a photograph, where there is one.
-        self.first = next((picture for picture in found if picture.size == "photograph"), found[0])
+        self.first = next((image for image in found if image.size == "photograph"), found[0])
 
-    def next(self) -> tuple[Picture, bytes]:
-        """Return a picture and the bytes to send: those of a file that was never sent, unless it is a repeat's turn."""
-        picture = random.choice(self._of_size[choose(self._sizes)])
+    def next(self) -> tuple[Upload, bytes]:
+        """Return an image and the bytes to send: those of a file that was never sent, unless it is a repeat's turn."""
+        image = random.choice(self._of_size[choose(self._sizes)])
         if random.random() < self._repeats:
-            return picture, picture.content
-        return picture, as_another_file(picture.content, next(self._numbers))
+            return image, image.content
+        return image, as_another_file(image.content, next(self._numbers))
 
 
 def as_another_file(content: bytes, number: int) -> bytes:
-    """Return the same picture in other bytes, by a comment at the front of the JPEG; other formats stay as they are."""
+    """Return the same image in other bytes, by a comment at the front of the JPEG; other formats stay as they are."""
     if not content.startswith(b"\xff\xd8"):
         return content
     comment = b"%016x" % number
     return content[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + content[2:]
 
 
-def read(folder: Path) -> list[Picture]:
-    """Read a folder's pictures, and what they show where its labels.csv (file,size,label) says so."""
+def read(folder: Path) -> list[Upload]:
+    """Read a folder's images, and what they show where its labels.csv (file,size,label) says so."""
     rows = {}
     if (folder / LABELS_FILE).exists():
         with (folder / LABELS_FILE).open(encoding="utf-8", newline="") as file:
             rows = {row["file"]: row for row in csv.DictReader(file)}
     found = [
-        Picture(
+        Upload(
             path.name,
             path.read_bytes(),
             rows.get(path.name, {}).get("size") or OTHER,
@@ -103,12 +103,12 @@ def read(folder: Path) -> list[Picture]:
         if path.suffix.lower() in MEDIA_TYPES
     ]
     if not found:
-        raise FileNotFoundError(f"{folder} holds no pictures ({', '.join(MEDIA_TYPES)}); name another folder")
+        raise FileNotFoundError(f"{folder} holds no images ({', '.join(MEDIA_TYPES)}); name another folder")
     return found
 
 
 def make(folder: Path, sizes: tuple[Size, ...] = SIZES) -> None:
-    """Make the pictures once; labels.csv is written last and says that all are there."""
+    """Make the images once; labels.csv is written last and says that all are there."""
     if (folder / LABELS_FILE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,26 +123,26 @@ def make(folder: Path, sizes: tuple[Size, ...] = SIZES) -> None:
 
 
 def _sources() -> Iterator[tuple[str, Callable[[], Image.Image]]]:
-    """Four things in turn that the default model knows for certain, each time another picture of it."""
+    """Four things in turn that the default model knows for certain, each time another image of it."""
     for seed in itertools.count(1):
-        yield pictures.SCENE_LABEL, lambda seed=seed: pictures.scene(seed=seed)  # type: ignore[misc]
+        yield sample_images.SCENE_LABEL, lambda seed=seed: sample_images.scene(seed=seed)  # type: ignore[misc]
         yield "pinwheel", lambda seed=seed: drawing("pinwheel", seed)  # type: ignore[misc]
-        yield pictures.PHOTOGRAPH_LABEL, lambda seed=seed: _part_of_photograph(seed)  # type: ignore[misc]
+        yield sample_images.PHOTOGRAPH_LABEL, lambda seed=seed: _part_of_photograph(seed)  # type: ignore[misc]
         yield "crossword_puzzle", lambda seed=seed: drawing("crossword_puzzle", seed)  # type: ignore[misc]
 
 
 def _part_of_photograph(seed: int) -> Image.Image:
-    whole, cut = pictures.photograph().convert("RGB"), seed % 12
+    whole, cut = sample_images.photograph().convert("RGB"), seed % 12
     return whole.crop((cut * 4, cut * 3, whole.width - cut * 2, whole.height - cut * 5))
 
 
 def _photographed(source: Image.Image, size: Size, seed: int) -> bytes:
-    """Return the picture at this size; enlarged ones get a sensor's grain, without which they would be small files."""
+    """Return the image at this size; enlarged ones get a sensor's grain, without which they would be small files."""
     scale = size.longer_side / max(source.size)
-    picture = source.convert("RGB").resize(
+    image = source.convert("RGB").resize(
         (round(source.width * scale), round(source.height * scale)), Image.Resampling.BICUBIC
     )
     if size.grain:
-        grain = Image.effect_noise(picture.size, GRAIN_SIGMA)
-        picture = Image.blend(picture, Image.merge("RGB", [grain] * 3), size.grain)
-    return pictures.encode(picture, "JPEG", quality=size.quality - seed % 3)
+        grain = Image.effect_noise(image.size, GRAIN_SIGMA)
+        image = Image.blend(image, Image.merge("RGB", [grain] * 3), size.grain)
+    return sample_images.encode(image, "JPEG", quality=size.quality - seed % 3)

@@ -36,7 +36,7 @@ class Target(Protocol):
         """Give the processes of each service."""
 
     def clear_uploads(self) -> None:
-        """Remove the pictures of the run before."""
+        """Remove the images of the run before."""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The command `sightline`, as it is installed, against the running service."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sightline import Client, ServiceError
-from sightline_testing.pictures import bad, jpeg
+from sightline import Client, ServiceError, __version__
+from sightline_testing.sample_images import bad, jpeg
 from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
 from sightline_testing.waiting import wait_until
 
@@ -34,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
     for seed in range(COUNT - 1):
         (folder / ("below" if seed % 2 else "") / f"{seed}.jpg").write_bytes(jpeg(200, 150, seed=seed))
     (folder / "broken.jpg").write_bytes(bad("truncated.jpg").content)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -75,6 +76,21 @@ def test_a_folder_is_classified_killed_half_way_and_gone_on_with(
     assert (row["prediction"], row["score"]) == (asked.label, f"{asked.score:.4f}")
 
 
+def test_lists_and_standard_input_name_images(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(200, 150, seed=1))
+    (tmp_path / "b.jpg").write_bytes(jpeg(200, 150, seed=2))
+    (tmp_path / "cases.csv").write_text("image\na.jpg\nb.jpg\n")
+    output = tmp_path / "results.csv"
+    finished = run(service, "classify", "--from", tmp_path / "cases.csv", "--column", "image", "-o", output)
+    assert finished.returncode == 0, finished.stderr
+    assert sorted(row["file"] for row in rows(output)) == [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    command = [str(COMMAND), "--url", service.url, "classify", "-", "--top-k", "3"]
+    with (tmp_path / "a.jpg").open("rb") as image:
+        shown = subprocess.run(command, stdin=image, capture_output=True, text=True, check=True)
+    assert len(shown.stdout.splitlines()) == 3
+    assert run(service, "classify").returncode == 2
+
+
 def test_one_file_never_ends_a_run(service: Service, tmp_path: Path) -> None:
     folder, output = tmp_path / "photos", tmp_path / "results.csv"
     folder.mkdir()
@@ -111,13 +127,48 @@ def test_a_table_goes_to_standard_output(service: Service, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
+def test_a_path_of_a_list_that_leads_nowhere_has_a_row_and_ends_nothing(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(200, 150))
+    (tmp_path / "list").write_text("a.jpg\ngone.jpg\n")
+    finished = run(service, "classify", "--from", tmp_path / "list", "-o", "-")
+    assert finished.returncode == 1
+    assert "2 images, 2 of them now: 1 classified, 1 failed; standard output" in finished.stderr
+    errors = {Path(row["file"]).name: row["error"] for row in csv.DictReader(finished.stdout.splitlines())}
+    assert errors == {"a.jpg": "", "gone.jpg": "cannot be read: No such file or directory"}
+    named = run(service, "classify", tmp_path / "gone.jpg")
+    assert (named.returncode, named.stderr) == (1, f"sightline: there is no {tmp_path / 'gone.jpg'}\n")
+
+
+def test_lines_of_json_have_several_classes_where_they_are_asked_for(service: Service, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(jpeg(200, 150))
+    lines = run(service, "classify", tmp_path, "--json", "--top-k", 3).stdout.splitlines()
+    assert [len(json.loads(line)["predictions"]) for line in lines] == [3, 3]
+    assert "predictions" not in json.loads(run(service, "classify", tmp_path, "--json").stdout.splitlines()[0])
+    for wrong in ("0", "many"):
+        refused = run(service, "classify", tmp_path, "--top-k", wrong)
+        assert refused.returncode == 2
+        assert f"'{wrong}' is not a whole number of at least 1" in refused.stderr
+
+
+def test_a_reader_that_has_had_enough_ends_the_run_without_a_word(service: Service, photos: Path) -> None:
+    command = [str(COMMAND), "--url", service.url, "classify", str(photos), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
 def test_one_image_is_answered_in_the_terminal(service: Service, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(200, 150))
     finished = run(service, "classify", tmp_path / "a.jpg")
     assert finished.returncode == 0, finished.stderr
     with Client(service.url) as client:
-        guesses = client.classify(jpeg(200, 150), top_k=5).guesses
-    assert finished.stdout.splitlines() == [f"{guess.score:.4f}  {guess.label}" for guess in guesses]
+        predictions = client.classify(jpeg(200, 150), top_k=5).predictions
+    assert finished.stdout.splitlines() == [f"{prediction.score:.4f}  {prediction.label}" for prediction in predictions]
 
 
 def test_an_absent_service_ends_the_run_at_once(tmp_path: Path) -> None:
@@ -139,7 +190,7 @@ def test_an_absent_service_ends_the_run_at_once(tmp_path: Path) -> None:
 def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:
     with Client(service.url) as client:
         prediction = client.classify(jpeg(), top_k=3)
-    assert len(prediction.guesses) == 3
+    assert len(prediction.predictions) == 3
     finished = run(service, "report", prediction.id, "--label", "a chart", "--comment", "not what it says")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip()
@@ -151,10 +202,11 @@ def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:
 def test_the_doctor_finds_all_well_or_says_what_is_not(service: Service) -> None:
     assert service.state_dir is not None
     port = service.url.rpartition(":")[2]
-    told = os.environ | {"STATE_DIR": str(service.state_dir), "BUNDLES_FOLDER": str(BUNDLES), "PORT": port}
+    places = {"STATE_DIR": str(service.state_dir), "BUNDLES_FOLDER": str(BUNDLES)}
+    told = os.environ | places | {"PORT": port, "MODEL_WORKERS": "1"}  # as `service` is started
     well = subprocess.run([COMMAND, "doctor"], env=told, capture_output=True, text=True, check=False)
     assert well.returncode == 0, well.stdout
-    assert "All is well" in well.stdout
+    assert "No problems found" in well.stdout
     assert "✓ worker versions  all efficientnet-lite0/1-int8" in well.stdout
     assert f"Service at {service.url}" in well.stdout
     away = subprocess.run(
@@ -178,8 +230,8 @@ def test_a_client_that_was_installed_without_a_checkout_looks_at_the_service_alo
 
     doctor = command("doctor")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
-    assert "All is well: 4 things" in doctor.stdout
-    assert "Only the service was looked at" in doctor.stdout
+    assert "No problems found in 4 checks" in doctor.stdout
+    assert "Only the service was checked" in doctor.stdout
     models = command("models", "list")
     assert models.returncode == 1
     assert "is in no checkout: go into one" in models.stderr
@@ -192,7 +244,28 @@ def test_what_is_wrong_is_one_line(service: Service, tmp_path: Path) -> None:
         assert finished.stderr.count("\n") == 1
 
 
-def test_a_refused_picture_says_why(service: Service) -> None:
+def test_a_refused_image_says_why(service: Service) -> None:
     with Client(service.url) as client, pytest.raises(ServiceError) as refused:
         client.classify(bad("truncated.jpg").content)
     assert refused.value.code == "image_broken"
+
+
+def test_json_is_one_object_for_one_image_and_a_line_for_each_of_several(service: Service, photos: Path) -> None:
+    one = run(service, "classify", "--json", photos / "0.jpg")
+    found = json.loads(one.stdout)
+    assert found["predictions"][0] == {"label": found["prediction"], "score": found["score"]}
+    assert found["prediction_id"]
+    assert found["model_version"]
+    some = run(service, "classify", "--json", photos / "0.jpg", photos / "broken.jpg")
+    lines = {Path(line["file"]).name: line for line in map(json.loads, some.stdout.splitlines())}
+    assert lines["0.jpg"]["score"] == found["score"]
+    assert lines["broken.jpg"]["error"].startswith("image_broken")
+    assert some.returncode == 1
+    assert not Path("results.csv").exists()
+    assert run(service, "classify", "--json", photos, "-o", "x.csv").returncode == 1
+
+
+@pytest.mark.parametrize("words", [(), ("classify",), ("report",), ("doctor",)])
+def test_every_command_has_the_version(words: tuple[str, ...]) -> None:
+    done = subprocess.run([COMMAND, *words, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"sightline {__version__}\n"

@@ -7,12 +7,13 @@ import pytest
 
 import sightline
 import wire
+from sightline_testing import error_table
 from sightline_testing.service import REPOSITORY
 from sightline_testing.settings_tables import PAGE, PARTS, table
 
 DOCUMENTS = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
-    *(REPOSITORY / folder / "README.md" for folder in ("benchmarks", "stress_test")),
+    *(REPOSITORY / folder / "README.md" for folder in ("benchmarks", "examples", "stress_test")),
     *REPOSITORY.glob("docs/**/*.md"),
 ]
 
@@ -21,6 +22,23 @@ DOCUMENTS = [
 def test_every_setting_is_documented_as_it_is(heading: str, folder: str, module: str) -> None:
     # `python -m sightline_testing.settings_tables` renews the page.
     assert f"## {heading}\n\n{table(folder, module)}" in PAGE.read_text()
+
+
+def test_every_error_code_is_documented_with_its_remedy() -> None:
+    # `python -m sightline_testing.error_table` renews the page.
+    assert error_table.PAGE.read_text().endswith(error_table.HEADING + error_table.table())
+
+
+def test_the_requests_on_the_page_of_the_api_are_those_of_the_documentation() -> None:
+    # Those of the documentation are run.
+    source = (REPOSITORY / "api" / "openapi" / "snippets.py").read_text()
+    documented = "".join(
+        (REPOSITORY / "docs" / name).read_text() for name in ("how-to/call-from-code.md", "getting-started.md")
+    )
+    requests = re.findall(r'_(?:PYTHON|JAVASCRIPT) = """\\\n(.*?)"""', source, re.DOTALL)
+    requests += re.findall(r'Snippet\("curl", "([^"]+)"', source)
+    assert len(requests) == 4
+    assert [request for request in requests if request not in documented] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[str(file.relative_to(REPOSITORY)) for file in DOCUMENTS])
@@ -52,6 +70,9 @@ def test_the_version_is_the_same_everywhere() -> None:
         r"^## (\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE
     )[0]
     assert latest == wire.__version__ == sightline.__version__
+    for image in ("api", "model"):
+        labels = (REPOSITORY / image / "Dockerfile").read_text()
+        assert f'org.opencontainers.image.version="{latest}"' in labels
 
 
 def test_requirements_are_pinned_with_hashes_and_name_no_address() -> None:

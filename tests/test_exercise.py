@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sightline_testing import exercise
-from sightline_testing.pictures import good
+from sightline_testing.sample_images import good
 from sightline_testing.service import BUNDLES, REPOSITORY
 
 TESTS = Path(exercise.__file__).parent
@@ -27,7 +27,7 @@ def test_the_exercises_tests_pass(root: str, has_our_tests: bool, tmp_path: Path
         shutil.rmtree(tests)
         tests.mkdir()
     shutil.copy(TESTS / f"{root}_exercise.py", tests / f"test_{root}.py")
-    (tests / "picture.png").write_bytes(good("colour.png").content)
+    (tests / "image.png").write_bytes(good("colour.png").content)
     arguments = ["tests"] if not has_our_tests else [f"tests/test_{root}.py"]
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],

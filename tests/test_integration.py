@@ -15,7 +15,7 @@ import pytest
 
 from sightline_testing import photographs
 from sightline_testing.client import Client, Response
-from sightline_testing.pictures import BAD_NAMES, GOOD_NAMES, bad, good, jpeg, large_jpeg
+from sightline_testing.sample_images import BAD_NAMES, GOOD_NAMES, bad, good, jpeg, large_jpeg
 from sightline_testing.service import BUNDLES, REPOSITORY, Service
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
@@ -40,7 +40,7 @@ def test_the_service_says_that_it_lives_and_is_ready(client: Client) -> None:
     assert client.get("/readyz").status == 200
 
 
-def test_a_picture_is_answered_with_exactly_three_keys(client: Client) -> None:
+def test_an_image_is_answered_with_exactly_three_keys(client: Client) -> None:
     response = client.upload("/predict", good("baseline.jpg").content)
     assert response.status == 200
     assert response.headers.get_content_type() == "application/json"
@@ -56,7 +56,7 @@ def test_more_is_told_to_those_who_ask_for_it(client: Client) -> None:
     plain = client.upload("/predict", good("baseline.jpg").content).json()
     document = client.upload("/predict?top_k=5", good("baseline.jpg").content).json()
     assert {key: document[key] for key in plain} == plain
-    scores = [guess["score"] for guess in document["predictions"]]
+    scores = [prediction["score"] for prediction in document["predictions"]]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
     assert document["predictions"][0] == {"label": plain["prediction"], "score": plain["score"]}
@@ -65,7 +65,7 @@ def test_more_is_told_to_those_who_ask_for_it(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_picture_may_be_the_whole_body(client: Client, method: str) -> None:
+def test_an_image_may_be_the_whole_body(client: Client, method: str) -> None:
     content = good("baseline.jpg").content
     wanted = client.upload("/predict", content).json()
     for headers in ({"Content-Type": "image/jpeg"}, {"Content-Type": "application/octet-stream"}):
@@ -73,7 +73,7 @@ def test_a_picture_may_be_the_whole_body(client: Client, method: str) -> None:
 
 
 @pytest.mark.parametrize("name", GOOD_NAMES)
-def test_a_picture_of_any_kind_shows_the_same(client: Client, name: str) -> None:
+def test_an_image_of_any_kind_shows_the_same(client: Client, name: str) -> None:
     response = client.upload("/predict", good(name).content, name)
     assert response.status == 200, response.text
     if "transparent" not in name and "one_bit" not in name and "grey" not in name:
@@ -87,7 +87,7 @@ def test_a_large_baseline_jpeg_is_answered(client: Client, megapixels: tuple[int
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_picture_that_cannot_be_used_is_refused_and_the_next_one_is_answered(client: Client, name: str) -> None:
+def test_an_image_that_cannot_be_used_is_refused_and_the_next_one_is_answered(client: Client, name: str) -> None:
     response = client.upload("/predict", bad(name).content, name)
     assert response.status == STATUS_OF_CODE[bad(name).code], response.text
     assert response.headers.get_content_type() == "application/problem+json"
@@ -105,7 +105,7 @@ def without_a_usable_file(client: Client) -> Iterator[tuple[str, Response]]:
     yield "wrong field", client.upload("/predict", content, field="image")
     yield "no name", client.upload("/predict", b"words", name="")
     yield "empty file", client.upload("/predict", b"")
-    yield "no image and no image's name", client.upload("/predict", b"words", name="picture.txt")
+    yield "no image and no image's name", client.upload("/predict", b"words", name="image.txt")
     yield (
         "JSON",
         client.send("POST", "/predict", json.dumps({"file": 1}).encode(), {"Content-Type": "application/json"}),
@@ -118,7 +118,7 @@ def test_a_request_without_a_usable_file_gets_the_contracts_400(client: Client) 
         assert (what, response.json()) == (what, MALFORMED)
 
 
-@pytest.mark.parametrize("name", ["", "blob", "picture.txt", "picture.jfif"])
+@pytest.mark.parametrize("name", ["", "blob", "image.txt", "image.jfif"])
 def test_an_image_is_answered_whatever_its_name(client: Client, name: str) -> None:
     answer = client.upload("/predict", good("baseline.jpg").content, name=name)
     assert (answer.status, answer.json()["success"]) == (200, True)
@@ -134,7 +134,7 @@ def test_other_methods_and_addresses_are_refused(client: Client) -> None:
     assert client.get("/display/..%2f..%2fetc%2fpasswd").status == 404
 
 
-def test_the_page_shows_the_picture_its_class_and_its_score(client: Client) -> None:
+def test_the_page_shows_the_image_its_class_and_its_score(client: Client) -> None:
     content = good("baseline.jpg").content
     answer = client.upload("/predict?top_k=1", content).json()
     page = client.upload("/", content)
@@ -154,7 +154,7 @@ def test_the_page_without_a_usable_file_comes_back_with_a_message(client: Client
     assert "<form" in client.get(response.headers["Location"], {"Cookie": cookie}).text
 
 
-def test_the_page_says_what_is_wrong_with_a_broken_picture(client: Client) -> None:
+def test_the_page_says_what_is_wrong_with_a_broken_image(client: Client) -> None:
     response = client.upload("/", bad("truncated.jpg").content, "truncated.jpg")
     assert response.status == 422
     assert "<form" in response.text
@@ -169,15 +169,15 @@ def test_a_report_is_accepted_from_the_page_and_as_free_text(client: Client) -> 
 
 
 def test_photographs_are_named_rightly_and_as_the_model_itself_names_them(client: Client) -> None:
-    pictures = photographs.required()
+    images = photographs.required()
     with ThreadPoolExecutor(8) as pool:
-        responses = list(pool.map(lambda it: client.upload("/predict", it.path.read_bytes(), it.path.name), pictures))
-    assert [response.status for response in responses] == [200] * len(pictures)
+        responses = list(pool.map(lambda it: client.upload("/predict", it.path.read_bytes(), it.path.name), images))
+    assert [response.status for response in responses] == [200] * len(images)
     answers = [response.json() for response in responses]
-    right = sum(answer["prediction"] == it.label for answer, it in zip(answers, pictures, strict=True))
-    assert right >= 0.85 * len(pictures)
-    direct = ask_the_model_directly([it.path.name for it in pictures])
-    for it, answer in zip(pictures, answers, strict=True):
+    right = sum(answer["prediction"] == it.label for answer, it in zip(answers, images, strict=True))
+    assert right >= 0.85 * len(images)
+    direct = ask_the_model_directly([it.path.name for it in images])
+    for it, answer in zip(images, answers, strict=True):
         label, score = direct[it.path.name]
         assert (it.path.name, answer["prediction"]) == (it.path.name, label)
         assert answer["score"] == pytest.approx(score, abs=ROUNDING)

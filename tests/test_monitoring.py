@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from sightline_testing.client import Client
-from sightline_testing.pictures import jpeg
 from sightline_testing.plugin import missing
 from sightline_testing.redis_server import free_port
+from sightline_testing.sample_images import jpeg
 from sightline_testing.service import REPOSITORY, running_service
 from sightline_testing.waiting import wait_until
 
@@ -149,3 +149,11 @@ def test_every_metric_that_is_asked_for_is_described(prometheus: Client) -> None
         for name in names
     }
     assert {name for name in bare if name not in page and f"{name}_total" not in page} == set()
+
+
+def test_the_dashboard_takes_any_data_source_and_sees_every_route() -> None:
+    [variable] = DASHBOARD["templating"]["list"]
+    assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {"${datasource}"}
+    rules = (MONITORING / "alerts.yml").read_text()
+    assert [text for text in [rules, json.dumps(DASHBOARD)] if 'endpoint="' in text or "endpoint=~" in text] == []

@@ -1,6 +1,6 @@
-"""docs/operations.md: a backup brings everything back, and two versions run side by side on the same files.
+"""docs/how-to/: a backup brings everything back, and two versions run side by side on the same files.
 
-The commands are the page's own.
+The commands are those of the pages.
 """
 
 import os
@@ -16,8 +16,8 @@ import pytest
 from sightline_testing.checkout import Checkout, environment, make_checkout, report, running_checkout, settings, shell
 from sightline_testing.client import Client
 from sightline_testing.documents import SHELL, blocks
-from sightline_testing.pictures import good
 from sightline_testing.redis_server import free_port
+from sightline_testing.sample_images import good
 from sightline_testing.service import START_TIMEOUT_S, running_service
 from sightline_testing.waiting import wait_until
 
@@ -29,12 +29,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 
 def commands_with(words: str) -> str:
-    """Return the one block of commands on the page that holds these words."""
-    [text] = [each.text for each in blocks(*SHELL) if each.document == "docs/operations.md" and words in each.text]
+    """Return the one block of commands in the documentation that holds these words."""
+    [text] = [each.text for each in blocks(*SHELL) if words in each.text]
     return text
 
 
-def test_a_backup_brings_back_reports_pictures_models_and_keys(checkout: Checkout, tmp_path: Path) -> None:
+def test_a_backup_brings_back_reports_images_models_and_keys(checkout: Checkout, tmp_path: Path) -> None:
     named = checkout.predicted()
     report_id = report(checkout.service.url, checkout.predicted())
     made = checkout.run(commands_with("tar -C var -czf"))
@@ -47,8 +47,8 @@ def test_a_backup_brings_back_reports_pictures_models_and_keys(checkout: Checkou
         assert report(service.url, named), "the ids of earlier answers are known"
         inbox = client.get("/review?status=all", {"X-API-Key": checkout.operator_key})
         assert report_id in inbox.text
-        [picture, *_] = re.findall(r'src="(/display/[^"]+)"', inbox.text)
-        assert client.get(picture).status == 200
+        [image, *_] = re.findall(r'src="(/display/[^"]+)"', inbox.text)
+        assert client.get(image).status == 200
         assert client.upload("/predict", good("baseline.jpg").content).status == 200
 
 

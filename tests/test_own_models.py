@@ -39,8 +39,8 @@ def test_a_network_of_ones_own_is_imported_promoted_and_served_without_a_restart
 ) -> None:
     (tmp_path / "stripes.onnx").write_bytes(stripes.network())
     stripes.write_labels(tmp_path / "labels.txt")
-    usual = stripes.write_pictures(tmp_path / "usual", 10)
-    before = loop.ask(stripes.picture("down", 50))
+    usual = stripes.write_images(tmp_path / "usual", 10)
+    before = loop.ask(stripes.image("down", 50))
     assert before[1] == BASE
     words = ("stripes.onnx", "--labels", "labels.txt", "--preset", "torchvision")
     said = models(loop, tmp_path, "import", *words, "--quantize", "--calibration", usual.name)
@@ -50,11 +50,11 @@ def test_a_network_of_ones_own_is_imported_promoted_and_served_without_a_restart
         assert f"{version} is active; 2 workers serve it after" in promoted
         for label in LABELS:
             for seed in (60, 61):
-                assert loop.ask(stripes.picture(label, seed)) == (label, version)
+                assert loop.ask(stripes.image(label, seed)) == (label, version)
     assert "active  stripes/1-int8" in models(loop, tmp_path)
     models(loop, tmp_path, "rollback")
     models(loop, tmp_path, "rollback")
-    assert loop.ask(stripes.picture("down", 50)) == before
+    assert loop.ask(stripes.image("down", 50)) == before
     assert loop.service.launcher is not None
     assert loop.service.launcher.poll() is None
     assert loop.service.state_dir is not None

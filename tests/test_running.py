@@ -1,8 +1,12 @@
 """`make serve` from the first line to the last process: ready, restarted, refused, stopped."""
 
+import contextlib
+import json
 import os
+import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,18 +14,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from sightline_testing.client import Client
-from sightline_testing.pictures import good, jpeg
+from sightline_testing.faults.system import parent_of
 from sightline_testing.redis_server import RedisServer, free_port
+from sightline_testing.sample_images import good, jpeg
 from sightline_testing.service import (
     REPOSITORY,
     Service,
     environment,
     launch,
+    message_of,
     printed,
     running_service,
     stop,
@@ -34,7 +41,9 @@ PATIENCE_S = 60.0
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose parts are killed, and which stands them all."""
-    with running_service(tmp_path_factory.mktemp("service"), {"MODEL_WORKERS": "2"}) as service:
+    # A machine that is slow by chance answers within this.
+    changes = {"MODEL_WORKERS": "2", "REQUEST_TIMEOUT_S": "60"}
+    with running_service(tmp_path_factory.mktemp("service"), changes) as service:
         yield service
 
 
@@ -42,6 +51,38 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def state_dir(service: Service) -> Path:
     assert service.state_dir is not None
     return service.state_dir
+
+
+class ServiceManager:
+    """A socket in the place of systemd's, and the states that came to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(PATIENCE_S)
+        self.states: list[list[str]] = []
+
+    def __enter__(self) -> "ServiceManager":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Read what is left."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._read()
+        self._socket.close()
+
+    def wait_for(self, state: str, after: str) -> None:
+        """Come back when there is a state behind another one."""
+        for wanted in (after, state):
+            while wanted not in self._read():
+                pass
+
+    def _read(self) -> list[str]:
+        self.states.append(self._socket.recv(4096).decode().split("\n"))
+        return self.states[-1]
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
@@ -76,14 +117,19 @@ def apis(state_dir: Path) -> list[int]:
     return sorted(pid for pid, command in programs(state_dir).items() if "gunicorn" in command)
 
 
-def test_when_the_address_is_told_a_picture_is_answered_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    launcher = launch(tmp_path, free_port())
-    client = Client(wait_until_ready(tmp_path, launcher))
-    assert client.upload("/predict", good("baseline.jpg").content).status == 200
-    assert len(programs(tmp_path)) >= 4
-    assert stop(launcher) == 0
+def test_when_the_address_is_told_an_image_is_answered_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    with ServiceManager(tmp_path / "notify") as manager:
+        launcher = launch(tmp_path, free_port(), manager.environment)
+        address = wait_until_ready(tmp_path, launcher)
+        assert Client(address).upload("/predict", good("baseline.jpg").content).status == 200
+        assert len(programs(tmp_path)) >= 4
+        manager.wait_for("WATCHDOG=1", after="READY=1")
+        assert stop(launcher) == 0
     assert programs(tmp_path) == {}
-    assert printed(tmp_path).endswith("sightline: stopped\n")
+    assert message_of(printed(tmp_path).splitlines()[-1]) == "stopped"
+    assert manager.states[-1] == ["STOPPING=1", "STATUS=stopping"]
+    assert ["READY=1", f"STATUS=serving at {address}"] in manager.states
+    assert {each[0] for each in manager.states} <= {"READY=1", "WATCHDOG=1", "STOPPING=1"}, "gunicorn reports nothing"
 
 
 def test_stopping_answers_what_is_under_way(tmp_path: Path) -> None:
@@ -158,9 +204,13 @@ def test_a_killed_worker_costs_no_request_and_leaves_nothing_in_redis(service: S
     assert [response.status for response in responses] == [200] * 1000
     assert [response.json()["prediction"] for response in responses] == list(islice(cycle(wanted), 1000))
     eventually(lambda: len(workers(state_dir)) == 2 and workers(state_dir) != before, "the killed worker is replaced")
-    assert service.redis_socket is not None
-    with redis.Redis(unix_socket_path=str(service.redis_socket), decode_responses=True) as connection:
+    with connected(service) as connection:
         eventually(lambda: streams(connection) == {}, "every stream is empty, and nothing is pending")
+
+
+def connected(service: Service) -> redis.Redis:
+    assert service.redis_socket is not None
+    return redis.Redis(unix_socket_path=str(service.redis_socket), decode_responses=True)
 
 
 def streams(connection: redis.Redis) -> dict[str, int]:
@@ -173,13 +223,46 @@ def streams(connection: redis.Redis) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("victim", ["api", "redis"])
-def test_whatever_is_killed_comes_back(service: Service, state_dir: Path, victim: str) -> None:
+def test_requests_in_progress_are_answered_although_the_master_of_the_api_is_killed(
+    service: Service, state_dir: Path
+) -> None:
+    client = Client(service.url)
+    with connected(service) as connection, ThreadPoolExecutor(8) as pool:
+        with held(workers(state_dir)):
+            sent = [pool.submit(client.upload, "/predict", jpeg(seed=seed)) for seed in range(101, 109)]
+            eventually(lambda: sum(streams(connection).values()) >= 8, "the jobs are in the queue")
+            os.kill(master_of_the_api(service), signal.SIGKILL)
+            eventually(lambda: "api ended (signal 9" in printed(state_dir), "the launcher has noticed")
+        assert [request.result().status for request in sent] == [200] * 8
+    # Whether an orphan or its successor accepts a request, it is answered.
+    assert client.upload("/predict", good("baseline.jpg").content).status == 200
+
+
+def master_of_the_api(service: Service) -> int:
+    """Return the process of the api that the launcher has started: the parent of all others."""
+    assert service.launcher is not None
+    assert service.state_dir is not None
+    return next(pid for pid in apis(service.state_dir) if parent_of(pid) == service.launcher.pid)
+
+
+@contextlib.contextmanager
+def held(pids: list[int]) -> Iterator[None]:
+    """Stop processes for the length of the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_killed_redis_comes_back(service: Service, state_dir: Path) -> None:
     client = Client(service.url)
     assert client.upload("/predict", good("baseline.jpg").content).status == 200
-    pids = apis(state_dir) if victim == "api" else [pid for pid, line in programs(state_dir).items() if "redis" in line]
-    os.kill(min(pids), signal.SIGKILL)
-    eventually(lambda: is_answered(client), f"pictures are answered again after the {victim} was killed")
+    [pid] = [pid for pid, line in programs(state_dir).items() if "redis" in line]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: is_answered(client), "images are answered again after Redis was killed")
 
 
 def is_answered(client: Client) -> bool:
@@ -200,4 +283,60 @@ def test_a_redis_that_is_named_is_used_and_left_alone(tmp_path: Path, redis_serv
 def test_a_setting_that_cannot_be_used_ends_the_start_in_one_line(tmp_path: Path) -> None:
     launcher = launch(tmp_path, free_port(), {"MODEL_WORKERS": "many"})
     assert launcher.wait(PATIENCE_S) == 1
-    assert printed(tmp_path) == "sightline: MODEL_WORKERS='many' is not a whole number from 1 to 256\n"
+    [line] = printed(tmp_path).splitlines()
+    assert message_of(line) == "MODEL_WORKERS='many' is not a whole number from 1 to 256"
+    assert json.loads(line)["level"] == "ERROR"
+
+
+def test_each_line_is_an_object_and_none_holds_the_operators_key(tmp_path: Path) -> None:
+    changes = {"ACCESS_LOG": "1", "REDIS_HOST": "misspelt", "MODEL_WORKERS": "1", "LOG_LEVEL": "debug"}
+    with running_service(tmp_path, changes) as service:
+        client = Client(service.url, {"User-Agent": 'a "client"/1'})
+        answer = client.upload("/predict", good("baseline.jpg").content)
+        assert client.upload("/predict", b"no image", "notes.txt").status == 400
+        [worker] = workers(tmp_path)
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: workers(tmp_path) not in ([], [worker]), "the worker is started again")
+        stopped = master_of_the_api(service)
+        os.kill(stopped, signal.SIGTERM)
+        # A successor that is ended as it starts would leave half a line.
+        eventually(
+            lambda: stopped not in apis(tmp_path) and client.get("/readyz").status == 200, "a successor is ready"
+        )
+    lines = [parsed(line) for line in printed(tmp_path).splitlines()]
+    assert [line for line in lines if not {"time", "level", "logger", "pid", "message"} <= line.keys()] == []
+    assert {"launcher", "ml_service", "gunicorn.error", "gunicorn.access"} <= {line["logger"] for line in lines}
+    assert (tmp_path / "operator_key").read_text() not in printed(tmp_path)
+    assert any(f"see {tmp_path / 'operator_key'}" in line["message"] for line in lines)
+    assert any("did you mean REDIS_IP?" in line["message"] for line in lines)
+    first, second = [line for line in lines if line.get("method") == "POST"]
+    assert (first["status"], first["bytes"], first["user_agent"]) == (200, len(answer.body), 'a "client"/1')
+    assert (second["status"], bool(second["error_code"])) == (400, True)
+
+
+def parsed(line: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        pytest.fail(f"no JSON object: {line!r}")
+    return found
+
+
+def test_on_a_terminal_lines_are_plain_and_the_key_is_shown(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    told = environment(tmp_path, free_port())
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "launcher"], env=told, stdout=theirs, stderr=theirs, cwd=REPOSITORY
+    )
+    os.close(theirs)
+    text, is_told = "", False
+    with contextlib.suppress(OSError):  # the last process has closed it
+        while piece := os.read(ours, 4096).decode():
+            text += piece
+            if not is_told and "Operator key" in text and text.endswith("\n"):
+                is_told = True
+                launcher.terminate()
+    assert launcher.wait(PATIENCE_S) == 0
+    [line] = [line.strip() for line in text.splitlines() if "Operator key" in line]
+    assert line.startswith("sightline: ")
+    assert line.endswith(f": {(tmp_path / 'operator_key').read_text()}")

@@ -1,6 +1,7 @@
 """Traces of the whole service: one request is one trace, from HTTP through the queue to the worker's stages."""
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.client import Client, Response
-from sightline_testing.collector import Collector, Span, collecting
-from sightline_testing.pictures import bad, jpeg
+from sightline_testing.collector import Collector, Point, Span, collecting
 from sightline_testing.redis_server import free_port
+from sightline_testing.sample_images import bad, jpeg
 from sightline_testing.service import Service, printed, running_service, stop
 from sightline_testing.waiting import wait_until
 
@@ -41,7 +42,8 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def service(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("traced"), told(collector.url, ACCESS_LOG="1")) as service:
+    metrics = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "300"}
+    with running_service(tmp_path_factory.mktemp("traced"), told(collector.url, ACCESS_LOG="1", **metrics)) as service:
         yield service
 
 
@@ -116,14 +118,14 @@ def test_an_answer_from_the_cache_is_a_trace_without_a_worker(service: Service, 
 
 def test_a_request_that_is_refused_is_a_trace_that_says_why(service: Service, collector: Collector) -> None:
     trace_id = secrets.token_hex(16)
-    assert ask(service, trace_id, b"this is no picture" * 99).status == 415
+    assert ask(service, trace_id, b"this is no image" * 99).status == 415
     http = trace_of(collector, trace_id, ["POST /predict"])["POST /predict"]
     assert http.attributes["http.response.status_code"] == 415
     assert http.attributes["sightline.outcome"] == "unsupported_type"
     assert not http.is_error  # the client's fault
 
 
-def test_a_picture_that_cannot_be_decoded_marks_the_stage_that_failed(service: Service, collector: Collector) -> None:
+def test_an_image_that_cannot_be_decoded_marks_the_stage_that_failed(service: Service, collector: Collector) -> None:
     trace_id = secrets.token_hex(16)
     assert ask(service, trace_id, bad("truncated.jpg").content).status == 422
     spans = trace_of(collector, trace_id, [name for name in STAGES if name != "infer"])
@@ -144,7 +146,67 @@ def test_a_job_for_later_is_part_of_the_trace_that_handed_it_in(service: Service
     assert http.attributes["http.response.status_code"] == 202
 
 
-def test_no_span_names_a_path_or_a_picture(service: Service, collector: Collector) -> None:
+@pytest.mark.parametrize("prefer", ["", "respond-async"])
+def test_the_state_of_a_trace_is_passed_on_to_the_worker(service: Service, collector: Collector, prefer: str) -> None:
+    trace_id, state = secrets.token_hex(16), "vendor=t61rcWkgMzE,other=00f067aa0ba902b7"
+    headers = {
+        "Content-Type": "image/jpeg",
+        "traceparent": f"00-{trace_id}-{PARENT_ID}-01",
+        "tracestate": state,
+        "Prefer": prefer,
+    }
+    content = jpeg(seed=21 + len(prefer))
+    assert Client(service.url).send("POST", "/predict", content, headers).status == (202 if prefer else 200)
+    spans = trace_of(collector, trace_id, STAGES)
+    assert {span.trace_state for span in spans.values()} == {state}
+
+
+def test_metrics_are_sent_as_prometheus_reads_them(service: Service, collector: Collector) -> None:
+    assert ask(service, secrets.token_hex(16), jpeg(seed=23)).status == 200
+    shown = Client(service.url).get("/metrics").text
+    [line] = re.findall(r'sightline_requests_total{code="200",endpoint="/predict",model_version="[^"]+"} (\S+)', shown)
+
+    def latest(name: str, **labels: str) -> Point | None:
+        found = [
+            point for point in collector.points if point.name == name and labels.items() <= point.attributes.items()
+        ]
+        return found[-1] if found else None
+
+    def is_counted() -> bool:
+        point = latest("sightline_requests", endpoint="/predict", code="200")
+        return point is not None and point.value == float(line)
+
+    wait_until(is_counted, "the api's requests have arrived", PATIENCE_S)
+    took = latest("sightline_request_duration_seconds", endpoint="/predict")
+    assert took is not None
+    assert (took.kind, took.resource["service.name"]) == ("histogram", "sightline-api")
+    assert sum(took.buckets) == took.value
+    assert len(took.buckets) == len(took.bounds) + 1
+    assert 0 < took.total < took.value * 60
+    depth = latest("sightline_queue_bound")
+    assert depth is not None
+    assert (depth.kind, depth.value > 0) == ("gauge", True)
+    jobs = latest("sightline_jobs", outcome="answered")
+    assert jobs is not None
+    assert (jobs.kind, jobs.resource["service.name"]) == ("sum", "sightline-model")
+    assert ":" in str(jobs.resource["service.instance.id"])
+
+
+def test_a_slow_request_leads_to_its_trace(service: Service) -> None:
+    trace_id = secrets.token_hex(16)
+    ask(service, trace_id, jpeg(seed=24))
+    client = Client(service.url)
+    opened = client.get("/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert opened.headers["Content-Type"].startswith("application/openmetrics-text")
+    lines = [line for line in opened.text.splitlines() if f'trace_id="{trace_id}"' in line]
+    assert len(lines) == 1
+    assert re.match(
+        r'sightline_request_duration_seconds_bucket{endpoint="/predict",le="[^"]+",model_version=', lines[0]
+    )
+    assert trace_id not in client.get("/metrics").text
+
+
+def test_no_span_names_a_path_or_an_image(service: Service, collector: Collector) -> None:
     client, trace_id = Client(service.url), secrets.token_hex(16)
     name = client.send("POST", "/predict?top_k=1", jpeg(seed=6), {"Content-Type": "image/jpeg"}).json()["filename"]
     client.get(f"/display/{name}", {"traceparent": f"00-{trace_id}-{PARENT_ID}-01"})

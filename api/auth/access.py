@@ -3,18 +3,14 @@
 Without API_KEYS_FILE and RATE_LIMIT, no request passes through here, except for the operator's routes, which always
 need the operator's key.
 
-Where API keys are used, the sender of an image is recorded as an empty file beside the images. An image is named by its
-content, so that several senders of the same bytes each may see it.
+Where API keys are used, the sender of an image is recorded beside the images. An image is named by its content, so that
+several senders of the same bytes each may see it.
 """
 
-import hashlib
 import hmac
 import ipaddress
 import math
-import os
 from collections.abc import Callable
-from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +22,9 @@ from auth import api_keys, operator_session
 from auth.api_keys import ApiKey, KeyFile, KeyFileError
 from problems import Problem
 from server import edge
-from wire import Address, RateLimiter
-from wire.rate_limit import Rate
+from storage.images.port import ImageStore
+from wire import RateLimiter
+from wire.redis.address import address_of
 from wire.settings_parser import SettingError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -39,8 +36,6 @@ OPERATOR_KEY = ApiKey("@operator", b"")
 UNCOUNTED_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # A client that has one IPv6 address has a network of this many bits.
 IPV6_NETWORK_BITS = 64
-OWNERS_FOLDER = ".owners"
-_address = attrgetter("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET", "REDIS_USERNAME", "REDIS_PASSWORD")
 
 
 def open_to_all(view: View) -> View:
@@ -68,8 +63,9 @@ def install(app: Flask) -> None:
     if keys is not None:
         app.before_request(lambda: _authenticate(keys))
     if keys is not None or limit is not None:
-        limiter = RateLimiter(Address(*_address(settings)), settings.REDIS_QUEUE)
-        app.before_request(lambda: _count(limiter, limit))
+        limiter = RateLimiter(address_of(settings), settings.REDIS_QUEUE)
+        app.extensions["sightline.rate_limit"] = limiter, limit
+        app.before_request(_count_request)
 
 
 def _authenticate(keys: KeyFile) -> None:
@@ -85,20 +81,35 @@ def _authenticate(keys: KeyFile) -> None:
         raise Problem(401, "unauthorized", "The API key is not known." if key else missing)
 
 
-def _count(limiter: RateLimiter, default: Rate | None) -> None:
-    """Refuse a caller above its rate limit: that of its key, or the default one for each key or address."""
+def _count_request() -> None:
+    """Count a request, unless its method costs next to nothing; raise Problem."""
     if request.method in UNCOUNTED_METHODS and (request.method == "OPTIONS" or not _is_marked("costs_a_job")):
         return
+    _count(1)
+
+
+def count_images(count: int) -> None:
+    """Count each image of a request but the first, which the request itself stands for; raise Problem."""
+    if count > 1 and "sightline.rate_limit" in current_app.extensions:
+        _count(count - 1, images=count)
+
+
+def _count(count: int, images: int = 1) -> None:
+    """Refuse a caller above its rate limit: that of its key, or the default one for each key or address."""
+    limiter, default = current_app.extensions["sightline.rate_limit"]
     key: ApiKey | None = g.get("api_key")
-    if key is OPERATOR_KEY or (key is None and (is_operator_key(_key_of(request)) or _has_operator_cookie())):
+    if key is OPERATOR_KEY or (key is None and is_operator()):
         return
     limit = (key.rate if key is not None else None) or default
     if limit is None:
         return
-    wait_s = limiter.wait_s(f"key:{key.name}" if key is not None else _network_of(request.remote_addr), limit)
+    of_this = f"The limit of {limit.count} requests in {limit.period_s:g} s"
+    if images > limit.count:
+        detail = f"{of_this} has no room for {images} images, each of which counts as one. Send fewer at a time."
+        raise Problem(429, "rate_limited", detail)
+    wait_s = limiter.wait_s(f"key:{key.name}" if key is not None else _network_of(request.remote_addr), limit, count)
     if wait_s > 0:
-        detail = f"The limit of {limit.count} requests in {limit.period_s:g} s is reached."
-        raise Problem(429, "rate_limited", detail, retry_after_s=math.ceil(wait_s))
+        raise Problem(429, "rate_limited", f"{of_this} is reached.", retry_after_s=math.ceil(wait_s))
 
 
 def _is_marked(mark: str) -> bool:
@@ -127,13 +138,18 @@ def _network_of(address: str | None) -> str:
 def require_operator() -> AnyResponse | None:
     """Refuse a request without the operator's key or session; `before_request` of the operator's blueprints.
 
-    A browser that navigates is redirected to the login page.
+    A browser that navigates is redirected to the login page, which leads back here.
     """
-    if is_operator_key(_key_of(request)) or _has_operator_cookie():
+    if is_operator():
         return None
     if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        return redirect(url_for("door.login"))
+        return redirect(url_for("door.login", next=request.full_path.rstrip("?")))
     raise Problem(401, "operator_key_needed", "This needs the operator's key: send it as Authorization: Bearer <key>.")
+
+
+def is_operator() -> bool:
+    """Return whether the request comes with the operator's key or session."""
+    return is_operator_key(_key_of(request)) or _has_operator_cookie()
 
 
 def is_operator_key(key: str) -> bool:
@@ -169,34 +185,13 @@ def may_use(owner: str) -> bool:
     return may_use_all() or owner == caller()
 
 
-def record_owner(folder: Path, name: str) -> None:
+def record_owner(images: ImageStore, name: str) -> None:
     """Record the caller as a sender of a stored image."""
     owner = caller()
-    if not owner:
-        return
-    path = _owner_record(folder, name, owner)
-    if os.path.exists(path):  # noqa: PTH110  a third of the time, for every upload
-        return
-    # An image that is stored already is answered even where nothing can be written; its sender cannot see it then.
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o640)
+    if owner:
+        images.add_owner(name, owner)
 
 
-def may_see(folder: Path, name: str) -> bool:
+def may_see(images: ImageStore, name: str) -> bool:
     """Return whether the caller may see the image of a name: its senders may, and everybody without API keys."""
-    if may_use_all():
-        return True
-    return "/" not in name and os.path.isfile(_owner_record(folder, name, caller()))  # noqa: PTH113  raises nothing
-
-
-def remove_unused_owners(folder: Path) -> None:
-    """Remove the records of images that are gone."""
-    for record in (folder / OWNERS_FOLDER).glob("*/*"):
-        if not (folder / record.name).exists():
-            record.unlink(missing_ok=True)
-
-
-def _owner_record(folder: Path, name: str, owner: str) -> Path:
-    # A digest: file systems that ignore case would mix up the names of keys.
-    return folder / OWNERS_FOLDER / hashlib.sha256(owner.encode()).hexdigest()[:32] / name
+    return may_use_all() or images.has_owner(name, caller())

@@ -18,6 +18,7 @@ from flask import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 import settings
+from server import path_prefix
 
 COOKIE = "sightline_operator"
 MAX_AGE_S = 12 * 3600
@@ -48,7 +49,13 @@ def begin(request: Request, response: Response, name: str) -> None:
     # Finer than the file system's own clock, for the order of sessions.
     os.utime(session.path, ns=(time.time_ns(), time.time_ns()))
     response.set_cookie(
-        COOKIE, _signer().dumps(session), max_age=MAX_AGE_S, httponly=True, samesite="Strict", secure=request.is_secure
+        COOKIE,
+        _signer().dumps(session),
+        max_age=MAX_AGE_S,
+        path=path_prefix.cookie_path(request),
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure,
     )
 
 
@@ -57,7 +64,7 @@ def end(request: Request, response: Response) -> None:
     session = _session_of(request)
     if session is not None:
         session.path.unlink(missing_ok=True)
-    response.delete_cookie(COOKIE, httponly=True, samesite="Strict")
+    response.delete_cookie(COOKIE, path_prefix.cookie_path(request), httponly=True, samesite="Strict")
 
 
 def name_of(request: Request) -> str | None:

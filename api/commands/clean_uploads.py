@@ -3,11 +3,15 @@
 It removes images that nobody has sent for KEEP_UPLOADS_DAYS, then those that were sent longest ago, beyond
 KEEP_UPLOADS_BYTES. It removes only what the service has stored itself, which shows in a file's name: it is made of the
 bytes. Whatever a file of the feedback folder names is kept, however old.
+
+Both folders change while it reads them. With --every, an error ends one clean-up, which is logged and tried again.
 """
 
 import argparse
 import os
 import re
+import signal
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -16,9 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import settings
-from auth import access
-from images import store as image_store
-from reports import store
+from reports import record
+from storage.errors import StorageError
+from storage.images import folder as image_folder
+from storage.images.folder import ImageFolder
 from wire import __version__
 
 DAY_S = 86_400.0
@@ -27,8 +32,10 @@ CHUNK_BYTES = 1024**2
 # kept, or a few bytes each would use up the inodes of a disk. This many in any case.
 BLOCK_BYTES = 4096
 FEWEST = 1000
+# How often the feedback folder is read again because a file in it was removed or renamed meanwhile.
+MAX_WALKS = 20
 _STEM = r"(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
-_NAME = _STEM + r"\.(?i:png|jpe?g|gif|webp|bmp)"
+_NAME = _STEM + r"\.(?i:png|jpe?g|gif|webp|bmp|heic|avif|tiff)"
 _NAMED_BY_SERVICE = re.compile(_NAME)
 _PARTIAL = re.compile(rf"\.{_NAME}\.[0-9a-f]{{16}}\.part")
 _MENTIONED = re.compile(_NAME.encode())
@@ -49,7 +56,6 @@ class Outcome(NamedTuple):
     removed: int
     removed_bytes: int
     kept: int
-    kept_bytes: int
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,38 +65,57 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print what would be removed, and keep it")
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="repeat at this interval")
     options = parser.parse_args(arguments)
+    # As process 1 of a container it has no default action for this signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
-        outcome = clean(Path(settings.UPLOAD_FOLDER), store.paths()[0].parent, is_dry_run=options.dry_run)
-        verb = "would be removed" if options.dry_run else "removed"
-        line = f"clean-up: {outcome.removed} images ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept\n"
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        is_clean = _clean_once(is_dry_run=options.dry_run)
         if not options.every:
-            return 0
+            return 0 if is_clean else 1
         time.sleep(options.every)
+
+
+def _clean_once(*, is_dry_run: bool) -> bool:
+    """Clean up and print the result; return whether it came to its end."""
+    if settings.IMAGE_STORE:
+        sys.stdout.write(f"clean-up: images are in {settings.IMAGE_STORE}, where a rule of the bucket removes them\n")
+        return True
+    try:
+        outcome = clean(Path(settings.UPLOAD_FOLDER), record.folder(), is_dry_run=is_dry_run)
+    except (OSError, StorageError) as error:
+        sys.stderr.write(f"clean-up: stopped: {error}\n")
+        return False
+    verb = "would be removed" if is_dry_run else "removed"
+    sys.stdout.write(
+        f"clean-up: {outcome.removed} images ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept\n"
+    )
+    sys.stdout.flush()
+    return True
 
 
 def clean(folder: Path, feedback_folder: Path, *, is_dry_run: bool = False) -> Outcome:
     """Remove what is too old or too much; return how much that was."""
     if not folder.is_dir():
-        return Outcome(0, 0, 0, 0)
+        return Outcome(0, 0, 0)
     stored = sorted(_files(folder, _NAMED_BY_SERVICE))
     candidates = list(_surplus(stored, time.time()))
     mentioned = mentioned_in(feedback_folder) if candidates else set()
+    if candidates and settings.DATABASE_URL:
+        # Other hosts' reports stand in no file of this one.
+        mentioned.update(record.report_store().image_names())
     gone = [each for each in candidates if each.name not in mentioned and _remove(folder / each.name, is_dry_run)]
     if not is_dry_run:
         _remove_partial(folder)
-        access.remove_unused_owners(folder)
-    kept = len(stored) - len(gone)
-    removed_bytes = sum(each.size for each in gone)
-    return Outcome(len(gone), removed_bytes, kept, sum(each.size for each in stored) - removed_bytes)
+        ImageFolder(folder).remove_unused_owners()
+    return Outcome(len(gone), sum(each.size for each in gone), len(stored) - len(gone))
 
 
 def _files(folder: Path, pattern: re.Pattern[str]) -> Iterator[Stored]:
     """Yield the regular files whose names match a pattern."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if not pattern.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+                continue
+            with suppress(FileNotFoundError):  # its writer, or another clean-up, has just removed it
                 status = entry.stat(follow_symlinks=False)
                 yield Stored(status.st_mtime, status.st_size, entry.name)
 
@@ -101,19 +126,39 @@ def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
     too_many = len(stored) - max(settings.KEEP_UPLOADS_BYTES // BLOCK_BYTES, FEWEST)
     for number, each in enumerate(stored):
         is_old = now - each.used_at > settings.KEEP_UPLOADS_DAYS * DAY_S
-        if now - each.used_at < image_store.YOUNGEST_S or not (is_old or excess > 0 or number < too_many):
+        if now - each.used_at < image_folder.YOUNGEST_S or not (is_old or excess > 0 or number < too_many):
             return
         excess -= each.size
         yield each
 
 
 def mentioned_in(folder: Path) -> set[str]:
-    """Return the names of images that stand in any file of a folder, whatever kind of file it is."""
+    """Return the names of images that stand in any file of a folder, whatever kind of file it is.
+
+    Raise OSError where one cannot be read, or files are removed as fast as they are read.
+    """
     names: set[str] = set()
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file() and not path.is_symlink():
-            names.update(_names_in(path))
-    return names
+    for _ in range(MAX_WALKS):
+        try:
+            for path in _regular_files(folder) if folder.is_dir() else ():
+                names.update(_names_in(path))
+        except FileNotFoundError as error:  # under its new name it may have been missed
+            gone = error
+        else:
+            return names
+    raise gone
+
+
+def _regular_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, without following links; raise OSError where a folder cannot be read."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
+        for path in (Path(parent, name) for name in names):
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path
 
 
 def _names_in(path: Path) -> Iterable[str]:
@@ -135,8 +180,8 @@ def _remove(path: Path, is_dry_run: bool) -> bool:
     if is_dry_run:
         return True
     # Whoever counts an old image as used holds the same lock.
-    with image_store.folder_lock(path.parent), suppress(FileNotFoundError):
-        if time.time() - path.lstat().st_mtime >= image_store.YOUNGEST_S:
+    with image_folder.folder_lock(path.parent), suppress(FileNotFoundError):
+        if time.time() - path.lstat().st_mtime >= image_folder.YOUNGEST_S:
             path.unlink()
             return True
     return False
@@ -145,8 +190,8 @@ def _remove(path: Path, is_dry_run: bool) -> bool:
 def is_ours(path: Path) -> bool:
     """Return whether a file's name is made of its bytes, as the service names images."""
     try:
-        with image_store.open_regular(path) as file:
-            return image_store.is_named_by_content(file, path.stem)
+        with image_folder.open_regular(path) as file:
+            return image_folder.is_named_by_content(file, path.stem)
     except OSError:
         return False
 

@@ -4,9 +4,10 @@ import argparse
 import logging
 import sys
 
-from reports import store
-from reports.index import ReportIndex
-from reports.index_tables import STATUSES, faults_in
+from reports import record
+from storage.reports.index import ReportIndex
+from storage.reports.index_tables import faults_in
+from storage.reports.port import STATUSES
 from wire import __version__
 
 
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Makes the index of the reports anew from the CSV files.")
     parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     parser.parse_args(arguments)
-    index = ReportIndex(store.paths()[0].parent)
+    index = ReportIndex(record.folder())
     index.remove()
     query = "SELECT status, count(*) FROM reports GROUP BY status"
     counts = dict(index.read(lambda database: database.execute(query).fetchall()))

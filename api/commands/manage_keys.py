@@ -4,9 +4,12 @@ A key is shown once, when it is made; the file holds its hash. A running api not
 """
 
 import argparse
+import fcntl
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import settings
@@ -24,9 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     path = Path(options.file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        api_keys.parse("\n".join(lines))
-        {"add": _add, "list": _list, "revoke": _revoke}[options.action](path, lines, options)
+        # Who only lists may be unable to write there.
+        with nullcontext() if options.action == "list" else _alone_with(path):
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            api_keys.parse("\n".join(lines))
+            {"add": _add, "list": _list, "revoke": _revoke}[options.action](path, lines, options)
     except (OSError, api_keys.KeyFileError, LookupError) as error:
         sys.stderr.write(f"{path}: {error}\n")
         return 1
@@ -72,13 +77,27 @@ def _revoke(path: Path, lines: list[str], options: argparse.Namespace) -> None:
     sys.stdout.write(f"{len(gone)} of {options.name}'s keys revoked\n")
 
 
+@contextmanager
+def _alone_with(path: Path) -> Iterator[None]:
+    """Hold a lock, so that of two commands at once neither loses the other's key."""
+    with path.with_name(f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _write(path: Path, lines: list[str]) -> None:
-    """Replace the file as a whole: a reader sees the old keys or the new ones."""
+    """Replace the file as a whole, once it is on the disk: a reader sees the old keys or the new ones."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Uploads: the images in the body of a request (form, raw bytes, or base64 in JSON), checked and stored."""
 
-import base64
-import binascii
 import hashlib
-import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from flask import Request, current_app
@@ -18,25 +16,34 @@ import offload
 import settings
 import utils
 from auth import access
-from images import json_stream, store
-from images.json_stream import LongString, MalformedJson
-from images.multipart import MAX_OVERHEAD_BYTES, MAX_PARTS
+from images import json_stream, stored
+from images.json_stream import Base64Decoder, LongString, MalformedJson
+from images.multipart import MAX_IMAGES, MAX_OVERHEAD_BYTES
 from observability import metrics
 from problems import Problem, UnusableFile
+from storage.errors import StorageError, StorageUnavailable
+from storage.images.folder import image_folder
+from storage.images.opening import open_images
+from storage.images.port import Identity, ImageStore
+from storage.s3 import Server
 from wire import QueueFull
 from wire.decode_cost import decode_ms
 
-FORM = "multipart/form-data"
+FORM, URL_ENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+_FORMS = frozenset({FORM, URL_ENCODED, "text/plain", ""})
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
-# The last is what SageMaker calls an image of any kind.
+# Requests to S3 at a time in each process, and seconds beyond its timeout within which one has to get a thread.
+S3_THREADS, S3_GRACE_S = 32, 0.3
+# SageMaker calls an image of any kind application/x-image. Under any other type an image is taken, too: curl, axios and
+# Java's HttpURLConnection call any bytes a URL-encoded form unless they are given a type, others call them a text.
 _RAW_TYPES = frozenset({"", "application/octet-stream", "application/x-image"})
-MAX_IMAGES = MAX_PARTS
+_DATA_URL = "data:image/"
 CheckCost = Callable[[int], None]
-# Three bytes are four letters of base64.
-_BASE64_GROWTH = 4 / 3
+# Three bytes are four letters of base64, and a line of 64 may end with CRLF, four characters in JSON.
+_BASE64_GROWTH = 4 / 3 * 68 / 64
 _EXPECTED_JSON = f'Send {{"image": "<base64>"}}, or {{"images": ["<base64>", ...]}} with 1 to {MAX_IMAGES} images.'
-_BASE64 = "standard base64 without line breaks, with or without data:image/...;base64, before it"
+_BASE64 = "base64, standard or URL-safe, with or without data:image/...;base64, before it"
 
 
 class StoredImage(NamedTuple):
@@ -54,14 +61,30 @@ class NoImage(Problem):
     """The request holds a file that is no image, though its name or type claims that it is one."""
 
     def __init__(self) -> None:
-        detail = f"The file is not an image that can be used. Choose a {utils.ACCEPTED}."
+        detail = f"The file is not an image that can be used. Choose a {utils.accepted()}."
         super().__init__(415, "unsupported_type", detail)
 
 
-def upload_folder() -> Path:
-    """Return the folder of stored images: as set on the app since it was made, else as the settings say."""
+def image_store() -> ImageStore:
+    """Return the store of images: the folder that was set on the app since it was made, else what the settings say."""
     folder = str(current_app.config["UPLOAD_FOLDER"])
-    return Path(settings.UPLOAD_FOLDER if folder == current_app.extensions["sightline.upload_folder"] else folder)
+    if folder != current_app.extensions["sightline.upload_folder"]:
+        return image_folder(folder, settings.MIN_FREE_BYTES)
+    if settings.IMAGE_STORE:
+        return _image_bucket()
+    return image_folder(settings.UPLOAD_FOLDER, settings.MIN_FREE_BYTES)
+
+
+@cache
+def _image_bucket() -> ImageStore:
+    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
+    server = Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, settings.S3_TIMEOUT_S)
+    return open_images(settings.IMAGE_STORE, server, run=_s3_threads().run)
+
+
+@cache
+def _s3_threads() -> offload.Pool:
+    return offload.Pool(S3_THREADS, settings.S3_TIMEOUT_S + S3_GRACE_S, StorageUnavailable)
 
 
 def files_of(request: Request) -> tuple[list[FileStorage], bool]:
@@ -87,13 +110,24 @@ def file_of(request: Request, fields: Sequence[str] = ("file",), *, raw: bool = 
     request.max_content_length = settings.MAX_UPLOAD_BYTES + MAX_OVERHEAD_BYTES
     if raw and request.mimetype != FORM:
         return _raw_file(request)
+    _check_is_form(request)
     # No other form can hold a file, so none has to be read.
     files = request.files if request.mimetype == FORM else {}
     for field in fields:
         if field in files:
             return files[field]
+        if request.mimetype == FORM and request.form.get(field, "").startswith(_DATA_URL):
+            return as_file(decode_base64(request.form[field]))
     wanted = " or ".join(map(repr, fields))
     raise UnusableFile(f"No file was sent as form field {wanted}: {_no_file(request)}. Choose an image first.")
+
+
+def _check_is_form(request: Request) -> None:
+    """Refuse a body that is no form, rather than redirecting a program that expects an answer to the page."""
+    is_form = request.mimetype in _FORMS
+    if request.mimetype != FORM and (utils.kind_of(request.stream.read(utils.HEAD_BYTES)) or not is_form):
+        detail = f"A body of type {request.mimetype or 'none'} is no form. Send an image itself, or JSON, to /predict."
+        raise Problem(415, "unsupported_type", detail)
 
 
 def _no_file(request: Request) -> str:
@@ -107,12 +141,16 @@ def _no_file(request: Request) -> str:
 
 
 def _raw_file(request: Request) -> FileStorage:
-    """Return a file of a body that is an image and nothing else, whatever its type."""
+    """Return a file of a body that is an image or its data URL and nothing else, whatever its type."""
     declared = request.mimetype.startswith("image/")
-    if not declared and request.mimetype not in _RAW_TYPES:
+    data = request.stream.read(-1 if declared or request.mimetype in _RAW_TYPES else utils.HEAD_BYTES)
+    is_data_url = data.startswith(_DATA_URL.encode())
+    is_image = is_data_url or utils.kind_of(data[: utils.HEAD_BYTES]) is not None
+    if not is_image and not (declared or request.mimetype in _RAW_TYPES):
         raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or an image.")
-    data = request.stream.read()
-    is_image = utils.kind_of(data[: utils.HEAD_BYTES]) is not None
+    data += request.stream.read()
+    if is_data_url:
+        return as_file(decode_base64(data.decode("ascii", "replace")))
     if not is_image and not (declared and data):
         raise UnusableFile("The body is not an image." if data else "The body is empty.")
     return as_file(data)
@@ -166,15 +204,15 @@ def decode_base64(text: Any) -> bytes:
         return text.content
     if not isinstance(text, str):
         raise UnusableFile(f"An image in JSON is a string of {_BASE64}; one of them is no string.")
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
+    decoder = Base64Decoder()
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        decoder.feed(text.encode("ascii", "replace"))
+        return decoder.finish()
+    except MalformedJson:
         raise UnusableFile(f"An image in JSON is {_BASE64}; one of them is something else.") from None
 
 
-def store_file(file: FileStorage, folder: Path, check_cost: CheckCost | None = None) -> StoredImage:
+def store_file(file: FileStorage, images: ImageStore, check_cost: CheckCost | None = None) -> StoredImage:
     """Check a file, store it and close it; raise UnusableFile or Problem.
 
     `check_cost` is called before an expensive image is written that does not exist yet, with the milliseconds that
@@ -185,12 +223,14 @@ def store_file(file: FileStorage, folder: Path, check_cost: CheckCost | None = N
         kind = _checked(file.filename or "", data)
         if not utils.allowed_file(file.filename or ""):
             file.filename = f"image{kind.extension}"
-        if len(data) <= BLOCKING_BYTES:
-            image = _recent.store(folder, file, data, check_cost)
+        if images.is_remote:
+            image = _s3_threads().run(partial(_recent.store, images, file, data, check_cost))
+        elif len(data) <= BLOCKING_BYTES:
+            image = _recent.store(images, file, data, check_cost)
         else:
-            image = offload.run(partial(_recent.store, folder, file, data, check_cost))
+            image = offload.run(partial(_recent.store, images, file, data, check_cost))
         if settings.API_KEYS_FILE:
-            access.record_owner(folder, image.name)
+            access.record_owner(images, image.name)
         return image
     except QueueFull as refusal:
         metrics.count_drop(refusal)
@@ -210,11 +250,11 @@ def _checked(name: str, data: bytes) -> utils.Kind:
         )
     kind = utils.kind_of(data[: utils.HEAD_BYTES])
     if kind is None and not utils.allowed_file(name):
-        raise UnusableFile(f"The file is not an image that can be used. Choose a {utils.ACCEPTED}.")
+        raise UnusableFile(f"The file is not an image that can be used. Choose a {utils.accepted()}.")
     if len(data) > settings.MAX_UPLOAD_BYTES:
         detail = f"The image has {len(data)} bytes, more than the {settings.MAX_UPLOAD_BYTES} that are accepted."
         raise Problem(413, "too_large", detail)
-    if kind is None:
+    if kind is None or kind.name not in settings.FORMATS.split(","):
         raise NoImage
     return kind
 
@@ -228,9 +268,9 @@ def forget_body(request: Request) -> None:
         forget()
 
 
-def stored_image(folder: Path, name: str) -> StoredImage | None:
+def stored_image(images: ImageStore, name: str) -> StoredImage | None:
     """Return an image that is stored already, by its name; None where there is none."""
-    opened = store.open_stored(folder, name)
+    opened = stored.open_stored(images, name)
     if opened is None:
         return None
     with opened[0] as file:
@@ -238,10 +278,14 @@ def stored_image(folder: Path, name: str) -> StoredImage | None:
 
 
 class _Entry(NamedTuple):
-    """A file whose content is known, as long as its identity is the same."""
+    """An image whose content is known, as long as its identity is the same."""
 
     name: str
-    identity: tuple[int, int, int, int]
+    identity: Identity
+
+
+# Where it is stored, its SHA-256, and the suffix that it was sent under.
+_Key = tuple[ImageStore, str, str]
 
 
 class RecentUploads:
@@ -252,45 +296,43 @@ class RecentUploads:
 
     def __init__(self, max_entries: int = 4096) -> None:
         self._max_entries = max_entries
-        self._entries: dict[tuple[Path, str, str], _Entry] = {}
+        # Threads share it: each of its methods is atomic, iterating over it is not.
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
 
-    def store(self, folder: Path, file: FileStorage, data: bytes, check_cost: CheckCost | None = None) -> StoredImage:
+    def store(
+        self, images: ImageStore, file: FileStorage, data: bytes, check_cost: CheckCost | None = None
+    ) -> StoredImage:
         """Store the content of a file, unless it is known to be there; with its SHA-256 if the result cache is on."""
         cost = decode_ms(data)
         check = partial(check_cost, cost) if check_cost is not None and cost else None
         if not settings.RESULT_CACHE:
-            return StoredImage(store.store(folder, utils.get_file_hash(file), data, check), "", cost)
+            return StoredImage(images.put(utils.get_file_hash(file), data, check), "", cost)
         sha256, suffix = hashlib.sha256(data).hexdigest(), PurePosixPath(file.filename or "").suffix
-        key = (folder, sha256, suffix)
+        key = (images, sha256, suffix)
         entry = self._entries.get(key)
         if entry is not None and self._is_there(key, entry):
             return StoredImage(entry.name, sha256, cost)
-        name = store.store(folder, utils.get_file_hash(file), data, check)
-        with suppress(OSError):
-            self._add(key, name, os.lstat(folder / name))
+        name = images.put(utils.get_file_hash(file), data, check)
+        with suppress(OSError, StorageError):
+            self._add(key, name, images.identify(name, sha256))
         return StoredImage(name, sha256, cost)
 
-    def _is_there(self, key: tuple[Path, str, str], entry: _Entry) -> bool:
+    def _is_there(self, key: _Key, entry: _Entry) -> bool:
         """Return whether an image is still there; it counts as used now."""
-        path = os.path.join(key[0], entry.name)  # noqa: PTH118  a third of the time, on the way of every request
         try:
-            status = os.lstat(path)
-            if store.identity_of(status) != entry.identity:
-                return False
-            refreshed = store.refresh(path, status)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            # A disk that cannot be asked. The answer may be cached; a worker reports what it really reads.
+            identity = key[0].renew(entry.name, entry.identity)
+        except (OSError, StorageError):
+            # A place that cannot be asked. The answer may be cached; a worker reports what it really reads.
             return True
-        if refreshed is not None and refreshed is not status:
-            self._add(key, entry.name, refreshed)
-        return refreshed is not None
+        if identity is not None and identity != entry.identity:
+            self._add(key, entry.name, identity)
+        return identity is not None
 
-    def _add(self, key: tuple[Path, str, str], name: str, status: os.stat_result) -> None:
+    def _add(self, key: _Key, name: str, identity: Identity) -> None:
         while len(self._entries) >= self._max_entries and key not in self._entries:
-            self._entries.pop(next(iter(self._entries)), None)
-        self._entries[key] = _Entry(name, store.identity_of(status))
+            with suppress(KeyError):  # another thread has just emptied it
+                self._entries.popitem(last=False)
+        self._entries[key] = _Entry(name, identity)
 
 
 _recent = RecentUploads()

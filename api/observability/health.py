@@ -9,9 +9,9 @@ import error_handlers
 from openapi.operation import OF_THE_QUEUE, Answer, Operation
 from openapi.schemas import Alive, Ready
 from problems import Problem
+from storage.errors import StorageError
 from wire import QueueFull, QueueSnapshot
 from wire.errors import NoWorker
-from wire.producer.admission import retry_after_s
 
 router = Blueprint("health", __name__)
 
@@ -39,6 +39,14 @@ class _Readiness:
         self._check_storage = check_storage
         self._storage_checked_at = float("-inf")
         self._storage_problem: Problem | None = None
+        self._has_started = False
+
+    def check_start(self) -> None:
+        """Raise an error of `wire` or Problem until Redis has answered and an image could be stored, once."""
+        if not self._has_started:
+            self._refresh_queue_state()
+            self._check_storage_now_and_then()
+            self._has_started = True
 
     def state(self) -> QueueSnapshot:
         """Return the state of the queue; raise Problem or an error of `wire` where an image would not be answered."""
@@ -46,19 +54,22 @@ class _Readiness:
         if not state.workers:
             raise NoWorker(state.startup_error)
         if state.depth >= state.bound and state.standstill_s >= STANDSTILL_S:
-            raise QueueFull(state.depth, state.bound, retry_after_s(state.depth, state.rate))
+            raise QueueFull(state.depth, state.bound, state.rate)
+        self._check_storage_now_and_then()
+        return state
+
+    def _check_storage_now_and_then(self) -> None:
         if time.monotonic() - self._storage_checked_at >= CHECK_STORAGE_EVERY_S:
             # Before the check, which may take long: meanwhile the others get the last result.
             self._storage_checked_at = time.monotonic()
             self._storage_problem = self._problem_of_storage()
         if self._storage_problem is not None:
             raise self._storage_problem
-        return state
 
     def _problem_of_storage(self) -> Problem | None:
         try:
             self._check_storage()
-        except (OSError, Problem) as error:
+        except (OSError, StorageError, Problem) as error:
             problem = error_handlers.problem_of(error)
             if problem is None:
                 raise
@@ -70,15 +81,28 @@ class _Readiness:
 
 @router.route("/livez")
 @router.route("/healthz", endpoint="healthz")
-@Operation("GET", "Is the process alive?", {200: Answer("It is.", Alive)})
+@Operation("GET", "Check whether the process is alive", {200: Answer("yes", Alive)})
 def livez() -> Alive:
     """Answer as long as this process serves, whatever else is down."""
     return {"status": "ok"}
 
 
+@router.route("/startupz")
+@Operation("GET", "Check whether the process has started", {200: Answer("yes", Alive)}, problems=OF_THE_QUEUE)
+def startupz() -> Alive:
+    """Answer 200 once Redis has answered this process and an image could be stored; from then on as /livez does.
+
+    It is what decides whether a proxy sends requests to this process: in an outage of what all processes share, none is
+    taken out, and clients get the service's own 503 with its reason and `Retry-After` instead of the proxy's error.
+    """
+    readiness: _Readiness = current_app.extensions["sightline.readiness"]
+    readiness.check_start()
+    return {"status": "ok"}
+
+
 @router.route("/readyz")
 @router.route("/health", endpoint="health")
-@Operation("GET", "Is the service ready to answer an image?", {200: Answer("It is.", Ready)}, problems=OF_THE_QUEUE)
+@Operation("GET", "Check whether the service can classify images", {200: Answer("yes", Ready)}, problems=OF_THE_QUEUE)
 def readyz() -> Ready:
     """Answer 200 where an image would be answered now; else 503 with the reason."""
     readiness: _Readiness = current_app.extensions["sightline.readiness"]
@@ -89,5 +113,5 @@ def readyz() -> Ready:
         "workers": len(state.workers),
     }
     if state.startup_error:
-        ready["trouble"] = state.startup_error
+        ready["startup_error"] = ready["trouble"] = state.startup_error
     return ready

@@ -12,11 +12,16 @@ from gunicorn.glogging import Logger
 from pythonjsonlogger.json import JsonFormatter
 
 import settings
+from wire.process import captured_stderr
 
 FIELDS = ("levelname", "name", "process", "message")
 PLAIN = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 # The access log as plain text, in gunicorn's notation.
-ACCESS_LINE = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms %({x-request-id}o)s %({x-error-code}o)s "%({x-error-detail}o)s"'
+ACCESS_LINE = (
+    '%(h)s "%(m)s %(U)s" %(s)s %(B)s bytes %(M)s ms "%(a)s" '
+    '%({x-request-id}o)s %({x-error-code}o)s "%({x-error-detail}o)s"'
+)
+LONGEST_USER_AGENT = 300
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -30,9 +35,14 @@ class PlainFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+def is_text() -> bool:
+    """Return whether lines are plain text, by LOG_FORMAT; `auto` is plain text where standard error is a terminal."""
+    return settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty())
+
+
 def formatter() -> logging.Formatter:
-    """Return the formatter of LOG_FORMAT; `auto` is plain text where standard error is a terminal."""
-    if settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty()):
+    """Return the formatter of LOG_FORMAT."""
+    if is_text():
         return PlainFormatter(PLAIN)
     names = {"levelname": "level", "name": "logger", "process": "pid"}
     return JsonFormatter(FIELDS, style=",", rename_fields=names, timestamp="time")
@@ -44,6 +54,8 @@ def set_up() -> None:
     handler.setFormatter(formatter())
     handler.addFilter(_add_request_id)
     logging.basicConfig(level=settings.LOG_LEVEL.upper(), handlers=[handler])
+    if not is_text():
+        captured_stderr.capture()
 
 
 class ServerLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -78,5 +90,7 @@ def _add_access(record: logging.LogRecord) -> bool:
     if (code := atoms["{x-error-code}o"]) != "-":
         # gunicorn escapes quotation marks for its own line format.
         record.error_code, record.error_detail = code, atoms["{x-error-detail}o"].replace('\\"', '"')
-    record.status, record.duration_ms = int(atoms["s"]), int(atoms["M"])
+    record.status, record.duration_ms, record.bytes = int(atoms["s"]), int(atoms["M"]), int(atoms["B"] or 0)
+    if (user_agent := atoms["a"]) != "-":
+        record.user_agent = user_agent[:LONGEST_USER_AGENT].replace('\\"', '"')
     return True

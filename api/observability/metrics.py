@@ -4,37 +4,53 @@ Under gunicorn every process counts in files of a folder that they share (gunico
 adds them up. The state of the queue is the one that each process holds anyway, so that a scrape never waits.
 """
 
+import gzip
 import time
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, has_request_context, request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
-from openapi.operation import Answer, Operation
+from observability.exemplars import EXEMPLAR, Exemplars
+from openapi.operation import OF_AN_IMAGE, Answer, Operation, operations_of
 from wire import JobFailed, QueueSnapshot, __version__, errors
 
+# A counter of the history: its name, its key, and what further distinguishes it.
+Counted = tuple[str, str, str]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 NO_ENDPOINT = "none"
+# Metrics are much alike: more takes longer and saves little.
+GZIP_LEVEL = 3
 TEXT = "text/plain"
+# Versions of the model with labels of their own in one process; further ones share OTHER.
+MAX_VERSIONS, OTHER = 32, "other"
+_VERSION = "sightline.model_version"
 
 router = Blueprint("metrics", __name__)
 _registry = CollectorRegistry()
 
-REQUESTS = Counter("sightline_requests", "Responses, by route and status.", ("endpoint", "code"), registry=_registry)
+REQUESTS = Counter(
+    "sightline_requests",
+    "Responses, by route, status, and the version that answered, if one did.",
+    ("endpoint", "code", "model_version"),
+    registry=_registry,
+)
 DURATION = Histogram(
     "sightline_request_duration_seconds",
     "From a request's headers to its response.",
-    ("endpoint",),
+    ("endpoint", "model_version"),
     buckets=SECONDS,
     registry=_registry,
 )
+_exemplars = Exemplars("sightline_request_duration_seconds", SECONDS)
 STAGE = Histogram(
     "sightline_stage_duration_seconds",
     "What the api adds: receiving and storing an image (upload), and sending jobs and receiving answers (reply).",
@@ -44,7 +60,9 @@ STAGE = Histogram(
 )
 DROPPED = Counter("sightline_dropped", "Jobs without an answer, by reason.", ("reason",), registry=_registry)
 CACHE = Counter("sightline_cache", "Look-ups in the result cache.", ("result",), registry=_registry)
-CONFIDENCE = Histogram("sightline_confidence", "Score of the best class.", buckets=TENTHS, registry=_registry)
+CONFIDENCE = Histogram(
+    "sightline_confidence", "Score of the best class.", ("model_version",), buckets=TENTHS, registry=_registry
+)
 FEEDBACK = Counter("sightline_feedback", "Reports that were stored.", registry=_registry)
 
 _UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
@@ -52,6 +70,8 @@ _UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
 _dropped = {reason: DROPPED.labels(reason) for reason in ("expired", "cancelled", "rejected", "poison")}
 _REASONS = {errors.QueueFull: "rejected", errors.DeadlineExceeded: "expired", errors.Abandoned: "cancelled"}
 _cache = {result: CACHE.labels(result) for result in ("hit", "miss")}
+# How often each version has answered with each class. Too many series for Prometheus; the history keeps them by day.
+_classes: dict[str, Counts[str]] = {}
 
 
 def install(app: Flask, queue_state: Callable[[], QueueSnapshot | None]) -> None:
@@ -62,20 +82,111 @@ def install(app: Flask, queue_state: Callable[[], QueueSnapshot | None]) -> None
 
 
 @router.route("/metrics")
-@Operation("GET", "What is counted, for Prometheus", {200: Answer("text", media_types=[TEXT])})
+@Operation("GET", "Get metrics in Prometheus format", {200: Answer("text", media_types=[TEXT])})
 def metrics() -> Response:
     """Return the metrics of all processes and of the queue, in the format that Accept asks for."""
+    try:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    except TypeError:  # the version in Accept is no version
+        encode, content_type = choose_encoder("")
+    response = Response(encode(_Scrape(current_app)), content_type=content_type)
+    response.vary.update(("Accept", "Accept-Encoding"))
+    if request.accept_encodings["gzip"]:
+        response.data = gzip.compress(response.data, GZIP_LEVEL)
+        response.content_encoding = "gzip"
+    return response
+
+
+class _Scrape:
+    """What is shown at /metrics."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of all processes, with exemplars, and those of the queue."""
+        yield from _exemplars.added_to(_all_processes().collect())
+        yield from self._app.extensions["sightline.queue_metrics"].collect()
+
+
+def of_this_process(app: Flask) -> Iterator[Metric]:
+    """Yield the metrics of this process alone, and those of the queue."""
+    yield from _registry.collect()
+    yield from app.extensions["sightline.queue_metrics"].collect()
+
+
+def _all_processes() -> Any:
+    """Return a registry of the metrics of all processes."""
     registry: Any = CollectorRegistry()
     if settings.metrics_folder():
         MultiProcessCollector(registry, settings.metrics_folder())  # type: ignore[no-untyped-call]
     else:
         registry.register(_registry)
-    registry.register(current_app.extensions["sightline.queue_metrics"])
-    try:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    except TypeError:  # the version in Accept is no version
-        encode, content_type = choose_encoder("")
-    return Response(encode(registry), content_type=content_type)
+    return registry
+
+
+def total(name: str, labels: Mapping[str, str]) -> float:
+    """Return the sum of a metric's samples of all processes that have these labels."""
+    samples = (sample for metric in _all_processes().collect() for sample in metric.samples)
+    return float(sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items()))
+
+
+def counted_here(app: Flask) -> Counts[Counted]:
+    """Return what this process alone has counted so far, of the routes that take images and of the answers.
+
+    `answers` by status; `duration` and `confidence` by the upper bound of the bucket; `dropped` by reason; `cache` by
+    result; `version`, the answers of each version; `label`, the classes that it answered.
+    """
+    found: Counts[Counted] = Counts()
+    of_images = image_routes(app)
+    for name, metric, key in (
+        ("answers", REQUESTS, "code"),
+        ("dropped", DROPPED, "reason"),
+        ("cache", CACHE, "result"),
+    ):
+        for sample in _samples(metric, "_total"):
+            if sample.labels.get("endpoint", "") in {*of_images, ""}:
+                found[name, sample.labels[key], ""] += int(sample.value)
+    for name, histogram in (("duration", DURATION), ("confidence", CONFIDENCE)):
+        _add_buckets(found, name, [each for each in _samples(histogram, "_bucket") if _is_of(each, of_images)])
+    for sample in _samples(CONFIDENCE, "_count"):
+        found["version", sample.labels["model_version"], ""] += int(sample.value)
+    for version, classes in _classes.copy().items():
+        for label, count in classes.copy().items():
+            found["label", version, label] += count
+    return +found
+
+
+def image_routes(app: Flask) -> frozenset[str]:
+    """Return the rules of the routes that take an image, as the metrics call them.
+
+    Left out are the page's own form, whose rule is that of the page, and reports, which seldom bring their image.
+    """
+    rules = [rule for rule in app.url_map.iter_rules() if rule.rule not in {"/", "/feedback"}]
+    views = {rule.rule: app.view_functions[rule.endpoint] for rule in rules}
+    return frozenset(
+        rule
+        for rule, view in views.items()
+        if any(set(OF_AN_IMAGE) <= set(operation.problems) for operation in operations_of(view).values())
+    )
+
+
+def _samples(metric: Any, suffix: str) -> list[Any]:
+    [collected] = metric.collect()
+    return [sample for sample in collected.samples if sample.name == collected.name + suffix]
+
+
+def _is_of(sample: Any, routes: frozenset[str]) -> bool:
+    return sample.labels.get("endpoint") in {None, *routes}
+
+
+def _add_buckets(found: Counts[Counted], name: str, samples: list[Any]) -> None:
+    """Add what is in each bucket: Prometheus counts in each what is in the smaller ones, too."""
+    below: dict[tuple[str, ...], float] = {}
+    for sample in samples:
+        series = tuple(value for label, value in sample.labels.items() if label != "le")
+        found[name, sample.labels["le"], ""] += int(sample.value - below.get(series, 0.0))
+        below[series] = sample.value
 
 
 def count_upload(seconds: float) -> None:
@@ -85,7 +196,12 @@ def count_upload(seconds: float) -> None:
 
 def count_prediction(answer: tuple[str, float], seconds: float) -> None:
     """Count an answer of `model_predict`, which took so many seconds."""
-    CONFIDENCE.observe(answer[1])
+    version = getattr(answer, "model_version", "")
+    confidence, classes = _of_version(version)
+    confidence.observe(answer[1])
+    classes[answer[0]] += 1
+    if has_request_context():  # an image of a batch is classified in a thread of its own
+        note_version(version)
     timings = getattr(answer, "timings", None)
     if timings:
         worker_ms = timings.get("queue", 0.0) + timings.get("decode", 0.0) + timings.get("infer", 0.0)
@@ -93,6 +209,11 @@ def count_prediction(answer: tuple[str, float], seconds: float) -> None:
     result = getattr(answer, "cache", "")
     if result in _cache:
         _cache[result].inc()
+
+
+def note_version(version: str) -> None:
+    """Count the present request, once it is answered, for a version of the model."""
+    request.environ[_VERSION] = version
 
 
 def count_drop(error: errors.WireError) -> None:
@@ -105,23 +226,44 @@ def count_drop(error: errors.WireError) -> None:
 
 def count_refusal() -> None:
     """Count an image that was refused before it was read."""
-    _of_endpoint("/predict", 503)[0].inc()
+    _of_endpoint("/predict", 503, "")[0].inc()
     _dropped["rejected"].inc()
 
 
 def _count_answer(response: Response) -> Response:
     endpoint = request.url_rule.rule if request.url_rule is not None else NO_ENDPOINT
-    requests, duration = _of_endpoint(endpoint, response.status_code)
+    requests, duration = _of_endpoint(endpoint, response.status_code, request.environ.get(_VERSION, ""))
     requests.inc()
     started = request.environ.get("sightline.started")
     if started is not None:
-        duration.observe(time.perf_counter() - started)
+        took_s = time.perf_counter() - started
+        duration.observe(took_s)
+        if (ids := request.environ.get(EXEMPLAR)) is not None:
+            version = _label_of(request.environ.get(_VERSION, ""))
+            _exemplars.note({"endpoint": endpoint, "model_version": version}, took_s, ids)
     return response
 
 
-@cache
-def _of_endpoint(endpoint: str, status: int) -> tuple[Counter, Histogram]:
-    return REQUESTS.labels(endpoint, str(status)), DURATION.labels(endpoint)
+_versions: set[str] = set()
+
+
+def _label_of(version: str) -> str:
+    """Return the label of a version: promoting one after the other does not make the metrics grow without end."""
+    if len(_versions) < MAX_VERSIONS:
+        _versions.add(version)
+    return version if version in _versions else OTHER
+
+
+@lru_cache(MAX_VERSIONS)
+def _of_version(version: str) -> tuple[Histogram, Counts[str]]:
+    label = _label_of(version)
+    return CONFIDENCE.labels(label), _classes.setdefault(label, Counts())
+
+
+@lru_cache(1024)
+def _of_endpoint(endpoint: str, status: int, version: str) -> tuple[Counter, Histogram]:
+    label = _label_of(version)
+    return REQUESTS.labels(endpoint, str(status), label), DURATION.labels(endpoint, label)
 
 
 class _QueueMetrics:

@@ -11,19 +11,30 @@ from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, format_span_id, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import settings
+from observability.exemplars import EXEMPLAR
 from wire import WireError
-from wire.span_export import SpanExport
+from wire.telemetry.spans import SpanExport
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 # What supervisors and browsers ask for all the time, and nobody wants to see.
 UNTRACED_PATHS: Final = frozenset(
-    {"/livez", "/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/metrics"}
+    {
+        "/livez",
+        "/healthz",
+        "/startupz",
+        "/readyz",
+        "/health",
+        "/ping",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/metrics",
+    }
 )
 UNTRACED_FOLDER: Final = "/assets/"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
@@ -51,10 +62,12 @@ class Spans:
         """Serve one request inside a span of its own, which is the caller that everything further on is told of."""
         if environ["PATH_INFO"] in UNTRACED_PATHS or environ["PATH_INFO"].startswith(UNTRACED_FOLDER):
             return application(environ, start_response)
-        context = _context_of(environ.get("HTTP_TRACEPARENT", ""))
+        context = _context_of(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))
         span = self._tracer.start_span(_method_of(environ), context, SpanKind.SERVER)
-        environ["HTTP_TRACEPARENT"] = _traceparent_of(span)
-        environ["sightline.trace_id"] = format_trace_id(span.get_span_context().trace_id)
+        environ["HTTP_TRACEPARENT"], environ["HTTP_TRACESTATE"] = _headers_of(span)
+        environ["sightline.trace_id"] = trace_id = format_trace_id(span.get_span_context().trace_id)
+        if span.is_recording():
+            environ[EXEMPLAR] = {"trace_id": trace_id, "span_id": format_span_id(span.get_span_context().span_id)}
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             environ.setdefault("sightline.outcome", next((value for name, value in headers if name == "X-Cache"), ""))
@@ -68,13 +81,13 @@ class Spans:
             span.end()
 
     @contextmanager
-    def admission(self, traceparent: str) -> Iterator[None]:
+    def admission(self, traceparent: str, tracestate: str) -> Iterator[None]:
         """Make the span of a job's way into the queue."""
         if not _is_recorded(traceparent):
             yield
             return
         attributes = {"messaging.system": "redis", "messaging.destination.name": settings.REDIS_QUEUE}
-        span = self._tracer.start_span("admit", _context_of(traceparent), SpanKind.PRODUCER, attributes)
+        span = self._tracer.start_span("admit", _context_of(traceparent, tracestate), SpanKind.PRODUCER, attributes)
         try:
             yield
         except WireError as error:
@@ -90,7 +103,8 @@ class Spans:
         if _is_recorded(traceparent):
             now = time.time_ns()
             begun = now - int((time.perf_counter() - started) * 1e9)
-            self._tracer.start_span("upload", _context_of(traceparent), start_time=begun).end(now)
+            context = _context_of(traceparent, environ.get("HTTP_TRACESTATE", ""))
+            self._tracer.start_span("upload", context, start_time=begun).end(now)
 
     def note_refusal(self, received: bytes, outcome: str) -> None:
         """Make the span of a request for /predict that was refused before it was read."""
@@ -137,15 +151,16 @@ def _is_recorded(traceparent: str) -> bool:
     return bool(int(traceparent[-2:] or "0", 16) & 1)
 
 
-def _context_of(traceparent: str) -> Context:
-    return _w3c.extract({"traceparent": traceparent})
+def _context_of(traceparent: str, tracestate: str = "") -> Context:
+    return _w3c.extract({"traceparent": traceparent, **({"tracestate": tracestate} if tracestate else {})})
 
 
-def _traceparent_of(span: Span) -> str:
+def _headers_of(span: Span) -> tuple[str, str]:
+    """Return traceparent and tracestate for what is below a span."""
     carrier: dict[str, str] = {}
     _w3c.inject(carrier, set_span_in_context(span))
     # Empty where OTEL_SDK_DISABLED has the SDK do nothing.
-    return carrier.get("traceparent", "")
+    return carrier.get("traceparent", ""), carrier.get("tracestate", "")
 
 
 def _sampler() -> Sampler:

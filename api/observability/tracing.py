@@ -65,6 +65,6 @@ def stop() -> None:
         spans.stop()
 
 
-def admission(traceparent: str) -> AbstractContextManager[object]:
+def admission(traceparent: str, tracestate: str) -> AbstractContextManager[object]:
     """Return what to hold while a job is brought into the queue."""
-    return UNTRACED if state.spans is None else state.spans.admission(traceparent)
+    return UNTRACED if state.spans is None else state.spans.admission(traceparent, tracestate)

@@ -46,8 +46,10 @@ class WholeNumber(Parameter):
     def read(self, request: Request) -> int | None:
         """Return the number, None where there is none; raise Problem where it is not a whole number in the range."""
         text = self._text(request)
-        if text is None:
-            return None
+        return None if text is None else self.parse(text)
+
+    def parse(self, text: str) -> int:
+        """Return a number from its text; raise Problem."""
         at_most = self.at_most()
         if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and 1 <= int(text) <= at_most):
             detail = f"{self.name}={text[:40]!r} is not a whole number from 1 to {at_most}."
@@ -68,7 +70,11 @@ class Text(Parameter):
     def read(self, request: Request) -> str | None:
         """Return the text, None where there is none; raise Problem where it does not match the pattern."""
         text = self._text(request)
-        if text is not None and not re.fullmatch(self.pattern, text):
+        return None if text is None else self.parse(text)
+
+    def parse(self, text: str) -> str:
+        """Return a valid text; raise Problem."""
+        if not re.fullmatch(self.pattern, text):
             raise Problem(400, "invalid_parameter", f"{self.name}={text[:40]!r} does not match {self.pattern}.")
         return text
 
@@ -84,6 +90,8 @@ class Answer:
     meaning: str
     document: Any = None
     media_types: Sequence[str] = ()
+    # Names of openapi.response_headers, beside that which every response has.
+    headers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from problems import ProblemDocument
 
-Score = Annotated[float, {"minimum": 0, "maximum": 1, "description": "how sure the model is, to 4 decimals"}]
-Label = Annotated[str, {"description": "a class, as the model spells it", "examples": ["tabby"]}]
+Score = Annotated[float, {"minimum": 0, "maximum": 1, "description": "softmax score, rounded to 4 decimals"}]
+Label = Annotated[str, {"description": "class name, as in the model", "examples": ["tabby"]}]
 
 
 class ClassScore(TypedDict):
@@ -16,28 +16,29 @@ class ClassScore(TypedDict):
 
 
 class Explanation(TypedDict):
-    """The heat map of one class: what each cell of a grid over `view` adds to the logit of the class."""
+    """The heat map of one class: the contribution of each cell of a grid over `view` to its logit."""
 
     label: Label
     rows: int
     columns: int
     values: Annotated[list[float], {"description": "row by row; their mean is the logit"}]
     picture: Annotated[list[int], {"description": "width and height of the upright image"}]
-    view: Annotated[list[int], {"description": "left, top, right and bottom of the part that the model sees"}]
-    png: Annotated[str, {"description": "address of the heat map as an image to lay over the whole one"}]
+    view: Annotated[list[int], {"description": "left, top, right and bottom of the part that the model classifies"}]
+    png: Annotated[str, {"description": "address of the heat map as an image that covers the whole photograph"}]
 
 
 class PredictResponse(TypedDict):
-    """The best class; the other keys stand there where `top_k` or `explain` was asked for."""
+    """The best class; the other keys require `top_k` or `explain`."""
 
     success: Literal[True]
     prediction: Label
     score: Score
     predictions: NotRequired[list[ClassScore]]
-    filename: NotRequired[Annotated[str, {"description": "the name that the image is stored under"}]]
-    prediction_id: NotRequired[Annotated[str, {"description": "names this answer in a report"}]]
+    filename: NotRequired[Annotated[str, {"description": "name of the stored image"}]]
+    prediction_id: NotRequired[Annotated[str, {"description": "id of this prediction, for reports"}]]
     model_version: NotRequired[Annotated[str | None, {"description": "<model>/<version>"}]]
     explanation: NotRequired[Explanation]
+    warnings: NotRequired[Annotated[list[str], {"description": "reasons to doubt the prediction: `one_colour`"}]]
 
 
 class LabelList(TypedDict):
@@ -56,9 +57,9 @@ class NoImageResponse(TypedDict):
 
 
 class BatchItemResponse(TypedDict):
-    """The answer for one of several images."""
+    """The result of one of several images."""
 
-    file: Annotated[str, {"description": "its name, as it was sent"}]
+    file: Annotated[str, {"description": "file name in the request"}]
     success: bool
     prediction: str | None
     score: float | None
@@ -70,7 +71,7 @@ class BatchItemResponse(TypedDict):
 
 
 class BatchResponse(TypedDict):
-    """The answer for each image, in the order in which they were sent."""
+    """The results, in the order of the images in the request."""
 
     results: list[BatchItemResponse]
 
@@ -97,15 +98,18 @@ class JobState(TypedDict):
 
 
 class Alive(TypedDict):
-    """The process serves."""
+    """The process is ready."""
 
     status: Literal["ok"]
 
 
 class Ready(TypedDict):
-    """An image would be answered now."""
+    """The service can classify an image now."""
 
     status: Literal["ready"]
     model_version: str
     workers: Annotated[int, {"minimum": 1}]
-    trouble: NotRequired[Annotated[str, {"description": "why a worker could not start or follow a promotion"}]]
+    startup_error: NotRequired[
+        Annotated[str, {"description": "why a worker could not start or load a promoted version"}]
+    ]
+    trouble: NotRequired[Annotated[str, {"description": "deprecated: old name of startup_error"}]]

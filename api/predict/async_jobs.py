@@ -2,7 +2,7 @@
 
 import hashlib
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, url_for
 
 import error_handlers
 import problems
@@ -32,8 +32,8 @@ def accept(image: StoredImage, options: PredictOptions) -> Response:
 @access.costs_a_job
 @Operation(
     "GET",
-    "What came of a job",
-    {200: Answer("its state, with the answer or the failure once it is there", JobState)},
+    "Get the state and result of a job",
+    {200: Answer("the state of the job, with its result or error", JobState, headers=["Retry-After"])},
     problems=(404, 503),
 )
 def look(job: str) -> Response:
@@ -45,7 +45,7 @@ def look(job: str) -> Response:
         problem = error_handlers.problem_of(JobFailed(reply)) or problems.Problem(
             500, "internal", "The worker failed on it."
         )
-        document = problem.document(instance=request.path, request_id=error_handlers.request_id())
+        document = problem.document(instance=error_handlers.instance(), request_id=error_handlers.request_id())
         return json_response({"id": job, "status": "failed", "problem": document})
     best, count = reply.predictions[0], len(reply.predictions)
     prediction = Prediction(best, image, _public_id(reply.id), access.caller(), answer=reply)
@@ -55,8 +55,8 @@ def look(job: str) -> Response:
 @router.route("/jobs/<job>", methods=["DELETE"])
 @Operation(
     "DELETE",
-    "Take a job back, or throw its answer away",
-    {204: Answer("there is no such job any more")},
+    "Cancel a pending job or delete a stored result",
+    {204: Answer("the job is deleted")},
     problems=(404, 503),
 )
 def cancel(job: str) -> Response:

@@ -3,19 +3,21 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
 import error_handlers
+from auth import access
 from images import uploads
 from images.uploads import StoredImage
+from observability import metrics
 from openapi.schemas import BatchItemResponse
 from predict import job_queue
 from predict.prediction import Prediction, PredictOptions
 from problems import Problem
+from storage.images.port import ImageStore
 
 LOG = logging.getLogger("sightline.api")
 
@@ -45,14 +47,16 @@ class BatchItem(NamedTuple):
 
 
 def predict(
-    request: Request, files: Sequence[FileStorage], folder: Path, options: PredictOptions, classify: Classify
+    request: Request, files: Sequence[FileStorage], images: ImageStore, options: PredictOptions, classify: Classify
 ) -> list[BatchItem]:
     """Store every image that can be used, then classify all of them at once; return them in the order sent.
 
-    Raise QueueFull where the queue is known to have no room for all of them.
+    Each counts as a request for the rate limit. Raise Problem where that is reached, and QueueFull where the queue is
+    known to have no room for all of them.
     """
+    access.count_images(len(files))
     job_queue.check_room(len(files))
-    items = [_stored(file, folder) for file in files]
+    items = [_stored(file, images) for file in files]
     uploads.forget_body(request)
     threads = [
         threading.Thread(target=_classify, args=(items, number, item.image, options, classify))
@@ -63,15 +67,15 @@ def predict(
         thread.start()
     for thread in threads:
         thread.join()
+    if answered := [item.prediction.model_version for item in items if item.prediction is not None]:
+        metrics.note_version(answered[0])
     return items
 
 
-def _stored(file: FileStorage, folder: Path) -> BatchItem:
+def _stored(file: FileStorage, images: ImageStore) -> BatchItem:
     name = file.filename or ""
     try:
-        # Without its digest: the result cache is for single images.
-        image = uploads.store_file(file, folder, job_queue.check_expensive)
-        return BatchItem(name, image=image._replace(sha256=""))
+        return BatchItem(name, image=uploads.store_file(file, images, job_queue.check_expensive))
     except Exception as error:  # noqa: BLE001  one that cannot be stored fails alone, whatever it is
         return BatchItem(name, problem=_problem_of(error))
 

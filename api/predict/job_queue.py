@@ -7,7 +7,7 @@ Single flight: while an image is under way, equal requests wait for its answer.
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -19,15 +19,17 @@ from images.uploads import StoredImage
 from observability import metrics, tracing
 from predict.prediction import USUAL_TOP_K, Prediction, PredictOptions, current_options
 from server.load_shedding import EARLY_REFUSAL_BYTES
-from wire import Address, Answer, AsyncJobs, Failure, JobFailed, Producer, QueueFull, QueueSnapshot, ResultCache
+from wire import Answer, AsyncJobs, Failure, JobFailed, Producer, QueueFull, QueueSnapshot, ResultCache
 from wire.errors import Abandoned, DeadlineExceeded, WireError
+from wire.queue_stats import Memory
+from wire.redis import address
 from wire.result_cache import Question
 from wire.worker_registry import Served
 
 # The settings that make a queue; their values, in this order, name it.
-_ADDRESS = ("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET", "REDIS_USERNAME", "REDIS_PASSWORD")
-_LIMITS = ("REDIS_QUEUE", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_S", "CACHE_MAX_ENTRIES", "CACHE_TTL_S", "MAX_JOBS")
-_values = attrgetter(*_ADDRESS, *_LIMITS)
+_LIMITS = ("REDIS_QUEUE", "MAX_QUEUE_SIZE", "REQUEST_TIMEOUT_S", "CACHE_MAX_ENTRIES", "CACHE_TTL_S")
+_OF_JOBS = ("MAX_JOBS", "JOBS_WAIT_REPLICAS", "ADMIT_WITHOUT_WORKERS")
+_values = attrgetter(*address.SETTINGS, *_LIMITS, *_OF_JOBS)
 # How often a follower checks whether its client is still there.
 ABANDONED_EVERY_S = 0.1
 
@@ -51,10 +53,10 @@ def model_predict(image_name: str) -> tuple[str, float]:
         snapshot = queue.producer.snapshot()
         served = None if snapshot is None else snapshot.served
         find_or_submit = partial(queue.find_or_submit, image_name, options, served)
-        (answer, is_cached), is_shared = queue.flights.share(
+        (answer, cache), is_shared = queue.single_flight.share(
             (options.sha256, options.top_k, served), time.monotonic() + timeout_s, options.is_abandoned, find_or_submit
         )
-        cache = "hit" if is_cached or is_shared else "miss"
+        cache = "hit" if is_shared else cache
     return Prediction(answer.predictions[0], image_name, options.job_id, options.owner, answer=answer, cache=cache)
 
 
@@ -63,12 +65,15 @@ class _Queue:
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         self.values = values
-        address = Address(*values[: len(_ADDRESS)])
-        queue, max_queue_size, timeout_s, cache_entries, cache_ttl_s, max_jobs = values[len(_ADDRESS) :]
-        self.producer = Producer(address, queue, max_queue_size=max_queue_size, timeout_s=timeout_s)
-        self.cache = ResultCache(address, queue, max_entries=cache_entries, ttl_s=cache_ttl_s)
-        self.jobs = AsyncJobs(self.producer, max_jobs=max_jobs)
-        self.flights = SingleFlight[tuple[Answer, bool]]()
+        redis = address.address_of(settings)
+        queue, max_queue_size, timeout_s, cache_entries, cache_ttl_s, *of_jobs = values[len(address.SETTINGS) :]
+        max_jobs, wait_replicas, admits_without_workers = of_jobs
+        self.producer = Producer(redis, queue, max_queue_size=max_queue_size, timeout_s=timeout_s)
+        self.cache = ResultCache(redis, queue, max_entries=cache_entries, ttl_s=cache_ttl_s)
+        self.jobs = AsyncJobs(
+            self.producer, max_jobs=max_jobs, wait_replicas=wait_replicas, needs_worker=not admits_without_workers
+        )
+        self.single_flight = SingleFlight[tuple[Answer, str]]()
 
     def find_or_submit(
         self,
@@ -77,21 +82,21 @@ class _Queue:
         served: Served | None,
         until: float,
         is_abandoned: IsAbandoned | None,
-    ) -> tuple[Answer, bool]:
-        """Return a cached answer or a worker's, and whether it was cached.
+    ) -> tuple[Answer, str]:
+        """Return a cached answer or a worker's, and the result of the look-up: hit, miss, or empty for none.
 
         `served` is what every worker serves; None, while they differ, is no time to keep answers.
         """
         if served is None:
-            return self.submit(image_name, options, until - time.monotonic(), is_abandoned), False
+            return self.submit(image_name, options, until - time.monotonic(), is_abandoned), ""
         question = Question(options.sha256, served)
         found = self.cache.find(question, options.top_k or USUAL_TOP_K)
         if found.answer is not None:
-            return found.answer, True
+            return found.answer, "hit"
         answer = self.submit(image_name, options, until - time.monotonic(), is_abandoned)
         # Before any caller has it: who comes now finds either this question under way or its answer.
         self.cache.keep(question, options.top_k or USUAL_TOP_K, answer, found.slot)
-        return answer, False
+        return answer, "miss" if found.slot else ""
 
     def submit(
         self, image_name: str, options: PredictOptions, timeout_s: float, is_abandoned: IsAbandoned | None
@@ -106,17 +111,29 @@ class _Queue:
             timeout_s=timeout_s,
             top_k=options.top_k or USUAL_TOP_K,
             traceparent=options.traceparent,
+            tracestate=options.tracestate,
             job_id=options.job_id or None,
             is_abandoned=is_abandoned,
-            admission=tracing.UNTRACED if spans is None else spans.admission(options.traceparent),
+            admission=tracing.UNTRACED if spans is None else spans.admission(options.traceparent, options.tracestate),
             decode_ms=options.decode_ms,
             explain_rank=explain if isinstance(explain, int) else 0,
             explain_label=explain if isinstance(explain, str) else "",
+            preview_side=options.preview_side,
         )
         if options.sha256 and answer.sha256 not in {"", options.sha256}:
             detail = "The stored image was replaced before the model read it. Send it again."
             raise JobFailed(Failure(answer.id, "image_missing", detail))
         return answer
+
+
+def preview(image: StoredImage, options: PredictOptions, side: int) -> bytes:
+    """Return a stored image as a JPEG of at most so many pixels a side, empty from a worker of an earlier release.
+
+    Raise the errors of `wire`.
+    """
+    options = replace(options, sha256=image.sha256, decode_ms=image.decode_ms, preview_side=side)
+    timeout_s = settings.REQUEST_TIMEOUT_S if options.timeout_s is None else options.timeout_s
+    return _opened().submit(image.name, options, timeout_s, options.is_abandoned).preview
 
 
 @dataclass
@@ -165,12 +182,13 @@ def async_jobs() -> AsyncJobs:
 def submit_job(image: StoredImage, options: PredictOptions) -> str:
     """Submit an async job about a stored image and return its handle; raise the errors of `wire`."""
     queue = _opened()
-    with tracing.admission(options.traceparent):
+    with tracing.admission(options.traceparent, options.tracestate):
         return queue.jobs.enqueue(
             image.name,
             timeout_s=settings.JOB_TIMEOUT_S,
             top_k=max(USUAL_TOP_K, options.top_k or 0),
             traceparent=options.traceparent,
+            tracestate=options.tracestate,
             owner=options.owner,
             decode_ms=image.decode_ms,
         )
@@ -215,13 +233,18 @@ def queue_state() -> QueueSnapshot | None:
     return None if _process.queue is None else _process.queue.producer.snapshot()
 
 
+def redis_memory() -> Memory:
+    """Return what Redis uses of its memory; raise QueueUnavailable."""
+    return _opened().producer.memory()
+
+
 def refresh_queue_state() -> QueueSnapshot:
     """Read the state of the queue now and return it; raise QueueUnavailable."""
     return _opened().producer.refresh()
 
 
 @dataclass(eq=False, slots=True)
-class _Flight(Generic[Result]):
+class _Call(Generic[Result]):
     """One question under way; it ends with an answer, a failure, or neither where its leader alone gave up.
 
     Each follower waits for an event of its own. Of several that wait for one, with time-outs, gevent (26.9.0) forgets
@@ -237,12 +260,12 @@ class SingleFlight(Generic[Result]):
     """The questions under way in this process, each submitted once."""
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, _Flight[Result]] = {}
+        self._calls: dict[Hashable, _Call[Result]] = {}
         self._lock = threading.Lock()
 
     def followers(self) -> int:
         """Return how many callers wait for the answer to another one's question."""
-        return sum(len(flight.followers) for flight in self._flights.values())
+        return sum(len(call.followers) for call in list(self._calls.values()))
 
     def share(
         self, question: Hashable, until: float, is_abandoned: IsAbandoned | None, submit: Submit[Result]
@@ -254,47 +277,47 @@ class SingleFlight(Generic[Result]):
         """
         while True:
             with self._lock:
-                flight = self._flights.get(question)
-                is_leader = flight is None
-                if flight is None:
-                    flight = self._flights[question] = _Flight()
+                call = self._calls.get(question)
+                is_leader = call is None
+                if call is None:
+                    call = self._calls[question] = _Call()
                 else:
-                    flight.followers.append(landed := threading.Event())
+                    call.followers.append(landed := threading.Event())
             if is_leader:
-                return self._lead(question, flight, until, is_abandoned, submit), False
-            self._follow(flight, landed, until, is_abandoned)
-            if flight.failure is not None:
-                raise _copy(flight.failure)
-            if flight.answer is not None:
-                return flight.answer, True
+                return self._lead(question, call, until, is_abandoned, submit), False
+            self._follow(call, landed, until, is_abandoned)
+            if call.failure is not None:
+                raise _copy(call.failure)
+            if call.answer is not None:
+                return call.answer, True
 
     def _lead(
         self,
         question: Hashable,
-        flight: _Flight[Result],
+        call: _Call[Result],
         until: float,
         is_abandoned: IsAbandoned | None,
         submit: Submit[Result],
     ) -> Result:
         # The job goes on for as long as anybody waits for it.
-        gone = None if is_abandoned is None else lambda: not flight.followers and is_abandoned()
+        gone = None if is_abandoned is None else lambda: not call.followers and is_abandoned()
         try:
-            flight.answer = submit(until, gone)
-            return flight.answer
+            call.answer = submit(until, gone)
+            return call.answer
         except (Abandoned, DeadlineExceeded):
             raise
         except WireError as failure:
-            flight.failure = failure
+            call.failure = failure
             raise
         finally:
             with self._lock:
-                del self._flights[question]
+                del self._calls[question]
             # There are no further followers now; one that leaves meanwhile needs no event.
-            for landed in list(flight.followers):
+            for landed in list(call.followers):
                 landed.set()
 
     def _follow(
-        self, flight: _Flight[Result], landed: threading.Event, until: float, is_abandoned: IsAbandoned | None
+        self, call: _Call[Result], landed: threading.Event, until: float, is_abandoned: IsAbandoned | None
     ) -> None:
         longest_s = float("inf") if is_abandoned is None else ABANDONED_EVERY_S
         try:
@@ -303,7 +326,7 @@ class SingleFlight(Generic[Result]):
                     raise Abandoned("nobody waits for this answer any more")
         finally:
             with self._lock:
-                flight.followers.remove(landed)
+                call.followers.remove(landed)
 
 
 def _left_s(until: float) -> float:

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import Self
@@ -18,6 +18,7 @@ from werkzeug.datastructures import Headers
 
 import settings
 from auth import access
+from images.uploads import FORM
 from openapi.operation import Parameter, Text, WholeNumber
 from openapi.schemas import Explanation, PredictResponse
 from wire import ActivationMap, Answer
@@ -26,31 +27,35 @@ from wire import ActivationMap, Answer
 USUAL_TOP_K = 5
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# https://www.w3.org/TR/trace-context/#tracestate-limits: so much of it has to be passed on.
+_TRACESTATE = re.compile(r"[\x20-\x7e]{0,512}")
 _RANKS = frozenset(map(str, range(1, USUAL_TOP_K + 1)))
 # The stages of a worker that Server-Timing lists.
 _STAGES = ("queue", "decode", "infer")
 MAX_ID_LENGTH = 4096
 SIGNATURE_BYTES = 16
+# What separates an id's four facts, or five with an owner.
+_SEPARATORS = (3, 4)
 
-TOP_K = WholeNumber(
-    "top_k", "query", "how many classes to list in `predictions`, best first", 5, lambda: settings.MAX_TOP_K
-)
+TOP_K = WholeNumber("top_k", "query", "number of classes in `predictions`, best first", 5, lambda: settings.MAX_TOP_K)
 TIMEOUT_MS = WholeNumber(
     "X-Request-Timeout-Ms",
     "header",
-    "how long the client waits, in milliseconds; work for which that is over is dropped",
+    "deadline in milliseconds; requests still queued after it are discarded",
     5000,
     lambda: 24 * 3_600_000,
 )
 EXPLAIN = Text(
     "explain",
     "query",
-    "also return the heat map of one class: its rank among the five best (1 is the best), or its name",
+    "add the heat map of a class, by rank (1 is the best, 5 the last) or name",
     "1",
     r"[^\x00-\x1f]{1,1000}",
 )
 RESPOND_ASYNC = "respond-async"
-PREFER = Parameter("Prefer", "header", "`respond-async`: answer at once with a job to ask for later", RESPOND_ASYNC)
+PREFER = Parameter(
+    "Prefer", "header", "`respond-async`: return a job immediately and fetch its result later", RESPOND_ASYNC
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ class PredictOptions:
 
     `top_k` is how many classes the answer lists; None for the three keys of the contract alone. `timeout_s` is how long
     the client waits; None for REQUEST_TIMEOUT_S. `explain` is a class whose heat map is wanted: its rank (from 1), its
-    name, or 0 for none. `owner` is the name of the caller's API key, empty without API keys.
+    name, or 0 for none. `preview_side` is how long the sides of a preview are at most, 0 for none. `owner` is the name
+    of the caller's API key, empty without API keys.
     """
 
     top_k: int | None = None
@@ -67,6 +73,7 @@ class PredictOptions:
     explain: int | str = 0
     is_async: bool = False
     traceparent: str = ""
+    tracestate: str = ""
     is_abandoned: Callable[[], bool] | None = None
     owner: str = ""
     job_id: str = ""
@@ -74,6 +81,7 @@ class PredictOptions:
     sha256: str = ""
     # The estimate of wire.decode_cost.
     decode_ms: int = 0
+    preview_side: int = 0
 
     @classmethod
     def of(cls, request: Request, *, reads_choices: bool = True) -> Self:
@@ -84,16 +92,36 @@ class PredictOptions:
         query, headers = (request.args, request.headers) if reads_choices else ({}, Headers())
         timeout_ms = TIMEOUT_MS.read(request) if TIMEOUT_MS.name in headers else None
         explain = EXPLAIN.read(request) if EXPLAIN.name in query else None
-        traceparent = request.headers.get("traceparent", "")
+        traceparent, tracestate = request.headers.get("traceparent", ""), request.headers.get("tracestate", "")
+        is_traced = _TRACEPARENT.fullmatch(traceparent) is not None
         return cls(
             top_k=TOP_K.read(request) if TOP_K.name in query else None,
             timeout_s=min(settings.REQUEST_TIMEOUT_S, (timeout_ms or float("inf")) / 1000),
-            explain=int(explain) if explain in _RANKS else explain or 0,
+            explain=_class_of(explain) if explain else 0,
             is_async=PREFER.name in headers and _prefers_async(request),
-            traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+            traceparent=traceparent if is_traced else "",
+            tracestate=tracestate if is_traced and _TRACESTATE.fullmatch(tracestate) else "",
             is_abandoned=request.environ.get("sightline.client_gone"),
             owner=access.caller() if settings.API_KEYS_FILE else "",
         )
+
+    def with_form(self, request: Request) -> Self:
+        """Return these options with those of the form's fields, for what the query does not choose; raise Problem."""
+        form = request.form if request.mimetype == FORM else {}
+        top_k = form.get(TOP_K.name) if TOP_K.name not in request.args else None
+        explain = form.get(EXPLAIN.name) if EXPLAIN.name not in request.args else None
+        if not (top_k or explain):
+            return self
+        return replace(
+            self,
+            top_k=TOP_K.parse(top_k) if top_k else self.top_k,
+            explain=_class_of(EXPLAIN.parse(explain)) if explain else self.explain,
+        )
+
+
+def _class_of(text: str) -> int | str:
+    """Return the class to explain: its rank, or its name."""
+    return int(text) if text in _RANKS else text
 
 
 def _prefers_async(request: Request) -> bool:
@@ -111,7 +139,8 @@ class Prediction(tuple[str, float]):
 
     `score` is rounded to 4 decimals. `predictions` are the best classes with their scores, best first. `model_version`
     is "<model>/<version>", empty where it is not known. `cache` is "hit" where the prediction cost no job of its own,
-    "miss" where it did, and empty where the cache was not used. `timings` are milliseconds by stage.
+    "miss" where it did, and empty where the cache was not used. `warnings` are the names of what makes the answer
+    doubtful. `timings` are milliseconds by stage.
     """
 
     label: str
@@ -124,6 +153,7 @@ class Prediction(tuple[str, float]):
     timings: Mapping[str, float]
     cache: str
     activation_map: ActivationMap | None
+    warnings: tuple[str, ...]
 
     def __new__(  # noqa: PLR0913  what is known of a prediction
         cls,
@@ -141,10 +171,11 @@ class Prediction(tuple[str, float]):
         prediction.label, prediction.score = str(best[0]), round(float(best[1]), 4)
         prediction.filename, prediction.job_id, prediction.owner = filename, job_id, owner
         prediction.predictions, prediction.model_version, prediction.cache = (best,), model_version, cache
-        prediction.timings, prediction.activation_map = {}, None
+        prediction.timings, prediction.activation_map, prediction.warnings = {}, None, ()
         if answer is not None:
             prediction.predictions, prediction.activation_map = answer.predictions, answer.activation_map
             prediction.model_version = f"{answer.model}/{answer.version}".strip("/")
+            prediction.warnings = answer.warnings
             # Those of another request's job are not this one's.
             prediction.timings = answer.timings if cache != "hit" else {}
         return prediction
@@ -165,6 +196,8 @@ class Prediction(tuple[str, float]):
         if is_full or top_k is not None or explanation is not None:
             version = self.model_version or None
             document |= {"filename": self.filename, "prediction_id": self.id, "model_version": version}
+            if self.warnings:
+                document["warnings"] = list(self.warnings)
         return document
 
     def headers(self) -> dict[str, str]:
@@ -174,6 +207,8 @@ class Prediction(tuple[str, float]):
             headers["X-Model-Version"] = self.model_version
         if self.cache:
             headers["X-Cache"] = self.cache
+        if self.warnings:
+            headers["X-Warnings"] = ", ".join(self.warnings)
         stages = ""
         for stage in _STAGES:
             if stage in self.timings:
@@ -199,17 +234,28 @@ class Prediction(tuple[str, float]):
 
     @classmethod
     def of_id(cls, prediction_id: str) -> Self | None:
-        """Return what was predicted under an id; None where the id was not issued by this service."""
-        job_id, _, rest = prediction_id[: MAX_ID_LENGTH + 1].partition(".")
-        try:
-            signed = base64.urlsafe_b64decode(rest.encode("ascii") + b"=" * (-len(rest) % 4))
-        except (UnicodeEncodeError, binascii.Error):
-            return None
-        signature, note = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
+        """Return what was predicted under an id; None where it is not signed with this SECRET_KEY."""
+        job_id, signature, note = _parts(prediction_id)
         if not hmac.compare_digest(signature, _signature(job_id, note)):
             return None
         filename, label, score, model_version, *owner = note.decode().split("\0")
         return cls((label, float(score)), filename, job_id, *owner, model_version=model_version)
+
+    @staticmethod
+    def has_form_of_id(text: str) -> bool:
+        """Return whether a text is as an id is made, whoever signed it."""
+        _, signature, note = _parts(text)
+        return len(signature) == SIGNATURE_BYTES and note.count(b"\0") in _SEPARATORS
+
+
+def _parts(prediction_id: str) -> tuple[str, bytes, bytes]:
+    """Return the job's id, the signature and the note; both empty where the rest is not base64."""
+    job_id, _, rest = prediction_id[: MAX_ID_LENGTH + 1].partition(".")
+    try:
+        signed = base64.urlsafe_b64decode(rest.encode("ascii") + b"=" * (-len(rest) % 4))
+    except (UnicodeEncodeError, binascii.Error):
+        signed = b""
+    return job_id, signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
 
 
 def _signature(job_id: str, note: bytes) -> bytes:
@@ -224,7 +270,9 @@ def _key(secret: str) -> bytes:
 
 
 def json_response(
-    document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+    document: Mapping[str, object] | Sequence[Mapping[str, object]],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return an answer to a program, as JSON in UTF-8."""
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()

@@ -1,1 +1,1 @@
-"""Other systems' protocols on the same predictions: Open Inference Protocol v2, TorchServe and SageMaker."""
+"""Other systems' protocols on the same predictions: KServe, Triton, TorchServe, SageMaker and Hugging Face."""

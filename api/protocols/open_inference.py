@@ -8,7 +8,6 @@ piece, and what it says of itself (lengths, counts, shapes) is checked before mo
 
 import binascii
 import json
-import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,16 +15,20 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import IO, Any
 
+import problems
 from images import json_stream
 from images.json_stream import Base64Decoder, Collector, MalformedJson
-from images.uploads import MAX_IMAGES, decode_base64
+from images.multipart import MAX_IMAGES
+from images.uploads import decode_base64
 from problems import Problem, UnusableFile
 from utils import HEAD_BYTES, kind_of
 
 INPUT = "image"
 LABEL, SCORE, PROBABILITIES = "label", "score", "probabilities"
 OUTPUTS = (LABEL, SCORE, PROBABILITIES)
-EXTENSIONS = ("binary_tensor_data", "classification")
+EXTENSIONS = (
+    *("binary_tensor_data", "classification", "model_configuration", "model_repository(index)", "statistics"),
+)
 LENGTH = struct.Struct("<I")
 # Enough for the head of a data URL and the first bytes of an image.
 BASE64_HEAD_BYTES = 256
@@ -55,6 +58,11 @@ class InferRequest:
     outputs: list[RequestedOutput]
     timeout_s: float | None
 
+    @property
+    def needs_labels(self) -> bool:
+        """Return whether an answer names classes by their index among all."""
+        return any(output.classes or output.name == PROBABILITIES for output in self.outputs)
+
     def top_k(self, classes: int) -> int:
         """Return how many classes an answer has to list, of so many that there are."""
         every = [classes for output in self.outputs if output.name == PROBABILITIES and not output.classes]
@@ -75,23 +83,35 @@ def parse(body: IO[bytes] | bytes, header_length: str | None) -> InferRequest:
     parameters = _object(document, "parameters")
     outputs = _outputs(document.get("outputs"), is_binary=parameters.get("binary_data_output") is True)
     return InferRequest(
-        # Lone surrogates cannot be written as UTF-8.
-        str(document.get("id", ""))[:200].encode("utf-8", "replace").decode(),
+        _id(document.get("id")),
         _images(document.get("inputs"), stream),
         outputs,
         _timeout_s(parameters.get("timeout")),
     )
 
 
+def _id(text: Any) -> str:
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise _malformed(f"id={str(text)[:40]} is no string of up to {json_stream.MAX_SHORT_STRING} characters.")
+    # Lone surrogates cannot be written as UTF-8.
+    return text.encode("utf-8", "replace").decode()
+
+
 def _images(inputs: Any, stream: IO[bytes]) -> list[bytes]:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _malformed(f"inputs has to be one tensor, {INPUT!r}.")
     [tensor] = inputs
+    if tensor.get("name") != INPUT:
+        raise _malformed(f"name={str(tensor.get('name'))[:40]!r}: the model's only input is {INPUT!r}.")
     if tensor.get("datatype") != "BYTES":
         datatype = str(tensor.get("datatype"))[:40]
         raise _malformed(f"datatype={datatype!r}: {INPUT!r} is of BYTES, an image's file each.")
     size = _object(tensor, "parameters").get("binary_data_size")
     if size is not None:
+        if tensor.get("data") is not None:
+            raise _malformed(f"{INPUT!r} has both data and binary_data_size; send one of them.")
         elements = list(_elements(stream, size))
         _check_shape(tensor.get("shape"), len(elements))
         return elements
@@ -106,10 +126,9 @@ def _images(inputs: Any, stream: IO[bytes]) -> list[bytes]:
 def _check_shape(shape: Any, count: int) -> None:
     if not 1 <= count <= MAX_IMAGES:
         raise _malformed(f"{count} images: a request has 1 to {MAX_IMAGES}.")
-    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side <= MAX_IMAGES for side in shape):
-        raise _malformed(f"shape={str(shape)[:80]} is no list of whole numbers up to {MAX_IMAGES}.")
-    if math.prod(shape[:8]) != count:
-        raise _malformed(f"shape={str(shape)[:80]} is not that of {count} images.")
+    # As the metadata have it, or with the images as a batch of tensors of one element each.
+    if shape not in ([count], [count, 1]) or not all(type(side) is int for side in shape):
+        raise _malformed(f"shape={str(shape)[:80]} is not that of {count} images, [{count}] or [{count}, 1].")
 
 
 def _flat(data: Any) -> list[Any]:
@@ -162,7 +181,7 @@ def _element(stream: IO[bytes], length: int) -> bytes:
 
 
 def _is_base64_of_an_image(head: bytes) -> bool:
-    text = head.partition(b",")[2] if head.startswith(b"data:") else head
+    text = json_stream.cleaned(head.partition(b",")[2] if head.startswith(b"data:") else head)
     try:
         begin = binascii.a2b_base64(text[: len(text) // 4 * 4])
     except ValueError:
@@ -194,7 +213,9 @@ def _timeout_s(timeout_us: Any) -> float | None:
 
 
 def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
-    found = holder.get(key, {})
+    found = holder.get(key)
+    if found is None:
+        return {}
     if not isinstance(found, dict):
         raise _malformed(f"{key} is no JSON object.")
     return found
@@ -252,19 +273,24 @@ def _classified(classes: Classes, labels: Sequence[str]) -> list[str]:
 def _vector(classes: Classes, labels: Sequence[str]) -> list[float]:
     vector = [0.0] * len(labels)
     for index, (_, score) in _indexed(classes, labels):
-        if index >= 0:
-            vector[index] = score
+        vector[index] = score
     return vector
 
 
 def _indexed(classes: Classes, labels: Sequence[str]) -> Iterator[tuple[int, tuple[str, float]]]:
-    """Yield each class with its index among all; of two by one name, the more likely one takes the first index."""
+    """Yield each class with its index among all; of two by one name, the more likely one takes the first index.
+
+    Raise Problem for a class that is not among them: the answer is of another version of the model.
+    """
     places: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
     for each in classes:
-        left = places.get(each[0], [])
-        yield left.pop(0) if left else -1, each
+        left = places.get(each[0])
+        if not left:
+            detail = "The model was replaced by one with other classes while it answered. Ask again."
+            raise Problem(503, "not_ready", detail, retry_after_s=problems.soon())
+        yield left.pop(0), each
 
 
 def _malformed(detail: str) -> Problem:

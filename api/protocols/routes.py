@@ -1,27 +1,28 @@
-"""The routes of other systems, so that their clients work here: Open Inference Protocol v2, TorchServe, SageMaker."""
+"""The routes of other systems, so that their clients work here: KServe, Triton and others."""
 
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, request
 
+import problems
 import settings
 import views
 from auth import access
 from images import uploads
 from observability import health
 from openapi.operation import JSON, OF_AN_IMAGE, OF_THE_QUEUE, Answer, Body, Operation
+from openapi.response_headers import OF_A_PREDICTION
+from openapi.schemas import Score
 from predict import batch, job_queue
 from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
 from problems import Problem
-from protocols import open_inference
-from wire import QueueSnapshot, __version__
-from wire.errors import NoWorker
+from protocols import hugging_face, open_inference, tf_serving, triton
+from protocols.served import ANY_MODEL, served, serving
+from wire import __version__
 
 router = Blueprint("protocols", __name__)
 
-# A name that fits whatever is served, for clients that have to name a model.
-ANY_MODEL = "default"
 MODEL_PATHS = ("/v2/models/<model>", "/v2/models/<model>/versions/<version>")
 OF_A_MODEL = (404, *OF_THE_QUEUE)
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -43,7 +44,7 @@ class TensorIn(TypedDict):
 
 
 class OutputRequest(TypedDict):
-    """An output that is asked for; with `classification` in its parameters as so many best classes."""
+    """A requested output; with the parameter `classification`, this number of best classes."""
 
     name: Literal["label", "score", "probabilities"]
     parameters: NotRequired[Parameters]
@@ -123,14 +124,14 @@ class ModelIsReady(TypedDict):
 
 
 class Healthy(TypedDict):
-    """TorchServe's answer of a healthy server."""
+    """TorchServe's response for a healthy server."""
 
     status: Literal["Healthy"]
 
 
 @router.route("/v2/health/live")
 @access.open_to_all
-@Operation("GET", "Open Inference Protocol: is the server live?", {200: Answer("It does.", IsLive)})
+@Operation("GET", "Open Inference Protocol: check liveness", {200: Answer("yes", IsLive)})
 def live() -> dict[str, Any]:
     """Answer as long as this process serves."""
     return {"live": True}
@@ -138,9 +139,7 @@ def live() -> dict[str, Any]:
 
 @router.route("/v2/health/ready")
 @access.open_to_all
-@Operation(
-    "GET", "Open Inference Protocol: is the server ready?", {200: Answer("It is.", IsReady)}, problems=OF_THE_QUEUE
-)
+@Operation("GET", "Open Inference Protocol: check readiness", {200: Answer("yes", IsReady)}, problems=OF_THE_QUEUE)
 def ready() -> dict[str, Any]:
     """Answer 200 where an image would be answered now."""
     health.readyz()
@@ -149,9 +148,7 @@ def ready() -> dict[str, Any]:
 
 @router.route("/ping")
 @access.open_to_all
-@Operation(
-    "GET", "TorchServe, SageMaker: is the server ready?", {200: Answer("It is.", Healthy)}, problems=OF_THE_QUEUE
-)
+@Operation("GET", "TorchServe, SageMaker: check readiness", {200: Answer("yes", Healthy)}, problems=OF_THE_QUEUE)
 def ping() -> dict[str, Any]:
     """Answer TorchServe's and SageMaker's question for health."""
     health.readyz()
@@ -159,27 +156,28 @@ def ping() -> dict[str, Any]:
 
 
 @router.route("/v2")
-@Operation("GET", "Open Inference Protocol: the server", {200: Answer("name and version", ServerMetadata)})
+@Operation("GET", "Open Inference Protocol: get server metadata", {200: Answer("name and version", ServerMetadata)})
 def server() -> dict[str, Any]:
     """Answer the name and version of the server."""
     return {"name": "sightline", "version": __version__, "extensions": list(open_inference.EXTENSIONS)}
 
 
-@Operation(
-    "GET", "Open Inference Protocol: is this model ready?", {200: Answer("It is.", ModelIsReady)}, problems=OF_A_MODEL
-)
+@Operation("GET", "Open Inference Protocol: check a model", {200: Answer("yes", ModelIsReady)}, problems=OF_A_MODEL)
 def model_ready(model: str, version: str = "") -> dict[str, Any]:
     """Answer 200 where this model answers now."""
-    state = _serving(model, version)
+    state = serving(model, version)
     return {"name": state.model, "ready": True}
 
 
 @Operation(
-    "GET", "Open Inference Protocol: the model", {200: Answer("inputs and outputs", ModelMetadata)}, problems=OF_A_MODEL
+    "GET",
+    "Open Inference Protocol: get model metadata",
+    {200: Answer("inputs and outputs", ModelMetadata)},
+    problems=OF_A_MODEL,
 )
 def metadata(model: str, version: str = "") -> dict[str, Any]:
     """Answer the inputs and outputs of a model."""
-    state = _serving(model, version)
+    state = serving(model, version)
     tensors = (("label", "BYTES", [-1]), ("score", "FP32", [-1]), ("probabilities", "FP32", [-1, len(state.labels)]))
     return {
         "name": state.model,
@@ -195,9 +193,10 @@ def metadata(model: str, version: str = "") -> dict[str, Any]:
     "Open Inference Protocol: classify images",
     {
         200: Answer(
-            "an answer for each; binary tensors follow the JSON",
+            "one prediction for each image; binary tensors follow the JSON",
             InferenceResponse,
             media_types=["application/octet-stream"],
+            headers=[*OF_A_PREDICTION, LENGTH_HEADER],
         )
     },
     parameters=(TIMEOUT_MS,),
@@ -209,8 +208,11 @@ def infer(model: str, version: str = "") -> Response:
     job_queue.check_room_early(request)
     uploads.limit_json_body(request)
     asked = open_inference.parse(request.stream, request.headers.get(LENGTH_HEADER))
-    state = _served(model, version)
-    labels = state.labels if state is not None else ()
+    state = served(model, version)
+    labels = state.labels
+    if asked.needs_labels and not labels:
+        detail = "The classes of the model are not known yet. Ask again."
+        raise Problem(503, "not_ready", detail, retry_after_s=problems.soon())
     top_k = asked.top_k(len(labels))
     if top_k > settings.MAX_TOP_K:
         raise Problem(400, "malformed", f"{top_k} classes of each image are more than MAX_TOP_K={settings.MAX_TOP_K}.")
@@ -218,13 +220,13 @@ def infer(model: str, version: str = "") -> Response:
     if asked.timeout_s is not None and TIMEOUT_MS.name not in request.headers:
         options = replace(options, timeout_s=min(asked.timeout_s, settings.REQUEST_TIMEOUT_S))
     files = uploads.as_files(asked.images)
-    items = batch.predict(request, files, uploads.upload_folder(), options, views.classify)
+    items = batch.predict(request, files, uploads.image_store(), options, views.classify)
     results = [item.result() for item in items]
     name, _, answered_version = results[0].model_version.partition("/")
-    content, length = open_inference.answer(
-        asked, name, answered_version, [result.top(top_k) for result in results], labels
-    )
-    headers = results[0].headers()
+    classes = [[(str(label), float(score)) for label, score in result.predictions[:top_k]] for result in results]
+    content, length = open_inference.answer(asked, name, answered_version, classes, labels)
+    # Of several, the first one's own facts would be taken for those of all.
+    headers = results[0].headers() if len(results) == 1 else {"X-Model-Version": results[0].model_version}
     if length is None:
         return Response(content, headers=headers, content_type=JSON)
     return Response(content, headers=headers | {LENGTH_HEADER: str(length)}, content_type="application/octet-stream")
@@ -233,24 +235,33 @@ def infer(model: str, version: str = "") -> Response:
 @Operation(
     "POST PUT",
     "TorchServe: classify an image",
-    {200: Answer("the best classes with their probabilities", media_types=[JSON])},
+    {200: Answer("the best classes with their probabilities", dict[str, Score], headers=OF_A_PREDICTION)},
     parameters=(TOP_K, TIMEOUT_MS),
-    body=Body(required=["data"], image_field="data", image_types=(*views.IMAGE_TYPES, "application/octet-stream")),
+    body=Body(
+        fields={TOP_K.name: f"as in the query: {TOP_K.meaning}"},
+        required=["data"],
+        image_field="data",
+        image_types=(*views.IMAGE_TYPES, "application/octet-stream"),
+    ),
     problems=(*OF_AN_IMAGE, 404),
 )
 def predictions(model: str, version: str = "") -> Response:
     """Answer as TorchServe's image classifier does: the best classes with their probabilities."""
     job_queue.check_room_early(request)
-    _served(model, version)
+    if model != ANY_MODEL or version:
+        served(model, version)
     options = PredictOptions.of(request)
-    top_k = options.top_k or USUAL_CLASSES
     file, check_cost = uploads.file_of(request, FIELDS), job_queue.check_expensive
-    image = uploads.store_file(file, uploads.upload_folder(), check_cost)
+    options = options.with_form(request)
+    top_k = options.top_k or USUAL_CLASSES
+    image = uploads.store_file(file, uploads.image_store(), check_cost)
     uploads.forget_body(request)
     prediction = views.classify(image, replace(options, top_k=top_k))
     return json_response(dict(prediction.top(top_k)), headers=prediction.headers())
 
 
+for protocol in (triton, tf_serving, hugging_face):
+    protocol.add_to(router)
 router.add_url_rule("/invocations", "invocations", views.predict, methods=["POST"])
 for number, path in enumerate(MODEL_PATHS):
     suffix = "_of_version" if number else ""
@@ -259,28 +270,3 @@ for number, path in enumerate(MODEL_PATHS):
     router.add_url_rule(f"{path}/infer", f"infer{suffix}", infer, methods=["POST"])
 router.add_url_rule("/predictions/<model>", "predictions", predictions, methods=["POST", "PUT"])
 router.add_url_rule("/predictions/<model>/<version>", "predictions_of_version", predictions, methods=["POST", "PUT"])
-
-
-def _serving(model: str, version: str) -> QueueSnapshot:
-    """Return what is served under this name, read from Redis now; raise the errors of `wire`, or Problem."""
-    state = job_queue.refresh_queue_state()
-    if not state.workers:
-        raise NoWorker(state.startup_error)
-    _check(state, model, version)
-    return state
-
-
-def _served(model: str, version: str) -> QueueSnapshot | None:
-    """Return what is served under this name, without waiting; None while that is not known."""
-    state = job_queue.queue_state()
-    if state is not None and state.workers:
-        _check(state, model, version)
-    return state
-
-
-def _check(state: QueueSnapshot, model: str, version: str) -> None:
-    if model not in {state.model, ANY_MODEL}:
-        known = url_for(".metadata", model=state.model)
-        raise Problem(404, "unknown_model", f"No model {model[:80]!r} is served; {state.model!r} is, at {known}.")
-    if version not in {"", state.version}:
-        raise Problem(404, "unknown_model", f"{state.model!r} is served as {state.version!r}, not {version[:80]!r}.")

@@ -1,1 +1,1 @@
-"""What users report and what reviewers decide: schema, store, index, labels and export. No page."""
+"""What users report and what reviewers decide: schema, submission, labels and export. No page."""

@@ -9,15 +9,16 @@ import hashlib
 import io
 import json
 import logging
-import sqlite3
 import zipfile
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
 import offload
-from images import store
-from reports.index import ReportIndex
+from images import stored
+from reports import labels
+from storage.errors import StorageError
+from storage.images.port import ImageStore
+from storage.reports.port import ReportStore, Row
 from wire.tables.csv_table import guarded
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, folder_name
 
@@ -30,48 +31,43 @@ COLUMNS = (
     *("file_name", "label", "prediction", "report_id", "sha256", "status", "reviewer", "decided_at"),
     *("score", "model", "model_version", "comment"),
 )
-CASES_AT_ONCE = 500
 # A piece of a CSV or JSONL file; images go one at a time.
 PIECE_CHARACTERS = 64 * 1024
-_NEWEST = """
-SELECT * FROM reports AS one WHERE status IN ('accepted', 'corrected') AND final_label != '' AND seq > ? AND seq =
-  (SELECT max(seq) FROM reports WHERE filename = one.filename AND status IN ('accepted', 'corrected'))
-ORDER BY seq LIMIT ?
-"""
 
 
-def csv_pieces(index: ReportIndex) -> Iterator[bytes]:
+def csv_pieces(reports: ReportStore) -> Iterator[bytes]:
     """Yield the table as CSV, safe in a spreadsheet."""
-    return _joined(_csv_lines(_cases(index)))
+    return _joined(_csv_lines(case for case, _ in _cases(reports)))
 
 
-def jsonl_pieces(index: ReportIndex) -> Iterator[bytes]:
+def jsonl_pieces(reports: ReportStore) -> Iterator[bytes]:
     """Yield the table as a JSON object on each line."""
-    return _joined(_json_lines(_cases(index)))
+    return _joined(_json_lines(case for case, _ in _cases(reports)))
 
 
-def zip_pieces(index: ReportIndex, folder: Path) -> Iterator[bytes]:
+def zip_pieces(reports: ReportStore, images: ImageStore) -> Iterator[bytes]:
     """Yield a ZIP archive: the images in folders by label, and the tables of those that are still stored."""
-    sink = _Sink()
+    sink = Sink()
     with zipfile.ZipFile(sink, "w") as archive:  # type: ignore[call-overload]  # it wants no more of a file than writing
-        for case, content in _stored(index, folder):
+        for case, content in _stored(reports, images):
             archive.writestr(zipfile.ZipInfo(case["file_name"]), content)
             yield sink.taken()
         for name, lines_of in ((CASES_CSV, _csv_lines), (CASES_JSONL, _json_lines)):
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as file:
-                for piece in _joined(lines_of(case for case, _ in _stored(index, folder))):
+                for piece in _joined(lines_of(case for case, _ in _stored(reports, images))):
                     file.write(piece)
                     yield sink.taken()
     yield sink.taken()
 
 
-class _Sink:
+class Sink:
     """A file that can be written to only; what was written is taken away in pieces."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
     def write(self, data: bytes) -> int:
+        """Keep a piece."""
         self._pieces.append(bytes(data))
         return len(data)
 
@@ -79,46 +75,43 @@ class _Sink:
         """Everything is here already."""
 
     def taken(self) -> bytes:
+        """Return what was written since the last call."""
         taken, self._pieces = b"".join(self._pieces), []
         return taken
 
 
-def _cases(index: ReportIndex) -> Iterator[Case]:
-    last = 0
-    while rows := offload.run(partial(index.read, partial(_rows_after, last))):
+def _cases(reports: ReportStore) -> Iterator[tuple[Case, Row]]:
+    last, spelling = 0, labels.spelling().extended(reports.labels())
+    while rows := reports.cases(last):
         last = rows[-1]["seq"]
-        yield from map(_case_of, rows)
+        yield from ((_case_of(row, spelling.of(row["final_label"])), row) for row in rows)
 
 
-def _rows_after(last: int, database: sqlite3.Connection) -> list[sqlite3.Row]:
-    return database.execute(_NEWEST, (last, CASES_AT_ONCE)).fetchall()
-
-
-def _case_of(row: sqlite3.Row) -> Case:
-    file_name = f"{folder_name(row['final_label'])}/{row['filename']}"
+def _case_of(row: Row, label: str) -> Case:
+    file_name = f"{folder_name(label)}/{row['filename']}"
     score = "" if row["score"] is None else repr(row["score"])
-    cells = {**row, "file_name": file_name, "label": row["final_label"], "sha256": row["image_sha256"], "score": score}
+    cells = {**row, "file_name": file_name, "label": label, "sha256": row["image_sha256"], "score": score}
     return {name: cells[name] for name in COLUMNS}
 
 
-def _content_of(folder: Path, case: Case) -> bytes | None:
-    """Return an image's bytes; None where it is gone, cannot be read, or is not the one that was reported."""
+def content_of(images: ImageStore, row: Row) -> bytes | None:
+    """Return the bytes of a report's image; None where it is gone, cannot be read, or is another one by now."""
     try:
-        opened = store.open_stored(folder, case["file_name"].rpartition("/")[2])
+        opened = stored.open_stored(images, row["filename"])
         if opened is None:
             return None
         with opened[0] as file:
             content = file.read()
-    except OSError as error:
+    except (OSError, StorageError) as error:
         LOG.warning("a case is left out of the export, its image cannot be read: %s", error)
         return None
-    return content if case["sha256"] in {"", hashlib.sha256(content).hexdigest()} else None
+    return content if row["image_sha256"] in {"", hashlib.sha256(content).hexdigest()} else None
 
 
-def _stored(index: ReportIndex, folder: Path) -> Iterator[tuple[Case, bytes]]:
+def _stored(reports: ReportStore, images: ImageStore) -> Iterator[tuple[Case, bytes]]:
     """Yield each case whose image can be read, and the image's bytes."""
-    for case in _cases(index):
-        content = offload.run(partial(_content_of, folder, case))
+    for case, row in _cases(reports):
+        content = offload.run(partial(content_of, images, row))
         if content is not None:
             yield case, content
 
@@ -136,7 +129,9 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 
 def _json_lines(cases: Iterator[Case]) -> Iterator[str]:
-    return (json.dumps(case, ensure_ascii=False) + "\n" for case in cases)
+    for case in cases:
+        score = float(case["score"]) if case["score"] else None
+        yield json.dumps({**case, "score": score}, ensure_ascii=False) + "\n"
 
 
 def _joined(lines: Iterator[str]) -> Iterator[bytes]:

@@ -1,10 +1,14 @@
-"""How a label is spelled: as the model spells it, whose labels its workers publish."""
+"""How a label is spelled: as the model spells it, whose labels workers publish, and as reviewers have renamed it."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from predict import job_queue
+from reports.record import report_store
+from wire.tables.labels import Spelling
 
 Labels = tuple[str, ...]
+Renames = Sequence[tuple[str, str]]
 
 
 def current() -> Labels:
@@ -13,25 +17,22 @@ def current() -> Labels:
     return () if state is None else state.labels
 
 
+def spelling() -> Spelling:
+    """Return the names of the classes that are known now."""
+    return _spelling(current(), report_store().renames())
+
+
 def is_known(label: str) -> bool | None:
-    """Return whether the model has a label; None while its labels are not known."""
-    labels = current()
-    return label in labels if labels else None
-
-
-def normalized(label: str) -> str:
-    """Return a label as the model spells it, whatever case, blanks or underscores it came with.
-
-    Of a label that the model does not know, surplus blanks alone are removed.
-    """
-    return _spellings(current()).get(_folded(label), " ".join(label.split()))
+    """Return whether the model has a class of that label; None while its labels are not known."""
+    labels, renames = current(), report_store().renames()
+    return _names(labels, renames).issuperset((_spelling(labels, renames).of(label),)) if labels else None
 
 
 @lru_cache(maxsize=2)
-def _spellings(labels: Labels) -> dict[str, str]:
-    # The first of two that differ in nothing else.
-    return {_folded(label): label for label in reversed(labels)}
+def _spelling(labels: Labels, renames: Renames) -> Spelling:
+    return Spelling(labels, renames)
 
 
-def _folded(label: str) -> str:
-    return " ".join(label.replace("_", " ").casefold().split())
+@lru_cache(maxsize=2)
+def _names(labels: Labels, renames: Renames) -> frozenset[str]:
+    return frozenset(map(_spelling(labels, renames).of, labels))

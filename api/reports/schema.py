@@ -15,10 +15,10 @@ MAX_COMMENT = 2000
 MAX_NAME_CHARACTERS = 255
 # Fields of a report's form beside the report itself; columns of the CSV.
 DETAILS = {
-    "label": "what it really is",
-    "comment": "anything else",
-    "model": "which model was wrong",
-    "model_version": "which version of it",
+    "label": "the right label",
+    "comment": "comment for the reviewer",
+    "model": "name of the model",
+    "model_version": "version of the model",
 }
 # In characters, whether a report comes as JSON or as a form.
 LIMITS = {
@@ -40,23 +40,23 @@ _KEYS = {"filename", "prediction", "score"}
 
 
 class ReportRequest(TypedDict):
-    """A wrong answer, named by the prediction's id; or a stored image, about which the model is asked again."""
+    """A report of a wrong prediction, by its id, or by a stored image that is classified again."""
 
-    prediction_id: NotRequired[Annotated[str, {"description": "X-Prediction-Id of the answer"}]]
-    filename: NotRequired[Annotated[str, {"description": "the name that the image is stored under"}]]
+    prediction_id: NotRequired[Annotated[str, {"description": "id of the prediction, from X-Prediction-Id"}]]
+    filename: NotRequired[Annotated[str, {"description": "name of the stored image"}]]
     label: NotRequired[
-        Annotated[str, {"maxLength": MAX_LABEL, "description": "what it really is, be it unknown to the model"}]
+        Annotated[str, {"maxLength": MAX_LABEL, "description": "the right label; it may be new to the model"}]
     ]
-    comment: NotRequired[Annotated[str, {"maxLength": MAX_COMMENT, "description": "anything else"}]]
+    comment: NotRequired[Annotated[str, {"maxLength": MAX_COMMENT, "description": "comment for the reviewer"}]]
 
 
 class Reported(TypedDict):
-    """The report is kept."""
+    """The report is stored."""
 
     success: Literal[True]
     report_id: str
     label_known: Annotated[
-        bool | None, {"description": "whether the model has a class of that label; null without a label or a model"}
+        bool | None, {"description": "whether the model has this class; null without a label or model"}
     ]
 
 

@@ -1,31 +1,41 @@
 """Reports on their way in: which image they are about, whether they came before, and saving them."""
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import cache
 from typing import Any, NamedTuple
 
 from flask import Request
 
 import offload
-import settings
 from auth import access
-from images import store as image_store
+from images import stored
 from observability import metrics
 from openapi.operation import Text
 from predict.prediction import Prediction
 from problems import Problem
-from reports import labels, schema, store
-from reports.index import ReportIndex
+from reports import labels, schema
+from reports.record import report_store
 from reports.schema import Report
+from storage.errors import DecidedMeanwhile
+from storage.images.port import ImageStore
+from storage.reports import port
 from wire.tables.csv_table import one_line
+from wire.tables.feedback import REJECT
 
+log = logging.getLogger(__name__)
+
+# The same whether the signature or the owner is wrong, so that nobody can try out which ids there are.
+UNKNOWN_ID = "This prediction_id was not given out by this service, or by a host of it that has another SECRET_KEY."
+# Who has decided about a report that was withdrawn.
+REPORTER = "the reporter"
 IDEMPOTENCY_KEY = Text(
     "Idempotency-Key",
     "header",
-    "chosen by the client: the same report again, under the same key, is kept once",
+    "chosen by the client; a repeated report with the same key is stored once",
     "8e03978e-40d5-43e8-bc93-6894a57f9324",
     r"[\x21-\x7e]{1,255}",
 )
@@ -51,7 +61,7 @@ def key_of(request: Request) -> str:
     return "" if key is None else f"{access.caller()}\0{key}"
 
 
-def read(document: Any, upload_folder: Path) -> tuple[Prediction | None, str, dict[str, str]]:
+def read(document: Any, images: ImageStore) -> tuple[Prediction | None, str, dict[str, str]]:
     """Read a ReportRequest: return the prediction that it names, else the stored image, and the columns it fills.
 
     Raise Problem where the request is malformed, or names what is not there or belongs to another API key.
@@ -60,41 +70,57 @@ def read(document: Any, upload_folder: Path) -> tuple[Prediction | None, str, di
     prediction = None
     if "prediction_id" in fields:
         prediction = Prediction.of_id(fields["prediction_id"])
+        if prediction is None and Prediction.has_form_of_id(fields["prediction_id"]):
+            _warn_of_another_key()
         if prediction is None or not access.may_use(prediction.owner):
-            raise Problem(404, "prediction_unknown", "This prediction_id was not given out by this service.")
+            raise Problem(404, "prediction_unknown", UNKNOWN_ID)
     filename = prediction.filename if prediction is not None else fields.get("filename", "")
     if not filename:
         raise Problem(400, "invalid_report", 'A report names a "prediction_id" or a "filename".')
-    is_visible = schema.is_plain_name(filename) and access.may_see(upload_folder, filename)
-    if not is_visible or not image_store.is_stored(upload_folder, filename):
+    is_visible = schema.is_plain_name(filename) and access.may_see(images, filename)
+    if not is_visible or not stored.is_stored(images, filename):
         raise Problem(404, "picture_unknown", f"No image {filename[:80]!r} is stored here.")
     return prediction, filename, {name: fields.get(name, "") for name in ("label", "comment")}
 
 
-def save(submission: Submission, upload_folder: Path) -> str:
-    """Append a report to the file of lines, and to the CSV where it could be parsed; return its id.
+@cache  # once for each process: whoever makes ids up must not fill the log
+def _warn_of_another_key() -> None:
+    log.warning(
+        "a prediction_id came that is signed with another SECRET_KEY: it was made up, or by an api host with a key of "
+        "its own. Set SECRET_KEY (or SECRET_KEY_FILE) to the same value for all api processes of all hosts."
+    )
 
-    Nothing is written where the report came under its key before. Returns once both files are on the disk. Raises
-    Problem where the key came with another report, and where there is no room for reports.
+
+def save(submission: Submission, images: ImageStore) -> str:
+    """Keep a report, with a row of the CSV where it could be parsed; return its id once nothing can lose it.
+
+    Nothing is written where the report came under its key before. Raises KeyReused where the key came with another
+    report, and StorageFull where there is no room for reports.
     """
-    lines, rows = store.paths()
     report, key = submission.report, submission.key
     line = one_line(submission.text)
-    report_id = _id_of(key) if key else uuid.uuid4()
-    digest = _digest_of(line if report is None else report.filename, submission.details)
-    kept_key = store.Key(report_id.bytes, digest) if key else None
+    report_id = str(_id_of(key) if key else uuid.uuid4())
     normalized = submission._replace(details=_normalized(submission.details))
+    cells = None if report is None else _cells(report_id, report, images, normalized)
+    content = _digest_of(line if report is None else report.filename, submission.details) if key else b""
+    # Counted by whoever keeps it, since nobody may wait for a slow disk any more.
+    report_store().add(port.Report(report_id, line, cells, content), metrics.FEEDBACK.inc)
+    return report_id
 
-    def work() -> bool:
-        _check_room(lines, rows)
-        cells = None if report is None else _cells(report_id, report, upload_folder, normalized)
-        # The id is made of the key, so the CSV shows which keys there were; the file of keys outlives rows of the CSV.
-        once = None if kept_key is None else store.Once(kept_key, lambda: _is_there(lines.parent, kept_key, cells))
-        return store.append(lines, rows, line, cells, once)
 
-    if offload.run(work):
-        metrics.FEEDBACK.inc()
-    return str(report_id)
+def withdraw(report_id: str) -> None:
+    """Reject a report in the name of its reporter; do nothing where that was done before.
+
+    Raise Problem where there is no such report, or a reviewer has decided about it.
+    """
+    if report_store().find(report_id) is None:
+        raise Problem(404, "report_unknown", "There is no report of that id.")
+    try:
+        report_store().decide(port.Decision(report_id, REJECT, "", REPORTER), seen=0)
+    except DecidedMeanwhile:
+        raise Problem(
+            409, "decided_meanwhile", "The report has been reviewed; it can no longer be withdrawn."
+        ) from None
 
 
 def _id_of(key: str) -> uuid.UUID:
@@ -107,43 +133,23 @@ def _digest_of(subject: str, details: Mapping[str, str]) -> bytes:
 
 
 def _normalized(details: Mapping[str, str]) -> dict[str, str]:
-    return {name: labels.normalized(text) if name == "label" else text for name, text in details.items()}
+    return {name: labels.spelling().of(text) if name == "label" else text for name, text in details.items()}
 
 
-def _cells(report_id: uuid.UUID, report: Report, upload_folder: Path, submission: Submission) -> dict[str, str]:
+def _kept(images: ImageStore, name: str) -> str:
+    """Keep the image for good; return its SHA-256."""
+    images.keep(name)
+    return stored.sha256_of(images, name)
+
+
+def _cells(report_id: str, report: Report, images: ImageStore, submission: Submission) -> dict[str, str]:
+    digest = offload.run(lambda: _kept(images, report.filename)) if submission.is_visible else ""
     return {
         **submission.details,
-        "report_id": str(report_id),
+        "report_id": report_id,
         "reported_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "image_path": str(upload_folder / report.filename),
-        "image_sha256": image_store.sha256_of(upload_folder, report.filename) if submission.is_visible else "",
+        "image_path": images.location(report.filename),
+        "image_sha256": digest,
         "prediction": report.prediction,
         "score": repr(report.score),
     }
-
-
-def _check_room(lines: Path, rows: Path) -> None:
-    """Raise Problem where reports, which anybody may send, have reached MAX_REPORTS_BYTES."""
-    image_store.check_room(lines.parent, 0)
-    size = sum(path.stat().st_size for path in (lines, rows) if path.exists())
-    if size >= settings.MAX_REPORTS_BYTES:
-        detail = (
-            f"The reports have reached MAX_REPORTS_BYTES={settings.MAX_REPORTS_BYTES}; the operator can move them away."
-        )
-        raise Problem(507, "storage_full", detail, retry_after_s=image_store.STORAGE_RETRY_S)
-
-
-def _is_there(folder: Path, key: store.Key, cells: Mapping[str, str] | None) -> bool:
-    """Return whether a report is kept; raise Problem where another one came under its key."""
-    known = store.find_key(folder, key.report_id)
-    if known is not None:
-        is_same = known == key
-    elif cells is None or (found := ReportIndex(folder).find(cells["report_id"])) is None:
-        return False
-    else:
-        kept = (found["filename"], found["label"], found["comment"])
-        texts = (one_line(cells.get(name, "")) for name in ("label", "comment"))
-        is_same = kept == (Path(cells["image_path"]).name, *texts)
-    if not is_same:
-        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key came with another report before.")
-    return True

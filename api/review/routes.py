@@ -1,75 +1,158 @@
 """The review of reports, for the operator alone: the inbox, decisions, and the way in."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-import offload
 import settings
 from auth import access, operator_session
-from images import uploads
 from openapi.operation import HTML, Answer, Body, Operation, Text, WholeNumber
 from problems import Problem
-from reports import export, store
+from reports import audit
 from reports import labels as reports_labels
-from reports.index import Filters, ReportIndex
-from reports.index_tables import OPEN, STATUS_OF, STATUSES
+from reports.record import report_store
 from reports.schema import MAX_LABEL
-from reports.store import Decision
-from server.messages import PICTURE_POLICY
+from review import bulk, exports
+from review.exports import ALL, STATUS
+from storage.reports.port import (
+    MAX_PAGE_SIZE,
+    OPEN,
+    ORDERS,
+    PAGE_SIZE,
+    STATUS_OF,
+    STATUSES,
+    Decision,
+    Filters,
+    Order,
+    Outcome,
+    Place,
+)
+from wire.tables.feedback import REJECT, REOPEN
+from wire.tables.labels import key, tidy
 
 router = Blueprint("review", __name__, url_prefix="/review")
 router.before_request(access.require_operator)
 door = Blueprint("door", __name__, url_prefix="/review")
 
 MAX_DECISION_BYTES = 64 * 1024
-ALL = "all"
-STATUS = Text("status", "query", "only these", "open", f"({'|'.join((*STATUSES, ALL))})")
-LABEL = Text("label", "query", "only where this was predicted, proposed or decided", "tabby", r"[^\x00]{0,200}")
-MODEL = Text("model", "query", "only answers of this model", "efficientnet-lite0/1-int8", r"[^\x00]{0,400}")
-BEFORE = WholeNumber("before", "query", "show the reports before this one", 100, lambda: 2**31)
+# Where the way in leads to: a path of this service, and nothing that a browser takes for another host.
+_OWN_PATH = re.compile(r"/(?![/\\])[\x21-\x7e]*")
+NEXT = Text("next", "query", "path to open after signing in", "/review", r"[^\x00-\x1f]{0,2000}")
+# As a form, all images of the largest page fit; JSON has narrower bounds, for some hundred.
+MAX_BULK_BYTES = 256 * 1024
+MAX_SEEN_DIGITS = 19
+SIZES = (PAGE_SIZE, 100, MAX_PAGE_SIZE)
+VIEWS = ("list", "grid")
+LABEL = Text(
+    "label", "query", "only images with this text in a predicted, proposed or decided label", "tabby", r"[^\x00]{0,200}"
+)
+MODEL = Text("model", "query", "only predictions of this model", "efficientnet-lite0/1-int8", r"[^\x00]{0,400}")
+_DAY = r"|\d{4}-\d{2}-\d{2}"
+SINCE = Text("since", "query", "only images last reported on this day (UTC) or later", "2026-11-01", _DAY)
+UNTIL = Text("until", "query", "only images last reported on this day (UTC) or earlier", "2026-11-30", _DAY)
+ORDER = Text("order", "query", "order of the images", "newest", f"({'|'.join(ORDERS)})")
+SIZE = WholeNumber("size", "query", "number of images on a page", PAGE_SIZE, lambda: MAX_PAGE_SIZE)
+VIEW = Text("view", "query", "list or grid", "grid", f"({'|'.join(VIEWS)})")
+# A number as Python writes it: a score, or how many.
+PLACE = Text(
+    "place",
+    "query",
+    "start of the page, taken from the link to it",
+    "after~12~12",
+    r"(after|before)~[-+.e\d]{1,30}~\d{1,18}",
+)
+LIST = (STATUS, LABEL, MODEL, SINCE, UNTIL, ORDER, SIZE, VIEW, PLACE)
 
 
 class DecisionRequest(TypedDict):
-    """What a reviewer decides about a report."""
+    """A reviewer's decision on a report."""
 
     report_id: str
     decision: Annotated[str, {"enum": [*STATUS_OF]}]
     label: NotRequired[
-        Annotated[str, {"maxLength": MAX_LABEL, "description": "what it is, where the decision is to correct"}]
+        Annotated[
+            str, {"maxLength": MAX_LABEL, "description": "the right label, if the decision is to relabel (correct)"}
+        ]
+    ]
+    seen: NotRequired[
+        Annotated[str, {"description": "number of the decision that the reviewer saw; 409 if it has changed"}]
     ]
 
 
 class Decided(TypedDict):
-    """The decision is kept; the last one about a report counts."""
+    """The stored decision; the last one of a report counts."""
 
     success: Literal[True]
     report_id: str
     status: Annotated[str, {"enum": [*STATUS_OF.values()]}]
-    label: Annotated[str, {"description": "what it is, as the model spells it; empty for a rejected report"}]
+    label: Annotated[str, {"description": "the label, as spelled by the model; empty for a rejected report"}]
+    seen: Annotated[str, {"description": "number of this decision; send it with the next decision on this report"}]
+
+
+class ImageToDecide(TypedDict):
+    """An image, and what the inbox showed of it."""
+
+    image: Annotated[str, {"description": "its SHA-256, as the inbox names it"}]
+    seen: Annotated[str, {"description": "the number of the last decision that was shown, 0 for none"}]
+    upto: Annotated[str, {"description": "the newest report that was shown; later ones stay as they are"}]
+    label: NotRequired[Annotated[str, {"maxLength": MAX_LABEL, "description": "what it is"}]]
+
+
+class ImagesRequest(TypedDict):
+    """What a reviewer decides about images, and with each about all of its reports."""
+
+    decision: Annotated[str, {"enum": [*STATUS_OF]}]
+    label: NotRequired[
+        Annotated[str, {"maxLength": MAX_LABEL, "description": "what they are, where an image has no label of its own"}]
+    ]
+    images: Annotated[list[ImageToDecide], {"maxItems": MAX_PAGE_SIZE}]
+
+
+class ImageDecided(TypedDict):
+    """What counts about an image now; `is_kept` is false where somebody else has decided meanwhile."""
+
+    image: str
+    is_kept: bool
+    status: str
+    label: str
+    reviewer: str
+    seen: str
+
+
+class ImagesDecided(TypedDict):
+    """What became of each image, in the order of the request."""
+
+    success: Literal[True]
+    images: list[ImageDecided]
 
 
 @door.route("/login", methods=["GET", "POST"])
 @access.open_to_all
-@Operation("GET", "The way in for the operator", {200: Answer("a page", media_types=[HTML])})
+@Operation("GET", "Show the sign-in page", {200: Answer("a page", media_types=[HTML])}, parameters=(NEXT,))
 @Operation(
     "POST",
-    "Show the operator's key",
-    {303: Answer("to the inbox, with a cookie", media_types=[HTML])},
-    body=Body(fields={"key": "the operator's key", "name": "who reviews"}),
+    "Sign in with the operator key",
+    {303: Answer("redirect to the requested page, with a session cookie", media_types=[HTML])},
+    body=Body(
+        fields={"key": "the operator key", "name": "name of the reviewer", "next": "path to open after signing in"}
+    ),
 )
 def login() -> str | AnyResponse | tuple[str, int]:
-    """Ask for the operator's key once, and let the browser remember that it was shown."""
+    """Check the operator key and start a session of the browser."""
     if request.method != "POST":
         return _door()
     request.max_content_length = MAX_DECISION_BYTES
     if not access.is_operator_key(request.form.get("key", "").strip()):
-        return _door("That is not the operator's key."), 403
+        return _door("The operator key is wrong."), 403
     name = " ".join(request.form.get("name", "").split())[: operator_session.MAX_NAME]
-    response = cast(Response, redirect(url_for("review.review"), 303))
+    response = cast(Response, redirect(_next(request.form.get("next", "")), 303))
     operator_session.begin(request, response, name or access.OPERATOR)
+    audit.note("sign in", {}, by=name or access.OPERATOR)
     return response
 
 
@@ -77,13 +160,16 @@ def login() -> str | AnyResponse | tuple[str, int]:
 @access.open_to_all
 @Operation(
     "POST",
-    "End the operator's session, for every copy of its cookie",
-    {303: Answer("to the way in", media_types=[HTML])},
+    "Sign out and invalidate every copy of the cookie",
+    {303: Answer("redirect to the sign-in page", media_types=[HTML])},
 )
 def logout() -> AnyResponse:
     """End the session, for every copy of its cookie."""
     response = cast(Response, redirect(url_for("door.login"), 303))
+    name = operator_session.name_of(request)
     operator_session.end(request, response)
+    if name is not None:
+        audit.note("sign out", {}, by=name)
     return response
 
 
@@ -91,48 +177,96 @@ def logout() -> AnyResponse:
 @access.open_to_all  # in place of the key that others bring, the operator's
 @Operation(
     "GET",
-    "The reports, newest first",
-    {200: Answer("a page", media_types=[HTML]), 302: Answer("to the way in", media_types=[HTML])},
-    parameters=(STATUS, LABEL, MODEL, BEFORE),
+    "List reported images with their reports",
+    {200: Answer("a page", media_types=[HTML]), 302: Answer("redirect to the sign-in page", media_types=[HTML])},
+    parameters=LIST,
     problems=(401, 503, 507),
 )
 def review() -> str:
     """Show a page of the inbox."""
-    status = STATUS.read(request) or OPEN
-    label = reports_labels.normalized(LABEL.read(request) or "")
-    filters = Filters("" if status == ALL else status, label, MODEL.read(request) or "")
-    before = BEFORE.read(request)
-    page = offload.run(lambda: report_index().page(filters, before))
-    labels = set(reports_labels.current())
+    query: dict[str, Any] = {each.name: each.read(request) for each in LIST}
+    spelling = reports_labels.spelling()
+    status, label = query["status"] or OPEN, query["label"] or ""
+    keys = spelling.keys(spelling.of(label)) if key(label) else ()
+    days = (query["since"] or "", _day_after(query["until"] or ""))
+    filters = Filters("" if status == ALL else status, key(label), query["model"] or "", keys, *days)
+    order = Order(query["order"] or ORDERS[0], query["size"] or PAGE_SIZE)
+    page = report_store().page(filters, order, _place_of(query["place"] or ""))
     return render_template(
         "review.html",
         page=page,
         filters=filters,
+        order=order,
+        query={name: value for name, value in query.items() if value},
+        view=query["view"] or VIEWS[0],
         statuses=(*STATUSES, ALL),
+        orders=ORDERS,
+        sizes=sorted({*SIZES, order.size}),
         max_label=MAX_LABEL,
-        is_new=lambda label: bool(labels) and label not in labels,
+        labels=sorted({spelling.of(label) for label in page.labels}),
+        name_of=spelling.of,
+        is_new=lambda label: reports_labels.is_known(label) is False,
+        token_of=_token_of,
     )
+
+
+@router.route("/images", methods=["POST"])
+@Operation(
+    "POST",
+    "Decide about images and all of their reports",
+    {
+        200: Answer("the state of each image", ImagesDecided),
+        303: Answer("redirect to the list, after a form", media_types=[HTML]),
+    },
+    body=Body(
+        fields={
+            "image": "an image, as JSON of an ImageToDecide; once for each, none where nothing was selected",
+            "decision": "what becomes of them",
+            "label": "what they are, where the decision is to correct",
+            "back": "the list to go back to",
+        },
+        required=["decision"],
+        choices={"decision": tuple(STATUS_OF)},
+        document=ImagesRequest,
+    ),
+    problems=(401, 415, 503, 507),
+)
+def decide_images() -> ImagesDecided | AnyResponse:
+    """Keep decisions about images; nothing is decided about one for which another decision counts than was shown."""
+    request.max_content_length = MAX_BULK_BYTES
+    asked = bulk.read_json(request.get_json()) if request.is_json else bulk.read_form(request.form)
+    names = reports_labels.spelling().extended(report_store().labels())
+    decisions = bulk.decisions(asked, audit.who(), names)
+    outcomes = report_store().decide_images(decisions)
+    _note_decisions(outcomes)
+    if request.is_json:
+        return {"success": True, "images": [_image_decided(outcome) for outcome in outcomes]}
+    for message in bulk.messages(asked, outcomes):
+        flash(message)
+    back = request.form.get("back", "")
+    return redirect(back if _OWN_PATH.fullmatch(back) else url_for("review.review"), 303)
 
 
 @router.route("/decisions", methods=["POST"])
 @Operation(
     "POST",
-    "Decide about a report",
+    "Decide on a report",
     {
-        201: Answer("the decision is kept", Decided),
-        303: Answer("the form's decision is kept: back to the inbox", media_types=[HTML]),
+        201: Answer("the decision is stored", Decided),
+        303: Answer("the decision is stored: redirect to the list", media_types=[HTML]),
     },
     body=Body(
         fields={
-            "report_id": "the report",
-            "decision": "what becomes of it",
-            "label": "what it is, where the decision is to correct",
+            "report_id": "id of the report",
+            "decision": "the decision",
+            "label": "the right label, if the decision is to relabel (correct)",
+            "seen": "number of the decision that the reviewer saw",
         },
         required=["report_id", "decision"],
         choices={"decision": tuple(STATUS_OF)},
         document=DecisionRequest,
     ),
-    problems=(401, 404, 415, 503, 507),
+    problems=(401, 404, 409, 415, 503, 507),
 )
 def decide() -> tuple[Decided, int] | AnyResponse:
     """Keep a decision about a report."""
@@ -142,51 +276,62 @@ def decide() -> tuple[Decided, int] | AnyResponse:
         raise Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
     # Lone surrogates cannot be stored as UTF-8.
     fields = {name: value.encode("utf-8", "replace").decode() for name, value in document.items()}
-    decided = _decided(fields, operator_session.name_of(request) or access.OPERATOR)
+    decided = _decided(fields, audit.who())
+    subject = {"report_id": decided["report_id"], "label": decided["label"]}
+    audit.note("decide", subject, decided["status"])
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)
 
 
-def _describe_export(kind: str, media_type: str) -> Operation:
-    return Operation(
-        "GET", f"The reviewed cases as {kind}", {200: Answer("a file", media_types=[media_type])}, problems=(401, 503)
-    )
+def _note_decisions(outcomes: Sequence[Outcome]) -> None:
+    """Add a row to the audit log for each status and label that was given; decisions.csv has each by itself."""
+    kept = Counter((outcome.status, outcome.label) for outcome in outcomes if outcome.is_kept)
+    for (status, label), count in kept.items():
+        audit.note("decide", {"images": str(count), "label": label}, status)
 
 
-@router.route("/cases.csv")
-@_describe_export("CSV", "text/csv")
-def cases_csv() -> Response:
-    """Answer the table of the reviewed cases as CSV."""
-    return _file(export.csv_pieces(report_index()), "text/csv", "cases.csv")
+def _image_decided(outcome: Outcome) -> ImageDecided:
+    return {
+        "image": outcome.image,
+        "is_kept": outcome.is_kept,
+        "status": outcome.status,
+        "label": outcome.label,
+        "reviewer": outcome.reviewer,
+        "seen": str(outcome.seen),
+    }
 
 
-@router.route("/cases.jsonl")
-@_describe_export("JSON lines", "application/x-ndjson")
-def cases_jsonl() -> Response:
-    """Answer the table as a JSON object on each line."""
-    return _file(export.jsonl_pieces(report_index()), "application/x-ndjson", "cases.jsonl")
+def _place_of(text: str) -> Place | None:
+    """Return a place in the list; raise Problem where it is none."""
+    if not text:
+        return None
+    side, value, seq = text.split("~")
+    try:
+        return Place(float(value), int(seq), side == "before")
+    except ValueError:
+        raise Problem(400, "invalid_parameter", f"place={text[:40]!r} is no place in a list.") from None
 
 
-@router.route("/cases.zip")
-@_describe_export("an archive of folders by label", "application/zip")
-def cases_zip() -> Response:
-    """Answer the images of the reviewed cases in folders by label."""
-    return _file(export.zip_pieces(report_index(), uploads.upload_folder()), "application/zip", "cases.zip")
+def _token_of(place: Place) -> str:
+    """Return a place as an address has it."""
+    return f"{'before' if place.is_before else 'after'}~{place.value!r}~{place.seq}"
 
 
-def _file(pieces: Iterator[bytes], media_type: str, name: str) -> Response:
-    response = Response((piece for piece in pieces if piece), content_type=media_type)
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Content-Security-Policy"] = PICTURE_POLICY
-    return response
-
-
-def report_index() -> ReportIndex:
-    """Return the index of the reports."""
-    return ReportIndex(store.paths()[0].parent)
+def _day_after(day: str) -> str:
+    """Return the next day, empty for none; raise Problem."""
+    try:
+        return (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day else ""
+    except (ValueError, OverflowError):
+        raise Problem(400, "invalid_parameter", f"until={day!r} is no day.") from None
 
 
 def _door(error: str = "") -> str:
-    return render_template("login.html", trouble=error, is_open=bool(settings.OPERATOR_KEY))
+    path = request.form.get("next", "") if request.method == "POST" else NEXT.read(request) or ""
+    return render_template("login.html", error=error, next=path, is_open=bool(settings.OPERATOR_KEY))
+
+
+def _next(path: str) -> str:
+    """Return where a browser goes that has signed in: the path of this service that it came for, else the inbox."""
+    return request.script_root + path if _OWN_PATH.fullmatch(path) else url_for("review.review")
 
 
 def _decided(fields: Mapping[str, str], reviewer: str) -> Decided:
@@ -194,21 +339,35 @@ def _decided(fields: Mapping[str, str], reviewer: str) -> Decided:
     if kind not in STATUS_OF:
         raise Problem(400, "invalid_decision", f"decision={kind[:40]!r} is none of {', '.join(STATUS_OF)}.")
     report_id = fields.get("report_id", "")
-    report = offload.run(lambda: report_index().find(report_id))
+    report = report_store().find(report_id)
     if report is None:
         raise Problem(404, "report_unknown", f"There is no report {report_id[:80]!r}.")
     label = _label_of(kind, report["label"], fields.get("label", ""))
-    folder = store.paths()[0].parent
-    offload.run(lambda: store.append_decision(folder, Decision(report_id, kind, label, reviewer)))
-    return {"success": True, "report_id": report_id, "status": STATUS_OF[kind], "label": label}
+    if label:
+        label = reports_labels.spelling().extended(report_store().labels()).of(label)
+    number = report_store().decide(Decision(report_id, kind, label, reviewer), _seen(fields))
+    return {"success": True, "report_id": report_id, "status": STATUS_OF[kind], "label": label, "seen": str(number)}
+
+
+def _seen(fields: Mapping[str, str]) -> int | None:
+    """Return the number of the decision that the reviewer saw; None where the request does not name it."""
+    text = fields.get("seen", "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > MAX_SEEN_DIGITS:
+        raise Problem(400, "invalid_decision", f"seen={text[:40]!r} is not the number of a decision.")
+    return int(text)
 
 
 def _label_of(kind: str, proposed: str, given: str) -> str:
-    """Return the label that a decision gives a report, empty for a rejected one."""
-    if kind == "reject":
+    """Return the label that a decision gives a report, empty for one that is rejected or open again."""
+    if kind in {REJECT, REOPEN}:
         return ""
-    label = " ".join((proposed if kind == "accept" else given).split())
-    if not label or len(label) > MAX_LABEL:
-        detail = "The reporter named none: correct it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
+    label = tidy(proposed if kind == "accept" else given)
+    if not key(label) or len(label) > MAX_LABEL:
+        detail = "The report has no label: relabel it." if kind == "accept" else f"Give 1 to {MAX_LABEL} characters."
         raise Problem(400, "label_needed", f"This decision needs a label. {detail}")
-    return reports_labels.normalized(label)
+    return label
+
+
+exports.add_routes(router)

@@ -6,8 +6,10 @@ a further WINDOW_BYTES in every window, so that a byte a second is not enough. A
 The reads of one client alternate with those of the others, and small packets are collected until there are several.
 """
 
+import math
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -33,6 +35,14 @@ SMALL_READ_PAUSE_S = 0.005
 DRAIN_WINDOW_S = 5.0
 DRAIN_BYTES = 1024**3
 DRAIN_PIECE_BYTES = 64 * 1024
+# Bodies that wait for room, each with one piece that is not counted; others are refused.
+MAX_WAITING = 128
+WAIT_POLL_S = 0.05
+# They wait as long as others make room, but not longer than this.
+STANDSTILL_S = 3.0
+LONGEST_WAIT_S = 30.0
+# A body that does not arrive within this lets another one go first.
+TURN_S = 2.0
 _END_OF_HEAD = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _REQUEST_LINE = re.compile(rb"(?:\r\n)?[^ \r\n]+ [^ \r\n]+ HTTP/\d\.\d\r\n")
@@ -81,24 +91,87 @@ class ClientTimeouts:
     send_s: float
 
 
+@dataclass(slots=True, eq=False)
+class Share:
+    """What one body holds of the budget; `length` is what it will hold in the end, 0 where that is unknown."""
+
+    length: int = 0
+    held: int = 0
+
+
 class Budget:
     """The bytes of request bodies that a process may hold in memory at one time.
 
-    The more one body holds, the more it has to leave free: 1/5 of sqrt(its bytes * limit). However many large bodies
-    come, there is room for small ones.
+    A body leaves room for small ones, 1/5 of sqrt(its length * limit), and beside that twice its length: of many large
+    bodies that arrive together, one can always be read to its end while another one is stored. It goes first, with
+    room for its rest kept, and the others wait for their turn.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        self._waiting = 0
+        self._released_at = 0.0
+        self._first: Share | None = None
+        self._first_until = 0.0
 
-    def take(self, size: int, held: int = 0) -> None:
-        """Count further bytes of a body that already holds `held`; raise Problem where they do not fit."""
-        left = self.limit - self.held - size
-        if left < 0 or (5 * left) ** 2 < (held + size) * self.limit:
-            detail = "Too many images are being uploaded at this moment."
-            raise Problem(503, "uploads_full", detail, retry_after_s=problems.soon())
+    def take(self, share: Share, size: int, pause: Callable[[float], None]) -> float:
+        """Count further bytes of a body, once there is room for them, and return how long that took.
+
+        Raise Problem where there will be no room.
+        """
+        waited_s = 0.0 if self._may_go_on(share, size) else self._wait(share, size, pause)
         self.held += size
+        share.held += size
+        return waited_s
+
+    def release(self, share: Share) -> None:
+        """Count a body no longer."""
+        if share.held:
+            self._released_at = monotonic()
+        if share is self._first:
+            self._first = None
+        self.held -= share.held
+        share.held = 0
+
+    def _may_go_on(self, share: Share, size: int) -> bool:
+        """Return whether there is room for further bytes of a body; it becomes the first one if that helps."""
+        if self._first is not None and monotonic() > self._first_until:
+            self._first = None
+        left, rest = self.limit - self.held - size, max(share.length - share.held - size, 0)
+        if share is not self._first and not self._has_room(share, left, share.held + size + rest, rest):
+            return False
+        if share is self._first and not rest:
+            self._first = None  # another one may begin while this one is stored
+        return left >= 0
+
+    def _has_room(self, share: Share, left: int, length: int, rest: int) -> bool:
+        least = math.sqrt(length * self.limit) / 5
+        if self._first is not None:
+            return left - (self._first.length - self._first.held) >= least + 2 * length
+        if left < least + 2 * length and left >= least + rest:
+            self._first, self._first_until = share, monotonic() + TURN_S
+        return left >= least + rest
+
+    def _wait(self, share: Share, size: int, pause: Callable[[float], None]) -> float:
+        begin, length = monotonic(), max(share.length, share.held + size)
+        if self._waiting >= MAX_WAITING or length + math.sqrt(length * self.limit) / 5 > self.limit:
+            raise _uploads_full()
+        self._waiting += 1
+        try:
+            while not self._may_go_on(share, size):
+                now = monotonic()
+                if now > max(self._released_at, begin) + STANDSTILL_S or now > begin + LONGEST_WAIT_S:
+                    raise _uploads_full()
+                pause(WAIT_POLL_S)
+        finally:
+            self._waiting -= 1
+        return monotonic() - begin
+
+
+def _uploads_full() -> Problem:
+    detail = "Too many images are being uploaded at this moment."
+    return Problem(503, "uploads_full", detail, retry_after_s=problems.soon())
 
 
 class _Stage(Enum):
@@ -126,7 +199,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         self._timeouts = timeouts
         self._budget = budget
         self._turns = turns
-        self._held = 0
+        self._share = Share()
         self._small_reads = 0
         self._stage = _Stage.HEAD
         self._window_s = timeouts.window_s
@@ -142,8 +215,12 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
         self.is_idle = self.buf.tell() == 0
         self._deadline = monotonic() + (self._timeouts.idle_s if self.is_idle else self._timeouts.head_s)
 
-    def expect_body(self, *, owes_continue: bool = False) -> None:
-        """Start the first window of a body; `owes_continue` where the client waits for 100 Continue to send it."""
+    def expect_body(self, length: int = 0, *, owes_continue: bool = False) -> None:
+        """Start the first window of a body of this length; 0 where it is unknown.
+
+        `owes_continue` where the client waits for 100 Continue to send it.
+        """
+        self._share = Share(min(length, self._budget.limit))
         self._stage = _Stage.BODY
         self.is_unused = False
         self.owes_continue = owes_continue
@@ -160,8 +237,14 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
 
     def forget_body(self) -> None:
         """Release the budget of a body that is no longer in memory."""
-        self._budget.held -= self._held
-        self._held = 0
+        self._budget.release(self._share)
+
+    def count_body(self, size: int) -> None:
+        """Count further bytes that a body takes in memory, such as decoded ones; raise Problem."""
+        waited_s = self._budget.take(self._share, size, self._turns.pause)
+        # The time that the service has taken is not the client's.
+        self._body_deadline += waited_s
+        self._deadline += waited_s
 
     def read_head(self, max_line: int) -> bytes:
         """Return what was received, once it holds a whole head, the end of the stream, or bytes that no parser accepts.
@@ -247,8 +330,7 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
                 self._deadline = monotonic() + self._timeouts.head_s
             return
         if self._stage is _Stage.BODY:
-            self._budget.take(size, self._held)
-            self._held += size
+            self.count_body(size)
         self._window_left -= size
         if self._window_left <= 0:
             self._begin_window()

@@ -12,14 +12,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import settings
 from problems import Problem
+from server import cors, path_prefix
 from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 
 _DEFAULTS = {header[0].lower(): header for header in DEFAULT_HEADERS}
-# The headers of requests and responses that pages of allowed origins may send and read.
-_SENT = "Authorization, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
-_READ = (
-    "X-Request-Id, X-Prediction-Id, X-Model-Version, X-Cache, X-Error-Code, X-Error-Detail, Server-Timing, Retry-After"
-)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE = frozenset({"same-origin", "none"})
@@ -30,8 +26,9 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 def install(app: Flask) -> None:
-    """Protect `app`; called after everything else that wraps its WSGI application."""
-    app.session_interface = LazySession()
+    """Protect `app`, after everything else that wraps its WSGI application; raise SettingError."""
+    cors.allowed_origins()
+    app.session_interface = SessionBelowPath() if path_prefix.is_possible() else LazySession()
     app.before_request(_refuse_other_sites)
     count = settings.TRUSTED_PROXIES
     protected: Any = SecurityHeaders(app.wsgi_app)
@@ -60,7 +57,7 @@ class SecurityHeaders:
             headers.extend(missing.values())
             headers.append(("X-Request-Id", request_id))
             if settings.CORS_ORIGINS:
-                _allow_origin(environ, headers)
+                headers.extend(cors.headers(environ.get("HTTP_ORIGIN"), environ["REQUEST_METHOD"]))
             return start_response(status, headers, *exc_info)
 
         return self._application(environ, start)
@@ -76,18 +73,35 @@ class LazySession(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
 
+class SessionBelowPath(LazySession):
+    """The same of a service that may be found below a path."""
+
+    def get_cookie_path(self, app: Flask) -> str:
+        """Return the path that the cookie is for."""
+        return path_prefix.cookie_path(request)
+
+
 def _refuse_other_sites() -> None:
-    """Raise Problem where a page of another site sent the request, unless CORS_ORIGINS lists it."""
+    """Raise Problem where a page of another site sent the request, unless CORS_ORIGINS allows it.
+
+    Any page may act for itself where that is `*`, but not with what the visitor's browser has authenticated.
+    """
     if request.method in _SAFE_METHODS:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site in _OWN_SITE or (site is None and origin is None):
         return
-    if origin is not None and origin in _allowed_origins():
+    allowed = cors.allowed_origins()
+    if origin in allowed and not (allowed.is_any and _has_basic_credentials(request)):
         return
     # Without Sec-Fetch-Site: an older browser, or any browser where the page was loaded over plain HTTP.
     if site is not None or (origin or "").partition("://")[2] != request.host:
         raise Problem(403, "cross_site", "Requests from the pages of another site are refused.")
+
+
+def _has_basic_credentials(request: Request) -> bool:
+    """Return whether a request has credentials that a browser adds by itself, whichever page sends the request."""
+    return request.authorization is not None and request.authorization.type == "basic"
 
 
 def comes_from_our_page(request: Request) -> bool:
@@ -96,21 +110,3 @@ def comes_from_our_page(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     return origin.partition("://")[2] == request.host
-
-
-def _allowed_origins() -> frozenset[str]:
-    return frozenset(settings.CORS_ORIGINS.replace(",", " ").split())
-
-
-def _allow_origin(environ: Environ, headers: Headers) -> None:
-    """Let the pages of an allowed origin read the response."""
-    headers.append(("Vary", "Origin"))
-    origin = environ.get("HTTP_ORIGIN")
-    if origin in _allowed_origins():
-        headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _READ)]
-        if environ["REQUEST_METHOD"] == "OPTIONS":
-            headers += [
-                ("Access-Control-Allow-Methods", "DELETE, GET, POST, PUT"),
-                ("Access-Control-Allow-Headers", _SENT),
-                ("Access-Control-Max-Age", "600"),
-            ]

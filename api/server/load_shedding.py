@@ -1,7 +1,7 @@
 """Load shedding: an image that finds no room is refused before it is read, at a tenth of the cost in the application.
 
-Any request that is not plainly an image for /predict, or has a header that another part of the service must check
-first, is left to the application, which refuses by the same rule (predict.job_queue.check_room).
+Any request that is not plainly an image for /predict (below SCRIPT_NAME, too), or has a header that another part of the
+service must check first, is left to the application, which refuses by the same rule (predict.job_queue.check_room).
 """
 
 import re
@@ -24,14 +24,14 @@ LAG_SHARE: Final = 0.1
 # Up to here, reading and discarding the rest of a body is cheaper than another connection.
 MAX_DISCARD_BYTES: Final = 256 * 1024
 # Strict on purpose: whatever else a head may hold is left to the parser.
-_HEAD = re.compile(rb"(?:POST|PUT) /predict HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ \t]*[^\r\n\0]*\r\n)+)\r\n")
+_HEAD = re.compile(rb"(?:POST|PUT) [\w/.~-]*/predict HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ \t]*[^\r\n\0]*\r\n)+)\r\n")
 _FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _MILLISECONDS = re.compile(rb"[1-9][0-9]{0,6}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KNOWN_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 # Headers that another part of the service has to check.
-_CHECKED_ELSEWHERE = frozenset({b"transfer-encoding", b"origin", b"sec-fetch-site", b"upgrade"})
+_CHECKED_ELSEWHERE = frozenset({b"transfer-encoding", b"content-encoding", b"origin", b"sec-fetch-site", b"upgrade"})
 # Headers that may be there only once.
 _SINGLE = frozenset({b"content-length", b"connection", b"expect", b"host", b"x-request-id", b"x-request-timeout-ms"})
 
@@ -54,6 +54,8 @@ class LoadShedder:
     def __init__(self, room_fault: Callable[[], QueueFull | None], bound: Callable[[], int | None]) -> None:
         self._room_fault = room_fault
         self._bound = bound
+        paths = {"/predict", f"{settings.SCRIPT_NAME}/predict"}  # a proxy may have removed SCRIPT_NAME
+        self._beginnings = tuple(f"{method} {path} ".encode() for method in ("POST", "PUT") for path in paths)
 
     def refuse(self, received: bytes, lag_s: float, connections: int, *, closes: bool) -> Refusal | None:
         """Return the refusal of a request that begins with these bytes, None where it is to be read.
@@ -61,7 +63,7 @@ class LoadShedder:
         `lag_s` is how far this process is behind, `connections` how many it holds; `closes` where the connection is to
         be closed in any case.
         """
-        if not received.startswith((b"POST /predict ", b"PUT /predict ")) or settings.ACCESS_LOG:
+        if not received.startswith(self._beginnings) or settings.ACCESS_LOG:
             return None
         problem = self.problem(lag_s, connections)
         refusal = None if problem is None else refusal_of(received, problem, closes=closes)
@@ -97,7 +99,8 @@ def refusal_of(received: bytes, problem: Problem, *, closes: bool = False) -> Re
     closes |= fields.get(b"connection", b"").lower() == b"close" or b"expect" in fields or unread > MAX_DISCARD_BYTES
     given = fields.get(b"x-request-id", b"")
     request_id = given.decode() if _REQUEST_ID.fullmatch(given) else ""
-    response = problem_response(problem, request_id=request_id, instance="/predict", closes=closes)
+    instance = f"{settings.SCRIPT_NAME}/predict"
+    response = problem_response(problem, request_id=request_id, instance=instance, closes=closes)
     return Refusal(response, unread, closes)
 
 

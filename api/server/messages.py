@@ -5,11 +5,13 @@ chunk extensions, are work without content; only a small share of a body may be 
 """
 
 import secrets
+import socket
 from collections.abc import Iterable
 from typing import Any
 
 from gunicorn.http import wsgi
 from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
@@ -22,7 +24,7 @@ PAGE_POLICY = (
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # An image that somebody has sent: whatever it really is, it can do nothing.
-PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+IMAGE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
     ("X-Content-Type-Options", "nosniff"),
@@ -42,6 +44,8 @@ FREE_OVERHEAD_BYTES = 4 * 1024
 MAX_OVERHEAD_SHARE = 1 / 16
 MAX_SIZE_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 8 * 1024
+# Of every response, HTTP/1.1 or 1.0.
+_FIRST_BYTE = b"H"
 
 
 class BoundedChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
@@ -74,6 +78,10 @@ class BoundedRequest(Request):  # type: ignore[misc]  # gunicorn has no types
     def set_body_reader(self) -> None:
         """Choose how the body is read, after its headers."""
         super().set_body_reader()
+        for name, value in self.headers:
+            # The parser lets compressed bodies pass, and nothing decompresses them.
+            if name == "TRANSFER-ENCODING" and value.strip(" \t").lower() != "chunked":
+                raise UnsupportedTransferCoding(value)
         if isinstance(self.body.reader, ChunkedReader):
             self.body = Body(BoundedChunkedReader(self, self.unreader))
 
@@ -92,7 +100,29 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
         # In place of gunicorn's name and version.
         self.version = "sightline"
         self.headers_sent = False
+        # Whether any byte was sent: from then on, no other response can take its place.
+        self.has_begun = False
+        self._is_refused = False
         self._head = b""
+
+    def is_client_gone(self) -> bool:
+        """Return whether nobody waits for this response any more, without waiting and without consuming anything.
+
+        A client that has only ended its own side still waits. To tell it from one that has closed the connection, the
+        first byte of the response is sent ahead: where it was closed, that is refused, which the next call finds.
+        """
+        connection = self.sock._sock  # gevent's own socket would wait
+        try:
+            if not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                if not self.has_begun:
+                    self.has_begun = connection.send(_FIRST_BYTE, socket.MSG_DONTWAIT) > 0
+                # After the end of what is received, only this shows the refusal, and only once.
+                self._is_refused |= connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._is_refused = True
+        return self._is_refused
 
     def send_headers(self) -> None:
         """Build the head, which is sent with the body."""
@@ -100,12 +130,13 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
             return
         lines = self.default_headers()
         lines.extend([f"{name}: {value}\r\n" for name, value in self.headers])
-        self._head = "".join([*lines, "\r\n"]).encode("latin-1")
+        self._head = "".join([*lines, "\r\n"]).encode("latin-1")[self.has_begun * len(_FIRST_BYTE) :]
         self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
         if self.chunked:
             data = b"%X\r\n%b\r\n" % (len(data), data)
+        self.has_begun = True
         self.sock.sendall(self._head + data)
         self._head = b""
 
@@ -115,6 +146,7 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
         rest = self._head + (b"0\r\n\r\n" if self.chunked else b"")
         self._head = b""
         if rest:
+            self.has_begun = True
             self.sock.sendall(rest)
 
 

@@ -7,7 +7,9 @@ before the application is loaded.
 import errno
 import logging
 import math
+import os
 import socket
+import struct
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -50,6 +52,7 @@ _CLIENT_ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.ExpectationFailed, 417, "expectation_failed"),
     (http_errors.ParseException, 400, "malformed"),
 )
+NO_LINGER = struct.pack("ii", 1, 0)
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ESHUTDOWN})
 
 
@@ -95,6 +98,12 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                 if not _has_sent(reader.sock):
                     reader.sock.shutdown(socket.SHUT_RDWR)
         self._wait_for_readers(self.cfg.graceful_timeout)
+
+    def notify(self) -> None:
+        """Send gunicorn's master the heartbeat; stop as on a signal where the master has died, not at once."""
+        self.tmp.notify()
+        if self.ppid != os.getppid():
+            self.alive = False
 
     def _measure_lag(self) -> None:
         """Keep the time at which this greenlet is due next: the time since then is the lag of the event loop."""
@@ -162,7 +171,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                     continue
                 break
             request = next(parser)
-            reader.expect_body(owes_continue=request._expected_100_continue)
+            reader.expect_body(_length(request.body), owes_continue=request._expected_100_continue)
             # Sent once the body is read, if it ever is.
             request._expected_100_continue = False
             if not self._answer(request, reader, listener_name, client, addr):
@@ -193,14 +202,27 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         started = datetime.now()
         response, environ = wsgi.create(request, client, addr, listener_name, self.cfg, OneWriteResponse)
         environ["wsgi.multithread"] = True
+        # There is no other protocol to change to; the router would refuse the request as one for a WebSocket.
+        environ.pop("HTTP_UPGRADE", None)
         environ["sightline.forget_body"] = reader.forget_body
-        environ["sightline.client_gone"] = partial(is_gone, client)
-        pieces = self.wsgi(environ, response.start_response)
-        unread = _unread(request.body, reader)
-        if unread > MAX_DISCARD_BYTES or not self.alive:
-            response.force_close()
+        environ["sightline.count_body"] = reader.count_body
+        environ["sightline.client_gone"] = response.is_client_gone
+        unread: int | float = 0
         try:
+            pieces = self.wsgi(environ, response.start_response)
+            unread = _unread(request.body, reader)
+            if unread > MAX_DISCARD_BYTES or not self.alive:
+                response.force_close()
             send(response, pieces)
+        except Exception as error:
+            if not response.has_begun:
+                raise
+            # Reset, so that the client does not take what it has for all of it.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            if isinstance(error, OSError):
+                raise
+            LOG.exception("a response broke off")
+            return False
         finally:
             self.log.access(response, request, environ, datetime.now() - started)
         if not response.should_close():
@@ -227,19 +249,9 @@ def _problem_of(error: BaseException) -> Problem:
     return Problem(500, "internal", "The service failed; its log has the reason.")
 
 
-def is_gone(client: Any) -> bool:
-    """Return whether the client has closed its side, without waiting and without consuming anything."""
-    try:
-        # The socket below gevent's, whose own recv would wait.
-        return not client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
 def _has_sent(client: Any) -> bool:
     try:
+        # The socket below gevent's, whose own recv would wait.
         return bool(client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except BlockingIOError:
         return False
@@ -252,7 +264,12 @@ def _unread(body: Body, reader: PacedReader) -> int | float:
     if isinstance(body.reader, ChunkedReader):
         return math.inf if body.reader.parser else 0
     # Not as a float: a length may have a thousand digits.
-    length: int = body.reader.length
+    return _length(body)
+
+
+def _length(body: Body) -> int:
+    """Return how much of a request's body is still to be read; 0 where that is unknown."""
+    length: int = 0 if isinstance(body.reader, ChunkedReader) else body.reader.length
     return length
 
 

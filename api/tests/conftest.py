@@ -1,4 +1,4 @@
-"""What the api's tests share: an application with folders of its own, pictures, a worker that echoes, a real server."""
+"""What the api's tests share: an application with folders of its own, images, a worker that echoes, a real server."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -8,15 +8,17 @@ import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 import settings
 import views
 from app import create_app
 from predict import job_queue
-from reports import store
-from sightline_testing import pictures
+from reports import record
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.serving import EchoWorker, Served, digest_in, serving
+from wire.tables.feedback import REPORTS_FILE
 
 # No test judges speed: a busy machine may take any time for an example.
 hypothesis.settings.register_profile("sightline", deadline=None)
@@ -25,9 +27,26 @@ hypothesis.settings.load_profile("sightline")
 ANSWER = ("tabby", 0.876543)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def builders() -> Iterator[None]:
+    """Compile what builds the URLs of a route once for all applications, which takes most of the time of each."""
+    compile_builder = Rule._compile_builder
+    compiled: dict[tuple[str, str, bool], Callable[..., tuple[str, str]]] = {}
+
+    def once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        key = repr(rule._trace), repr(rule.defaults), append_unknown
+        if key not in compiled:
+            compiled[key] = compile_builder(rule, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Rule, "_compile_builder", once)
+        yield
+
+
 @pytest.fixture
-def picture() -> bytes:
-    return pictures.jpeg(64, 48)
+def image() -> bytes:
+    return sample_images.jpeg(64, 48)
 
 
 @pytest.fixture
@@ -89,4 +108,4 @@ def serve(tmp_path: Path) -> Serve:
 
 @pytest.fixture
 def csv_path() -> Path:
-    return store.paths()[1]
+    return record.lines_path().with_name(REPORTS_FILE)

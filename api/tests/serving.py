@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,6 +33,8 @@ API = Path(__file__).parent.parent
 PATIENCE_S = 30.0
 MODEL, VERSION = "echo-net", "7"
 LABELS = ("tabby", "tiger_cat", "carpenter's_kit", "=cmd", "ocelot", "lynx", "puma", "lion")
+DRAWN = b"\x89PNG, as a worker draws it"
+PREVIEW = b"\xff\xd8\xff, as a worker makes it"
 CONFIDENCE = 0.654321
 
 
@@ -58,7 +60,7 @@ class EchoWorker:
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
         self._consumer = Consumer(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
         info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
-        self._heartbeat = Heartbeat(address, "sightline", info, LABELS, rate=lambda: 100.0)
+        self._heartbeat = Heartbeat(address, "sightline", info, LABELS, speed=lambda: {"rate": 100.0})
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
@@ -92,16 +94,18 @@ class EchoWorker:
         timings = {"queue": 1.25, "decode": 2.5, "infer": 4.125}
         found = self._map(delivery.job) if delivery.job.is_explained else None
         digest = self.digest_of(delivery.job.image)
-        return Answer(delivery.job.id, scores[: delivery.job.top_k], MODEL, self.version, timings, found, sha256=digest)
+        preview = PREVIEW if delivery.job.preview_side else b""
+        best = scores[: delivery.job.top_k]
+        return Answer(delivery.job.id, best, MODEL, self.version, timings, found, sha256=digest, preview=preview)
 
     def _map(self, job: Job) -> ActivationMap:
-        """What speaks for any class stands at the left, in the middle square of a picture that is as wide as two."""
+        """What speaks for any class stands at the left, in the middle square of an image that is as wide as two."""
         label = job.explain_label or LABELS[job.explain_rank - 1]
-        return ActivationMap(label, 2, 2, (3.0, -1.0, 2.0, -2.0), (400, 200), (100, 0, 300, 200))
+        return ActivationMap(label, 2, 2, (3.0, -1.0, 2.0, -2.0), (400, 200), (100, 0, 300, 200), DRAWN)
 
 
 def digest_in(folder: Path) -> Callable[[str], str]:
-    """Give what a worker reports that reads its pictures from a folder; nothing of one that is not there."""
+    """Give what a worker reports that reads its images from a folder; nothing of one that is not there."""
 
     def digest_of(image: str) -> str:
         path = folder / image
@@ -171,13 +175,15 @@ def read_answer(source: socket.socket | BinaryIO, *, body: bool = True) -> tuple
     return int(status_line.split()[1]), headers, content
 
 
-def raw_picture(content: bytes, *, path: str = "/predict", headers: str = "") -> bytes:
+def raw_image(content: bytes, *, path: str = "/predict", headers: str = "") -> bytes:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n{headers}"
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 @contextmanager
-def serving(folder: Path, told: Mapping[str, Any], cwd: Path = API) -> Iterator[Served]:
+def serving(
+    folder: Path, told: Mapping[str, Any], cwd: Path = API, command: Sequence[str] = (str(API / "app.py"),)
+) -> Iterator[Served]:
     """Run `python app.py`, and end it; its log is shown where it does not start."""
     port = free_port()
     environment = {
@@ -191,9 +197,7 @@ def serving(folder: Path, told: Mapping[str, Any], cwd: Path = API) -> Iterator[
     }
     log = folder / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(API / "app.py")], cwd=cwd, env=environment, stdout=output, stderr=output
-        )
+        process = subprocess.Popen([sys.executable, *command], cwd=cwd, env=environment, stdout=output, stderr=output)
     served = Served(port, process, folder)
     try:
         wait_until(lambda: served.is_live() or process.poll() is not None, "the server answers")

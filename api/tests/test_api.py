@@ -22,8 +22,8 @@ import settings
 import views
 from predict import job_queue
 from problems import Problem
-from sightline_testing import pictures
-from tests.serving import API
+from sightline_testing import sample_images
+from tests.serving import API, EchoWorker, wait_until
 from wire import QueueFull, errors
 
 MALFORMED = {"success": False, "prediction": None, "score": None}
@@ -81,6 +81,23 @@ class TestImport:
 
 
 class TestPage:
+    @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "application/x-www-form-urlencoded", ""])
+    def test_an_image_that_is_no_form_is_not_sent_back_to_the_page(
+        self, client: FlaskClient, asked: list[str], image: bytes, kind: str
+    ) -> None:
+        answer = client.post("/", data=image, content_type=kind)
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (415, "unsupported_type")
+        assert "/predict" in answer.headers["X-Error-Detail"]
+        assert asked == []
+
+    def test_json_is_no_form_either(self, client: FlaskClient) -> None:
+        assert client.post("/", json={"image": "eA=="}).status_code == 415
+
+    @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "", "multipart/form-data"])
+    @pytest.mark.parametrize("body", [b"", b"file=cat.jpg"])
+    def test_a_form_without_a_file_goes_back_to_the_page(self, client: FlaskClient, kind: str, body: bytes) -> None:
+        assert client.post("/", data=body, content_type=kind).status_code == 302
+
     def test_the_page_is_there(self, client: FlaskClient) -> None:
         answer = client.get("/")
         assert answer.status_code == 200
@@ -107,29 +124,29 @@ class TestPage:
         assert page.status_code == 200
         assert "That did not work" in page.text
         assert "hoose" in page.text
-        assert "hoose" not in self.trouble(client.get("/").text)
+        assert "hoose" not in self.error_shown(client.get("/").text)
 
-    def trouble(self, page: str) -> str:
-        return page.partition('id="trouble-line">')[2].partition("</p>")[0]
+    def error_shown(self, page: str) -> str:
+        return page.partition('id="error-line">')[2].partition("</p>")[0]
 
-    def test_the_answer_is_on_the_page_with_the_picture(
-        self, client: FlaskClient, asked: list[str], picture: bytes
+    def test_the_answer_is_on_the_page_with_the_image(
+        self, client: FlaskClient, asked: list[str], image: bytes
     ) -> None:
-        answer = client.post("/", data=form(picture))
+        answer = client.post("/", data=form(image))
         assert answer.status_code == 200
-        assert asked == [f"{md5(picture)}.jpeg"]
+        assert asked == [f"{md5(image)}.jpeg"]
         assert "tabby" in answer.text
         assert f"/display/{asked[0]}" in answer.text
         assert "0.8765" in answer.text
         assert "0.876543" not in answer.text
 
     def test_the_page_s_report_is_a_row_when_it_is_sent(
-        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, picture: bytes, csv_path: Path
+        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, image: bytes, csv_path: Path
     ) -> None:
         monkeypatch.setattr(views, "model_predict", lambda _: ("carpenter's_kit", 0.5))
-        page = client.post("/", data=form(picture)).text
+        page = client.post("/", data=form(image)).text
         literal = page.partition('name="report"')[2].partition('value="')[2].partition('"')[0].replace("&#39;", "'")
-        assert literal == f"{{'filename': '{md5(picture)}.jpeg', 'prediction': 'carpenter's_kit', 'score': 0.5}}"
+        assert literal == f"{{'filename': '{md5(image)}.jpeg', 'prediction': 'carpenter's_kit', 'score': 0.5}}"
         assert client.post("/feedback", data={"report": literal}).status_code == 200
         assert csv_path.read_text().splitlines()[1].count("carpenter's_kit") == 1
 
@@ -137,47 +154,47 @@ class TestPage:
         self, client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", 1999)
-        answer = client.post("/", data=form(pictures.jpeg(64, 48).ljust(2000)))
+        answer = client.post("/", data=form(sample_images.jpeg(64, 48).ljust(2000)))
         assert answer.status_code == 413
         assert answer.mimetype == "text/html"
-        assert self.trouble(answer.text)
+        assert self.error_shown(answer.text)
         assert asked == []
 
     def test_a_failure_of_the_service_is_the_page_too(
-        self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(views, "model_predict", raising(errors.NoWorker()))
-        answer = client.post("/", data=form(picture))
+        answer = client.post("/", data=form(image))
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] in {"1", "2", "3"}
-        assert "No model worker" in self.trouble(answer.text)
+        assert "No model worker" in self.error_shown(answer.text)
 
     def test_what_a_label_says_is_text_on_the_page(
-        self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(views, "model_predict", lambda _: ("<script>alert(1)</script>", 0.5))
-        assert "<script>alert" not in client.post("/", data=form(picture)).text
+        assert "<script>alert" not in client.post("/", data=form(image)).text
 
 
 class TestPredict:
     @pytest.mark.parametrize("method", ["POST", "PUT"])
     def test_exactly_three_keys_by_default(
-        self, client: FlaskClient, asked: list[str], picture: bytes, method: str
+        self, client: FlaskClient, asked: list[str], image: bytes, method: str
     ) -> None:
-        answer = client.open("/predict", method=method, data=form(picture))
+        answer = client.open("/predict", method=method, data=form(image))
         assert answer.status_code == 200
         assert answer.mimetype == "application/json"
         assert answer.json == {"success": True, "prediction": "tabby", "score": 0.8765}
-        assert asked == [f"{md5(picture)}.jpeg"]
+        assert asked == [f"{md5(image)}.jpeg"]
 
     @pytest.mark.parametrize("content_type", ["image/jpeg", "image/anything", "application/octet-stream", None])
     @pytest.mark.parametrize("method", ["POST", "PUT"])
     def test_a_raw_body_will_do(
-        self, client: FlaskClient, asked: list[str], picture: bytes, method: str, content_type: str | None
+        self, client: FlaskClient, asked: list[str], image: bytes, method: str, content_type: str | None
     ) -> None:
-        answer = client.open("/predict", method=method, data=picture, content_type=content_type)
+        answer = client.open("/predict", method=method, data=image, content_type=content_type)
         assert answer.json == {"success": True, "prediction": "tabby", "score": 0.8765}
-        assert asked == [f"{md5(picture)}.jpg"]
+        assert asked == [f"{md5(image)}.jpg"]
 
     @pytest.mark.parametrize(
         "request_",
@@ -191,8 +208,8 @@ class TestPredict:
             {"data": {"file": "a field"}},
             {"json": {"file": "dog.jpg"}},
             {"data": b"text", "content_type": "text/plain"},
-            {"data": b"no picture", "content_type": "application/octet-stream"},
-            {"data": b"no picture"},
+            {"data": b"no image", "content_type": "application/octet-stream"},
+            {"data": b"no image"},
             {"data": b"", "content_type": "image/png"},
             {"data": b"--x\r\ncut off", "content_type": "multipart/form-data; boundary=x"},
             {"data": b"no boundary", "content_type": "multipart/form-data"},
@@ -233,23 +250,23 @@ class TestPredict:
         assert asked == []
 
     def test_too_many_bytes_are_413_in_a_form_and_raw(
-        self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", len(picture) - 1)
-        check_problem(client.post("/predict", data=form(picture)), 413, "too_large")
-        check_problem(client.post("/predict", data=picture, content_type="image/jpeg"), 413, "too_large")
-        check_problem(client.post("/predict", data=picture.ljust(200_000), content_type="image/jpeg"), 413, "too_large")
+        monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", len(image) - 1)
+        check_problem(client.post("/predict", data=form(image)), 413, "too_large")
+        check_problem(client.post("/predict", data=image, content_type="image/jpeg"), 413, "too_large")
+        check_problem(client.post("/predict", data=image.ljust(200_000), content_type="image/jpeg"), 413, "too_large")
 
-    def test_a_full_disk_is_507(self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_is_507(self, client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(settings, "MIN_FREE_BYTES", 2**62)
-        answer = client.post("/predict", data=form(picture))
+        answer = client.post("/predict", data=form(image))
         check_problem(answer, 507, "storage_full")
         assert int(answer.headers["Retry-After"]) > 0
 
     def test_top_k_adds_the_best_classes_and_what_the_answer_is_about(
-        self, client: FlaskClient, asked: list[str], picture: bytes
+        self, client: FlaskClient, asked: list[str], image: bytes
     ) -> None:
-        answer = client.post("/predict?top_k=5", data=form(picture))
+        answer = client.post("/predict?top_k=5", data=form(image))
         document = answer.get_json()
         assert document["predictions"] == [{"label": "tabby", "score": 0.8765}]
         assert document["filename"] == asked[0]
@@ -261,22 +278,22 @@ class TestPredict:
 
     @pytest.mark.parametrize("value", ["", "0", "-1", "1.0", "five", "1001", "1" * 30, "5 ", "\u0665"])
     def test_a_top_k_that_cannot_be_is_named(
-        self, client: FlaskClient, asked: list[str], picture: bytes, value: str
+        self, client: FlaskClient, asked: list[str], image: bytes, value: str
     ) -> None:
-        answer = client.post("/predict", query_string={"top_k": value}, data=form(picture))
+        answer = client.post("/predict", query_string={"top_k": value}, data=form(image))
         assert "top_k" in check_problem(answer, 400, "invalid_parameter")["detail"]
         assert asked == []
 
     @pytest.mark.parametrize("value", ["0", "soon", "-5", "1e3"])
-    def test_a_time_out_that_cannot_be_is_named(self, client: FlaskClient, picture: bytes, value: str) -> None:
-        answer = client.post("/predict", data=form(picture), headers={"X-Request-Timeout-Ms": value})
+    def test_a_time_out_that_cannot_be_is_named(self, client: FlaskClient, image: bytes, value: str) -> None:
+        answer = client.post("/predict", data=form(image), headers={"X-Request-Timeout-Ms": value})
         assert "X-Request-Timeout-Ms" in check_problem(answer, 400, "invalid_parameter")["detail"]
 
     @pytest.mark.parametrize(("told", "expected"), [(None, 5.0), ("250", 0.25), ("60000", 5.0)])
     def test_a_client_may_shorten_its_deadline_and_not_lengthen_it(
         self,
         client: FlaskClient,
-        picture: bytes,
+        image: bytes,
         monkeypatch: pytest.MonkeyPatch,
         told: str | None,
         expected: float,
@@ -289,12 +306,12 @@ class TestPredict:
 
         monkeypatch.setattr(views, "model_predict", answer)
         headers = {} if told is None else {"X-Request-Timeout-Ms": told}
-        assert client.post("/predict", data=form(picture), headers=headers).status_code == 200
+        assert client.post("/predict", data=form(image), headers=headers).status_code == 200
         assert asks[0].timeout_s == expected
         assert middleware.current_options.get() == middleware.PredictOptions()
 
     def test_a_valid_traceparent_travels_and_another_does_not(
-        self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[str] = []
 
@@ -305,24 +322,24 @@ class TestPredict:
         monkeypatch.setattr(views, "model_predict", answer)
         parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         for told in (parent, "00-nonsense"):
-            client.post("/predict", data=form(picture), headers={"traceparent": told})
+            client.post("/predict", data=form(image), headers={"traceparent": told})
         assert seen == [parent, ""]
 
     @pytest.mark.parametrize("name", ["../../etc/passwd.jpg", "a\0b.jpg", "x" * 4096 + ".jpg", "\u202egpj.exe.jpg"])
     def test_a_client_s_name_is_in_no_path(
-        self, client: FlaskClient, asked: list[str], picture: bytes, uploads_folder: Path, name: str
+        self, client: FlaskClient, asked: list[str], image: bytes, uploads_folder: Path, name: str
     ) -> None:
-        assert client.post("/predict", data=form(picture, name=name)).status_code == 200
-        assert [path.name for path in uploads_folder.iterdir()] == [f"{md5(picture)}.jpg"] == asked
+        assert client.post("/predict", data=form(image, name=name)).status_code == 200
+        assert [path.name for path in uploads_folder.iterdir()] == [f"{md5(image)}.jpg"] == asked
 
     def test_the_folder_is_the_one_set_on_the_app_or_else_in_the_settings(
         self, client: FlaskClient, application: Flask, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         application.config["UPLOAD_FOLDER"] = application.extensions["sightline.upload_folder"]
         monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(tmp_path / "told"))
-        client.post("/predict", data=form(pictures.jpeg(64, 48, seed=1)))
+        client.post("/predict", data=form(sample_images.jpeg(64, 48, seed=1)))
         application.config["UPLOAD_FOLDER"] = tmp_path / "set"
-        client.post("/predict", data=form(pictures.jpeg(64, 48, seed=2)))
+        client.post("/predict", data=form(sample_images.jpeg(64, 48, seed=2)))
         assert [path.name for path in (tmp_path / "told").iterdir()] == asked[:1]
         assert [path.name for path in (tmp_path / "set").iterdir()] == asked[1:]
 
@@ -375,28 +392,28 @@ class TestAdmission:
 
 
 class TestDisplay:
-    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-    def test_a_stored_picture_is_served_as_what_it_is(self, client: FlaskClient, asked: list[str], kind: str) -> None:
-        content = pictures.encode(pictures.scene(64, 48), kind)
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF", "TIFF"])
+    def test_a_stored_image_is_served_as_what_it_is(self, client: FlaskClient, asked: list[str], kind: str) -> None:
+        content = sample_images.encode(sample_images.scene(64, 48), kind)
         # A name that says something else, as clients do.
-        assert client.post("/predict", data=form(content, name="picture.jpg")).status_code == 200
+        assert client.post("/predict", data=form(content, name="image.jpg")).status_code == 200
         answer = client.get(f"/display/{asked[0]}")
         assert answer.data == content
         assert answer.content_type == f"image/{kind.lower()}"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "sandbox" in answer.headers["Content-Security-Policy"]
 
-    def test_a_large_picture_comes_whole(self, client: FlaskClient, asked: list[str], picture: bytes) -> None:
-        content = picture + bytes(3_000_000)
+    def test_a_large_image_comes_whole(self, client: FlaskClient, asked: list[str], image: bytes) -> None:
+        content = image + bytes(3_000_000)
         client.post("/predict", data=content, content_type="image/jpeg")
         with client.get(f"/display/{asked[0]}") as answer:
             assert answer.content_length == len(content)
             assert answer.data == content
 
-    def test_a_picture_that_the_browser_has_is_not_sent_again(
-        self, client: FlaskClient, asked: list[str], picture: bytes
+    def test_an_image_that_the_browser_has_is_not_sent_again(
+        self, client: FlaskClient, asked: list[str], image: bytes
     ) -> None:
-        client.post("/predict", data=form(picture))
+        client.post("/predict", data=form(image))
         first = client.get(f"/display/{asked[0]}")
         again = client.get(f"/display/{asked[0]}", headers={"If-None-Match": first.headers["ETag"]})
         assert again.status_code == 304
@@ -458,6 +475,41 @@ class TestFeedback:
         check_problem(client.post("/feedback", data={"report": "wrong"}), 500, "internal")
 
 
+class TestFormFields:
+    @pytest.mark.parametrize("path", ["/predict", "/invocations"])
+    def test_top_k_is_a_field_too(self, client: FlaskClient, worker: EchoWorker, image: bytes, path: str) -> None:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is known")
+        by_field = client.post(path, data=form(image) | {"top_k": "3"}).get_json()
+        assert len(by_field["predictions"]) == 3
+        assert len(client.post(f"{path}?top_k=2", data=form(image) | {"top_k": "3"}).get_json()["predictions"]) == 2
+        assert set(client.post(path, data=form(image) | {"top_k": ""}).get_json()) == {"success", "prediction", "score"}
+        several = {"file": [(io.BytesIO(image), "a.jpg"), (io.BytesIO(image), "b.jpg")], "top_k": "4"}
+        assert [len(each["predictions"]) for each in client.post(path, data=several).get_json()["results"]] == [4, 4]
+
+    def test_explain_is_a_field_too(self, client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is known")
+        assert "explanation" in client.post("/predict", data=form(image) | {"explain": "1"}).get_json()
+
+    def test_torchserve_s_form_has_it(self, client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is known")
+        answer = client.post("/predictions/default", data={"data": (io.BytesIO(image), "a.jpg"), "top_k": "2"})
+        assert len(answer.get_json()) == 2
+
+    @pytest.mark.parametrize("field", [{"top_k": "0"}, {"top_k": "x"}, {"top_k": "1001"}, {"explain": "\n"}])
+    def test_a_field_that_is_not_valid_is_named(
+        self, client: FlaskClient, asked: list[str], image: bytes, field: dict[str, str]
+    ) -> None:
+        check_problem(client.post("/predict", data=form(image) | field), 400, "invalid_parameter")
+
+    def test_text_fields_are_no_images(self, client: FlaskClient, asked: list[str], image: bytes) -> None:
+        fields = {f"field{number}": "x" for number in range(90)}
+        several = {"file": [(io.BytesIO(image + bytes([number])), "a.jpg") for number in range(16)]}
+        assert len(client.post("/predict", data=several | fields).get_json()["results"]) == 16
+        several = {"file": [(io.BytesIO(image), "a.jpg") for _ in range(17)]}
+        document = check_problem(client.post("/predict", data=several), 413, "too_large")
+        assert "more than 16 files" in document["detail"]
+
+
 class TestFailures:
     @pytest.mark.parametrize(
         ("error", "status", "code", "helps"),
@@ -480,7 +532,7 @@ class TestFailures:
         self,
         *,
         client: FlaskClient,
-        picture: bytes,
+        image: bytes,
         monkeypatch: pytest.MonkeyPatch,
         error: Exception,
         status: int,
@@ -488,18 +540,25 @@ class TestFailures:
         helps: bool,
     ) -> None:
         monkeypatch.setattr(views, "model_predict", raising(error))
-        answer = client.post("/predict", data=form(picture))
+        answer = client.post("/predict", data=form(image))
         document = check_problem(answer, status, code)
         assert ("Retry-After" in answer.headers) == helps
         assert int(answer.headers.get("Retry-After", "1")) >= 1
         assert "secret" not in document["detail"]
 
     def test_retry_after_of_a_full_queue_fits_its_length_and_is_spread(
-        self, client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(views, "model_predict", raising(errors.QueueFull(90, 80, 20.2)))
-        seen = {client.post("/predict", data=form(picture)).headers["Retry-After"] for _ in range(60)}
-        assert seen == {"21", "22", "23"}
+        for depth, rate, expected in (
+            (10, 100.0, "1234"),
+            (90, 20.2, "2345"),
+            (10_000, 0.001, "2345"),
+            (0, 0.0, "1234"),
+        ):
+            monkeypatch.setattr(views, "model_predict", raising(errors.QueueFull(depth, 80, rate)))
+            seen = {client.post("/predict", data=form(image)).headers["Retry-After"] for _ in range(120)}
+            assert seen <= set(expected)
+            assert len(seen) > 1
 
     def test_an_unknown_address_is_404(self, client: FlaskClient) -> None:
         assert check_problem(client.get("/nowhere"), 404, "not_found")["instance"] == "/nowhere"
@@ -510,6 +569,6 @@ class TestFailures:
         assert answer.status_code == 404
         assert answer.mimetype == "text/html"
 
-    def test_predict_never_answers_with_a_page(self, client: FlaskClient, picture: bytes) -> None:
-        answer = client.post("/predict?top_k=x", data=form(picture), headers={"Accept": "text/html"})
+    def test_predict_never_answers_with_a_page(self, client: FlaskClient, image: bytes) -> None:
+        answer = client.post("/predict?top_k=x", data=form(image), headers={"Accept": "text/html"})
         check_problem(answer, 400, "invalid_parameter")

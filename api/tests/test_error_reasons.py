@@ -10,21 +10,21 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from problems import MAX_HEADER_DETAIL, Problem
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
 from tests.serving import wait_until
 
 FIXED_BODY = b'{"success": false, "prediction": null, "score": null}'
 PROBLEM = "application/problem+json"
-PICTURE = pictures.jpeg(64, 48)
-TEXT = base64.b64encode(PICTURE).decode()
+IMAGE = sample_images.jpeg(64, 48)
+TEXT = base64.b64encode(IMAGE).decode()
 FORM = "multipart/form-data; boundary=x"
 
 # A request to POST /predict that has no usable file, and a word that its reason has to name.
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "empty"),
-    "other field": ({"data": {"image": (io.BytesIO(PICTURE), "a.jpg")}}, "image"),
+    "other field": ({"data": {"image": (io.BytesIO(IMAGE), "a.jpg")}}, "image"),
     "urlencoded": ({"data": {"file": TEXT}}, "application/x-www-form-urlencoded"),
     "no form": ({"data": b"--y--", "content_type": FORM}, "form"),
     "unfinished form": (
@@ -39,7 +39,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "JSON with both members": ({"json": {"image": TEXT, "images": [TEXT]}}, "2 of the members"),
     "JSON without images": ({"json": {"images": []}}, "0 elements"),
     "no base64": ({"json": {"image": "###"}}, "base64"),
-    "not a picture": ({"data": {"file": (io.BytesIO(b"notes"), "notes.txt")}}, ""),
+    "not an image": ({"data": {"file": (io.BytesIO(b"notes"), "notes.txt")}}, ""),
     "empty file": ({"data": {"file": (io.BytesIO(b""), "a.jpg")}}, "empty"),
 }
 

@@ -8,6 +8,7 @@ from tests.serving import API
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import os, threading, gevent, error_handlers, offload
+from storage.errors import StorageStuck
 
 def read_from(pipe):
     return os.read(pipe, 1)
@@ -31,7 +32,7 @@ def timeout_ends():
     reader, writer = os.pipe()
     try:
         offload.run(lambda: read_from(reader))
-    except offload.StorageStuck as error:
+    except StorageStuck as error:
         problem = error_handlers.problem_of(error)
         assert (problem.status, problem.code) == (503, "storage_stuck"), problem
         os.write(writer, b"x")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import settings
+from wire import Answer, Job
+from wire.process.limits import MAX_IMAGE_BYTES, MAX_TOP_K, MAX_TTL_MS
 
 API = Path(settings.__file__).parent
 
@@ -106,3 +108,51 @@ def test_reading_the_settings_imports_no_package_but_the_parser() -> None:
     parser = {"PYTHONPATH": str(API.parent / "wire" / "src")}
     outcome = subprocess.run([sys.executable, "-S", "-c", "import settings"], cwd=API, env=parser, check=False)
     assert outcome.returncode == 0
+
+
+# The largest value that a worker, the codec, Redis or the system accepts, and the next one.
+RANGES = {
+    "MAX_TOP_K": (MAX_TOP_K, MAX_TOP_K + 1),
+    "REQUEST_TIMEOUT_S": (MAX_TTL_MS // 1000, MAX_TTL_MS // 1000 + 1),
+    "JOB_TIMEOUT_S": (600, 601),
+    "MAX_UPLOAD_BYTES": (MAX_IMAGE_BYTES, MAX_IMAGE_BYTES + 1),
+    "CACHE_TTL_S": (31_536_000, 31_536_001),
+    "MAX_CONNECTIONS": (1_000_000, 1_000_001),
+    "API_WORKERS": (256, 257),
+    "IDLE_TIMEOUT_S": (86_400, "1e300"),
+    "HEAD_TIMEOUT_S": (86_400, 86_401),
+    "UPLOAD_TIMEOUT_S": (86_400, 86_401),
+    "UPLOAD_PACE_S": (86_400, 86_401),
+    "SEND_TIMEOUT_S": (86_400, 86_401),
+    "MAX_JOBS": (2**63 - 1, 2**63),
+    "REDIS_DB_ID": (2**31 - 1, 2**31),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_what_the_other_side_would_refuse_is_refused_at_start(name: str) -> None:
+    largest, beyond = map(str, RANGES[name])
+    assert float(value(name, **{name: largest})) == float(largest)
+    outcome = told(**{name: beyond})
+    assert outcome.returncode != 0
+    assert f"{name}={beyond!r} is not" in outcome.stderr.strip().splitlines()[-1]
+
+
+def test_a_job_with_the_largest_settings_is_read_by_a_worker() -> None:
+    job = Job("id", "a.jpg", "reply", int(RANGES["REQUEST_TIMEOUT_S"][0]) * 1000, int(RANGES["MAX_TOP_K"][0]))
+    assert Job.decode(job.encode()) == job
+
+
+def test_an_answer_with_the_most_and_longest_labels_is_read_by_the_api() -> None:
+    label = "\N{GRINNING FACE}" * 500
+    answer = Answer("id", tuple((f"{label}{number}", 0.001) for number in range(MAX_TOP_K)), "model", "1")
+    assert Answer.decode(answer.encode()) == answer
+
+
+def test_warnings_name_what_is_probably_not_meant_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.warnings() == []
+    monkeypatch.setenv("REDIS_HOST", "redis")
+    monkeypatch.setattr(settings, "MAX_UPLOADS_BYTES", settings.MAX_UPLOAD_BYTES)
+    unknown, small = settings.warnings()
+    assert unknown == "REDIS_HOST is no setting and is ignored: did you mean REDIS_IP?"
+    assert small.startswith("MAX_UPLOADS_BYTES=20971520 is less than twice MAX_UPLOAD_BYTES=20971520")

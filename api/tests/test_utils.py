@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage
 
 import utils
-from sightline_testing import pictures
+from sightline_testing import sample_images
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "jpeg", "gif", "webp", "bmp", "PNG", "Jpg", "JPEG"])
-def test_a_picture_s_extension_is_allowed_in_any_case(extension: str) -> None:
+def test_an_image_s_extension_is_allowed_in_any_case(extension: str) -> None:
     assert utils.allowed_file(f"dog.{extension}")
 
 
-@pytest.mark.parametrize("name", ["/srv/pictures/dog.jpg", "../dog.png", "a.b/dog.gif", "dog.tar.jpeg", "C:\\dog.jpg"])
+@pytest.mark.parametrize("name", ["/srv/images/dog.jpg", "../dog.png", "a.b/dog.gif", "dog.tar.jpeg", "C:\\dog.jpg"])
 def test_a_path_before_the_name_changes_nothing(name: str) -> None:
     assert utils.allowed_file(name)
 
@@ -54,16 +54,41 @@ def test_the_hash_name_never_holds_a_directory(name: str) -> None:
         ("GIF", utils.GIF),
         ("BMP", utils.BMP),
         ("WEBP", utils.WEBP),
+        ("HEIF", utils.HEIC),
+        ("AVIF", utils.AVIF),
+        ("TIFF", utils.TIFF),
     ],
 )
 def test_each_kind_is_told_by_its_first_bytes(kind: str, expected: utils.Kind) -> None:
-    content = pictures.encode(pictures.scene(32, 24), kind)
+    content = sample_images.encode(sample_images.scene(32, 24), kind)
     assert utils.kind_of(content[: utils.HEAD_BYTES]) == expected
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"\xff\xd8", b"GIF90a", b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0", b"<svg>", b"II*\0", b"\0\0\0\x18ftypheic"],
+    ("brands", "expected"),
+    [
+        ((b"heic", b"mif1"), utils.HEIC),
+        ((b"heix",), utils.HEIC),
+        ((b"mif1", b"heic", b"miaf"), utils.HEIC),
+        ((b"mif1", b"miaf", b"avif"), utils.AVIF),
+        ((b"msf1", b"hevc"), utils.HEIC),
+        ((b"avis", b"msf1"), utils.AVIF),
+        ((b"heic", b"avif"), utils.HEIC),
+        ((b"isom", b"heic"), None),
+        ((b"crx ", b"isom"), None),
+    ],
 )
-def test_anything_else_is_no_picture_of_ours(content: bytes) -> None:
+def test_heic_and_avif_are_told_by_their_brands(brands: tuple[bytes, ...], expected: utils.Kind | None) -> None:
+    first, *others = brands
+    box = b"ftyp" + first + bytes(4) + b"".join(others)
+    # What follows the box is none of its brands.
+    head = (len(box) + 4).to_bytes(4, "big") + box + b"avifheic" * 9
+    assert utils.kind_of(head[: utils.HEAD_BYTES]) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xd8", b"GIF90a", b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0", b"<svg>", b"II+\0", b"\0\0\0\x18ftypisom"],
+)
+def test_anything_else_is_no_image_of_ours(content: bytes) -> None:
     assert utils.kind_of(content) is None

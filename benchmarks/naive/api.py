@@ -34,7 +34,7 @@ def predict_by_model(image_name: str) -> dict[str, Any]:
 
 @app.post("/predict")
 def predict() -> dict[str, Any]:
-    """Classify an uploaded picture."""
+    """Classify an uploaded image."""
     content = request.files["file"].read()
     image_name = hashlib.md5(content, usedforsecurity=False).hexdigest() + ".jpg"
     path = settings.UPLOADS / image_name

@@ -20,7 +20,7 @@ from PIL import Image
 from inference.decode import View, decode
 from serving import worker
 from sightline_testing.hostile import jpegs
-from sightline_testing.pictures import encode, jpeg, png_chunk, run_length_bmp, scene
+from sightline_testing.sample_images import encode, jpeg, png_chunk, run_length_bmp, scene
 from wire.decode_cost import decode_ms
 
 SIDE = 5_000

@@ -20,7 +20,7 @@ PARTS = ["decode + inference", "decode", "inference"]
 ENGINE = "openvino"
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     return [Path(line).read_bytes() for line in _paths()]
 
 
@@ -29,7 +29,7 @@ def _paths() -> list[str]:
 
 
 def labels() -> dict[str, str]:
-    """Return the label of every picture of the list."""
+    """Return the label of every image of the list."""
     classifier = model.load(settings.BUNDLE, ENGINE, streams=1, cores=1)
     batch = classifier.new_batch(1)
     found = {}
@@ -40,9 +40,9 @@ def labels() -> dict[str, str]:
 
 
 def make_parts() -> Mapping[str, Work]:
-    """Make what each core loops over: one picture at a time in a process of its own with one thread."""
+    """Make what each core loops over: one image at a time in a process of its own with one thread."""
     classifier = model.load(settings.BUNDLE, ENGINE, streams=1, cores=1)
-    contents = _pictures()
+    contents = _images()
     batch = classifier.new_batch(1)
     classifier.prepare(contents[0], batch[0])
 

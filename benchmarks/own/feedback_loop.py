@@ -1,8 +1,8 @@
-"""What reports are worth: makes versions from reported pictures by `improve.py` and counts what they name right.
+"""What reports are worth: makes versions from reported images by `improve.py` and counts what they name right.
 
     PYTHONPATH=.:model .venv/bin/python -m benchmarks.own.feedback_loop [--draws 4] [--only new-classes ...]
 
-Pictures are drawn by code (sightline_testing.drawings); the labelled photographs are those of IMAGENET_DIR. Nothing
+Images are drawn by code (sightline_testing.drawings); the labelled photographs are those of IMAGENET_DIR. Nothing
 that is judged was reported or stored as traffic. A line for each version made; docs/feedback-loop.md has the results.
 """
 
@@ -66,7 +66,7 @@ class Lab:
     def improve(self) -> Made:
         """Run the command as an operator would."""
         begin = time.monotonic()
-        finished = self.command("cli.improve", "--bundle", f"{MODEL}/{self.base}", "--version", "new")
+        finished = self.command("cli.improve", "--bundle", f"{MODEL}/{self.base}", "--new-version", "new")
         finished.check_returncode()
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return Made("new", time.monotonic() - begin, peak_mb)
@@ -85,7 +85,7 @@ class Lab:
         )
 
     def names(self, version: str, key: str, contents: Callable[[], Iterable[bytes]]) -> list[str]:
-        """Return what a version calls each picture; decoded once for all versions."""
+        """Return what a version calls each image; decoded once for all versions."""
         judge = model.load(self.folder / "bundles" / MODEL / version, "openvino", streams=2, cores=2)
         if key not in self.judged:
             self.judged[key] = [_pixels(judge, content) for content in contents()]
@@ -144,7 +144,7 @@ def new_classes(lab: Lab, draws: int, kinds: Sequence[str] = FIVE) -> None:
 
 
 def look_alikes(lab: Lab, draws: int) -> None:
-    """A new class close to an old one: what becomes of the old one's own pictures."""
+    """A new class close to an old one: what becomes of the old one's own images."""
     for new, old in zip(("pie_chart", "qr_code"), OLD_KINDS, strict=True):
         for draw in range(draws):
             lab.begin()
@@ -202,11 +202,11 @@ def _changed(content: bytes, change: Callable[[Pixels], Pixels]) -> bytes:
     return encoded.tobytes()
 
 
-def many(lab: Lab, draws: int, count: int = 100_000, pictures: int = 250) -> None:
-    """How long improve.py takes and how much memory, with so many accepted reports of as many stored pictures."""
+def many(lab: Lab, draws: int, count: int = 100_000, images: int = 250) -> None:
+    """How long improve.py takes and how much memory, with so many accepted reports of as many stored images."""
     del draws
     lab.begin()
-    contents = [(drawing_jpeg(kind, seed), kind) for kind in FIVE for seed in range(pictures // len(FIVE))]
+    contents = [(drawing_jpeg(kind, seed), kind) for kind in FIVE for seed in range(images // len(FIVE))]
     lab.files.accept_copies(contents, count)
     made = lab.improve()
     _say(f"{count} accepted reports: {made.seconds:.1f} s, {made.peak_mb:.0f} MB at most")
@@ -247,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--draws", type=int, default=4, help="with other reported pictures each (default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=4, help="with other reported images each (default: %(default)s)")
     parser.add_argument("--only", choices=EXPERIMENTS, nargs="+", default=list(EXPERIMENTS))
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
     options = parser.parse_args()

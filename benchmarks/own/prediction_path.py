@@ -18,12 +18,13 @@ from types import CodeType, FrameType
 import settings
 from app import create_app  # type: ignore[import-not-found]
 from predict import job_queue  # type: ignore[import-not-found]  # api is another import root
-from sightline_testing.pictures import jpeg
 from sightline_testing.redis_server import RedisServer, redis_binaries
+from sightline_testing.sample_images import jpeg
 from tests.serving import EchoWorker  # type: ignore[attr-defined]  # those of api
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-API, WIRE = REPOSITORY / "api", REPOSITORY / "wire" / "src" / "wire"
+API, LIBRARIES = REPOSITORY / "api", [REPOSITORY / name / "src" for name in ("wire", "storage")]
+OURS = tuple(map(str, (API, *LIBRARIES)))
 WARM_UP = 5
 
 
@@ -35,7 +36,7 @@ class CallPath:
 
     def note(self, frame: FrameType, event: str, _: object) -> None:
         """Keep a call of a function of ours; a profile function."""
-        if event == "call" and frame.f_code.co_filename.startswith((str(API), str(WIRE))):
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
             self.calls.append(frame.f_code)
 
     def functions(self) -> Counter[str]:
@@ -55,7 +56,7 @@ class CallPath:
 def module_of(code: CodeType) -> str:
     """Return the module of a function, as a path below its import root."""
     file = Path(code.co_filename)
-    root = WIRE.parent if file.is_relative_to(WIRE) else API
+    root = next((each for each in LIBRARIES if file.is_relative_to(each)), API)
     return str(file.relative_to(root).with_suffix(""))
 
 

@@ -24,7 +24,7 @@ from sightline_testing.feedback_loop import MODEL, FeedbackLoop, running_loop
 NEW = f"{MODEL}/2-int8"
 KINDS = ("sheet_music", "floor_plan")
 CLIENTS = 32
-PICTURES = 16
+IMAGES = 16
 PEAK_S = 10.0
 PAUSE_S = 4.0  # between a promotion and its rollback, and before the next one
 NO_CACHE = {"RESULT_CACHE": "0"}  # every request is to be a job
@@ -51,7 +51,7 @@ class Run:
         return f"| {period} | {count} | {failed} | {p50:.1f} ms | {self.p99_ms:.1f} ms | {times:.2f} |"
 
 
-def steady(loop: FeedbackLoop, pictures: Sequence[bytes], rate: float, until: Callable[[], bool]) -> Run:
+def steady(loop: FeedbackLoop, images: Sequence[bytes], rate: float, until: Callable[[], bool]) -> Run:
     """Requests at fixed moments, each by whichever client is free, until told to stop."""
     run, lock, begin = Run(), threading.Lock(), time.monotonic()
     numbers = iter(range(10**9))
@@ -62,9 +62,9 @@ def steady(loop: FeedbackLoop, pictures: Sequence[bytes], rate: float, until: Ca
                 number = next(numbers)
             due = begin + number / rate if rate else time.monotonic()
             time.sleep(max(0.0, due - time.monotonic()))
-            at = number % len(pictures)
+            at = number % len(images)
             try:
-                run.answers.add((at, *loop.ask(pictures[at])))
+                run.answers.add((at, *loop.ask(images[at])))
                 run.latencies_ms.append((time.monotonic() - due) * 1000)
             except (AssertionError, OSError) as fault:
                 run.faults[str(fault)[:80]] += 1
@@ -107,28 +107,28 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of load in peace (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="a promotion and a rollback each (default: %(default)s)")
     options = parser.parse_args()
-    pictures = [drawing_jpeg(KINDS[at % 2], 1000 + at) for at in range(PICTURES)]
+    images = [drawing_jpeg(KINDS[at % 2], 1000 + at) for at in range(IMAGES)]
     with tempfile.TemporaryDirectory(prefix="promotion-") as folder, running_loop(Path(folder), NO_CACHE) as loop:
         loop.files.accept((drawing_jpeg(kind, seed), kind) for kind in KINDS for seed in range(10))
         loop.done("cli.improve")
-        peak = len(steady(loop, pictures, 0, lasting(PEAK_S)).latencies_ms) / PEAK_S
+        peak = len(steady(loop, images, 0, lasting(PEAK_S)).latencies_ms) / PEAK_S
         rate = options.share * peak
         _say(f"peak {peak:.0f} images/s, so {rate:.0f} images/s\n")
         _say("| period | answered | failed | p50 | p99 | times p99 in peace |\n|---|---|---|---|---|---|")
-        peace = steady(loop, pictures, rate, lasting(options.seconds))
+        peace = steady(loop, images, rate, lasting(options.seconds))
         _say(peace.row("in peace", peace))
         took: list[float] = []
-        run = steady(loop, pictures, rate, promoting(loop, options.rounds, took))
+        run = steady(loop, images, rate, promoting(loop, options.rounds, took))
         _say(run.row(f"{options.rounds} promotions, {options.rounds} rollbacks", peace))
         loop.done("cli.models", "shadow", NEW, "--share", "0.1")
         time.sleep(PAUSE_S)
-        shadowed = steady(loop, pictures, rate, lasting(options.seconds))
+        shadowed = steady(loop, images, rate, lasting(options.seconds))
         _say(shadowed.row("with a shadow of 10 %", peace))
         _say("\n| change | slowest | each |\n|---|---|---|")
         for name, seconds in (("promotion", took[::2]), ("rollback", took[1::2])):
             _say(f"| {name} | {max(seconds):.1f} s | {', '.join(f'{each:.1f}' for each in seconds)} |")
         answers = Counter((at, version) for at, _, version in run.answers)
-        _say(f"\npictures with two answers of one version: {sum(count > 1 for count in answers.values())}")
+        _say(f"\nimages with two answers of one version: {sum(count > 1 for count in answers.values())}")
         _say(loop.done("cli.models", "shadow", "--status"))
 
 

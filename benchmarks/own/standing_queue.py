@@ -3,7 +3,7 @@
 Run while Sightline runs in the bench's state folder, with deploy/ on the import path:
 python -m benchmarks.own.standing_queue ROOT_PID SECONDS DEPTH [DEPTH ...]     print one row for each depth as JSON
 
-Each of DEPTH greenlets asks for one picture after the other, so the queue keeps its depth. The processor time is that
+Each of DEPTH greenlets asks for one image after the other, so the queue keeps its depth. The processor time is that
 of the running system (workers, Redis, and the api, which has nothing to do) over a window in which the queue stands.
 """
 
@@ -28,10 +28,10 @@ QUEUE_NAME = "sightline"
 # No job may expire: the last of 10,000 waits for all the others.
 PATIENCE_S = 300.0
 LARGEST_DEPTH = 20_000
-# The share of the depth from which on the queue counts as standing; the rest is in the lanes' hands.
+# The share of the depth from which on the queue counts as standing; the rest is in the consumers' hands.
 STANDING = 0.9
-# What the workers may have taken already: two lanes' batches.
-JOBS_IN_LANES = 16
+# What the workers may have taken already: two consumers' batches.
+JOBS_IN_HAND = 16
 
 
 class Crowd:
@@ -51,7 +51,7 @@ class Crowd:
 
     def wait_until_standing(self) -> None:
         """Wait until nearly every job is in the queue."""
-        wanted = STANDING * len(self._greenlets) - JOBS_IN_LANES
+        wanted = STANDING * len(self._greenlets) - JOBS_IN_HAND
         self._wait_for_depth(lambda depth: depth >= wanted)
 
     def leave(self) -> None:

@@ -17,20 +17,20 @@ from benchmarks.systems import CORES
 PARTS = ["decode + inference", "decode", "inference"]
 
 
-def _pictures() -> list[Path]:
+def _images() -> list[Path]:
     return [Path(line) for line in Path(sys.argv[2]).read_text("utf-8").splitlines()]
 
 
 def labels() -> dict[str, str]:
-    """Return the label of every picture of the list."""
+    """Return the label of every image of the list."""
     classifier = PillowOnnxClassifier(settings.BUNDLE)
-    return {path.name: classifier.predict([classifier.decode(path.read_bytes())])[0][0] for path in _pictures()}
+    return {path.name: classifier.predict([classifier.decode(path.read_bytes())])[0][0] for path in _images()}
 
 
 def make_parts() -> Mapping[str, Work]:
-    """Make what each core loops over: one picture at a time, one thread, as the servers do it."""
+    """Make what each core loops over: one image at a time, one thread, as the servers do it."""
     classifier = PillowOnnxClassifier(settings.BUNDLE, threads=1)
-    contents = [path.read_bytes() for path in _pictures()]
+    contents = [path.read_bytes() for path in _images()]
     decoded = [classifier.decode(content) for content in contents[:16]]
 
     def decode(number: int) -> int:

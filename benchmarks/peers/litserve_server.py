@@ -31,7 +31,7 @@ class ImageClassifier(litserve.LitAPI):  # type: ignore[misc]
         return output
 
     def predict(self, x: Any) -> Any:
-        """Classify one picture, or a list of them when batching is on."""
+        """Classify one image, or a list of them when batching is on."""
         return self._classifier.answer(x) if isinstance(x, list) else self._classifier.answer([x])[0]
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:

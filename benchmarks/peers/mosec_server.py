@@ -19,7 +19,7 @@ class ImageClassifier(mosec.Worker):  # type: ignore[misc]
         return self._classifier.decode(data)
 
     def forward(self, data: Any) -> Any:
-        """Classify one picture, or a list of them when batching is on."""
+        """Classify one image, or a list of them when batching is on."""
         if isinstance(data, list):
             return self._classifier.answer(data)
         return self._classifier.answer([data])[0]

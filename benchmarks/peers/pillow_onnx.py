@@ -35,7 +35,7 @@ class PillowOnnxClassifier:
         self._input = self._session.get_inputs()[0].name
 
     def decode(self, content: bytes) -> Pixels:
-        """Decode one picture to a normalised float32 array of shape (3, height, width)."""
+        """Decode one image to a normalised float32 array of shape (3, height, width)."""
         image: Image.Image = Image.open(io.BytesIO(content))
         if self._draft:
             # The crop keeps crop_ratio of the shorter side, so that is what must stay larger than the input.
@@ -50,7 +50,7 @@ class PillowOnnxClassifier:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def predict(self, batch: Sequence[Pixels]) -> list[tuple[str, float]]:
-        """Return the most likely label of each picture with its probability."""
+        """Return the most likely label of each image with its probability."""
         logits: NDArray[np.float32] = self._session.run(None, {self._input: np.stack(batch)})[0]
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = exponents.max(axis=1) / exponents.sum(axis=1)
@@ -60,7 +60,7 @@ class PillowOnnxClassifier:
         ]
 
     def answer(self, batch: Sequence[Pixels]) -> list[dict[str, Any]]:
-        """Return the JSON answer of each picture in the shape that every system under test gives."""
+        """Return the JSON answer of each image in the shape that every system under test gives."""
         return [{"success": True, "prediction": label, "score": score} for label, score in self.predict(batch)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.errors import LoadError
-from benchmarks.load import parse_result, picture_list, put_load
+from benchmarks.load import image_list, parse_result, put_load
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
@@ -52,7 +52,7 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{number}.jpg" for number in range(5)]
     for number, path in enumerate(paths):
         path.write_bytes(bytes([number]) * 3000 + b"\r\n\0--")
@@ -61,20 +61,20 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 @needs_wrk
 @pytest.mark.parametrize("body", ["raw", "multipart"])
-def test_every_picture_is_posted_byte_for_byte(recorder: Recorder, pictures: list[Path], body: str) -> None:
+def test_every_image_is_posted_byte_for_byte(recorder: Recorder, images: list[Path], body: str) -> None:
     url = f"http://127.0.0.1:{recorder.server_port}/predict"
 
-    put_load(url, picture_list("test-load", pictures), body, connections=2, seconds=1)
+    put_load(url, image_list("test-load", images), body, connections=2, seconds=1)
 
-    contents = {path.read_bytes() for path in pictures}
+    contents = {path.read_bytes() for path in images}
     assert {_content(kind, received) for kind, received in recorder.received} == contents
 
 
 @needs_wrk
-def test_answers_that_are_not_200_are_counted_apart(recorder: Recorder, pictures: list[Path]) -> None:
+def test_answers_that_are_not_200_are_counted_apart(recorder: Recorder, images: list[Path]) -> None:
     url = f"http://127.0.0.1:{recorder.server_port}/predict"
 
-    result = put_load(url, picture_list("test-load", pictures), "raw", connections=1, seconds=1)
+    result = put_load(url, image_list("test-load", images), "raw", connections=1, seconds=1)
 
     # The answer to the last request may be cut off by the end of the run.
     assert len(recorder.statuses) - result.answers in {0, 1}

@@ -1,5 +1,6 @@
 """The client against servers that behave as some do: they answer early, break connections, or are something else."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sightline import Client, ServiceError, Unreachable
+from sightline import AsyncClient, Client, Refused, ServiceError, Unreachable
 
 Answer = Callable[[socket.socket], None]
 LARGE = b"\xff\xd8\xff" + bytes(8 * 1024**2)
@@ -113,3 +114,85 @@ def test_an_absent_service_is_told_at_once() -> None:
         assert not client.is_alive()
         with pytest.raises(Unreachable, match="refused"):
             client.classify(b"x")
+
+
+def kept_then(rest: Answer) -> tuple[Answer, list[int]]:
+    """Return a server that keeps a connection after its first answer, and a list with an entry for each request."""
+    requests: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        for number in range(2):
+            if head_of(connection):
+                requests.append(number)
+            if number:
+                rest(connection)
+            else:
+                body = b'{"model_version": "a/1"}'
+                connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    return serve, requests
+
+
+def half(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    connection.shutdown(socket.SHUT_WR)
+    connection.recv(4096)
+
+
+def slow(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
+
+
+@pytest.mark.parametrize(("rest", "timeout_s"), [(slow, 0.2), (half, 60.0)])
+def test_a_request_that_the_service_has_is_not_sent_again(rest: Answer, timeout_s: float) -> None:
+    """It is slow, or its answer broke off: the image would be computed twice."""
+    serve, requests = kept_then(rest)
+    with serving(serve, serve) as url, Client(url, timeout_s=timeout_s) as client:
+        client.ready()
+        with pytest.raises(Unreachable):
+            client.classify(b"x")
+    assert requests == [0, 1]
+
+
+FOUND = {
+    "prediction": "tabby", "score": 0.5, "predictions": [{"label": "tabby", "score": 0.5}],
+    "prediction_id": "p", "model_version": "m/1",
+}  # fmt: skip
+
+
+def replies(status: str, document: object, *, retry_after: str = "") -> Answer:
+    def reply(connection: socket.socket) -> None:
+        head_of(connection)
+        head, _, body = answer(status, document).partition(b"\r\n")
+        more = f"Retry-After: {retry_after}\r\n".encode() if retry_after else b""
+        connection.sendall(head + b"\r\n" + more + body)
+
+    return reply
+
+
+BUSY = replies("503 Service Unavailable", {"code": "queue_full"}, retry_after="2")
+
+
+def test_what_is_refused_as_busy_is_sent_again_when_its_time_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("sightline.client.time.sleep", slept.append)
+    with serving(BUSY, BUSY, replies("200 OK", FOUND)) as url, Client(url, retries=2) as client:
+        assert client.classify(b"image").label == "tabby"
+    assert len(slept) == 2
+    assert all(2 <= seconds <= 4 for seconds in slept)
+    with serving(BUSY, BUSY) as url, Client(url, retries=1) as client, pytest.raises(Refused):
+        client.classify(b"image")
+    broken = replies("422 Unprocessable", {"code": "image_broken"})
+    with serving(broken) as url, Client(url, retries=5) as client, pytest.raises(ServiceError):
+        client.classify(b"image")
+    assert len(slept) == 3
+
+
+def test_many_requests_of_asyncio_wait_at_once() -> None:
+    async def ask(url: str) -> list[str]:
+        async with AsyncClient(url, at_once=4) as client:
+            return [found.label for found in await asyncio.gather(*(client.classify(b"image") for _ in range(6)))]
+
+    with serving(*[replies("200 OK", FOUND)] * 6) as url:
+        assert asyncio.run(ask(url)) == ["tabby"] * 6

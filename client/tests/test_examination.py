@@ -79,8 +79,8 @@ def test_a_clock_that_is_off_is_told(ahead_s: float, told: str) -> None:
 
 
 def test_no_worker_is_told_with_the_services_own_reason() -> None:
-    trouble = {"code": "no_worker", "detail": "No worker: the bundle is torn"}
-    workers = found(WELL | {"/readyz": (503, trouble)})["workers"]
+    problem = {"code": "no_worker", "detail": "No worker: the bundle is torn"}
+    workers = found(WELL | {"/readyz": (503, problem)})["workers"]
     assert (workers.level, "the bundle is torn" in workers.text) == ("bad", True)
 
 

@@ -24,7 +24,7 @@ def test_each_finding_has_its_mark_and_what_is_not_good_its_remedy() -> None:
     text, status = shown()
     assert "  ✓ disk     free\n" in text
     assert "  ! clock    the service's is 9 s ahead\n             → have both keep time\n" in text
-    assert "1 problem and 1 warning, of 3 things that were looked at." in text
+    assert "1 problem and 1 warning in 3 checks." in text
     assert status == 1
 
 

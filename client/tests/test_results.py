@@ -1,9 +1,10 @@
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
-from sightline.results import COLUMNS, Results, Row
+from sightline.results import COLUMNS, JsonLines, Results, Row
 
 
 def test_what_has_a_row_is_done(tmp_path: Path) -> None:
@@ -63,3 +64,16 @@ def test_a_cell_stays_short_enough_to_be_read_again(tmp_path: Path) -> None:
         results.add(Row("a.jpg", error="x" * 500_000))
     with Results(path) as results:
         assert results.failed("a.jpg")
+
+
+def test_as_json_each_image_is_a_line_without_what_is_empty(capfd: pytest.CaptureFixture[str]) -> None:
+    with JsonLines() as results:
+        results.add(Row("a\n.jpg", "cat", "0.5000", "", "1.x", "m/1"))
+        results.add(Row("b\udcff.jpg", error="image_broken: it ends too early"))
+        assert results.failed("b\udcff.jpg")
+        assert not results.failed("a\n.jpg")
+    first, second = map(json.loads, capfd.readouterr().out.splitlines())
+    assert first == {
+        "file": "a\n.jpg", "prediction": "cat", "score": 0.5, "prediction_id": "1.x", "model_version": "m/1"
+    }  # fmt: skip
+    assert second == {"file": "b\udcff.jpg", "error": "image_broken: it ends too early"}

@@ -9,8 +9,10 @@ HEADS = {
     "gif": b"GIF89a",
     "webp": b"RIFF\0\0\0\0WEBP",
     "bmp": b"BM" + bytes(12) + (40).to_bytes(4, "little"),
+    "heic": b"\0\0\0\x18ftypheic",
+    "avif": b"\0\0\0\x20ftypavif",
+    "tiff": b"MM\0*",
 }
-HEIC = b"\0\0\0\x18ftypheic"
 
 
 def put(folder: Path, name: str, content: bytes) -> None:
@@ -31,19 +33,18 @@ def test_files_that_are_not_sent_are_counted_by_kind(tmp_path: Path) -> None:
     put(tmp_path, "no-image.jpg", b"notes")
     put(tmp_path, "notes.txt", b"notes")
     put(tmp_path, "BM.txt", b"BM is how this note begins, and it goes on")
-    put(tmp_path, "phone.HEIC", HEIC)
+    put(tmp_path, "film.mp4", b"\0\0\0\x20ftypisom")
     put(tmp_path, "._a.jpg", b"\0\5\x16\7")
     put(tmp_path, "@eaDir/a.jpg", HEADS["jpeg"])
     put(tmp_path, ".thumbnails/a.jpg", HEADS["jpeg"])
     selection = select([tmp_path])
     assert list(selection.images) == ["a.jpg", "no-image.jpg"]
     assert selection.passed_over == {
-        "files that are no images": 2,
-        "HEIC files (convert them to JPEG)": 1,
+        "files that are no images": 3,
         "hidden files": 1,
         "hidden or system folders": 2,
     }
-    assert "1 HEIC files (convert them to JPEG)" in selection.describe_passed_over()
+    assert "3 files that are no images" in selection.describe_passed_over()
 
 
 def test_pipes_and_dangling_links_are_left_alone(tmp_path: Path) -> None:

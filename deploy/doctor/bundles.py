@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import re
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from launcher.settings import Settings
 from sightline.findings import Finding, bad, good
 
 DEFAULT = "efficientnet-lite0/1-int8"
-DEFAULT_NAME = "efficientnet-lite0/1-"
+OF_SETUP = re.compile(r"(efficientnet-(lite[012])/1-)(int8|fp32)")
 MAX_ACTIVE_BYTES = 1_024
 
 
@@ -25,11 +27,9 @@ def folder(own: Settings) -> Path:
 def findings(own: Settings) -> Iterator[Finding]:
     """Yield every version that is not whole, and whether the one to be served is there."""
     place = folder(own)
-    names = sorted(
-        f"{path.parent.parent.name}/{path.parent.name}"
-        for path in place.glob("*/*/bundle.toml")
-        if not path.parent.name.startswith(".")
-    )
+    # Path.glob raises FileNotFoundError for what vanishes meanwhile, and finds hidden folders, which hold drafts.
+    found = glob.iglob("*/*/bundle.toml", root_dir=place)  # noqa: PTH207
+    names = sorted(str(Path(path).parent) for path in found)
     for name in names:
         if wrong := _wrong(place / name):
             yield bad("a bundle", f"{name}: {wrong}", _remedy(name))
@@ -39,7 +39,7 @@ def findings(own: Settings) -> Iterator[Finding]:
     named = wanted(own)
     if named not in names:
         there = f"there: {', '.join(names)}" if names else "there is none at all"
-        remedy = "make install" if named.startswith(DEFAULT_NAME) else "sightline models promote another, or import it"
+        remedy = _set_up(named) or "sightline models promote another, or import it"
         yield bad("bundles", f"{named} is to be served and is missing; {there}", remedy)
     else:
         yield good("bundles", f"{named} is to be served, of {len(names)} that are there")
@@ -50,8 +50,8 @@ def wanted(own: Settings) -> str:
     active, _ = _active(folder(own))
     precision = own.environment.get("PRECISION", "")
     chosen = own.environment.get("MODEL_BUNDLE") or active or DEFAULT
-    is_default = not own.environment.get("MODEL_BUNDLE") and chosen.startswith(DEFAULT_NAME)
-    return f"{DEFAULT_NAME}{precision}" if precision and is_default else chosen
+    made = None if own.environment.get("MODEL_BUNDLE") else OF_SETUP.fullmatch(chosen)
+    return f"{made[1]}{precision}" if precision and made else chosen
 
 
 def _active(place: Path) -> tuple[str, str]:
@@ -82,6 +82,14 @@ def _wrong(bundle: Path) -> str:
 
 
 def _remedy(name: str) -> str:
-    if name.startswith(DEFAULT_NAME):
-        return "make install builds it again"
+    if command := _set_up(name):
+        return f"{command} builds it again"
     return f"import it again, or remove it; until then do not promote {name}"
+
+
+def _set_up(name: str) -> str:
+    """Return the command that makes this bundle; empty where set-up makes none of the name."""
+    made = OF_SETUP.fullmatch(name)
+    if made is None:
+        return ""
+    return "make install" if name.startswith(DEFAULT.partition("/")[0]) else f"make install MODEL={made[2]}"

@@ -89,7 +89,7 @@ def _last_line(fault: Exception) -> str:
 
 def _redis(own: Settings) -> Finding:
     if not own.uses_own_redis:
-        return good("redis-server", "none of our own: REDIS_IP or REDIS_SOCKET names another")
+        return good("redis-server", "none of our own: REDIS_URL, REDIS_IP or REDIS_SOCKET names another")
     try:
         binary = redis_server.find_binary()
     except NoRedisServerError as fault:

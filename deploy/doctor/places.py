@@ -18,7 +18,7 @@ from sightline.findings import Finding, bad, good, warning
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  it is looked at
 MIB = 1024**2
 # What uploads leave free anyway (MIN_FREE_BYTES of the api), and what is little for Redis, images and new models.
-LEAST_FREE, LITTLE_FREE = 64 * MIB, 1024 * MIB
+MIN_FREE, LITTLE_FREE = 64 * MIB, 1024 * MIB
 
 
 def findings(own: Settings, running: int | None) -> Iterator[Finding]:
@@ -38,7 +38,7 @@ def disk(place: Path) -> Finding:
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / 1024**3:.1f} GiB free"
-    if free < LEAST_FREE:
+    if free < MIN_FREE:
         return bad("disk", said, "uploads are refused (507): `make clean-uploads`, or STATE_DIR on another disk")
     if free < LITTLE_FREE:
         return warning("disk", said, "`make clean-uploads` removes old images that no report refers to")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from doctor import bundles, environment, places, workers
+from doctor import bundles, environment, places, stores, workers
 from launcher import readiness, settings, state
 from launcher.errors import LauncherError
 from launcher.settings import REPOSITORY, Settings
@@ -41,5 +41,7 @@ def _look_at_installation(page: Page, own: Settings) -> None:
     page.section(f"Installation in {REPOSITORY}", environment.findings(REPOSITORY, own), SUBJECTS)
     page.section(f"Models in {bundles.folder(own)}", bundles.findings(own), SUBJECTS)
     page.section(f"State in {own.state_dir}", places.findings(own, running), SUBJECTS)
+    if stores.are_named(own):
+        page.section("Stores that hosts share", stores.findings(own), SUBJECTS)
     if running is not None or not own.uses_own_redis:
         page.section("Workers and queue", workers.findings(own), SUBJECTS)

@@ -1,17 +1,15 @@
-"""What the queue tells of the workers: asked by a script of model/, which speaks to Redis."""
+"""What the queue tells of the workers: asked by a command of model/, which speaks to Redis."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from doctor import bundles
-from launcher.settings import REPOSITORY, Settings
+from doctor import bundles, state_commands
+from doctor.state_commands import StateUnknownError
+from launcher.settings import Settings
 from sightline.findings import Finding, bad, good, warning
 
-TIMEOUT_S = 60
 # As long as a request waits for its answer.
 LONGEST_WAIT_S = 5.0
 
@@ -19,12 +17,16 @@ LONGEST_WAIT_S = 5.0
 def findings(own: Settings) -> Iterator[Finding]:
     """Redis, the workers, their versions, and what waits."""
     try:
-        look = _look(own)
-    except (OSError, subprocess.SubprocessError, ValueError) as fault:
-        yield bad("queue", f"could not be asked: {getattr(fault, 'stderr', '') or fault}".strip(), "make install")
+        look = state_commands.ask(own, "queue_state")
+    except StateUnknownError as fault:
+        yield bad("queue", f"could not be asked: {fault}", "make install")
         return
     if "fault" in look:
-        yield bad("Redis", look["fault"], "var/run/redis.log, or the log of the server that REDIS_IP names, says more")
+        yield bad(
+            "Redis",
+            look["fault"],
+            "var/run/redis.log, or the log of the server that REDIS_URL or REDIS_IP names, says more",
+        )
         return
     yield from judged(look, bundles.wanted(own), own.model_workers)
 
@@ -34,7 +36,7 @@ def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
     yield good("Redis", "answers")
     workers = look["workers"]
     if not workers:
-        why = look["trouble"] or "none has said anything for three seconds"
+        why = look["startup_error"] or "none has said anything for three seconds"
         yield bad("workers", f"none: {why}", "their log says more; `make serve` starts them again each time")
     elif len(workers) < wanted:
         yield warning("workers", f"{len(workers)} of {wanted} live", "the others' log says why they ended")
@@ -65,16 +67,3 @@ def _queue(depth: int, oldest_age_s: float) -> Finding:
     if oldest_age_s > LONGEST_WAIT_S:
         return bad("queue", said, "the workers hang or are too few: see their log, or set MODEL_WORKERS higher")
     return good("queue", said)
-
-
-def _look(own: Settings) -> dict[str, Any]:
-    finished = subprocess.run(  # noqa: S603  our own script
-        [REPOSITORY / ".venv" / "bin" / "python", REPOSITORY / "deploy" / "operate.py", "queue_state"],
-        env=dict(own.environment),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=True,
-    )
-    look: dict[str, Any] = json.loads(finished.stdout)
-    return look

@@ -21,5 +21,9 @@ class StateInUseError(LauncherError):
     """Another run keeps its state in the same folder."""
 
 
+class StateUnusableError(LauncherError):
+    """The state folder cannot be made or written to."""
+
+
 class NoRedisServerError(LauncherError):
     """No redis-server that is new enough stands on this machine."""

@@ -5,15 +5,29 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher import redis_server, state
+from launcher import redis_server, service_manager, state
 from launcher.errors import SettingError
 from launcher.settings import REPOSITORY, Settings
 from launcher.supervision import Program
 
-# The api answers what it has accepted before it ends: longer than REQUEST_TIMEOUT_S.
-API_GRACE_S = 10.0
-# A worker finishes its batch: longer than MAX_BATCH_S.
-WORKER_GRACE_S = 12.0
+# The api answers what it has accepted before it ends, and a worker finishes its batch: so much longer than their
+# time-outs.
+API_GRACE_S, WORKER_GRACE_S = 5.0, 2.0
+# What it was doing is taken up again at the next start.
+TRAINER_GRACE_S = 10.0
+
+
+# With these alone the api finds fault outside its settings.py. Where none is given, that module is all there is to
+# check: importing the rest takes half a second of each start.
+OF_API_PARTS = (
+    "API_KEYS_FILE",
+    "CORS_ORIGINS",
+    "DATABASE_URL",
+    "DATABASE_URL_FILE",
+    "FEEDBACK_FILEPATH",
+    "RATE_LIMIT",
+    "TRUSTED_HOSTS",
+)
 
 
 def stages(settings: Settings, listener: int) -> list[list[Program]]:
@@ -25,23 +39,41 @@ def stages(settings: Settings, listener: int) -> list[list[Program]]:
             _python("ml_service.py"),
             REPOSITORY / "model",
             environment | _metrics_port(settings, number),
-            WORKER_GRACE_S,
+            settings.max_batch_s + WORKER_GRACE_S,
             says_ready=True,
             configuration=REPOSITORY / "model" / environment["BUNDLES_FOLDER"],
         )
         for number, name in enumerate(_worker_names(settings.model_workers))
     ]
+    trainer = Program(
+        "trainer",
+        [sys.executable, "-m", "trainer"],
+        REPOSITORY / "model",
+        environment,
+        TRAINER_GRACE_S,
+        says_ready=True,
+    )
     told = environment | {"LISTEN_FD": str(listener)}
     api = Program(
-        "api", _python("app.py"), REPOSITORY / "api", told, API_GRACE_S, pass_fds=(listener,), says_ready=True
+        "api",
+        _python("app.py"),
+        REPOSITORY / "api",
+        told,
+        settings.request_timeout_s + API_GRACE_S,
+        pass_fds=(listener,),
+        says_ready=True,
+        orphans_finish=True,  # they need no port: the launcher holds it
     )
-    return [*_redis(settings, environment), workers, [api]]
+    others = [trainer] if settings.trainer else []
+    return [*_redis(settings, environment), [*workers, *others], [api]]
 
 
-def check(stages: Sequence[Sequence[Program]]) -> None:
+def check(settings: Settings, stages: Sequence[Sequence[Program]]) -> None:
     """Raise SettingError where the api or a worker cannot use its settings: starting it again would not help."""
     for program in {program.folder: program for stage in stages for program in stage if program.says_ready}.values():
-        command = [program.command[0], "-c", "import settings"]
+        given = {**program.environment, "FEEDBACK_FILEPATH": settings.environment.get("FEEDBACK_FILEPATH", "")}
+        module = "app" if program.name == "api" and any(map(given.get, OF_API_PARTS)) else "settings"
+        command = [program.command[0], "-c", f"import {module}"]
         done = subprocess.run(  # noqa: S603 - our own interpreter
             command, cwd=program.folder, env=dict(program.environment), capture_output=True, text=True, check=False
         )
@@ -85,7 +117,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
             "REDIS_PASSWORD_FILE": "",
             "REDIS_DB_ID": "0",
         }
-    return own | dict(settings.environment) | told | {"PYTHONPATH": ".", "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in settings.environment.items() if name not in service_manager.VARIABLES}
+    return own | inherited | told | {"PYTHONPATH": ".", "PYTHONUNBUFFERED": "1"}
 
 
 def _worker_names(count: int) -> list[str]:

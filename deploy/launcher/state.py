@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from launcher.errors import StateInUseError
+from launcher.errors import StateInUseError, StateUnusableError
 from launcher.ports import describe_command
 
 SECRET_KEY, OPERATOR_KEY, API_KEYS = "secret_key", "operator_key", "api_keys"
@@ -21,9 +21,15 @@ TIMEOUT_S = 15.0
 
 def make_folders(state_dir: Path) -> None:
     """Make the state folder and what belongs in it; what is personal or secret is for this user alone."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    for name in FOLDERS:
-        (state_dir / name).mkdir(mode=0o777 if name == "bundles" else 0o700, exist_ok=True)
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        for name in FOLDERS:
+            (state_dir / name).mkdir(mode=0o777 if name == "bundles" else 0o700, exist_ok=True)
+    except OSError as error:
+        raise StateUnusableError(
+            f"STATE_DIR={str(state_dir)!r} cannot be used: {error.strerror}: {error.filename}. "
+            "Choose a folder that you may write to."
+        ) from error
 
 
 def take(state_dir: Path) -> int:

@@ -48,6 +48,7 @@ class Program:
     pass_fds: tuple[int, ...] = ()  # open descriptors that it gets under the same numbers
     says_ready: bool = False  # whether it writes to READY_FD once it serves
     configuration: Path | None = None  # file or folder to look at after EX_CONFIG: a change may help
+    orphans_finish: bool = False  # whether its children, once it has died, have its grace period to stop by themselves
 
 
 @dataclass
@@ -88,6 +89,8 @@ class Supervisor:
         self._stages = [[Child(program) for program in stage] for stage in stages]
         self._say = say
         self._pass_fds = tuple(pass_fds)
+        # Programs that have died, and when to kill what is left of their groups.
+        self._orphaned: list[tuple[subprocess.Popen[bytes], float]] = []
 
     def run(self, tick: Callable[[], float | None], at_stop: Callable[[], None] = lambda: None) -> None:
         """Start everything and keep it running; `tick` returns in how many seconds it wants to be called again."""
@@ -102,7 +105,8 @@ class Supervisor:
     def _run_until_stopped(self, watched: set[signal.Signals], tick: Callable[[], float | None]) -> None:
         while True:
             self._start_what_is_due()
-            received = _wait_for(watched, _soonest(tick(), self._seconds_to_next_start()))
+            self._kill_overdue_orphans()
+            received = _wait_for(watched, _soonest(tick(), self._seconds_to_next_start(), self._seconds_to_next_kill()))
             if received in STOP_SIGNALS:
                 return
             self._collect_the_dead()
@@ -165,8 +169,12 @@ class Supervisor:
                 self._plan_restart(child, child.process)
 
     def _plan_restart(self, child: Child, process: subprocess.Popen[bytes]) -> None:
-        _kill_group(process)  # what a dead leader left behind may still hold the port
         status, program, now = process.returncode, child.program, time.monotonic()
+        if program.orphans_finish:
+            _signal_group(process, signal.SIGTERM)
+            self._orphaned.append((process, now + program.stop_grace_s))
+        else:
+            _signal_group(process, signal.SIGKILL)
         if child.was_ready():
             child.failed_starts = 0
         elif status != os.EX_OK:
@@ -183,6 +191,13 @@ class Supervisor:
         where = f"; see {program.log}" if program.log else ""
         self._say(f"{program.name} ended ({_how(status)}{where}){after}")
 
+    def _seconds_to_next_kill(self) -> float | None:
+        return max(0.0, self._orphaned[0][1] - time.monotonic()) if self._orphaned else None
+
+    def _kill_overdue_orphans(self) -> None:
+        while self._orphaned and self._orphaned[0][1] <= time.monotonic():
+            _signal_group(self._orphaned.pop(0)[0], signal.SIGKILL)
+
     def _stop(self) -> None:
         """Stop stage after stage: what takes requests first, what holds the queue last."""
         is_hurried = False
@@ -191,6 +206,8 @@ class Supervisor:
             for process, _ in running:
                 process.terminate()
             is_hurried = self._wait_for_ends(running, is_hurried=is_hurried)
+        for process, _ in self._orphaned:
+            _signal_group(process, signal.SIGKILL)
 
     def _wait_for_ends(self, running: Sequence[tuple[subprocess.Popen[bytes], Program]], *, is_hurried: bool) -> bool:
         """Wait until the programs of a stage have ended, all at the same time, and kill what has not by then.
@@ -208,7 +225,7 @@ class Supervisor:
         for process, program in running:
             if process.poll() is None:
                 self._say(f"{program.name} does not stop by itself; killing it")
-            _kill_group(process)
+            _signal_group(process, signal.SIGKILL)
             process.wait()
         return is_hurried
 
@@ -281,9 +298,9 @@ def _prepare_child(launcher: int) -> None:
             os._exit(1)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
 
 
 def _how(status: int) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from doctor import bundles, environment, places, workers
+from doctor import bundles, environment, places, stores, workers
 from launcher import settings, state
 from launcher.settings import REPOSITORY, Settings
 from sightline.findings import Finding
+from sightline_testing.faketime import SkewedClock
+from sightline_testing.postgres_server import PostgresServer
 from sightline_testing.redis_server import free_port
+from sightline_testing.s3_server import S3Server
 
 DEFAULT = "efficientnet-lite0/1-int8"
 
@@ -130,6 +133,21 @@ def test_an_active_file_that_cannot_be_read_is_told(
     assert (found.level, "active cannot be read" in found.text, told in found.text) == ("bad", True, True)
 
 
+@pytest.mark.parametrize(
+    ("active", "remedy"),
+    [
+        ("efficientnet-lite2/1-int8", "make install MODEL=lite2"),
+        ("efficientnet-lite0/1-fp32", "make install"),
+        ("efficientnet-lite2/2-int8", "sightline models promote another, or import it"),
+    ],
+)
+def test_a_missing_bundle_of_set_up_is_told_with_the_command_that_makes_it(
+    own: Settings, active: str, remedy: str
+) -> None:
+    (bundles.folder(own) / "active").write_text(active)
+    assert named(bundles.findings(own), "bundles").remedy == remedy
+
+
 def test_no_bundle_at_all_is_told(own: Settings) -> None:
     found = named(bundles.findings(own), "bundles")
     assert (found.level, found.remedy) == ("bad", "make install")
@@ -139,7 +157,7 @@ def test_little_room_is_a_warning_and_none_a_problem(tmp_path: Path, monkeypatch
     assert places.disk(tmp_path / "not" / "made" / "yet").text.endswith("GiB free")
     monkeypatch.setattr(places, "LITTLE_FREE", shutil.disk_usage(tmp_path).total * 2)
     assert places.disk(tmp_path).level == "warning"
-    monkeypatch.setattr(places, "LEAST_FREE", shutil.disk_usage(tmp_path).total * 2)
+    monkeypatch.setattr(places, "MIN_FREE", shutil.disk_usage(tmp_path).total * 2)
     assert (places.disk(tmp_path).level, "507" in places.disk(tmp_path).remedy) == ("bad", True)
 
 
@@ -174,9 +192,9 @@ def test_who_runs_the_service_on_a_folder_is_known(own: Settings) -> None:
     assert state.holder(own.state_dir) is None
 
 
-def look(*served: str, depth: int = 0, age_s: float = 0.0, trouble: str = "") -> dict[str, object]:
+def look(*served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = "") -> dict[str, object]:
     listed = [{"id": f"w:{number}", "served": each} for number, each in enumerate(served)]
-    return {"workers": listed, "depth": depth, "oldest_age_s": age_s, "trouble": trouble}
+    return {"workers": listed, "depth": depth, "oldest_age_s": age_s, "startup_error": startup_error}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +205,7 @@ def look(*served: str, depth: int = 0, age_s: float = 0.0, trouble: str = "") ->
         (look("m/2", "m/2"), "worker versions", "warning", "all serve m/2, but m/1 is active"),
         (look("m/1"), "workers", "warning", "1 of 2 live"),
         (look("m/1", "m/1"), "workers", "good", "2 live"),
-        (look(trouble="labels.txt is missing"), "workers", "bad", "none: labels.txt is missing"),
+        (look(startup_error="labels.txt is missing"), "workers", "bad", "none: labels.txt is missing"),
         (look("m/1", "m/1"), "queue", "good", "empty"),
         (look("m/1", "m/1", depth=3, age_s=0.5), "queue", "good", "3 jobs, the oldest for 0.5 s"),
         (look("m/1", "m/1", depth=9, age_s=60), "queue", "bad", "9 jobs, the oldest for 60.0 s"),
@@ -243,3 +261,75 @@ def test_lines_of_reports_that_cannot_be_read_are_told(own: Settings) -> None:
     [found] = places.unread_lines(folder)
     assert (found.level, found.subject) == ("warning", "reports")
     assert "the first: feedback.csv, line 3 has 4 cells, the header names 2" in found.text
+
+
+def sentinel(place: str, **told: str) -> dict[str, str]:
+    return {"subject": "sentinel", "place": place, **told}
+
+
+@pytest.mark.parametrize(
+    ("states", "level", "told"),
+    [
+        ([{"subject": "images", "said": "s3://a takes images"}], "good", "s3://a takes images"),
+        ([{"subject": "image expiry", "said": ""}], "warning", "grows for ever"),
+        ([{"subject": "clock of S3", "said": "", "fault": "behind by 90 s", "kind": "skew"}], "warning", "90 s"),
+        ([sentinel("a", said="r:1"), sentinel("b", said="r:1")], "good", "2 of 2 answer; the primary is r:1"),
+        ([sentinel("a", said="r:1"), sentinel("b", said="r:2")], "warning", "a names r:1, b names r:2"),
+        ([sentinel("a", said="r:1"), sentinel("b", fault="refused")], "bad", "1 of 2 answer, too few"),
+        ([*(sentinel(each, said="r:1") for each in "ab"), sentinel("c", fault="refused")], "warning", "c: refused"),
+    ],
+)
+def test_what_is_known_of_shared_stores_is_judged(states: list[dict[str, str]], level: str, told: str) -> None:
+    [found] = stores.judged(states)
+    assert (found.level, told in found.text) == (level, True), found
+    assert bool(found.remedy) == (level != "good")
+
+
+def test_shared_stores_that_are_away_are_told_with_the_remedies(own: Settings) -> None:
+    assert not stores.are_named(own)
+    away = f"127.0.0.1:{free_port()}"
+    told = {
+        "IMAGE_STORE": "s3://images/prefix",
+        "MODEL_STORE": "s3://images/models",
+        "S3_ENDPOINT": f"http://{away}",
+        "S3_ACCESS_KEY_ID": "key",
+        "S3_SECRET_ACCESS_KEY": "a secret",
+        "DATABASE_URL": f"postgresql://user:a-password@{away}/reports",
+        "REDIS_URL": f"redis+sentinel://{away}/main",
+    }
+    named_stores = settings.read({**own.environment, **told})
+    assert stores.are_named(named_stores)
+    found = {finding.subject: finding for finding in stores.findings(named_stores)}
+    assert {subject: finding.level for subject, finding in found.items()} == {
+        "images": "bad",
+        "image expiry": "warning",
+        "shared models": "bad",
+        "clock of S3": "good",
+        "database": "bad",
+        "Sentinels": "bad",
+    }
+    assert "Connect" in found["images"].text
+    assert "refused" in found["database"].text
+    assert "password" not in str(found)
+    assert "DATABASE_URL" in found["database"].remedy
+
+
+def test_shared_stores_that_serve_are_said_to_and_what_they_lack_is_told(
+    own: Settings, s3_server: S3Server, postgres_process: PostgresServer, tmp_path: Path
+) -> None:
+    told = {**s3_server.settings, "IMAGE_STORE": "s3://images/doctor", "MODEL_STORE": "s3://images/doctor-models"}
+    postgres_process.execute("CREATE DATABASE untouched")
+    for database, remedy in (("reports", ""), ("untouched", "make migrate")):
+        told["DATABASE_URL"] = postgres_process.url(database)
+        found = {each.subject: each for each in stores.findings(settings.read({**own.environment, **told}))}
+        assert found["database"].remedy.startswith(remedy), found
+        assert found["database"].level == ("bad" if remedy else "good")
+    assert found["images"].text == "s3://images/doctor takes images"
+    assert found["shared models"].text == "s3://images/doctor-models has no version"
+    assert (found["image expiry"].level, "make image-expiry" in found["image expiry"].remedy) == ("warning", True)
+    assert found["clock of S3"].level == "good"
+    told |= SkewedClock(tmp_path / "skewed", 1200).environment()
+    found = {each.subject: each for each in stores.findings(settings.read({**own.environment, **told}))}
+    for subject, level in (("images", "bad"), ("shared models", "bad"), ("clock of S3", "warning")):
+        assert (found[subject].level, "chronyc" in found[subject].remedy) == (level, True)
+        assert "clock is ahead of that of the S3 server by 1" in found[subject].text

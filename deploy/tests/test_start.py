@@ -1,18 +1,23 @@
 """What the launcher decides before anything runs: settings, port, state folder, Redis binary."""
 
 import os
+import pty
+import re
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from launcher import __main__ as launcher
 from launcher import ports, programs, readiness, redis_server, settings, state
 from launcher.errors import NoRedisServerError, PortUnavailableError, SettingError, StateInUseError
+from sightline_testing import settings_tables
 from wire import __version__
+from wire.process import unknown_settings
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,8 @@ def test_without_any_redis_the_ways_out_are_told(tmp_path: Path, monkeypatch: py
 def test_with_a_redis_named_no_other_is_started(tmp_path: Path) -> None:
     told = settings.read({"REDIS_IP": "192.0.2.7", "REDIS_PASSWORD": "secret", "STATE_DIR": str(tmp_path)})
     stages = programs.stages(told, listener=7)
-    assert [program.name for stage in stages for program in stage] == ["model worker 1", "model worker 2", "api"]
+    names = [program.name for stage in stages for program in stage]
+    assert names == ["model worker 1", "model worker 2", "trainer", "api"]
     assert stages[0][0].environment["REDIS_IP"] == "192.0.2.7"
     assert stages[0][0].environment["REDIS_PASSWORD"] == "secret"  # noqa: S105
     assert "REDIS_SOCKET" not in stages[0][0].environment
@@ -154,7 +160,7 @@ def test_every_program_is_told_the_same_places(tmp_path: Path) -> None:
     stages = programs.stages(told, listener=7)
     assert [[program.name for program in stage] for stage in stages] == [
         ["redis"],
-        ["model worker 1", "model worker 2"],
+        ["model worker 1", "model worker 2", "trainer"],
         ["api"],
     ]
     for program in (program for stage in stages for program in stage):
@@ -173,22 +179,35 @@ def test_each_worker_has_a_port_of_its_own_for_its_metrics(tmp_path: Path) -> No
     assert names == {"model worker 1": "9101", "model worker 2": "9102"}
 
 
+def check(state_dir: Path, changes: Mapping[str, str]) -> None:
+    """Read the settings and check them as a start does."""
+    told = settings.read(os.environ | {"STATE_DIR": str(state_dir), **changes})
+    programs.check(told, programs.stages(told, listener=7))
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("LOG_LEVEL", "loud"), ("REDIS_PORT", "http"), ("ENGINE", "steam"), ("MAX_TOP_K", "0")]
 )
 def test_a_setting_that_the_api_or_a_worker_cannot_use_is_told_before_anything_is_started(
     tmp_path: Path, name: str, value: str
 ) -> None:
-    told = settings.read(os.environ | {"STATE_DIR": str(tmp_path), name: value})
     with pytest.raises(SettingError, match=f"{name}='?{value}"):
-        programs.check(programs.stages(told, listener=7))
+        check(tmp_path, {name: value})
+
+
+def test_a_redis_by_url_is_used_in_place_of_one_of_our_own(tmp_path: Path) -> None:
+    told = settings.read({"REDIS_URL": "redis+sentinel://a,b,c/main", "STATE_DIR": str(tmp_path)})
+    stages = programs.stages(told, listener=7)
+    names = [program.name for stage in stages for program in stage]
+    assert names == ["model worker 1", "model worker 2", "trainer", "api"]
+    assert "REDIS_SOCKET" not in stages[0][0].environment
 
 
 def test_usual_settings_can_be_used(tmp_path: Path) -> None:
     state.make_folders(tmp_path)
     (tmp_path / state.SECRET_KEY).write_text("secret")
     (tmp_path / state.OPERATOR_KEY).write_text("operator")
-    programs.check(programs.stages(settings.read(os.environ | {"STATE_DIR": str(tmp_path)}), listener=7))
+    check(tmp_path, {})
 
 
 @pytest.mark.parametrize("command", [["-m", "launcher"], ["operate.py"]])
@@ -196,3 +215,78 @@ def test_the_version_is_printed(command: list[str]) -> None:
     deploy = settings.REPOSITORY / "deploy"
     printed = subprocess.run([sys.executable, *command, "--version"], cwd=deploy, capture_output=True, check=True)
     assert printed.stdout.decode() == f"sightline {__version__}\n"
+
+
+def test_every_part_knows_the_settings_of_the_others() -> None:
+    """A misspelt one is told from one that another process reads."""
+    names = {
+        name
+        for _, folder, module in settings_tables.PARTS
+        for name in re.findall(r"^\| `(\w+)`", settings_tables.table(folder, module), re.M)
+    }
+    former = {"LANES", "PROMOTE_LEAST_AGREEMENT", "PROMOTE_MOST_LOSS"}
+    assert names | former == unknown_settings.NAMES, "list them in wire/process/unknown_settings.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("CORS_ORIGINS", "nowhere", "CORS_ORIGINS='nowhere'"),
+        ("TRUSTED_HOSTS", "a/b", "TRUSTED_HOSTS='a/b'"),
+        ("RATE_LIMIT", "often", "RATE_LIMIT='often' is not a rate limit"),
+        ("API_KEYS_FILE", "/nowhere", "API_KEYS_FILE='/nowhere'"),
+        ("REDIS_QUEUE", "a b", "REDIS_QUEUE='a b' is not"),
+        ("REDIS_URL", "redis://h:x", "REDIS_URL='redis://h:x' has a host and port that cannot be read"),
+        ("MAX_TOP_K", "1001", "MAX_TOP_K='1001' is not"),
+        ("FEEDBACK_FILEPATH", "feedback.csv", "feedback.csv"),
+    ],
+)
+def test_what_the_api_cannot_use_ends_the_start_before_anything_runs(
+    name: str, value: str, reason: str, tmp_path: Path
+) -> None:
+    state.make_folders(tmp_path)
+    for secret in (state.SECRET_KEY, state.OPERATOR_KEY):
+        state.secret_file(tmp_path, secret)
+    with pytest.raises(SettingError, match=re.escape(reason)):
+        check(tmp_path, {name: value})
+
+
+def test_every_setting_that_a_part_of_the_api_may_refuse_has_all_of_it_checked() -> None:
+    parts = (path for path in (settings.REPOSITORY / "api").rglob("*.py") if "tests" not in path.parts)
+    refused = {name for path in parts for name in re.findall(r'SettingError\(\s*f?"([A-Z_]+)', path.read_text())}
+    assert refused >= {"RATE_LIMIT", "CORS_ORIGINS"}
+    assert refused - set(programs.OF_API_PARTS) == set()
+
+
+def test_a_stop_leaves_the_time_that_the_settings_promise(tmp_path: Path) -> None:
+    told = settings.read({"STATE_DIR": str(tmp_path), "REQUEST_TIMEOUT_S": "60", "MAX_BATCH_S": "90"})
+    graces = {program.name: program.stop_grace_s for stage in programs.stages(told, listener=7) for program in stage}
+    assert graces["api"] > 60
+    assert graces["model worker 1"] > 90
+
+
+@pytest.mark.parametrize("given", ["made", "variable", "file"])
+def test_the_key_in_use_is_shown_on_a_terminal_alone(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").write_text("of-the-file\n")
+    changes = {"variable": {"OPERATOR_KEY": "of-the-variable"}, "file": {"OPERATOR_KEY_FILE": str(tmp_path / "own")}}
+    told = settings.read({"STATE_DIR": str(tmp_path), **changes.get(given, {})})
+    state.make_folders(tmp_path)
+    state.secret_file(tmp_path, state.OPERATOR_KEY)
+    made = (tmp_path / "operator_key").read_text()
+    shown = {"made": f": {made}", "variable": "as set in OPERATOR_KEY", "file": ": of-the-file"}
+    elsewhere = shown | {"made": f"see {tmp_path / 'operator_key'}", "file": f"see {tmp_path / 'own'}"}
+    assert launcher.access_of_operator(told).endswith(elsewhere[given])
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as on_a_terminal:
+        on_a_terminal.setattr(sys, "stdout", terminal)
+        assert launcher.access_of_operator(told).endswith(shown[given])
+    os.close(ours)
+
+
+def test_the_trainer_is_started_unless_it_is_turned_off(tmp_path: Path) -> None:
+    for value, expected in (("0", False), ("1", True), ("", True)):
+        told = settings.read({**os.environ, "STATE_DIR": str(tmp_path), "TRAINER": value})
+        names = [program.name for stage in programs.stages(told, listener=7) for program in stage]
+        assert ("trainer" in names) is expected, value

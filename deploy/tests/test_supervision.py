@@ -177,6 +177,32 @@ def test_a_program_that_died_takes_what_it_started_with_it(supervise: Callable[.
     eventually(lambda: not is_running(child), "the child of the killed program has ended")
 
 
+class TestProcessesThatMayFinishWhenTheirProgramHasDied:
+    LINE = "echo $$ >> api; (trap '{trap}' TERM; echo >> child; while :; do sleep 0.01; done) & echo $! >> pids; wait"
+
+    def test_they_stop_by_themselves_beside_the_next_one(self, supervise: Callable[..., Run]) -> None:
+        line = self.LINE.format(trap="sleep 0.3; echo > finished; exit 0")
+        run = supervise([[("api", line, {"orphans_finish": True})]], TIMEOUT_S)
+        self.kill_its_program(run)
+        eventually(lambda: len(run.pids("api")) == 2, "it runs again")
+        eventually((run.folder / "finished").exists, "the child of the killed program has finished")
+        assert run.stop() == 0
+
+    @pytest.mark.parametrize("is_stopped", [False, True])
+    def test_they_are_killed_when_their_time_is_over(self, supervise: Callable[..., Run], *, is_stopped: bool) -> None:
+        run = supervise([[("api", self.LINE.format(trap=""), {"orphans_finish": True})]], 1.0 + is_stopped * TIMEOUT_S)
+        self.kill_its_program(run)
+        if not is_stopped:
+            eventually(lambda: not is_running(run.pids("pids")[0]), "the child of the killed program has ended")
+        assert run.stop() == 0
+        eventually(lambda: not any(map(is_running, run.pids("pids"))), "nothing is left")
+
+    def kill_its_program(self, run: Run) -> None:
+        eventually((run.folder / "child").exists, "the program's child runs")
+        os.kill(run.pids("api")[0], signal.SIGKILL)
+        eventually(lambda: "api ended" in run.output(), "its end is noticed")
+
+
 def test_a_hang_up_that_is_ignored_from_outside_stays_ignored(supervise: Callable[..., Run]) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

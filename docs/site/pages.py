@@ -1,7 +1,4 @@
-"""What MkDocs is told of this repository: pages that lie outside docs/, and where links between files lead on the site.
-
-The Markdown stays as it is read in the repository, with links from file to file.
-"""
+"""Hooks of MkDocs: add pages from outside docs/, and rewrite links between files of the repository for the site."""
 
 import posixpath
 import re
@@ -12,7 +9,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# file of the repository: its place on the site
+# file of the repository: its path on the site
 OUTSIDE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -21,17 +18,21 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks-method.md",
     "stress_test/README.md": "stress.md",
     "LICENSE": "LICENSE.txt",
+    "examples/README.md": "examples.md",
     "api/assets/mark.svg": "mark.svg",
 }
-# What else pages may show: plots and tables of the measurements.
-SHOWN = ("benchmarks/results/*/*.png", "benchmarks/results/*/*.txt", "stress_test/*.md", "stress_test/results/*.png")
+# What else pages may show: plots and tables of the measurements, and files to begin an installation from.
+SHOWN = (
+    *("benchmarks/results/*/*.png", "benchmarks/results/*/*.txt", "stress_test/*.md", "stress_test/results/*.png"),
+    *("benchmarks/own/*.csv", "deploy/compose.machines.yml"),
+    *("deploy/helm/sightline/values.yaml", "deploy/helm/sightline/examples/*.yaml"),
+)
 DECISIONS = REPOSITORY / "docs" / "decisions"
-CODE_LINK = re.compile(r"\[(`[^`]+`)\]\(\S+\.py\)")
-LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
+LINK = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)([^)#\s]+)([^)]*)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages and pictures from outside docs/."""
+    """Add the pages and images from outside docs/."""
     for source, place in places().items():
         files.append(File.generated(config, place, abs_src_path=str(REPOSITORY / source)))
     return files
@@ -42,17 +43,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     site = {f"docs/{file.src_uri}": file.src_uri for file in files} | places()
     sources = {place: source for source, place in site.items()}
     here = page.file.src_uri
-    if here == "decisions/README.md":  # in the repository, the folder itself is the list
+    if here == "decisions/README.md":  # in the repository, the folder listing serves as the list
         markdown += "\n" + "".join(f"- [{title(file)}]({file.name})\n" for file in sorted(DECISIONS.glob("0*.md")))
-    markdown = CODE_LINK.sub(r"\1", markdown)  # the code is not on the site
-    return LINK.sub(lambda link: target(link[1], sources[here], here, site), markdown)
+    return LINK.sub(lambda link: _on_site(link, sources[here], here, site), markdown)
 
 
-def target(link: str, source: str, here: str, site: dict[str, str]) -> str:
-    """Return the link as the page `here` needs it; MkDocs complains about one that leads nowhere."""
-    file = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
+def _on_site(link: re.Match[str], source: str, here: str, site: dict[str, str]) -> str:
+    """Return the link as the page `here` needs it; only its text where it leads to code, which is not on the site."""
+    bang, text, path, rest = link.groups()
+    file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
     place = site.get(file) or site.get(f"{file}/README.md")
-    return posixpath.relpath(place, posixpath.dirname(here) or ".") if place else link
+    if place is not None:
+        return f"{bang}[{text}]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{rest})"
+    # MkDocs reports a link that leads nowhere in the repository either.
+    return text if (REPOSITORY / file).exists() else link[0]
 
 
 def title(file: Path) -> str:

@@ -1,6 +1,6 @@
-"""Draw docs/rooms.svg: the packages of api, wire and model, and which imports which (`make architecture`).
+"""Draw docs/rooms.svg: the packages of api, wire, storage and model, and which imports which (`make architecture`).
 
-Graphviz makes the layout. tests/test_architecture.py compares the arrows of the picture with those of the code.
+Graphviz makes the layout. tests/test_architecture.py compares the arrows of the diagram with those of the code.
 """
 
 import ast
@@ -13,9 +13,9 @@ from pathlib import Path
 from sightline_testing.imports import ROOTS, Graph, room_graph, without_shortcuts
 from sightline_testing.service import REPOSITORY
 
-PICTURE = REPOSITORY / "docs" / "rooms.svg"
-# api and model import wire, and not each other.
-LABELS = {"api": "api  →", "wire": "wire", "model": "←  model"}
+DIAGRAM = REPOSITORY / "docs" / "rooms.svg"
+# api and model import wire and storage, and not each other.
+LABELS = {"api": "api  →", "wire": "wire", "storage": "storage", "model": "←  model"}
 # Flat modules that everything may import say nothing about the structure.
 EVERYWHERE = {"settings", "settings_parser", "errors"}
 STYLE = """<style>
@@ -50,13 +50,13 @@ def drawn(root: str) -> Graph:
     return without_shortcuts(kept)
 
 
-def arrows_in(picture: Path) -> set[tuple[str, str, str, str]]:
-    """Return the arrows that a picture shows."""
-    return {(found[1], found[2], found[3], found[4]) for found in _ARROW.finditer(picture.read_text())}
+def arrows_in(diagram: Path) -> set[tuple[str, str, str, str]]:
+    """Return the arrows that a diagram shows."""
+    return {(found[1], found[2], found[3], found[4]) for found in _ARROW.finditer(diagram.read_text())}
 
 
 def main() -> int:
-    """Write the picture; return the exit status."""
+    """Write the diagram; return the exit status."""
     source = "\n".join(_dot())
     try:
         finished = subprocess.run(["dot", "-Tsvg"], input=source, capture_output=True, text=True, check=True)  # noqa: S607
@@ -66,8 +66,8 @@ def main() -> int:
     svg = finished.stdout[finished.stdout.index("<svg") :]
     svg = re.sub(r"<!--.*?-->\n", "", svg, flags=re.DOTALL)
     svg = svg.replace("<g id=", STYLE + "<g id=", 1)
-    PICTURE.write_text(svg)
-    sys.stdout.write(f"{PICTURE.relative_to(REPOSITORY)}\n")
+    DIAGRAM.write_text(svg)
+    sys.stdout.write(f"{DIAGRAM.relative_to(REPOSITORY)}\n")
     return 0
 
 

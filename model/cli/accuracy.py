@@ -24,12 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
     loaded = model.load(folder, options.engine, streams=cpu.cores(), cores=cpu.cores())
-    images = batch_prediction.labelled_images(options.folder)
+    images = batch_prediction.images_of(loaded.bundle, options.folder)
     predicted = batch_prediction.predict(loaded, (path.read_bytes() for path, _ in images))
-    pairs = [(each, label) for each, (_, label) in zip(predicted, images, strict=True) if each is not None]
-    found, count = comparison.figures(pairs), max(1, len(pairs))
+    pairs = [(each, label, 1.0) for each, (_, label) in zip(predicted, images, strict=True) if each is not None]
+    found = comparison.figures(pairs)
     named = f"{loaded.bundle.name}/{loaded.bundle.version} with {options.engine}"
-    command.say(f"{named}: top-1 {found.top1 / count:.1%}, top-5 {found.top5 / count:.1%}, of {len(pairs)} images")
+    command.say(f"{named}: top-1 {found.top1.share:.1%}, top-5 {found.top5.share:.1%}, of {len(pairs)} images")
     return 0
 
 

@@ -13,14 +13,19 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_service
 from cli import command
-from evaluation import batch_prediction, report
+from evaluation import batch_prediction, domains, report
 from evaluation.comparison import Comparison
+from evaluation.independent import TrainedOn, unreported
 from inference import bundle
 from inference.errors import VersionError
+from inference.model import Model
 from registry import versions
 from training import cases
 
@@ -28,13 +33,27 @@ MAX_CASES = 1000
 MAX_TRAFFIC = 400
 
 
+class Evaluation(NamedTuple):
+    """A version beside another one, `first`, on images of each kind."""
+
+    first: str
+    second: str
+    comparisons: Sequence[Comparison]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the table and write the page; return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return command.run(lambda: _run(options), "nothing was compared")
 
 
 def _run(options: argparse.Namespace) -> int:
+    evaluate(options)
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> Evaluation:
+    """Compare two versions, print the table and write the page; return what was found."""
     bundles = ml_service.bundles_folder()
     command.warn(*cases.unread(options.feedback))
     second = versions.find(bundles, options.version) if options.version else _newest(bundles)
@@ -44,23 +63,32 @@ def _run(options: argparse.Namespace) -> int:
     page = options.page or second / "evaluation.html"
     page.write_text(report.page(names, comparisons), encoding="utf-8")
     command.say(report.table(names, comparisons) + f"with images: {page}")
-    return 0
+    return Evaluation(*names, comparisons)
 
 
 def _comparisons(first: Path, second: Path, options: argparse.Namespace) -> list[Comparison]:
-    models = batch_prediction.load(first), batch_prediction.load(second)
-    chosen = cases.choose(cases.reviewed(options.feedback), options.max_cases)
-    traffic = cases.unreported(options.uploads, cases.reported_images(options.feedback), options.max_traffic)
+    bundles = ml_service.bundles_folder()
+    loaded = batch_prediction.load(first), batch_prediction.load(second)
+    models, names = batch_prediction.same_names(loaded, bundles, options.feedback)
+    reviewed = (case._replace(label=names.of(case.label)) for case in cases.reviewed(options.feedback))
+    chosen = cases.choose(reviewed, options.max_cases)
+    trained_on = TrainedOn.of(versions.record_of(first), versions.record_of(second))
+    reported = cases.reported_images(options.feedback)
+    traffic = unreported(options.uploads, reported, options.max_traffic, trained_on)
     found = [
-        batch_prediction.on_cases(models, chosen, ml_service.bundles_folder(), options.uploads, command.progress),
+        batch_prediction.on_cases(models, chosen, bundles, options.uploads, command.progress),
         batch_prediction.on_traffic(models, traffic, options.uploads, command.progress),
     ]
     if options.labelled:
-        found.append(batch_prediction.on_labelled(models, options.labelled, command.progress))
-    comparisons = [comparison for comparison in found if comparison.pairs]
+        found.append(batch_prediction.on_labelled(models, options.labelled, names, trained_on, command.progress))
+    comparisons = [_with_domains(models[0], comparison) for comparison in found if comparison.pairs]
     if not comparisons:
         raise VersionError("there is nothing to compare on: no reviewed case, no stored image, no --labelled folder")
     return comparisons
+
+
+def _with_domains(version: Model, comparison: Comparison) -> Comparison:
+    return replace(comparison, notes=[*comparison.notes, *domains.notes(version, comparison.pairs)])
 
 
 def _newest(bundles: Path) -> Path:
@@ -78,7 +106,8 @@ def _other(bundles: Path, second: Path) -> Path:
     return active if active != second else versions.base_of(bundles, second)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     parser = command.parser(__doc__)
     parser.add_argument(
         "version", nargs="?", default="", metavar="VERSION", help="the one to evaluate (default: the one made last)"

@@ -15,12 +15,13 @@ import cv2
 import ml_service
 import settings
 from cli import command
-from importing import description, facts, precisions, trial
+from importing import adaptation, configurations, description, facts, labels, precisions, trial
 from importing.facts import Facts
 from inference import bundle, cpu, preprocessing
 from inference.bundle import Bundle
 from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
+from inference.preprocessing import Preprocessing
 from registry import versions
 from training.augmentation import synthetic_images
 
@@ -42,7 +43,6 @@ def run(options: argparse.Namespace) -> int:
     if options.quantize and not options.calibration:
         raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual images")
     found = _imported(options, bundles)
-    command.say(f"{options.graph}: {found.facts.input} -> {len(found.bundle.labels)} classes ({found.bundle.output})")
     _try(found.bundle, options.image)
     made = [found.bundle]
     if options.quantize or options.labelled:
@@ -61,31 +61,65 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
-    content = options.graph.read_bytes()
-    found = facts.read(content)
-    if isinstance(found.batch, int) and found.batch > 1:
-        content = facts.with_open_batch(content)
-    labels = description.read_labels(options.labels)
+    original = options.graph.read_bytes()
+    found = facts.read(original, options.output, options.layout)
+    source, base = _preprocessing(options, found)
+    path = options.labels or _labels_beside(options.graph)
+    named = labels.read(path)
     if found.classes is not None:
-        description.check_label_count(labels, options.labels, found.classes)
-    table = description.preprocessing_table(found, options.preset, {key: getattr(options, key) for key in OVERRIDES})
+        labels.check_count(named.labels, path, found.classes)
+    table = description.preprocessing_table(found, base, {key: getattr(options, key) for key in OVERRIDES})
+    content = adaptation.adapted(original, found)
     name = options.name or _name_of(options.graph)
     precision = "int8" if found.is_quantised else "fp32"
     version = _version(options, bundles, name, precision)
     known = preprocessing.from_table(table)
-    draft = Bundle(name, version, precision, known, description.PROBABILITIES, labels, content)
-    return Imported(replace(draft, output=_kind(draft, options)), found, table)
-
-
-def _kind(draft: Bundle, options: argparse.Namespace) -> str:
-    """Return what the network's outputs are, by its raw numbers."""
+    draft = Bundle(name, version, precision, known, description.PROBABILITIES, named.labels, content)
     numbers = trial.raw_outputs(draft, settings.ENGINE, cores=cpu.cores())
     description.check_outputs(numbers)
-    description.check_label_count(draft.labels, options.labels, numbers.shape[1])
+    labels.check_count(named.labels, path, numbers.shape[1])
     kind = description.output_kind(numbers, options.kind)
-    for warning in [] if options.kind else description.warnings(numbers, kind):
-        command.say(f"Mind: {warning}")
-    return kind
+    command.say(f"{options.graph}: {found.input} -> {len(named.labels)} classes ({kind})", f"{source}: {_shown(known)}")
+    remarks = [*found.remarks, *description.repeated_normalisation(found, known), *named.remarks]
+    remarks += [] if options.kind else description.warnings(numbers, kind)
+    command.say(*(f"Mind: {remark}" for remark in remarks))
+    return Imported(replace(draft, output=kind), facts.read(content, layout=found.layout), table)
+
+
+def _preprocessing(options: argparse.Namespace, found: Facts) -> tuple[str, dict[str, Any]]:
+    """Return the table [preprocessing] that the options stand for, and where it comes from."""
+    if options.preset:
+        return f"--preset {options.preset}", description.presets()[options.preset]
+    beside = configurations.near(options.graph)
+    path = options.config or next(
+        (each for each in beside if configurations.has_preprocessing(configurations.read(each))), None
+    )
+    if path is None:
+        raise ImportRefusedError(
+            f"how images are prepared is not known: pass --preset ({', '.join(PRESETS)}), or --config with timm's "
+            f"config.json or Hugging Face's preprocessor_config.json, which is read by itself where it is beside "
+            f"{options.graph.name}"
+        )
+    return str(path), configurations.table(path, description.fixed_size(found))
+
+
+def _labels_beside(graph: Path) -> Path:
+    """Return the configuration beside a graph that has labels in it."""
+    found = next((path for path in configurations.near(graph) if labels.in_configuration(path)), None)
+    if found is None:
+        raise ImportRefusedError(
+            f"--labels FILE is missing, and there is no config.json with id2label beside {graph.name}; pass a file "
+            "with a label for each output: one a line, CSV, or JSON"
+        )
+    return found
+
+
+def _shown(known: Preprocessing) -> str:
+    """Return what becomes of an image, in a line."""
+    height, width = known.size
+    part = "all of it" if known.resize == "stretch" else f"{known.resize} {known.crop_ratio:.4g}"
+    normalised = f"(x - {list(known.mean)}) / {list(known.std)}"
+    return f"{part}, {known.interpolation} to {height}x{width}, {known.channels}, {normalised}"
 
 
 def _try(made: Bundle, image: Path | None) -> None:
@@ -123,16 +157,21 @@ def _version(options: argparse.Namespace, bundles: Path, name: str, precision: s
     """Return the version of the options, else the first number that no version of this network has."""
     precisions = ["fp32", "int8"] if options.quantize else [precision]
     number = 1
-    while not options.version and any((bundles / name / f"{number}-{each}").exists() for each in precisions):
+    while not options.new_version and any((bundles / name / f"{number}-{each}").exists() for each in precisions):
         number += 1
-    version = f"{options.version or number}-{precision}"
+    version = f"{options.new_version or number}-{precision}"
     for each in precisions:
-        versions.free_place(bundles, name, f"{options.version or number}-{each}")
+        versions.free_place(bundles, name, f"{options.new_version or number}-{each}")
     return version
 
 
 def _name_of(graph: Path) -> str:
-    return re.sub("[^A-Za-z0-9._-]+", "-", graph.stem).strip("-.") or "network"
+    """Return the name of the file, or of its folder where exporters call each file model.onnx."""
+    given = graph.stem
+    if given.lower() == "model":
+        folder = graph.absolute().parent
+        given = (folder.parent if folder.name == "onnx" else folder).name
+    return re.sub("[^A-Za-z0-9._-]+", "-", given).strip("-.") or "network"
 
 
 def _sides(text: str) -> list[int]:
@@ -172,10 +211,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
     add("graph", type=Path, metavar="FILE", help="an ONNX graph with its weights inside")
-    add("--labels", type=Path, required=True, metavar="FILE", help="one a line, in order of the outputs")
-    add("--preset", choices=PRESETS, required=True, help="the preprocessing of the network's family")
-    add("--name", default="", help="of the network (default: that of the file)")
-    add("--version", default="", metavar="NAME", help="is followed by -fp32 or -int8 (default: a number)")
+    add("--labels", type=Path, metavar="FILE", help="one a line, CSV or JSON (default: a config.json beside the graph)")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--preset", choices=PRESETS, help="the preprocessing of the network's family")
+    what = "of timm or Hugging Face with the preprocessing (default: one beside the graph)"
+    either.add_argument("--config", type=Path, metavar="FILE", help=what)
+    add("--name", default="", help="of the network (default: that of the file, or of the folder of a model.onnx)")
+    command.add_new_version(parser, "is followed by -fp32 or -int8 (default: a number)")
     what = "to predict (default: a synthetic one)"
     command.add_renamed(parser, "--image", "--picture", Path, metavar="FILE", help=what)
     add("--labelled", type=Path, metavar="FOLDER", help="a folder of images for each label, to measure the accuracy")
@@ -184,4 +226,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     changes = parser.add_argument_group("to differ from the preset")
     for key, told in OVERRIDES.items():
         changes.add_argument(f"--{key.replace('_', '-')}", **told)
+    changes.add_argument("--layout", default="", choices=preprocessing.CHOICES["layout"], help="of the input")
+    changes.add_argument("--output", default="", metavar="NAME", help="the tensor with the scores, of several")
     changes.add_argument("--kind", default="", choices=bundle.OUTPUTS, help="of the outputs (default: as they look)")

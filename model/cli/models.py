@@ -1,7 +1,8 @@
-"""Choose which version is served: `python -m cli.models list`, `import`, `promote`, `rollback`, `shadow`.
+"""Choose which version is served: `python -m cli.models list`, `import`, `train`, `promote`, `rollback`, …
 
 Workers change within seconds, between two batches: no request waits or fails, and each answer names its version. The
-promotion gate refuses a version with a lower accuracy or too little agreement, unless --force is given.
+promotion gate refuses a version that images it was not trained on show to be harmed, unless --force is given; where
+these are few, --provisional has to confirm it.
 """
 
 import settings
@@ -14,55 +15,78 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import ml_service
-from cli import command, import_model
+from cli import command, promotion
 from evaluation import batch_prediction
-from evaluation.batch_prediction import Models
+from evaluation.promotion_gate import Outcome, Verdict
 from inference import bundle
 from inference.bundle import Bundle
 from inference.errors import ModelError, VersionError
+from inference.model import Model
 from registry import activation, versions
-from registry.activation import PROMOTED, ROLLED_BACK, Evidence, Limits, Trial
-from training import cases
+from registry.activation import PROMOTED, ROLLED_BACK, Trial
+from registry.model_store import ModelStore
 from wire import QueueUnavailable, WorkerInfo
 from wire.queue_stats import STALE_AFTER_S
 
-MAX_TRAFFIC = 400
-# With less traffic of its own, versions are compared on synthetic images.
-MIN_TRAFFIC = 20
 SHOWN_DIGITS = 12
+# The exit status where the promotion gate refuses a version, or what it passes provisionally is not confirmed.
+REFUSED = 2
 # Workers take a second or two; on a machine that is busy with much else, more.
 CHANGE_TIMEOUT_S = 60.0
 POLL_EVERY_S = 0.2
+# An outage may be as short as a restart of Redis.
+REDIS_TIMEOUT_S = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status: 2 where the promotion gate refuses."""
-    options = _parser().parse_args(arguments)
+    """Run the command; return the exit status: REFUSED where the promotion gate refuses."""
+    options = parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
     action: Callable[[argparse.Namespace], int] = options.action
-    return command.run(lambda: action(options), "nothing was changed")
+    return command.run(lambda: _act(action, options), "nothing was changed")
+
+
+def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    store = ml_service.model_store()
+    if store is not None and action in (promote, roll_back, shadow):
+        store.mirror()  # what is decided on is what all hosts have now
+    return action(options)
 
 
 def show(options: argparse.Namespace) -> int:
     """Print every version with its origin, and which one is served."""
     del options
     bundles = ml_service.bundles_folder()
-    active, trial = _active(bundles), activation.tried_beside(bundles)
-    if not any(versions.identities(bundles)):
+    folders = versions.folders(bundles)
+    if not folders:
         raise VersionError(f"there is no version in {bundles}; `make install` builds the default one")
-    for name in versions.identities(bundles):
-        state = "active" if name == active else "shadow" if trial and name == trial.version else ""
-        command.say(f"{state:7} {name:30} {_described(bundles / name)}")
-    return 0
+    states, faults = {}, []
+    # A file that cannot be read hides no version.
+    for state, of in (("shadow", _tried), ("active", _active)):
+        try:
+            states[of(bundles)] = state
+        except (ModelError, OSError) as fault:
+            faults.append(str(fault))
+    for folder in folders:
+        name = versions.identity(folder)
+        command.say(f"{states.get(name, ''):7} {name:30} {_described(folder)}")
+    command.warn(*faults)
+    return 1 if faults else 0
+
+
+def _tried(bundles: Path) -> str:
+    trial = activation.tried_beside(bundles)
+    return "" if trial is None else trial.version
 
 
 def _described(folder: Path) -> str:
     """Return what a version is and its origin, or why it cannot be served."""
     try:
         found, record = bundle.load(folder), versions.record_of(folder)
+        bundle.check_place(found)
     except (ModelError, OSError) as fault:
         return f"cannot be served: {fault}"
     origin = "as delivered" if record is None else f"{record.base} and {len(record.cases)} cases, {record.made_at}"
@@ -72,45 +96,114 @@ def _described(folder: Path) -> str:
 def promote(options: argparse.Namespace) -> int:
     """Have workers serve another version, unless the promotion gate objects."""
     bundles = ml_service.bundles_folder()
-    active, version = _active(bundles), versions.identity(versions.find(bundles, options.version))
+    before, version = activation.active(bundles), versions.identity(versions.find(bundles, options.version))
+    active = _active(bundles) if before else ""
     candidate = batch_prediction.load(bundles / version)  # whole, and the engine takes it; keeps its compiled form
+    bundle.check_place(candidate.bundle)
     if version == active and all(_serves(info, candidate.bundle) for info in _workers()):
         raise VersionError(f"{version} is active already")
+    note = "forced"
     if not options.force:
-        evidence = _evidence((batch_prediction.load(bundles / active), candidate), options)
-        objections = activation.objections(evidence, Limits(options.max_accuracy_drop, options.min_agreement))
-        if objections:
-            command.warn(f"{version} was not promoted: {'; '.join(objections)}. --force promotes it all the same.")
-            return 2
-    activation.activate(bundles, version, active, PROMOTED, "forced" if options.force else "")
+        verdict = promotion.judge((served(bundles, active), candidate), options).verdict
+        if verdict.outcome is Outcome.REFUSED:
+            reasons = "; ".join(verdict.reasons)
+            command.warn(f"{version} was not promoted: {reasons}. --force promotes it all the same.")
+            return REFUSED
+        note = verdict.outcome.value if verdict.outcome is Outcome.PROVISIONAL else ""
+        if note and not _confirmed(version, verdict, options):
+            return REFUSED
+    _activate(version, before, PROMOTED, note)
     return _await_workers(candidate.bundle)
 
 
-def _evidence(models: Models, options: argparse.Namespace) -> Evidence:
-    """Measure a candidate beside the active version, and print the figures."""
-    labelled = before = after = 0
-    if options.labelled:
-        found = batch_prediction.on_labelled(models, options.labelled, command.progress)
-        labelled, (before, after) = len(found.pairs), (each.top1 for each in found.figures())
-        command.say(f"labelled images: top-1 {before} before, {after} now, of {labelled}")
-    traffic = cases.unreported(options.uploads, cases.reported_images(options.feedback), MAX_TRAFFIC)
-    if len(traffic) >= MIN_TRAFFIC:
-        found = batch_prediction.on_traffic(models, traffic, options.uploads, command.progress)
+def _activate(version: str, before: str, action: str, note: str = "") -> None:
+    """Have this host serve a version, and all hosts where they share their versions."""
+    store = ml_service.model_store()
+    if store is None:
+        activation.activate(ml_service.bundles_folder(), version, before, action, note)
     else:
-        found = batch_prediction.on_synthetic(models, command.progress)
-    what = found.title.lower()
-    command.say(f"{what}: agreement on {found.agreeing} of {len(found.pairs)}")
-    return Evidence(labelled, before, after, len(found.pairs), found.agreeing, what)
+        store.activate(version, before, action, note)
+
+
+def _share_trial() -> None:
+    store = ml_service.model_store()
+    if store is not None:
+        trial = activation.tried_beside(ml_service.bundles_folder())
+        store.share_trial("" if trial is None else trial.version)
+
+
+def push(options: argparse.Namespace) -> int:
+    """Store versions where all hosts find them, the active one if none is named."""
+    store, bundles = _shared(), ml_service.bundles_folder()
+    for named in options.versions:
+        store.push(versions.identity(versions.find(bundles, named)))
+    if not options.versions:
+        store.share_active()
+    command.say(*store.versions())
+    return 0
+
+
+def pull(options: argparse.Namespace) -> int:
+    """Bring versions here that all hosts share, every one if none is named."""
+    store = _shared()
+    for version in options.versions or store.versions():
+        store.pull(version)
+        command.say(version)
+    return 0
+
+
+def _shared() -> ModelStore:
+    store = ml_service.model_store()
+    if store is None:
+        raise VersionError("MODEL_STORE is not set: give the place where all hosts find versions, s3://bucket/prefix")
+    return store
+
+
+def _confirmed(version: str, verdict: Verdict, options: argparse.Namespace) -> bool:
+    """Return whether a version may be promoted that shows no harm, but on little evidence."""
+    reasons = "; ".join(verdict.reasons)
+    command.warn(f"{version} shows no harm, but provisionally: {reasons}")
+    if not options.provisional and sys.stdin.isatty():
+        command.say(f"Promote {version} provisionally? [y/N]")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not options.provisional:
+        command.warn(f"{version} was not promoted: --provisional confirms that it is to be, on this evidence")
+    return bool(options.provisional)
+
+
+def served(bundles: Path, active: str) -> Model:
+    """Load the active version; raise VersionError, which names the remedy, where that cannot be."""
+    try:
+        return batch_prediction.load(bundles / (active or _active(bundles)))
+    except (ModelError, OSError) as fault:
+        raise VersionError(f"{fault}. Nothing can be compared with it; --force promotes without") from None
 
 
 def roll_back(options: argparse.Namespace) -> int:
     """Have workers serve what they served before the last promotion."""
     del options
     bundles = ml_service.bundles_folder()
+    now = activation.active(bundles)
     version = versions.identity(versions.find(bundles, activation.served_before(bundles)))
     before = batch_prediction.load(bundles / version)
-    activation.activate(bundles, version, _active(bundles), ROLLED_BACK)
+    _activate(version, now, ROLLED_BACK)
     return _await_workers(before.bundle)
+
+
+def discard(options: argparse.Namespace) -> int:
+    """Remove a version that was made by improving another, and that nothing needs."""
+    bundles = ml_service.bundles_folder()
+    folder = versions.find(bundles, options.version)
+    version = versions.identity(folder)
+    if version == _active(bundles):
+        raise VersionError(f"{version} is the active one: promote another version first")
+    if version == _tried(bundles):
+        raise VersionError(f"{version} is the shadow: end its trial first, with `shadow --stop`")
+    if version == activation.rollback_target(bundles):
+        raise VersionError(f"{version} is what a rollback leads to, and stays")
+    versions.remove(folder)
+    command.say(f"{version} is removed")
+    return 0
 
 
 def shadow(options: argparse.Namespace) -> int:
@@ -122,11 +215,13 @@ def shadow(options: argparse.Namespace) -> int:
             raise VersionError(f"{version} is the active one: name another to see live jobs beside it")
         batch_prediction.load(bundles / version)
         activation.try_beside(bundles, Trial(version, options.share))
+        _share_trial()
         command.say(
             f"{version} gets {options.share:.0%} of the jobs beside {_active(bundles)}; nobody gets its answers"
         )
     elif options.stop:
         activation.try_beside(bundles, None)
+        _share_trial()
         command.say("no version gets jobs beside the active one any more")
     else:
         command.say(*_shadow_summaries(_workers()))
@@ -147,7 +242,7 @@ def _summary(name: str, each: list[Mapping[str, float]]) -> str:
     totals = {key: sum(counts.get(key, 0.0) for counts in each) for key in each[0]}
     compared = totals["compared"]
     seen = f"{name}: {compared:.0f} jobs compared by {len(each)} workers since the trial began"
-    left = f"{totals['skipped']:.0f} skipped while all lanes were busy, {totals['failed']:.0f} failed"
+    left = f"{totals['skipped']:.0f} skipped while all consumers were busy, {totals['failed']:.0f} failed"
     if not compared:
         return f"{seen}; {left}"
     own_ms, active_ms = (totals[key] / compared for key in ("candidate_ms", "active_ms"))
@@ -156,23 +251,38 @@ def _summary(name: str, each: list[Mapping[str, float]]) -> str:
 
 
 def _await_workers(promoted: Bundle) -> int:
-    """Wait until every worker serves it and every api knows; return 1 where some worker does not."""
-    version, begin, workers = f"{promoted.name}/{promoted.version}", time.monotonic(), _workers()
-    while workers and time.monotonic() - begin < CHANGE_TIMEOUT_S:
+    """Wait until every worker serves it and every api knows; return 1 where that is not so, or cannot be known."""
+    version, begin = f"{promoted.name}/{promoted.version}", time.monotonic()
+    while True:
+        workers, reason = _workers_now()
         others = [info for info in workers if not _serves(info, promoted)]
-        if not others:
-            took_s = time.monotonic() - begin
-            time.sleep(STALE_AFTER_S)  # until then an api may not know, and give a kept answer of the other version
-            command.say(f"{version} is active; {len(workers)} workers serve it after {took_s:.1f} s")
-            return 0
+        if not (others or reason) or time.monotonic() - begin >= (CHANGE_TIMEOUT_S if others else REDIS_TIMEOUT_S):
+            break
         time.sleep(POLL_EVERY_S)
-        workers = _workers()
+    if reason:
+        command.warn(f"{version} is active, but whether any worker serves it is not known: {reason}")
+        return 1
+    if others:
+        names = ", ".join(
+            f"{info.id} serves {info.model}/{info.version} ({_short(info.bundle_digest)})" for info in others
+        )
+        command.warn(f"{version} is active, but {names}: its log says why (MODEL_BUNDLE would fix the version)")
+        return 1
     if not workers:
         command.say(f"{version} is active; no worker has a heartbeat, those that start will serve it")
         return 0
-    names = ", ".join(f"{info.id} serves {info.model}/{info.version} ({_short(info.bundle_digest)})" for info in others)
-    command.warn(f"{version} is active, but {names}: its log says why (MODEL_BUNDLE would fix the version)")
-    return 1
+    took_s = time.monotonic() - begin
+    time.sleep(STALE_AFTER_S)  # until then an api may not know, and give a kept answer of the other version
+    command.say(f"{version} is active; {len(workers)} workers serve it after {took_s:.1f} s")
+    return 0
+
+
+def _workers_now() -> tuple[tuple[WorkerInfo, ...], str]:
+    """Return the workers with a heartbeat, and why they are not known where Redis does not answer."""
+    try:
+        return _workers(), ""
+    except QueueUnavailable as fault:
+        return (), str(fault)
 
 
 def _serves(info: WorkerInfo, promoted: Bundle) -> bool:
@@ -187,10 +297,7 @@ def _short(digest: str) -> str:
 
 
 def _workers() -> tuple[WorkerInfo, ...]:
-    try:
-        return command.queue_state().workers
-    except QueueUnavailable:
-        return ()
+    return command.queue_state().workers
 
 
 def _active(bundles: Path) -> str:
@@ -204,18 +311,29 @@ def _share(text: str) -> float:
     return share
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command.parser(__doc__)
-    actions = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of these arguments."""
+    given = command.parser(__doc__)
+    actions = given.add_subparsers(required=True, metavar="COMMAND")
     actions.add_parser("list", help="print every version").set_defaults(action=show)
-    one = actions.add_parser(
-        "import", help="make a bundle of a network of your own", description=import_model.__doc__, allow_abbrev=False
-    )
-    import_model.add_options(one)
-    one.set_defaults(action=import_model.run)
+    one = actions.add_parser("import", help="make a bundle of a network of your own", allow_abbrev=False)
+    if arguments[:1] == ["import"]:
+        from cli import import_model  # noqa: PLC0415  OpenVINO is slow to load, and listing needs none
+
+        one.description = import_model.__doc__
+        import_model.add_options(one)
+        one.set_defaults(action=import_model.run)
+    one = actions.add_parser("train", help="make a version from folders of images", allow_abbrev=False)
+    if arguments[:1] == ["train"]:
+        from cli import train_folder  # noqa: PLC0415  likewise
+
+        one.description = train_folder.__doc__
+        train_folder.add_options(one)
+        one.set_defaults(action=train_folder.run)
     one = actions.add_parser("promote", help="serve another version", allow_abbrev=False)
     one.add_argument("version", metavar="VERSION")
     one.add_argument("--force", action="store_true", help="whatever the promotion gate finds")
+    one.add_argument("--provisional", action="store_true", help="although little could be compared")
     command.add_labelled(one)
     for name, old, default, what in (
         ("--max-accuracy-drop", "--most-loss", settings.PROMOTE_MAX_ACCURACY_DROP, "in top-1 on labelled images"),
@@ -226,6 +344,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_folders(one)
     one.set_defaults(action=promote)
     actions.add_parser("rollback", help="serve what was served before").set_defaults(action=roll_back)
+    one = actions.add_parser("discard", help="remove a version that improve made", allow_abbrev=False)
+    one.add_argument("version", metavar="VERSION")
+    one.set_defaults(action=discard)
     trial = actions.add_parser("shadow", help="try a version on live jobs", allow_abbrev=False)
     trial.add_argument("version", nargs="?", default="", metavar="VERSION")
     trial.add_argument("--share", type=_share, default=0.1, help="of the jobs (default: %(default)s)")
@@ -233,7 +354,11 @@ def _parser() -> argparse.ArgumentParser:
     either.add_argument("--status", action="store_true", help="print what it has shown (the default)")
     either.add_argument("--stop", action="store_true", help="end it")
     trial.set_defaults(action=shadow)
-    return parser
+    for name, action, what in (("push", push, "store versions for all hosts"), ("pull", pull, "bring versions here")):
+        one = actions.add_parser(name, help=f"{what} (MODEL_STORE)")
+        one.add_argument("versions", nargs="*", metavar="VERSION")
+        one.set_defaults(action=action)
+    return given
 
 
 if __name__ == "__main__":

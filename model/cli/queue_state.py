@@ -15,7 +15,7 @@ def main() -> int:
         command.say(json.dumps({"fault": str(fault)}))
         return 0
     workers = [{"id": info.id, "served": f"{info.model}/{info.version}"} for info in state.workers]
-    known = {"depth": state.depth, "oldest_age_s": state.oldest_age_s, "trouble": state.startup_error}
+    known = {"depth": state.depth, "oldest_age_s": state.oldest_age_s, "startup_error": state.startup_error}
     command.say(json.dumps({**known, "workers": workers}))
     return 0
 

@@ -1,16 +1,22 @@
 """Makes the bundles that are missing; what is whole stays, what is new appears all at once."""
 
-import fcntl
 import hashlib
-import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 
-from default_model.recipe import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, Precision, Recipe, label_bytes
+from default_model.recipe import (
+    DESCRIPTION_FILE,
+    FEATURE_BANK_FILE,
+    LABELS_FILE,
+    MODEL_FILE,
+    Precision,
+    Recipe,
+    label_bytes,
+)
+from default_model.variants import LITE0, Variant
+from inference import files
 from inference.errors import BuildError
 
 ACTIVE_FILE = "active"
@@ -18,16 +24,26 @@ ACTIVE_FILE = "active"
 Report = Callable[[str], None]
 
 
-def build(bundles: Path, precisions: Iterable[Precision], report: Report) -> None:
-    """Make each bundle that is not there or not whole; without an active one, the first becomes it."""
-    recipes = [Recipe(precision) for precision in precisions]
+def build(bundles: Path, precisions: Iterable[Precision], report: Report, chosen: Variant | None = None) -> None:
+    """Make each bundle of a model that is not there or not whole; without an active one, the first becomes it.
+
+    A model that was chosen is served from now on, also where a version of another one was active; without a choice, the
+    bundles are those of Lite0.
+    """
+    recipes = [Recipe(precision, chosen or LITE0) for precision in precisions]
+    _make_missing(bundles, recipes, report)
+    if chosen is not None:
+        _switch(bundles, recipes[0], report)
+
+
+def _make_missing(bundles: Path, recipes: list[Recipe], report: Report) -> None:
     broken = [recipe for recipe in recipes if not is_whole(bundles, recipe)]
     for recipe in recipes:
         if recipe not in broken:
             report(f"The bundle {recipe.identity} is there and whole.")
     if not broken and (bundles / ACTIVE_FILE).exists():
         return  # without a lock: the folder may be read-only
-    with _alone_in(bundles):
+    with files.alone_in(bundles):
         # Another set-up may have made them while this one waited.
         broken = [recipe for recipe in broken if not is_whole(bundles, recipe)]
         if broken:
@@ -46,18 +62,18 @@ def is_whole(bundles: Path, recipe: Recipe) -> bool:
         return False
 
 
-def put(bundles: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:
+def put(bundles: Path, recipe: Recipe, contents: Mapping[str, bytes]) -> None:
     """Write the bundle beside its place, check it there, and rename it into place."""
     target = bundles / recipe.identity
     target.parent.mkdir(parents=True, exist_ok=True)
     # Of a set-up that was killed; nobody else is writing, because this one holds the lock.
     for leftover in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(leftover)
-    fresh = _beside(target)
+    fresh = files.beside(target)
     fresh.mkdir()
     try:
-        for name, content in files.items():
-            (fresh / name).write_bytes(content)
+        for name, content in contents.items():
+            files.write(fresh / name, content)
         if wrong := _wrong_files(fresh, recipe):
             raise BuildError(f"{recipe.identity} did not come out as it must: {'; '.join(wrong)}")
         _replace(target, fresh)
@@ -73,25 +89,23 @@ def _make(bundles: Path, recipes: list[Recipe], report: Report) -> None:
     from default_model.network import fold  # noqa: PLC0415
 
     started = monotonic()
-    report("Reading the published weights of EfficientNet-Lite0 ...")
-    network = fold(load_checkpoint())
+    variant = recipes[0].variant
+    report(f"Reading the published weights of {variant.title} ...")
+    network = fold(load_checkpoint(variant), variant)
     for recipe in recipes:
         report(f"Making the bundle {recipe.identity} ...")
         model = graph_file(network, recipe.precision)
         if can_check():
-            check_outputs(model, recipe.precision)
-        description = recipe.description().encode()
-        put(bundles, recipe, {MODEL_FILE: model, LABELS_FILE: label_bytes(), DESCRIPTION_FILE: description})
+            check_outputs(model, recipe)
+        files = {
+            MODEL_FILE: model,
+            LABELS_FILE: label_bytes(),
+            DESCRIPTION_FILE: recipe.description().encode(),
+        }
+        if recipe.feature_bank:
+            files[FEATURE_BANK_FILE] = recipe.feature_bank.read_bytes()
+        put(bundles, recipe, files)
     report(f"Made {len(recipes)} in {monotonic() - started:.1f} s: {bundles}")
-
-
-@contextmanager
-def _alone_in(bundles: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that two set-ups at once make each bundle once."""
-    bundles.mkdir(parents=True, exist_ok=True)
-    with (bundles / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _wrong_files(folder: Path, recipe: Recipe) -> list[str]:
@@ -104,19 +118,21 @@ def _wrong_files(folder: Path, recipe: Recipe) -> list[str]:
 
 def _replace(target: Path, fresh: Path) -> None:
     # A folder cannot be renamed over a folder that is not empty: the old one steps aside first.
-    old = _beside(target)
+    old = files.beside(target)
     if target.exists():
         target.rename(old)
     fresh.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _switch(bundles: Path, recipe: Recipe, report: Report) -> None:
+    if (bundles / ACTIVE_FILE).read_bytes().startswith(f"{recipe.variant.name}/".encode()):
+        return
+    # Not at the top: the image that only makes bundles has nothing to switch from, and lacks this package.
+    from registry import activation  # noqa: PLC0415
+
+    report(f"Now served: {activation.switch(bundles, recipe.identity)}")
+
+
 def _activate(bundles: Path, recipe: Recipe) -> None:
-    active = bundles / ACTIVE_FILE
-    fresh = _beside(active)
-    fresh.write_text(f"{recipe.identity}\n", encoding="utf-8")
-    fresh.replace(active)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    files.replace(bundles / ACTIVE_FILE, f"{recipe.identity}\n".encode())

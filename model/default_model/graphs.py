@@ -1,4 +1,4 @@
-"""The default network as an ONNX file in fp32 and in int8: the same bytes on every machine."""
+"""A network of the family as an ONNX file in fp32 and in int8: the same bytes on every machine."""
 
 import csv
 from pathlib import Path
@@ -6,50 +6,55 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from default_model.network import CLASSES, INPUT_SIZE, RELU6_MAX, Convolution, Network, Parameters, convolutions
-from default_model.recipe import Precision
+from default_model.network import CLASSES, RELU6_MAX, Convolution, Network, Parameters, convolutions
+from default_model.recipe import HERE, Precision
+from default_model.variants import Variant
 from onnx_tools.graph import Graph, GraphBuilder, encode
 from onnx_tools.int8 import Ranges, int8_graph
 
 # Old enough for every engine in use, new enough for quantisation by channel.
 OPSET = 17
 IR_VERSION = 8
-RANGES_FILE = Path(__file__).with_name("activation_ranges.csv")
 # An image arrives as (pixel - 127) / 128 of whole pixels: quantised over this range, none is lost.
 IMAGE_RANGE = (-127 / 128, 1.0)
 
 
 def graph_file(network: Network, precision: Precision) -> bytes:
     """Return the content of model.onnx."""
-    content = _float_graph(network, f"efficientnet-lite0-{precision}")
-    return content if precision is Precision.FP32 else int8_graph(Graph(content), all_ranges())
+    content = _float_graph(network, f"{network.variant.name}-{precision}")
+    return content if precision is Precision.FP32 else int8_graph(Graph(content), all_ranges(network.variant))
 
 
-def all_ranges() -> Ranges:
+def all_ranges(variant: Variant) -> Ranges:
     """Return the range of each tensor that is quantised: the measured ones, and those known beforehand."""
-    measured = read_ranges()
-    relu6 = {layer.name: (0.0, RELU6_MAX) for layer in convolutions() if layer.relu6}
+    measured = read_ranges(variant)
+    relu6 = {layer.name: (0.0, RELU6_MAX) for layer in convolutions(variant) if layer.relu6}
     # ONNX Runtime computes in integers there only with a pair on either side of the flattening.
     return {"image": IMAGE_RANGE, "pooled": measured["features"], **relu6, **measured}
 
 
-def measured_tensors() -> list[str]:
+def measured_tensors(variant: Variant) -> list[str]:
     """Return the tensors whose range is not known beforehand: a ReLU6 uses all of 0 to 6."""
-    names = [name for layer in convolutions() if not layer.relu6 for name in (layer.name, layer.total) if name]
+    names = [name for layer in convolutions(variant) if not layer.relu6 for name in (layer.name, layer.total) if name]
     return [*names, "features"]
 
 
-def read_ranges(path: Path = RANGES_FILE) -> Ranges:
+def ranges_file(variant: Variant) -> Path:
+    """Return the table of the ranges that were measured."""
+    return HERE / f"activation_ranges-{variant.key}.csv"
+
+
+def read_ranges(variant: Variant) -> Ranges:
     """Return what was measured once, so that set-up needs no photograph; development.py measures it anew."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with ranges_file(variant).open(encoding="utf-8", newline="") as file:
         return {row["tensor"]: (float(row["low"]), float(row["high"])) for row in csv.DictReader(file)}
 
 
 def _float_graph(network: Network, name: str) -> bytes:
-    builder = GraphBuilder()
+    builder, size = GraphBuilder(), network.variant.input_size
     builder.constant("relu6.low", np.float32(0))
     builder.constant("relu6.high", np.float32(RELU6_MAX))
-    for layer in convolutions():
+    for layer in convolutions(network.variant):
         _add_layer(builder, layer, network.convolutions[layer.name])
     builder.node("GlobalAveragePool", ["feature_map"], "pooled")
     builder.node("Flatten", ["pooled"], "features", axis=1)
@@ -57,7 +62,7 @@ def _float_graph(network: Network, name: str) -> bytes:
     graph = helper.make_graph(
         builder.nodes,
         name,
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, INPUT_SIZE, INPUT_SIZE])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, size, size])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
         list(builder.constants.values()),
     )

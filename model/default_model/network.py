@@ -1,5 +1,6 @@
-"""EfficientNet-Lite0: its convolutions in the order in which they are computed, and their parameters."""
+"""A network of the family: its convolutions in the order in which they are computed, and their parameters."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -7,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from default_model.variants import Variant
 from inference.arrays import Floats
 
-INPUT_SIZE = 224
 FEATURES = 1280
 CLASSES = 1000
 BATCH_NORM_EPSILON = 1e-3
@@ -56,7 +57,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of inverted-residual blocks; the stride is that of the first."""
+    """A run of inverted-residual blocks of Lite0; the stride is that of the first."""
 
     blocks: int
     kernel: int
@@ -77,17 +78,31 @@ STAGES = (
 )
 
 
-def convolutions() -> tuple[Convolution, ...]:
+def convolutions(variant: Variant) -> tuple[Convolution, ...]:
     """Return every convolution of the network, the stem first, the head (`feature_map`) last."""
-    layers = [Convolution("stem", "image", "_conv_stem", "_bn0", INPUT_SIZE, relu6=True, kernel=3, stride=2)]
+    layers = [Convolution("stem", "image", "_conv_stem", "_bn0", variant.input_size, relu6=True, kernel=3, stride=2)]
     channels, index = STEM_CHANNELS, 0
-    for stage in STAGES:
+    for stage in scaled_stages(variant):
         for position in range(stage.blocks):
             layers += _block(index, layers[-1], channels, stage, stage.stride if position == 0 else 1)
             channels, index = stage.channels, index + 1
     last = layers[-1]
     head = Convolution("feature_map", last.result, "_conv_head", "_bn1", last.output_size, relu6=True)
     return (*layers, head)
+
+
+def scaled_stages(variant: Variant) -> tuple[Stage, ...]:
+    """Return the stages of the network; the first and the last keep their number of blocks."""
+    first, *middle, last = [replace(stage, channels=_scaled(stage.channels, variant.width)) for stage in STAGES]
+    deeper = [replace(stage, blocks=math.ceil(stage.blocks * variant.depth)) for stage in middle]
+    return (first, *deeper, last)
+
+
+def _scaled(channels: int, width: float) -> int:
+    """Return the nearest multiple of 8, or the next one where that would take away more than a tenth."""
+    wanted = channels * width
+    nearest = max(8, int(wanted + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * wanted else nearest
 
 
 def _block(index: int, before: Convolution, channels: int, stage: Stage, stride: int) -> list[Convolution]:
@@ -119,18 +134,19 @@ class Parameters(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Every number of the network: the convolutions by name, and the classifier."""
+    """Every number of a network: the convolutions by name, and the classifier."""
 
+    variant: Variant
     convolutions: dict[str, Parameters]
     classifier: Parameters
 
 
-def fold(tensors: Mapping[str, NDArray[Any]]) -> Network:
+def fold(tensors: Mapping[str, NDArray[Any]], variant: Variant) -> Network:
     """Return the network of a checkpoint, each batch norm folded into the convolution before it."""
     classifier = Parameters(tensors["_fc.weight"], tensors["_fc.bias"])
     if classifier.weights.shape != (CLASSES, FEATURES):
         raise ValueError(f"the classifier is {classifier.weights.shape}, expected {(CLASSES, FEATURES)}")
-    return Network({layer.name: _fold(layer, tensors) for layer in convolutions()}, classifier)
+    return Network(variant, {layer.name: _fold(layer, tensors) for layer in convolutions(variant)}, classifier)
 
 
 def _fold(layer: Convolution, tensors: Mapping[str, NDArray[Any]]) -> Parameters:

@@ -1,4 +1,4 @@
-"""What the default bundles are: their names, what stands in bundle.toml, and the SHA-256 of every file."""
+"""What the bundles of set-up are: their names, what stands in bundle.toml, and the SHA-256 of every file."""
 
 import csv
 import tomllib
@@ -7,11 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from default_model.variants import LITE0, Variant
+
 HERE = Path(__file__).parent
 GOLDEN_FILE = HERE / "golden.toml"
-NAME = "efficientnet-lite0"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model.onnx"
+FEATURE_BANK_FILE = "feature_bank.npz"
 DESCRIPTION_FILE = "bundle.toml"
 
 
@@ -24,9 +26,10 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class Recipe:
-    """One of the default bundles."""
+    """One of the bundles that set-up makes."""
 
     precision: Precision
+    variant: Variant = LITE0
 
     @property
     def version(self) -> str:
@@ -36,31 +39,37 @@ class Recipe:
     @property
     def identity(self) -> str:
         """Return the bundle's place below the folder of bundles, and what stands in `active`."""
-        return f"{NAME}/{self.version}"
+        return f"{self.variant.name}/{self.version}"
 
     def files(self) -> dict[str, str]:
         """Return the SHA-256 that each file of the bundle must have, bundle.toml aside."""
         sha256 = golden()["sha256"]
-        return {MODEL_FILE: sha256[self.version], LABELS_FILE: sha256["labels"]}
+        files = {MODEL_FILE: sha256.get(self.identity, ""), LABELS_FILE: sha256["labels"]}
+        return files | ({FEATURE_BANK_FILE: sha256[self.feature_bank.stem]} if self.feature_bank else {})
+
+    @property
+    def feature_bank(self) -> Path | None:
+        """Return the file of features of photographs that the bundle carries; README.md says where they are from."""
+        return HERE / f"feature_bank-{self.precision}.npz" if self.variant.has_feature_bank else None
 
     def description(self) -> str:
         """Return the text of bundle.toml."""
         files = "".join(f'"{name}" = "{sha256}"\n' for name, sha256 in self.files().items())
-        return DESCRIPTION.format(name=NAME, version=self.version, precision=self.precision, files=files)
+        return DESCRIPTION.format(variant=self.variant, version=self.version, precision=self.precision, files=files)
 
 
 # (x - 127) / 128 is what these weights were trained with; with the usual ImageNet mean and deviation the same
 # photographs are recognised nine per cent less often.
 DESCRIPTION = """\
 schema = 1
-name = "{name}"
+name = "{variant.name}"
 version = "{version}"
 precision = "{precision}"
 
 [preprocessing]
 resize = "center-crop"
-crop_ratio = 0.875
-size = [224, 224]
+crop_ratio = {variant.crop_ratio}
+size = [{variant.input_size}, {variant.input_size}]
 interpolation = "bicubic"
 channels = "RGB"
 mean = [127.0, 127.0, 127.0]

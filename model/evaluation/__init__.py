@@ -1,1 +1,1 @@
-"""Comparison of versions: batch prediction, calibration, tables, pages and plots."""
+"""Comparison of versions: batch prediction, statistics, tables and pages, and the promotion gate."""

@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 
 from evaluation.comparison import Bin, ClassFigures, Comparison, Figures, Pair
+from evaluation.estimate import Estimate
+from evaluation.statistics import mcnemar, wilson
 from inference.decode import View, decode
 from inference.errors import ImageError
 from inference.model import Predictions
 from inference.preprocessing import upright
 
-TABLE_IMAGES, TABLE_CLASSES = 5, 10
+TABLE_IMAGES, TABLE_CLASSES, TABLE_CONFUSIONS = 5, 10, 5
 PAGE_IMAGES, PAGE_CLASSES = 24, 20
 THUMBNAIL = 128
 QUALITY = 80
@@ -36,21 +38,53 @@ def table(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
 
 def _lines(comparison: Comparison) -> Iterator[str]:
     count = len(comparison.pairs)
-    yield f"  agreement                  {comparison.agreeing / count:7.1%}"
+    yield f"  agreement                  {_share(comparison.agreeing, count)}"
+    yield from (f"  {note}" for note in comparison.notes)
     if not comparison.labelled:
         for pair in comparison.changed()[:TABLE_IMAGES]:
             yield f"    {pair.path.name}: {pair.first[0][0]} -> {pair.second[0][0]}"
         return
     first, second = comparison.figures()
-    yield "                                   A        B"
-    yield f"  top-1                      {first.top1 / count:7.1%}  {second.top1 / count:7.1%}"
-    yield f"  top-5                      {first.top5 / count:7.1%}  {second.top5 / count:7.1%}"
-    yield f"  calibration error (ECE)    {first.calibration_error:7.3f}  {second.calibration_error:7.3f}"
-    yield f"  better: {len(comparison.better())}, worse: {len(comparison.worse())}"
+    yield f"                             {'A':23}  B"
+    for name, one, other in _rows(first, second):
+        yield f"  {name:26} {one:23}  {other}"
+    yield f"  better: {len(comparison.better())}, worse: {len(comparison.worse())}; {_difference(comparison)}"
     for row in [row for row in comparison.classes() if row.first != row.second][:TABLE_CLASSES]:
-        yield f"    {row.label[:30]:30} {row.first:4} -> {row.second:4} of {row.images}"
+        interval = _interval(row.second, row.images)
+        yield f"    {row.label[:30]:30} {row.first:4} -> {row.second:4} of {row.images} ({interval})"
+    for label, answer, pairs in comparison.confusions()[:TABLE_CONFUSIONS]:
+        yield f"    confused by B: {label} with {answer}, {len(pairs)}"
     for pair in comparison.worse()[:TABLE_IMAGES]:
         yield f"    worse: {pair.path.name}, {pair.label}: now {pair.second[0][0]}"
+
+
+def _rows(first: Figures, second: Figures) -> Sequence[tuple[str, str, str]]:
+    return (
+        ("top-1", _estimate(first.top1), _estimate(second.top1)),
+        ("top-5", _estimate(first.top5), _estimate(second.top5)),
+        ("calibration error (ECE)", f"{first.calibration_error:7.3f}", f"{second.calibration_error:7.3f}"),
+    )
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.share:7.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def _share(right: int, count: int) -> str:
+    return f"{right / count:7.1%} ({_interval(right, count)})"
+
+
+def _interval(right: int, count: int) -> str:
+    low, high = wilson(right, count)
+    return f"{low:.1%} to {high:.1%}"
+
+
+def _difference(comparison: Comparison) -> str:
+    """Return the paired comparison as a sentence."""
+    low, high = comparison.difference()
+    worse, better = len(comparison.worse()), len(comparison.better())
+    by_chance = min(1.0, 2 * mcnemar(max(worse, better), min(worse, better)))
+    return f"top-1 of B minus A: {low:+.1%} to {high:+.1%} (95 % interval), by chance alone p = {by_chance:.2g}"
 
 
 def page(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
@@ -70,7 +104,9 @@ def page(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
 def _section(comparison: Comparison) -> str:
     count = len(comparison.pairs)
     head = f"<h2>{escape(comparison.title)}</h2><p>{count}: {escape(comparison.remark)}</p>"
-    agreement = f"Agreement: {comparison.agreeing / count:.1%}."
+    agreement = f"Agreement: {_share(comparison.agreeing, count).strip()}."
+    notes = "".join(f"<p>{escape(note)}</p>" for note in comparison.notes)
+    head += notes
     if not comparison.labelled:
         return f"{head}<div>{agreement}</div>{_images('Different top-1', comparison.changed())}"
     figures = comparison.figures()
@@ -85,18 +121,21 @@ def _section(comparison: Comparison) -> str:
         f"{classes}</div>"
     )
     return (
-        f"{head}{_table(figures, count)}<p>{agreement}</p>{plots}"
-        f"{_images('Worse', comparison.worse())}{_images('Better', comparison.better())}"
+        f"{head}{_table(figures)}<p>{escape(_difference(comparison))}</p><p>{agreement}</p>{plots}"
+        f"{_images('Worse', comparison.worse())}{_images('Better', comparison.better())}{_confusions(comparison)}"
     )
 
 
-def _table(figures: tuple[Figures, Figures], count: int) -> str:
-    first, second = figures
-    rows = (
-        ("top-1", f"{first.top1 / count:.1%}", f"{second.top1 / count:.1%}"),
-        ("top-5", f"{first.top5 / count:.1%}", f"{second.top5 / count:.1%}"),
-        ("calibration error (ECE)", f"{first.calibration_error:.3f}", f"{second.calibration_error:.3f}"),
+def _confusions(comparison: Comparison) -> str:
+    """Return what the second version confuses most, with images."""
+    return "".join(
+        _images(f"Confused by B: {label} with {answer}", pairs)
+        for label, answer, pairs in comparison.confusions()[:TABLE_CONFUSIONS]
     )
+
+
+def _table(figures: tuple[Figures, Figures]) -> str:
+    rows = _rows(*figures)
     body = "".join(f"<tr><th>{name}</th><td>{one}</td><td>{other}</td></tr>" for name, one, other in rows)
     return f'<table><tr><th></th><td class="key a">A</td><td class="key b">B</td></tr>{body}</table>'
 
@@ -106,7 +145,7 @@ def _images(title: str, pairs: Sequence[Pair]) -> str:
         return ""
     of = f", {PAGE_IMAGES} of them" if len(pairs) > PAGE_IMAGES else ""
     items = "".join(_image(pair) for pair in pairs[:PAGE_IMAGES])
-    return f"<h3>{title}: {len(pairs)}{of}</h3><ul>{items}</ul>"
+    return f"<h3>{escape(title)}: {len(pairs)}{of}</h3><ul>{items}</ul>"
 
 
 def _image(pair: Pair) -> str:
@@ -121,7 +160,7 @@ def _top1(predictions: Predictions) -> str:
 
 def _thumbnail(pair: Pair) -> str:
     try:
-        image = decode(pair.path.read_bytes(), View(THUMBNAIL, THUMBNAIL, 1.0))
+        image = decode(pair.read(pair.path) or b"", View(THUMBNAIL, THUMBNAIL, 1.0))
         pixels = upright(image.pixels, image.orientation)
     except (ImageError, OSError):
         return ""

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from importing.facts import Facts
+from importing.facts import Facts, check_pixels
 from inference import preprocessing
 from inference.arrays import Scores
-from inference.bundle import parse_labels
-from inference.errors import BundleError, ImportRefusedError
+from inference.errors import ImportRefusedError
+from inference.preprocessing import Preprocessing
 
 # How the common families of networks want their images: data, in one place.
 PRESETS_FILE = Path(__file__).with_name("presets.toml")
-# TensorFlow's networks for ImageNet count from 1: their first output is none of the thousand.
-WITH_BACKGROUND = 1_001
 LOGITS, PROBABILITIES = "logits", "probabilities"
 TOLERANCE = 1e-3
 
@@ -26,48 +24,37 @@ def presets() -> dict[str, dict[str, Any]]:
     return tomllib.loads(PRESETS_FILE.read_text(encoding="utf-8"))
 
 
-def preprocessing_table(facts: Facts, preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return [preprocessing] of a bundle for this graph: the preset, then `changes`, then what the graph fixes."""
-    table = presets()[preset] | {key: value for key, value in changes.items() if value is not None}
-    fixed = [length for length in facts.size if isinstance(length, int)]
-    if len(fixed) == len(facts.size):
+def preprocessing_table(facts: Facts, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return [preprocessing] of a bundle for this graph: `base`, then `changes`, then what the graph fixes."""
+    table = dict(base) | {key: value for key, value in changes.items() if value is not None}
+    fixed = fixed_size(facts)
+    if fixed is not None:
         size = changes.get("size")
-        if size and list(size) != fixed:
+        if size and tuple(size) != fixed:
             raise ImportRefusedError(
                 f"--size {size[0]} {size[1]} is not what the graph takes: {facts.input}; leave --size out"
             )
-        table["size"] = fixed
+        table["size"] = list(fixed)
     table["layout"] = facts.layout
     preprocessing.from_table(table)  # BundleError names what cannot be
+    check_pixels(facts, table["mean"], table["std"])
     return table
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of a text file, one a line, in the order of the network's outputs.
-
-    A byte order mark, and blanks and empty lines at the end, are what editors add, and no part of them.
-    """
-    try:
-        lines = [line.rstrip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-        return parse_labels("".join(f"{line}\n" for line in lines).encode())
-    except UnicodeDecodeError as fault:
-        raise ImportRefusedError(f"{path} is no UTF-8 ({fault}); save it as that, a label on each line") from None
-    except BundleError as fault:
-        raise ImportRefusedError(f"{path}: {fault}; give each output a name of its own") from None
+def fixed_size(facts: Facts) -> tuple[int, int] | None:
+    """Return the height and width that the graph fixes."""
+    height, width = facts.size
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
-def check_label_count(found: tuple[str, ...], path: Path, outputs: int) -> None:
-    """Raise ImportRefusedError unless each output has a label, with the reason where it is a usual one."""
-    if len(found) == outputs:
-        return
-    counts = f"the network puts out {outputs} numbers for an image, {path} has {len(found)} labels"
-    if outputs == WITH_BACKGROUND and len(found) == outputs - 1:
-        raise ImportRefusedError(f"{counts}: TensorFlow's first output is none of them; put a line 'background' first")
-    if outputs == 1 and len(found) == 2:
-        raise ImportRefusedError(
-            f"{counts}: two classes by one number; export it with two, such as torch.cat([-z, z], dim=1)"
-        )
-    raise ImportRefusedError(f"{counts}; one label a line is expected, in the order of the outputs")
+def repeated_normalisation(facts: Facts, known: Preprocessing) -> list[str]:
+    """Return a remark where pixels are normalised by the bundle and perhaps by the graph as well."""
+    if not facts.normalising or not (any(known.mean) or set(known.std) != {1}):
+        return []
+    return [
+        f"The graph itself begins with {', '.join(facts.normalising)}. Where that normalises pixels from 0 to 255, "
+        "pass --preset pixels."
+    ]
 
 
 def output_kind(outputs: Scores, kind: str = "") -> str:

@@ -11,15 +11,16 @@ from evaluation import batch_prediction
 from evaluation.comparison import Comparison
 from importing import trial
 from importing.facts import Facts
-from inference import cpu
+from inference import cpu, files
 from inference.arrays import Pixels
 from inference.bundle import Bundle
 from inference.errors import ImportRefusedError
 from inference.model import Model, Predictions
 from onnx_tools import int8
 from onnx_tools.graph import Graph
-from training.cases import IMAGE_SUFFIXES
-from training.features import Progress, model_input
+from storage.images.names import SUFFIXES
+from training.features import model_input
+from training.progress import Progress
 
 MAX_CALIBRATION, MAX_COMPARED = 200, 1_000
 FEW = 20
@@ -55,7 +56,8 @@ def plan_for(made: Bundle, calibration: Path | None, labelled: Path | None) -> P
         remark = "images that calibration did not see" if rest else "calibration images"
         return Plan(used, rest or [(path, "") for path in used], remark)
     taken = {path.resolve() for path in used}
-    images = [pair for pair in batch_prediction.labelled_images(labelled) if pair[0].resolve() not in taken]
+    found_labelled = batch_prediction.images_of(made, labelled)
+    images = [pair for pair in found_labelled if pair[0].resolve() not in taken]
     known = [pair for pair in images if pair[1] in made.labels]
     if not known:
         there = sorted({label for _, label in images})[:3]
@@ -127,8 +129,8 @@ def _figures(compared: Comparison, versions: int) -> Iterator[Row]:
     remark = f"of {count} {compared.remark}"
     if compared.labelled:
         figures = compared.figures()[:versions]
-        yield Row("top-1", [f"{each.top1 / count:.1%}" for each in figures], remark)
-        yield Row("top-5", [f"{each.top5 / count:.1%}" for each in figures])
+        yield Row("top-1", [f"{each.top1.share:.1%}" for each in figures], remark)
+        yield Row("top-5", [f"{each.top5.share:.1%}" for each in figures])
     if versions > 1:
         yield Row("agreement", ["", f"{compared.agreeing / count:.1%}"], remark)
 
@@ -152,7 +154,7 @@ def size(count: int) -> str:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(path for path in files.below(folder) if path.suffix.lower() in SUFFIXES)
     if not found:
         raise ImportRefusedError(f"--calibration {folder} holds no image; a hundred or so usual ones are expected")
     return found

@@ -17,7 +17,8 @@ from inference.preprocessing import Preprocessing
 SCHEMA = 1
 DESCRIPTION_FILE, MODEL_FILE, LABELS_FILE, ACTIVE_FILE = "bundle.toml", "model.onnx", "labels.txt", "active"
 OUTPUTS = ("logits", "probabilities")
-DEFAULT_NAME = "efficientnet-lite0"
+# What set-up makes, each in both precisions; the first is the default.
+MODELS_OF_SETUP = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 PRECISIONS = ("int8", "fp32")
 # A name is published in Redis, headers, metrics and paths: each takes these characters, none an unbounded length.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -26,7 +27,7 @@ MAX_ACTIVE_BYTES, MAX_DESCRIPTION_BYTES = 1_024, 65_536
 # The largest list in use, that of ImageNet-21k, has 21,843 labels of at most 200 characters.
 MAX_LABELS_BYTES, MAX_LABELS, MAX_CHARACTERS = 4 * 1024**2, 65_536, 500
 FILE_LIMITS = {MODEL_FILE: MAX_BYTES, LABELS_FILE: MAX_LABELS_BYTES}
-DEFAULT_VERSIONS = {precision: f"{DEFAULT_NAME}/1-{precision}" for precision in PRECISIONS}
+VERSIONS_OF_SETUP = [f"{model}/1-{precision}" for model in MODELS_OF_SETUP for precision in PRECISIONS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,11 @@ class Bundle:
 def choose(folder: Path, named: str = "", precision: str = "") -> Path:
     """Return the folder of the bundle to serve: the one named, else the active one.
 
-    A precision chooses between the versions of the default bundle. Raise BundleError for what is no identity.
+    A precision chooses between the versions that set-up made of a model. Raise BundleError for what is no identity.
     """
-    chosen = named or _active(folder)
-    if not named and precision and chosen in ("", *DEFAULT_VERSIONS.values()):
-        chosen = DEFAULT_VERSIONS[precision]
-    chosen = chosen or DEFAULT_VERSIONS["int8"]
+    chosen = named or _active(folder) or VERSIONS_OF_SETUP[0]
+    if not named and precision and chosen in VERSIONS_OF_SETUP:
+        chosen = f"{chosen.partition('/')[0]}/1-{precision}"
     if not is_identity(chosen):
         source = "MODEL_BUNDLE" if named else folder / ACTIVE_FILE
         raise BundleError(f"{source} names the bundle {chosen[:SHOWN]!r}; expected <model>/<version>, each {NAMES}")
@@ -95,6 +95,15 @@ def load(folder: Path) -> Bundle:
         folder=folder,
     )
     return replace(loaded, digest=_digest_of(loaded))
+
+
+def additional_file(folder: Path, name: str, max_bytes: int) -> bytes | None:
+    """Return a further file of the bundle, verified as the others; None where its description lists none of this name.
+
+    Raise BundleError where it is missing or altered.
+    """
+    expected = _value(description(folder), "files", dict).get(name)
+    return None if expected is None else _verified(folder / name, expected, max_bytes)
 
 
 def parse_labels(content: bytes) -> tuple[str, ...]:

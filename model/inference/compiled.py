@@ -1,8 +1,8 @@
 """Compiled forms of a bundle's graph, kept beside it: an engine loads one in a fraction of the time of compiling.
 
-A form is a program that no SHA-256 of the bundle covers, so whoever delivers a bundle must not be able to deliver one.
-Each begins with its HMAC under a key that stands in the folder of all bundles, outside each of them, and that a process
-of this installation has made.
+Features that a graph gave synthetic images are kept in the same way. A form is a program that no SHA-256 of the bundle
+covers, so whoever delivers a bundle must not be able to deliver one. Each begins with its HMAC under a key that stands
+in the folder of all bundles, outside each of them, and that a process of this installation has made.
 """
 
 import contextlib
@@ -16,8 +16,11 @@ from inference import files
 from inference.errors import BundleError
 
 FOLDER, KEY_FILE = "compiled", ".compiled-key"
+# A folder for the forms of all bundles and their key, instead of one beside each; see keep_in.
+_elsewhere: list[Path] = []
 PROCESSOR = Path("/proc/cpuinfo")
 MAX_FORM_BYTES = 2**31
+PRIVATE = 0o600
 _KEY_BYTES = 32
 _SUM_BYTES = hashlib.sha256().digest_size
 
@@ -31,13 +34,22 @@ def key(*parts: bytes | str) -> str:
     return digest.hexdigest()
 
 
+def keep_in(folder: Path | None) -> None:
+    """Keep all forms in this folder from now on, where bundles cannot be written; None: beside each bundle."""
+    _elsewhere[:] = [] if folder is None else [folder]
+
+
+def _folder_of(bundle: Path) -> Path:
+    return _elsewhere[0] if _elsewhere else bundle / FOLDER
+
+
 def kept(bundle: Path | None, name: str) -> bytes | None:
     """Return the compiled form of this name; None where there is none that was made by this installation."""
     secret = None if bundle is None else _secret(bundle)
     if bundle is None or secret is None:
         return None
     try:
-        content = files.read(bundle / FOLDER / name, MAX_FORM_BYTES)
+        content = files.read(_folder_of(bundle) / name, MAX_FORM_BYTES)
     except (OSError, BundleError):
         return None
     form = content[_SUM_BYTES:]
@@ -49,9 +61,9 @@ def keep(bundle: Path | None, name: str, form: bytes) -> None:
     if bundle is None:
         return
     with contextlib.suppress(OSError):
+        _folder_of(bundle).mkdir(parents=True, exist_ok=True)
         secret = _secret(bundle) or _new_secret(bundle)
-        (bundle / FOLDER).mkdir(exist_ok=True)
-        _write(bundle / FOLDER / name, _signature(secret, name, form) + form)
+        files.replace(_folder_of(bundle) / name, _signature(secret, name, form) + form, PRIVATE)
 
 
 def _signature(secret: bytes, name: str, form: bytes) -> bytes:
@@ -73,24 +85,12 @@ def _secret(bundle: Path) -> bytes | None:
 def _new_secret(bundle: Path) -> bytes:
     """Make a key in place of one that is absent or not to be trusted; raise OSError."""
     secret = secrets.token_bytes(_KEY_BYTES)
-    _write(_key_path(bundle), secret)
+    files.replace(_key_path(bundle), secret, PRIVATE)
     return secret
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, readable by this user alone; raise OSError."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 def _key_path(bundle: Path) -> Path:
-    return bundle.absolute().parents[1] / KEY_FILE
+    return (_elsewhere[0] if _elsewhere else bundle.absolute().parents[1]) / KEY_FILE
 
 
 def _processor() -> str:

@@ -4,6 +4,7 @@ UNSUPPORTED_TYPE = "unsupported_type"
 IMAGE_TOO_LARGE = "image_too_large"
 IMAGE_BROKEN = "image_broken"
 IMAGE_MISSING = "image_missing"
+STORAGE_UNAVAILABLE = "storage_unavailable"
 # Characters of a value in a message.
 SHOWN = 100
 
@@ -17,7 +18,7 @@ class InferenceError(ModelError):
 
 
 class ImageError(InferenceError):
-    """The image's fault: `code` is one of the constants above, the text says what was found in it."""
+    """The image's fault, or that of its place: `code` is one of the constants above, the text says what was found."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)

@@ -2,28 +2,23 @@
 
 Every walk takes a bounded number of steps, whatever the bytes are. Pillow walks GIF blocks, PNG text and BMP runs in
 Python, so that a hostile file keeps it busy for many seconds: PNG, GIF, BMP and WebP are walked here first, and handed
-on without what is never looked at (text, colour profiles, further frames). An image of runs is handed on as one
+on without what is never looked at (text, further frames). An image of runs is handed on as one
 without, since Pillow fills each unfinished line byte by byte.
 """
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
+from inference import heif, png, tiff
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
-from inference.limits import MAX_PIXELS, MAX_SCALED_PIXELS, MAX_SCANS, UNLIMITED, DecodeBudget, check_size
+from inference.limits import MAX_CHUNKS, MAX_SCANS, UNLIMITED, DecodeBudget, Size, check_size
 
-Size = tuple[int, int]
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"))
-# PNG encoders write chunks of 8 KiB or more: 2,560 in the largest upload. GIF comments are a few blocks of 255 bytes.
-# A WebP has a few for each frame, and libwebp remembers every one of them: 2,600,000 empty ones took 120 MB.
-MAX_CHUNKS = 20_000
 WEBP_FRAME, WEBP_FRAME_HEADER_BYTES = b"ANMF", 16
 GIF_EXTENSION, GIF_IMAGE, GIF_GRAPHIC_CONTROL = b"!", b",", 0xF9
 BMP_CORE_HEADER = 12
@@ -39,13 +34,16 @@ UPRIGHT = 1
 ORIENTATION_TAG = 0x0112
 SHORT = 3
 MAX_ENTRIES = 1_000
-EXIF_PREFIX = b"Exif\0\0"
+EXIF_PREFIX, PROFILE_PREFIX = b"Exif\0\0", b"ICC_PROFILE\0"
+COLOUR_COMPONENTS = 3
 
 # Cameras write a dozen segments, large colour profiles a few hundred.
 MAX_SEGMENTS = 1_000
 # A block of 64 pixels takes two bits of a sequential scan at least: one for its mean, one that says that this was all.
 MAX_PIXELS_PER_BYTE = 256
-START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
+START_OF_SCAN, END_OF_IMAGE, APP1, APP2 = 0xDA, 0xD9, 0xE1, 0xE2
+END = bytes((0xFF, END_OF_IMAGE))
+ALL_COEFFICIENTS = (1 << 64) - 1
 BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 # C4, C8 and CC lie in the range of the frame headers, but are none.
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -55,7 +53,7 @@ TAKEN_FRAMES = frozenset((BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE))
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Headers are searched by the pattern. It tries each FF, which takes a second for 20 MB of them and holds the
 # interpreter's lock meanwhile: what follows is searched by NumPy, in pieces.
-FIRST_SEARCHED_BYTES, MOST_SEARCHED_BYTES = 4096, 65_536
+FIRST_SEARCHED_BYTES, MAX_SEARCHED_BYTES = 4096, 65_536
 
 
 def exif_orientation(block: bytes) -> int:
@@ -81,12 +79,19 @@ def is_turned(value: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Size, orientation, and whether one sequential scan holds the whole image."""
+    """Size, orientation, whether one sequential scan holds the whole image, and whether only the end marker is missing.
+
+    Webcams and programs that split films leave it out. `scans` counts those of an image that takes several. `profile`
+    is the colour profile of an image of three components, empty where there is none.
+    """
 
     width: int
     height: int
     orientation: int
     is_single_scan: bool
+    lacks_end: bool
+    scans: int = 1
+    profile: bytes = b""
 
 
 def read_jpeg_header(content: bytes) -> JpegHeader:
@@ -105,14 +110,20 @@ class _JpegWalk:
         self.values = np.frombuffer(content, np.uint8)
         self.at = 2
         self.steps = 0
+        self.start = 0
+        self.scans = 1
+        self.seen: dict[int, int] = {}  # for each component, a bit for each coefficient that is there to its last bit
 
     def header(self) -> JpegHeader:
-        frame, frame_at, orientation = 0, 0, UPRIGHT
+        frame, frame_at, orientation, profile = 0, 0, UPRIGHT, b""
         while (marker := self._next_segment()) != START_OF_SCAN:
             if marker in FRAME_HEADERS:
                 frame, frame_at = marker, self.start
             elif marker == APP1 and orientation == UPRIGHT:
                 orientation = exif_orientation(self._payload(EXIF_PREFIX))
+            elif marker == APP2:
+                # Those of more than one segment come in order; what is not in order is no profile.
+                profile += self._payload(PROFILE_PREFIX)[len(PROFILE_PREFIX) + 2 :]
         if not frame:
             raise ImageError(IMAGE_BROKEN, "JPEG has no frame header before its first scan")
         if frame not in TAKEN_FRAMES:
@@ -120,12 +131,12 @@ class _JpegWalk:
         height, width, components = struct.unpack_from(">HHB", self.content, frame_at + 5)
         (in_first_scan,) = struct.unpack_from("B", self.content, self.start + 4)
         is_single_scan = frame in (BASELINE, EXTENDED_SEQUENTIAL) and in_first_scan == components
-        check_size(width, height, max_pixels=MAX_SCALED_PIXELS if is_single_scan else MAX_PIXELS)
-        if not is_single_scan:
-            self._check_scans()
-        elif width * height > MAX_PIXELS_PER_BYTE * len(self.content):
+        check_size(width, height, is_scaled=is_single_scan)
+        if is_single_scan and width * height > MAX_PIXELS_PER_BYTE * len(self.content):
             raise ImageError(IMAGE_BROKEN, f"JPEG of {width} x {height} pixels ends after {len(self.content)} bytes")
-        return JpegHeader(width, height, orientation, is_single_scan)
+        has_end = (is_single_scan and self.content.endswith(END)) or self._has_end(components)
+        kept = profile if components == COLOUR_COMPONENTS else b""
+        return JpegHeader(width, height, orientation, is_single_scan, not has_end, self.scans, kept)
 
     def _next_segment(self) -> int:
         """Return the next marker; set `start` to where it stands, and `at` to where its segment ends."""
@@ -146,7 +157,7 @@ class _JpegWalk:
             return found.start()
         at = self.at + size - 1  # a marker may lie across two pieces
         while at + 1 < len(self.content):
-            size = min(2 * size, MOST_SEARCHED_BYTES)
+            size = min(2 * size, MAX_SEARCHED_BYTES)
             part = self.values[at : at + size]
             codes = part[1:]
             is_marker = (part[:-1] == 0xFF) & (codes != 0xFF) & (codes != 0) & (codes & 0xF8 != 0xD0)
@@ -160,51 +171,34 @@ class _JpegWalk:
         begin = self.start + 4
         return self.content[begin : self.at] if self.content.startswith(prefix, begin) else b""
 
-    def _check_scans(self) -> None:
-        scans = 1
+    def _has_end(self, components: int) -> bool:
+        """Return whether the end marker is there; raise ImageError for too many scans, or where more is missing."""
+        self._see_scan()
         while (start := self._next_marker()) >= 0 and self.content[start + 1] != END_OF_IMAGE:
             self.at = start  # found already
-            scans += self._next_segment() == START_OF_SCAN
-            if scans > MAX_SCANS:
+            if self._next_segment() == START_OF_SCAN:
+                self._see_scan()
+                self.scans += 1
+            if self.scans > MAX_SCANS:
                 raise ImageError(IMAGE_TOO_LARGE, f"progressive JPEG has more than {MAX_SCANS} scans")
+        if start < 0 and [*self.seen.values()] != [ALL_COEFFICIENTS] * components:
+            raise ImageError(IMAGE_BROKEN, "JPEG ends before its last scan")
+        return start >= 0
+
+    def _see_scan(self) -> None:
+        numbers = self.content[self.start + 5 : self.at - 3 : 2]
+        first, last, bits = struct.unpack_from("3B", self.content, self.at - 3)
+        if bits & 15 == 0:
+            coefficients = (2 << last) - (1 << first)
+            self.seen.update({number: self.seen.get(number, 0) | coefficients for number in numbers})
 
 
 def first_image(kind: str, content: bytes, budget: DecodeBudget = UNLIMITED) -> tuple[Size, bytes]:
-    """Return width and height, and the bytes that a decoder needs of a PNG, GIF, BMP or WEBP; raise ImageError."""
+    """Return width and height, and the bytes that a decoder needs of an image that is no JPEG; raise ImageError."""
     try:
         return _bmp(content, budget) if kind == "BMP" else _READERS[kind](content)
-    except (struct.error, IndexError):
+    except (struct.error, LookupError):
         raise ImageError(IMAGE_BROKEN, f"{kind} ends inside its header") from None
-
-
-def _png(content: bytes) -> tuple[Size, bytes]:
-    kind, width, height = struct.unpack_from(">4sII", content, 12)
-    if kind != b"IHDR":
-        raise ImageError(IMAGE_BROKEN, f"PNG begins with a chunk {kind!r} instead of its header")
-    kept, at, is_bare = [PNG_SIGNATURE], len(PNG_SIGNATURE), True
-    for _ in range(MAX_CHUNKS):
-        length, kind = _png_chunk(content, at)
-        end = at + 12 + length
-        if kind == b"IHDR" and at > len(PNG_SIGNATURE):
-            # Pillow would take the size from the last one.
-            raise ImageError(IMAGE_BROKEN, "PNG has two headers")
-        if kind in PNG_KEPT:
-            kept.append(content[at:end])
-        else:
-            is_bare = False
-        if kind == b"IEND":
-            return (width, height), content if is_bare else b"".join(kept)
-        at = end
-    raise ImageError(IMAGE_TOO_LARGE, f"PNG has more than {MAX_CHUNKS} chunks")
-
-
-def _png_chunk(content: bytes, at: int) -> tuple[int, bytes]:
-    if at + 12 > len(content):
-        raise ImageError(IMAGE_BROKEN, "PNG is truncated: its end chunk is missing")
-    length, kind = struct.unpack_from(">I4s", content, at)
-    if at + 12 + length > len(content):
-        raise ImageError(IMAGE_BROKEN, f"PNG is truncated: a chunk of {length} bytes goes beyond the end of the file")
-    return length, kind
 
 
 def _gif(content: bytes) -> tuple[Size, bytes]:
@@ -341,4 +335,11 @@ def _webp_size(content: bytes) -> Size:
     raise ImageError(IMAGE_BROKEN, f"WebP begins with a chunk {kind!r} that holds no image")
 
 
-_READERS = {"PNG": _png, "GIF": _gif, "WEBP": _webp}
+_READERS: Mapping[str, Callable[[bytes], tuple[Size, bytes]]] = {
+    "PNG": png.first_image,
+    "GIF": _gif,
+    "WEBP": _webp,
+    "TIFF": tiff.first_image,
+    "HEIC": partial(heif.first_image, "HEIC"),
+    "AVIF": partial(heif.first_image, "AVIF"),
+}

@@ -23,6 +23,11 @@ class Model:
     bundle: Bundle
     engine: Engine
 
+    @property
+    def precision(self) -> str:
+        """Return what the engine computes in: of the bundle, unless the engine chooses it."""
+        return getattr(self.engine, "computes_in", "") or self.bundle.precision
+
     def new_batch(self, count: int) -> Batch:
         """Return room for the pixels of `count` images."""
         return np.empty((count, *self.bundle.preprocessing.size, 3), np.uint8)

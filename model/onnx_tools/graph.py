@@ -1,11 +1,13 @@
 """An ONNX graph read, written and edited by the `onnx` library: nodes and constants by name."""
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.shape_inference
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
@@ -64,6 +66,10 @@ class Graph:
         node = self.maker(name)
         if node.op_type == "Constant" and isinstance(stored := attribute(node, "value", None), TensorProto):
             return _array(stored)
+        if node.op_type in ("Identity", "Cast"):
+            return self.value(node.input[0])
+        if node.op_type == "Transpose":
+            return self.value(node.input[0]).transpose(attribute(node, "perm", None))
         if node.op_type != "DequantizeLinear":
             raise HeadError(f"tensor {name!r} is computed by {node.op_type}; a constant is expected there")
         integers, scales, *zero_points = (self.value(part) for part in node.input if part)
@@ -72,6 +78,23 @@ class Graph:
             shape[attribute(node, "axis", 1)] = -1
         zeros = zero_points[0].reshape(shape) if zero_points else 0
         return ((integers.astype(np.float64) - zeros) * scales.reshape(shape)).astype(np.float32)
+
+    def shape(self, name: str) -> tuple[int | None, ...] | None:
+        """Return the lengths of a tensor's dimensions, None for each that is open, or where nothing is known."""
+        return self._shapes.get(name)
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int | None, ...]]:
+        try:
+            graph = onnx.shape_inference.infer_shapes(self.model).graph
+        except (ValueError, RuntimeError):  # operations that the library does not know: their shapes are unknown
+            graph = self.model.graph
+        values = (*graph.input, *graph.value_info, *graph.output)
+        return {
+            value.name: tuple(length.dim_value if length.dim_value > 0 else None for length in shape.dim)
+            for value in values
+            if value.type.tensor_type.HasField("shape") and (shape := value.type.tensor_type.shape) is not None
+        }
 
     def fresh(self, name: str, unless: Collection[str] = ()) -> str:
         """Return this name, lengthened until no tensor has it; those named in `unless` are about to go."""
@@ -90,7 +113,7 @@ class Graph:
         self, nodes: list[NodeProto], constants: dict[str, TensorProto], output: ValueInfoProto | None = None
     ) -> bytes:
         """Return the model with other nodes, with those of the constants that they use, and perhaps another output."""
-        used = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output}
+        used = {name for node in nodes for name in _names(node)} - {name for node in nodes for name in node.output}
         model = ModelProto()
         model.CopyFrom(self.model)
         for field in ("node", "initializer", *(("output", "value_info") if output else ())):
@@ -131,6 +154,27 @@ def _array(tensor: TensorProto) -> Tensor:
         raise HeadError(f"constant {tensor.name!r} is stored in a way that cannot be read: {fault}") from None
 
 
+def ending_in(model: ModelProto, output: str) -> ModelProto:
+    """Return the model with this tensor as its only output, less whatever serves nothing any more."""
+    described = [value for value in model.graph.output if value.name == output]
+    nodes = _needed(list(model.graph.node), output)
+    used = {name for node in nodes for name in _names(node)}
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    for field in ("node", "initializer", "output"):
+        changed.graph.ClearField(field)
+    changed.graph.node.extend(nodes)
+    changed.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in used)
+    changed.graph.output.extend(described or [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)])
+    return changed
+
+
+def _names(node: NodeProto) -> set[str]:
+    """Return the tensors that a node uses, in the graphs within it, too."""
+    inner = (graph for item in node.attribute for graph in (item.g, *item.graphs))
+    return set(node.input).union(*(_names(each) for graph in inner for each in graph.node))
+
+
 def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
     """Return the nodes that the output needs, in their order."""
     makers = {name: node for node in nodes for name in node.output}
@@ -139,5 +183,5 @@ def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
         node = makers.get(wanted.pop())
         if node is not None and id(node) not in needed:
             needed.add(id(node))
-            wanted.extend(node.input)
+            wanted.extend(_names(node))
     return [node for node in nodes if id(node) in needed]

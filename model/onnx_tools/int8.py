@@ -239,8 +239,8 @@ def _layer(graph: Graph, node: NodeProto) -> Layer | None:
 
 def _is_scaled(node: NodeProto) -> bool:
     """Return whether a Gemm does more than multiply by its weights and add its biases."""
-    names = {item.name for item in node.attribute}
-    return node.op_type == "Gemm" and (attribute(node, "transA", 0) != 0 or not names.isdisjoint(("alpha", "beta")))
+    own = {"transA": 0, "alpha": 1.0, "beta": 1.0}
+    return node.op_type == "Gemm" and any(attribute(node, name, usual) != usual for name, usual in own.items())
 
 
 def _biases(graph: Graph, layer: Layer) -> Floats | None:

@@ -1,1 +1,1 @@
-"""The versions of a model: activation and the promotion gate."""
+"""The versions of a model, and which one is served."""

@@ -1,20 +1,20 @@
-"""Which version is served, which is tried as shadow, what was served before, and whether another may be promoted.
+"""Which version is served, which is tried as shadow, and what was served before.
 
-The first three are files in the folder of bundles. Workers read them several times a second; each is replaced at once.
+All three are files in the folder of bundles. Workers read them several times a second; each is replaced at once,
+by one process at a time.
 """
 
 import csv
 import io
-import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from inference import bundle, files
-from inference.bundle import ACTIVE_FILE
-from inference.errors import VersionError, shown
+from inference.bundle import ACTIVE_FILE, DESCRIPTION_FILE
+from inference.errors import BundleError, VersionError, shown
 
 SHADOW_FILE, HISTORY_FILE = "shadow", "promotions.csv"
 COLUMNS = ("time", "action", "version", "before", "note")
@@ -29,55 +29,54 @@ class Trial(NamedTuple):
     share: float
 
 
-class Limits(NamedTuple):
-    """How much of its top-1 accuracy a version may lose, and how often it must agree with the active one, as shares."""
-
-    max_accuracy_drop: float
-    min_agreement: float
-
-
-class Evidence(NamedTuple):
-    """What was measured of a candidate beside the active version, as numbers of images."""
-
-    labelled: int
-    active_right: int  # top-1, of the labelled ones
-    candidate_right: int
-    compared: int
-    agreeing: int
-    compared_on: str  # which images, such as "unreported images"
+def active(bundles: Path) -> str:
+    """Return the version that the file `active` names, or the default one; "" where the file cannot be read."""
+    try:
+        return "/".join(bundle.choose(bundles).parts[-2:])
+    except BundleError:
+        return ""
 
 
-def objections(evidence: Evidence, limits: Limits) -> list[str]:
-    """Return what the promotion gate has against a candidate, in words; an empty list lets it pass."""
-    found, count = [], evidence.labelled
-    if evidence.candidate_right < evidence.active_right - limits.max_accuracy_drop * count:
-        found.append(
-            f"its top-1 is {evidence.candidate_right} of {count} labelled images, where {evidence.active_right} were "
-            f"right; a drop of {limits.max_accuracy_drop:.0%} is allowed"
-        )
-    if evidence.agreeing < limits.min_agreement * evidence.compared:
-        found.append(
-            f"it agrees with the active version on {evidence.agreeing} of {evidence.compared} {evidence.compared_on}; "
-            f"{limits.min_agreement:.0%} are required"
-        )
-    return found
+Publish = Callable[[bytes], None]
 
 
-def activate(bundles: Path, version: str, before: str, action: str, note: str = "") -> None:
-    """Have this version served from now on, and add a row to promotions.csv."""
-    path = bundles / HISTORY_FILE
-    is_new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
+def activate(  # noqa: PLR0913  a row of the history and where it goes
+    bundles: Path, version: str, before: str, action: str, note: str = "", *, publish: Publish = lambda _: None
+) -> None:
+    """Have this version served from now on in place of `before`, what active() returned when it was chosen.
+
+    Add a row to promotions.csv, and end the trial of the version if it was the shadow. `publish` is called with what
+    that file is to be, before anything is changed, and may refuse it. Raise VersionError where another version was
+    activated meanwhile.
+    """
+    with files.alone_in(bundles):
+        if (now := active(bundles)) != before:
+            raise VersionError(f"{now} was activated meanwhile, where {before} was; decide on that, and try again")
         row = (datetime.now(UTC).isoformat(timespec="seconds"), action, version, before, note)
-        csv.writer(file).writerows([COLUMNS, row] if is_new else [row])
-    _replace(bundles / ACTIVE_FILE, f"{version}\n")
+        history = _with_row(bundles / HISTORY_FILE, row)
+        publish(history)
+        files.replace(bundles / HISTORY_FILE, history)
+        with suppress(VersionError, BundleError):  # a file that cannot be read names no trial
+            if (trial := tried_beside(bundles)) is not None and trial.version == version:
+                (bundles / SHADOW_FILE).unlink()
+        files.replace(bundles / ACTIVE_FILE, f"{version}\n".encode())
+
+
+def _with_row(path: Path, row: tuple[str, ...]) -> bytes:
+    try:
+        content = files.read(path, MAX_HISTORY_BYTES).rstrip()
+    except FileNotFoundError:
+        content = ",".join(COLUMNS).encode()
+    text = io.StringIO()
+    csv.writer(text).writerow(row)
+    return content + b"\r\n" + text.getvalue().encode()
 
 
 def served_before(bundles: Path) -> str:
     """Return the version that a rollback leads to; each rollback goes a promotion further back."""
     before: list[str] = []
     for row in _history(bundles):
-        if row["action"] == PROMOTED:
+        if row["action"] == PROMOTED and row["before"]:  # unknown where `active` could not be read
             before.append(row["before"])
         elif before:
             before.pop()
@@ -86,12 +85,33 @@ def served_before(bundles: Path) -> str:
     return before[-1]
 
 
+def rollback_target(bundles: Path) -> str:
+    """Return the version that a rollback leads to, "" where there is none or the history cannot be read."""
+    try:
+        return served_before(bundles)
+    except VersionError:
+        return ""
+
+
+def switch(bundles: Path, first: str) -> str:
+    """Have the model of the version `first` served; return the version: the one last served of it, else `first`."""
+    before, model = active(bundles), first.partition("/")[0]
+    if before.partition("/")[0] == model:
+        return before
+    served = [version for row in _history(bundles) for version in (row["before"], row["version"])]
+    candidates = (version for version in reversed(served) if version.partition("/")[0] == model)
+    version = next((each for each in candidates if (bundles / each / DESCRIPTION_FILE).is_file()), first)
+    activate(bundles, version, before, PROMOTED, "another model was chosen")
+    return version
+
+
 def try_beside(bundles: Path, trial: Trial | None) -> None:
     """Start the trial of a version beside the active one, or end it."""
-    if trial is None:
-        (bundles / SHADOW_FILE).unlink(missing_ok=True)
-    else:
-        _replace(bundles / SHADOW_FILE, f"{trial.version} {trial.share}\n")
+    with files.alone_in(bundles):
+        if trial is None:
+            (bundles / SHADOW_FILE).unlink(missing_ok=True)
+        else:
+            files.replace(bundles / SHADOW_FILE, f"{trial.version} {trial.share}\n".encode())
 
 
 def tried_beside(bundles: Path) -> Trial | None:
@@ -122,9 +142,3 @@ def _history(bundles: Path) -> Iterator[dict[str, str]]:
         return
     except (UnicodeDecodeError, csv.Error) as fault:
         raise VersionError(f"{path} cannot be read: {fault}; promote the version that is to be served") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -36,7 +36,7 @@ def batches(
     """
     in_hand = receive(max_size, idle_ms)
     until = now_ms() + max_wait_ms
-    while in_hand and not is_suspect(in_hand[-1]) and len(in_hand) < max_size and (left := until - now_ms()) >= 1:
+    while in_hand and not is_redelivery(in_hand[-1]) and len(in_hand) < max_size and (left := until - now_ms()) >= 1:
         in_hand += receive(max_size - len(in_hand), int(left))
     while in_hand:
         together, rest = _light(in_hand)
@@ -44,9 +44,9 @@ def batches(
             yield together
         if rest:
             yield [rest.pop(0)]
-        # Nothing that is innocent is in hand while a suspect runs.
-        has_suspect = bool(rest) and is_suspect(rest[-1])
-        in_hand = rest if has_suspect or not rest else rest + receive(max_size - len(rest), 0)
+        # No first delivery is in hand while a redelivered job runs.
+        has_redelivery = bool(rest) and is_redelivery(rest[-1])
+        in_hand = rest if has_redelivery or not rest else rest + receive(max_size - len(rest), 0)
 
 
 def _light(jobs: list[JobT]) -> tuple[list[JobT], list[JobT]]:
@@ -55,12 +55,12 @@ def _light(jobs: list[JobT]) -> tuple[list[JobT], list[JobT]]:
     rest: list[JobT] = []
     left_ms = MAX_DECODE_MS
     for job in jobs:
-        is_light = not is_suspect(job) and job.decode_ms <= left_ms
+        is_light = not is_redelivery(job) and job.decode_ms <= left_ms
         (together if is_light else rest).append(job)
         left_ms -= job.decode_ms if is_light else 0
-    return together, sorted(rest, key=is_suspect)
+    return together, sorted(rest, key=is_redelivery)
 
 
-def is_suspect(job: Delivered) -> bool:
+def is_redelivery(job: Delivered) -> bool:
     """Return whether an earlier attempt at the job came to nothing."""
     return job.deliveries > 1

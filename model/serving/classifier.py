@@ -6,35 +6,48 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple, cast
+from itertools import repeat
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import simplejpeg
 
 import settings
-from inference import image_store
 from inference.arrays import Batch, Pixels, Scores
-from inference.errors import IMAGE_TOO_LARGE, ImageError
+from inference.decode import kind_of
+from inference.errors import IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from inference.model import Model
-from serving import fault_injection, tracing
+from inference.preprocessing import is_of_one_colour
+from serving import fault_injection, previews, stored_images, tracing
 from serving.heat_maps import NotExplainableError, NotReadyError, explain
+from storage.images.port import ImageStore
 from wire import Answer, Delivery, Failure, Job
-from wire.decode_cost import least_ms
+from wire.decode_cost import min_ms
 from wire.messages import FailureCode
 
 log = logging.getLogger(__name__)
+
+# The warning about an image in which the model sees one colour, or nothing since it is transparent.
+ONE_COLOUR = "one_colour"
+EXAMPLE = simplejpeg.encode_jpeg(np.full((64, 64, 3), 127, np.uint8))
 
 Outcome = tuple[Delivery, Answer | Failure]
 
 
 class Decoded(NamedTuple):
-    """An image whose pixels are in the batch: the SHA-256 of the bytes that were read, and how long it took."""
+    """An image whose pixels are in the batch: the SHA-256 of the bytes that were read, how long it took, warnings."""
 
     sha256: str
     took_ms: float
+    warnings: tuple[str, ...] = ()
 
 
+# What was fetched of an image: its bytes, or why there are none; None where it is read when it is decoded.
+Content = bytes | ImageError | None
 # How to decode the images of a batch: one after the other in the thread itself, or by a pool of threads' map.
-Map = Callable[..., Iterable[Decoded | Failure]]
+Map = Callable[..., Iterable[Any]]
 
 
 class Occupancy:
@@ -54,26 +67,36 @@ class Occupancy:
 
 
 class Classifier:
-    """What one thread of a worker classifies with: a model, and room for one batch of pixels."""
+    """What one thread of a worker classifies with: a model, and room for one batch of pixels.
+
+    Where a `fetch_map` is given, images are fetched by it before the `slot` is taken, in which they are decoded and
+    classified. `decode_s` is how long decoding the images of the last batch took, `waited_s` how long it had waited for
+    them and for the slot.
+    """
 
     def __init__(  # noqa: PLR0913  what it is made of
         self,
         model: Model,
-        folder: Path,
+        images: ImageStore,
         max_batch_size: int,
         busy: Occupancy,
         decode_map: Map = map,
         *,
+        fetch_map: Map | None = None,
+        slot: AbstractContextManager[object] | None = None,
         max_decode_ms: float = math.inf,
         recorder: tracing.Recorder = tracing.UNTRACED,
     ) -> None:
         self.model = model
-        self.folder = folder
+        self.images = images
         self.pixels = model.new_batch(max_batch_size)
         self.busy = busy
         self.decode_map = decode_map
         self.max_decode_ms = max_decode_ms
         self.recorder = recorder
+        self.decode_s = self.waited_s = 0.0
+        self._fetch_map = fetch_map
+        self._slot = slot or nullcontext()
 
     def use(self, model: Model) -> None:
         """Classify with this model from now on, whose input may be of another size."""
@@ -83,19 +106,47 @@ class Classifier:
     def outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
         """Return an answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
         try:
-            with self.busy:
-                return self._outcomes(batch)
+            begin = time.perf_counter()
+            contents = self._fetched(batch)
+            with self._slot, self.busy:
+                self.waited_s = time.perf_counter() - begin
+                return self._outcomes(batch, contents)
         except Exception:
             if len(batch) > 1:
                 return [outcome for delivery in batch for outcome in self.outcomes([delivery])]
             log.exception("job %s: unforeseen fault on image %r", batch[0].job.id, batch[0].job.image)
             return [(batch[0], Failure(batch[0].job.id, "internal", "the worker failed on it; its log says why"))]
 
-    def _outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        decoded = list(self.decode_map(self._decode, batch, self.pixels))
+    def is_sound(self) -> bool:
+        """Return whether an image of its own is classified: what fails beside that is due to what is asked."""
+        try:
+            fault_injection.obey_trial()
+            self.model.prepare(EXAMPLE, self.pixels[0])
+            return bool(np.isfinite(self.model.predict(self.pixels[:1])).all())
+        except Exception:
+            # Whatever fails here, it is nobody's image.
+            log.exception("an image of the worker's own cannot be classified")
+            return False
+
+    def _fetched(self, batch: Sequence[Delivery]) -> Iterable[Content]:
+        """Return the bytes of each image where they come over the network, all at once; else they are read later."""
+        if self._fetch_map is None:
+            return repeat(None, len(batch))
+        return list(self._fetch_map(self._fetch, batch) if len(batch) > 1 else map(self._fetch, batch))
+
+    def _fetch(self, delivery: Delivery) -> Content:
+        try:
+            return stored_images.read(self.images, delivery.job.image)
+        except ImageError as fault:
+            return fault
+
+    def _outcomes(self, batch: Sequence[Delivery], contents: Iterable[Content]) -> list[Outcome]:
+        start = time.perf_counter()
+        decoded = list(self.decode_map(self._decode, batch, contents, self.pixels))
         whole = [at for at, each in enumerate(decoded) if not isinstance(each, Failure)]
         begin = time.perf_counter()
-        scores = iter(self._predict(whole))
+        self.decode_s = begin - start
+        scores = iter(self._predict(whole, is_alone=[each.depth for each in batch] == [1]))
         infer_ms = (time.perf_counter() - begin) * 1000
         self.recorder.note("infer", begin, [batch[at] for at in whole])
         return [
@@ -103,13 +154,17 @@ class Classifier:
             for delivery, each in zip(batch, decoded, strict=True)
         ]
 
-    def _decode(self, delivery: Delivery, out: Pixels) -> Decoded | Failure:
+    def _decode(self, delivery: Delivery, content: Content, out: Pixels) -> Decoded | Failure:
         begin, job = time.perf_counter(), delivery.job
         if time.monotonic() > delivery.deadline:
             return Failure(job.id, "expired", "its time ran out while the worker did what came before it")
         try:
-            content = image_store.read(self.folder, job.image)
+            if isinstance(content, ImageError):
+                raise content
+            if content is None:
+                content = stored_images.read(self.images, job.image)
             fault_injection.obey(content)
+            self._check_format(content)
             self._check_cost(content)
             self.model.prepare(content, out, settings.DECODE_BUDGET_S)
         except ImageError as fault:
@@ -118,38 +173,48 @@ class Classifier:
             return Failure(job.id, cast(FailureCode, fault.code), str(fault))
         self.recorder.note("decode", begin, [delivery])
         # A name may come to stand for other bytes; whoever asked about these can compare.
-        return Decoded(hashlib.sha256(content).hexdigest(), (time.perf_counter() - begin) * 1000)
+        warnings = (ONE_COLOUR,) if is_of_one_colour(out) else ()
+        return Decoded(hashlib.sha256(content).hexdigest(), (time.perf_counter() - begin) * 1000, warnings)
+
+    def _check_format(self, content: bytes) -> None:
+        """Raise ImageError for an image of a format that FORMATS leaves out."""
+        if (kind := kind_of(content).lower()) not in settings.FORMATS.split(","):
+            raise ImageError(UNSUPPORTED_TYPE, f"{kind} is not among FORMATS={settings.FORMATS}")
 
     def _check_cost(self, content: bytes) -> None:
         """Raise ImageError for an image that takes too long to decode, by its header."""
-        if (least := least_ms(content)) > self.max_decode_ms:
+        if (least := min_ms(content)) > self.max_decode_ms:
             times = f"decoding it takes at least {least / self.max_decode_ms:.1f} times as long as"
             limit = f"DECODE_BUDGET_S={settings.DECODE_BUDGET_S:g} allows on this machine"
             raise ImageError(IMAGE_TOO_LARGE, f"{times} {limit}; send a smaller or simpler image")
 
-    def _predict(self, whole: list[int]) -> Scores | tuple[()]:
+    def _predict(self, whole: list[int], *, is_alone: bool) -> Scores | tuple[()]:
         if not whole:
             return ()
         is_gapless = whole[-1] == len(whole) - 1
         pixels: Batch = self.pixels[: len(whole)] if is_gapless else self.pixels[whole]
-        return self.model.predict(pixels, is_alone=len(whole) == 1 and self.busy.count == 1)
+        return self.model.predict(pixels, is_alone=is_alone and self.busy.count == 1)
 
     def _answer(self, delivery: Delivery, scores: Scores, decoded: Decoded, infer_ms: float) -> Answer | Failure:
         bundle, job = self.model.bundle, delivery.job
         timings = {"queue": delivery.waited_ms, "decode": decoded.took_ms, "infer": infer_ms}
         log.debug("job %s: classified, %s", job.id, timings)
         top_k = self.model.top_k(scores, job.top_k)
-        answer = Answer(
-            job.id, top_k, bundle.name, bundle.version, timings, bundle_digest=bundle.digest, sha256=decoded.sha256
-        )
-        return self._explained(job, scores, answer) if job.is_explained else answer
+        facts = {"bundle_digest": bundle.digest, "sha256": decoded.sha256, "warnings": decoded.warnings}
+        answer = Answer(job.id, top_k, bundle.name, bundle.version, timings, **facts)  # type: ignore[arg-type]
+        return self._extended(job, scores, answer) if job.passes > 1 else answer
 
-    def _explained(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
-        content = image_store.read_same(self.folder, job.image, answer.sha256)
+    def _extended(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
+        """Return an answer with the map or the preview that a job asks for."""
+        content = self.images.read_same(job.image, answer.sha256)
         if content is None:
             return Failure(job.id, "image_missing", f"{job.image!r} changed while it was classified")
         try:
-            return replace(answer, activation_map=explain(self.model, job, content, scores))
+            preview = previews.draw(content, job.preview_side) if job.preview_side else b""
+            found = explain(self.model, job, content, scores) if job.is_explained else None
+            return replace(answer, activation_map=found, preview=preview)
+        except ImageError as fault:  # its decoding ran out of time, the second time
+            return Failure(job.id, cast(FailureCode, fault.code), str(fault))
         except NotExplainableError as fault:
             log.info("job %s: not explained: %s", job.id, fault)
             return Failure(job.id, "not_explainable", str(fault))

@@ -18,6 +18,7 @@ RUNAWAY_MB = 512
 LEAK_MB = 64
 
 _leaked: list[bytes] = []
+_ailing: list[bool] = []
 
 
 class InjectedError(Exception):
@@ -43,5 +44,14 @@ def obey(content: bytes) -> None:
             re.fullmatch("(a+)+", "a" * 64 + "b")
         case b"raise":
             raise InjectedError
+        case b"ail":  # this image, and from now on the worker's own
+            _ailing.append(True)
+            raise InjectedError
         case b"leak":
             _leaked.append(os.urandom(1) * LEAK_MB * MB)
+
+
+def obey_trial() -> None:
+    """Raise InjectedError where an image has ordered the worker to ail."""
+    if _ailing:
+        raise InjectedError

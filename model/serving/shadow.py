@@ -6,13 +6,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import NamedTuple
 
-from inference import image_store
 from inference.errors import InferenceError
 from inference.model import Model
+from serving import stored_images
 from serving.classifier import Outcome
+from storage.images.port import ImageStore
 from wire import Answer
 
 log = logging.getLogger("ml_service")
@@ -32,14 +33,15 @@ class _Answered(NamedTuple):
 class Shadow:
     """Predicts images that were answered again, in a thread of its own, and only while a consumer has nothing to do."""
 
-    def __init__(self, model: Model, share: float, folder: Path, has_idle_consumer: Callable[[], bool]) -> None:
+    def __init__(self, model: Model, share: float, images: ImageStore, has_idle_consumer: Callable[[], bool]) -> None:
         self.name = f"{model.bundle.name}/{model.bundle.version}"
-        self._model, self._share, self._folder = model, share, folder
+        self._model, self._share, self._images = model, share, images
         self._has_idle_consumer = has_idle_consumer
         self._pixels = model.new_batch(1)
         self._waiting: queue.Queue[_Answered | None] = queue.Queue(MAX_WAITING)
         self._stop = threading.Event()
         self._counts = dict.fromkeys(("compared", "agreed", "skipped", "failed", "active_ms", "candidate_ms"), 0.0)
+        self._lock = threading.Lock()  # consumers count, too
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
     def offer(self, outcomes: Sequence[Outcome]) -> None:
@@ -53,39 +55,50 @@ class Shadow:
 
     def counts(self) -> Mapping[str, float]:
         """Return what was counted so far."""
-        return dict(self._counts)
+        with self._lock:
+            return dict(self._counts)
+
+    def restarted(self) -> "Shadow":
+        """Return the same candidate with nothing counted, and end this one: another version is active."""
+        self.stop()
+        return Shadow(self._model, self._share, self._images, self._has_idle_consumer)
 
     def stop(self) -> None:
         """End the thread after the image it predicts."""
         self._stop.set()
-        self._put(None)  # where the queue is full, the thread has something to wake up for
+        with suppress(queue.Full):  # the thread has something to wake up for
+            self._waiting.put_nowait(None)
 
-    def _put(self, answered: _Answered | None) -> None:
+    def _put(self, answered: _Answered) -> None:
         try:
             self._waiting.put_nowait(answered)
         except queue.Full:
-            self._counts["skipped"] += 1
+            self._count(skipped=1)
+
+    def _count(self, **more: float) -> None:
+        with self._lock:
+            for name, value in more.items():
+                self._counts[name] += value
 
     def _run(self) -> None:
         while (answered := self._waiting.get()) is not None and not self._stop.is_set():
             self._stop.wait(PAUSE_S)
             if not self._has_idle_consumer():
-                self._counts["skipped"] += 1
+                self._count(skipped=1)
                 continue
             try:
                 self._compare(answered)
             except InferenceError:
-                self._counts["failed"] += 1
+                self._count(failed=1)
             except Exception:
                 # The thread's edge: a candidate that breaks must not end quietly, nor the worker with it.
-                self._counts["failed"] += 1
+                self._count(failed=1)
                 log.exception("shadow %s: unforeseen fault on image %r", self.name, answered.image)
 
     def _compare(self, answered: _Answered) -> None:
-        begin, counts = time.perf_counter(), self._counts
-        self._model.prepare(image_store.read(self._folder, answered.image), self._pixels[0])
+        begin = time.perf_counter()
+        self._model.prepare(stored_images.read(self._images, answered.image), self._pixels[0])
         [(label, _)] = self._model.top_k(self._model.predict(self._pixels)[0], 1)
-        counts["candidate_ms"] += (time.perf_counter() - begin) * 1000
-        counts["active_ms"] += answered.took_ms
-        counts["compared"] += 1
-        counts["agreed"] += label == answered.label
+        own_ms = (time.perf_counter() - begin) * 1000
+        agreed = label == answered.label
+        self._count(compared=1, agreed=agreed, candidate_ms=own_ms, active_ms=answered.took_ms)

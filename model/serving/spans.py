@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 import settings
 from serving.tracing import Recorder, Traces
 from wire import Answer, Delivery, Failure
-from wire.span_export import SpanExport
+from wire.telemetry.spans import SpanExport
 
 _w3c = TraceContextTextMapPropagator()
 
@@ -33,7 +33,7 @@ class SpanTraces(Traces):
         )
 
     def recorder(self) -> Recorder:
-        """Give a recorder for one lane."""
+        """Give a recorder for one consumer."""
         return SpanRecorder(self._export.tracer)
 
     def stop(self) -> None:
@@ -52,7 +52,7 @@ class _Stage(NamedTuple):
 
 
 class SpanRecorder(Recorder):
-    """Keeps the stages of a lane's jobs until they are answered, and makes spans of them then."""
+    """Keeps the stages of a consumer's jobs until they are answered, and makes spans of them then."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -69,7 +69,9 @@ class SpanRecorder(Recorder):
         """Make the spans of these jobs, as far as their requests are traced."""
         stages, self._stages = self._stages, {}
         for delivery, reply in outcomes:
-            context = _w3c.extract({"traceparent": delivery.job.traceparent})
+            job = delivery.job
+            state = {"tracestate": job.tracestate} if job.tracestate else {}
+            context = _w3c.extract({"traceparent": job.traceparent, **state})
             # Whether there is a trace at all was decided where the request came in.
             if get_current_span(context).get_span_context().trace_flags.sampled:
                 self._waited(context, delivery)

@@ -12,7 +12,7 @@ from wire import Answer, Delivery, Failure
 
 
 class Recorder:
-    """Hears of the stages of a lane's jobs; this one, for when traces are off, forgets them."""
+    """Hears of the stages of a consumer's jobs; this one, for when traces are off, forgets them."""
 
     def note(self, stage: str, begin: float, jobs: Sequence[Delivery], fault: str = "") -> None:
         """Take down a stage that is over now, which began then by the performance counter."""
@@ -22,7 +22,7 @@ class Recorder:
 
 
 class Traces:
-    """Gives each lane its recorder; these are off."""
+    """Gives each consumer its recorder; these are off."""
 
     def recorder(self) -> Recorder:
         """Give one that forgets."""

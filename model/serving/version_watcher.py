@@ -15,6 +15,7 @@ from inference.bundle import DESCRIPTION_FILE
 from inference.errors import InferenceError, ModelError
 from inference.model import Model
 from registry.activation import Trial
+from serving.model_mirror import ModelMirror
 from wire.redis.loop import Loop
 
 log = logging.getLogger("ml_service")
@@ -37,6 +38,13 @@ class _Version(NamedTuple):
     share: float
 
 
+class _Refusal(NamedTuple):
+    """Why a version could not be loaded, and until when it is not tried again."""
+
+    reason: str
+    until: float
+
+
 class Slot:
     """One of a worker's two places for a version: `load` reads a bundle, `hand_over` and `release` change the worker.
 
@@ -50,28 +58,41 @@ class Slot:
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self._load, self._hand_over, self._release = load, hand_over, release
-        self._refused: _Version | None = None
-        self._again_at = 0.0
+        self._refused: dict[tuple[Path, str], _Refusal] = {}  # by a bundle's folder and content
         self.current: _Version | None = None
         self.fault = ""
 
     def follow(self, folder: Path | None, share: float = 1.0) -> None:
         """Have the worker use the version in this folder, or none."""
-        wanted = None if folder is None else _Version(folder, bundle.fingerprint(folder), share)
-        if wanted is not None and self.current is not None and not wanted.fingerprint:
-            wanted = wanted._replace(fingerprint=self.current.fingerprint)  # what cannot be read is no other version
+        wanted = None if folder is None else self._version(folder, share)
         if wanted is None and self.current is not None:
             self._release()
-        elif wanted is not None and wanted != self.current:
-            if wanted == self._refused and time.monotonic() < self._again_at:
-                return
+        elif wanted is not None and wanted != self.current and not self._has_handed_over(wanted):
+            return
+        self.current, self.fault = wanted, ""
+
+    def _version(self, folder: Path, share: float) -> _Version:
+        fingerprint = bundle.fingerprint(folder)
+        if self.current is not None and not fingerprint:
+            fingerprint = self.current.fingerprint  # what cannot be read is no other version
+        return _Version(folder, fingerprint, share)
+
+    def _has_handed_over(self, wanted: _Version) -> bool:
+        """Load a version and hand it over, unless that has failed lately; return whether that worked."""
+        now, content = time.monotonic(), (wanted.folder, wanted.fingerprint)
+        self._refused = {each: refusal for each, refusal in self._refused.items() if now < refusal.until}
+        if content not in self._refused:
             try:
-                self._hand_over(_in_turn(wanted.folder, self._load), share)
-            except (InferenceError, OSError) as fault:
-                self._refused, self._again_at = wanted, time.monotonic() + AGAIN_AFTER_S
-                self.fault = f"{wanted.folder} cannot be loaded: {fault}"
-                return
-        self.current, self._refused, self.fault = wanted, None, ""
+                self._hand_over(_in_turn(wanted.folder, self._load), wanted.share)
+                return True
+            except Exception as fault:
+                if not isinstance(fault, (InferenceError, OSError)):
+                    log.exception("%s: unforeseen fault", wanted.folder)
+                # Whatever it was, at each poll it would be the same.
+                reason = f"{wanted.folder} cannot be loaded: {str(fault) or type(fault).__name__}"
+                self._refused[content] = _Refusal(reason, time.monotonic() + AGAIN_AFTER_S)
+        self.fault = self._refused[content].reason
+        return False
 
 
 class VersionWatcher:
@@ -81,7 +102,7 @@ class VersionWatcher:
     whether that was published, else it is called again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it follows, and where it reports
         self,
         wanted: Callable[[], tuple[Path, Trial | None]],
         serving: Path,
@@ -89,20 +110,26 @@ class VersionWatcher:
         shadow: Slot,
         *,
         report: Callable[[str], bool] = lambda _: True,
+        mirror: ModelMirror | None = None,
     ) -> None:
         self._wanted = wanted
         self._served, self._shadow = served, shadow
         served.current = _Version(serving, bundle.fingerprint(serving), 1.0)
+        self._mirror = mirror
         self._report, self._reported, self._logged = report, "", ""
         self._loop = Loop("version-watcher", self.poll, POLL_EVERY_S)
 
     def start(self) -> None:
-        """Begin to poll."""
+        """Begin to poll, and to mirror what all hosts share."""
+        if self._mirror is not None:
+            self._mirror.start()
         self._loop.start()
 
     def stop(self) -> None:
         """End the thread; waits a while for a version that is being loaded, which the engine does not break off."""
         self._loop.stop()
+        if self._mirror is not None:
+            self._mirror.stop()
 
     def poll(self) -> None:
         """Read what is wanted, and follow it."""
@@ -115,7 +142,8 @@ class VersionWatcher:
                 self._shadow.follow(None)  # there is none, or it has been promoted
             else:
                 self._shadow.follow(shadowed, trial.share)
-            fault = "; ".join(filter(None, (self._served.fault, self._shadow.fault)))
+            mirrored = self._mirror.fault if self._mirror is not None else ""
+            fault = "; ".join(filter(None, (self._served.fault, self._shadow.fault, mirrored)))
         except (ModelError, OSError) as error:
             fault = str(error)
         self._publish(fault)

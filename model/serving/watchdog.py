@@ -23,9 +23,16 @@ class Watchdog:
     """
 
     def __init__(
-        self, ask_for_end: Callable[[str], None], *, hang_s: float, max_growth_mb: int, max_failures: int
+        self,
+        ask_for_end: Callable[[str], None],
+        *,
+        hang_s: float,
+        max_growth_mb: int,
+        max_failures: int,
+        held_mb: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._ask_for_end = ask_for_end
+        """Take `held_mb`, memory that the worker holds on purpose, for no growth."""
+        self._ask_for_end, self._held_mb = ask_for_end, held_mb
         self._hang_s, self._max_growth_mb, self._max_failures = hang_s, max_growth_mb, max_failures
         self._failures = 0
         self._start_mb = 0.0
@@ -43,16 +50,23 @@ class Watchdog:
         self._loop.stop()
         faulthandler.cancel_dump_traceback_later()
 
-    def note(self, were_internal_failures: Iterable[bool]) -> None:
-        """Count the jobs in a row at which this worker failed, not their images; any other outcome begins anew."""
+    def note(self, were_internal_failures: Iterable[bool], is_sound: Callable[[], bool]) -> None:
+        """Count the jobs in a row that failed in a way that nothing foresees; any other outcome begins anew.
+
+        At so many, `is_sound` decides: where a job of the worker's own succeeds, they are due to what was asked.
+        """
         for was_internal in were_internal_failures:
             self._failures = self._failures + 1 if was_internal else 0
             if self._max_failures and self._failures >= self._max_failures:
-                self._ask(f"{self._failures} jobs in a row failed for no fault of their images")
+                if is_sound():
+                    log.warning("%d jobs in a row failed, but an image of its own is classified", self._failures)
+                    self._failures = 0
+                else:
+                    self._ask(f"{self._failures} jobs in a row failed, and so does an image of its own")
 
     def _poll(self) -> None:
         faulthandler.dump_traceback_later(self._hang_s, exit=True)
-        growth_mb = resident_mb() - self._start_mb
+        growth_mb = resident_mb() - self._start_mb - self._held_mb()
         is_above = 0 < self._max_growth_mb < growth_mb
         self._polls_above = self._polls_above + 1 if is_above else 0
         if self._polls_above >= POLLS_THAT_MAKE_GROWTH:

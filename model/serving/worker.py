@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -19,13 +19,14 @@ import simplejpeg
 
 import settings
 from inference.model import Model
-from serving import batching, metrics, tracing
+from serving import batching, heat_maps, metrics, stored_images, tracing
 from serving.classifier import Classifier, Occupancy
 from serving.shadow import Shadow
 from serving.watchdog import Watchdog
 from wire import Consumer, Delivery, Failure, Heartbeat, QueueUnavailable, WorkerInfo
 from wire.consumer.maintenance import Leases, Maintenance
 from wire.decode_cost import PHOTOGRAPH_MS
+from wire.worker_registry import why_not_join
 
 log = logging.getLogger("ml_service")
 
@@ -33,17 +34,21 @@ log = logging.getLogger("ml_service")
 IDLE_MS = 250
 # How much later the whole process is taken for hung than one batch of it.
 HANG_GRACE_S = 2.0
+# After so long without a heartbeat a worker is not ready; the api takes it for dead a second later.
+SILENT_AFTER_S = 2.0
 # How many times its budget an expensive image may take beside everything else on a busy machine.
 EXPENSIVE_GRACE = 10
 # Jobs that are expensive to decode get one of so many parts of a worker's time while others wait.
 EXPENSIVE_PART = 4
 PAUSE_POLL_S = 0.02
+# Batches under way for each one that is computed, and images that are fetched at the same time.
+FETCH_AHEAD, MAX_FETCHES = 2, 16
 # What decoding the example takes on the reference processor; benchmarks/own/decode_cost.py measures it.
 EXAMPLE_MS = 13.0
 EXAMPLE_SIZE, EXAMPLE_GRAIN = 1024, 4
 TRIES = 5
 # Whatever a busy machine makes of the measurement.
-LEAST_SLOWNESS, MOST_SLOWNESS = 0.2, 10.0
+MIN_SLOWNESS, MAX_SLOWNESS = 0.2, 10.0
 
 
 class Worker:
@@ -58,9 +63,16 @@ class Worker:
         self.stopping = threading.Event()
         self.busy = Occupancy()
         self.traces = tracing.opened(self.name)
+        self.pushed_metrics = metrics.pushed(self.name)
         # A GPU takes a batch in less time than one thread needs to decode it.
         self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
         self.speed = measure_speed(model)
+        self.images = stored_images.open_store()
+        # Where images come over the network, others fetch theirs while as many as there are slots compute.
+        self.slots = count
+        count *= FETCH_AHEAD if self.images.is_remote else 1
+        self.fetchers = ThreadPoolExecutor(MAX_FETCHES, "fetcher") if self.images.is_remote else None
+        self.slot = threading.Semaphore(self.slots) if self.images.is_remote else nullcontext()
         isolation = threading.Lock()
         self.consumers = [self._new_consumer(isolation) for _ in range(count)]
         self.expensive = self._new_consumer(isolation, is_expensive=True)
@@ -77,15 +89,15 @@ class Worker:
             hang_s=settings.MAX_BATCH_S + HANG_GRACE_S,
             max_growth_mb=settings.MAX_MEMORY_GROWTH_MB,
             max_failures=settings.MAX_FAILURES,
+            held_mb=heat_maps.held_mb,  # whoever asks for maps ends no worker
         )
         self.heartbeat = Heartbeat(
             address,
             queue,
             self._info(),
             model.bundle.labels,
-            rate=lambda: sum(consumer.rate for consumer in self.consumers),
+            speed=self._speeds,
             shadow=self._shadow_counts,
-            stretch=lambda: self.expensive.stretch,
         )
 
     def start(self) -> None:
@@ -98,22 +110,39 @@ class Worker:
         self.heartbeat.start()
         bundle = self.model.bundle
         metrics.name(self.name, bundle.name, bundle.version, settings.ENGINE)
-        if settings.METRICS_PORT:
-            metrics.serve(settings.METRICS_HOST, settings.METRICS_PORT)
-        described = f"{bundle.name}/{bundle.version}, {settings.ENGINE}, {len(self.consumers)} lanes"
+        described = f"{bundle.name}/{bundle.version}, {settings.ENGINE}, {len(self.consumers)} consumers"
         log.info("%s: ready: %s", self.name, described)
+        heat_maps.check(bundle)
+
+    def obstacle(self) -> str:
+        """Return why this worker may not serve its queue yet; empty where it may."""
+        model = self.model
+        try:
+            return why_not_join(settings.queue_address(), settings.REDIS_QUEUE, model.bundle.name, model.precision)
+        except QueueUnavailable as fault:
+            return str(fault)
+
+    def not_ready(self) -> str:
+        """Return why this worker does not take jobs; empty where it does."""
+        if self.stopping.is_set():
+            return "the worker is stopping"
+        is_silent = self.heartbeat.silent_s() > SILENT_AFTER_S
+        return "no heartbeat of this worker reaches Redis" if is_silent else ""
 
     def serve(self, model: Model) -> None:
         """Have every thread use this model from its next batch on, and publish that."""
         self.model, bundle = model, model.bundle
+        if self.shadow is not None:
+            self.shadow = self.shadow.restarted()
         self.heartbeat.publish(self._info(), bundle.labels)
         metrics.name(self.name, bundle.name, bundle.version, settings.ENGINE)
         log.info("%s: serves %s/%s from now on", self.name, bundle.name, bundle.version)
+        heat_maps.check(bundle)
 
     def start_shadow(self, model: Model, share: float) -> None:
         """Give this model such a share of the jobs after they are answered."""
         self.stop_shadow()
-        self.shadow = Shadow(model, share, Path(settings.UPLOAD_FOLDER), self._has_idle_consumer)
+        self.shadow = Shadow(model, share, self.images, self._has_idle_consumer)
 
     def stop_shadow(self) -> None:
         """End the shadow, if there is one."""
@@ -132,17 +161,20 @@ class Worker:
         self.leases.stop()
         self.maintenance.stop()
         self.watchdog.stop()
-        if self.decoders is not None:
-            self.decoders.shutdown()
+        for pool in (self.decoders, self.fetchers):
+            if pool is not None:
+                pool.shutdown()
         for consumer in self.all_consumers:
             consumer.close()
         self.traces.stop()
+        if self.pushed_metrics is not None:
+            self.pushed_metrics.stop()
 
     def _run(self, consumer: Consumer) -> None:
         """Serve jobs; expensive ones one at a time, with pauses for the others."""
         is_expensive = consumer is self.expensive
         try:
-            classifier = self._new_classifier(1 if is_expensive else settings.MAX_BATCH_SIZE)
+            classifier = self._new_classifier(1 if is_expensive else settings.MAX_BATCH_SIZE, is_expensive=is_expensive)
             while not self.stopping.is_set():
                 worked_s = self._serve_once(consumer, classifier)
                 if is_expensive:
@@ -152,7 +184,7 @@ class Worker:
 
     def _pause(self, worked_s: float) -> None:
         """Leave the processor to the other threads until they have had their part of it, or have nothing to do."""
-        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / len(self.all_consumers) - 1, 0)
+        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / (self.slots + 1) - 1, 0)
         while self.busy.count and time.monotonic() < until and not self.stopping.is_set():
             self.stopping.wait(PAUSE_POLL_S)
 
@@ -179,31 +211,43 @@ class Worker:
         classifier.use(self.model)  # not before: a thread waits for its jobs while another model is handed over
         outcomes = classifier.outcomes(batch)
         begin = time.perf_counter()
-        consumer.answer(outcomes)
+        consumer.answer(outcomes, classifier.decode_s, classifier.waited_s)
         classifier.recorder.note("reply", begin, batch)
         if (shadow := self.shadow) is not None:
             shadow.offer(outcomes)
-        metrics.count_batch([reply for _, reply in outcomes])
+        metrics.count_batch(outcomes)
         classifier.recorder.end(outcomes)
-        self.watchdog.note(isinstance(reply, Failure) and reply.code == "internal" for _, reply in outcomes)
+        were_internal = (isinstance(reply, Failure) and reply.code == "internal" for _, reply in outcomes)
+        self.watchdog.note(were_internal, classifier.is_sound)
 
-    def _new_classifier(self, max_batch_size: int) -> Classifier:
+    def _new_classifier(self, max_batch_size: int, *, is_expensive: bool) -> Classifier:
         return Classifier(
             self.model,
-            Path(settings.UPLOAD_FOLDER),
+            self.images,
             max_batch_size,
             self.busy,
             self.decoders.map if self.decoders is not None else map,
             max_decode_ms=1000 * settings.DECODE_BUDGET_S / self.speed.slowness,
             recorder=self.traces.recorder(),
+            fetch_map=self.fetchers.map if self.fetchers is not None else None,
+            slot=nullcontext() if is_expensive else self.slot,
         )
 
     def _has_idle_consumer(self) -> bool:
-        return self.busy.count < len(self.consumers)
+        return self.busy.count < self.slots
 
     def _shadow_counts(self) -> tuple[str, Mapping[str, float]]:
         shadow = self.shadow
         return ("", {}) if shadow is None else (shadow.name, shadow.counts())
+
+    def _speeds(self) -> Mapping[str, float]:
+        """Return the fields of WorkerInfo that are measured."""
+        stretches = [consumer.stretch for consumer in self.consumers if consumer.stretch] or [0.0]
+        return {
+            "rate": sum(consumer.rate for consumer in self.consumers) * self.slots / len(self.consumers),
+            "stretch": self.expensive.stretch,
+            "usual_stretch": sum(stretches) / len(stretches),
+        }
 
     def _new_consumer(self, isolation: threading.Lock, *, is_expensive: bool = False) -> Consumer:
         grace_s = EXPENSIVE_GRACE * settings.DECODE_BUDGET_S if is_expensive else 0
@@ -227,11 +271,12 @@ class Worker:
             bundle.name,
             bundle.version,
             bundle.preprocessing.digest,
-            lanes=len(self.consumers),
+            consumers=len(self.consumers),
             max_batch=settings.MAX_BATCH_SIZE,
             bundle_digest=bundle.digest,
             slowness=self.speed.slowness,
             decode_budget_s=settings.DECODE_BUDGET_S,
+            precision=self.model.precision,
         )
 
 
@@ -262,11 +307,11 @@ class Speed(NamedTuple):
 
 
 def measure_speed(model: Model) -> Speed:
-    """Measure this machine with a model that is warm, so that admission need not guess; takes about 0.1 s."""
-    slowness = min(max(example_ms() / EXAMPLE_MS, LEAST_SLOWNESS), MOST_SLOWNESS)
+    """Measure this machine with a model that is warm, so that admission need not estimate it; takes about 0.1 s."""
+    slowness = min(max(example_ms() / EXAMPLE_MS, MIN_SLOWNESS), MAX_SLOWNESS)
     pixels = model.new_batch(1)
     pixels[:] = 127
-    infer_s = _least_s(lambda: model.predict(pixels), time.perf_counter)
+    infer_s = _min_s(lambda: model.predict(pixels), time.perf_counter)
     return Speed(slowness, 1 / (infer_s + slowness * PHOTOGRAPH_MS / 1000))
 
 
@@ -276,10 +321,10 @@ def example_ms() -> float:
     rows = np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)
     pixels = np.ascontiguousarray(rows.repeat(EXAMPLE_GRAIN, axis=0).repeat(EXAMPLE_GRAIN, axis=1))
     content = simplejpeg.encode_jpeg(pixels, quality=90)
-    return 1000 * _least_s(lambda: simplejpeg.decode_jpeg(content), time.thread_time)
+    return 1000 * _min_s(lambda: simplejpeg.decode_jpeg(content), time.thread_time)
 
 
-def _least_s(work: Callable[[], object], clock: Callable[[], float]) -> float:
+def _min_s(work: Callable[[], object], clock: Callable[[], float]) -> float:
     times = []
     for _ in range(TRIES):
         begin = clock()

@@ -9,7 +9,7 @@ import pytest
 import ml_service
 import settings
 from inference.errors import IMAGE_BROKEN, IMAGE_MISSING, ImageError
-from sightline_testing import pictures
+from sightline_testing import sample_images
 
 MODEL = Path(__file__).resolve().parents[1]
 
@@ -21,22 +21,22 @@ def default_bundle(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_real_photograph_is_named_right(uploads: Path) -> None:
-    (uploads / "camera.png").write_bytes(pictures.encode(pictures.photograph(), "PNG"))
+    (uploads / "camera.png").write_bytes(sample_images.encode(sample_images.photograph(), "PNG"))
     class_name, probability = ml_service.predict("camera.png")
-    assert class_name == pictures.PHOTOGRAPH_LABEL
+    assert class_name == sample_images.PHOTOGRAPH_LABEL
     assert probability > 0.9
 
 
-@pytest.mark.parametrize("name", pictures.GOOD_NAMES)
+@pytest.mark.parametrize("name", sample_images.GOOD_NAMES)
 def test_one_scene_has_one_name_in_every_format(uploads: Path, name: str) -> None:
-    (uploads / name).write_bytes(pictures.good(name).content)
+    (uploads / name).write_bytes(sample_images.good(name).content)
     class_name, probability = ml_service.predict(name)
-    assert class_name == pictures.SCENE_LABEL
+    assert class_name == sample_images.SCENE_LABEL
     assert 0.5 < probability < 1
 
 
 def test_the_probability_is_a_python_number_of_four_decimals(uploads: Path) -> None:
-    (uploads / "scene.jpg").write_bytes(pictures.jpeg())
+    (uploads / "scene.jpg").write_bytes(sample_images.jpeg())
     _, probability = ml_service.predict("scene.jpg")
     assert type(probability) is float
     assert probability == round(probability, 4)
@@ -45,14 +45,14 @@ def test_the_probability_is_a_python_number_of_four_decimals(uploads: Path) -> N
 def test_the_folder_is_read_at_call_time_with_or_without_a_slash(
     uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (uploads / "scene.jpg").write_bytes(pictures.jpeg())
+    (uploads / "scene.jpg").write_bytes(sample_images.jpeg())
     first = ml_service.predict("scene.jpg")
     monkeypatch.setattr(settings, "UPLOAD_FOLDER", f"{uploads}/")
     assert ml_service.predict("scene.jpg") == first
 
 
 def test_both_precisions_agree_on_the_photograph(uploads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (uploads / "camera.png").write_bytes(pictures.encode(pictures.photograph(), "PNG"))
+    (uploads / "camera.png").write_bytes(sample_images.encode(sample_images.photograph(), "PNG"))
     int8 = ml_service.predict("camera.png")
     monkeypatch.setattr(settings, "MODEL_BUNDLE", "efficientnet-lite0/1-fp32")
     fp32 = ml_service.predict("camera.png")
@@ -60,8 +60,8 @@ def test_both_precisions_agree_on_the_photograph(uploads: Path, monkeypatch: pyt
     assert int8[1] == pytest.approx(fp32[1], abs=0.05)
 
 
-def test_a_missing_and_a_broken_picture_say_so(uploads: Path) -> None:
-    (uploads / "broken.jpg").write_bytes(pictures.bad("truncated.jpg").content)
+def test_a_missing_and_a_broken_image_say_so(uploads: Path) -> None:
+    (uploads / "broken.jpg").write_bytes(sample_images.bad("truncated.jpg").content)
     for name, code in (("nowhere.jpg", IMAGE_MISSING), ("../camera.png", IMAGE_MISSING), ("broken.jpg", IMAGE_BROKEN)):
         with pytest.raises(ImageError) as caught:
             ml_service.predict(name)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import settings
+from inference import limits
+from wire.process.limits import MAX_IMAGE_BYTES
 
 MODEL = Path(__file__).resolve().parents[1]
 SETTINGS_PAGE = MODEL.parent / "docs" / "settings.md"
@@ -64,3 +66,26 @@ def test_every_setting_is_documented() -> None:
     page = SETTINGS_PAGE.read_text(encoding="utf-8")
     missing = [setting.name for setting in settings.SETTINGS if f"`{setting.name}`" not in page]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "beyond"),
+    [("CONSUMERS", 256, 257), ("MODEL_WORKERS", 256, 257), ("MAX_BATCH_WAIT_MS", 1000, 1001), ("MAX_BATCH_S", 600, 601),
+     ("LEASE_MS", 60_000, 60_001), ("MAX_BATCH_SIZE", 256, 257)],
+)  # fmt: skip
+def test_what_would_leave_every_job_without_an_answer_is_refused(name: str, largest: int, beyond: int) -> None:
+    assert float(told(name, str(largest)).stdout) == largest
+    assert f"{name}='{beyond}' is not" in told(name, str(beyond)).stderr
+
+
+def test_the_api_accepts_no_larger_image_than_a_worker_reads() -> None:
+    assert limits.MAX_BYTES == MAX_IMAGE_BYTES
+
+
+def test_a_worker_that_nobody_supervises_names_misspelt_settings() -> None:
+    program = "import settings; print(*settings.warnings(), sep='|')"
+    environment = {"PYTHONPATH": ".", "MAX_BATCHSIZE": "1", "MODEL_PORT": "tcp://10.0.0.1:80", "API_WORKERS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=MODEL, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "MAX_BATCHSIZE is no setting and is ignored: did you mean MAX_BATCH_SIZE?\n"

@@ -4,43 +4,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from inference import engines, image_store
+from inference import compiled, engines
 from inference.arrays import Floats, Pixels
 from inference.bundle import Bundle
-from inference.errors import CasesError, ImageError
+from inference.errors import ImageError
 from inference.preprocessing import Preprocessing
-from onnx_tools.head import features_model, read_head
-from registry.versions import Case
-from training.augmentation import augmentations, synthetic_images
-from training.fitting import Cases
-from training.train import TrainingSet
+from onnx_tools.head import features_model
+from training.augmentation import synthetic_images
+from training.progress import Progress
 
-SYNTHETIC_IMAGES = 256
 # Images under way for each core: enough that none waits, few enough to hold in memory.
 AHEAD = 4
+# So many of the kept features are computed again; they differ where the engine or the synthetic images do.
+COMPARED, TOLERANCE = 2, 1e-3
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Progress(Protocol):
-    """Passes items through unchanged and shows how many of `count` are done; `what` names them."""
-
-    def __call__(self, what: str, count: int, items: Iterable[Item], /) -> Iterator[Item]: ...  # noqa: D102
-
-
-class Gathered(NamedTuple):
-    """The cases whose images could be read, their features, the rest of the training set, and all labels."""
-
-    used: list[Case]
-    cases: Cases
-    training_set: TrainingSet
-    labels: tuple[str, ...]  # those of the base, then the new ones in the order of their first case
 
 
 class FeatureExtractor:
@@ -51,6 +34,7 @@ class FeatureExtractor:
         bare = replace(bundle, model=features_model(bundle.model), output="probabilities")  # numbers as they come
         self._engine = engines.load(engine, bare, streams=cores, cores=cores)
         self._cores = cores
+        self._engine_name = engine
 
     def of_contents(
         self, contents: Iterable[bytes | None], augment: Callable[[Pixels, int], Iterable[Pixels]] | None = None
@@ -69,36 +53,27 @@ class FeatureExtractor:
         """Yield one row for each image, which has the model's size already."""
         return in_order(lambda pixels: self._rows([pixels]), images, self._cores)
 
+    def of_synthetic(self, count: int, progress: Progress) -> Floats:
+        """Return one row for each of so many synthetic images.
+
+        They are kept beside the bundle, as its compiled forms are: one file for each engine, with the most rows asked
+        for so far. What is kept is used where it gives the first images the features that they have now.
+        """
+        folder, table = self.bundle.folder, self.bundle.preprocessing
+        size, name = table.size, f"features-{compiled.key(self._engine_name, table.digest, self.bundle.model)}"
+        sample = np.concatenate(list(self.of_pixels(synthetic_images(COMPARED, *size))))
+        kept = np.frombuffer(compiled.kept(folder, name) or b"", np.float32)
+        if kept.size >= max(count, COMPARED) * sample.shape[1] and np.allclose(
+            kept[: sample.size], sample.ravel(), rtol=0, atol=TOLERANCE * np.abs(sample).max()
+        ):
+            return kept[: count * sample.shape[1]].reshape(count, -1)
+        made = self.of_pixels(synthetic_images(count, *size))
+        rows = np.concatenate(list(progress("synthetic images", count, made)))
+        compiled.keep(folder, name, rows.tobytes())
+        return rows
+
     def _rows(self, images: Iterable[Pixels]) -> Floats:
         return self._engine.predict(np.stack([np.ascontiguousarray(pixels) for pixels in images]))
-
-
-def gather(
-    extractor: FeatureExtractor, wanted: Sequence[Case], traffic: Sequence[str], uploads: Path, progress: Progress
-) -> Gathered:
-    """Read the images of cases and traffic from `uploads`; raise CasesError where no case is left."""
-    contents = (image_store.read_same(uploads, case.image, case.sha256) for case in wanted)
-    rows = progress("reviewed cases", len(wanted), extractor.of_contents(contents, augmentations))
-    kept = [(case, row) for case, row in zip(wanted, rows, strict=True) if row is not None]
-    if not kept:
-        raise CasesError(f"none of the {len(wanted)} reviewed images is in {uploads}: --uploads names their folder")
-    used, features = [case for case, _ in kept], [row for _, row in kept]
-    # A dict keeps the order of the first case of each.
-    labels = tuple(dict.fromkeys((*extractor.bundle.labels, *(case.label for case in used))))
-    index = {label: at for at, label in enumerate(labels)}
-    counts = [len(row) for row in features]
-    cases = Cases(
-        np.concatenate(features),
-        np.repeat([index[case.label] for case in used], counts),
-        np.repeat(np.arange(len(used)), counts),
-    )
-    made = extractor.of_pixels(synthetic_images(SYNTHETIC_IMAGES, *extractor.bundle.preprocessing.size))
-    synthetic = np.concatenate(list(progress("synthetic images", SYNTHETIC_IMAGES, made)))
-    contents = (image_store.read_same(uploads, name) for name in traffic)
-    seen = progress("unreported images", len(traffic), extractor.of_contents(contents))
-    none = np.empty((0, synthetic.shape[1]), np.float32)
-    unreported = np.concatenate([none, *(row for row in seen if row is not None)])
-    return Gathered(used, cases, TrainingSet(read_head(extractor.bundle.model), synthetic, unreported), labels)
 
 
 def model_input(preprocessing: Preprocessing, content: bytes | None) -> Pixels | None:
@@ -111,6 +86,11 @@ def model_input(preprocessing: Preprocessing, content: bytes | None) -> Pixels |
     except ImageError:
         return None
     return pixels
+
+
+def joined(rows: Sequence[Floats], width: int) -> Floats:
+    """Return all rows, of so many features each, in one array; there may be none."""
+    return np.concatenate([np.empty((0, width), np.float32), *rows])
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -39,7 +39,7 @@ def test_other_programs_are_named_before_anything_is_concluded() -> None:
 def test_a_second_instance_that_shares_the_cores_is_said_to_bring_nothing() -> None:
     said = text_of(matrix())
     assert "**2 model instances instead of 1** answer no more and no fewer at 128 users" in said
-    assert "An instance has a lane for each core" in said
+    assert "An instance has a consumer for each core" in said
 
 
 def test_a_second_instance_that_helps_is_said_to_help() -> None:

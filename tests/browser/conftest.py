@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.browser import Visitor, needed_chromium, running_chromium
-from sightline_testing.pictures import encode, good
+from sightline_testing.sample_images import encode, good
 from sightline_testing.service import Service
 
 Visit = Callable[..., Visitor]
@@ -45,15 +45,15 @@ def visitor(visit: Visit) -> Visitor:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    """A picture that the service has an answer to."""
+def image(tmp_path: Path) -> Path:
+    """An image that the service has an answer to."""
     return written(tmp_path, "scene.jpg", good("baseline.jpg").content)
 
 
 @pytest.fixture
 def photograph(tmp_path: Path) -> Path:
     """A photograph of what PHOTOGRAPH_LABEL says."""
-    return written(tmp_path, "photograph.png", encode(pictures.photograph(), "PNG"))
+    return written(tmp_path, "photograph.png", encode(sample_images.photograph(), "PNG"))
 
 
 def written(folder: Path, name: str, content: bytes) -> Path:

@@ -1,18 +1,17 @@
 """Everybody can use it: no barrier that axe-core knows, no sideways scrolling, no motion for who wants none."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, Route
 
 from sightline_testing.browser import Visitor
-from sightline_testing.pictures import bad
+from sightline_testing.sample_images import bad
 
 Visit = Callable[..., Visitor]
-SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
-WIDTHS = (360, 1280)
+FULL = bool(os.environ.get("FULL"))
 PHONE = {"width": 360, "height": 740}
 
 
@@ -25,22 +24,19 @@ def held(page: Page) -> list[Route]:
 
 
 def barriers(visitor: Visitor) -> dict[str, list[str]]:
-    """Return what is in somebody's way on the page as it stands, in each scheme and at each width."""
+    """Return what is in somebody's way on the page as it stands, in each view."""
     found: dict[str, list[str]] = {}
-    for scheme in SCHEMES:
-        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        for width in WIDTHS:
-            visitor.page.set_viewport_size({"width": width, "height": 800})
-            faults = [*visitor.barriers(), *(["it scrolls sideways"] if visitor.overflow() else [])]
-            found |= {f"{scheme}, {width} wide": faults} if faults else {}
+    for view in visitor.views():
+        faults = [*visitor.barriers(), *(["it scrolls sideways"] if visitor.overflow() else [])]
+        found |= {view: faults} if faults else {}
     return found
 
 
-def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(visit: Visit, picture: Path, tmp_path: Path) -> None:
+def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(visit: Visit, image: Path, tmp_path: Path) -> None:
     visitor = visit()
     found = {"start": barriers(visitor)}
     routes = held(visitor.page)
-    visitor.choose(picture)
+    visitor.choose(image)
     visitor.page.locator("[data-state=busy] #view img").wait_for()
     found["busy"] = barriers(visitor)
     routes[0].continue_()
@@ -52,12 +48,25 @@ def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(visit: Visit, pi
     damaged = tmp_path / ("a_file_with_a_name_so_long_that_it_fits_on_no_telephone" * 3 + ".jpg")
     damaged.write_bytes(bad("truncated.jpg").content)
     visitor.choose(damaged)
-    visitor.trouble()
-    found["trouble, with the pictures of this visit"] = barriers(visitor)
+    visitor.error()
+    found["error, with the images of this visit"] = barriers(visitor)
     assert {state: each for state, each in found.items() if each} == {}
 
 
-@pytest.mark.parametrize("path", ["/feedback", "/docs", "/review", "/there-is-no-such-page"])
+def test_the_description_of_the_api_has_no_barrier_and_scrolls_sideways_nowhere(visit: Visit) -> None:
+    visitor = visit("/docs")
+    assert {view: visitor.overflow() for view in visitor.views() if visitor.overflow()} == {}
+    assert visitor.barriers("color-contrast") == []
+    # Its sections are alike, and the contrast of each takes as long as all else: the first and last ones will do.
+    if not FULL:
+        visitor.page.evaluate(
+            "document.querySelectorAll('.docs-operation').forEach("
+            "(each, at, all) => { if (at > 2 && at < all.length - 3) each.remove(); })"
+        )
+    assert barriers(visitor) == {}
+
+
+@pytest.mark.parametrize("path", ["/feedback", "/review", "/there-is-no-such-page"])
 def test_no_other_page_has_a_barrier_or_scrolls_sideways(visit: Visit, path: str) -> None:
     visitor = visit(path)
     assert visitor.page.get_by_role("link", name="Sightline").is_visible()
@@ -65,14 +74,14 @@ def test_no_other_page_has_a_barrier_or_scrolls_sideways(visit: Visit, path: str
 
 
 def test_no_page_that_the_plain_form_leads_to_has_a_barrier_or_scrolls_sideways(
-    visit: Visit, picture: Path, tmp_path: Path
+    visit: Visit, image: Path, tmp_path: Path
 ) -> None:
     visitor = visit()
     visitor.page.route("**/js/*.js", lambda route: route.abort())
     found = {}
     damaged = tmp_path / "damaged.jpg"
     damaged.write_bytes(bad("truncated.jpg").content)
-    for file, wait in ((damaged, visitor.trouble), (picture, visitor.answer)):
+    for file, wait in ((damaged, visitor.error), (image, visitor.answer)):
         visitor.open()
         visitor.choose(file)
         visitor.page.get_by_role("button", name="Name it").click()
@@ -85,10 +94,10 @@ def test_no_page_that_the_plain_form_leads_to_has_a_barrier_or_scrolls_sideways(
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_the_plain_form_fits_a_phone(visit: Visit, picture: Path, *, scripts: bool) -> None:
+def test_the_plain_form_fits_a_phone(visit: Visit, image: Path, *, scripts: bool) -> None:
     visitor = visit(java_script_enabled=scripts, viewport=PHONE)
     assert visitor.overflow() == 0
-    visitor.choose(picture)
+    visitor.choose(image)
     if not scripts:
         visitor.page.get_by_role("button", name="Name it").click()
     visitor.answer()
@@ -96,18 +105,18 @@ def test_the_plain_form_fits_a_phone(visit: Visit, picture: Path, *, scripts: bo
 
 
 @pytest.mark.parametrize(("wish", "moves"), [("reduce", False), ("no-preference", True)])
-def test_nothing_moves_for_who_wants_no_motion(visit: Visit, picture: Path, wish: str, *, moves: bool) -> None:
+def test_nothing_moves_for_who_wants_no_motion(visit: Visit, image: Path, wish: str, *, moves: bool) -> None:
     visitor = visit(reduced_motion=wish)
     held(visitor.page)
-    visitor.choose(picture)
+    visitor.choose(image)
     visitor.page.locator("[data-state=busy] #view img").wait_for()
     running = visitor.page.evaluate("document.getAnimations().some((one) => one.playState === 'running')")
     assert running is moves
 
 
-def test_the_answer_is_spoken_without_moving_the_keyboard(visitor: Visitor, picture: Path) -> None:
+def test_the_answer_is_spoken_without_moving_the_keyboard(visitor: Visitor, image: Path) -> None:
     visitor.page.locator("#file").focus()
-    visitor.choose(picture)
+    visitor.choose(image)
     first, *_ = visitor.answer()
     assert f"{first.name.lower()}, {first.percent}" in visitor.spoken().lower()
     assert visitor.page.locator("#announcement").get_attribute("role") == "status"

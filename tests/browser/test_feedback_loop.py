@@ -1,6 +1,6 @@
-"""The whole loop: a wrong answer, reported, reviewed, learned, compared and promoted, is a right one.
+"""The whole loop: a wrong answer, reported, reviewed, learned and promoted, is a right one.
 
-STORY_PICTURES=docs/feedback-loop makes the pictures in docs/feedback-loop.md.
+STORY_IMAGES=docs/feedback-loop makes the images in docs/feedback-loop.md.
 """
 
 import os
@@ -41,7 +41,7 @@ def visitor(browser: Browser, loop: FeedbackLoop) -> Iterator[Visitor]:
 
 
 class Album:
-    """Pictures of the story, all of one size, where somebody wants them."""
+    """Images of the story, all of one size, where somebody wants them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -60,42 +60,47 @@ class Album:
 def test_a_wrong_answer_reported_reviewed_learned_and_promoted_is_right(
     visitor: Visitor, loop: FeedbackLoop, tmp_path: Path
 ) -> None:
-    album = Album(Path(os.environ.get("STORY_PICTURES", tmp_path / "story")))
-    pictures = {seed: drawn(tmp_path, seed) for seed in (FIRST, *OTHERS, UNSEEN)}
-    assert answer_to(visitor, pictures[UNSEEN])[0].lower() != LABEL
+    album = Album(Path(os.environ.get("STORY_IMAGES", tmp_path / "story")))
+    images = {seed: drawn(tmp_path, seed) for seed in (FIRST, *OTHERS, UNSEEN)}
+    assert answer_to(visitor, images[UNSEEN])[0].lower() != LABEL
     for seed in (*OTHERS, FIRST):
-        name, version = answer_to(visitor, pictures[seed])
+        name, version = answer_to(visitor, images[seed])
         assert (name.lower() != LABEL, version) == (True, BASE)
         report(visitor, album if seed == FIRST else None)
     review(visitor, album)
     made = loop.done("cli.improve")
     assert f"made {NEW}" in made
-    compared = loop.done("cli.evaluate", "2-int8")
-    assert "Reviewed cases" in compared
-    visitor.page.set_viewport_size(SIZE)
-    visitor.page.goto((loop.bundles / NEW / "evaluation.html").as_uri())
-    album.keep("4-evaluate", visitor.page, "body")
-    visitor.page.set_viewport_size(WINDOW)
-    promoted = loop.done("cli.models", "promote", "2-int8")
+    if "STORY_IMAGES" in os.environ:
+        compare(visitor, album, loop)
+    promoted = loop.done("cli.models", "promote", "2-int8", "--provisional")
     assert f"{NEW} is active" in promoted
     visitor.open()
     for seed in (UNSEEN, FIRST):
-        name, version = answer_to(visitor, pictures[seed])
+        name, version = answer_to(visitor, images[seed])
         assert (name.lower(), version) == (LABEL, NEW)
     album.keep("5-right", visitor.page, "#stage")
 
 
+def compare(visitor: Visitor, album: Album, loop: FeedbackLoop) -> None:
+    """Show the page that compares both versions; test_documented_commands.py runs the command in any case."""
+    loop.done("cli.evaluate", "2-int8")
+    visitor.page.set_viewport_size(SIZE)
+    visitor.page.goto((loop.bundles / NEW / "evaluation.html").as_uri())
+    album.keep("4-evaluate", visitor.page, "body")
+    visitor.page.set_viewport_size(WINDOW)
+
+
 def drawn(folder: Path, seed: int) -> Path:
-    picture = folder / f"chart{seed}.jpg"
-    picture.write_bytes(drawing_jpeg(KIND, seed))
-    return picture
+    image = folder / f"chart{seed}.jpg"
+    image.write_bytes(drawing_jpeg(KIND, seed))
+    return image
 
 
-def answer_to(visitor: Visitor, picture: Path) -> tuple[str, str]:
-    """Give a picture on the page; what is said of it, and by which version."""
+def answer_to(visitor: Visitor, image: Path) -> tuple[str, str]:
+    """Give an image on the page; what is said of it, and by which version."""
     visitor.open()
-    visitor.choose(picture)
-    visitor.page.get_by_alt_text(f"The picture you gave: {picture.name}").wait_for()
+    visitor.choose(image)
+    visitor.page.get_by_alt_text(f"The image you gave: {image.name}").wait_for()
     visitor.answer()
     origin = visitor.page.locator("#answer-origin").inner_text()
     found = re.search(rf"{MODEL}/\S+", origin)
@@ -104,11 +109,11 @@ def answer_to(visitor: Visitor, picture: Path) -> tuple[str, str]:
 
 
 def report(visitor: Visitor, album: Album | None) -> None:
-    """Say on the page what the picture really shows."""
+    """Say on the page what the image really shows."""
     visitor.page.locator("#report-label").fill(LABEL)
     if album is not None:
         album.keep("1-wrong", visitor.page, "#stage")
-        visitor.page.locator(".guess-map").first.click()
+        visitor.page.locator(".prediction-map").first.click()
         visitor.page.locator("#view .map").wait_for()
         album.keep("2-where", visitor.page, "#stage")
     visitor.report()
@@ -119,7 +124,7 @@ def review(visitor: Visitor, album: Album) -> None:
     """Accept every report, by keyboard and with the operator's key."""
     visitor.open("/review")
     visitor.page.get_by_label("Your name").fill("Ann")
-    visitor.page.get_by_label("The operator’s key").fill(KEY)  # noqa: RUF001  as it is on the page
+    visitor.page.get_by_label("Operator key").fill(KEY)
     visitor.page.keyboard.press("Enter")
     visitor.page.locator("#cases").wait_for()
     album.keep("3-review", visitor.page, "#review")

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Request
+from playwright.sync_api import Request, Route
 
 from sightline_testing.browser import Visitor
 from sightline_testing.service import Service
@@ -23,22 +23,22 @@ def last_row(service: Service) -> dict[str, str] | None:
         return list(csv.DictReader(file))[-1]
 
 
-def reported(visitor: Visitor, label: str = "", button: str = "report-button") -> Request:
+def reported(visitor: Visitor, label: str = "") -> Request:
     """Report the answer that is shown, and give what was sent."""
     if label:
         visitor.page.locator("#report-label").fill(label)
     with visitor.page.expect_request("**/feedback") as sent:
-        visitor.page.locator(f"#{button}").click()
+        visitor.report()
     visitor.reported()
     return sent.value
 
 
-def test_a_report_names_the_prediction_the_stored_picture_the_class_and_the_score(
-    visitor: Visitor, service: Service, picture: Path
+def test_a_report_names_the_prediction_the_stored_image_the_class_and_the_score(
+    visitor: Visitor, service: Service, image: Path
 ) -> None:
     before = lines(service)
     with visitor.page.expect_response("**/predict*") as answered:
-        visitor.choose(picture)
+        visitor.choose(image)
     visitor.answer()
     sent = reported(visitor)
     answer = answered.value.json()
@@ -54,26 +54,57 @@ def test_a_report_names_the_prediction_the_stored_picture_the_class_and_the_scor
 
 @pytest.mark.parametrize(("typed", "kept"), [("Tiger cat", "tiger_cat"), ("bar chart <b>", "bar chart <b>")])
 def test_what_it_really_is_may_be_known_to_the_model_or_not(
-    visitor: Visitor, service: Service, picture: Path, typed: str, kept: str
+    visitor: Visitor, service: Service, image: Path, typed: str, kept: str
 ) -> None:
-    visitor.choose(picture)
+    visitor.choose(image)
     visitor.answer()
     reported(visitor, typed)
     row = last_row(service)
     assert row is None or row["label"] == kept
 
 
-def test_who_is_not_sure_need_not_say_what_it_is(visitor: Visitor, service: Service, picture: Path) -> None:
-    visitor.choose(picture)
+def test_who_is_not_sure_need_not_say_what_it_is(visitor: Visitor, service: Service, image: Path) -> None:
+    visitor.choose(image)
     visitor.answer()
     visitor.page.locator("#report-label").fill("half a gue")
-    reported(visitor, button="report-unsure")
+    visitor.page.locator("#report-unsure").click()
+    visitor.reported()
     row = last_row(service)
     assert row is None or row["label"] == ""
 
 
-def test_the_labels_of_the_model_are_offered_while_one_types(visitor: Visitor, picture: Path) -> None:
-    visitor.choose(picture)
+def test_that_s_wrong_without_a_name_asks_for_one_before_anything_is_sent(
+    visitor: Visitor, service: Service, image: Path
+) -> None:
+    visitor.choose(image)
+    visitor.answer()
+    before = lines(service)
+    visitor.page.locator("#report-button").click()
+    visitor.page.locator("#report-line", has_text="What is it? Write its name, or choose “Not sure”.").wait_for()
+    assert visitor.focused() == "report-label"
+    assert visitor.spoken().startswith("What is it?")
+    assert lines(service) == before
+    visitor.page.keyboard.type("lynx")
+    visitor.page.keyboard.press("Enter")
+    visitor.reported()
+
+
+def test_a_report_can_be_taken_back_and_sent_again(visitor: Visitor, service: Service, image: Path) -> None:
+    visitor.choose(image)
+    visitor.answer()
+    reported(visitor, "lynx")
+    visitor.page.get_by_role("button", name="Undo").click()
+    visitor.page.locator("#report-line", has_text="Your report is withdrawn.").wait_for()
+    if service.state_dir:
+        decided = (service.state_dir / "feedback" / "decisions.csv").read_text().splitlines()[-1]
+        assert '"reject","","the reporter"' in decided
+    before = lines(service)
+    reported(visitor, "lynx")
+    assert not service.state_dir or len(lines(service)) == len(before) + 1, "it is another report"
+
+
+def test_the_labels_of_the_model_are_offered_while_one_types(visitor: Visitor, image: Path) -> None:
+    visitor.choose(image)
     visitor.answer()
     assert visitor.page.locator("#labels option").count() == 0, "nobody has begun to type"
     visitor.page.locator("#report-label").focus()
@@ -82,8 +113,8 @@ def test_the_labels_of_the_model_are_offered_while_one_types(visitor: Visitor, p
     assert visitor.page.locator("#labels option").count() > 100
 
 
-def test_enter_sends_what_was_typed(visitor: Visitor, service: Service, picture: Path) -> None:
-    visitor.choose(picture)
+def test_enter_sends_what_was_typed(visitor: Visitor, service: Service, image: Path) -> None:
+    visitor.choose(image)
     visitor.answer()
     visitor.page.locator("#report-label").fill("lynx")
     visitor.page.keyboard.press("Enter")
@@ -93,22 +124,22 @@ def test_enter_sends_what_was_typed(visitor: Visitor, service: Service, picture:
     assert visitor.focused() == "report-line", "the field is gone, and the keyboard is where the thanks stand"
 
 
-def test_a_report_is_sent_once_for_each_answer(visitor: Visitor, picture: Path) -> None:
-    visitor.choose(picture)
+def test_a_report_is_sent_once_for_each_answer(visitor: Visitor, image: Path) -> None:
+    visitor.choose(image)
     visitor.answer()
     visitor.report()
     visitor.reported()
     button = visitor.page.locator("#report-button")
     assert not button.is_visible()
-    visitor.choose(picture)
+    visitor.choose(image)
     button.wait_for()
     visitor.page.locator("#tiles .tile").last.click()
     visitor.reported()
     assert not button.is_visible(), "nor when the first answer is shown again"
 
 
-def test_a_report_that_does_not_arrive_is_not_thanked_for(visitor: Visitor, picture: Path) -> None:
-    visitor.choose(picture)
+def test_a_report_that_does_not_arrive_is_not_thanked_for(visitor: Visitor, image: Path) -> None:
+    visitor.choose(image)
     visitor.answer()
     visitor.page.context.set_offline(True)
     visitor.report()
@@ -118,8 +149,26 @@ def test_a_report_that_does_not_arrive_is_not_thanked_for(visitor: Visitor, pict
     visitor.reported()
 
 
-def test_a_report_whose_answer_was_lost_is_kept_once(visitor: Visitor, service: Service, picture: Path) -> None:
-    visitor.choose(picture)
+def test_a_report_that_does_not_arrive_says_nothing_about_the_next_image(
+    visitor: Visitor, photograph: Path, image: Path
+) -> None:
+    visitor.choose(photograph)
+    visitor.answer()
+    held: list[Route] = []
+    visitor.page.route("**/feedback*", lambda route: held.append(route))  # noqa: PLW0108  Playwright takes functions alone
+    with visitor.page.expect_request("**/feedback*"):
+        visitor.report()
+    visitor.choose(image)
+    visitor.page.get_by_alt_text("The image you gave: scene.jpg").wait_for()
+    visitor.answer()
+    for route in held:
+        route.abort()
+    visitor.page.wait_for_timeout(300)
+    assert visitor.page.locator("#report-line").inner_text() == "Not right? What is it?"
+
+
+def test_a_report_whose_answer_was_lost_is_kept_once(visitor: Visitor, service: Service, image: Path) -> None:
+    visitor.choose(image)
     visitor.answer()
     before = lines(service)
     lose = lambda route: (route.fetch(), route.abort())  # noqa: E731 -- Playwright marks its handlers

@@ -1,22 +1,23 @@
 """From "that's wrong" to a decision: a visitor reports, the operator reviews by keyboard."""
 
 import csv
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize
 
 from sightline_testing.browser import Visitor
-from sightline_testing.pictures import jpeg
+from sightline_testing.client import Client
+from sightline_testing.sample_images import FAST_HEIC, encode, jpeg, scene
 from sightline_testing.service import Service, running_service
+from wire.tables.feedback import REPORTS, REPORTS_FILE
 
 Visit = Callable[..., Visitor]
 KEY = "the-key-of-these-tests"
-SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
-PHONE, DESKTOP = ViewportSize(width=360, height=740), ViewportSize(width=1280, height=800)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -30,7 +31,7 @@ def reviewed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servi
 
 @pytest.fixture
 def visitor(browser: Browser, reviewed_service: Service) -> Iterator[Visitor]:
-    yield from visiting(browser, reviewed_service, viewport=DESKTOP)
+    yield from visiting(browser, reviewed_service, viewport=ViewportSize(width=1280, height=800))
 
 
 def visiting(browser: Browser, service: Service, **options: Any) -> Iterator[Visitor]:
@@ -43,21 +44,21 @@ def visiting(browser: Browser, service: Service, **options: Any) -> Iterator[Vis
 
 
 def report(visitor: Visitor, folder: Path, seed: int, label: str) -> None:
-    """Have a picture named, and say that it is something else."""
-    picture = folder / f"scene{seed}.jpg"
-    picture.write_bytes(jpeg(seed=seed))
-    visitor.choose(picture)
-    visitor.page.get_by_alt_text(f"The picture you gave: scene{seed}.jpg").wait_for()
+    """Have an image named, and say that it is something else."""
+    image = folder / f"scene{seed}.jpg"
+    image.write_bytes(jpeg(seed=seed))
+    visitor.choose(image)
+    visitor.page.get_by_alt_text(f"The image you gave: scene{seed}.jpg").wait_for()
     visitor.answer()
     visitor.page.locator("#report-label").fill(label)
     visitor.report()
     visitor.reported()
 
 
-def enter(visitor: Visitor) -> None:
+def enter(visitor: Visitor, name: str = "Ann") -> None:
     visitor.open("/review")
-    visitor.page.get_by_label("Your name").fill("Ann")
-    visitor.page.get_by_label("The operator’s key").fill(KEY)  # noqa: RUF001  as it is on the page
+    visitor.page.get_by_label("Your name").fill(name)
+    visitor.page.get_by_label("Operator key").fill(KEY)
     visitor.page.keyboard.press("Enter")
     visitor.page.locator("#cases").wait_for()
 
@@ -89,7 +90,7 @@ def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_servi
     assert "lynx" in current(visitor), "the newest first, and it has the keyboard"
     visitor.page.keyboard.press("a")
     kept(visitor, 1)
-    assert "not sure" in current(visitor)
+    assert "without a label" in current(visitor)
     visitor.page.keyboard.press("a")
     visitor.page.keyboard.press("c")
     visitor.page.keyboard.type("bar chart")
@@ -120,24 +121,140 @@ def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_servi
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("link", name="JSON lines").click()
     assert len(download.value.path().read_text().splitlines()) == 2
-    visitor.page.get_by_role("button", name="Leave").click()
+    visitor.page.get_by_role("button", name="Sign out").click()
     visitor.page.get_by_label("Your name").wait_for()
     visitor.open("/review")
     assert visitor.page.locator("#cases").count() == 0
 
 
+SHOWN = "number => document.querySelectorAll('.case .view img')[number].naturalWidth > 0"
+
+
+def test_images_that_no_browser_shows_are_seen_in_the_inbox(visitor: Visitor, reviewed_service: Service) -> None:
+    client = Client(reviewed_service.url)
+    # The second one has the name of a format that browsers show.
+    for name, content in (("a.heic", encode(scene(), "HEIF", **FAST_HEIC)), ("b.jpg", encode(scene(64, 48), "TIFF"))):
+        found = client.upload("/predict?top_k=1", content, name).json()
+        body = json.dumps({"prediction_id": found["prediction_id"], "label": "lighthouse"}).encode()
+        assert client.send("POST", "/feedback", body, {"Content-Type": "application/json"}).status == 201
+    enter(visitor)
+    for number in range(2):
+        visitor.page.locator(".case").nth(number).scroll_into_view_if_needed()
+        visitor.page.wait_for_function(SHOWN, arg=number)
+
+
+MANY = 500
+
+
+def reported(service: Service, count: int, prefix: str, **cells: str) -> None:
+    """Write reports into the file of the service, each about an image of its own."""
+    assert service.state_dir is not None
+    path = service.state_dir / "feedback" / REPORTS_FILE
+    path.parent.mkdir(exist_ok=True)
+    shown = next((service.state_dir / "uploads").glob("*.jpg"), Path("none.jpg")).name
+    with path.open("a") as file:
+        if not file.tell():
+            file.write(f"{REPORTS.header_line}\n")
+        for number in range(count):
+            named = {"report_id": f"{prefix}{number}", "image_path": shown, "image_sha256": f"{prefix}{number}"}
+            moment = "2026-11-30T10:00:00.000+00:00"
+            file.write(f"{REPORTS.line({'reported_at': moment, 'prediction': 'tabby', **named, **cells})}\n")
+
+
+def cards(visitor: Visitor, status: str) -> int:
+    return visitor.page.locator(f'.case[data-status="{status}"]').count()
+
+
+def test_five_hundred_images_are_decided_about_at_once_and_taken_back(
+    visitor: Visitor, reviewed_service: Service
+) -> None:
+    reported(reviewed_service, MANY, "many", label="lynx")
+    before = len(decisions(reviewed_service))
+    enter(visitor)
+    visitor.open("/review?label=ynx&view=grid&size=500")
+    assert cards(visitor, "open") == MANY
+    visitor.page.get_by_role("button", name="Select all on this page").click()
+    assert visitor.page.locator("#selected").inner_text() == "500 selected"
+    visitor.page.locator("#bulk").get_by_role("button", name="Accept").click()
+    visitor.page.locator("#bulk-status", has_text="500 images: accepted.").wait_for()
+    assert cards(visitor, "accepted") == MANY
+    assert decisions(reviewed_service)[before:] == [("accept", "lynx", "Ann")] * MANY
+    visitor.page.keyboard.press("z")
+    visitor.page.locator("#bulk-status", has_text="500 images: open.").wait_for()
+    assert cards(visitor, "open") == MANY
+    assert decisions(reviewed_service)[before + MANY :] == [("reopen", "", "Ann")] * MANY
+    visitor.page.locator("#bulk").get_by_label("What the selected images are").fill("puma")
+    for number in range(3):
+        visitor.page.locator(".case-select input").nth(number).check()
+    visitor.page.locator("#bulk").get_by_role("button", name="Relabel").click()
+    visitor.page.locator("#bulk-status", has_text="3 images: relabelled.").wait_for()
+    assert cards(visitor, "corrected") == 3
+    visitor.open("/review?label=ynx&view=grid&size=500&status=corrected")
+    assert cards(visitor, "corrected") == 3
+
+
+def test_of_two_people_with_the_same_list_nobody_overrules_the_other_unseen(
+    browser: Browser, reviewed_service: Service, visitor: Visitor
+) -> None:
+    reported(reviewed_service, 6, "both", label="ocelot")
+    path = "/review?label=ocelot"
+    enter(visitor)
+    visitor.open(path)
+    for other in visiting(browser, reviewed_service):
+        enter(other, "Bob")
+        other.open(path)
+        for _ in range(2):
+            other.page.keyboard.press("r")
+            kept(other, _ + 1)
+        visitor.page.get_by_role("button", name="Select all on this page").click()
+        visitor.page.locator("#bulk").get_by_role("button", name="Accept").click()
+        visitor.page.locator("#bulk-status", has_text="2 images: somebody else has decided meanwhile.").wait_for()
+        assert (cards(visitor, "accepted"), cards(visitor, "rejected")) == (4, 2)
+        told = visitor.page.get_by_text("Bob has decided meanwhile: rejected.")
+        assert told.count() == 2
+        told.first.scroll_into_view_if_needed()
+        visitor.page.locator('.case[data-status="rejected"]').first.focus()
+        visitor.page.keyboard.press("a")
+        visitor.page.get_by_text("Saved: accepted as ocelot.").nth(4).wait_for()
+        other.page.keyboard.press("z")
+        other.page.get_by_text("Saved: open.").wait_for()
+    last = decisions(reviewed_service)[-8:]
+    assert last == [("reject", "", "Bob")] * 2 + [("accept", "ocelot", "Ann")] * 5 + [("reopen", "", "Bob")]
+
+
+def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, reviewed_service: Service) -> None:
+    reported(reviewed_service, 2, "keys", label="caracal")
+    enter(visitor)
+    visitor.open("/review?label=caracal")
+    visitor.page.get_by_label("Shortcuts").uncheck()
+    visitor.page.locator(".case").first.focus()
+    visitor.page.keyboard.press("a")
+    visitor.page.reload()
+    visitor.page.locator(".case").first.focus()
+    visitor.page.keyboard.press("a")
+    visitor.page.wait_for_timeout(200)
+    assert cards(visitor, "open") == 2
+    visitor.page.get_by_label("Shortcuts").check()
+    visitor.page.locator(".case").first.focus()
+    visitor.page.keyboard.press("f")
+    visitor.page.locator("#zoom[open]").wait_for()
+    visitor.page.get_by_role("button", name="Close").click()
+    visitor.page.locator(".case").first.focus()
+    visitor.page.keyboard.press("a")
+    kept(visitor, 1)
+
+
 def look(visitor: Visitor, folder: Path, page: str) -> None:
-    """Find no barrier and no sideways scrolling on the page as it stands; keep a picture of each look that it has."""
-    for scheme in SCHEMES:
-        visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        for viewport in (PHONE, DESKTOP):
-            visitor.page.set_viewport_size(viewport)
-            assert visitor.overflow() == 0, (page, scheme, viewport)
-            assert visitor.barriers() == [], (page, scheme, viewport)
-            visitor.page.screenshot(path=folder / f"{page}-{viewport['width']}-{scheme}.png")
+    """Find no barrier and no sideways scrolling on the page as it stands; keep an image of each look that it has."""
+    for view in visitor.views():
+        assert visitor.overflow() == 0, (page, view)
+        assert visitor.barriers() == [], (page, view)
+        visitor.page.screenshot(path=folder / f"{page}-{view}.png")
 
 
-def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(visitor: Visitor, tmp_path: Path) -> None:
+def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
+    visitor: Visitor, reviewed_service: Service, tmp_path: Path
+) -> None:
     folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
     report(visitor, tmp_path, 7, "a name that is so long that it can hardly be the name of anything " * 2)
     visitor.open("/review/login")
@@ -146,6 +263,15 @@ def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(visitor: Visitor,
     visitor.page.locator('.case[aria-current="true"] .case-map').click()
     visitor.page.locator(".case .map").wait_for()
     look(visitor, folder, "review")
+    reported(reviewed_service, 30, "grid", label="a name that is so long that it takes several lines in a small card")
+    reported(reviewed_service, 5, "rtl", label="قطة فارسية", comment="هذه قطة", prediction="كلب")
+    visitor.open("/review?view=grid")
+    visitor.page.locator(".case-select input").first.check()
+    look(visitor, folder, "review-grid")
+    visitor.page.locator(".case").first.focus()
+    visitor.page.keyboard.press("f")
+    visitor.page.locator("#zoom[open]").wait_for()
+    look(visitor, folder, "review-zoom")
     visitor.open("/review?label=nobody-said-that")
     visitor.page.get_by_text("No reports here.").wait_for()
     look(visitor, folder, "review-empty")
@@ -161,5 +287,13 @@ def test_without_scripts_the_inbox_decides_by_its_forms(
         case = plain.page.locator(".case").first
         assert "puma" in case.locator(".case-proposed").inner_text()
         case.get_by_role("button", name="Accept").click()
-        plain.page.locator("#cases").wait_for()
-    assert decisions(reviewed_service) == [*before, ("accept", "puma", "Ann")]
+        plain.page.get_by_text("1 image: accepted.").wait_for()
+        reported(reviewed_service, 2, "plain", label="serval")
+        plain.open("/review?label=serval&view=grid")
+        for box in plain.page.locator(".case-select input").all():
+            box.check()
+        plain.page.get_by_label("What the selected images are").fill("bobcat")
+        plain.page.locator("#bulk").get_by_role("button", name="Relabel").click()
+        plain.page.get_by_text("2 images: relabelled.").wait_for()
+        assert "view=grid" in plain.page.url
+    assert decisions(reviewed_service) == [*before, ("accept", "puma", "Ann"), *[("correct", "bobcat", "Ann")] * 2]

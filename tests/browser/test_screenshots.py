@@ -1,6 +1,6 @@
-"""Pictures of the page for people to look at, in SCREENSHOTS_DIR where it is set.
+"""Images of the page for people to look at, in SCREENSHOTS_DIR where it is set.
 
-README_SCREENSHOT=docs/screenshot.png makes the picture in the README.
+README_SCREENSHOT=docs/screenshot.png makes the image in the README.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.browser import Visitor
-from sightline_testing.pictures import bad
+from sightline_testing.sample_images import bad
 from sightline_testing.still_life import clock_on_a_wall
 
 Visit = Callable[..., Visitor]
@@ -18,9 +18,9 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture
 def subject(tmp_path: Path) -> Path:
-    picture = tmp_path / "clock.png"
-    clock_on_a_wall().save(picture)
-    return picture
+    image = tmp_path / "clock.png"
+    clock_on_a_wall().save(image)
+    return image
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -51,8 +51,8 @@ def test_the_page_can_be_looked_at(visit: Visit, subject: Path, tmp_path: Path, 
     damaged = tmp_path / "holiday.jpg"
     damaged.write_bytes(bad("truncated.jpg").content)
     visitor.choose(damaged)
-    visitor.trouble()
-    shoot("trouble")
+    visitor.error()
+    shoot("error")
     readme = os.environ.get("README_SCREENSHOT")
     if readme and (width, scheme) == (1280, "light"):
         Path(readme).write_bytes(answer)

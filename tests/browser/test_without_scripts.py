@@ -1,4 +1,4 @@
-"""With scripts off the plain form does the same: the server renders the answer, the trouble and the thanks."""
+"""With scripts off the plain form does the same: the server renders the answer, the error and the thanks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sightline_testing.browser import Visitor
-from sightline_testing.pictures import bad, good
+from sightline_testing.sample_images import bad, good
 
 Visit = Callable[..., Visitor]
 
@@ -21,26 +21,26 @@ def send(visitor: Visitor, file: Path) -> None:
     visitor.page.get_by_role("button", name="Name it").click()
 
 
-def test_the_plain_form_gives_the_same_answer(plain_visitor: Visitor, visit: Visit, picture: Path) -> None:
-    send(plain_visitor, picture)
+def test_the_plain_form_gives_the_same_answer(plain_visitor: Visitor, visit: Visit, image: Path) -> None:
+    send(plain_visitor, image)
     scripted = visit()
-    scripted.choose(picture)
+    scripted.choose(image)
     assert plain_visitor.answer() == scripted.answer()
     assert plain_visitor.answer_name() == scripted.answer_name()
     said = plain_visitor.page.locator("#answer-opening").inner_text()
     assert said == scripted.page.locator("#answer-opening").inner_text()
 
 
-def test_the_plain_form_shows_the_stored_picture(plain_visitor: Visitor, picture: Path) -> None:
-    send(plain_visitor, picture)
-    image = plain_visitor.page.get_by_alt_text("The picture you gave")
-    stored = plain_visitor.page.request.get(plain_visitor.url + (image.get_attribute("src") or ""))
+def test_the_plain_form_shows_the_stored_image(plain_visitor: Visitor, image: Path) -> None:
+    send(plain_visitor, image)
+    shown = plain_visitor.page.get_by_alt_text("The image you gave")
+    stored = plain_visitor.page.request.get(plain_visitor.url + (shown.get_attribute("src") or ""))
     assert stored.body() == good("baseline.jpg").content
 
 
 @pytest.mark.parametrize("label", ["", "tiger cat"])
-def test_the_plain_report_is_thanked_for(plain_visitor: Visitor, picture: Path, label: str) -> None:
-    send(plain_visitor, picture)
+def test_the_plain_report_is_thanked_for(plain_visitor: Visitor, image: Path, label: str) -> None:
+    send(plain_visitor, image)
     plain_visitor.page.locator("#report-label").fill(label)
     plain_visitor.report()
     assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "Thank you"
@@ -51,18 +51,18 @@ def test_the_plain_form_refuses_in_words(plain_visitor: Visitor, tmp_path: Path,
     file = tmp_path / name
     file.write_bytes(bad("text.jpg").content)
     send(plain_visitor, file)
-    assert len(plain_visitor.trouble()) > len("No.")
-    assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "What is in the picture?"
+    assert len(plain_visitor.error()) > len("No.")
+    assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "What is in the image?"
 
 
 def test_the_report_of_a_rendered_answer_is_sent_by_script_where_there_are_scripts(
-    visitor: Visitor, picture: Path
+    visitor: Visitor, image: Path
 ) -> None:
-    visitor.choose(picture)
+    visitor.choose(image)
     visitor.answer()
     page = visitor.page.request.post(
         visitor.url + "/",
-        multipart={"file": {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture.read_bytes()}},
+        multipart={"file": {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": image.read_bytes()}},
     )
     visitor.page.route("**/rendered", lambda route: route.fulfill(body=page.text(), content_type="text/html"))
     visitor.open("/rendered")

@@ -12,7 +12,7 @@ import pytest
 
 from sightline_testing.hostile.asking import Sender
 from sightline_testing.hostile.bombs import REFUSED
-from sightline_testing.pictures import large_jpeg
+from sightline_testing.sample_images import large_jpeg
 from sightline_testing.service import REPOSITORY
 
 SERVICES = ("api", "model", "redis", "janitor")
@@ -84,9 +84,9 @@ def test_redis_lets_nobody_in_without_a_password() -> None:
 
 
 @pytest.mark.parametrize("as_form", [True, False])
-def test_the_largest_picture_is_taken_by_a_container_that_can_write_nothing(sender: Sender, as_form: bool) -> None:
-    picture = large_jpeg(9_984, 9_984)
-    content = picture + bytes(MAX_UPLOAD_BYTES - len(picture))
+def test_the_largest_image_is_taken_by_a_container_that_can_write_nothing(sender: Sender, as_form: bool) -> None:
+    image = large_jpeg(9_984, 9_984)
+    content = image + bytes(MAX_UPLOAD_BYTES - len(image))
     assert sender.send(content, as_form=as_form).status == 200
     assert sender.send(content + b"x", as_form=as_form).status == 413
 

@@ -16,12 +16,12 @@ import pytest
 
 from sightline_testing.client import Client
 from sightline_testing.faults.keeper import IS_FULL
-from sightline_testing.pictures import jpeg
+from sightline_testing.sample_images import jpeg
 from sightline_testing.service import REPOSITORY
 from sightline_testing.waiting import wait_until
 
 TIMES = 3 if IS_FULL else 1
-PICTURES = 250 if IS_FULL else 60
+IMAGES = 250 if IS_FULL else 60
 CLIENTS = 8
 PATIENCE_S = 180.0
 
@@ -44,15 +44,15 @@ def client() -> Client:
     return Client(os.environ["SIGHTLINE_URL"])
 
 
-def new_picture() -> bytes:
-    """Return a picture that the result cache does not know, also of an earlier run."""
+def new_image() -> bytes:
+    """Return an image that the result cache does not know, also of an earlier run."""
     return jpeg(64, 48, seed=next(_seeds) + int.from_bytes(os.urandom(3)))
 
 
-def statuses(client: Client, pictures: int = PICTURES) -> Counter[int]:
-    """Ask for that many pictures, a few at a time, and count what is answered."""
+def statuses(client: Client, images: int = IMAGES) -> Counter[int]:
+    """Ask for that many images, a few at a time, and count what is answered."""
     with ThreadPoolExecutor(CLIENTS) as pool:
-        return Counter(pool.map(lambda _: client.upload("/predict", new_picture()).status, range(pictures)))
+        return Counter(pool.map(lambda _: client.upload("/predict", new_image()).status, range(images)))
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def under_load(client: Client) -> Iterator[None]:
     def ask() -> None:
         while not is_over:
             try:
-                client.upload("/predict", new_picture())
+                client.upload("/predict", new_image())
             except OSError:
                 continue
 
@@ -94,7 +94,7 @@ def depth(client: Client) -> float:
 
 
 def assert_all_is_well(client: Client) -> None:
-    assert statuses(client) == {200: PICTURES}
+    assert statuses(client) == {200: IMAGES}
     wait_until(lambda: depth(client) == 0, "the queue is empty")
 
 

@@ -39,7 +39,7 @@ def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale:
     kills, under_way = scale.of(2, 60), 0
     with nothing_left_over(system):
         with Load(system.url, system.asked, rate=usual_rate(system, scale, RATE)) as load:
-            for kill in itertools.islice(itertools.cycle((kill_one_process, kill_all_of_it)), kills):
+            for kill in itertools.islice(itertools.cycle((kill_one_process, System.kill_api)), kills):
                 time.sleep(scale.of(0.5, 1.0))
                 with system.held_workers():
                     wait_for_requests_under_way(load)
@@ -62,7 +62,7 @@ def test_the_api_is_back_within_three_seconds_however_often_it_is_killed(system:
         for _ in range(scale.of(7, 20)):
             system.wait_until_ready()
             begin, before = time.monotonic(), system.api_pids()
-            system.kill(system.api_master())
+            system.kill_api()
             wait_until(lambda: set(system.api_pids()).isdisjoint(before), "it has ended", PATIENCE_S)  # noqa: B023
             # Whoever asks meanwhile is kept waiting by the socket, which outlives it.
             wait_until(partial(_answers, system), "it answers again", PATIENCE_S)
@@ -114,10 +114,6 @@ def wait_for_answers(load: Load) -> None:
 
 def kill_one_process(system: System) -> None:
     system.kill(system.api_pids()[0])
-
-
-def kill_all_of_it(system: System) -> None:
-    system.kill(system.api_master())
 
 
 def assert_all_right(ledger: Ledger) -> None:

@@ -26,8 +26,8 @@ SKEW_S = 5
 DEADLINE_MS = 2_000
 TOO_SHORT_MS = 1_000
 AT_STAKE = 10
-# A lane that waits for a job is given one even while its process is held still.
-SKEWED = {**USUAL, "LANES": "1"}
+# A consumer that waits for a job is given one even while its process is held still.
+SKEWED = {**USUAL, "CONSUMERS": "1"}
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_work_that_nobody_waits_for_is_dropped_by_a_worker_that_is_behind(skewed
                 skewed.kill(pid, signal.SIGCONT)
         load.rate = 0.0
     # These came in time.
-    lanes = len(skewed.worker_pids())
-    assert done["answer"] <= lanes, f"{done['answer']} jobs were done that nobody waits for"
+    consumers = len(skewed.worker_pids())
+    assert done["answer"] <= consumers, f"{done['answer']} jobs were done that nobody waits for"
     assert done["failure"], "no job was left to be dropped: this proves nothing"
 
 

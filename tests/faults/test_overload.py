@@ -21,7 +21,7 @@ DEADLINE_S = (4.0, 5.0)
 REFUSALS = {"queue_full", "overloaded"}
 TOLD = (Outcome.RIGHT, Outcome.REFUSED, Outcome.LATE)
 HEALTH = ("/livez", "/readyz", "/metrics")
-# Wider than those of other tests: pictures above 8 KB, as photographs are.
+# Wider than those of other tests: images above 8 KB, as photographs are.
 WIDTH = 400
 
 

@@ -6,18 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from sightline_testing.faults.figures import Figure
-from sightline_testing.faults.keeper import Scale
+from sightline_testing.faults.keeper import USUAL, Keeper, Scale
 from sightline_testing.faults.ledger import Ledger, Outcome
 from sightline_testing.faults.leftovers import nothing_left_over
 from sightline_testing.faults.load import Load
 from sightline_testing.faults.rates import usual_rate
 from sightline_testing.faults.system import System, sleep_until
+from sightline_testing.redis_server import RedisServer, redis_binaries
 from sightline_testing.waiting import wait_until
 from wire import Address, QueueUnavailable
-from wire.redis.connection import Connection, pack
+from wire.redis.connection import Connection
 from wire.redis.keys import GROUP
+from wire.redis.resp import pack
 
 # Below what one slow shared core can do; the full run is on a machine of its own.
 RATE = 15.0
@@ -100,6 +103,57 @@ def test_requests_are_refused_while_redis_stalls(system: System, scale: Scale) -
             back_at = time.monotonic()
             wait_for_answers(load)
         assert_told_of_the_outage(load.ledger, scale, f"Redis stalled {seconds:g} s", (not_ready_s, back_at, under_way))
+
+
+def test_a_demoted_redis_is_left_though_it_has_cut_nobody_off(keeper: Keeper, scale: Scale, tmp_path: Path) -> None:
+    """A name leads to the new primary; the connections to the one before stay, and it answers all that is read."""
+    with Pair(tmp_path) as pair:
+        system = keeper.give({**USUAL, "CONSUMERS": "1"}, workers=1, redis_socket=str(pair.name))
+        with Load(system.url, system.asked, rate=RATE) as load:
+            wait_for_answers(load)
+            pair.swap()
+            demoted_at = time.monotonic()
+            wait_for_answers(load)
+        keeper.stop()
+    if scale.is_full:
+        scale.judge("Redis demoted", lost(load.ledger), back_s(load.ledger, [demoted_at], 1.0), note=load.ledger)
+    assert_all_answered_or_refused(load.ledger)
+
+
+class Pair:
+    """Two servers, of which one feeds the other, and the unix socket of a name that leads to one of them."""
+
+    def __init__(self, folder: Path) -> None:
+        binary = next(iter(redis_binaries().values()))
+        self.name = folder / "redis.sock"
+        self._servers = [RedisServer(binary, folder / part) for part in ("first", "second")]
+
+    def __enter__(self) -> Self:
+        for server in self._servers:
+            server.folder.mkdir()
+            server.start()
+        self._lead_to(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.close()
+
+    def swap(self) -> None:
+        """Have the other one take over, as an administrator does it by hand."""
+        first, second = self._servers
+        second.command("REPLICAOF", "NO", "ONE")
+        self._lead_to(1)
+        first.command("REPLICAOF", second.host, second.port)
+
+    def _lead_to(self, number: int) -> None:
+        first, second = self._servers
+        if not number:
+            second.command("REPLICAOF", first.host, first.port)
+            wait_until(lambda: b"state=online" in first.command("INFO", "replication"), "the replica is fed")
+        new = self.name.with_suffix(".new")
+        new.symlink_to(self._servers[number].socket_path)
+        new.rename(self.name)
 
 
 def assert_survives(system: System, scale: Scale, what: str, hurt: Callable[[System, Load], None], times: int) -> None:

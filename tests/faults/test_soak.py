@@ -1,4 +1,4 @@
-"""Twenty minutes of work with bad pictures and kills: nothing grows."""
+"""Twenty minutes of work with bad images and kills: nothing grows."""
 
 import itertools
 import time
@@ -15,7 +15,7 @@ from sightline_testing.faults.load import Load
 from sightline_testing.faults.questions import Question
 from sightline_testing.faults.rates import peak_rate
 from sightline_testing.faults.system import System, sleep_until
-from sightline_testing.pictures import bad
+from sightline_testing.sample_images import bad
 
 # Its twin has a short one.
 SECONDS = (20.0, 1200.0)
@@ -72,7 +72,7 @@ class Watched:
 
 
 @pytest.mark.full
-def test_nothing_grows_in_twenty_minutes_of_work_with_bad_pictures_and_kills(keeper: Keeper, scale: Scale) -> None:
+def test_nothing_grows_in_twenty_minutes_of_work_with_bad_images_and_kills(keeper: Keeper, scale: Scale) -> None:
     system = keeper.give({})
     rate = SHARE_OF_PEAK * peak_rate(system, scale.of(*PEAK_S))
     broken = [Question(bad(name).content, "") for name in BAD_NAMES]

@@ -1,4 +1,4 @@
-"""The disk fills up while pictures and reports come in: they are refused, nothing is torn, and it passes by itself."""
+"""The disk fills up while images and reports come in: they are refused, nothing is torn, and it passes by itself."""
 
 import csv
 import resource
@@ -18,7 +18,7 @@ REPORT = "{{'filename': '{name}.jpg', 'prediction': \"carpenter's_kit\", 'score'
 FULL = "failed storage_full"
 
 
-def test_a_full_disk_refuses_pictures_and_reports_and_tears_nothing(system: System, scale: Scale) -> None:
+def test_a_full_disk_refuses_images_and_reports_and_tears_nothing(system: System, scale: Scale) -> None:
     reports, times = Reports(system), scale.of(2, 10)
     with nothing_left_over(system), Load(system.url, system.asked, rate=RATE) as load:
         wait_until(lambda: load.ledger.count(Outcome.RIGHT) > 5, "it answers")
@@ -26,7 +26,7 @@ def test_a_full_disk_refuses_pictures_and_reports_and_tears_nothing(system: Syst
             assert reports.send(f"before-{attempt}") == 200
             with full_disk(system, reports):
                 refused = load.ledger.counts()[FULL]
-                wait_until(lambda: load.ledger.counts()[FULL] > refused + 5, "pictures are refused")  # noqa: B023
+                wait_until(lambda: load.ledger.counts()[FULL] > refused + 5, "images are refused")  # noqa: B023
                 assert {reports.send(f"during-{attempt}-{number}") for number in range(5)} == {507}
             right = load.ledger.count(Outcome.RIGHT)
             wait_until(lambda: load.ledger.count(Outcome.RIGHT) > right + 5, "it answers again")  # noqa: B023
@@ -36,8 +36,8 @@ def test_a_full_disk_refuses_pictures_and_reports_and_tears_nothing(system: Syst
         scale.tell(f"disk full {times} times: {ledger}; {len(reports.accepted)} reports acknowledged, the others 507")
     assert ledger.count(Outcome.RIGHT) + ledger.counts()[FULL] == len(ledger.entries), ledger
     reports.check()
-    assert not list((system.state_dir / "uploads").glob(".*.part")), "half a picture was left behind"
-    assert all(picture.read_bytes().endswith(b"\xff\xd9") for picture in (system.state_dir / "uploads").glob("*.jpg"))
+    assert not list((system.state_dir / "uploads").glob(".*.part")), "half an image was left behind"
+    assert all(image.read_bytes().endswith(b"\xff\xd9") for image in (system.state_dir / "uploads").glob("*.jpg"))
 
 
 class Reports:

@@ -20,12 +20,12 @@ from sightline_testing.waiting import wait_until
 RATE = 10.0
 LEAKS = 4
 PATIENCE_S = 90.0
-# A picture that leaks takes 64 MB.
+# An image that leaks takes 64 MB.
 RECYCLED = {**USUAL, "MAX_MEMORY_GROWTH_MB": "150", "MAX_FAILURES": "3"}
 
 
 def order(system: System, fault: str, number: int) -> bytes:
-    """A picture that orders its worker to fail, unlike those before it."""
+    """An image that orders its worker to fail, unlike those before it."""
     return system.asked[0].copy(f"{fault} {number}".encode()) + f"sightline-fault:{fault}".encode()
 
 
@@ -34,10 +34,21 @@ def test_a_worker_that_keeps_failing_is_replaced_without_a_lost_request(keeper: 
     [before] = system.worker_pids()
     with nothing_left_over(system):
         for number in range(3):
-            response = system.client.upload("/predict", order(system, "raise", number))
+            response = system.client.upload("/predict", order(system, "ail", number))
             assert (response.status, response.json()["code"]) == (500, "internal")
         assert_replaced_under_load(system, before)
     assert "3 jobs in a row failed" in system.log()
+
+
+def test_images_that_fail_alone_replace_no_worker(keeper: Keeper) -> None:
+    system = keeper.give(RECYCLED, workers=1)
+    before, logged = system.worker_pids(), len(system.log())
+    with nothing_left_over(system):
+        for number in range(9):
+            response = system.client.upload("/predict", order(system, "raise", number))
+            assert (response.status, response.json()["code"]) == (500, "internal")
+    assert system.worker_pids() == before
+    assert "asking for a fresh worker" not in system.log()[logged:]
 
 
 def test_a_worker_that_grows_is_replaced_without_a_lost_request(keeper: Keeper) -> None:

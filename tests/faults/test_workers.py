@@ -1,4 +1,4 @@
-"""Workers are killed, restarted, poisoned: every good picture is answered all the same, and no good job is buried."""
+"""Workers are killed, restarted, poisoned: every good image is answered all the same, and no good job is buried."""
 
 import hashlib
 import itertools
@@ -135,21 +135,21 @@ def stop_amid_work(system: System, pid: int) -> None:
 
 
 def give_poison(system: System, kinds: Sequence[str]) -> float:
-    """Send these pictures together, see that each is answered as poison, and that no other job was given up."""
+    """Send these images together, see that each is answered as poison, and that no other job was given up."""
     before = dead_images(system)
-    pictures = {kind: system.asked[0].copy(kind.encode()) + f"sightline-fault:{kind}".encode() for kind in kinds}
+    images = {kind: system.asked[0].copy(kind.encode()) + f"sightline-fault:{kind}".encode() for kind in kinds}
     begin = time.monotonic()
     with ThreadPoolExecutor(len(kinds)) as pool:
-        responses = list(pool.map(lambda picture: system.client.upload("/predict", picture), pictures.values()))
+        responses = list(pool.map(lambda image: system.client.upload("/predict", image), images.values()))
     seconds = time.monotonic() - begin
     assert [(each.status, each.json().get("code")) for each in responses] == [(500, "poison")] * len(kinds)
-    wanted = [f"{hashlib.md5(picture, usedforsecurity=False).hexdigest()}.jpg" for picture in pictures.values()]
+    wanted = [f"{hashlib.md5(image, usedforsecurity=False).hexdigest()}.jpg" for image in images.values()]
     assert sorted(dead_images(system)) == sorted([*before, *wanted]), "others than the poison were given up"
     return seconds
 
 
 def dead_images(system: System) -> list[str]:
-    """The names of the pictures whose jobs were given up."""
+    """The names of the images whose jobs were given up."""
     letters = system.redis("XRANGE", system.keys.dead, "-", "+")
     return [Job.decode(dict(zip(each[::2], each[1::2], strict=True))[b"job"]).image for _, each in letters]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sightline_testing.feedback_loop import FeedbackLoop, running_loop
-from sightline_testing.pictures import encode
+from sightline_testing.sample_images import encode
 from sightline_testing.service import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "own-models.md"
@@ -35,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def picture(label: str, waves: float) -> bytes:
+def image(label: str, waves: float) -> bytes:
     """A file of what the recipe trains on."""
     along = np.linspace(0, 1, HEIGHT)[:, None] if label == "across" else np.linspace(0, 1, WIDTH)[None, :]
     noise = np.random.default_rng(round(waves)).normal(0, 25, (HEIGHT, WIDTH, 3))
@@ -63,7 +63,7 @@ def test_the_network_of_the_recipe_is_served_by_the_running_workers(exported: Pa
         assert "stripes/1-fp32 is active; 2 workers serve it after" in said
         for label in ("across", "down"):
             for waves in (20, 35, 50, 65):
-                assert loop.ask(picture(label, waves)) == (label, "stripes/1-fp32")
+                assert loop.ask(image(label, waves)) == (label, "stripes/1-fp32")
 
 
 def test_the_pinned_versions_are_those_that_are_installed_for_this_suite() -> None:

@@ -19,7 +19,7 @@ from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.engines.torch_engine import TorchGraph
 from inference.errors import EngineError
-from sightline_testing import photographs, pictures
+from sightline_testing import photographs, sample_images
 from sightline_testing.service import BUNDLES, REPOSITORY
 
 CPU = torch.device("cpu")
@@ -44,8 +44,8 @@ def reference(loaded: Bundle) -> Engine:
 
 @pytest.fixture(scope="module")
 def batch(loaded: Bundle) -> Batch:
-    seen = [pictures.scene(seed=seed) for seed in range(4)] + [pictures.photograph().convert("RGB")]
-    return prepared(loaded, [pictures.encode(picture, "PNG") for picture in seen])
+    seen = [sample_images.scene(seed=seed) for seed in range(4)] + [sample_images.photograph().convert("RGB")]
+    return prepared(loaded, [sample_images.encode(image, "PNG") for image in seen])
 
 
 def prepared(loaded: Bundle, contents: list[bytes]) -> Batch:
@@ -59,7 +59,7 @@ def test_it_gives_what_onnx_runtime_gives(engine: Engine, reference: Engine, bat
     assert engine.predict(batch) == pytest.approx(reference.predict(batch), abs=1e-5)
 
 
-def test_a_picture_has_one_answer_alone_and_in_company(engine: Engine, batch: Batch) -> None:
+def test_an_image_has_one_answer_alone_and_in_company(engine: Engine, batch: Batch) -> None:
     together = engine.predict(batch)
     for at in range(len(batch)):
         assert engine.predict(batch[at : at + 1], is_alone=True)[0] == pytest.approx(together[at], abs=1e-5)

@@ -10,7 +10,7 @@ import pytest
 from sightline_testing.client import Client
 from sightline_testing.hostile.asking import Sender
 from sightline_testing.hostile.measured import Measured
-from sightline_testing.pictures import GOOD_NAMES, good
+from sightline_testing.sample_images import GOOD_NAMES, good
 from sightline_testing.service import Service, running_service
 
 MEASURED = pytest.StashKey[Measured]()

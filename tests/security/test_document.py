@@ -50,7 +50,7 @@ def test_a_limit_is_as_it_is_told(told: str, name: str, file: str) -> None:
 
 
 def test_every_file_it_names_is_there() -> None:
-    named = re.findall(r"\b((?:api|model|tests|wire|deploy)/[\w/]+(?:\.py)?)", PAGE)
+    named = re.findall(r"\b((?:api|model|tests|wire|storage|deploy)/[\w/]+(?:\.py)?)", PAGE)
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
     tests = set(re.findall(r"`(test_\w+)`", PAGE))
     assert {name for name in tests if not (REPOSITORY / "tests" / "security" / f"{name}.py").exists()} == set()

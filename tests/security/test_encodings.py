@@ -1,11 +1,11 @@
-"""One picture in sixty encodings: whatever a file's insides look like, the same picture gets the same answer."""
+"""One image in sixty encodings: whatever a file's insides look like, the same image gets the same answer."""
 
 import pytest
 
 from sightline_testing.hostile.asking import Sender
 from sightline_testing.hostile.encodings import ENCODINGS, Kind
 from sightline_testing.hostile.measured import Measured
-from sightline_testing.pictures import SCENE_LABEL
+from sightline_testing.sample_images import SCENE_LABEL
 
 REFERENCE = {Kind.LOSSLESS: "colour.png", Kind.GREY: "grey.png", Kind.LOSSY: "colour.png"}
 # Lossy ones are other pixels: they differ by what they lost.
@@ -19,7 +19,7 @@ def answer(sender: Sender, name: str) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_one_picture_has_one_answer(sender: Sender, measured: Measured, name: str) -> None:
+def test_one_image_has_one_answer(sender: Sender, measured: Measured, name: str) -> None:
     kind = ENCODINGS[name][0]
     label, score = answer(sender, name)
     expected_label, expected_score = answer(sender, REFERENCE[kind])

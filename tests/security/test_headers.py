@@ -8,14 +8,25 @@ import pytest
 from sightline_testing.client import Client, Response
 from sightline_testing.hostile.asking import form_of
 from sightline_testing.hostile.requests import ATTACKS, answers_to
-from sightline_testing.pictures import bad, good
+from sightline_testing.sample_images import bad, good
 from sightline_testing.service import Service
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 PATHS = (
     *("/", "/predict", "/feedback", "/display/missing.png", "/livez", "/readyz", "/assets/css/base.css", "/nowhere"),
     *("/labels", "/maps/missing.png/tabby.png", "/review", "/review/login", "/review/logout", "/review/decisions"),
-    *("/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip"),
+    *(
+        "/help",
+        "/p/none",
+        "/operate",
+        "/feedback/none",
+        "/review/images",
+        "/review/cases.csv",
+        "/review/cases.jsonl",
+        "/review/cases.zip",
+        "/review/label-studio.zip",
+        "/previews/x.heic.jpg",
+    ),
     *("/openapi.json", "/docs", "/metrics", "/jobs/none", "/v2", "/v2/models/default/infer", "/ping", "/invocations"),
 )
 EXACT = {
@@ -62,12 +73,12 @@ def test_what_is_no_request_is_answered_with_them_too(service: Service, name: st
 
 @pytest.mark.parametrize("content", [good("baseline.jpg").content, bad("truncated.png").content, b"x"])
 @pytest.mark.parametrize("path", ["/", "/predict", "/predict?top_k=5", "/predict?top_k=x"])
-def test_every_answer_about_a_picture_has_them(client: Client, path: str, content: bytes) -> None:
+def test_every_answer_about_an_image_has_them(client: Client, path: str, content: bytes) -> None:
     body, kind = form_of(content)
     check(headers_of(client.send("POST", path, body, {"Content-Type": kind})))
 
 
-def test_a_stored_picture_can_do_nothing_at_all(client: Client) -> None:
+def test_a_stored_image_can_do_nothing_at_all(client: Client) -> None:
     body, kind = form_of(good("with_script_tail.jpg").content, "page.jpg")
     name = client.send("POST", "/predict?top_k=1", body, {"Content-Type": kind}).json()["filename"]
     answer = client.get(f"/display/{name}")

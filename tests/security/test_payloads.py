@@ -10,7 +10,7 @@ import pytest
 from sightline_testing.client import Client
 from sightline_testing.hostile.asking import form_of
 from sightline_testing.hostile.payloads import FORGERIES, FORMULA_STARTS, FORMULAS, LINE_BREAKS, MARKUP, Page
-from sightline_testing.pictures import jpeg
+from sightline_testing.sample_images import jpeg
 
 ALL = (*MARKUP, *FORMULAS, *LINE_BREAKS, *FORGERIES)
 NAME = "0123456789abcdef0123456789abcdef.jpg"

@@ -13,17 +13,18 @@ import pytest
 import yaml
 
 from sightline_testing.client import Client
-from sightline_testing.pictures import good, jpeg
 from sightline_testing.redis_server import RedisServer, free_port, redis_binaries
+from sightline_testing.sample_images import good, jpeg
 from sightline_testing.service import BUNDLES, REPOSITORY
 from sightline_testing.waiting import wait_until
 from wire import Address, Answer, AsyncJobs, Consumer, Job, Producer, QueueUnavailable, RateLimiter
 from wire.consumer.maintenance import Maintenance
 from wire.producer.admission import SUBMIT, Terms
 from wire.rate_limit import Rate
-from wire.redis.connection import Connection, checked, pack
+from wire.redis.connection import Connection
 from wire.redis.keys import GROUP, Keys
 from wire.redis.pipeline import Pipeline
+from wire.redis.resp import checked, pack
 
 QUEUE = "sightline"
 USERS = REPOSITORY / "deploy" / "redis" / "users.acl"
@@ -42,6 +43,7 @@ DENIED_TO = {
     "sightline-api": ("XREADGROUP GROUP workers x COUNT 1 STREAMS {sightline}:jobs >", "HSET {sightline}:workers x y"),
     "sightline-worker": ("EVAL return,1 0", "XTRIM {sightline}:jobs MAXLEN 0", "DEL {sightline}:jobs"),
     "sightline-operator": ("HSET {sightline}:workers x y", "XREADGROUP GROUP workers x STREAMS {sightline}:jobs >"),
+    "sightline-trainer": ("XREADGROUP GROUP workers x STREAMS {sightline}:jobs >", "XACK {sightline}:jobs workers 1-0"),
 }
 
 
@@ -226,15 +228,15 @@ def is_loaded(redis: Redis, user: Address) -> bool:
 def use(redis: Redis) -> None:
     """Do every transaction and script of both sides: jobs answered, in hand and waiting, one for later, a bucket."""
     api, worker = redis.address("sightline-api"), redis.address("sightline-worker")
-    lanes = [new_lane(worker) for _ in range(2)]
+    consumers = [new_consumer(worker) for _ in range(2)]
     terms = Terms(Keys(QUEUE).jobs, Keys(QUEUE).expensive, cost=3.0)
     jobs = [Job(str(number), "cat.jpg", "producer", 60_000) for number in range(30)]
     Pipeline.to(api).run(SUBMIT, [terms.words(Keys(QUEUE), each.encode()) for each in jobs], PATIENCE_S)
-    for consumer, count in ((lanes[0], 8), (lanes[1], 8), (lanes[0], 1)):
+    for consumer, count in ((consumers[0], 8), (consumers[1], 8), (consumers[0], 1)):
         batch = consumer.receive(count, 0) or consumer.receive(count, 0)
         consumer.answer([(each, Answer(each.job.id, (("tabby", 0.5),), "none", "0")) for each in batch])
-    assert len(lanes[0].receive(4, 0)) == 4  # in hand
-    for consumer in reversed(lanes):
+    assert len(consumers[0].receive(4, 0)) == 4  # in hand
+    for consumer in reversed(consumers):
         consumer.close()  # the one that holds nothing takes its consumer with it
     limiter = RateLimiter(api, QUEUE, timeout_s=PATIENCE_S)
     producer = Producer(api, QUEUE, timeout_s=60.0, redis_timeout_s=PATIENCE_S)
@@ -242,7 +244,7 @@ def use(redis: Redis) -> None:
     limiter.wait_s("alice", Rate(10, 3600.0))
 
 
-def new_lane(worker: Address, lease_ms: int = 60_000) -> Consumer:
+def new_consumer(worker: Address, lease_ms: int = 60_000) -> Consumer:
     return Consumer(worker, QUEUE, "consumer", lease_ms=lease_ms, max_batch_s=60)
 
 
@@ -273,7 +275,7 @@ def test_what_a_restart_brought_back_is_cleared_whatever_the_users(durable: Redi
     upkeep = Maintenance(worker, QUEUE, "upkeep", lease_ms=1, max_batch_s=60)
     upkeep.sweep()
     upkeep.stop()
-    consumer = new_lane(worker, lease_ms=1)
+    consumer = new_consumer(worker, lease_ms=1)
 
     def is_empty() -> bool:
         batch = consumer.receive(100, 0)
@@ -286,7 +288,7 @@ def test_what_a_restart_brought_back_is_cleared_whatever_the_users(durable: Redi
 
 def test_without_its_password_nobody_is_anybody(redis: Redis) -> None:
     assert b"NOAUTH" in redis.server.command("PING")
-    for user in ("default", "sightline-api", "sightline-worker", "sightline-operator"):
+    for user in ("default", "sightline-api", "sightline-worker", "sightline-operator", "sightline-trainer"):
         for password in ("", "wrong", redis.password("sightline-api") if user != "sightline-api" else "api"):
             with pytest.raises(QueueUnavailable):
                 redis.ask(Address(port=redis.server.port, username=user, password=password), "TIME")
@@ -314,7 +316,7 @@ def test_passwords_are_made_once_and_redis_knows_their_hashes_alone(tmp_path: Pa
             assert path.stat().st_mode & 0o777 == 0o400
             assert content not in users
     assert len({content for path, content in before.items() if path.name != "users.acl"}) == len(before) - 1
-    assert {path.name for path in tmp_path.iterdir()} == {"api", "worker", "operator", "redis"}
+    assert {path.name for path in tmp_path.iterdir()} == {"api", "worker", "operator", "trainer", "redis"}
 
 
 def test_the_documented_rights_are_the_delivered_ones() -> None:
@@ -324,11 +326,14 @@ def test_the_documented_rights_are_the_delivered_ones() -> None:
 
 def test_compose_gives_each_service_its_own_user_and_no_ones_secrets_but_its_own() -> None:
     services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
-    users = {name: service.get("environment", {}).get("REDIS_USERNAME") for name, service in services.items()}
-    assert {name: user for name, user in users.items() if user} == {
+    # What stands in the environment comes first: whoever names a Redis of their own names its user.
+    users = {name: service.get("environment", {}).get("REDIS_USERNAME", "") for name, service in services.items()}
+    usual = {name: re.sub(r"^\$\{REDIS_USERNAME-(.*)\}$", r"\1", user) for name, user in users.items() if user}
+    assert usual == {
         "api": "sightline-api",
         "model": "sightline-worker",
         "operator": "sightline-operator",
+        "trainer": "sightline-trainer",
     }
     mounted = {
         name: [volume for volume in service.get("volumes", []) if "secrets" in volume or "users" in volume]
@@ -337,5 +342,6 @@ def test_compose_gives_each_service_its_own_user_and_no_ones_secrets_but_its_own
     assert mounted["api"] == ["api-secrets:/src/secrets:ro"]
     assert mounted["model"] == ["worker-secrets:/src/secrets:ro"]
     assert mounted["operator"] == ["operator-secrets:/src/secrets:ro"]
+    assert mounted["trainer"] == ["trainer-secrets:/src/secrets:ro"]
     assert mounted["redis"] == ["redis-users:/run/users:ro"]
     assert "--aclfile /run/users/users.acl" in services["redis"]["command"]

@@ -13,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Browser
 
-from sightline_testing.browser import Visitor, needed_chromium, running_chromium
+from sightline_testing.browser import VIEWS, Visitor, needed_chromium, running_chromium
 from sightline_testing.service import REPOSITORY
 
 SITE = Path(os.environ.get("STATE_DIR") or REPOSITORY / "var").resolve() / "site"
 PAGES = sorted(str(page.relative_to(SITE)) for page in SITE.rglob("*.html"))
 # One of each kind; the pages are made alike.
-LOOKED_AT = ("index.html", "architecture.html", "operations.html", "settings.html")
+LOOKED_AT = ("index.html", "getting-started.html", "architecture.html", "settings.html")
 LINK = re.compile(r'(?:href|src)="([^"]+)"')
 
 
@@ -30,7 +30,9 @@ def browser() -> Iterator[Browser]:
 
 
 def test_the_site_was_built() -> None:
-    assert {"index.html", "operations.html", "security.html"} <= set(PAGES), "build it first: make docs"
+    assert {"index.html", "getting-started.html", "how-to/tune.html", "security.html"} <= set(PAGES), (
+        "build it first: make docs"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -41,6 +43,23 @@ def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(page: s
         return
     links = {unquote(urlsplit(link).path) for link in LINK.findall(text) if not urlsplit(link).scheme}
     assert [link for link in links if link and not ((SITE / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["index.html", "how-to/tune.html"])
+def test_search_works_on_pages_opened_from_disk(browser: Browser, page: str) -> None:
+    opened = browser.new_page()
+    opened.goto((SITE / page).as_uri())
+    opened.click(".md-search__input")
+    opened.keyboard.type("backup")
+    opened.wait_for_selector(".md-search-result__link")
+    opened.close()
+
+
+def test_every_code_block_has_a_copy_button(browser: Browser) -> None:
+    opened = browser.new_page()
+    opened.goto((SITE / "getting-started.html").as_uri())
+    opened.wait_for_selector(".md-code__button")
+    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +76,7 @@ class Handler(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("scheme", "width"), VIEWS)
 def test_no_page_has_a_barrier_or_scrolls_sideways(browser: Browser, address: str, scheme: str, width: int) -> None:
     options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
     context = browser.new_context(**options)

@@ -27,8 +27,13 @@ from wire import (
 from wire.consumer import maintenance
 from wire.consumer.maintenance import Leases, Maintenance
 from wire.errors import DeadlineExceeded
-from wire.redis.connection import Connection, checked, pack
+from wire.orders.messages import TRAIN, Order
+from wire.orders.order_book import OrderBook
+from wire.orders.trainer_desk import TrainerDesk
+from wire.queue_stats import QueueStats
+from wire.redis.connection import Connection
 from wire.redis.keys import GROUP
+from wire.redis.resp import checked, pack
 from wire.result_cache import Question
 from wire.worker_registry import Served
 
@@ -90,7 +95,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         keeper.stop()
         cache = ResultCache(api, queue.name, max_entries=1, ttl_s=60, timeout_s=10.0)
         question = Question("ab" * 32, Served(answer.model, answer.version, "none", "none"))
-        cache.keep(question, 5, replace(answer, sha256=question.picture), cache.find(question, 5).slot)
+        cache.keep(question, 5, replace(answer, sha256=question.image), cache.find(question, 5).slot)
         assert cache.find(question, 5).answer
         jobs = AsyncJobs(producer, max_jobs=10)
         handle = jobs.enqueue("dog.jpg", timeout_s=WAIT_S)
@@ -117,7 +122,29 @@ def test_the_documented_rights_suffice_to_clear_the_queue(queue: QueueProbe, use
     assert queue.redis("ACL", "LOG") == []
 
 
-@pytest.mark.parametrize("user", ["sightline-api", "sightline-worker", "sightline-operator"])
+def test_the_documented_rights_suffice_to_place_and_to_do_orders(queue: QueueProbe, users: dict[str, Address]) -> None:
+    book = OrderBook(users["sightline-api"], queue.name, timeout_s=10.0)
+    trainer = TrainerDesk(users["sightline-trainer"], queue.name, "trainer")
+    assert trainer.lead()
+    order_id = book.place(Order(TRAIN, "Ann"))
+    taken = trainer.take(0.01)
+    assert taken is not None
+    assert trainer.begin(taken)
+    assert trainer.take(0.01) is not None
+    trainer.find(order_id)
+    trainer.publish_versions([])
+    assert trainer.done(order_id, {})
+    assert trainer.has_outcome(order_id)
+    assert trainer.take(0.01) is None
+    assert trainer.take(0.01) is None
+    assert [each.state for each in book.read().orders] == ["done"]
+    assert book.find(order_id) is not None
+    trainer.leave()
+    QueueStats(users["sightline-trainer"], queue.name, timeout_s=10.0).refresh()
+    assert queue.redis("ACL", "LOG") == []
+
+
+@pytest.mark.parametrize("user", ["sightline-api", "sightline-worker", "sightline-operator", "sightline-trainer"])
 @pytest.mark.parametrize(
     "command",
     [

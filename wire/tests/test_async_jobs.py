@@ -142,7 +142,7 @@ def test_a_handle_with_the_place_of_another_job_finds_nothing(make: Make, queue:
 def test_no_more_are_kept_than_there_is_room_for_and_a_cancelled_one_makes_room(make: Make) -> None:
     jobs = make(max_jobs=2)
     first, _ = enqueue(jobs), enqueue(jobs)
-    with pytest.raises(QueueFull, match="takes 2"):
+    with pytest.raises(QueueFull, match="2 async jobs are kept already"):
         enqueue(jobs)
     jobs.cancel(first)
     enqueue(jobs)
@@ -200,6 +200,59 @@ def test_an_own_id_with_the_places_of_another_job_finds_and_deletes_nothing(
     assert jobs.find(victim) == ("theirs.jpg", None)
     assert queue.redis("XLEN", queue.keys.jobs) == 2
     assert queue.redis("XLEN", queue.keys.job_index) == 3
+
+
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [
+        ([(600.0, 200)], 1),
+        ([(600.0, 0), (1.0, 200)], 2),
+        ([(1.0, 0), (600.0, 0), (1.0, 200)], 3),
+        ([(600.0, 721)], 0),
+        # The longest has gone, and one between is still there.
+        ([(600.0, 700), (300.0, 100)], 1),
+        ([(300.0, 100), (600.0, 700)], 1),
+    ],
+)
+def test_a_job_of_a_shorter_timeout_removes_no_longer_one_from_the_index(
+    make: Make, queue: QueueProbe, steps: list[tuple[float, int]], left: int
+) -> None:
+    jobs = make()
+    for timeout_s, seconds in steps:
+        enqueue(jobs, timeout_s=timeout_s)
+        let_pass(queue, seconds)
+    enqueue(jobs, timeout_s=1.0)
+    assert queue.redis("XLEN", queue.keys.job_index) == left + 1
+
+
+def let_pass(queue: QueueProbe, seconds: int) -> None:
+    """Make what Redis holds of async jobs so much older."""
+    index, periods = queue.keys.job_index, queue.keys.job_index_periods
+    rows = queue.redis("XRANGE", index, "-", "+")
+    queue.redis("DEL", index)
+    for place, row in rows:
+        milliseconds, sequence = place.decode().split("-")
+        queue.redis("XADD", index, f"{int(milliseconds) - 1000 * seconds}-{sequence}", *row)
+    for period in queue.redis("ZRANGE", periods, 0, -1):
+        queue.redis("ZINCRBY", periods, -seconds, period)
+
+
+def test_a_job_that_nobody_waits_for_has_the_grace_of_the_others(make: Make, queue: QueueProbe) -> None:
+    producer = queue.producer(worker_grace_s=3600.0)
+    jobs = AsyncJobs(producer, max_jobs=100)
+    with StandInWorker(queue.address, queue.name):
+        wait_until(lambda: producer.refresh().workers, "the worker is known")
+    wait_until(lambda: not producer.refresh().workers, "the worker has left")
+    handle = enqueue(jobs)
+    with StandInWorker(queue.address, queue.name):
+        assert isinstance(reply_to(jobs, handle), Answer)
+
+
+def test_a_full_index_is_named_as_what_is_full(make: Make) -> None:
+    jobs = make(max_jobs=1)
+    enqueue(jobs)
+    with pytest.raises(QueueFull, match="1 async jobs are kept already"):
+        enqueue(jobs)
 
 
 def mixtures(own: str, other: str) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,13 +42,27 @@ EXPLAINED_JOB_BYTES = (
     b'{"v":1,"id":"1","image":"c0ffee.jpeg","reply_to":"41-9f","ttl_ms":5000,"top_k":5,"traceparent":"",'
     b'"explain_rank":2,"explain_label":"tabby"}'
 )
-MAP = ActivationMap("tabby", 1, 2, (-0.5, 2.25), (640, 480), (110, 30, 530, 450))
+MAP = ActivationMap("tabby", 1, 2, (-0.5, 2.25), (640, 480), (110, 30, 530, 450), b"\x89PNG")
 EXPLAINED = Answer("1", (("tabby", 0.75),), "net", "1", {}, MAP)
 EXPLAINED_BYTES = (
     b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"map":{"label":"tabby",'
-    b'"rows":1,"columns":2,"values":[-0.5,2.25],"picture":[640,480],"view":[110,30,530,450]}}'
+    b'"rows":1,"columns":2,"values":[-0.5,2.25],"picture":[640,480],"view":[110,30,530,450],"png":"iVBORw=="}}'
+)
+PREVIEW_JOB = Job("1", "c0ffee.heic", "41-9f", 5000, preview_side=640)
+PREVIEW_JOB_BYTES = (
+    b'{"v":1,"id":"1","image":"c0ffee.heic","reply_to":"41-9f","ttl_ms":5000,"top_k":5,"traceparent":"",'
+    b'"preview_side":640}'
+)
+PREVIEWED = Answer("1", (("tabby", 0.75),), "net", "1", preview=b"\xff\xd8\xff")
+PREVIEWED_BYTES = (
+    b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"preview":"/9j/"}'
 )
 DIGEST = "ab" * 32
+WARNED = Answer("1", (("tabby", 0.75),), "net", "1", warnings=("one_colour", "dark"))
+WARNED_BYTES = (
+    b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},'
+    b'"warnings":"one_colour dark"}'
+)
 VERIFIED = Answer("1", (("tabby", 0.75),), "net", "1", sha256=DIGEST)
 VERIFIED_BYTES = (
     b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"sha256":"'
@@ -74,9 +89,15 @@ TOKENS = st.text("abcXYZ019_.:-", min_size=1, max_size=80)
         (FAILURE, FAILURE_BYTES),
         (EXPLAINED_JOB, EXPLAINED_JOB_BYTES),
         (EXPLAINED, EXPLAINED_BYTES),
+        (PREVIEW_JOB, PREVIEW_JOB_BYTES),
+        (PREVIEWED, PREVIEWED_BYTES),
         (VERIFIED, VERIFIED_BYTES),
+        (WARNED, WARNED_BYTES),
     ],
-    ids=["job", "answer", "failure", "explained job", "explained answer", "verified answer"],
+    ids=[
+        *("job", "answer", "failure", "explained job", "explained answer", "preview job", "previewed answer"),
+        *("verified answer", "warned answer"),
+    ],
 )
 def test_a_message_has_exactly_these_bytes(message: Job | Answer | Failure, data: bytes) -> None:
     assert message.encode() == data
@@ -184,6 +205,12 @@ def test_a_fault_in_an_answer_names_its_field(name: str, value: Any) -> None:
         Answer.decode(data)
 
 
+def test_a_map_of_an_earlier_release_has_no_png() -> None:
+    document = json.loads(EXPLAINED_BYTES)
+    del document["map"]["png"]
+    assert Answer.decode(json.dumps(document).encode()).activation_map == replace(MAP, png=b"")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -203,6 +230,10 @@ def test_a_fault_in_an_answer_names_its_field(name: str, value: Any) -> None:
         ("view", [10, 0, 10, 480]),
         ("view", [-1, 0, 10, 480]),
         ("view", None),
+        ("png", 1),
+        ("png", "iVBORw"),
+        ("png", "\xe9"),
+        ("png", "iVBO Rw=="),
     ],
 )
 def test_a_fault_in_a_map_names_its_field(name: str, value: Any) -> None:

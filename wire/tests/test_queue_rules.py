@@ -1,4 +1,4 @@
-"""The queue's rules against a model of them: lanes come, take, answer, crash and lose touch in any order."""
+"""The queue's rules against a model of them: consumers come, take, answer, crash and lose touch in any order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wire import Consumer, Delivery
 from wire.messages import decode_reply
 from wire.redis.keys import GROUP
 
-LANES = 2
+CONSUMERS = 2
 SETTINGS = hypothesis.settings(
     max_examples=15,
     stateful_step_count=25,
@@ -36,11 +36,11 @@ class QueueRules(RuleBasedStateMachine):
         super().__init__()
         self.server.command("FLUSHALL")
         self.queue = QueueProbe(self.server)
-        self.lanes = [self.new_lane() for _ in range(LANES)]
-        self.held: list[list[Delivery]] = [[] for _ in range(LANES)]
+        self.consumers = [self.new_consumer() for _ in range(CONSUMERS)]
+        self.held: list[list[Delivery]] = [[] for _ in range(CONSUMERS)]
         self.added: list[str] = []
 
-    def new_lane(self) -> Consumer:
+    def new_consumer(self) -> Consumer:
         return self.queue.consumer(lease_ms=1, max_deliveries=1000)
 
     @rule(count=st.integers(1, 5))
@@ -49,21 +49,21 @@ class QueueRules(RuleBasedStateMachine):
             self.added.append(f"job-{len(self.added)}")
             self.queue.add(job_id=self.added[-1])
 
-    @rule(consumer=st.integers(0, LANES - 1), max_jobs=st.integers(1, 4))
+    @rule(consumer=st.integers(0, CONSUMERS - 1), max_jobs=st.integers(1, 4))
     def take(self, consumer: int, max_jobs: int) -> None:
-        batch = self.lanes[consumer].receive(max_jobs, 0)
+        batch = self.consumers[consumer].receive(max_jobs, 0)
         assert len(batch) <= max_jobs
         assert len(batch) == 1 or all(each.deliveries == 1 for each in batch)
         self.held[consumer] += batch
 
-    @rule(consumer=st.integers(0, LANES - 1))
+    @rule(consumer=st.integers(0, CONSUMERS - 1))
     def answer(self, consumer: int) -> None:
-        self.lanes[consumer].answer([(each, answer_for(each.job)) for each in self.held[consumer]])
+        self.consumers[consumer].answer([(each, answer_for(each.job)) for each in self.held[consumer]])
         self.held[consumer] = []
 
-    @rule(consumer=st.integers(0, LANES - 1))
+    @rule(consumer=st.integers(0, CONSUMERS - 1))
     def crash(self, consumer: int) -> None:
-        self.lanes[consumer] = self.new_lane()
+        self.consumers[consumer] = self.new_consumer()
         self.held[consumer] = []
 
     @rule()
@@ -81,7 +81,7 @@ class QueueRules(RuleBasedStateMachine):
         return Counter(decode_reply(kind, data).id for kind, data in self.queue.replies())
 
     def teardown(self) -> None:
-        consumer = self.new_lane()
+        consumer = self.new_consumer()
 
         def drain() -> bool:
             consumer.answer([(each, answer_for(each.job)) for each in consumer.receive(8, 2)])

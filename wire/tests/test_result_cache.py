@@ -15,14 +15,14 @@ from wire.result_cache import MAX_ENTRY_BYTES, Found, Question
 from wire.worker_registry import Served
 
 SERVED = Served("net", "7", "0badcafe", "feedbead", "d1" * 32)
-PICTURE = "ab" * 32
-QUESTION = Question(PICTURE, SERVED)
+IMAGE = "ab" * 32
+QUESTION = Question(IMAGE, SERVED)
 CLASSES = tuple(
     (label, score) for label, score in zip("abcdefgh", (0.5, 0.25, 0.125, 0.06, 0.03, 0.01, 0.1, 1e-9), strict=True)
 )
 # As it stands in Redis, written without the encoder.
 ENTRY = (
-    b'{"v":1,"picture":"' + PICTURE.encode() + b'","model":"net","version":"7","preprocessing":"0badcafe",'
+    b'{"v":1,"picture":"' + IMAGE.encode() + b'","model":"net","version":"7","preprocessing":"0badcafe",'
     b'"labels_digest":"feedbead","bundle_digest":"' + b"d1" * 32 + b'","top_k":2,"predictions":[["a",0.5],["b",0.25]]}'
 )
 
@@ -44,7 +44,7 @@ def cache(make_cache: MakeCache) -> ResultCache:
 
 
 def answer(top_k: int = 5, **facts: Any) -> Answer:
-    told: dict[str, Any] = {"id": "a-job", "model": SERVED.model, "version": SERVED.version, "sha256": PICTURE}
+    told: dict[str, Any] = {"id": "a-job", "model": SERVED.model, "version": SERVED.version, "sha256": IMAGE}
     told |= {"bundle_digest": SERVED.bundle_digest, "timings": {"infer": 4.0}} | facts
     return Answer(predictions=told.pop("predictions", CLASSES[:top_k]), **told)
 
@@ -55,7 +55,7 @@ def kept(cache: ResultCache, question: Question = QUESTION, top_k: int = 5) -> s
     assert found.answer is None
     served = question.served
     told = {"model": served.model, "version": served.version, "bundle_digest": served.bundle_digest}
-    cache.keep(question, top_k, answer(top_k, sha256=question.picture, **told), found.slot)
+    cache.keep(question, top_k, answer(top_k, sha256=question.image, **told), found.slot)
     return found.slot
 
 
@@ -64,7 +64,7 @@ def slots(queue: QueueProbe) -> list[bytes]:
     return sorted(names)
 
 
-def pictures() -> Iterator[Question]:
+def images() -> Iterator[Question]:
     return (Question(f"{number:064x}", SERVED) for number in itertools.count())
 
 
@@ -81,7 +81,7 @@ def test_what_nobody_asked_yet_is_not_found(cache: ResultCache) -> None:
 @pytest.mark.parametrize("part", ["picture", *Served._fields])
 def test_an_answer_to_another_question_is_not_found(cache: ResultCache, part: str) -> None:
     kept(cache)
-    other = Question("cd" * 32, SERVED) if part == "picture" else Question(PICTURE, SERVED._replace(**{part: "other"}))
+    other = Question("cd" * 32, SERVED) if part == "picture" else Question(IMAGE, SERVED._replace(**{part: "other"}))
     assert cache.find(other, 5).answer is None
 
 
@@ -91,7 +91,7 @@ def test_an_answer_to_another_question_in_the_right_slot_is_not_found(
 ) -> None:
     one_slot = make_cache(max_entries=1)
     kept(one_slot)
-    other = Question("cd" * 32, SERVED) if part == "picture" else Question(PICTURE, SERVED._replace(**{part: "other"}))
+    other = Question("cd" * 32, SERVED) if part == "picture" else Question(IMAGE, SERVED._replace(**{part: "other"}))
     assert one_slot.find(other, 5) == Found(None, slots(queue)[0].decode())
 
 
@@ -110,7 +110,7 @@ def test_an_answer_of_other_weights_under_the_same_name_is_not_kept(queue: Queue
 
 
 def test_workers_of_an_earlier_release_that_publish_no_digest_still_have_a_cache(cache: ResultCache) -> None:
-    question = Question(PICTURE, SERVED._replace(bundle_digest=""))
+    question = Question(IMAGE, SERVED._replace(bundle_digest=""))
     kept(cache, question)
     assert cache.find(question, 5).answer is not None
     assert cache.find(QUESTION, 5).answer is None
@@ -119,7 +119,7 @@ def test_workers_of_an_earlier_release_that_publish_no_digest_still_have_a_cache
 def test_an_entry_of_an_earlier_release_is_read_as_one_without_a_digest(
     queue: QueueProbe, cache: ResultCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    question = Question(PICTURE, SERVED._replace(bundle_digest=""))
+    question = Question(IMAGE, SERVED._replace(bundle_digest=""))
     slot = kept(cache, question)
     queue.redis("SET", slot, ENTRY.replace(b'"bundle_digest":"' + b"d1" * 32 + b'",', b""))
     found = cache.find(question, 2).answer
@@ -176,7 +176,7 @@ def test_a_hit_does_not_make_an_answer_live_longer(queue: QueueProbe, cache: Res
 
 def test_there_are_never_more_entries_than_the_bound(queue: QueueProbe, make_cache: MakeCache) -> None:
     cache = make_cache(max_entries=4)
-    for question in itertools.islice(pictures(), 100):
+    for question in itertools.islice(images(), 100):
         kept(cache, question)
         assert cache.find(question, 5).answer, "the newest is there"
     assert len(slots(queue)) == 4
@@ -184,7 +184,7 @@ def test_there_are_never_more_entries_than_the_bound(queue: QueueProbe, make_cac
 
 def test_a_slot_that_is_free_is_taken_before_one_that_is_not(queue: QueueProbe, make_cache: MakeCache) -> None:
     cache = make_cache(max_entries=200)
-    questions = list(itertools.islice(pictures(), 40))
+    questions = list(itertools.islice(images(), 40))
     for question in questions:
         kept(cache, question)
     # With one slot for each, three of these forty would be gone; with the wrong one of two, more.

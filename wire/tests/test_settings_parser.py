@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
+from wire.process.limits import FORMATS
 from wire.settings_parser import Declarations, Setting, SettingError
 
 
@@ -63,6 +65,14 @@ def test_another_choice_is_refused_with_those_that_there_are() -> None:
         read(LEVEL="loud")("LEVEL", "", "A level.", choices=("", "debug", "info"))
 
 
+def test_formats_are_named_by_their_names() -> None:
+    assert Declarations({"FORMATS": " PNG, jpeg,"}).formats() == "jpeg,png"
+    assert Declarations({}).formats().split(",") == list(FORMATS)
+    for text in (",", "jpg", "jpeg,heif"):
+        with pytest.raises(SettingError, match=f"FORMATS='{text}'.*heic"):
+            Declarations({"FORMATS": text}).formats()
+
+
 def test_a_secret_is_read_from_its_file_unless_it_is_set(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("of the file\n")
@@ -89,3 +99,45 @@ def test_every_declaration_is_a_row_of_the_table() -> None:
         Setting("KEY", str, "", "A key."),
         Setting("KEY_FILE", str, "", "File that holds KEY."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "queue"),
+    [
+        ({}, "sightline"),
+        ({"MODEL_CLASS": " "}, "sightline"),
+        ({"MODEL_CLASS": "gpu"}, "sightline.gpu"),
+        ({"MODEL_CLASS": "gpu-fp16", "REDIS_QUEUE": "own"}, "own.gpu-fp16"),
+    ],
+)
+def test_a_class_has_a_queue_of_its_own(environment: dict[str, str], queue: str) -> None:
+    assert Declarations(environment).redis()[-2] == queue
+
+
+@pytest.mark.parametrize("name", ["a b", "{a}", "gpu/1", "x" * 80])
+def test_a_class_that_cannot_be_part_of_a_queues_name_is_refused(name: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"MODEL_CLASS={name!r}: the queue's name")):
+        Declarations({"MODEL_CLASS": name}).redis()
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/name", "host/name?password=secret", "sqlite:///reports"])
+def test_another_database_than_postgresql_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingError, match="reports are kept in PostgreSQL: write postgresql://") as refused:
+        Declarations({"DATABASE_URL": url}).database()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("", ""), ("/", ""), ("/a", "/a"), ("/a/b", "/a/b"), ("/a/b-1/", "/a/b-1"), ("/~x/y.z", "/~x/y.z")],
+)
+def test_the_path_of_a_service_ends_without_a_slash(text: str, path: str) -> None:
+    assert read(SCRIPT_NAME=text).script_name() == path
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "//a", "/a//b", "/a/../b", "/.", "/a b", "/a?b", "/%61", "/é", "http://host/a", "/a;b"]
+)
+def test_what_is_no_path_of_a_service_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"SCRIPT_NAME={text!r} is no path of a service: write a path")):
+        read(SCRIPT_NAME=text).script_name()

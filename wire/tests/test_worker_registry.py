@@ -8,6 +8,7 @@ from wire import Heartbeat, WorkerInfo
 from wire.errors import MessageError
 from wire.redis.keys import time_ms
 from wire.worker_registry import (
+    CLAIM_KEPT_MS,
     DEAD_AFTER_MS,
     FORGOTTEN_AFTER_MS,
     MAX_STARTUP_ERROR,
@@ -16,6 +17,7 @@ from wire.worker_registry import (
     digest_of,
     live_workers,
     report_startup_error,
+    why_not_join,
 )
 
 INFO = WorkerInfo(
@@ -33,18 +35,20 @@ INFO = WorkerInfo(
     slowness=1.25,
     decode_budget_s=2.0,
     stretch=2.5,
+    usual_stretch=1.5,
+    precision="int8",
 )
 INFO_BYTES = (
     b'{"v":1,"id":"w-1","host":"host","model":"efficientnet-lite0","version":"1-int8","preprocessing":"p-1",'
     b'"labels_digest":"abc","lanes":2,"max_batch":8,"rate":123.5,"seen_ms":1700000000000,"shadow":"","shadow_counts":{},'
-    b'"bundle_digest":"d1","slowness":1.25,"decode_budget_s":2.0,"stretch":2.5}'
+    b'"bundle_digest":"d1","slowness":1.25,"decode_budget_s":2.0,"stretch":2.5,"usual_stretch":1.5,"precision":"int8"}'
 )
 
 
-def publish(queue: QueueProbe, name: str, age_ms: int, version: str = "1") -> None:
+def publish(queue: QueueProbe, name: str, age_ms: int, version: str = "1", precision: str = "") -> None:
     """List a worker as one that was last heard of so long ago."""
     now_ms = time_ms(queue.redis("TIME"))
-    info = WorkerInfo(name, "h", "m", version, "p", seen_ms=now_ms - age_ms)
+    info = WorkerInfo(name, "h", "m", version, "p", seen_ms=now_ms - age_ms, precision=precision)
     queue.redis("HSET", queue.keys.workers, name, info.encode())
 
 
@@ -77,8 +81,8 @@ def test_labels_that_are_not_those_of_their_digest_are_no_labels() -> None:
 
 def test_a_worker_says_what_it_serves_until_it_stops(queue: QueueProbe) -> None:
     producer = queue.producer()
-    info = WorkerInfo("w-1", "host", "m", "2", "p", lanes=2, max_batch=8)
-    heartbeat = Heartbeat(queue.address, queue.name, info, ["tabby", "tiger"], rate=lambda: 42.0)
+    info = WorkerInfo("w-1", "host", "m", "2", "p", consumers=2, max_batch=8)
+    heartbeat = Heartbeat(queue.address, queue.name, info, ["tabby", "tiger"], speed=lambda: {"rate": 42.0})
     heartbeat.start()
     wait_until(lambda: producer.refresh().workers, "it is listed")
     state = producer.refresh()
@@ -121,7 +125,7 @@ def test_the_living_remove_those_that_died_long_ago(queue: QueueProbe) -> None:
     assert sorted(queue.redis("HKEYS", queue.keys.workers)) == [b"dead", b"living"]
 
 
-def test_during_a_change_of_models_the_state_shows_what_most_lanes_serve(queue: QueueProbe) -> None:
+def test_during_a_change_of_models_the_state_shows_what_most_consumers_serve(queue: QueueProbe) -> None:
     producer = queue.producer()
     publish(queue, "old-1", 0, version="1")
     publish(queue, "new-1", 0, version="2")
@@ -148,3 +152,45 @@ def test_why_a_worker_could_not_start_is_known_for_a_while(queue: QueueProbe) ->
     heartbeat.start()
     assert producer.refresh().startup_error == ""
     heartbeat.stop()
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "precision", "model", "own", "may_join"),
+    [
+        (0, "int8", "m", "int8", True),
+        (0, "int8", "m", "fp32", False),
+        (0, "int8", "other", "int8", False),
+        (0, "", "m", "fp32", True),  # an earlier release, which does not publish it
+        (0, "", "other", "fp32", False),
+        (DEAD_AFTER_MS + 1000, "int8", "other", "fp32", True),
+    ],
+)
+def test_a_worker_may_join_those_of_its_own_model_and_precision(
+    queue: QueueProbe, age_ms: int, precision: str, model: str, own: str, *, may_join: bool
+) -> None:
+    publish(queue, "w", age_ms, precision=precision)
+    publish(queue, "x", age_ms, version="2", precision=precision)  # versions may differ
+    why = why_not_join(queue.address, queue.name, model, own)
+    assert (not why) is may_join
+    if why:
+        assert f"The workers of the queue {queue.name} serve m{precision and f' {precision}'}, " in why
+        assert f"this one has {model} {own}. Set MODEL_CLASS" in why
+
+
+def test_a_queue_without_workers_is_claimed_by_the_first_and_a_refused_one_claims_nothing(queue: QueueProbe) -> None:
+    publish(queue, "w", 0, precision="int8")
+    assert why_not_join(queue.address, queue.name, "m", "fp32")
+    queue.redis("DEL", queue.keys.workers)
+    assert not why_not_join(queue.address, queue.name, "m", "int8")
+    assert "serve m int8" in why_not_join(queue.address, queue.name, "m", "fp32")
+    assert not why_not_join(queue.address, queue.name, "m", "int8")
+    assert 0 < queue.redis("PTTL", queue.keys.claim) <= CLAIM_KEPT_MS
+
+
+def test_a_redis_that_is_full_keeps_no_worker_from_joining(queue: QueueProbe) -> None:
+    """Only a worker can make room in it."""
+    queue.redis("CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert not why_not_join(queue.address, queue.name, "m", "int8")
+    finally:
+        queue.redis("CONFIG", "SET", "maxmemory", "0")

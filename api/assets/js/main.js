@@ -1,86 +1,181 @@
-/* One look after the other: prepare the picture, ask, wait where told to, show. */
+/* From files to answers: several are under way at once, as many as the service takes, and each has a tile. */
 
-import * as history from "./history.js";
-import { prepare, scaledDown } from "./picture.js";
-import { report } from "./report.js";
+import * as album from "./album.js";
+import * as camera from "./camera.js";
+import { prepare, scaledDown } from "./image.js";
+import * as pace from "./pace.js";
+import { report, withdraw } from "./report.js";
 import { predict } from "./service.js";
+import * as sharing from "./sharing.js";
 import { listen } from "./sources.js";
 import * as stage from "./stage.js";
-import { Trouble, stopped } from "./trouble.js";
+import { PageError, stopped } from "./errors.js";
+import { failures } from "./words.js";
 
 const MOST_ATTEMPTS = 6;
-const LONGEST_WAIT_S = 20;
+const LONGEST_WAIT_S = 60;
+// While several images are under way, the stage shows another one at most this often.
+const NEXT_IMAGE_MS = 700;
 
 const part = (id) => document.getElementById(id);
 const predictUrl = part("stage").dataset.predict;
 const maxBytes = Number(part("stage").dataset.maxUploadBytes);
+const formats = part("stage").dataset.formats.split(" ");
 
-const waiting = []; // looks that have not begun
-let running = null; // the AbortController of the look under way
-let shown = null; // the look on the stage
-let skipWait = () => {};
+const waiting = []; // looks that are to begin, or to begin again
+const running = new Map(); // looks under way, each with its AbortController
+let batch = []; // the looks since the page was idle
+let shown = null; // the look on the stage; none while it shows how far a batch is
+let isPicked = false; // whether the visitor has chosen it
+let isPausing = false;
+let imageShownAt = 0;
 
 stage.enhance();
+sharing.enhance(() => shown);
+camera.enhance({ onFile: (file) => take([file]), onFault: stage.showNotice });
+album.enhance({ onPick: pick, onStop: stop, onAgain: enqueue });
 listen({ onFiles: take, onNothing: stage.showNotice });
-part("stop").addEventListener("click", () => running?.abort());
-part("try-now").addEventListener("click", () => skipWait());
+part("stop").addEventListener("click", stop);
+part("try-now").addEventListener("click", pace.resume);
 part("try-again").addEventListener("click", () => enqueue([shown]));
-part("guesses").addEventListener("click", ({ target }) => {
+part("predictions").addEventListener("click", ({ target }) => {
   const filename = shown ? shown.answer.filename : part("stage").dataset.filename;
-  if (target.matches(".guess-map")) stage.toggleMap(target, filename);
+  if (target.matches(".prediction-map")) stage.toggleMap(target, filename);
 });
 part("report-form").addEventListener("submit", reportShown);
+part("report-undo").addEventListener("click", withdrawShown);
 
 function take(files) {
-  enqueue(files.map((original) => ({ original, address: "", isReported: false })));
+  enqueue(files.map((original) => ({ original, address: "", state: "waiting", attempts: 0, reportId: "" })));
 }
 
-async function enqueue(looks) {
+function enqueue(looks) {
+  camera.close();
+  stage.showNotice("");
+  if (!batch.length) isPicked = false;
+  for (const look of looks) Object.assign(look, { state: "waiting", error: null, attempts: 0 });
+  batch.push(...looks);
   waiting.push(...looks);
-  while (waiting.length && !running) await run(waiting.shift());
+  album.add(looks);
+  if (batch.length > 1 && !isPicked) shown = null;
+  pump();
+}
+
+function pump() {
+  while (waiting.length && running.size < pace.room()) run(waiting.shift());
+  if (waiting.length && !running.size && !isPausing && pace.room() === 0) pauseThenPump();
+  if (waiting.length || running.size || !batch.length) showProgress();
+  else finish();
+}
+
+async function pauseThenPump() {
+  isPausing = true;
+  await pace.pause((left, total) => {
+    if (!waiting.length) pace.resume();
+    else if (!isPicked || waiting.includes(shown)) stage.showWaiting(waiting[0].refusal, left, total);
+  });
+  isPausing = false;
+  pump();
+}
+
+function showProgress() {
+  if (batch.length < 2 || isPicked || isPausing) return;
+  const done = batch.filter(isDone).length;
+  stage.showBusy("Looking", `${done} of ${batch.length}`, done / batch.length);
+}
+
+function finish() {
+  const looks = batch;
+  batch = [];
+  if (!isPicked) show(looks.find(({ answer, error }) => answer && !error) ?? looks[0]);
+  if (looks.length > 1) stage.showNotice(failures(looks));
+}
+
+function isDone({ state }) {
+  return state === "answered" || state === "failed";
+}
+
+// Whatever waits is stopped as well, and can be taken up again.
+function stop() {
+  for (const look of waiting.splice(0)) end(look, stopped());
+  for (const controller of running.values()) controller.abort();
+  pace.resume();
+  pump();
 }
 
 async function run(look) {
-  running = new AbortController();
-  stage.showNotice("");
-  look.trouble = null;
+  const controller = new AbortController();
+  running.set(look, controller);
+  look.state = "busy";
+  look.attempts += 1;
+  album.refresh(look);
   try {
     await begin(look);
-    await ask(look, running.signal);
+    await ask(look, controller.signal);
+    pace.answered();
+    end(look, null);
   } catch (error) {
-    look.trouble = error instanceof Trouble ? error : new Trouble("Something unforeseen happened. Try again.");
-    if (look.trouble !== error) console.error(error);
+    if (!controller.signal.aborted && mayWait(look, error)) wait(look, error);
+    else end(look, error instanceof PageError ? error : unforeseen(error));
   } finally {
-    running = null;
-    show(look);
+    running.delete(look);
+    if (look === shown && isDone(look)) show(look);
+    pump();
   }
 }
 
-async function begin(look) {
-  shown = look;
-  stage.showPicture(look.address, look.original.name);
-  stage.showBusy("Opening", look.original.name);
-  if (!look.address) Object.assign(look, await prepare(look.original, maxBytes));
-  look.address ||= URL.createObjectURL(look.file);
-  stage.showPicture(look.address, look.original.name);
+function unforeseen(error) {
+  console.error(error);
+  return new PageError("Something unforeseen happened. Try again.");
 }
 
-// Asks again when the service says that waiting helps, and once more, smaller, when the picture is too large for it.
+function mayWait(look, { retryAfter }) {
+  return retryAfter && retryAfter <= LONGEST_WAIT_S && look.attempts < MOST_ATTEMPTS;
+}
+
+function wait(look, { message, retryAfter }) {
+  pace.refused(retryAfter);
+  Object.assign(look, { state: "waiting", refusal: message });
+  waiting.unshift(look);
+  album.refresh(look);
+}
+
+function end(look, error) {
+  Object.assign(look, { error, state: error ? "failed" : "answered" });
+  album.refresh(look);
+}
+
+async function begin(look) {
+  const isAlone = batch.length === 1;
+  if (isAlone) {
+    shown = look;
+    stage.showImage(look.address, look.original.name);
+    stage.showBusy("Opening", look.original.name);
+  }
+  if (!look.address) {
+    Object.assign(look, await prepare(look.original, { maxBytes, formats }));
+    look.address = URL.createObjectURL(look.file);
+    album.refresh(look);
+  }
+  if (look === shown) stage.showImage(look.address, look.original.name);
+  if (isAlone) stage.bringIntoView();
+  else if (!isPicked && !shown) showNow(look);
+}
+
+function showNow(look) {
+  if (performance.now() - imageShownAt < NEXT_IMAGE_MS) return;
+  imageShownAt = performance.now();
+  stage.showImage(look.address, look.original.name);
+}
+
+// Once more, smaller, when the image is too large for the service.
 async function ask(look, signal) {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await askOnce(look, signal);
-      return;
-    } catch (trouble) {
-      if (signal.aborted || attempt === MOST_ATTEMPTS) throw trouble;
-      if (trouble.isTooLarge && !look.isScaled) {
-        Object.assign(look, await scaledDown(look.file, maxBytes), { isScaled: true });
-      } else if (trouble.retryAfter && trouble.retryAfter <= LONGEST_WAIT_S) {
-        await countDown(trouble, signal);
-      } else {
-        throw trouble;
-      }
-    }
+  try {
+    await askOnce(look, signal);
+  } catch (error) {
+    if (signal.aborted || !error.isTooLarge || look.isScaled) throw error;
+    Object.assign(look, await scaledDown(look.file, maxBytes), { isScaled: true });
+    await askOnce(look, signal);
   }
 }
 
@@ -88,6 +183,7 @@ async function askOnce(look, signal) {
   if (signal.aborted) throw stopped();
   const { name } = look.original;
   const onSent = (share) => {
+    if (look !== shown) return; // something else is looked at meanwhile
     if (share < 1) stage.showBusy("Sending", name, share);
     else stage.showBusy("Looking", name);
   };
@@ -97,41 +193,48 @@ async function askOnce(look, signal) {
   look.elapsedMs = performance.now() - started;
 }
 
-async function countDown({ message, retryAfter }, signal) {
-  let isOver = false;
-  for (let left = retryAfter; left > 0 && !isOver; left -= 1) {
-    stage.showWaiting(message, left, retryAfter);
-    await new Promise((resolve) => {
-      const end = () => {
-        isOver = true;
-        resolve();
-      };
-      setTimeout(resolve, 1000);
-      signal.addEventListener("abort", end);
-      skipWait = end;
-    });
-  }
-  if (signal.aborted) throw stopped();
+function pick(look) {
+  isPicked = true;
+  show(look);
+  stage.bringIntoView();
 }
 
 function show(look) {
   shown = look;
-  stage.showPicture(look.address, look.original.name);
-  if (look.address) history.remember(look, show);
-  history.mark(look);
-  if (look.trouble) stage.showTrouble(look.trouble, { canRetry: Boolean(look.file) && look.trouble.mayPass });
-  else stage.showAnswer(look);
+  stage.showImage(look.address, look.original.name);
+  album.mark(look);
+  if (look.error) stage.showError(look.error, { canRetry: look.error.isStop || (look.file && look.error.mayPass) });
+  else if (look.answer) stage.showAnswer(look);
+  else stage.showBusy(look.state === "busy" ? "Looking" : "Waiting", look.original.name);
 }
 
 async function reportShown(event) {
   event.preventDefault();
   const look = shown; // none where the server rendered the answer
-  try {
-    await report(look, { isUnsure: event.submitter === part("report-unsure") });
-  } catch (trouble) {
-    stage.showReportTrouble(trouble);
+  const isUnsure = event.submitter === part("report-unsure");
+  if (!isUnsure && !part("report-label").value.trim()) {
+    stage.askForLabel();
     return;
   }
-  if (look) look.isReported = true;
-  if (look === shown) stage.showReport({ isReported: true });
+  const target = look ?? {};
+  try {
+    target.reportId = await report(look, { isUnsure });
+  } catch (error) {
+    if (look === shown) stage.showReportError("The report was not saved.", error);
+    return;
+  }
+  part("report-form").dataset.reportId = target.reportId;
+  if (look === shown) stage.showReport(target);
+}
+
+async function withdrawShown() {
+  const look = shown;
+  try {
+    await withdraw(look?.reportId ?? part("report-form").dataset.reportId);
+  } catch (error) {
+    if (look === shown) stage.showReportError("The report stays.", error);
+    return;
+  }
+  if (look) look.reportId = "";
+  if (look === shown) stage.showReport({ reportId: "", isWithdrawn: true });
 }

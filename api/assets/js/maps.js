@@ -1,11 +1,46 @@
-/* Where did it look? A map over a picture, in a frame that is as large as the picture. */
+/* Where did it look? A map over an image, in a frame that is as large as the image. */
 
-import { fetchPicture } from "./service.js";
+import { fetchImage } from "./service.js";
 
 const MOST_ATTEMPTS = 8;
 
-/** Lay the map at this address over the frame's picture; resolves once it is seen. */
-export async function layMap(frame, url) {
+const wanted = new WeakMap(); // for each frame, whose map is shown or on its way
+
+/** Lay the map at this address over the frame's image, or take it away; true once it is seen. */
+export async function toggleMap(frame, button, url) {
+  const isWanted = wanted.get(frame)?.button === button;
+  liftMap(frame);
+  if (isWanted) return false;
+  const turn = { button };
+  wanted.set(frame, turn);
+  button.ariaBusy = "true";
+  try {
+    const map = await loadedMap(url);
+    if (wanted.get(frame) !== turn) return false; // meanwhile there is another image, or another map was asked for
+    frame.append(map);
+    button.ariaPressed = "true";
+    return true;
+  } catch (error) {
+    if (wanted.get(frame) !== turn) return false;
+    wanted.delete(frame);
+    throw error;
+  } finally {
+    if (wanted.get(frame) === turn || wanted.get(frame)?.button !== button) button.ariaBusy = null;
+  }
+}
+
+/** Take a map away, also one that is on its way; true if there was one. */
+export function liftMap(frame) {
+  const turn = wanted.get(frame);
+  if (!turn) return false;
+  wanted.delete(frame);
+  turn.button.ariaPressed = "false";
+  turn.button.ariaBusy = null;
+  frame.querySelector(".map")?.remove();
+  return true;
+}
+
+async function loadedMap(url) {
   const address = URL.createObjectURL(await fetchPatiently(url));
   const map = new Image();
   map.className = "map";
@@ -16,23 +51,17 @@ export async function layMap(frame, url) {
   } finally {
     URL.revokeObjectURL(address);
   }
-  liftMap(frame);
-  frame.append(map);
-}
-
-/** Take it away. */
-export function liftMap(frame) {
-  frame.querySelector(".map")?.remove();
+  return map;
 }
 
 // The first map of a worker has to wait until what makes it is loaded.
 async function fetchPatiently(url) {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await fetchPicture(url);
-    } catch (trouble) {
-      if (!trouble.retryAfter || attempt === MOST_ATTEMPTS) throw trouble;
-      await new Promise((resolve) => { setTimeout(resolve, trouble.retryAfter * 1000); });
+      return await fetchImage(url);
+    } catch (error) {
+      if (!error.retryAfter || attempt === MOST_ATTEMPTS) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, error.retryAfter * 1000); });
     }
   }
 }

@@ -1,6 +1,6 @@
-/* "That's wrong": which answer, and what the picture really shows. */
+/* "That's wrong": which answer, and what the image really shows. */
 
-import { fetchLabels, sendReport } from "./service.js";
+import { fetchLabels, sendReport, withdrawReport } from "./service.js";
 import { spoken } from "./words.js";
 
 const form = document.getElementById("report-form");
@@ -10,11 +10,17 @@ const keys = new Map(); // one for each report, so that sending it again adds no
 // A thousand names are fetched by whoever is about to type one.
 field.addEventListener("focus", offerLabels, { once: true });
 
-/** Report the answer to a look, or the one that the server rendered; resolves once it is kept. */
+/** Report the answer to a look, or the one that the server rendered; give the report's id once it is kept. */
 export async function report(look, { isUnsure }) {
   const predictionId = look ? look.answer.prediction_id : form.dataset.predictionId;
   const label = isUnsure ? "" : field.value.trim();
-  await sendReport(form.action, { prediction_id: predictionId, label }, keyOf(`${predictionId} ${label}`));
+  return (await sendReport(form.action, { prediction_id: predictionId, label }, keyOf(`${predictionId} ${label}`))).report_id;
+}
+
+/** Take a report back. */
+export async function withdraw(reportId) {
+  await withdrawReport(`${form.action}/${encodeURIComponent(reportId)}`);
+  keys.clear(); // the same report, sent again, is another one
 }
 
 async function offerLabels() {

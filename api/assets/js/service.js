@@ -1,6 +1,6 @@
-/* What is asked of the service: what is in a picture, what it can say, and to keep a report. */
+/* What is asked of the service: what is in an image, what it can say, and to keep a report. */
 
-import { Trouble, stopped } from "./trouble.js";
+import { PageError, stopped } from "./errors.js";
 
 const TOP_K = 5;
 // The service answers within seconds or says why not; a connection silent for longer than this is lost.
@@ -10,7 +10,7 @@ const DEFAULT_RETRY_S = 2;
 const UNREACHABLE = "The service cannot be reached. Check the connection, then try again.";
 
 /**
- * Ask what is in the picture. `onSent` hears the share of the upload that is done, from 0 to 1.
+ * Ask what is in the image. `onSent` hears the share of the upload that is done, from 0 to 1.
  * XMLHttpRequest, since fetch cannot tell how far an upload is.
  */
 export function predict(url, file, { onSent, signal }) {
@@ -25,8 +25,8 @@ export function predict(url, file, { onSent, signal }) {
       patience = setTimeout(() => request.abort(), ANSWER_TIMEOUT_MS);
     };
     request.onload = () => settle(request, resolve, reject);
-    request.onerror = () => reject(new Trouble(UNREACHABLE));
-    request.onabort = () => reject(signal.aborted ? stopped() : new Trouble("No answer came. Try again."));
+    request.onerror = () => reject(new PageError(UNREACHABLE));
+    request.onabort = () => reject(signal.aborted ? stopped() : new PageError("No answer came. Try again."));
     request.onloadend = () => clearTimeout(patience);
     signal.addEventListener("abort", () => request.abort());
     request.open("POST", `${url}?top_k=${TOP_K}`);
@@ -35,16 +35,37 @@ export function predict(url, file, { onSent, signal }) {
   });
 }
 
-/** Send a report; resolves once the service has it. The same one under the same key is kept once. */
+/** Send a report, and give what was kept. The same one under the same key is kept once. */
 export async function sendReport(url, report, key) {
   const headers = { "Content-Type": "application/json", "Idempotency-Key": key, Accept: "application/json" };
-  await fetched(url, { method: "POST", headers, body: JSON.stringify(report) });
+  return (await fetched(url, { method: "POST", headers, body: JSON.stringify(report) })).json();
 }
 
-/** Keep a reviewer's decision, and give what was kept. */
-export async function decide(url, decision) {
+/** Take a report back. */
+export async function withdrawReport(url) {
+  await fetched(url, { method: "DELETE", headers: { Accept: "application/json" } });
+}
+
+/** Keep a reviewer's decision about some images, and give what became of each. */
+export async function decideImages(url, decision) {
   const headers = { "Content-Type": "application/json", Accept: "application/json" };
   return (await fetched(url, { method: "POST", headers, body: JSON.stringify(decision) })).json();
+}
+
+/** Keep an image as an example of a class, and give what the model says of it. */
+export async function addExample(url, label, file) {
+  const body = new FormData();
+  body.append("label", label);
+  body.append("file", file, file.name);
+  const answer = await (await fetched(url, { method: "POST", headers: { Accept: "application/json" }, body })).json();
+  const [example] = answer.examples;
+  if (!example.success) throw new PageError(example.error);
+  return example;
+}
+
+/** An order of the trainer, with how far it is. */
+export async function fetchOrder(url) {
+  return (await fetched(url, { headers: { Accept: "application/json" } })).json();
 }
 
 /** The model's labels; none where they cannot be had. */
@@ -56,9 +77,9 @@ export async function fetchLabels(url) {
   }
 }
 
-/** The bytes of a picture. */
-export async function fetchPicture(url) {
-  return (await fetched(url, { headers: { Accept: "image/png, application/problem+json" } })).blob();
+/** The bytes of an image. */
+export async function fetchImage(url) {
+  return (await fetched(url, { headers: { Accept: "image/*, application/problem+json" } })).blob();
 }
 
 async function fetched(url, options) {
@@ -66,16 +87,16 @@ async function fetched(url, options) {
   try {
     response = await fetch(url, options);
   } catch {
-    throw new Trouble(UNREACHABLE);
+    throw new PageError(UNREACHABLE);
   }
-  if (!response.ok) throw troubleOf(response.status, await response.text(), response.headers.get("Retry-After"));
+  if (!response.ok) throw errorOf(response.status, await response.text(), response.headers.get("Retry-After"));
   return response;
 }
 
 function settle(request, resolve, reject) {
   const answer = parsed(request.responseText);
   if (request.status === 200 && answer.success) resolve(withPredictions(answer));
-  else reject(troubleOf(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+  else reject(errorOf(request.status, request.responseText, request.getResponseHeader("Retry-After")));
 }
 
 function withPredictions(answer) {
@@ -83,16 +104,16 @@ function withPredictions(answer) {
   return { ...answer, predictions: answer.predictions?.length ? answer.predictions : single };
 }
 
-function troubleOf(status, text, retryAfterHeader) {
+function errorOf(status, text, retryAfterHeader) {
   const problem = parsed(text);
   const retryAfter = secondsOf(retryAfterHeader) ?? (status === 503 ? DEFAULT_RETRY_S : null);
   const message = problem.detail || problem.title || messageOf(status);
-  return new Trouble(message, { status, code: problem.code ?? "", retryAfter });
+  return new PageError(message, { status, code: problem.code ?? "", retryAfter });
 }
 
 function messageOf(status) {
-  if (status === 400) return "The service could not use that file. Choose a JPEG, PNG, WebP, GIF or BMP.";
-  if (status === 413) return "The picture is too large.";
+  if (status === 400) return "The service could not use that file. Choose a photograph, such as a JPEG or PNG.";
+  if (status === 413) return "The image is too large.";
   if (status === 503) return "The service is busy.";
   return `The service answered with status ${status}. Try again in a moment.`;
 }

@@ -1,11 +1,14 @@
-/* The four ways in: choose, photograph, drop, paste. Each ends in onFiles(list of File). */
+/* The ways in: choose, photograph, drop, paste, and samples. Each ends in onFiles(list of File). */
 
-/** Listen to all of them. `onNothing` hears, in words, of a drop or paste that held no picture. */
+import { fetchImage } from "./service.js";
+
+/** Listen to all of them. `onNothing` hears, in words, of a drop or paste that held no image. */
 export function listen({ onFiles, onNothing }) {
   choosing(document.getElementById("file"), onFiles);
   choosing(document.getElementById("camera"), onFiles);
   dropping(onFiles, onNothing);
   pasting(onFiles, onNothing);
+  trying(onFiles, onNothing);
 }
 
 function choosing(input, onFiles) {
@@ -31,7 +34,7 @@ function dropping(onFiles, onNothing) {
     dragging(false);
     const files = [...event.dataTransfer.files];
     if (files.length) onFiles(files);
-    else onNothing("That was not a file. Save the picture first, or copy it and paste it here.");
+    else onNothing("That was not a file. Save the image first, or copy it and paste it here.");
   });
 }
 
@@ -40,6 +43,20 @@ function pasting(onFiles, onNothing) {
     if (event.target.closest?.("textarea, input:not([type=file])")) return;
     const files = [...event.clipboardData.files];
     if (files.length) onFiles(files);
-    else onNothing("The clipboard holds no picture. Copy a picture first, then paste it here.");
+    else onNothing("The clipboard holds no image. Copy an image first, then paste it here.");
+  });
+}
+
+function trying(onFiles, onNothing) {
+  document.getElementById("samples")?.addEventListener("click", async (event) => {
+    const link = event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    try {
+      const content = await fetchImage(link.href);
+      onFiles([new File([content], link.pathname.split("/").at(-1), { type: content.type })]);
+    } catch (error) {
+      onNothing(error.message);
+    }
   });
 }

@@ -1,6 +1,7 @@
-/* What is on the page at this moment: the picture on one side; start, busy, trouble or answer on the other. */
+/* What is on the page at this moment: the image on one side; start, busy, error or answer on the other. */
 
-import { layMap, liftMap } from "./maps.js";
+import * as maps from "./maps.js";
+import { offer } from "./sharing.js";
 import { opening, origin, percent, seconds, spoken, summary } from "./words.js";
 
 const part = (id) => document.getElementById(id);
@@ -10,16 +11,25 @@ const sureness = JSON.parse(stage.dataset.sureness);
 /** Turn the plain form into the one that scripts drive. */
 export function enhance() {
   const touch = matchMedia("(any-pointer: coarse)").matches;
-  part("picture-form").classList.add("enhanced");
+  part("image-form").classList.add("enhanced");
   part("submit").hidden = true;
   part("file").multiple = true;
   part("file").required = false;
   part("file").accept = "image/*";
   part("conversion").hidden = false;
   part("camera-choice").hidden = !touch;
-  for (const button of part("guesses").querySelectorAll(".guess-map")) button.hidden = false;
-  part("prompt-line").textContent = touch ? "Choose or take a picture" : "Drop a picture here";
+  for (const button of part("predictions").querySelectorAll(".prediction-map")) button.hidden = false;
+  part("prompt-line").textContent = touch ? "Choose or take an image" : "Drop an image here";
   part("prompt-hint").hidden = touch;
+  part("viewfinder").classList.add("clickable");
+  part("viewfinder").addEventListener("click", ({ target }) => {
+    if (!part("view").childElementCount && !target.closest("a, button, .choice, .samples")) part("file").click();
+  });
+}
+
+/** Bring the stage into view; on a phone, where the answer comes below the image, all of it that fits. */
+export function bringIntoView() {
+  stage.scrollIntoView({ block: matchMedia("(max-width: 52rem)").matches ? "start" : "nearest" });
 }
 
 /** Say something in passing, under the stage and to screen readers; no words take it away. */
@@ -29,20 +39,20 @@ export function showNotice(words) {
   if (words) announce(words);
 }
 
-/** Show the picture at this address; without one, the invitation to give one. */
-export function showPicture(address, name) {
+/** Show the image at this address; without one, the invitation to give one. */
+export function showImage(address, name) {
+  if (maps.liftMap(part("view"))) showNotice("");
   if (!address) {
     part("view").replaceChildren();
     return;
   }
   const image = new Image();
-  image.alt = `The picture you gave: ${name}`;
+  image.alt = `The image you gave: ${name}`;
   image.draggable = false; // or it could be dropped on itself
-  image.onerror = () => image.remove();
+  image.onerror = () => image.replaceWith(part("unshown-template").content.cloneNode(true));
   image.src = address;
   part("view").replaceChildren(image);
-  part("file-label").textContent = "Another picture";
-  if (matchMedia("(max-width: 52rem)").matches) stage.scrollIntoView();
+  part("file-label").textContent = "Another image";
 }
 
 /** Show what is being done ("Sending") to what, and which share of it is done; without one, only that it goes on. */
@@ -67,74 +77,79 @@ export function showWaiting(message, left, total) {
 }
 
 /** Say what went wrong and offer what helps. */
-export function showTrouble({ heading, message, advice }, { canRetry }) {
-  show("trouble");
-  part("trouble-title").textContent = heading;
-  part("trouble-line").textContent = message;
-  part("trouble-advice").textContent = advice;
+export function showError({ heading, message, advice }, { canRetry }) {
+  show("error");
+  part("error-title").textContent = heading;
+  part("error-line").textContent = message;
+  part("error-advice").textContent = advice;
   part("try-again").hidden = !canRetry;
   announce(`${heading}. ${message} ${advice}`);
 }
 
-/** Lay a map over the picture for the guess of this button, or take it away again. */
+/** Lay a map over the image for the prediction of this button, or take it away again. */
 export async function toggleMap(button, filename) {
-  const { label } = button.closest(".guess").dataset;
-  const isShown = button.ariaPressed === "true";
-  takeMapAway();
-  if (isShown) return;
+  const { label } = button.closest(".prediction").dataset;
   const url = stage.dataset.map.replace("FILENAME", () => encodeURIComponent(filename))
     .replace("LABEL", () => encodeURIComponent(label));
+  showNotice("");
   try {
-    await layMap(part("view"), url);
-    button.ariaPressed = "true";
-    showNotice(`The redder, the more it speaks for ${spoken(label)}. What is darkened at the edge was not looked at.`);
-  } catch (trouble) {
-    showNotice(trouble.message);
+    const isSeen = await maps.toggleMap(part("view"), button, url);
+    const words = `Redder areas support “${spoken(label)}” more strongly. The darkened border was cropped before classification.`;
+    if (isSeen) showNotice(words);
+  } catch (error) {
+    showNotice(error.message);
   }
 }
 
-function takeMapAway() {
-  liftMap(part("view"));
-  for (const button of part("guesses").querySelectorAll(".guess-map")) button.ariaPressed = "false";
-  showNotice("");
-}
-
-/** Show the best guesses. */
-export function showAnswer({ answer, elapsedMs, note, isReported }) {
+/** Show the best predictions. */
+export function showAnswer(look) {
+  const { answer, elapsedMs, note } = look;
   show("answer");
   part("answer-opening").textContent = opening(answer.score, sureness);
   part("answer-name").textContent = spoken(answer.prediction);
-  part("guesses").replaceChildren(...answer.predictions.map(guessLine));
+  part("predictions").replaceChildren(...answer.predictions.map(predictionLine));
   part("answer-origin").textContent = origin(answer, elapsedMs, note);
-  showReport({ isReported });
+  offer(look);
+  showReport(look);
   announce(summary(answer, sureness));
 }
 
-/** The report form before or after a report. */
-export function showReport({ isReported }) {
-  part("report-form").classList.toggle("sent", isReported);
-  part("report-line").textContent = isReported
-    ? "Thank you. Your report is saved."
-    : "Not right? What is it?";
-  part("report-label").value = "";
-  keepFocus(() => { part("report-fields").hidden = isReported; }, part("report-line"));
-  if (isReported) announce(part("report-line").textContent);
-}
-
-/** Say why a report did not arrive; its button stays. */
-export function showReportTrouble({ message }) {
-  part("report-line").textContent = `The report was not saved. ${message}`;
+/** Ask what the image shows before a report is sent without it. */
+export function askForLabel() {
+  part("report-line").textContent = "What is it? Write its name, or choose “Not sure”.";
+  part("report-label").focus();
   announce(part("report-line").textContent);
 }
 
-function guessLine({ label, score }) {
-  const line = part("guess-template").content.cloneNode(true);
-  line.querySelector(".guess").dataset.label = label;
-  line.querySelector(".guess-name").textContent = spoken(label);
-  line.querySelector(".guess-map").ariaLabel = `Where is ${spoken(label)}?`;
-  line.querySelector(".guess-map").hidden = false;
-  line.querySelector(".guess-percent").textContent = percent(score);
-  line.querySelector(".guess-bar").value = score;
+/** The report form before a report, after it, and after it was taken back. */
+export function showReport({ reportId, isWithdrawn }) {
+  const isReported = Boolean(reportId);
+  part("report-form").classList.toggle("sent", isReported);
+  part("report-line").textContent = isReported
+    ? "Thank you. Your report is saved."
+    : `${isWithdrawn ? "Your report is withdrawn. " : ""}Not right? What is it?`;
+  part("report-label").value = "";
+  keepFocus(() => {
+    part("report-fields").hidden = isReported;
+    part("report-undo").hidden = !isReported;
+  }, part("report-line"));
+  if (isReported || isWithdrawn) announce(part("report-line").textContent);
+}
+
+/** Say why a report did not arrive, or was not taken back; the buttons stay. */
+export function showReportError(what, { message }) {
+  part("report-line").textContent = `${what} ${message}`;
+  announce(part("report-line").textContent);
+}
+
+function predictionLine({ label, score }) {
+  const line = part("prediction-template").content.cloneNode(true);
+  line.querySelector(".prediction").dataset.label = label;
+  line.querySelector(".prediction-name").textContent = spoken(label);
+  line.querySelector(".prediction-map").ariaLabel = `Where is ${spoken(label)}?`;
+  line.querySelector(".prediction-map").hidden = false;
+  line.querySelector(".prediction-percent").textContent = percent(score);
+  line.querySelector(".prediction-bar").value = score;
   return line;
 }
 

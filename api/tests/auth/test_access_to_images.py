@@ -1,4 +1,4 @@
-"""Whose pictures, jobs and predictions a request may see where API keys are used, and where they are not."""
+"""Whose images, jobs and predictions a request may see where API keys are used, and where they are not."""
 
 import csv
 import hashlib
@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 import settings
 from app import create_app
 from commands import clean_uploads
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from tests.serving import EchoWorker, wait_until
 
 ALICE, BOB, OPERATOR = "alices-key", "bobs-key", "operators-key"
@@ -31,23 +31,24 @@ class Asker(NamedTuple):
         headers = {**words.pop("headers", {}), **({"X-API-Key": self.key} if self.key else {})}
         return self.client.open(path, method=method, headers=headers, **words)
 
-    def predict(self, picture: bytes, query: str = "?top_k=1", **headers: str) -> TestResponse:
-        return self.send("POST", f"/predict{query}", data=picture, content_type="image/jpeg", headers=headers)
+    def predict(self, image: bytes, query: str = "?top_k=1", **headers: str) -> TestResponse:
+        return self.send("POST", f"/predict{query}", data=image, content_type="image/jpeg", headers=headers)
 
     def statuses(self, filename: str, prediction_id: str) -> list[int]:
-        """Try every way to see a picture, or to say something about it that names it."""
+        """Try every way to see an image, or to say something about it that names it."""
         return [
             self.send("GET", f"/display/{filename}").status_code,
             self.send("HEAD", f"/display/{filename}").status_code,
             self.send("GET", f"/display/{filename}", headers={"If-None-Match": f'"{filename}"'}).status_code,
             self.send("GET", f"/maps/{filename}/tabby.png").status_code,
+            self.send("GET", f"/previews/{filename}.jpg").status_code,
             self.send("POST", "/feedback", json={"filename": filename}).status_code,
             self.send("POST", "/feedback", json={"prediction_id": prediction_id}).status_code,
         ]
 
 
-ALLOWED = [200, 200, 304, 200, 201, 201]
-REFUSED = [404] * 6
+ALLOWED = [200, 200, 304, 200, 200, 201, 201]
+REFUSED = [404] * 7
 
 
 @pytest.fixture
@@ -83,33 +84,33 @@ def guarded(make: Make, keys_file: Path) -> FlaskClient:
     return make(API_KEYS_FILE=str(keys_file), OPERATOR_KEY=OPERATOR)
 
 
-def test_a_picture_is_shown_explained_and_reported_by_those_who_sent_it(guarded: FlaskClient, picture: bytes) -> None:
+def test_an_image_is_shown_explained_and_reported_by_those_who_sent_it(guarded: FlaskClient, image: bytes) -> None:
     alice, bob, operator = (Asker(guarded, key) for key in (ALICE, BOB, OPERATOR))
-    told = alice.predict(picture).get_json()
+    told = alice.predict(image).get_json()
     names = (told["filename"], told["prediction_id"])
     assert alice.statuses(*names) == ALLOWED
     assert bob.statuses(*names) == REFUSED
     assert operator.statuses(*names) == ALLOWED
-    again = bob.predict(picture).get_json()
+    again = bob.predict(image).get_json()
     assert again["filename"] == told["filename"]
     assert bob.statuses(told["filename"], again["prediction_id"]) == ALLOWED
     assert bob.statuses(*names)[-1] == 404
-    assert Asker(guarded).statuses(*names) == [401] * 6
+    assert Asker(guarded).statuses(*names) == [401] * 7
 
 
-def test_the_operators_browser_shows_every_picture_whatever_key_it_sends_along(
-    guarded: FlaskClient, picture: bytes
+def test_the_operators_browser_shows_every_image_whatever_key_it_sends_along(
+    guarded: FlaskClient, image: bytes
 ) -> None:
-    filename = Asker(guarded, ALICE).predict(picture).get_json()["filename"]
+    filename = Asker(guarded, ALICE).predict(image).get_json()["filename"]
     browser = Asker(guarded.application.test_client(), BOB)
     assert browser.send("GET", f"/display/{filename}").status_code == 404
     assert browser.send("POST", "/review/login", data={"key": OPERATOR}).status_code == 303
     assert browser.send("GET", f"/display/{filename}").status_code == 200
 
 
-def test_every_way_to_send_a_picture_makes_it_the_senders(guarded: FlaskClient) -> None:
+def test_every_way_to_send_an_image_makes_it_the_senders(guarded: FlaskClient) -> None:
     alice, bob = Asker(guarded, ALICE), Asker(guarded, BOB)
-    contents = [pictures.jpeg(64 + number, 48) for number in range(6)]
+    contents = [sample_images.jpeg(64 + number, 48) for number in range(6)]
     file = {"content_type": "image/jpeg"}
     form = {"file": [(BytesIO(content), "a.jpg") for content in contents[:2]]}
     several = alice.send("POST", "/predict", data=form).get_json()["results"]
@@ -124,9 +125,9 @@ def test_every_way_to_send_a_picture_makes_it_the_senders(guarded: FlaskClient) 
         assert bob.send("GET", f"/display/{name}").status_code == 404
 
 
-def test_a_job_is_its_owners_and_the_operators(guarded: FlaskClient, picture: bytes, worker: EchoWorker) -> None:
+def test_a_job_is_its_owners_and_the_operators(guarded: FlaskClient, image: bytes, worker: EchoWorker) -> None:
     alice, bob, operator = (Asker(guarded, key) for key in (ALICE, BOB, OPERATOR))
-    place = alice.predict(picture, **LATER).headers["Location"]
+    place = alice.predict(image, **LATER).headers["Location"]
     wait_until(lambda: alice.send("GET", place).get_json()["status"] == "done", "the job is done")
     filename = alice.send("GET", place).get_json()["result"]["filename"]
     for method in ("GET", "HEAD", "DELETE"):
@@ -135,43 +136,43 @@ def test_a_job_is_its_owners_and_the_operators(guarded: FlaskClient, picture: by
     assert alice.send("DELETE", place).status_code == 204
 
 
-def test_a_report_by_the_form_about_a_picture_of_another_is_one_about_a_picture_that_is_not_there(
-    guarded: FlaskClient, picture: bytes, csv_path: Path
+def test_a_report_by_the_form_about_an_image_of_another_is_one_about_an_image_that_is_not_there(
+    guarded: FlaskClient, image: bytes, csv_path: Path
 ) -> None:
     alice, bob = Asker(guarded, ALICE), Asker(guarded, BOB)
-    filename = alice.predict(picture).get_json()["filename"]
+    filename = alice.predict(image).get_json()["filename"]
     for asker in (bob, alice):
         report = f"{{'filename': '{filename}', 'prediction': 'tabby', 'score': 0.5}}"
         assert asker.send("POST", "/feedback", data={"report": report}).status_code == 200
     rows = list(csv.DictReader(csv_path.read_text().splitlines()))
-    assert [row["image_sha256"] for row in rows] == ["", hashlib.sha256(picture).hexdigest()]
+    assert [row["image_sha256"] for row in rows] == ["", hashlib.sha256(image).hexdigest()]
     assert (csv_path.parent / "feedback").read_text().splitlines() == [report] * 2
 
 
-def test_without_keys_whoever_knows_a_name_may_use_it(make: Make, picture: bytes, uploads_folder: Path) -> None:
+def test_without_keys_whoever_knows_a_name_may_use_it(make: Make, image: bytes, uploads_folder: Path) -> None:
     client = make()
-    told = Asker(client).predict(picture).get_json()
+    told = Asker(client).predict(image).get_json()
     assert Asker(make()).statuses(told["filename"], told["prediction_id"]) == ALLOWED
     assert [path.name for path in uploads_folder.iterdir()] == [told["filename"]]
 
 
 def test_what_was_sent_before_there_were_keys_is_the_operators_until_it_is_sent_again(
-    make: Make, keys_file: Path, picture: bytes
+    make: Make, keys_file: Path, image: bytes
 ) -> None:
-    told = Asker(make()).predict(picture).get_json()
+    told = Asker(make()).predict(image).get_json()
     client = make(API_KEYS_FILE=str(keys_file), OPERATOR_KEY=OPERATOR)
     names = (told["filename"], told["prediction_id"])
     assert Asker(client, OPERATOR).statuses(*names) == ALLOWED
     assert Asker(client, ALICE).statuses(*names) == REFUSED
-    Asker(client, ALICE).predict(picture)
+    Asker(client, ALICE).predict(image)
     assert Asker(client, ALICE).statuses(*names)[:5] == ALLOWED[:5]
 
 
-def test_clean_up_forgets_who_sent_a_picture_that_is_gone(
+def test_clean_up_forgets_who_sent_an_image_that_is_gone(
     guarded: FlaskClient, uploads_folder: Path, csv_path: Path
 ) -> None:
     alice = Asker(guarded, ALICE)
-    gone, kept = (alice.predict(pictures.jpeg(64, side)).get_json()["filename"] for side in (40, 50))
+    gone, kept = (alice.predict(sample_images.jpeg(64, side)).get_json()["filename"] for side in (40, 50))
     (uploads_folder / gone).unlink()
     clean_uploads.clean(uploads_folder, csv_path.parent)
     left = [path.name for path in uploads_folder.rglob("*") if path.is_file()]
@@ -179,11 +180,11 @@ def test_clean_up_forgets_who_sent_a_picture_that_is_gone(
     assert alice.send("GET", f"/display/{kept}").status_code == 200
 
 
-def test_a_key_cannot_have_the_operators_name(make: Make, keys_file: Path, picture: bytes) -> None:
+def test_a_key_cannot_have_the_operators_name(make: Make, keys_file: Path, image: bytes) -> None:
     with keys_file.open("a") as file:
         file.write(f"operator {hashlib.sha256(b'another-key').hexdigest()}\n")
-    client = make(API_KEYS_FILE=str(keys_file), OPERATOR_KEY=OPERATOR, RATE_LIMIT="3/day")
-    told = Asker(client, OPERATOR).predict(picture).get_json()
+    client = make(API_KEYS_FILE=str(keys_file), OPERATOR_KEY=OPERATOR, RATE_LIMIT="4/day")
+    told = Asker(client, OPERATOR).predict(image).get_json()
     namesake = Asker(client, "another-key")
     assert namesake.statuses(told["filename"], told["prediction_id"]) == REFUSED
     assert namesake.send("DELETE", "/jobs/x").status_code == 429

@@ -1,5 +1,7 @@
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.serving import wait_until
 from wire.rate_limit import Rate
 
 DIGEST = hashlib.sha256(b"key").hexdigest()
+API = Path(__file__).parents[2]
 
 
 def test_names_hashes_and_rates_are_read_and_comments_are_not() -> None:
@@ -112,3 +115,12 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
     assert run(path, *words) == 1
     assert reason in capsys.readouterr().err
     assert path.read_text() == "# none yet\n"
+
+
+def test_of_several_commands_at_once_none_loses_the_key_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    command = [sys.executable, "-m", "commands.manage_keys", "--file", str(path), "add"]
+    started = [subprocess.Popen([*command, f"name{number}"], cwd=API, stdout=subprocess.DEVNULL) for number in range(6)]
+    assert [process.wait(60) for process in started] == [0] * 6
+    names = [line.split()[0] for line in path.read_text().splitlines()]
+    assert sorted(names) == [f"name{number}" for number in range(6)]

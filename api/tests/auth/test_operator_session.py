@@ -64,6 +64,12 @@ def test_logging_out_leaves_other_reviewers_and_later_sessions_alone(make: Make)
     assert ann.get("/review").status_code == 200
 
 
+def test_a_refused_login_shows_why_on_the_page(make: Make) -> None:
+    answer = make().post("/review/login", data={"key": "another", "name": "ann"})
+    assert answer.status_code == 403
+    assert "operator" in answer.text.partition('role="alert">')[2].partition("</p>")[0]
+
+
 def test_sessions_survive_a_restart(make: Make) -> None:
     cookie = log_in(make())
     assert status_with(make(), cookie) == 200

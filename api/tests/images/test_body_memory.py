@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.serving import PATIENCE_S, EchoWorker, Served, read_answer, serving, wait_until
 
 MIB = 1024**2
-PICTURE_BYTES = 8 * MIB
+IMAGE_BYTES = 8 * MIB
 CLIENTS = 6
 # The allocator keeps some of what was freed; that does not grow with the requests.
 KEPT_MIB = 30
@@ -60,27 +60,27 @@ def post(path: str, body: bytes, kind: str = "application/json", more: str = "")
     return head.encode() + body
 
 
-def picture_of(seed: int, size: int = PICTURE_BYTES) -> bytes:
-    return pictures.jpeg(64, 48, seed=seed).ljust(size, b"\xaa")
+def image_of(seed: int, size: int = IMAGE_BYTES) -> bytes:
+    return sample_images.jpeg(64, 48, seed=seed).ljust(size, b"\xaa")
 
 
 def in_json(seed: int) -> bytes:
-    return post("/predict", json.dumps({"image": base64.b64encode(picture_of(seed)).decode()}).encode())
+    return post("/predict", json.dumps({"image": base64.b64encode(image_of(seed)).decode()}).encode())
 
 
 def beside_a_broken_one(seed: int) -> bytes:
-    small = picture_of(seed, 0)
-    images = [base64.b64encode(content).decode() for content in (small, b"no picture".ljust(PICTURE_BYTES))]
+    small = image_of(seed, 0)
+    images = [base64.b64encode(content).decode() for content in (small, b"no image".ljust(IMAGE_BYTES))]
     return post("/predict", json.dumps({"images": images}).encode())
 
 
 def in_a_tensor(seed: int) -> bytes:
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(picture_of(seed)).decode()]}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(image_of(seed)).decode()]}
     return post("/v2/models/default/infer", json.dumps({"inputs": [tensor]}).encode())
 
 
 def in_a_binary_tensor(seed: int) -> bytes:
-    data = struct.pack("<I", PICTURE_BYTES) + picture_of(seed)
+    data = struct.pack("<I", IMAGE_BYTES) + image_of(seed)
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
     length = f"Inference-Header-Content-Length: {len(head)}\r\n"
@@ -88,19 +88,19 @@ def in_a_binary_tensor(seed: int) -> bytes:
 
 
 def in_a_form(seed: int) -> bytes:
-    file = BOUNDARY + b'"file"; filename="a.jpg"\r\n\r\n' + picture_of(seed)
+    file = BOUNDARY + b'"file"; filename="a.jpg"\r\n\r\n' + image_of(seed)
     return post("/predict", file + b"\r\n--XX--\r\n", "multipart/form-data; boundary=XX")
 
 
 def beside_another_file(seed: int) -> bytes:
-    small = picture_of(seed, 0)
+    small = image_of(seed, 0)
     file = BOUNDARY + b'"file"; filename="a.jpg"\r\n\r\n' + small
-    other = BOUNDARY + b'"other"; filename="b.jpg"\r\n\r\n' + picture_of(seed)
+    other = BOUNDARY + b'"other"; filename="b.jpg"\r\n\r\n' + image_of(seed)
     return post("/predict", file + b"\r\n" + other + b"\r\n--XX--\r\n", "multipart/form-data; boundary=XX")
 
 
 def as_a_body(seed: int) -> bytes:
-    return post("/predict", picture_of(seed), "image/jpeg")
+    return post("/predict", image_of(seed), "image/jpeg")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_waits_for_its_answer_is_not_in_memory(
 
 
 @pytest.mark.parametrize("unit", [b"{},", b'"",', b"1,", b"[", b'"a":1,'])
-def test_json_that_is_no_picture_costs_no_memory(served: Served, unit: bytes) -> None:
+def test_json_that_is_no_image_costs_no_memory(served: Served, unit: bytes) -> None:
     bomb = post("/predict", b'{"images":[' + unit * (16 * MIB // len(unit)))
     assert served.ask(post("/predict", b"{}"))[0] == 400
     before = memory_mib(served)
@@ -146,7 +146,7 @@ def test_a_body_that_is_broken_off_is_nothing(
 ) -> None:
     worker.images.clear()
     with closing(served.connect()) as connection:
-        connection.sendall(request_of(100)[: PICTURE_BYTES // 2])
+        connection.sendall(request_of(100)[: IMAGE_BYTES // 2])
         connection.shutdown(socket.SHUT_WR)
         assert read_answer(connection)[0] == 400
     assert worker.images == []

@@ -16,11 +16,11 @@ from flask.testing import FlaskClient
 
 import error_handlers
 import settings
-from images import store
 from observability import health
-from sightline_testing import pictures
+from sightline_testing import sample_images
+from storage.images.folder import ImageFolder
 from tests.conftest import Serve
-from tests.serving import EchoWorker, raw_picture, wait_until
+from tests.serving import EchoWorker, raw_image, wait_until
 
 FAULTS = (
     errno.EROFS,
@@ -105,7 +105,7 @@ def test_an_upload_that_cannot_be_stored_has_a_problem_and_no_traceback(
     error: int,
 ) -> None:
     expected = (507, "storage_full") if error in FULL else (503, "storage_unavailable")
-    known, unknown = pictures.jpeg(64, 48), pictures.jpeg(64, 49)
+    known, unknown = sample_images.jpeg(64, 48), sample_images.jpeg(64, 49)
     assert send(ready, known) == (200, "")
     with monkeypatch.context() as failing:
         fail_with(failing, uploads_folder, error)
@@ -125,13 +125,13 @@ def test_an_upload_that_cannot_be_stored_has_a_problem_and_no_traceback(
 def test_an_image_whose_answer_is_cached_is_answered_from_a_disk_that_says_nothing_at_all(
     ready: FlaskClient, worker: EchoWorker, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    known = pictures.jpeg(64, 48)
+    known = sample_images.jpeg(64, 48)
     wait_until(lambda: [send(ready, known)[0] for _ in range(2)] == [200, 200], "it is answered")
     asked = len(worker.images)
     with monkeypatch.context() as failing:
         fail_with(failing, uploads_folder, error, reads=True)
         assert send(ready, known) == (200, "")
-        assert send(ready, pictures.jpeg(64, 49)) == (503, "storage_unavailable")
+        assert send(ready, sample_images.jpeg(64, 49)) == (503, "storage_unavailable")
         display = ready.get(f"/display/{worker.images[0]}")
         assert (display.status_code, json.loads(display.data)["code"]) == (503, "storage_unavailable")
     assert len(worker.images) == asked
@@ -142,19 +142,19 @@ def test_several_images_fail_each_with_the_problem_of_the_disk(
 ) -> None:
     with monkeypatch.context() as failing:
         fail_with(failing, uploads_folder, errno.EROFS)
-        files = [(io.BytesIO(pictures.jpeg(64, 48 + number)), "a.jpg") for number in range(3)]
+        files = [(io.BytesIO(sample_images.jpeg(64, 48 + number)), "a.jpg") for number in range(3)]
         results = ready.post("/predict", data={"file": files}).get_json()["results"]
     assert [result["problem"]["code"] for result in results] == ["storage_unavailable"] * 3
     assert [record.exc_info for record in caplog.records] == [None]
 
 
 def test_a_folder_that_was_removed_is_made_again(ready: FlaskClient, uploads_folder: Path) -> None:
-    assert send(ready, pictures.jpeg(64, 48)) == (200, "")
+    assert send(ready, sample_images.jpeg(64, 48)) == (200, "")
     for path in uploads_folder.iterdir():
         path.unlink()
     uploads_folder.rmdir()
     assert ready.get("/readyz").status_code == 200
-    assert send(ready, pictures.jpeg(64, 48)) == (200, "")
+    assert send(ready, sample_images.jpeg(64, 48)) == (200, "")
 
 
 def test_a_file_in_the_place_of_the_folder_is_a_disk_that_does_not_serve(
@@ -164,33 +164,33 @@ def test_a_file_in_the_place_of_the_folder_is_a_disk_that_does_not_serve(
         path.unlink()
     uploads_folder.rmdir()
     uploads_folder.write_bytes(b"no folder")
-    assert send(ready, pictures.jpeg(64, 48)) == (503, "storage_unavailable")
+    assert send(ready, sample_images.jpeg(64, 48)) == (503, "storage_unavailable")
     assert ready.get("/readyz").status_code == 503
 
 
 def test_a_disk_with_less_than_the_floor_is_not_ready(
     ready: FlaskClient, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert send(ready, pictures.jpeg(64, 48)) == (200, "")
+    assert send(ready, sample_images.jpeg(64, 48)) == (200, "")
     monkeypatch.setattr(settings, "MIN_FREE_BYTES", 2**62)
     not_ready = ready.get("/readyz")
     assert (not_ready.status_code, json.loads(not_ready.data)["code"]) == (503, "storage_full")
-    assert send(ready, pictures.jpeg(64, 48), "b.jpeg") == (200, "")
-    assert send(ready, pictures.jpeg(64, 49)) == (507, "storage_full")
+    assert send(ready, sample_images.jpeg(64, 48), "b.jpeg") == (200, "")
+    assert send(ready, sample_images.jpeg(64, 49)) == (507, "storage_full")
 
 
 def test_readiness_leaves_nothing_in_the_folder_and_writes_once_a_second_at_most(
     ready: FlaskClient, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "CHECK_STORAGE_EVERY_S", 60.0)
-    checks: list[Path] = []
-    usual = store.check_writable
+    checks: list[ImageFolder] = []
+    usual = ImageFolder.check_writable
 
-    def check(folder: Path) -> None:
-        checks.append(folder)
-        usual(folder)
+    def check(images: ImageFolder) -> None:
+        checks.append(images)
+        usual(images)
 
-    monkeypatch.setattr(store, "check_writable", check)
+    monkeypatch.setattr(ImageFolder, "check_writable", check)
     ready.application.extensions["sightline.readiness"]._storage_checked_at = float("-inf")
     assert {ready.get("/readyz").status_code for _ in range(20)} == {200}
     assert len(checks) == 1
@@ -209,11 +209,11 @@ def test_the_server_on_a_real_disk_that_fails_answers_what_it_knows_and_recovers
     options: str,
     refusal: tuple[int, str],
 ) -> None:
-    known, unknown = pictures.jpeg(64, 48), pictures.jpeg(64, 49)
+    known, unknown = sample_images.jpeg(64, 48), sample_images.jpeg(64, 49)
     with serve(REDIS_PORT=worker.port, MIN_FREE_BYTES=0) as running:
 
         def ask(content: bytes) -> tuple[int, str]:
-            status, _, body = running.ask(raw_picture(content))
+            status, _, body = running.ask(raw_image(content))
             return status, json.loads(body).get("code", "")
 
         def readiness() -> int:
@@ -240,7 +240,7 @@ def test_reports_and_decisions_on_a_real_disk_that_is_full_or_read_only_have_the
 ) -> None:
     monkeypatch.setattr(settings, "MIN_FREE_BYTES", 0)
     monkeypatch.setattr(settings, "OPERATOR_KEY", "k" * 40)
-    answer = client.post("/predict?top_k=1", data=pictures.jpeg(64, 48), content_type="image/jpeg")
+    answer = client.post("/predict?top_k=1", data=sample_images.jpeg(64, 48), content_type="image/jpeg")
     report = {"prediction_id": answer.get_json()["prediction_id"], "comment": "x" * 1000}
     operator = {"Authorization": f"Bearer {settings.OPERATOR_KEY}"}
     with mounted(tmp_path / "feedback", "size=2m") as remount:
@@ -268,7 +268,7 @@ def test_a_report_is_kept_and_an_export_is_whole_where_an_image_cannot_be_read(
 ) -> None:
     monkeypatch.setattr(settings, "OPERATOR_KEY", "k" * 40)
     operator = {"Authorization": f"Bearer {settings.OPERATOR_KEY}"}
-    answer = client.post("/predict?top_k=1", data=pictures.jpeg(64, 48), content_type="image/jpeg").get_json()
+    answer = client.post("/predict?top_k=1", data=sample_images.jpeg(64, 48), content_type="image/jpeg").get_json()
     report = f"{{'filename': '{answer['filename']}', 'prediction': 'tabby', 'score': 0.5}}"
     kept = client.post("/feedback", json={"prediction_id": answer["prediction_id"], "label": "cat"}).get_json()
     decision = {"report_id": kept["report_id"], "decision": "accept"}

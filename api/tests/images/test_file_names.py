@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from sightline_testing import pictures
+import settings
+from sightline_testing import sample_images
 from tests.serving import EchoWorker, wait_until
 
 # What follows `form-data; name="file"`, by who sends it so.
@@ -66,21 +67,25 @@ def send(client: FlaskClient, data: bytes, path: str = "/predict", **told: Any) 
 @pytest.mark.parametrize("path", ["/predict", "/", "/invocations"])
 @pytest.mark.parametrize("part_type", PART_TYPES)
 def test_an_image_is_answered_whatever_its_name_and_stored_under_the_suffix_of_its_kind(
-    client: FlaskClient, asked: list[str], picture: bytes, path: str, part_type: bytes
+    client: FlaskClient, asked: list[str], image: bytes, path: str, part_type: bytes
 ) -> None:
-    refused = [name for name in NAMES if send(client, body(name, picture, part_type), path) != 200]
+    refused = [name for name in NAMES if send(client, body(name, image, part_type), path) != 200]
     assert refused == []
-    assert set(asked) == {hashlib.md5(picture, usedforsecurity=False).hexdigest() + ".jpg"}
+    assert set(asked) == {hashlib.md5(image, usedforsecurity=False).hexdigest() + ".jpg"}
 
 
 @pytest.mark.parametrize(
-    ("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("GIF", ".gif"), ("BMP", ".bmp"), ("WEBP", ".webp")]
+    ("kind", "suffix"),
+    [
+        *(("JPEG", ".jpg"), ("PNG", ".png"), ("GIF", ".gif"), ("BMP", ".bmp"), ("WEBP", ".webp")),
+        *(("HEIF", ".heic"), ("AVIF", ".avif"), ("TIFF", ".tiff")),
+    ],
 )
 @pytest.mark.parametrize("name", [b'; filename="blob"', b""])
 def test_every_kind_has_a_suffix_of_its_own(
     client: FlaskClient, asked: list[str], kind: str, suffix: str, name: bytes
 ) -> None:
-    content = pictures.encode(pictures.scene(64, 48), kind)
+    content = sample_images.encode(sample_images.scene(64, 48), kind)
     assert send(client, body(name, content)) == 200
     assert asked == [hashlib.md5(content, usedforsecurity=False).hexdigest() + suffix]
     assert client.get(f"/display/{asked[0]}").data == content
@@ -104,6 +109,19 @@ def test_a_name_of_an_image_around_something_else_is_415(client: FlaskClient, as
     assert asked == []
 
 
+def test_a_format_that_is_left_out_is_415_and_not_stored(
+    client: FlaskClient, asked: list[str], image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "FORMATS", "jpeg,webp")
+    scanned = sample_images.encode(sample_images.scene(64, 48), "TIFF")
+    for name in (b'; filename="a.tiff"', b'; filename="a.jpg"', b""):
+        assert send(client, body(name, scanned)) == 415
+        assert send(client, body(name, image)) == 200
+    answer = client.post("/predict", data=scanned, content_type="image/tiff")
+    assert (answer.status_code, answer.get_json()["detail"][-22:]) == (415, "Choose a JPEG or WebP.")
+    assert 'data-formats="jpeg webp"' in client.get("/").text
+
+
 @pytest.mark.parametrize("text", ["BMW is wrong", "GIF89a", "RIFF WEBP"])
 def test_a_text_that_begins_like_an_image_is_still_a_text(client: FlaskClient, text: str) -> None:
     assert (
@@ -116,19 +134,17 @@ def test_a_text_that_begins_like_an_image_is_still_a_text(client: FlaskClient, t
 
 @pytest.mark.parametrize("field", [b"data", b"body", b"file"])
 def test_clients_of_other_systems_need_no_name_either(
-    client: FlaskClient, asked: list[str], picture: bytes, field: bytes
+    client: FlaskClient, asked: list[str], image: bytes, field: bytes
 ) -> None:
     for name in NAMES:
-        assert send(client, body(name, picture, field=field), "/predictions/default") == 200
+        assert send(client, body(name, image, field=field), "/predictions/default") == 200
     assert len(asked) == len(NAMES)
 
 
-def test_a_job_and_several_images_at_once_need_no_names(
-    client: FlaskClient, worker: EchoWorker, picture: bytes
-) -> None:
+def test_a_job_and_several_images_at_once_need_no_names(client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
-    assert send(client, body(b"", picture), headers={"Prefer": "respond-async"}) == 202
-    parts = [body(name, picture).removesuffix(b"--x--\r\n") for name in NAMES[:12]]
+    assert send(client, body(b"", image), headers={"Prefer": "respond-async"}) == 202
+    parts = [body(name, image).removesuffix(b"--x--\r\n") for name in NAMES[:12]]
     answer = client.post(
         "/predict", data=b"".join(parts) + b"--x--\r\n", content_type="multipart/form-data; boundary=x"
     )

@@ -3,14 +3,17 @@
 import base64
 import json
 import random
+import textwrap
 import tracemalloc
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import pytest
 
-from images import json_stream
-from images.json_stream import LongString, MalformedJson
+from images import json_stream, uploads
+from images.json_stream import LongString, MalformedJson, read
+from problems import UnusableFile
 
 IMAGE = bytes(range(256)) * 36 + b"x"
 MIB = 1024**2
@@ -76,6 +79,9 @@ def test_a_document_ends_where_it_is_told_to() -> None:
         (b"", "Expecting value"),
         (b'{"image": "' + b"A" * 10_000, "within a string"),
         (b'{"image": "' + b"A" * 10_001 + b'"}', "not base64"),
+        (b'{"image": "' + b"A" * 10_000 + b"=" + b'"}', "not base64"),
+        (b'{"image": "' + b"A" * 9_998 + b"==\\nAAAA" + b'"}', "not base64"),
+        (b'{"image": "' + b"A" * 9_998 + b"*/" + b'"}', "not base64"),
         (b'{"image": "' + b"AAA=" * 2_500 + b'"}', "not base64"),
         (b'{"image": "' + b"AA==" + b"A" * 10_000 + b'"}', "not base64"),
         (b'{"image": "' + b"A" * 70_000 + b"=" * 10_000 + b'"}', "not base64"),
@@ -89,7 +95,10 @@ def test_a_document_ends_where_it_is_told_to() -> None:
         (b'{"image": "\xff"}', "UTF-8"),
         (b'{"image": "\xed\xa0\x80"}', "UTF-8"),
         (json.dumps({"image": ""}).encode("utf-16"), "UTF-8"),
-        (json.dumps({"image": ""}).encode("utf-32-le"), "property name"),
+        (json.dumps({"image": ""}).encode("utf-32-le"), "UTF-8"),
+        (json.dumps({"image": "A" * 10_000}).encode("utf-16"), "UTF-8"),
+        (json.dumps({"image": "A" * 10_000}).encode("utf-16-be"), "UTF-8"),
+        (json.dumps({"image": "A" * 10_000}).encode("utf-32"), "UTF-8"),
         (b'{"image": ' + b"1" * 5_000 + b"}", "limit"),
         (b"[" * 4_000, "too deep"),
         (b"[" * 10_000, "brackets"),
@@ -139,3 +148,38 @@ def test_a_small_document_is_bounded_too() -> None:
     for body in (b"[" * 5_000, b" " * 70_000, b"NaN", b'"\xff"', b"{"):
         with pytest.raises(MalformedJson):
             json_stream.loads(body)
+
+
+def wrapped(width: int, end: str) -> Callable[[bytes], str]:
+    """Encode as encoders that break lines do."""
+    return lambda content: "".join(text + end for text in textwrap.wrap(in_text(content), width))
+
+
+ENCODERS: dict[str, Callable[[bytes], str]] = {
+    "Python's encodebytes": lambda content: base64.encodebytes(content).decode(),
+    "Android's default": wrapped(76, "\n"),
+    "MIME": wrapped(76, "\r\n"),
+    "PEM": wrapped(64, "\r\n"),
+    "URL-safe": lambda content: base64.urlsafe_b64encode(content).decode(),
+    "unpadded": lambda content: in_text(content).rstrip("="),
+    "JSON Web Key": lambda content: base64.urlsafe_b64encode(content).decode().rstrip("="),
+    "URL-safe in lines": lambda content: wrapped(76, "\n")(content).translate(str.maketrans("+/", "-_")).rstrip("=\n"),
+    "blanks around": lambda content: f"  {in_text(content)}\n",
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 100, 1_499, 5_000, 5_001, 5_002, 400_000])
+@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
+def test_base64_is_read_as_encoders_write_it(encoder: str, size: int, head: str) -> None:
+    content = bytes(byte % 251 for byte in range(255, 255 + size))
+    text = head + ENCODERS[encoder](content)
+    for document in (json.dumps({"image": text}), json.dumps({"image": text}).replace("/", "\\/")):
+        found = read(BytesIO(document.encode()))["image"]
+        assert uploads.decode_base64(found) == content
+
+
+@pytest.mark.parametrize("text", ["A", "AAAAA", "====", "=", "AA=A", "AA==AA==", "A*==", "\u00e9AAA", "AAA\u2028="])
+def test_what_no_encoder_writes_is_no_base64(text: str) -> None:
+    with pytest.raises(UnusableFile):
+        uploads.decode_base64(text)

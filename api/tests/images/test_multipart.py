@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder, stream_encode_multipart
+from werkzeug.wrappers import Request
 
 from images import multipart
 from images.multipart import MalformedForm, MemoryRequest, Part
+from problems import Problem
 
 BOUNDARY = b"----sightline"
 PART = b'Content-Disposition: form-data; name="file"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
@@ -72,7 +73,7 @@ def test_a_boundary_s_line_may_end_in_blanks() -> None:
         b"--" + BOUNDARY,
         b"--" + BOUNDARY + b"\r\n" + PART + b"cut off",
         b"--" + BOUNDARY + b"\r\n" + PART.rstrip(),
-        b"--" + BOUNDARY + b"\n" + PART.replace(b"\r\n", b"\n") + b"x\n--" + BOUNDARY + b"--\n",
+        b"--" + BOUNDARY + b"\r" + PART.replace(b"\r\n", b"\r") + b"x\r--" + BOUNDARY + b"--\r",
         body(b"Content-Type: image/jpeg\r\n\r\nno name"),
         body(b'Content-Disposition: attachment; name="file"\r\n\r\nno form'),
         body(b"Content-Disposition: form-data\r\n\r\nno name"),
@@ -97,14 +98,57 @@ def test_a_form_cut_short_never_gives_its_last_part(cut: int, content: bytes) ->
 
 @given(noise=st.one_of(st.binary(), tricky), boundary=st.sampled_from([b"", BOUNDARY, b"-", b"\r\n"]))
 def test_no_bytes_raise_anything_but_the_two_errors(noise: bytes, boundary: bytes) -> None:
-    with suppress(MalformedForm, RequestEntityTooLarge):
+    with suppress(MalformedForm, Problem):
         multipart.parse(noise, boundary)
 
 
-def test_too_many_parts_are_refused() -> None:
-    assert len(multipart.parse(body(*[PART] * multipart.MAX_PARTS), BOUNDARY)) == multipart.MAX_PARTS
-    with pytest.raises(RequestEntityTooLarge):
-        multipart.parse(body(*[PART] * (multipart.MAX_PARTS + 1)), BOUNDARY)
+FIELD = b'Content-Disposition: form-data; name="note"\r\n\r\nx'
+
+
+@pytest.mark.parametrize("file", [PART + b"x", FIELD[:-1] + b"\xff\xd8\xff\0"])
+def test_files_and_text_fields_have_a_limit_each(file: bytes) -> None:
+    most = [FIELD, file] * multipart.MAX_IMAGES + [FIELD] * (multipart.MAX_TEXT_FIELDS - multipart.MAX_IMAGES)
+    assert len(multipart.parse(body(*most), BOUNDARY)) == multipart.MAX_IMAGES + multipart.MAX_TEXT_FIELDS
+    for one_more, told in ((file, "more than 16 files"), (FIELD, "more than 100 text fields")):
+        with pytest.raises(Problem, match=told) as caught:
+            multipart.parse(body(*most, one_more), BOUNDARY)
+        assert caught.value.status == 413
+
+
+def with_lf(form: bytes) -> bytes:
+    return form.replace(b"\r\n", b"\n")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        with_lf(body(PART + b"\xff\xd8")),
+        b"preamble\n" + with_lf(body(PART + b"\xff\xd8")),
+        with_lf(body(PART + b"\xff\xd8", end=b"--")),
+        b"--" + BOUNDARY + b"\n" + with_lf(PART) + b"\xff\xd8\r\n--" + BOUNDARY + b"--\r\n",
+        body(PART.replace(b"\r\n", b"\n") + b"\xff\xd8"),
+        body(PART.replace(b"; file", b";\r\n file") + b"\xff\xd8"),
+        body(PART.replace(b"; file", b";\r\n\t  file") + b"\xff\xd8"),
+        body(PART.replace(b"form-data", b"\r\n form-data") + b"\xff\xd8"),
+        with_lf(body(PART.replace(b"; file", b";\r\n\tfile") + b"\xff\xd8")),
+        with_lf(body(PART + b"\xff\xd8")).replace(BOUNDARY + b"\n", BOUNDARY + b" \n"),
+    ],
+)
+def test_forms_by_hand_are_read_as_the_framework_reads_them(form: bytes) -> None:
+    environ = EnvironBuilder(
+        method="POST", data=form, content_type=f"multipart/form-data; boundary={BOUNDARY.decode()}"
+    ).get_environ()
+    with Request(environ) as request:  # the framework's own keeps each file in a temporary one
+        files = {name: (file.filename, file.read()) for name, file in request.files.items()}
+    assert files == {"file": ("a.jpg", b"\xff\xd8")}
+    assert parsed(form, BOUNDARY.decode()) == ({}, files)
+
+
+@given(content=st.one_of(tricky, st.binary()))
+def test_every_content_of_a_form_with_lf_comes_out_as_it_went_in(content: bytes) -> None:
+    form = b"--%b\n%b%b\n--%b--\n" % (BOUNDARY, with_lf(PART), content, BOUNDARY)
+    [part] = multipart.parse(form, BOUNDARY)
+    assert part.data == content
 
 
 def test_a_part_s_head_is_bounded() -> None:
@@ -120,7 +164,7 @@ def test_what_a_part_s_head_lists_is_bounded(special: bytes) -> None:
 
 def test_fields_are_bounded_together() -> None:
     field = b'Content-Disposition: form-data; name="note"\r\n\r\n' + b"x" * (multipart.MAX_FIELD_BYTES // 2 + 1)
-    with pytest.raises(RequestEntityTooLarge):
+    with pytest.raises(Problem, match="more than 262144 bytes"):
         parsed(body(field, field), BOUNDARY.decode())
 
 

@@ -1,6 +1,8 @@
 import hashlib
 import os
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -9,19 +11,20 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import EnvironBuilder
 
 import settings
-from images import store, uploads
+from images import uploads
 from images.multipart import MemoryRequest
 from images.uploads import RecentUploads, StoredImage
-from tests.images.test_store import COLLIDING, COLLIDING_NAME
+from sightline_testing.colliding import COLLIDING, COLLIDING_NAME
+from storage.images.folder import FRESH_S, ImageFolder, image_folder
 
-JPEG = b"\xff\xd8\xff\xe0 a picture"
+JPEG = b"\xff\xd8\xff\xe0 an image"
 NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"
-LONG_AGO_S = 10 * store.FRESH_S
+LONG_AGO_S = 10 * FRESH_S
 
 
 def stored(recent: RecentUploads, folder: Path, content: bytes = JPEG, name: str = "a.jpg") -> str:
     """Store what a client sent under a name; check what is returned, and return the stored name."""
-    image = recent.store(folder, FileStorage(BytesIO(content), name), content)
+    image = recent.store(image_folder(folder), FileStorage(BytesIO(content), name), content)
     assert image.sha256 == hashlib.sha256(content).hexdigest()
     return image.name
 
@@ -35,7 +38,7 @@ def test_an_image_that_is_still_there_is_neither_read_nor_written(
     recent: RecentUploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(recent, tmp_path)
-    monkeypatch.setattr(store, "store", None)
+    monkeypatch.setattr(ImageFolder, "put", None)
     assert [stored(recent, tmp_path) for _ in range(2)] == [NAME] * 2
 
 
@@ -91,23 +94,38 @@ def test_the_oldest_are_forgotten(recent: RecentUploads, tmp_path: Path) -> None
     assert len(recent._entries) == 2
 
 
+def test_threads_that_store_different_images_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    recent = RecentUploads(max_entries=3)
+
+    def add(thread: int) -> None:
+        for number in range(20_000):
+            recent._add((image_folder(tmp_path), str(number % 7), str(thread)), NAME, number)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(add, range(8)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(recent._entries) <= 3 + 8
+
+
 def received(folder: Path) -> StoredImage:
     builder = EnvironBuilder(method="POST", data=JPEG, content_type="image/jpeg")
-    return uploads.store_file(uploads.file_of(MemoryRequest(builder.get_environ())), folder)
+    return uploads.store_file(uploads.file_of(MemoryRequest(builder.get_environ())), image_folder(folder))
 
 
-def test_with_the_cache_on_a_picture_comes_with_its_sha256_and_is_stored_as_ever(
+def test_with_the_cache_on_an_image_comes_with_its_sha256_and_is_stored_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "RESULT_CACHE", False)
     usual = received(tmp_path / "usual")
     monkeypatch.setattr(settings, "RESULT_CACHE", True)
-    pictures = [received(tmp_path / "cached") for _ in range(2)]
+    images = [received(tmp_path / "cached") for _ in range(2)]
     (tmp_path / "cached" / usual.name).write_bytes(JPEG[:5])
-    pictures.append(received(tmp_path / "cached"))
-    assert {picture.name for picture in pictures} == {usual.name}
-    assert {picture.sha256 for picture in pictures} == {
-        "99e3da308f4130cccd5b2a43b8065c57225754310ac1b577769d354aa3637859"
-    }
+    images.append(received(tmp_path / "cached"))
+    assert {image.name for image in images} == {usual.name}
+    assert {image.sha256 for image in images} == {"df1240c6e5d43293c3159298f1d8dc5119cb2b98fa9066b9d4a14792d57e9896"}
     assert usual.sha256 == ""
     assert (tmp_path / "cached" / usual.name).read_bytes() == JPEG

@@ -1,4 +1,5 @@
 import hashlib
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -10,17 +11,19 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import EnvironBuilder
 
 import settings
+import utils
 from images import uploads
 from images.multipart import MemoryRequest
 from predict import job_queue
 from problems import Problem, UnusableFile
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
+from storage.images.folder import image_folder
 from tests.serving import LABELS, MODEL, VERSION, wait_until
 from wire import Address, Heartbeat, QueueFull, WorkerInfo
 from wire.decode_cost import decode_ms
 
-JPEG = b"\xff\xd8\xff\xe0 a picture"
+JPEG = b"\xff\xd8\xff\xe0 an image"
 NAME = hashlib.md5(JPEG, usedforsecurity=False).hexdigest() + ".jpg"
 
 
@@ -34,7 +37,7 @@ def request_with(body: bytes, content_type: str | None) -> MemoryRequest:
 
 
 def receive(request: MemoryRequest, folder: Path, *, raw: bool) -> uploads.StoredImage:
-    image = uploads.store_file(uploads.file_of(request, raw=raw), folder)
+    image = uploads.store_file(uploads.file_of(request, raw=raw), image_folder(folder))
     uploads.forget_body(request)
     return image
 
@@ -45,10 +48,40 @@ def form_request(content: bytes, name: str, field: str = "file") -> MemoryReques
 
 
 @pytest.mark.parametrize(
-    "content_type", ["image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None]
+    "content_type",
+    [
+        *("image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None),
+        "application/x-www-form-urlencoded",  # of curl, axios and Java, where nobody names a type
+        *("text/plain", "text/plain; charset=utf-8", "text/html", "application/pdf", "application/json"),
+    ],
 )
-def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: Path, content_type: str | None) -> None:
+def test_a_raw_image_is_told_by_its_signature_whatever_its_type_says(folder: Path, content_type: str | None) -> None:
     assert receive(request_with(JPEG, content_type), folder, raw=True).name == NAME
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None, "image/jpeg"])
+@pytest.mark.parametrize("head", [b"data:image/jpeg;base64,", b"data:image/png;charset=utf-8;base64,"])
+def test_a_data_url_is_the_image_in_it(folder: Path, head: bytes, content_type: str | None) -> None:
+    assert receive(request_with(head + b64encode(JPEG), content_type), folder, raw=True).name == NAME
+    unpadded = urlsafe_b64encode(JPEG).rstrip(b"=")
+    assert receive(request_with(head + unpadded, content_type), folder, raw=True).name == NAME
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_form_may_hold_a_data_url_as_a_text(folder: Path, raw: bool) -> None:
+    text = "data:image/jpeg;base64," + b64encode(JPEG).decode()
+    form = MemoryRequest(EnvironBuilder(method="POST", data={"file": text}, content_type=uploads.FORM).get_environ())
+    assert receive(form, folder, raw=raw).name == NAME
+    broken = EnvironBuilder(method="POST", data={"file": text[:30] + "!"}, content_type=uploads.FORM)
+    with pytest.raises(UnusableFile):
+        receive(MemoryRequest(broken.get_environ()), folder, raw=raw)
+
+
+def test_of_a_body_that_is_no_image_no_more_is_read_than_tells_it(folder: Path) -> None:
+    request = request_with(b"words" * 1_000, "text/plain")
+    with pytest.raises(UnusableFile, match="text/plain"):
+        receive(request, folder, raw=True)
+    assert len(request.stream.read()) == 5_000 - utils.HEAD_BYTES
 
 
 @pytest.mark.parametrize(
@@ -58,14 +91,16 @@ def test_a_raw_picture_is_told_by_its_signature_whatever_its_type_says(folder: P
         (b"", "image/jpeg"),
         (b"words", None),
         (b"words", "application/octet-stream"),
-        (JPEG, "application/json"),
-        (JPEG, "text/plain"),
-        (JPEG, "application/x-www-form-urlencoded"),
+        (b" " + JPEG, "text/plain"),
+        (b"data:image/jpeg;base64,", "text/plain"),
+        (b"data:image/jpeg;base64,no!", "text/plain"),
+        (b"data:text/plain;base64,/9j/4CBhbiBpbWFnZQ==", "text/plain"),
+        (b"file=words", "application/x-www-form-urlencoded"),
         (b"--x\r\n", "multipart/form-data; boundary=x"),
         (b"", "multipart/form-data"),
     ],
 )
-def test_a_body_without_a_usable_picture_is_said_to_be_so(folder: Path, body: bytes, content_type: str | None) -> None:
+def test_a_body_without_a_usable_image_is_said_to_be_so(folder: Path, body: bytes, content_type: str | None) -> None:
     with pytest.raises(UnusableFile):
         receive(request_with(body, content_type), folder, raw=True)
     assert not folder.exists()
@@ -91,13 +126,13 @@ def test_a_form_without_a_usable_file_is_said_to_be_so(folder: Path, content: by
 @pytest.mark.parametrize(
     "request_", [lambda: form_request(b"words", "a.jpg"), lambda: request_with(b"words", "image/png")]
 )
-def test_what_only_claims_to_be_a_picture_is_415(folder: Path, request_) -> None:  # type: ignore[no-untyped-def]
+def test_what_only_claims_to_be_an_image_is_415(folder: Path, request_) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Problem) as refusal:
         receive(request_(), folder, raw=True)
     assert (refusal.value.status, refusal.value.code) == (415, "unsupported_type")
 
 
-def test_a_picture_over_the_limit_is_413_and_names_both_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_over_the_limit_is_413_and_names_both_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", 1000)
     receive(form_request(JPEG.ljust(1000), "a.jpg"), folder, raw=True)
     with pytest.raises(Problem) as refusal:
@@ -125,14 +160,14 @@ def test_files_that_nobody_asked_for_are_let_go_too(folder: Path) -> None:
     assert [file.stream.closed for files in request.files.listvalues() for file in files] == [True] * 3
 
 
-def test_a_large_picture_is_stored_alike(folder: Path) -> None:
+def test_a_large_image_is_stored_alike(folder: Path) -> None:
     content = JPEG + bytes(uploads.BLOCKING_BYTES)
     name = receive(request_with(content, None), folder, raw=True).name
     assert (folder / name).read_bytes() == content
 
 
-def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> None:
-    with pytest.raises(UnusableFile, match="No file was sent"):
+def test_where_no_raw_image_is_taken_a_body_is_refused_with_the_address_that_takes_it(folder: Path) -> None:
+    with pytest.raises(Problem, match=r"415.*/predict"):
         receive(request_with(JPEG, "image/jpeg"), folder, raw=False)
     assert receive(form_request(JPEG, "a.jpg"), folder, raw=False).name == NAME
 
@@ -141,7 +176,7 @@ def test_where_no_raw_picture_is_taken_a_body_holds_no_file(folder: Path) -> Non
 def idle_worker(queue: RedisServer) -> Iterator[None]:
     """A live worker that takes no job and has room for one expensive image at a time."""
     info = WorkerInfo("idle", "here", MODEL, VERSION, "none", max_batch=8, slowness=1.0, decode_budget_s=2.0)
-    heartbeat = Heartbeat(Address(port=queue.port), "sightline", info, LABELS, rate=lambda: 100.0)
+    heartbeat = Heartbeat(Address(port=queue.port), "sightline", info, LABELS, speed=lambda: {"rate": 100.0})
     heartbeat.start()
     yield
     heartbeat.stop()
@@ -153,7 +188,7 @@ def test_an_expensive_image_that_is_known_to_find_no_room_is_not_stored(
 ) -> None:
     monkeypatch.setattr(settings, "RESULT_CACHE", is_cached)
     monkeypatch.setattr(settings, "REQUEST_TIMEOUT_S", 2.0)
-    image = pictures.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000))
+    image = sample_images.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000))
     images = [image + bytes((number,)) for number in range(3)]
     cost = decode_ms(image)
     job_queue.open_queue()

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,8 +11,9 @@ from sightline_testing.redis_server import RedisServer
 from tests.serving import MODEL, VERSION, EchoWorker, wait_until
 from wire import Address, Job
 from wire.consumer.maintenance import Maintenance
-from wire.redis.connection import Connection, checked, pack
+from wire.redis.connection import Connection
 from wire.redis.keys import GROUP, JOB_FIELD, Keys
+from wire.redis.resp import checked, pack
 from wire.worker_registry import report_startup_error
 
 
@@ -34,9 +36,34 @@ def test_it_is_ready_with_redis_and_a_worker(client: FlaskClient, worker: EchoWo
 def test_what_a_worker_cannot_follow_is_told_though_it_is_ready(client: FlaskClient, worker: EchoWorker) -> None:
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
     report_startup_error(Address(port=worker.port), settings.REDIS_QUEUE, "bundles/active is empty")
-    assert client.get("/readyz").get_json()["trouble"] == "bundles/active is empty"
+    ready = client.get("/readyz").get_json()
+    assert ready["startup_error"] == ready["trouble"] == "bundles/active is empty"
     report_startup_error(Address(port=worker.port), settings.REDIS_QUEUE, "")
-    assert "trouble" not in client.get("/readyz").get_json()
+    assert not {"startup_error", "trouble"} & set(client.get("/readyz").get_json())
+
+
+def test_a_process_has_started_once_redis_has_answered_it_and_outages_do_not_change_that(
+    client: FlaskClient, queue: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = settings.REDIS_PORT
+    monkeypatch.setattr(settings, "REDIS_PORT", 1)
+    answer = client.get("/startupz")
+    assert (answer.status_code, json.loads(answer.data)["code"]) == (503, "redis_unavailable")
+    monkeypatch.setattr(settings, "REDIS_PORT", port)
+    wait_until(lambda: client.get("/startupz").status_code == 200, "Redis has answered")
+    assert client.get("/readyz").status_code == 503  # no worker
+    monkeypatch.setattr(settings, "REDIS_PORT", 1)
+    assert [client.get(path).status_code for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 503]
+
+
+def test_a_process_has_not_started_while_its_images_cannot_be_stored(
+    client: FlaskClient, queue: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(tmp_path / "file" / "uploads"))
+    client.application.config["UPLOAD_FOLDER"] = settings.UPLOAD_FOLDER
+    (tmp_path / "file").write_text("no folder")
+    answer = client.get("/startupz")
+    assert (answer.status_code, json.loads(answer.data)["code"]) == (503, "storage_unavailable")
 
 
 def test_without_a_worker_it_is_not_ready(client: FlaskClient, queue: RedisServer) -> None:
@@ -93,4 +120,18 @@ def test_without_redis_it_is_not_ready(client: FlaskClient, monkeypatch: pytest.
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert json.loads(answer.data)["code"] == "redis_unavailable"
+    job_queue.close_queue()
+
+
+def test_a_password_that_redis_refuses_is_told_as_such_and_not_shown(
+    client: FlaskClient, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "REDIS_PORT", redis_server.port)
+    monkeypatch.setattr(settings, "REDIS_USERNAME", "nobody")
+    monkeypatch.setattr(settings, "REDIS_PASSWORD", "wr0ng")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "redis_unavailable")
+    told = answer.get_json()["detail"]
+    assert "refuses the user name or the password: set REDIS_USERNAME and REDIS_PASSWORD_FILE" in told
+    assert "wr0ng" not in told
     job_queue.close_queue()

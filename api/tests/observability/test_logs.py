@@ -8,17 +8,17 @@ import pytest
 
 import settings
 from observability import logs
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
-from tests.serving import EchoWorker, raw_picture, wait_until
+from tests.serving import EchoWorker, raw_image, wait_until
 
 
 def test_every_line_of_a_server_is_an_object_with_the_request_it_is_about(
     serve: Serve, redis_server: RedisServer, worker: EchoWorker
 ) -> None:
     with serve(REDIS_PORT=redis_server.port, ACCESS_LOG=1) as served:
-        asked = raw_picture(pictures.jpeg(64, 48), headers="X-Request-Id: asked-1\r\n")
+        asked = raw_image(sample_images.jpeg(64, 48), headers="X-Request-Id: asked-1\r\n")
         _, headers, _ = served.ask_patiently(asked)
         wait_until(lambda: "asked-1" in served.log, "the request is in the log")
         lines = [json.loads(line) for line in served.log.splitlines()]

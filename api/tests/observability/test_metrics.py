@@ -1,22 +1,40 @@
+import base64
+import fcntl
+import gzip
+import io
 import os
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 import settings
+from observability import metrics
 from predict import job_queue
-from sightline_testing import pictures
+from predict.prediction import Prediction
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
+from storage.reports import files as store
 from tests.conftest import Serve
-from tests.serving import CONFIDENCE, MODEL, VERSION, EchoWorker, Served, raw_picture, wait_until
+from tests.serving import CONFIDENCE, MODEL, VERSION, EchoWorker, Served, raw_image, wait_until
 from wire import Failure, JobFailed, QueueFull
 from wire.errors import Abandoned, DeadlineExceeded
 
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+OPEN_INFERENCE = {
+    "inputs": [
+        {
+            "name": "image",
+            "datatype": "BYTES",
+            "shape": [1],
+            "data": [base64.b64encode(sample_images.jpeg(64, 48)).decode()],
+        }
+    ]
+}
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
@@ -41,38 +59,86 @@ def grown(before: Samples, after: Samples) -> Samples:
     return {key: change for key, change in changes.items() if change and not key[0].endswith("_created")}
 
 
-def test_answers_are_counted_by_route_and_status(client: FlaskClient, asked: list[str], picture: bytes) -> None:
+def test_answers_are_counted_by_route_and_status(client: FlaskClient, asked: list[str], image: bytes) -> None:
     before = told(client)
-    client.post("/predict", data=picture, content_type="image/jpeg")
-    client.post("/predict", data=b"no picture", content_type="text/plain")
+    client.post("/predict", data=image, content_type="image/jpeg")
+    client.post("/predict", data=b"no image", content_type="text/plain")
     client.get("/nowhere")
     after = grown(before, told(client))
-    assert after["sightline_requests_total", ("200", "/predict")] == 1
-    assert after["sightline_requests_total", ("400", "/predict")] == 1
-    assert after["sightline_requests_total", ("404", "none")] == 1
-    assert after["sightline_request_duration_seconds_count", ("/predict",)] == 2
+    assert after["sightline_requests_total", ("200", "/predict", "")] == 1
+    assert after["sightline_requests_total", ("400", "/predict", "")] == 1
+    assert after["sightline_requests_total", ("404", "none", "")] == 1
+    assert after["sightline_request_duration_seconds_count", ("/predict", "")] == 2
     assert after["sightline_stage_duration_seconds_count", ("upload",)] == 1
-    assert after["sightline_confidence_bucket", ("0.9",)] == 1
-    assert ("sightline_confidence_bucket", ("0.8",)) not in after
+    assert after["sightline_confidence_bucket", ("0.9", "")] == 1
+    assert ("sightline_confidence_bucket", ("0.8", "")) not in after
 
 
-def test_what_comes_back_from_the_queue_is_timed(client: FlaskClient, worker: EchoWorker, picture: bytes) -> None:
+def test_what_comes_back_from_the_queue_is_timed(client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
     before = told(client)
-    assert client.post("/predict", data=picture, content_type="image/jpeg").status_code == 200
+    assert client.post("/predict", data=image, content_type="image/jpeg").status_code == 200
     after = grown(before, told(client))
     assert after["sightline_stage_duration_seconds_count", ("reply",)] == 1
-    assert after["sightline_confidence_sum", ()] == pytest.approx(CONFIDENCE)
+    assert after["sightline_confidence_sum", (f"{MODEL}/{VERSION}",)] == pytest.approx(CONFIDENCE)
+
+
+VERSIONED: dict[str, dict[str, Any]] = {
+    "/predict": {"data": sample_images.jpeg(64, 48), "content_type": "image/jpeg"},
+    "/": {"data": {"file": (sample_images.jpeg(64, 48), "a.jpg")}},
+    "/v2/models/<name>/infer": {"json": OPEN_INFERENCE},
+}
+
+
+@pytest.mark.parametrize("route", VERSIONED)
+def test_every_route_that_predicts_is_counted_for_the_version_that_answered(
+    client: FlaskClient, worker: EchoWorker, route: str
+) -> None:
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    before, version = told(client), f"{MODEL}/{VERSION}"
+    asked = dict(VERSIONED[route])
+    if isinstance(asked.get("data"), dict):
+        asked["data"] = {"file": (io.BytesIO(sample_images.jpeg(64, 48)), "a.jpg")}
+    path = route.replace("<name>", MODEL)
+    assert client.post(path, **asked).status_code == 200
+    assert client.post(path, data=b"x", content_type="text/plain").status_code != 200
+    after = grown(before, told(client))
+    counted = {key[1][0::2]: value for key, value in after.items() if key[0] == "sightline_requests_total"}
+    assert counted["200", version] == 1
+    assert [version for _, version in counted if version] == [version]
+    assert after["sightline_confidence_count", (version,)] == 1
+    timed = {key[1] for key in after if key[0] == "sightline_request_duration_seconds_count"}
+    assert [label for endpoint, label in timed if label] == [version]
+
+
+def test_versions_without_end_share_labels(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(100):
+        metrics.count_prediction(Prediction(("cat", 0.5), model_version=f"model/{number}"), 0.1)
+    versions = {labels[0] for name, labels in told(client) if name == "sightline_confidence_count"}
+    assert len(versions) <= metrics.MAX_VERSIONS + 1
+    assert metrics.OTHER in versions
+
+
+def test_the_metrics_are_compressed_for_those_who_take_that(client: FlaskClient) -> None:
+    for accepted, is_compressed in {
+        "gzip": True, "deflate, gzip;q=0.5": True, "*": True, "gzip;q=0": False, "identity": False, "": False
+    }.items():  # fmt: skip
+        answer = client.get("/metrics", headers={"Accept-Encoding": accepted})
+        assert (answer.headers.get("Content-Encoding") == "gzip") == is_compressed
+        text = gzip.decompress(answer.data) if is_compressed else answer.data
+        assert b"sightline_build_info{" in text
+        assert {"Accept", "Accept-Encoding"} <= set(answer.vary)
+        assert answer.content_length == len(answer.data)
 
 
 def test_the_cache_is_counted(
-    client: FlaskClient, worker: EchoWorker, picture: bytes, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: EchoWorker, image: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "RESULT_CACHE", True)
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
     before = told(client)
     for _ in range(2):
-        client.post("/predict", data=picture, content_type="image/jpeg")
+        client.post("/predict", data=image, content_type="image/jpeg")
     after = grown(before, told(client))
     assert (after["sightline_cache_total", ("miss",)], after["sightline_cache_total", ("hit",)]) == (1, 1)
 
@@ -87,14 +153,14 @@ def test_the_cache_is_counted(
     ],
 )
 def test_a_job_that_comes_to_nothing_is_counted_with_its_reason(
-    client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+    client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def fail(image_name: str) -> tuple[str, float]:
         raise error
 
     monkeypatch.setattr("views.model_predict", fail)
     before = told(client)
-    client.post("/predict", data=picture, content_type="image/jpeg")
+    client.post("/predict", data=image, content_type="image/jpeg")
     after = grown(before, told(client))
     assert {key[1]: value for key, value in after.items() if key[0] == "sightline_dropped_total"} == {(reason,): 1}
 
@@ -162,7 +228,7 @@ def metrics_of(served: Served) -> Samples:
 
 
 def asked_of(served: Served) -> float:
-    return metrics_of(served).get(("sightline_requests_total", ("400", "/predict")), 0)
+    return metrics_of(served).get(("sightline_requests_total", ("400", "/predict", "")), 0)
 
 
 def test_all_processes_are_counted_whichever_is_asked_and_also_those_that_died(
@@ -171,7 +237,7 @@ def test_all_processes_are_counted_whichever_is_asked_and_also_those_that_died(
     with serve(API_WORKERS=3, REDIS_PORT=redis_server.port) as served:
         wait_until(lambda: len(served.workers()) == 3, "all processes run")
         for _ in range(60):
-            assert served.ask(raw_picture(b""))[0] == 400
+            assert served.ask(raw_image(b""))[0] == 400
         assert [asked_of(served) for _ in range(6)] == [60] * 6
         [first, *others] = served.workers()
         os.kill(first, signal.SIGKILL)
@@ -186,9 +252,9 @@ def test_the_metrics_are_told_while_the_queue_is_full(
     with serve(REDIS_PORT=redis_server.port, MAX_QUEUE_SIZE=1, REQUEST_TIMEOUT_S=30) as served:
         wait_until(lambda: metrics_of(served).get(("sightline_workers", ()), 0) == 1, "the worker is heard of")
         waiting = served.connect()
-        waiting.sendall(raw_picture(pictures.jpeg(64, 48)))
+        waiting.sendall(raw_image(sample_images.jpeg(64, 48)))
         wait_until(lambda: metrics_of(served)["sightline_queue_depth", ()] == 1, "the queue is full")
-        status, headers, _ = served.ask(raw_picture(pictures.jpeg(65, 48)))
+        status, headers, _ = served.ask(raw_image(sample_images.jpeg(65, 48)))
         assert (status, "retry-after" in headers) == (503, True)
         assert metrics_of(served)["sightline_dropped_total", ("rejected",)] == 1
         waiting.close()
@@ -209,3 +275,35 @@ def test_the_shared_folder_is_gone_with_the_service_and_that_of_a_killed_one_wit
         own = f"sightline-metrics-{served.process.pid}-*"
         assert len(list(parent.glob(own))) == 1
     assert list(parent.glob(own)) == []
+
+
+def test_a_report_counts_once_however_often_it_is_sent(client: FlaskClient, asked: list[str], image: bytes) -> None:
+    said = client.post("/predict", data=image, content_type="image/jpeg").headers["X-Prediction-Id"]
+    before = told(client)
+    for key in ("one", "two"):
+        for _ in range(3):
+            headers = {"Idempotency-Key": key}
+            assert client.post("/feedback", json={"prediction_id": said}, headers=headers).status_code == 201
+            assert (
+                client.post("/feedback", data={"report": "free"}, headers={"Idempotency-Key": f"f{key}"}).status_code
+                == 200
+            )
+        client.post("/feedback", json={"prediction_id": said, "label": "lynx"}, headers={"Idempotency-Key": key})
+    assert grown(before, told(client))["sightline_feedback_total", ()] == 4
+
+
+def test_a_report_counts_that_is_kept_after_its_sender_was_sent_away(serve: Serve, tmp_path: Path) -> None:
+    """The lock is held for longer than a request waits; the report is kept then, and counts once with its retry."""
+    body = b"report=late"
+    head = "Host: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nIdempotency-Key: one\r\n"
+    request = f"POST /feedback HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    with serve(API_WORKERS=1) as served:
+        with (folder / store.LOCK_NAME).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert served.ask(request)[0] == 503
+        wait_until((folder / "feedback").exists, "the report is kept")
+        assert served.ask(request)[0] == 200
+        assert (folder / "feedback").read_text() == "late\n"
+        assert samples(served.ask(METRICS)[2].decode())["sightline_feedback_total", ()] == 1

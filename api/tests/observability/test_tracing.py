@@ -14,10 +14,10 @@ import settings
 from app import create_app
 from observability import tracing
 from server.load_shedding import LoadShedder
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.collector import Collector, Span, collecting
 from sightline_testing.redis_server import RedisServer
-from tests.serving import API, EchoWorker, raw_picture, wait_until
+from tests.serving import API, EchoWorker, raw_image, wait_until
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
@@ -25,11 +25,13 @@ Sent = Callable[[], list[Span]]
 
 WITHOUT = """
 import sys, app
-from observability import tracing
+from observability import pushed_metrics, tracing
 tracing.start()
-with tracing.admission("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+pushed_metrics.start(app.app)
+with tracing.admission("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=1"):
     app.app.test_client().get("/labels")
 tracing.stop()
+pushed_metrics.stop()
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry", "google", "requests", "urllib3"}))
 """
 
@@ -72,14 +74,14 @@ def test_off_nothing_of_it_is_loaded() -> None:
 
 
 def test_a_request_is_a_span_below_its_callers_and_the_job_is_told_of_it(
-    traced: FlaskClient, worker: EchoWorker, sent: Sent, picture: bytes
+    traced: FlaskClient, worker: EchoWorker, sent: Sent, image: bytes
 ) -> None:
     wait_until(lambda: traced.get("/readyz").status_code == 200, "the worker is heard of")
     jobs: list[str] = []
     answer = worker.reply
     worker.reply = lambda delivery: jobs.append(delivery.job.traceparent) or answer(delivery)  # type: ignore[func-returns-value]
     headers = {"traceparent": TRACEPARENT}
-    assert traced.post("/predict", data=picture, content_type="image/jpeg", headers=headers).status_code == 200
+    assert traced.post("/predict", data=image, content_type="image/jpeg", headers=headers).status_code == 200
     http, upload, admit = sent()
     assert [span.name for span in (http, upload, admit)] == ["POST /predict", "upload", "admit"]
     assert (http.trace_id, http.parent_id) == (TRACE_ID, PARENT_ID)
@@ -89,11 +91,11 @@ def test_a_request_is_a_span_below_its_callers_and_the_job_is_told_of_it(
     assert http.resource["service.name"] == "sightline-api"
 
 
-def test_several_pictures_of_one_request_are_admitted_below_one_span(
+def test_several_images_of_one_request_are_admitted_below_one_span(
     traced: FlaskClient, worker: EchoWorker, sent: Sent
 ) -> None:
     wait_until(lambda: traced.get("/readyz").status_code == 200, "the worker is heard of")
-    files = [(BytesIO(pictures.jpeg(seed=seed)), f"{seed}.jpg") for seed in range(3)]
+    files = [(BytesIO(sample_images.jpeg(seed=seed)), f"{seed}.jpg") for seed in range(3)]
     assert traced.post("/predict", data={"file": files}).status_code == 200
     http, *admissions = sent()
     assert [span.name for span in admissions] == ["admit"] * 3
@@ -101,10 +103,10 @@ def test_several_pictures_of_one_request_are_admitted_below_one_span(
 
 
 def test_a_job_that_is_not_let_in_marks_its_admission_and_its_request(
-    traced: FlaskClient, queue: RedisServer, sent: Sent, picture: bytes
+    traced: FlaskClient, queue: RedisServer, sent: Sent, image: bytes
 ) -> None:
     def answered() -> bool:
-        answer = traced.post("/predict", data=picture, content_type="image/jpeg")
+        answer = traced.post("/predict", data=image, content_type="image/jpeg")
         return answer.status_code == 503 and b'"no_worker"' in answer.data
 
     wait_until(answered, "it is known that there is no worker")
@@ -116,7 +118,7 @@ def test_a_job_that_is_not_let_in_marks_its_admission_and_its_request(
 
 
 def test_what_is_refused_before_it_is_read_is_a_span_too(sent: Sent) -> None:
-    large = raw_picture(b"\xff\xd8\xff" + bytes(20_000), headers=f"Traceparent: {TRACEPARENT}\r\n")
+    large = raw_image(b"\xff\xd8\xff" + bytes(20_000), headers=f"Traceparent: {TRACEPARENT}\r\n")
     assert LoadShedder(lambda: None, lambda: None).refuse(large, lag_s=60.0, connections=1, closes=True) is not None
     [http] = sent()
     assert (http.name, http.kind, http.trace_id, http.parent_id) == ("POST /predict", "server", TRACE_ID, PARENT_ID)
@@ -165,13 +167,13 @@ def test_a_caller_whose_header_makes_no_sense_has_no_part_in_the_trace(traced: F
 
 
 def test_an_sdk_that_is_told_to_do_nothing_disturbs_nobody(
-    monkeypatch: pytest.MonkeyPatch, collector: Collector, asked: list[str], application: Flask, picture: bytes
+    monkeypatch: pytest.MonkeyPatch, collector: Collector, asked: list[str], application: Flask, image: bytes
 ) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     tracing.start()
     traced = create_app()
     traced.config["UPLOAD_FOLDER"] = application.config["UPLOAD_FOLDER"]
-    assert traced.test_client().post("/predict", data=picture, content_type="image/jpeg").status_code == 200
+    assert traced.test_client().post("/predict", data=image, content_type="image/jpeg").status_code == 200
     tracing.stop()
     assert len(asked) == 1
     assert collector.spans == []

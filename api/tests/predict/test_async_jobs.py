@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
-from tests.serving import LABELS, EchoWorker, Served, raw_picture, read_answer, wait_until
+from tests.serving import LABELS, EchoWorker, Served, raw_image, read_answer, wait_until
 from wire import Failure
 
 LATER = {"Prefer": "respond-async"}
@@ -33,8 +33,8 @@ def ended(client: FlaskClient, place: str) -> dict[str, Any]:
     return dict(client.get(place).get_json())
 
 
-def test_a_job_is_taken_and_answered_later(client: FlaskClient, ready: EchoWorker, picture: bytes) -> None:
-    answer = hand_in(client, picture, "?top_k=3")
+def test_a_job_is_taken_and_answered_later(client: FlaskClient, ready: EchoWorker, image: bytes) -> None:
+    answer = hand_in(client, image, "?top_k=3")
     assert answer.status_code == 202
     place = answer.headers["Location"]
     assert answer.get_json() == {"id": place.removeprefix("/jobs/"), "status": "pending"}
@@ -42,22 +42,22 @@ def test_a_job_is_taken_and_answered_later(client: FlaskClient, ready: EchoWorke
     state = ended(client, place)
     assert state["status"] == "done"
     assert (state["result"]["success"], state["result"]["prediction"]) == (True, LABELS[0])
-    assert [guess["label"] for guess in state["result"]["predictions"]][:3] == list(LABELS[:3])
+    assert [prediction["label"] for prediction in state["result"]["predictions"]][:3] == list(LABELS[:3])
     assert client.get(place).get_json() == state
 
 
-def test_a_job_that_fails_says_why(client: FlaskClient, ready: EchoWorker, picture: bytes) -> None:
+def test_a_job_that_fails_says_why(client: FlaskClient, ready: EchoWorker, image: bytes) -> None:
     ready.reply = lambda delivery: Failure(delivery.job.id, "image_broken", "it ends early")
-    state = ended(client, hand_in(client, picture).headers["Location"])
+    state = ended(client, hand_in(client, image).headers["Location"])
     assert state["status"] == "failed"
     assert (state["problem"]["status"], state["problem"]["code"]) == (422, "image_broken")
 
 
 def test_a_job_under_way_says_when_to_ask_again_and_can_be_taken_back(
-    client: FlaskClient, ready: EchoWorker, picture: bytes
+    client: FlaskClient, ready: EchoWorker, image: bytes
 ) -> None:
     ready.reply = lambda delivery: None
-    place = hand_in(client, picture).headers["Location"]
+    place = hand_in(client, image).headers["Location"]
     answer = client.get(place)
     assert (answer.status_code, answer.get_json()["status"], answer.headers["Retry-After"]) == (200, "pending", "1")
     assert client.delete(place).status_code == 204
@@ -66,10 +66,10 @@ def test_a_job_under_way_says_when_to_ask_again_and_can_be_taken_back(
 
 
 def test_a_preference_among_others_counts_and_any_other_does_not(
-    client: FlaskClient, ready: EchoWorker, picture: bytes
+    client: FlaskClient, ready: EchoWorker, image: bytes
 ) -> None:
-    assert hand_in(client, picture, prefer="wait=10, Respond-Async; x=1").status_code == 202
-    assert hand_in(client, picture, prefer="wait=10").status_code == 200
+    assert hand_in(client, image, prefer="wait=10, Respond-Async; x=1").status_code == 202
+    assert hand_in(client, image, prefer="wait=10").status_code == 200
 
 
 def test_what_cannot_be_used_is_refused_at_once(client: FlaskClient, ready: EchoWorker) -> None:
@@ -78,21 +78,21 @@ def test_what_cannot_be_used_is_refused_at_once(client: FlaskClient, ready: Echo
 
 
 def test_no_more_are_kept_than_told(
-    client: FlaskClient, ready: EchoWorker, picture: bytes, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, ready: EchoWorker, image: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "MAX_JOBS", 1)
-    first = hand_in(client, picture)
+    first = hand_in(client, image)
     assert first.status_code == 202
-    refused = hand_in(client, picture)
+    refused = hand_in(client, image)
     assert (refused.status_code, refused.get_json()["code"]) == (503, "queue_full")
     assert "Retry-After" in refused.headers
     assert client.delete(first.headers["Location"]).status_code == 204
-    assert hand_in(client, picture).status_code == 202
+    assert hand_in(client, image).status_code == 202
 
 
-def test_without_redis_that_is_said(client: FlaskClient, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_that_is_said(client: FlaskClient, image: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "REDIS_PORT", 1)
-    assert hand_in(client, picture).get_json()["code"] == "redis_unavailable"
+    assert hand_in(client, image).get_json()["code"] == "redis_unavailable"
     assert client.get(f"/jobs/{'0' * 32}-1-0-1-0").status_code == 503
 
 
@@ -104,7 +104,7 @@ def ask(served: Served, method: str, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_a_job_outlives_the_process_that_took_it(serve: Serve, redis_server: RedisServer, worker: EchoWorker) -> None:
-    handed_in = raw_picture(pictures.jpeg(64, 48), headers="Prefer: respond-async\r\n")
+    handed_in = raw_image(sample_images.jpeg(64, 48), headers="Prefer: respond-async\r\n")
     with serve(REDIS_PORT=redis_server.port, API_WORKERS=2) as served:
         status, headers, _ = served.ask_patiently(handed_in)
         assert status == 202
@@ -117,12 +117,12 @@ def test_a_job_outlives_the_process_that_took_it(serve: Serve, redis_server: Red
 
 
 def test_a_handle_made_of_ones_own_and_another_job_finds_and_deletes_nothing(
-    client: FlaskClient, ready: EchoWorker, picture: bytes
+    client: FlaskClient, ready: EchoWorker, image: bytes
 ) -> None:
-    own = hand_in(client, picture).headers["Location"]
+    own = hand_in(client, image).headers["Location"]
     ended(client, own)
     ready.reply = lambda delivery: None
-    victim = hand_in(client, pictures.jpeg(48, 64)).headers["Location"]
+    victim = hand_in(client, sample_images.jpeg(48, 64)).headers["Location"]
     secret, _, places = victim.removeprefix("/jobs/").partition("-")
     forged = f"/jobs/{own.removeprefix('/jobs/')[:32]}-{places}"
     for answer in (client.get(forged), client.delete(forged)):
@@ -144,11 +144,37 @@ def test_a_handle_beyond_every_place_is_an_unknown_job(client: FlaskClient, read
 
 
 def test_the_prediction_id_of_a_job_does_not_give_its_handle_away(
-    client: FlaskClient, ready: EchoWorker, picture: bytes
+    client: FlaskClient, ready: EchoWorker, image: bytes
 ) -> None:
-    place = hand_in(client, picture, "?top_k=1").headers["Location"]
+    place = hand_in(client, image, "?top_k=1").headers["Location"]
     prediction_id = ended(client, place)["result"]["prediction_id"]
     assert prediction_id == ended(client, place)["result"]["prediction_id"]
     assert place.removeprefix("/jobs/")[:32] not in prediction_id
     report = client.post("/feedback", json={"prediction_id": prediction_id})
     assert report.status_code == 201
+
+
+def test_jobs_are_taken_while_no_worker_is_alive_where_an_autoscaler_starts_some(
+    client: FlaskClient, queue: RedisServer, image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_until(lambda: client.get("/readyz").headers["X-Error-Code"] == "no_worker", "it is known that there is none")
+    assert hand_in(client, image).headers["X-Error-Code"] == "no_worker"
+    monkeypatch.setattr(settings, "ADMIT_WITHOUT_WORKERS", True)
+    wait_until(lambda: client.get("/readyz").headers["X-Error-Code"] == "no_worker", "it is known that there is none")
+    answer = hand_in(client, image)
+    assert answer.status_code == 202
+    assert client.get(answer.headers["Location"]).get_json()["status"] == "pending"
+    # Whoever waits is told at once.
+    assert client.post("/predict", data=image, content_type="image/jpeg").headers["X-Error-Code"] == "no_worker"
+
+
+def test_a_job_that_no_replica_has_is_not_accepted(
+    client: FlaskClient, ready: EchoWorker, image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "JOBS_WAIT_REPLICAS", 1)
+    for _ in range(2):
+        answer = hand_in(client, image)
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (503, "not_replicated")
+        assert "0 of 1 replicas" in answer.get_json()["detail"]
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert client.post("/predict", data=image, content_type="image/jpeg").status_code == 200

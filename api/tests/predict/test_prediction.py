@@ -76,8 +76,8 @@ def test_an_id_names_its_owner_whatever_the_class_is_called() -> None:
 
 @pytest.mark.parametrize(("query", "headers"), [("top_k=none&explain=1", {}), ("", {"X-Request-Timeout-Ms": "soon"})])
 def test_the_pages_form_ignores_what_programs_may_choose(
-    client: FlaskClient, asked: list[str], picture: bytes, query: str, headers: dict[str, str]
+    client: FlaskClient, asked: list[str], image: bytes, query: str, headers: dict[str, str]
 ) -> None:
-    form = {"file": (io.BytesIO(picture), "cat.jpg")}
+    form = {"file": (io.BytesIO(image), "cat.jpg")}
     assert client.post(f"/?{query}", data=form, headers=headers).status_code == 200
     assert len(asked) == 1

@@ -17,16 +17,16 @@ def _heard_of(client: FlaskClient, worker: EchoWorker) -> None:
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
 
 
-def predict(client: FlaskClient, picture: bytes, query: str = "", **headers: str) -> TestResponse:
+def predict(client: FlaskClient, image: bytes, query: str = "", **headers: str) -> TestResponse:
     """Ask until Redis answers: on a machine this busy, it may seem to be away for a moment."""
     while True:
-        answer = client.post(f"/predict{query}", data=picture, content_type="image/jpeg", headers=headers)
+        answer = client.post(f"/predict{query}", data=image, content_type="image/jpeg", headers=headers)
         if b"redis_unavailable" not in answer.data:
             return answer
 
 
-def test_the_answer_comes_with_its_headers(client: FlaskClient, picture: bytes) -> None:
-    answer = predict(client, picture, "?top_k=3")
+def test_the_answer_comes_with_its_headers(client: FlaskClient, image: bytes) -> None:
+    answer = predict(client, image, "?top_k=3")
     document = answer.get_json()
     assert document["prediction"] == LABELS[0]
     assert document["predictions"] == [
@@ -37,8 +37,8 @@ def test_the_answer_comes_with_its_headers(client: FlaskClient, picture: bytes) 
     assert answer.headers["Server-Timing"] == "queue;dur=1.25, decode;dur=2.5, infer;dur=4.12"
 
 
-def test_more_classes_than_there_are_is_all_of_them(client: FlaskClient, picture: bytes) -> None:
-    answer = predict(client, picture, "?top_k=1000")
+def test_more_classes_than_there_are_is_all_of_them(client: FlaskClient, image: bytes) -> None:
+    answer = predict(client, image, "?top_k=1000")
     assert [entry["label"] for entry in answer.get_json()["predictions"]] == list(LABELS)
 
 
@@ -57,19 +57,19 @@ def test_more_classes_than_there_are_is_all_of_them(client: FlaskClient, picture
     ],
 )
 def test_a_worker_s_failure_is_told_by_status_code_and_detail(
-    *, client: FlaskClient, worker: EchoWorker, picture: bytes, code: FailureCode, status: int, told: str
+    *, client: FlaskClient, worker: EchoWorker, image: bytes, code: FailureCode, status: int, told: str
 ) -> None:
     worker.reply = lambda delivery: Failure(delivery.job.id, code, "1 x 30000 pixels; the limit is 50:1")
-    answer = predict(client, picture)
+    answer = predict(client, image)
     document = json.loads(answer.data)
     assert (answer.status_code, document["code"]) == (status, told)
     if status in (415, 422):
         assert document["detail"] == "1 x 30000 pixels; the limit is 50:1"
 
 
-def test_a_deadline_that_passes_is_504(client: FlaskClient, worker: EchoWorker, picture: bytes) -> None:
+def test_a_deadline_that_passes_is_504(client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
     worker.reply = lambda _: None
-    answer = predict(client, picture, **{"X-Request-Timeout-Ms": "50"})
+    answer = predict(client, image, **{"X-Request-Timeout-Ms": "50"})
     assert answer.status_code == 504
 
 

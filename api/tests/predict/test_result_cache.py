@@ -24,11 +24,12 @@ from tests.serving import (
     EchoWorker,
     Served,
     digest_in,
-    raw_picture,
+    raw_image,
     read_answer,
     wait_until,
 )
 from wire import Answer, Delivery, Failure, JobFailed, QueueUnavailable, ResultCache
+from wire.redis.pipeline import BestEffort
 
 SHA256 = "ab" * 32
 NAME = f"{SHA256}.jpg"
@@ -98,6 +99,17 @@ def test_the_times_of_another_job_are_not_told_as_one_s_own(worker: EchoWorker) 
     assert worker.images == [NAME]
 
 
+def test_a_warning_is_in_the_long_form_and_in_a_header_with_and_without_the_cache(worker: EchoWorker) -> None:
+    seen = {"sha256": SHA256, "warnings": ("one_colour",)}
+    worker.reply = lambda delivery: Answer(delivery.job.id, ((LABELS[0], 0.5),), MODEL, VERSION, **seen)  # type: ignore[arg-type]
+    answers = [asked() for _ in range(2)]
+    assert [answer.cache for answer in answers] == ["miss", "hit"]
+    for answer in answers:
+        assert answer.headers()["X-Warnings"] == "one_colour"
+        assert answer.to_json(5)["warnings"] == ["one_colour"]
+        assert "warnings" not in answer.to_json()
+
+
 def test_the_content_counts_and_not_the_name(worker: EchoWorker) -> None:
     assert asked().cache == "miss"
     assert asked(name=f"{SHA256}.jpeg").cache == "hit"
@@ -136,7 +148,7 @@ def test_while_workers_serve_different_versions_nothing_is_taken_or_kept(
     asked()
     with EchoWorker(queue.port, "8") as newer:
         await_served(None)
-        assert [asked().cache for _ in range(3)] == ["miss"] * 3
+        assert [asked().cache for _ in range(3)] == [""] * 3
         assert len(worker.images + newer.images) == 4
         assert entries(queue) == 1
 
@@ -178,7 +190,7 @@ def test_a_failure_is_not_kept(worker: EchoWorker) -> None:
     assert asked().cache == "miss"
 
 
-def test_the_same_picture_many_times_at_once_is_one_job(worker: EchoWorker) -> None:
+def test_the_same_image_many_times_at_once_is_one_job(worker: EchoWorker) -> None:
     with held(worker) as release, ThreadPoolExecutor(MANY) as pool:
         waiting = [pool.submit(asked) for _ in range(MANY)]
         wait_until(lambda: followers() == MANY - 1, "all but one wait for the first")
@@ -227,10 +239,10 @@ def jobs() -> int:
 def followers() -> int:
     queue = job_queue._process.queue
     assert queue is not None
-    return queue.flights.followers()
+    return queue.single_flight.followers()
 
 
-def test_a_picture_that_is_known_is_answered_while_the_queue_is_full(
+def test_an_image_that_is_known_is_answered_while_the_queue_is_full(
     worker: EchoWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "MAX_QUEUE_SIZE", 1)
@@ -271,10 +283,18 @@ def test_where_redis_is_away_it_is_as_without_a_cache(monkeypatch: pytest.Monkey
 def test_a_cache_that_may_not_be_used_fails_nobody(worker: EchoWorker, queue: RedisServer) -> None:
     queue.command("ACL", "SETUSER", "default", "resetkeys", "~{sightline}:[^a]*")
     try:
-        assert [asked().cache for _ in range(2)] == ["miss", "miss"]
+        assert [asked().cache for _ in range(2)] == ["", ""]
         assert entries(queue) == 0
     finally:
         queue.command("ACL", "SETUSER", "default", "allkeys")
+
+
+def test_a_cache_that_is_too_slow_was_not_asked(
+    worker: EchoWorker, queue: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BestEffort, "run", lambda *_: None)
+    monkeypatch.setattr(BestEffort, "exchange", lambda *_: None)
+    assert asked().cache == ""
 
 
 @pytest.mark.parametrize("is_on", [True, False])
@@ -282,7 +302,7 @@ def test_the_client_is_told_where_its_answer_came_from_where_the_cache_is_on(
     *,
     client: FlaskClient,
     worker: EchoWorker,
-    picture: bytes,
+    image: bytes,
     uploads_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     is_on: bool,
@@ -292,7 +312,7 @@ def test_the_client_is_told_where_its_answer_came_from_where_the_cache_is_on(
 
     def told() -> str | None:
         while True:
-            answer = client.post("/predict", data=picture, content_type="image/jpeg")
+            answer = client.post("/predict", data=image, content_type="image/jpeg")
             if answer.status_code == 200:
                 return answer.headers.get("X-Cache")
 
@@ -310,12 +330,12 @@ def served(serve: Serve, worker: EchoWorker, uploads_folder: Path) -> Iterator[S
 
 
 def test_equal_requests_to_the_server_are_one_job_while_it_is_under_way(
-    served: Served, worker: EchoWorker, picture: bytes, uploads_folder: Path
+    served: Served, worker: EchoWorker, image: bytes, uploads_folder: Path
 ) -> None:
     with held(worker) as release, ExitStack() as stack:
         connections = [stack.enter_context(closing(served.connect())) for _ in range(MANY)]
         for connection in connections:
-            connection.sendall(raw_picture(picture))
+            connection.sendall(raw_image(image))
         wait_until(lambda: worker.images != [], "one of them is a job")
         release.set()
         answers = [read_answer(connection) for connection in connections]
@@ -328,7 +348,7 @@ def test_equal_requests_to_the_server_are_one_job_while_it_is_under_way(
 
 
 def test_a_job_goes_on_for_those_who_wait_when_the_client_that_asked_first_is_gone(
-    served: Served, worker: EchoWorker, queue: RedisServer, picture: bytes
+    served: Served, worker: EchoWorker, queue: RedisServer, image: bytes
 ) -> None:
     def is_in_queue(content: bytes) -> bool:
         name = hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
@@ -336,15 +356,15 @@ def test_a_job_goes_on_for_those_who_wait_when_the_client_that_asked_first_is_go
 
     with held(worker) as release, ExitStack() as stack:
         first, second, other = (stack.enter_context(closing(served.connect())) for _ in range(3))
-        first.sendall(raw_picture(picture))
+        first.sendall(raw_image(image))
         wait_until(lambda: worker.images != [], "the first has asked")
-        second.sendall(raw_picture(picture))
-        other.sendall(raw_picture(picture + b"\0"))
-        wait_until(lambda: is_in_queue(picture + b"\0"), "the one after the second has asked, too")
+        second.sendall(raw_image(image))
+        other.sendall(raw_image(image + b"\0"))
+        wait_until(lambda: is_in_queue(image + b"\0"), "the one after the second has asked, too")
         first.close()
         other.close()
-        wait_until(lambda: not is_in_queue(picture + b"\0"), "the job that nobody waits for is taken back")
-        assert is_in_queue(picture)
+        wait_until(lambda: not is_in_queue(image + b"\0"), "the job that nobody waits for is taken back")
+        assert is_in_queue(image)
         release.set()
         status, headers, _ = read_answer(second)
     assert (status, headers["x-cache"]) == (200, "hit")

@@ -35,7 +35,7 @@ class Airport:
     """A single flight, the model behind them, and passengers that each have a thread."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.flights: SingleFlight[str] = SingleFlight()
+        self.single_flight: SingleFlight[str] = SingleFlight()
         self.model = Model()
         self._pool = pool
 
@@ -43,7 +43,7 @@ class Airport:
         self, timeout_s: float = PATIENCE_S, is_abandoned: IsAbandoned | None = None, question: str = "cat"
     ) -> Future[tuple[str, bool]]:
         return self._pool.submit(
-            self.flights.share, question, time.monotonic() + timeout_s, is_abandoned, self.model.ask
+            self.single_flight.share, question, time.monotonic() + timeout_s, is_abandoned, self.model.ask
         )
 
     def lead(self, timeout_s: float = PATIENCE_S, is_abandoned: IsAbandoned | None = None) -> Future[tuple[str, bool]]:
@@ -62,7 +62,7 @@ class Airport:
         return follower
 
     def followers(self) -> int:
-        return self.flights.followers()
+        return self.single_flight.followers()
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def airport() -> Iterator[Airport]:
             yield airport
         finally:
             airport.model.release.set()
-    assert airport.flights._flights == {}, "a question is still under way"
+    assert airport.single_flight._calls == {}, "a question is still under way"
 
 
 def test_who_asks_the_same_meanwhile_gets_the_answer_of_the_first(airport: Airport) -> None:

@@ -3,6 +3,9 @@
 import base64
 import json
 import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -10,13 +13,16 @@ import pytest
 from flask.testing import FlaskClient
 
 import settings
+from predict import job_queue
 from problems import Problem
 from protocols import open_inference
-from sightline_testing import pictures
+from sightline_testing import sample_images
+from sightline_testing.redis_server import RedisServer
 from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
 
 INFER = f"/v2/models/{MODEL}/infer"
-SCORES = [round(CONFIDENCE / (rank + 1), 4) for rank in range(len(LABELS))]
+SCORES = [CONFIDENCE / (rank + 1) for rank in range(len(LABELS))]
+ROUNDED = [round(score, 4) for score in SCORES]
 
 
 @pytest.fixture
@@ -46,8 +52,8 @@ def binary(*contents: bytes, **more: Any) -> tuple[bytes, dict[str, str]]:
     return document + data, {"Inference-Header-Content-Length": str(len(document))}
 
 
-def test_a_picture_in_json_is_answered_as_predict_answers_it(client: FlaskClient, ready: EchoWorker) -> None:
-    answer = client.post(INFER, json=request(pictures.jpeg(), id="7"))
+def test_an_image_in_json_is_answered_as_predict_answers_it(client: FlaskClient, ready: EchoWorker) -> None:
+    answer = client.post(INFER, json=request(sample_images.jpeg(), id="7"))
     assert answer.status_code == 200
     assert answer.get_json() == {
         "model_name": MODEL,
@@ -62,7 +68,7 @@ def test_a_picture_in_json_is_answered_as_predict_answers_it(client: FlaskClient
 
 
 def test_binary_tensors_go_in_and_out(client: FlaskClient, ready: EchoWorker) -> None:
-    body, headers = binary(pictures.jpeg(), pictures.jpeg(seed=1), parameters={"binary_data_output": True})
+    body, headers = binary(sample_images.jpeg(), sample_images.jpeg(seed=1), parameters={"binary_data_output": True})
     answer = client.post(INFER, data=body, headers=headers)
     length = int(answer.headers["Inference-Header-Content-Length"])
     document = json.loads(answer.data[:length])
@@ -74,14 +80,14 @@ def test_binary_tensors_go_in_and_out(client: FlaskClient, ready: EchoWorker) ->
 
 def test_classes_are_told_as_triton_tells_them(client: FlaskClient, ready: EchoWorker) -> None:
     outputs = [{"name": "probabilities", "parameters": {"classification": 2}}]
-    [output] = client.post(INFER, json=request(pictures.jpeg(), outputs=outputs)).get_json()["outputs"]
+    [output] = client.post(INFER, json=request(sample_images.jpeg(), outputs=outputs)).get_json()["outputs"]
     assert (output["datatype"], output["shape"]) == ("BYTES", [1, 2])
     assert output["data"] == [f"{SCORES[0]:.6f}:0:{LABELS[0]}", f"{SCORES[1]:.6f}:1:{LABELS[1]}"]
 
 
 def test_every_probability_is_told_in_the_order_of_the_labels(client: FlaskClient, ready: EchoWorker) -> None:
     outputs = [{"name": "probabilities"}]
-    [output] = client.post(INFER, json=request(pictures.jpeg(), outputs=outputs)).get_json()["outputs"]
+    [output] = client.post(INFER, json=request(sample_images.jpeg(), outputs=outputs)).get_json()["outputs"]
     assert output["shape"] == [1, len(LABELS)]
     assert output["data"] == SCORES
 
@@ -94,8 +100,8 @@ def test_two_classes_of_one_name_have_a_place_each() -> None:
     assert json.loads(body)["outputs"][0]["data"] == ["0.500000:0:crane", "0.300000:2:cat", "0.100000:1:crane"]
 
 
-def test_one_broken_picture_fails_the_whole_request(client: FlaskClient, ready: EchoWorker) -> None:
-    answer = client.post(INFER, json=request(pictures.jpeg(), b"text"))
+def test_one_broken_image_fails_the_whole_request(client: FlaskClient, ready: EchoWorker) -> None:
+    answer = client.post(INFER, json=request(sample_images.jpeg(), b"text"))
     assert (answer.status_code, answer.get_json()["code"]) == (415, "unsupported_type")
     assert answer.get_json()["error"]
 
@@ -105,7 +111,7 @@ def test_another_model_is_not_found(client: FlaskClient, ready: EchoWorker, mode
     for answer in (
         client.get(f"/v2/models/{model}"),
         client.get(f"/v2/models/{model}/ready"),
-        client.post(f"/v2/models/{model}/infer", json=request(pictures.jpeg())),
+        client.post(f"/v2/models/{model}/infer", json=request(sample_images.jpeg())),
     ):
         assert (answer.status_code, answer.get_json()["code"]) == (404, "unknown_model")
 
@@ -115,7 +121,7 @@ def test_the_model_goes_by_its_version_and_by_a_name_for_any(
     client: FlaskClient, ready: EchoWorker, model: str
 ) -> None:
     assert client.get(f"/v2/models/{model}/ready").status_code == 200
-    assert client.post(f"/v2/models/{model}/infer", json=request(pictures.jpeg())).status_code == 200
+    assert client.post(f"/v2/models/{model}/infer", json=request(sample_images.jpeg())).status_code == 200
 
 
 GOOD = tensor(b"x")
@@ -136,9 +142,27 @@ GOOD = tensor(b"x")
         ({"inputs": [GOOD | {"data": ["eA=="] * 17, "shape": [17]}]}, "17 images"),
         ({"inputs": [GOOD | {"shape": [2]}]}, "shape"),
         ({"inputs": [GOOD | {"shape": [-1]}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": []}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": None}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": 1}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": ["1"]}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": [1.0]}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": [1, True]}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": [1, 1, 1]}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": [1, 2], "data": ["eA==", "eA=="]}]}, "shape"),
+        ({"inputs": [GOOD | {"shape": [1] * 9 + [5]}]}, "shape"),
+        ({"inputs": [{key: value for key, value in GOOD.items() if key != "shape"}]}, "shape"),
+        ({"inputs": [{key: value for key, value in GOOD.items() if key != "name"}]}, "name=.None.*'image'"),
+        ({"inputs": [GOOD | {"name": "img"}]}, "name=.img.*'image'"),
+        ({"inputs": [GOOD | {"name": ["image"]}]}, "name"),
+        ({"inputs": [GOOD | {"name": "Image"}]}, "name"),
+        ({"inputs": [GOOD], "id": 7}, "id=7"),
+        ({"inputs": [GOOD], "id": ["x"]}, "id"),
+        ({"inputs": [GOOD], "id": "QUJD" * 600}, "id"),
         ({"inputs": [GOOD | {"shape": [10**400]}]}, "shape"),
         ({"inputs": [GOOD | {"shape": [True]}]}, "shape"),
-        ({"inputs": [GOOD | {"parameters": {"binary_data_size": 5}}]}, "binary_data_size"),
+        ({"inputs": [GOOD | {"parameters": {"binary_data_size": 5}}]}, "both data and binary_data_size"),
+        ({"inputs": [GOOD | {"data": None, "parameters": {"binary_data_size": 5}}]}, "binary_data_size"),
         ({"inputs": [GOOD | {"parameters": 3}]}, "parameters"),
         ({"inputs": [GOOD], "parameters": []}, "parameters"),
         ({"inputs": [GOOD], "outputs": [{"name": "other"}]}, "other"),
@@ -157,7 +181,7 @@ def test_what_is_wrong_with_a_request_is_told(document: Any, told: str) -> None:
 @pytest.mark.parametrize("data", [b"\x05\0\0\0abc", b"\x01\0", b"\xff\xff\xff\xff" + b"x" * 20])
 def test_binary_elements_that_do_not_fit_are_told(data: bytes) -> None:
     parameters = {"binary_data_size": len(data)}
-    head = json.dumps({"inputs": [GOOD | {"parameters": parameters}]}).encode()
+    head = json.dumps({"inputs": [GOOD | {"data": None, "parameters": parameters}]}).encode()
     with pytest.raises(Problem, match="does not fit"):
         open_inference.parse(head + data, str(len(head)))
 
@@ -169,16 +193,16 @@ def test_a_length_that_is_none_is_told(length: str) -> None:
 
 
 def test_a_nested_list_and_base64_in_a_binary_tensor_are_understood() -> None:
-    picture = pictures.jpeg()
-    nested = request(picture, picture)
+    image = sample_images.jpeg()
+    nested = request(image, image)
     nested["inputs"][0] |= {"shape": [2, 1], "data": [[text] for text in nested["inputs"][0]["data"]]}
-    assert open_inference.parse(json.dumps(nested).encode(), None).images == [picture, picture]
-    body, headers = binary(base64.b64encode(picture))
-    assert open_inference.parse(body, headers["Inference-Header-Content-Length"]).images == [picture]
+    assert open_inference.parse(json.dumps(nested).encode(), None).images == [image, image]
+    body, headers = binary(base64.b64encode(image))
+    assert open_inference.parse(body, headers["Inference-Header-Content-Length"]).images == [image]
 
 
 def test_the_server_and_the_model_describe_themselves(client: FlaskClient, ready: EchoWorker) -> None:
-    assert client.get("/v2").get_json()["extensions"] == ["binary_tensor_data", "classification"]
+    assert client.get("/v2").get_json()["extensions"][:2] == ["binary_tensor_data", "classification"]
     described = client.get(f"/v2/models/{MODEL}").get_json()
     assert (described["name"], described["versions"]) == (MODEL, [VERSION])
     assert described["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
@@ -199,19 +223,21 @@ def test_health_by_any_name_is_503_without_redis(
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_torchserve_is_spoken(client: FlaskClient, ready: EchoWorker, method: str) -> None:
     assert client.get("/ping").get_json() == {"status": "Healthy"}
-    expected = dict(zip(LABELS[:5], SCORES[:5], strict=True))
+    expected = dict(zip(LABELS[:5], ROUNDED[:5], strict=True))
     for path in (f"/predictions/{MODEL}", f"/predictions/{MODEL}/{VERSION}"):
-        assert client.open(path, method=method, data=pictures.jpeg()).get_json() == expected
-    as_form = client.open(f"/predictions/{MODEL}", method=method, data={"data": (BytesIO(pictures.jpeg()), "cat.jpg")})
+        assert client.open(path, method=method, data=sample_images.jpeg()).get_json() == expected
+    as_form = client.open(
+        f"/predictions/{MODEL}", method=method, data={"data": (BytesIO(sample_images.jpeg()), "cat.jpg")}
+    )
     assert as_form.get_json() == expected
     assert client.post(f"/predictions/{MODEL}", data=b"").get_json()["code"] == "malformed"
-    assert client.post("/predictions/other", data=pictures.jpeg()).status_code == 404
+    assert client.post("/predictions/other", data=sample_images.jpeg()).status_code == 404
 
 
 def test_sagemaker_is_spoken(client: FlaskClient, ready: EchoWorker) -> None:
     for kind in ("image/jpeg", "application/x-image"):
-        answer = client.post("/invocations", data=pictures.jpeg(), content_type=kind)
-        assert answer.get_json() == {"success": True, "prediction": LABELS[0], "score": SCORES[0]}
+        answer = client.post("/invocations", data=sample_images.jpeg(), content_type=kind)
+        assert answer.get_json() == {"success": True, "prediction": LABELS[0], "score": ROUNDED[0]}
 
 
 def test_a_number_of_thousands_of_digits_is_no_length() -> None:
@@ -265,17 +291,91 @@ def test_a_size_that_is_not_that_of_the_data_is_told(size: Any, data: bytes, tol
     assert (problem.value.status, len(problem.value.detail) < 200) == (400, True)
 
 
+@pytest.mark.parametrize("encode", [base64.encodebytes, base64.urlsafe_b64encode])
+def test_other_base64_is_decoded_too(encode: Callable[[bytes], bytes]) -> None:
+    image = b"\xff\xd8\xff\xfb\xff\xbf" + sample_images.jpeg()
+    stream, length = bomb(elements(encode(image)))
+    assert open_inference.parse(stream, length).images == [image]
+    in_json = request(b"") | {"inputs": [tensor(b"x", data=[encode(image).decode()])]}
+    assert open_inference.parse(json.dumps(in_json).encode(), None).images == [image]
+
+
 @pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
 def test_base64_in_a_binary_tensor_is_decoded_as_it_comes(head: str) -> None:
-    picture = pictures.jpeg() + bytes(range(256)) * 1_000
-    stream, length = bomb(elements((head + base64.b64encode(picture).decode()).encode()))
-    assert open_inference.parse(stream, length).images == [picture]
-    stream, length = bomb(elements(base64.b64encode(picture)[:200_000] + b"%" * 100_000))
+    image = sample_images.jpeg() + bytes(range(256)) * 1_000
+    stream, length = bomb(elements((head + base64.b64encode(image).decode()).encode()))
+    assert open_inference.parse(stream, length).images == [image]
+    stream, length = bomb(elements(base64.b64encode(image)[:200_000] + b"%" * 100_000))
     with pytest.raises(Problem, match="begins as base64"):
         open_inference.parse(stream, length)
 
 
-@pytest.mark.parametrize("id_", ["\ud800", "\0", "x" * 5_000, ["x"], {"x": "\udfff"}, None])
-def test_an_id_that_cannot_be_written_is_answered(client: FlaskClient, ready: EchoWorker, id_: Any) -> None:
-    answer = client.post(INFER, data=json.dumps(request(pictures.jpeg(), id=id_)), content_type="application/json")
-    assert answer.status_code == 200 if id_ != "x" * 5_000 else 400
+@pytest.mark.parametrize(
+    ("id_", "echo"),
+    [("\ud800", "?"), ("\0", "\0"), ("x" * 2_000, "x" * 2_000), ("\u00e9\U0001f63a", "\u00e9\U0001f63a"), (None, None)],
+)
+def test_an_id_comes_back_as_it_was_sent(client: FlaskClient, ready: EchoWorker, id_: Any, echo: str | None) -> None:
+    answer = client.post(INFER, data=json.dumps(request(sample_images.jpeg(), id=id_)), content_type="application/json")
+    assert (answer.status_code, answer.get_json().get("id")) == (200, echo)
+
+
+def test_null_is_as_if_it_were_left_out(client: FlaskClient, ready: EchoWorker) -> None:
+    null = request(sample_images.jpeg(), id=None, parameters=None, outputs=[{"name": "label", "parameters": None}])
+    null["inputs"][0]["parameters"] = None
+    assert client.post(INFER, json=null).get_json()["outputs"][0]["data"] == [LABELS[0]]
+    assert len(client.post(INFER, json=null | {"outputs": None}).get_json()["outputs"]) == 2
+
+
+def test_probabilities_are_as_exact_as_the_model_s(client: FlaskClient, ready: EchoWorker) -> None:
+    scores = [0.123456789 / 2**rank for rank in range(len(LABELS))]
+    usual = ready.reply
+    ready.reply = lambda delivery: replace(usual(delivery), predictions=tuple(zip(LABELS, scores, strict=True)))  # type: ignore[type-var]
+    outputs = [{"name": name} for name in ("probabilities", "score")]
+    probabilities, score = client.post(INFER, json=request(sample_images.jpeg(), outputs=outputs)).get_json()["outputs"]
+    assert (probabilities["data"], score["data"]) == (scores, scores[:1])
+
+
+@pytest.mark.parametrize("path", ["/v2/models/nonsense/infer", INFER, "/v2/models/default/infer", "/predictions/other"])
+def test_nothing_is_answered_for_a_model_while_the_queue_s_state_is_unknown(
+    client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(settings, "REDIS_PORT", 1)
+    sent = (
+        {"data": sample_images.jpeg()} if path.startswith("/predictions") else {"json": request(sample_images.jpeg())}
+    )
+    answer = client.post(path, **sent)
+    assert (answer.status_code, answer.get_json()["code"], asked) == (503, "redis_unavailable", [])
+
+
+@pytest.mark.parametrize("output", ["probabilities", "label"])
+def test_a_new_process_reads_what_is_served_before_it_answers(
+    client: FlaskClient, ready: EchoWorker, output: str
+) -> None:
+    for model, status in ((MODEL, 200), ("nonsense", 404)):
+        job_queue.close_queue()
+        wanted = [{"name": output, "parameters": {"classification": 2}}]
+        answer = client.post(f"/v2/models/{model}/infer", json=request(sample_images.jpeg(), outputs=wanted))
+        assert answer.status_code == status
+    assert job_queue.queue_state() is not None
+
+
+def test_a_model_is_known_while_its_worker_is_being_restarted(client: FlaskClient, queue: RedisServer) -> None:
+    with EchoWorker(queue.port):
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is known")
+        wait_until(lambda: bool(client.get("/labels").get_json()["labels"]), "its labels are known")
+    wait_until(lambda: client.get("/readyz").status_code == 503, "the worker has left")
+    assert client.post("/v2/models/nonsense/infer", json=request(sample_images.jpeg())).status_code == 404
+    outputs = [{"name": "probabilities"}]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, INFER, json=request(sample_images.jpeg(), outputs=outputs))
+        with EchoWorker(queue.port):
+            assert (answer.result().status_code, answer.result().get_json()["outputs"][0]["shape"]) == (200, [1, 8])
+
+
+def test_classes_that_the_model_does_not_list_are_no_answer(client: FlaskClient, ready: EchoWorker) -> None:
+    usual = ready.reply
+    ready.reply = lambda delivery: replace(usual(delivery), predictions=(("another", 0.5),))  # type: ignore[type-var]
+    for output in ({"name": "probabilities"}, {"name": "label", "parameters": {"classification": 1}}):
+        answer = client.post(INFER, json=request(sample_images.jpeg(), outputs=[output]))
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "not_ready")
+        assert answer.headers["Retry-After"]

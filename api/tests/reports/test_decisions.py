@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import store
-from reports.store import Decision
+from storage.reports import files as store
+from storage.reports.port import Decision
 from tests.serving import API, wait_until
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE
 
@@ -52,10 +52,10 @@ def test_a_decision_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch:
 
 WRITER = """
 import pathlib, sys
-from reports import store
+from storage.reports import files, port
 folder, name, ledger = pathlib.Path(sys.argv[1]), sys.argv[2], open(sys.argv[3], "a", buffering=1)
 for number in range(int(1e9)):
-    store.append_decision(folder, store.Decision(f"{name}-{number}", "correct", "x" * (number % 7 * 300), name))
+    files.append_decision(folder, port.Decision(f"{name}-{number}", "correct", "x" * (number % 7 * 300), name))
     print(f"{name}-{number}", file=ledger)
 """
 

@@ -1,4 +1,4 @@
-"""Reports as JSON: by the prediction's id or the picture's name, once for each key."""
+"""Reports as JSON: by the prediction's id or the image's name, once for each key."""
 
 import csv
 import json
@@ -11,17 +11,18 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
+from reports import submission
 from reports.schema import MAX_COMMENT, MAX_LABEL
 from tests.conftest import Serve
-from tests.serving import LABELS, MODEL, VERSION, EchoWorker, raw_picture, wait_until
+from tests.serving import LABELS, MODEL, VERSION, EchoWorker, raw_image, wait_until
 
 REPORT = "/feedback"
 
 
 @pytest.fixture
-def predicted(client: FlaskClient, asked: list[str], picture: bytes) -> dict[str, Any]:
-    """What a picture was answered, by a model without a queue."""
-    answer = client.post("/predict?top_k=1", data=picture, content_type="image/jpeg")
+def predicted(client: FlaskClient, asked: list[str], image: bytes) -> dict[str, Any]:
+    """What an image was answered, by a model without a queue."""
+    answer = client.post("/predict?top_k=1", data=image, content_type="image/jpeg")
     return {**answer.get_json(), "header": answer.headers["X-Prediction-Id"]}
 
 
@@ -49,7 +50,7 @@ def test_a_prediction_is_reported_by_its_id(
     assert csv_path.with_name("feedback").read_text() == said
 
 
-def test_a_picture_is_reported_by_its_name_and_the_model_is_asked_what_it_says(
+def test_an_image_is_reported_by_its_name_and_the_model_is_asked_what_it_says(
     client: FlaskClient, predicted: dict[str, Any], csv_path: Path, asked: list[str]
 ) -> None:
     assert client.post(REPORT, json={"filename": predicted["filename"]}).status_code == 201
@@ -144,11 +145,11 @@ def heard_of(client: FlaskClient) -> None:
 
 
 def test_a_label_is_kept_as_the_model_spells_it_and_an_unknown_one_is_kept_and_flagged(
-    client: FlaskClient, worker: EchoWorker, picture: bytes, csv_path: Path
+    client: FlaskClient, worker: EchoWorker, image: bytes, csv_path: Path
 ) -> None:
     heard_of(client)
     assert client.get("/labels").get_json() == {"model_version": f"{MODEL}/{VERSION}", "labels": list(LABELS)}
-    said = client.post("/predict", data=picture, content_type="image/jpeg")
+    said = client.post("/predict", data=image, content_type="image/jpeg")
     body = {"prediction_id": said.headers["X-Prediction-Id"]}
     flags = [
         client.post(REPORT, json=body | {"label": label}).get_json()["label_known"]
@@ -171,9 +172,9 @@ def test_without_workers_nobody_knows_what_the_model_can_say(client: FlaskClient
     assert client.get("/labels").get_json() == {"model_version": None, "labels": []}
 
 
-def test_retries_over_several_processes_at_once_are_kept_once(serve: Serve, worker: EchoWorker, picture: bytes) -> None:
+def test_retries_over_several_processes_at_once_are_kept_once(serve: Serve, worker: EchoWorker, image: bytes) -> None:
     with serve(REDIS_IP="127.0.0.1", REDIS_PORT=worker.port, API_WORKERS=4, REQUEST_TIMEOUT_S=60) as served:
-        _, headers, _ = served.ask_patiently(raw_picture(picture))
+        _, headers, _ = served.ask_patiently(raw_image(image))
         said = headers["x-prediction-id"]
 
         def report(number: int) -> tuple[int, str]:
@@ -192,12 +193,20 @@ def test_retries_over_several_processes_at_once_are_kept_once(serve: Serve, work
         assert len(rows) == 5
 
 
-def test_a_setting_that_no_other_process_shares_makes_ids_its_own(
-    client: FlaskClient, predicted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_an_id_of_a_host_with_another_key_is_unknown_and_the_log_says_once_what_to_do(
+    client: FlaskClient, predicted: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(settings, "SECRET_KEY", "another")
-    answer = client.post(REPORT, json={"prediction_id": predicted["header"]})
-    assert problem_of(answer) == (404, "prediction_unknown")
+    submission._warn_of_another_key.cache_clear()
+    for made_up in ("invented", "1f" * 16, f"job.{'A' * 60}"):
+        assert problem_of(client.post(REPORT, json={"prediction_id": made_up})) == (404, "prediction_unknown")
+    assert caplog.messages == []
+    for _ in range(3):
+        answer = client.post(REPORT, json={"prediction_id": predicted["header"]})
+        assert problem_of(answer) == (404, "prediction_unknown")
+        assert "another SECRET_KEY" in answer.get_json()["detail"]
+    [line] = caplog.messages
+    assert "Set SECRET_KEY (or SECRET_KEY_FILE) to the same value for all api processes of all hosts." in line
 
 
 FORM = {"report": "{'filename': 'a.jpg', 'prediction': 'tabby', 'score': 0.5}"}

@@ -1,16 +1,20 @@
 import csv
+import itertools
 import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reports import store
+from storage.reports import files as store
+from tests.conftest import Serve
 from tests.serving import API, wait_until
 from wire.tables.feedback import REPORTS
 
@@ -158,7 +162,7 @@ def test_a_full_disk_leaves_both_files_as_they_were_and_they_work_again(files: t
 
 WRITER = """
 import sys
-from reports import store
+from storage.reports import files as store
 lines, rows, name, ledger = map(__import__("pathlib").Path, sys.argv[1:])
 with ledger.open("a", buffering=1) as done:
     for number in range(int(1e9)):
@@ -235,3 +239,104 @@ def test_a_writer_waits_for_the_one_before(files: tuple[Path, Path]) -> None:
         assert lines.read_text() == "1\n"
     waiting.join()
     assert lines.read_text() == "1\n2\n"
+
+
+def kept_in(files: tuple[Path, Path]) -> tuple[list[str], list[str]]:
+    """What each file holds: the first word of each line, and of each row's comment."""
+    lines, rows = files
+    kept = lines.read_text().splitlines() if lines.exists() else []
+    comments = [cells["comment"] for cells in rows_of(rows)] if rows.exists() else []
+    return [text.split()[0] for text in kept], [text.split()[0] for text in comments]
+
+
+CALLS = ("open", "read", "pread", "write", "pwrite", "ftruncate", "fdatasync", "fsync", "fstat", "close")
+KEY = store.Key(b"k" * 16, b"c" * 16)
+
+
+def kill(files: tuple[Path, Path], moment: str, at: int) -> bool:
+    """Let a process append a report and end itself with SIGKILL at a step; return whether it did.
+
+    That is before a call of the system, after it, or when half of what it writes is written.
+    """
+    pid = os.fork()
+    if pid == 0:
+        steps = itertools.count(1)
+        for name in CALLS:
+            setattr(os, name, killed_at(at, steps, moment, getattr(os, name)))
+        text = "second " * 20
+        store.append(*files, text, row(2, text), store.Once(KEY, lambda: False))
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def killed_at(at: int, steps: Iterator[int], moment: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def step(*arguments: Any, **named: Any) -> Any:
+        if next(steps) == at:
+            if moment == "half" and "write" in call.__name__:
+                call(arguments[0], arguments[1][: len(arguments[1]) // 2], *arguments[2:])
+            elif moment == "after":
+                with suppress(OSError):
+                    call(*arguments, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **named)
+
+    return step
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("moment", ["before", "half", "after"])
+def test_a_report_is_in_both_files_or_in_none_whenever_its_writer_is_killed(
+    tmp_path: Path, moment: str, is_first: bool
+) -> None:
+    outcomes: list[tuple[bool, bool]] = []
+    before = [] if is_first else ["first"]
+    for at in range(1, 200):
+        folder = tmp_path / str(at)
+        files = folder / "feedback", folder / "feedback.csv"
+        for name in before:
+            store.append(*files, name, row(1, name))
+        if not kill(files, moment, at):
+            break
+        store.heal(*files)
+        is_kept = "second" in kept_in(files)[0]
+        expected = [*before, "second"] if is_kept else before
+        assert kept_in(files) == (expected, expected), f"killed at step {at}"
+        is_key_kept = store.find_key(folder, KEY.report_id) is not None
+        assert is_kept or not is_key_kept
+        outcomes.append((is_kept, is_key_kept))
+        store.append(*files, "third", row(3, "third"))
+        assert kept_in(files) == ([*expected, "third"],) * 2
+    assert len(outcomes) > 15
+    assert {(False, False), (True, True)} <= set(outcomes)
+
+
+def test_a_process_that_starts_takes_back_what_a_killed_one_has_written(serve: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "feedback"
+    files = folder / "feedback", folder / "feedback.csv"
+    store.append(*files, "first", row(1, "first"))
+    at = next(at for at in range(1, 200) if kill(files, "half", at) and kept_in(files)[0] != ["first"])
+    assert kept_in(files) != (["first"], ["first"]), f"killed at step {at}"
+    with serve():
+        wait_until(lambda: kept_in(files) == (["first"], ["first"]), "the files agree")
+
+
+def test_what_a_person_has_written_since_is_not_taken_back(files: tuple[Path, Path]) -> None:
+    store.append(*files, "first", row(1, "first"))
+    at = next(at for at in range(1, 200) if kill(files, "after", at) and len(kept_in(files)[0]) == 2)
+    assert len(kept_in(files)[1]) == 1, f"killed at step {at}"
+    for path in files:
+        with path.open("a") as file:
+            file.write('"by hand"\n' * 100)
+    store.heal(*files)
+    store.append(*files, "third", row(3, "third"))
+    assert [path.read_text().count("by hand") for path in files] == [100, 100]
+
+
+def test_a_report_that_was_taken_back_is_not_taken_back_again(files: tuple[Path, Path]) -> None:
+    store.append(*files, "first", row(1, "first"))
+    next(at for at in range(1, 200) if kill(files, "half", at) and kept_in(files)[0] != ["first"])
+    store.heal(*files)
+    with files[0].open("a") as file:
+        file.write("x\n")
+    store.heal(*files)
+    assert files[0].read_text() == "first\nx\n"

@@ -8,8 +8,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import settings
-from reports import schema, store, submission
+from reports import record, schema, submission
 from reports.submission import Submission
+from storage.images.folder import image_folder
 from wire.settings_parser import SettingError
 from wire.tables.csv_table import one_line
 from wire.tables.feedback import REPORTS
@@ -29,7 +30,7 @@ def saved_to(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple
 
 
 def save(text: str, folder: Path, details: dict[str, str]) -> None:
-    submission.save(Submission(text, schema.parse(text), details), folder)
+    submission.save(Submission(text, schema.parse(text), details), image_folder(folder))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -63,7 +64,7 @@ def test_what_a_report_says_goes_before_what_the_form_says(saved_to: tuple[Path,
     assert rows_of(saved_to[1])[0]["image_path"] == str(tmp_path / "a.jpg")
 
 
-def test_the_stored_picture_s_sha256_is_in_the_row(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_stored_image_s_sha256_is_in_the_row(saved_to: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
     save(REPORT, tmp_path, {})
     assert rows_of(saved_to[1])[0]["image_sha256"] == hashlib.sha256(b"\xff\xd8\xff").hexdigest()
@@ -91,4 +92,4 @@ def test_the_csv_under_another_name_is_refused_too(tmp_path: Path, monkeypatch: 
     (tmp_path / "reports").symlink_to(tmp_path / "feedback.csv")
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(tmp_path / "reports"))
     with pytest.raises(SettingError):
-        store.paths()
+        record.lines_path()

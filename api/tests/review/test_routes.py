@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from werkzeug.test import TestResponse
 import settings
 from app import create_app
 from auth import operator_session
-from reports import export, index, store
+from reports import export
 from sightline_testing.hostile.payloads import MARKUP, Page
+from storage.reports import files as store
+from storage.reports import port, queries
 from tests.reports.test_json_reports import problem_of
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, DECISIONS_FILE, REPORTS_FILE
 
@@ -65,7 +68,12 @@ def shown(client: FlaskClient, query: str = "") -> list[str]:
     return [piece.split('"')[0] for piece in answer.text.split('data-report="')[1:]]
 
 
-PATHS = ("/review", "/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip")
+def cards_of(page: str) -> list[dict[str, str]]:
+    """What the inbox shows of each image, as its forms send it."""
+    return [json.loads(unescape(piece.split('"')[0])) for piece in page.split('data-token="')[1:]]
+
+
+PATHS = ("/review", "/review/cases.csv", "/review/cases.jsonl", "/review/cases.zip", "/review/label-studio.zip")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -73,7 +81,7 @@ PATHS = ("/review", "/review/cases.csv", "/review/cases.jsonl", "/review/cases.z
 def test_nobody_comes_in_without_the_key(client: FlaskClient, path: str, key: str) -> None:
     assert problem_of(client.get(path, headers={"X-API-Key": key})) == (401, "operator_key_needed")
     led = client.get(path, headers={"Accept": "text/html", "X-API-Key": key})
-    assert (led.status_code, led.location) == (302, "/review/login")
+    assert (led.status_code, led.location) == (302, f"/review/login?next={path}")
 
 
 def test_nobody_decides_without_the_key(client: FlaskClient, folder: Path) -> None:
@@ -228,7 +236,7 @@ def test_the_plain_form_does_the_same(operator: FlaskClient, folder: Path) -> No
 
 
 def test_the_inbox_shows_what_is_open_newest_first_page_by_page(client: FlaskClient, folder: Path) -> None:
-    count = 2 * index.PAGE_SIZE + 3
+    count = 2 * port.PAGE_SIZE + 3
     for number in range(count):
         report(folder, str(number))
     seen, query = [], ""
@@ -264,7 +272,13 @@ def test_the_inbox_is_filtered_by_status_label_and_model_and_counts(client: Flas
     assert page.count("<option>net/1") == 1
 
 
-@pytest.mark.parametrize("query", ["?status=done", "?before=x", "?before=0", "?label=%00", "?model=" + "x" * 401])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("?status=done", "?label=%00", "?model=" + "x" * 401, "?order=random", "?size=501", "?size=0", "?view=map"),
+        *("?place=after", "?place=after~x~1", "?place=after~e~1", "?since=today", "?until=2026-13-01"),
+    ],
+)
 def test_filters_that_are_none_are_refused(client: FlaskClient, query: str) -> None:
     assert problem_of(client.get(f"/review{query}", headers=HEADERS)) == (400, "invalid_parameter")
 
@@ -276,13 +290,14 @@ def test_whatever_reporters_write_is_shown_as_text(client: FlaskClient, folder: 
         report(folder, str(number), reported_at=text, **names)
         decide(client, str(number), "correct", text, **HEADERS)
     query = "?status=all"
-    for _ in range(len(payloads) // index.PAGE_SIZE):
+    while query:
         page = client.get(f"/review{query}", headers=HEADERS).text
         assert Page(page).alive == []
-        query = page.split('id="next-page"')[1].split('href="/review')[1].split('"')[0].replace("&amp;", "&")
+        _, _, rest = page.partition('id="next-page"')
+        query = rest.split('href="/review')[1].split('"')[0].replace("&amp;", "&") if rest else ""
 
 
-def test_a_report_without_a_picture_or_a_score_is_shown(client: FlaskClient, folder: Path) -> None:
+def test_a_report_without_an_image_or_a_score_is_shown(client: FlaskClient, folder: Path) -> None:
     report(folder, "a", image_path="", score="", prediction="")
     report(folder, "b", image_path="..")
     assert shown(client) == ["b", "a"]
@@ -290,7 +305,7 @@ def test_a_report_without_a_picture_or_a_score_is_shown(client: FlaskClient, fol
 
 @pytest.fixture
 def reviewed(client: FlaskClient, folder: Path, uploads_folder: Path) -> FlaskClient:
-    """Four reviewed pictures, one of them twice, one gone, and what is not to be taken along."""
+    """Four reviewed images, one of them twice, one gone, and what is not to be taken along."""
     uploads_folder.mkdir()
     for name in ("a", "b", "c", "open", "bad"):
         (uploads_folder / f"{name}.jpg").write_bytes(b"\xff\xd8\xff" + name.encode() * 1000)
@@ -309,7 +324,7 @@ def reviewed(client: FlaskClient, folder: Path, uploads_folder: Path) -> FlaskCl
 FILES = {"%2E./x": "", "%2E.%2Fbar%3A chart/b.jpg": "b", "lynx/c.jpg": "c", "puma/a.jpg": "a"}
 
 
-def test_pictures_are_taken_along_in_folders_by_label(reviewed: FlaskClient) -> None:
+def test_images_are_taken_along_in_folders_by_label(reviewed: FlaskClient) -> None:
     answer = reviewed.get("/review/cases.zip", headers=HEADERS)
     assert "attachment" in answer.headers["Content-Disposition"]
     with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
@@ -337,7 +352,7 @@ def test_the_tables_say_what_was_decided_and_run_no_formula(reviewed: FlaskClien
     assert table[0]["comment"] == "'=SUM(A1)"
 
 
-def test_a_picture_that_is_another_one_by_now_stays_here(
+def test_an_image_that_is_another_one_by_now_stays_here(
     client: FlaskClient, folder: Path, uploads_folder: Path
 ) -> None:
     uploads_folder.mkdir()
@@ -353,6 +368,31 @@ def test_a_page_of_cases_more_or_less_changes_no_table(
     reviewed: FlaskClient, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     before = reviewed.get("/review/cases.csv", headers=HEADERS).data
-    monkeypatch.setattr(export, "CASES_AT_ONCE", piece)
+    monkeypatch.setattr(queries, "CASES_AT_ONCE", piece)
     monkeypatch.setattr(export, "PIECE_CHARACTERS", piece)
     assert reviewed.get("/review/cases.csv", headers=HEADERS).data == before
+
+
+def test_a_decision_about_what_another_reviewer_has_decided_since_is_refused(
+    operator: FlaskClient, folder: Path
+) -> None:
+    report(folder, "a", label="lynx")
+    assert cards_of(operator.get("/review").text)[0]["seen"] == "0"
+    form = {"report_id": "a", "decision": "correct", "label": "puma", "seen": "0"}
+    kept = operator.post("/review/decisions", json={**form, "decision": "accept", "label": ""}, headers=OWN).get_json()
+    page = operator.post("/review/decisions", data=form, headers=OWN | {"Accept": "text/html"})
+    assert page.status_code == 409
+    assert "Ann has decided about this report meanwhile: it is accepted as lynx." in page.text
+    assert decided(folder)[1:] == [["a", "accept", "lynx", "Ann"]]
+    assert cards_of(operator.get("/review?status=all").text)[0]["seen"] == kept["seen"]
+    assert operator.post("/review/decisions", data={**form, "seen": kept["seen"]}, headers=OWN).status_code == 303
+    assert decided(folder)[-1] == ["a", "correct", "puma", "Ann"]
+
+
+@pytest.mark.parametrize("seen", ["-1", "one", "0x1", "9" * 20, "\u0663"])
+def test_a_decision_names_what_it_saw_by_number(operator: FlaskClient, folder: Path, seen: str) -> None:
+    report(folder, "a", label="lynx")
+    answer = operator.post(
+        "/review/decisions", json={"report_id": "a", "decision": "accept", "seen": seen}, headers=OWN
+    )
+    assert problem_of(answer) == (400, "invalid_decision")

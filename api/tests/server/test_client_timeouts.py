@@ -1,13 +1,13 @@
-import contextlib
 import socket
 from collections.abc import Iterator
 
+import gevent
 import pytest
 from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 
 from problems import Problem
 from server import client_timeouts
-from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Turns
+from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Share, Turns
 
 # Far apart, so that which deadline it was can be told without looking at a clock.
 LONG_S = 3600.0
@@ -130,7 +130,10 @@ def test_what_is_sent_has_a_time_of_its_own(pair: tuple[socket.socket, socket.so
     assert pair[0].gettimeout() == 123.0
 
 
-def test_uploads_share_the_memory_there_is(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_uploads_share_the_memory_there_is(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_timeouts, "STANDSTILL_S", 0.0)
     budget = Budget(100)
     first, second = reader_on(pair[0], budget), reader_on(pair[1], budget)
     first.expect_body()
@@ -293,27 +296,104 @@ def test_word_to_go_on_is_sent_once_and_only_where_the_body_is_waited_for(
     assert not reader.owes_continue
 
 
-def test_large_bodies_leave_room_for_small_ones(pair: tuple[socket.socket, socket.socket]) -> None:
-    budget = Budget(10_000_000)
-    # A hundred that all come at once, each as fast as the others.
-    held = [0] * 100
-    with contextlib.suppress(Problem):
-        while True:
-            for number in range(len(held)):
-                budget.take(1_000, held[number])
-                held[number] += 1_000
-    reader = reader_on(pair[0], budget)
-    reader.expect_body()
-    take(reader, pair[1], 10_000)
-    assert budget.held == sum(held) + 10_000 <= budget.limit
-    reader.forget_body()
-    assert budget.held == sum(held)
+class Uploads:
+    """Bodies that arrive at once, each as fast as the others, and take a moment to be stored."""
+
+    PIECE = 2_000
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.refused = self.most = 0
+
+    def upload(self, length: int, until: int | None = None) -> Share:
+        share = Share(length)
+        try:
+            for _ in range(0, length if until is None else until, self.PIECE):
+                self.budget.take(share, min(self.PIECE, length - share.held), gevent.sleep)
+                self.most = max(self.most, self.budget.held)
+                gevent.sleep(0)
+        except Problem:
+            self.refused += 1
+            self.budget.release(share)
+        return share
+
+    def store(self, length: int) -> None:
+        share = self.upload(length)
+        gevent.sleep(0.002)
+        self.budget.release(share)
+
+
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
+    monkeypatch.setattr(client_timeouts, "WAIT_POLL_S", 0.005)
+    monkeypatch.setattr(client_timeouts, "STANDSTILL_S", 30.0)
+    return Uploads(Budget(1_000_000))
+
+
+def test_large_bodies_that_arrive_at_once_are_all_taken_and_leave_room_for_small_ones(uploads: Uploads) -> None:
+    large = [gevent.spawn(uploads.store, 140_000) for _ in range(100)]
+    small = 0
+    while not all(each.ready() for each in large):
+        uploads.store(1_000)
+        small += 1
+    assert (uploads.refused, uploads.budget.held) == (0, 0)
+    assert small > 20
+    assert uploads.most <= uploads.budget.limit
+
+
+def test_bodies_of_all_sizes_that_arrive_at_once_are_all_taken(uploads: Uploads) -> None:
+    lengths = [1_000, 5_000, 20_000, 60_000, 140_000, 300_000] * 10
+    gevent.joinall([gevent.spawn(uploads.store, length) for length in lengths])
+    assert (uploads.refused, uploads.budget.held) == (0, 0)
+    assert uploads.most <= uploads.budget.limit
+
+
+def test_a_body_that_stops_coming_lets_others_go_first(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [uploads.upload(140_000, 139_000) for _ in range(4)]
+    monkeypatch.setattr(client_timeouts, "TURN_S", 0.01)
+    slow = uploads.upload(140_000, 2_000)
+    gevent.joinall([gevent.spawn(uploads.store, 140_000) for _ in range(10)])
+    assert uploads.refused == 0
+    assert uploads.budget.held == sum(share.held for share in held) + slow.held
+
+
+def test_bodies_are_refused_where_none_makes_room(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_timeouts, "STANDSTILL_S", 0.1)
+    monkeypatch.setattr(client_timeouts, "TURN_S", 0.02)
+    uploading = [gevent.spawn(uploads.upload, 140_000, 139_000) for _ in range(20)]
+    gevent.joinall(uploading)
+    held = [each.value for each in uploading if each.value.held]
+    assert 0 < len(held) == 20 - uploads.refused <= 6
+    uploads.store(1_000)
+    for share in held:
+        uploads.budget.release(share)
+    uploads.store(140_000)
+    assert uploads.refused == 20 - len(held)
+
+
+def test_only_so_many_bodies_wait_for_room(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_timeouts, "MAX_WAITING", 5)
+    gevent.joinall([gevent.spawn(uploads.store, 140_000) for _ in range(50)])
+    assert 0 < uploads.refused < 45
 
 
 def test_one_body_may_have_most_of_the_memory_but_not_all() -> None:
-    Budget(1_000).take(800)
+    Budget(1_000).take(Share(800), 800, gevent.sleep)
     with pytest.raises(Problem, match="uploads_full"):
-        Budget(1_000).take(850)
+        Budget(1_000).take(Share(850), 100, gevent.sleep)
+    with pytest.raises(Problem, match="uploads_full"):
+        Budget(1_000).take(Share(), 850, gevent.sleep)
+
+
+def test_the_time_that_a_body_waits_for_room_is_not_the_client_s(
+    pair: tuple[socket.socket, socket.socket], uploads: Uploads
+) -> None:
+    other = uploads.upload(700_000)
+    reader = reader_on(pair[0], uploads.budget, body_s=0.2, window_s=0.2)
+    reader.expect_body(200_000)
+    gevent.spawn_later(0.3, uploads.budget.release, other)
+    take(reader, pair[1], 1_000)
+    take(reader, pair[1], 1_000)
 
 
 def test_a_body_that_ends_early_is_no_body(pair: tuple[socket.socket, socket.socket]) -> None:

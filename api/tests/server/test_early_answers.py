@@ -11,9 +11,11 @@ from sightline_testing.redis_server import RedisServer
 from tests.serving import PATIENCE_S, Served, read_answer, serving
 
 PIECES = 16
+# More than gunicorn reads at once of a body, for answers that depend on how it begins.
+FIRST_PIECE = bytes(2000)
 SIZES = (20_000, 3_000_000)
 BIG = 100_000_000
-PICTURE = "POST /predict HTTP/1.1"
+IMAGE = "POST /predict HTTP/1.1"
 JPEG = "Content-Type: image/jpeg"
 
 
@@ -40,7 +42,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory, redis_process: RedisServer
     with serving(
         tmp_path_factory.mktemp("limited"), {"REDIS_PORT": redis_process.port, "RATE_LIMIT": "1/day"}
     ) as running:
-        running.ask(framed("length", 10, PICTURE, JPEG) + bytes(10))
+        running.ask(framed("length", 10, IMAGE, JPEG) + bytes(10))
         yield running
 
 
@@ -56,12 +58,13 @@ def answers_to_who_sends_on(server: Served, head: bytes, size: int) -> list[int]
     """Wait for the answer, send the body in spite of it, and give the statuses that are there to read after that."""
     with closing(server.connect()) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(head + bytes(1000))
+        connection.sendall(head + FIRST_PIECE)
         assert select.select([connection], [], [], PATIENCE_S)[0], "no answer before the body"
-        piece = bytes((size - 1000) // PIECES)
+        rest = size - len(FIRST_PIECE)
+        piece = bytes(rest // PIECES)
         for _ in range(PIECES):
             connection.sendall(piece)
-        connection.sendall(bytes(size - 1000 - PIECES * len(piece)))
+        connection.sendall(bytes(rest - PIECES * len(piece)))
         connection.shutdown(socket.SHUT_WR)
         with connection.makefile("rb") as stream:
             status, _, _ = read_answer(stream)
@@ -76,15 +79,15 @@ def answers_to_who_sends_on(server: Served, head: bytes, size: int) -> list[int]
     [
         ("POST /nowhere HTTP/1.1", (), 404),
         ("POST /livez HTTP/1.1", (), 405),
-        (PICTURE, (JPEG, "Sec-Fetch-Site: cross-site"), 403),
-        (PICTURE, ("Content-Type: text/plain",), 400),
+        (IMAGE, (JPEG, "Sec-Fetch-Site: cross-site"), 403),
+        (IMAGE, ("Content-Type: text/plain",), 400),
         ("POST /predict?top_k=none HTTP/1.1", (JPEG,), 400),
         ("GET /predict HTTP/1.1", (), 405),
         # By the parser, before there is a request.
-        (PICTURE, ("Expect: a-miracle",), 417),
-        (PICTURE, ("X: " + "x" * 9000,), 431),
+        (IMAGE, ("Expect: a-miracle",), 417),
+        (IMAGE, ("X: " + "x" * 9000,), 431),
         ("POST /" + "x" * 9000 + " HTTP/1.1", (), 414),
-        (PICTURE, ("Host: elsewhere",), 400),
+        (IMAGE, ("Host: elsewhere",), 400),
         ("nonsense", (), 400),
     ],
 )
@@ -102,22 +105,22 @@ def test_an_answer_to_a_head_reaches_who_sends_the_body_all_the_same(
 @pytest.mark.parametrize("connection", ["close", "keep-alive"])
 class TestWhoMayNot:
     def test_who_has_no_key_is_told(self, keyed: Served, size: int, framing: str, connection: str) -> None:
-        head = framed(framing, size, PICTURE, JPEG, f"Connection: {connection}")
+        head = framed(framing, size, IMAGE, JPEG, f"Connection: {connection}")
         assert answers_to_who_sends_on(keyed, head, size) == [401]
 
     def test_who_asked_too_often_is_told(self, limited: Served, size: int, framing: str, connection: str) -> None:
-        head = framed(framing, size, PICTURE, JPEG, f"Connection: {connection}")
+        head = framed(framing, size, IMAGE, JPEG, f"Connection: {connection}")
         assert answers_to_who_sends_on(limited, head, size) == [429]
 
 
 def test_a_length_beyond_all_bounds_is_refused_and_the_body_drained(served: Served) -> None:
-    assert answers_to_who_sends_on(served, framed("length", BIG, PICTURE, JPEG), BIG) == [413]
+    assert answers_to_who_sends_on(served, framed("length", BIG, IMAGE, JPEG), BIG) == [413]
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_a_body_that_the_memory_has_no_room_for_is_drained(served: Served, framing: str) -> None:
     with closing(served.connect()) as connection:
-        connection.sendall(framed(framing, 8_000_000, PICTURE, JPEG) + bytes(8_000_000))
+        connection.sendall(framed(framing, 8_000_000, IMAGE, JPEG) + bytes(8_000_000))
         connection.shutdown(socket.SHUT_WR)
         assert read_answer(connection)[0] == 503
 
@@ -126,7 +129,7 @@ def test_a_body_that_the_memory_has_no_room_for_is_drained(served: Served, frami
     "broken", [b"zz\r\n", b"1\r\nxy\r\n", b"1\r\nx\r\n" * 2000, b"1;" + b"a" * 6000 + b"\r\nx\r\n"]
 )
 def test_a_body_that_is_broken_half_way_is_drained(served: Served, broken: bytes) -> None:
-    head = framed("chunks", 1000, PICTURE, JPEG)
+    head = framed("chunks", 1000, IMAGE, JPEG)
     assert answers_to_who_sends_on(served, head + bytes(1000) + b"\r\n" + broken, 60_000) == [400]
 
 
@@ -147,7 +150,7 @@ def test_who_waits_for_word_is_not_told_to_send_what_is_refused(served: Served, 
 def test_a_client_that_is_too_slow_is_told_so_while_it_sends_on(tmp_path_factory: pytest.TempPathFactory) -> None:
     told = {"REDIS_PORT": 1, "UPLOAD_PACE_S": 1}
     with serving(tmp_path_factory.mktemp("quick"), told) as server:
-        assert answers_to_who_sends_on(server, framed("length", 60_000, PICTURE, JPEG), 60_000) == [408]
+        assert answers_to_who_sends_on(server, framed("length", 60_000, IMAGE, JPEG), 60_000) == [408]
 
 
 def test_the_next_request_is_read_after_a_small_body_that_nobody_read(served: Served) -> None:

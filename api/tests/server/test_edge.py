@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
+from app import create_app
+from openapi.operation import operations_of
 from server import edge
-from server.messages import PAGE_POLICY, PICTURE_POLICY, SECURITY_HEADERS
+from server.messages import IMAGE_POLICY, PAGE_POLICY, SECURITY_HEADERS
+from wire.settings_parser import SettingError
 
 ORIGIN = "http://localhost"
 REQUESTS = [
@@ -48,12 +52,12 @@ def test_the_page_s_policy_lets_nothing_inline_run() -> None:
 
 
 def test_an_answer_s_own_policy_goes_before_the_page_s(
-    client: FlaskClient, asked: list[str], picture: bytes, uploads_folder: Path
+    client: FlaskClient, asked: list[str], image: bytes, uploads_folder: Path
 ) -> None:
-    client.post("/predict", data=picture, content_type="image/jpeg")
+    client.post("/predict", data=image, content_type="image/jpeg")
     answer = client.get(f"/display/{asked[0]}")
-    assert answer.headers.getlist("Content-Security-Policy") == [PICTURE_POLICY]
-    assert "sandbox" in PICTURE_POLICY
+    assert answer.headers.getlist("Content-Security-Policy") == [IMAGE_POLICY]
+    assert "sandbox" in IMAGE_POLICY
 
 
 @pytest.mark.parametrize("given", ["abc", "a.b-c_D9", "x" * 128])
@@ -124,6 +128,96 @@ def test_an_origin_that_was_told_is_let_in_and_may_read(client: FlaskClient, mon
     preflight = client.options("/predict", headers={"Origin": "https://other.example"})
     assert "PUT" in preflight.headers["Access-Control-Allow-Methods"]
     assert report(client, Sec_Fetch_Site="cross-site", Origin="https://evil.example").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origins", "let_in", "refused"),
+    [
+        ("*", ["https://any.example", "http://a.b:81", "null"], []),
+        (
+            "https://friend.example/",
+            ["https://friend.example"],
+            ["https://friend.example.evil", "http://friend.example"],
+        ),
+        ("HTTPS://Friend.Example:443", ["https://friend.example"], ["https://friend.example:444"]),
+        ("http://localhost:80 http://[::1]:3000", ["http://localhost", "http://[::1]:3000"], ["http://[::1]"]),
+        (
+            "https://*.example.org",
+            ["https://a.example.org", "https://a.b.example.org"],
+            ["https://example.org", "https://aexample.org", "http://a.example.org", "https://a.example.org:8443"],
+        ),
+        ("https://*.example.org:8443", ["https://a.example.org:8443"], ["https://a.example.org"]),
+        ("https://*.example.org,null", ["null"], ["https://.example.org", "https://evil.example/a.example.org:1", ""]),
+        ("https://b\u00fccher.example", ["https://xn--bcher-kva.example"], []),
+        ("chrome-extension://abcdef", ["chrome-extension://abcdef"], []),
+    ],
+)
+def test_origins_are_matched_as_browsers_write_them(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, origins: str, let_in: list[str], refused: list[str]
+) -> None:
+    monkeypatch.setattr(settings, "CORS_ORIGINS", origins)
+    for origin in let_in:
+        answer = report(client, Sec_Fetch_Site="cross-site", Origin=origin)
+        assert (origin, answer.status_code) == (origin, 200)
+        assert answer.headers["Access-Control-Allow-Origin"] in {origin, "*"}
+    for origin in refused:
+        answer = report(client, Sec_Fetch_Site="cross-site", Origin=origin)
+        assert (origin, answer.status_code) == (origin, 403)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("origins", "authorization", "status"),
+    [
+        ("*", "Basic YW5uOmtleQ==", 403),
+        ("*", "basic YW5uOmtleQ==", 403),
+        ("*", "Bearer key", 200),
+        ("https://friend.example", "Basic YW5uOmtleQ==", 200),
+    ],
+)
+def test_no_page_of_any_origin_may_use_what_the_browser_has_authenticated(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, origins: str, authorization: str, status: int
+) -> None:
+    monkeypatch.setattr(settings, "CORS_ORIGINS", origins)
+    sent = {"Sec_Fetch_Site": "cross-site", "Origin": "https://friend.example", "Authorization": authorization}
+    assert report(client, **sent).status_code == status
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "example.org",
+        "*.example.org",
+        "https://example.org/app",
+        "https://*",
+        "https://a.*.org",
+        "https://",
+        "https://a:b",
+        "https://user@example.org",
+        "https://example.org?x",
+        "https://**.example.org",
+        "localhost:3000",
+    ],
+)
+def test_an_origin_that_no_page_can_have_is_refused_at_start(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    monkeypatch.setattr(settings, "CORS_ORIGINS", f"https://good.example, {entry}")
+    with pytest.raises(SettingError, match=re.escape(f"{entry!r} is no origin")):
+        create_app()
+
+
+def test_pages_may_send_and_read_every_header_of_the_service(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "CORS_ORIGINS", "https://friend.example")
+    preflight = client.options("/predict", headers={"Origin": "https://friend.example"})
+    sent = preflight.headers["Access-Control-Allow-Headers"].split(", ")
+    operations = [operations_of(view) for view in client.application.view_functions.values()]
+    declared = [parameter for each in operations for operation in each.values() for parameter in operation.parameters]
+    in_headers = {parameter.name for parameter in declared if parameter.place == "header"}
+    assert in_headers | {"Idempotency-Key", "traceparent", "Inference-Header-Content-Length"} <= set(sent)
+    answer = client.get("/livez", headers={"Origin": "https://friend.example"})
+    exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"Location", "Retry-After", "X-Prediction-Id", "Preference-Applied", "ETag", "Allow"} <= set(exposed)
 
 
 @pytest.mark.parametrize(("proxies", "expected"), [(0, "127.0.0.1"), (1, "203.0.113.7")])

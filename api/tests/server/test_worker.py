@@ -1,5 +1,6 @@
 """The real server, `python app.py`, over plain sockets."""
 
+import base64
 import json
 import os
 import select
@@ -18,15 +19,25 @@ from pathlib import Path
 import pytest
 
 from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.conftest import Serve
-from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_picture, read_answer, serving, wait_until
+from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_image, read_answer, serving, wait_until
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # See IDLE_GRACE_S in server/worker.py.
 LONGER_THAN_IDLE_GRACE_S = 1.5
-HEAD_OF_A_PICTURE = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+# The producer looks every 0.1 s whether clients have gone.
+LONGER_THAN_A_LOOK_S = 0.5
+HEAD_OF_AN_IMAGE = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+
+
+def json_image(content: bytes) -> bytes:
+    body = b'{"image": "' + base64.b64encode(content) + b'"}'
+    return (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +64,7 @@ def echo(redis_process: RedisServer) -> Iterator[EchoWorker]:
 
 @pytest.fixture(scope="module")
 def answering(tmp_path_factory: pytest.TempPathFactory, echo: EchoWorker) -> Iterator[Served]:
-    """A server of two processes with a worker behind it, for which each picture is a job."""
+    """A server of two processes with a worker behind it, for which each image is a job."""
     told = {"REDIS_PORT": echo.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "API_WORKERS": 2, "RESULT_CACHE": 0}
     with serving(tmp_path_factory.mktemp("answering"), told) as running:
         wait_until(lambda: len(running.workers()) == 2, "both processes run")
@@ -117,8 +128,14 @@ class TestHttp:
             ),
             (b"POST /predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400, "malformed"),
             (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: magic\r\n\r\n", 400, "malformed"),
-            (HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed"),
-            (HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello!!", 400, "malformed"),
+            (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400, "malformed"),
+            (
+                b"POST /predict HTTP/1.1\r\nTransfer-Encoding: deflate\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                400,
+                "malformed",
+            ),
+            (HEAD_OF_AN_IMAGE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed"),
+            (HEAD_OF_AN_IMAGE + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello!!", 400, "malformed"),
         ],
     )
     def test_what_is_no_proper_http_is_refused_in_the_shape_of_every_failure(
@@ -130,6 +147,17 @@ class TestHttp:
         assert json.loads(body)["code"] == code
         check_headers(headers)
         assert served.is_live()
+
+    def test_a_coding_that_is_not_decoded_is_named(self, served: Served) -> None:
+        head = b"POST /predict HTTP/1.1\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+        status, headers, _ = served.ask(head + b"3\r\n\x1f\x8b\x08\r\n0\r\n\r\n")
+        assert (status, "gzip, chunked" in headers["x-error-detail"]) == (400, True)
+
+    @pytest.mark.parametrize("protocol", ["websocket", "h2c", "TLS/1.2"])
+    def test_another_protocol_that_is_offered_is_passed_over(self, served: Served, protocol: str) -> None:
+        upgrade = f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()
+        status, headers, _ = served.ask(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + upgrade)
+        assert (status, headers.get("upgrade")) == (200, None)
 
     def test_answers_of_the_application_carry_the_same_headers_once(self, served: Served) -> None:
         status, headers, _ = served.ask(LIVEZ)
@@ -168,32 +196,32 @@ class TestHttp:
             assert read_answer(stream, body=False)[0] == 200
             assert read_answer(stream)[2] == b'{"status":"ok"}\n'
 
-    def test_a_body_in_chunks_is_a_body(self, answering: Served, picture: bytes) -> None:
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (picture[:1000], picture[1000:]))
-        request = HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    def test_a_body_in_chunks_is_a_body(self, answering: Served, image: bytes) -> None:
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (image[:1000], image[1000:]))
+        request = HEAD_OF_AN_IMAGE + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
         assert answering.ask_patiently(request)[0] == 200
 
-    def test_a_client_that_asks_first_is_told_to_go_on(self, answering: Served, picture: bytes) -> None:
-        head = raw_picture(picture, headers="Expect: 100-continue\r\n").removesuffix(picture)
+    def test_a_client_that_asks_first_is_told_to_go_on(self, answering: Served, image: bytes) -> None:
+        head = raw_image(image, headers="Expect: 100-continue\r\n").removesuffix(image)
         with closing(answering.connect()) as connection:
             connection.sendall(head)
             stream = connection.makefile("rb")
             assert stream.readline() == b"HTTP/1.1 100 Continue\r\n"
             stream.readline()
-            connection.sendall(picture)
+            connection.sendall(image)
             assert read_answer(stream)[0] == 200
 
-    def test_a_picture_far_over_the_limit_is_refused_while_it_is_still_coming(self, served: Served) -> None:
+    def test_an_image_far_over_the_limit_is_refused_while_it_is_still_coming(self, served: Served) -> None:
         with closing(served.connect()) as connection:
-            connection.sendall(HEAD_OF_A_PICTURE + b"Content-Length: 1000000000\r\n\r\n")
+            connection.sendall(HEAD_OF_AN_IMAGE + b"Content-Length: 1000000000\r\n\r\n")
             connection.sendall(bytes(500_000))
             status, headers, _ = read_answer(connection)
             assert status == 413
             assert headers["connection"] == "close"
             assert has_ended(connection)
 
-    def test_who_sends_all_of_a_too_large_picture_first_hears_so_too(self, served: Served) -> None:
-        status, headers, _ = served.ask(raw_picture(bytes(22 * 1024**2)))
+    def test_who_sends_all_of_a_too_large_image_first_hears_so_too(self, served: Served) -> None:
+        status, headers, _ = served.ask(raw_image(bytes(22 * 1024**2)))
         assert status == 413
         assert headers["connection"] == "close"
 
@@ -209,8 +237,8 @@ class TestSlowClients:
         ("head", "told"),
         [
             (b"GET /livez HTTP/1.1\r\nX-Slow: ", 408),
-            (HEAD_OF_A_PICTURE + b"Content-Length: 5000000\r\n\r\n\xff\xd8\xff", 408),
-            (HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n\xff\xd8\xff", 408),
+            (HEAD_OF_AN_IMAGE + b"Content-Length: 5000000\r\n\r\n\xff\xd8\xff", 408),
+            (HEAD_OF_AN_IMAGE + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n\xff\xd8\xff", 408),
         ],
     )
     def test_two_hundred_clients_byte_by_byte_neither_hold_the_service_nor_stay(
@@ -250,7 +278,7 @@ class TestSlowClients:
 
     def test_a_body_that_stops_coming_ends_its_connection(self, quick: Served) -> None:
         with closing(quick.connect()) as connection:
-            connection.sendall(HEAD_OF_A_PICTURE + b"Content-Length: 500000\r\n\r\n" + bytes(400_000))
+            connection.sendall(HEAD_OF_AN_IMAGE + b"Content-Length: 500000\r\n\r\n" + bytes(400_000))
             assert self.last_words(connection) == 408
 
     def test_a_client_that_does_not_take_its_answer_is_let_go(self, quick: Served) -> None:
@@ -268,14 +296,22 @@ class TestSlowClients:
             serve(REDIS_PORT=1, MAX_UPLOADS_BYTES=1_000_000, **patient) as served,
             closing(served.connect()) as slow,
         ):
-            slow.sendall(HEAD_OF_A_PICTURE + b"Content-Length: 900000\r\n\r\n" + bytes(800_000))
-            late = raw_picture(b"\xff\xd8\xff" + bytes(300_000))
+            slow.sendall(HEAD_OF_AN_IMAGE + b"Content-Length: 800000\r\n\r\n" + bytes(790_000))
+            late = raw_image(b"\xff\xd8\xff" + bytes(300_000))
             wait_until(lambda: json.loads(served.ask(late)[2])["code"] == "uploads_full", "the memory is taken")
             status, headers, _ = served.ask(late)
             assert status == 503
             assert "retry-after" in headers
             slow.close()
             wait_until(lambda: json.loads(served.ask(late)[2])["code"] != "uploads_full", "the memory is free again")
+
+    @pytest.mark.parametrize("is_json", [False, True])
+    def test_large_uploads_that_come_at_once_wait_for_each_other(self, serve: Serve, *, is_json: bool) -> None:
+        content = sample_images.jpeg() + os.urandom(300_000)
+        request = json_image(content) if is_json else raw_image(content)
+        with serve(REDIS_PORT=1, MAX_UPLOADS_BYTES=2_000_000) as served, ThreadPoolExecutor(32) as pool:
+            codes = {json.loads(body)["code"] for _, _, body in pool.map(served.ask, [request] * 64)}
+        assert "uploads_full" not in codes
 
 
 class TestFairness:
@@ -326,34 +362,70 @@ class TestFairness:
 
     def test_a_body_of_tiny_chunks_is_refused_with_the_reason(self, served: Served) -> None:
         body = b"3\r\n\xff\xd8\xff\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
-        status, _, told = served.ask(HEAD_OF_A_PICTURE + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        status, _, told = served.ask(HEAD_OF_AN_IMAGE + b"Transfer-Encoding: chunked\r\n\r\n" + body)
         assert (status, json.loads(told)["code"]) == (400, "malformed")
         assert "send larger chunks" in json.loads(told)["detail"]
 
 
 class TestWithAWorker:
-    def test_many_clients_at_once_each_get_the_answer_to_their_own_picture(
+    def test_many_clients_at_once_each_get_the_answer_to_their_own_image(
         self, answering: Served, worker: EchoWorker
     ) -> None:
-        contents = [pictures.jpeg(64, 48, seed=seed) for seed in range(64)]
+        contents = [sample_images.jpeg(64, 48, seed=seed) for seed in range(64)]
         with ThreadPoolExecutor(16) as clients:
-            ask = [raw_picture(content, path="/predict?top_k=1") for content in contents]
+            ask = [raw_image(content, path="/predict?top_k=1") for content in contents]
             answers = [json.loads(body) for _, _, body in clients.map(answering.ask_patiently, ask)]
         assert [answer["success"] for answer in answers] == [True] * 64
         assert len({answer["filename"] for answer in answers}) == 64
         assert sorted(worker.images) == sorted(answer["filename"] for answer in answers)
 
     def test_the_job_of_a_client_that_has_gone_is_taken_back(
-        self, answering: Served, worker: EchoWorker, redis_process: RedisServer, picture: bytes
+        self, answering: Served, worker: EchoWorker, redis_process: RedisServer, image: bytes
     ) -> None:
         worker.reply = lambda _: None
         with closing(answering.connect()) as connection:
-            connection.sendall(raw_picture(picture))
+            connection.sendall(raw_image(image))
             wait_until(lambda: worker.images != [], "the job is in progress")
         wait_until(lambda: redis_process.command("XLEN", "{sightline}:jobs") == b":0\r\n", "the job is taken back")
 
+    @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_a_client_that_has_ended_its_own_side_gets_its_answers(
+        self, answering: Served, worker: EchoWorker, image: bytes, version: bytes, count: int
+    ) -> None:
+        release = threading.Event()
+        reply = worker.reply
+        worker.reply = lambda delivery: reply(delivery) if release.wait(PATIENCE_S) else None
+        request = raw_image(image, headers="Connection: keep-alive\r\n").replace(b"HTTP/1.1", b"HTTP/" + version)
+        with closing(answering.connect()) as connection:
+            connection.sendall(request * count)
+            connection.shutdown(socket.SHUT_WR)
+            # Answered once the server has noticed the end a few times.
+            first = connection.recv(1) if count == 1 else b""
+            time.sleep(LONGER_THAN_A_LOOK_S)
+            release.set()
+            received = first + b"".join(iter(partial(connection.recv, 65536), b""))
+        assert received.startswith(b"HTTP/%b 200" % version)
+        assert received.count(b"HTTP/%b 200" % version) == received.count(b'"success": true') == count
+
+    def test_a_batch_of_a_client_that_has_ended_its_own_side_is_answered(
+        self, answering: Served, worker: EchoWorker
+    ) -> None:
+        release = threading.Event()
+        reply = worker.reply
+        worker.reply = lambda delivery: reply(delivery) if release.wait(PATIENCE_S) else None
+        texts = [base64.b64encode(sample_images.jpeg(seed=seed)).decode() for seed in range(5)]
+        request = raw_image(json.dumps({"images": texts}).encode()).replace(b"image/jpeg", b"application/json")
+        with closing(answering.connect()) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1, socket.MSG_PEEK) == b"H"
+            release.set()
+            status, _, body = read_answer(connection)
+        assert (status, [each["success"] for each in json.loads(body)["results"]]) == (200, [True] * 5)
+
     def test_told_to_stop_it_answers_what_is_under_way_and_lets_the_idle_go(
-        self, serve: Serve, worker: EchoWorker, redis_process: RedisServer, picture: bytes
+        self, serve: Serve, worker: EchoWorker, redis_process: RedisServer, image: bytes
     ) -> None:
         release = threading.Event()
         reply = worker.reply
@@ -364,7 +436,7 @@ class TestWithAWorker:
             busy, idle = (stack.enter_context(closing(server.connect())) for _ in range(2))
             idle.sendall(LIVEZ)
             read_answer(idle)
-            busy.sendall(raw_picture(picture))
+            busy.sendall(raw_image(image))
             wait_until(lambda: worker.images != [], "the job is in progress")
             server.process.send_signal(signal.SIGTERM)
             assert idle.recv(1) == b""
@@ -375,7 +447,7 @@ class TestWithAWorker:
         assert set(redis_process.command("KEYS", "*replies*").split()) == replies
 
     def test_told_to_stop_it_answers_what_had_come_when_the_last_connections_end(
-        self, serve: Serve, worker: EchoWorker, picture: bytes
+        self, serve: Serve, worker: EchoWorker, image: bytes
     ) -> None:
         told = {"REDIS_PORT": worker.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "IDLE_TIMEOUT_S": 3600}
         # On a busy machine the process may have closed its connections before it can be stopped: then once more.
@@ -395,7 +467,7 @@ class TestWithAWorker:
                         continue
                     time.sleep(LONGER_THAN_IDLE_GRACE_S)
                     for idle in connections:
-                        idle.sendall(raw_picture(picture))
+                        idle.sendall(raw_image(image))
                 finally:
                     os.kill(serving, signal.SIGCONT)
                 answers = [read_answer(idle) for idle in connections]
@@ -423,8 +495,8 @@ class TestWithAWorker:
 
 
 class TestStart:
-    def test_nothing_is_warned_of_and_nothing_fails(self, answering: Served, picture: bytes) -> None:
-        assert answering.ask_patiently(raw_picture(picture))[0] == 200
+    def test_nothing_is_warned_of_and_nothing_fails(self, answering: Served, image: bytes) -> None:
+        assert answering.ask_patiently(raw_image(image))[0] == 200
         log = answering.log
         assert "Warning" not in log
         assert "Traceback" not in log
@@ -440,15 +512,70 @@ class TestStart:
 
     def test_it_starts_from_any_folder_and_keeps_its_files_there(self, tmp_path: Path) -> None:
         with serving(tmp_path, {"REDIS_PORT": 1, "UPLOAD_FOLDER": "up/loads"}, cwd=tmp_path) as served:
-            assert served.ask(raw_picture(b"\xff\xd8\xff"))[0] == 503
+            assert served.ask(raw_image(b"\xff\xd8\xff"))[0] == 503
         assert len(list((tmp_path / "up" / "loads").iterdir())) == 1
 
     def test_the_master_loads_nothing_of_the_application_before_gevent_can_patch_it(self) -> None:
         program = (
             "import runpy, shutil, sys; runpy.run_path('gunicorn.conf.py'); import server.worker, settings\n"
             "shutil.rmtree(settings.metrics_folder())\n"
-            "print([name for name in sorted(sys.modules)"
-            " if name in {'app', 'flask', 'prometheus_client', 'views'} or name.startswith('wire.')])"
+            "first = ('wire.settings_parser', 'wire.process', 'wire.redis.address')  # none opens a socket\n"
+            "print([name for name in sorted(sys.modules) if not name.startswith(first) and name != 'wire.redis'"
+            " and (name in {'app', 'flask', 'prometheus_client', 'views'} or name.startswith('wire.'))])"
         )
         outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
-        assert outcome.stdout == "['wire.settings_parser']\n"
+        assert outcome.stdout == "[]\n"
+
+
+BROKEN_APP = """
+import sys
+sys.path.insert(0, {api!r})
+from app import app
+
+def stream(before):
+    yield from [b"begun"] * before
+    raise {error}
+
+for before in (0, 1, 2):
+    def broken(before=before):
+        return app.response_class(stream(before))
+
+    app.add_url_rule(f"/broken/{{before}}", f"broken{{before}}", broken)
+"""
+
+
+@pytest.fixture(scope="module", params=["RuntimeError('a fault')", "OSError(5, 'Input/output error')"])
+def breaking(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A server with responses that break off after so many pieces."""
+    folder = tmp_path_factory.mktemp("breaking")
+    (folder / "broken.py").write_text(BROKEN_APP.format(api=str(API), error=request.param))
+    configuration = ["--config", str(API / "gunicorn.conf.py"), "--pythonpath", str(folder)]
+    command = ["-m", "gunicorn", *configuration, "broken:app"]
+    with serving(folder, {"REDIS_PORT": 1}, command=command) as running:
+        yield running
+
+
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_response_that_breaks_off_is_reset_and_gets_no_second_head(
+    breaking: Served, before: int, version: str
+) -> None:
+    received = b""
+    with closing(breaking.connect()) as connection:
+        connection.sendall(f"GET /broken/{before} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        try:
+            while data := connection.recv(65536):
+                received += data
+            is_reset = False
+        except ConnectionResetError:
+            is_reset = True
+    assert is_reset
+    assert received.count(b"HTTP/1") <= 1
+    assert b"problem" not in received
+    assert not received.endswith(b"0\r\n\r\n")
+    assert breaking.is_live()
+
+
+def test_a_response_that_breaks_before_it_began_is_500(breaking: Served) -> None:
+    if "RuntimeError" in (breaking.folder / "broken.py").read_text():
+        assert breaking.ask(b"GET /broken/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 500

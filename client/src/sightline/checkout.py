@@ -23,13 +23,13 @@ def find(working_folder: Path) -> Path | None:
 
 
 def run_models(arguments: Sequence[str]) -> NoReturn:
-    """Become the checkout's own command; NoCheckoutError says what is missing."""
+    """Replace this process by the checkout's command; raise NoCheckoutError if it is missing."""
     folder = find(Path.cwd())
     if folder is None:
         raise NoCheckoutError(
             "`models` runs scripts of a checkout of Sightline. This command was installed from a copy, and "
             f"{Path.cwd()} is in no checkout: go into one, or with Docker run "
-            "`docker-compose run --rm operator python -m cli.models list` beside its docker-compose.yml"
+            "`docker-compose run --rm operator python -m cli.models list` in the folder of its docker-compose.yml"
         )
     python = folder / ".venv" / "bin" / "python"
     if not os.access(python, os.X_OK):

@@ -25,14 +25,17 @@ def classify(  # noqa: PLR0913  three of them go by keyword
     results: Results,
     *,
     most: int,
+    top_k: int = 1,
     advance: Callable[[], object],
     notice: Callable[[str], object],
 ) -> None:
-    """Send each image, `most` at a time at most, and add its row; `notice` gets what the user should know meanwhile.
+    """Send each image, `most` at a time at most, and add its row, with several classes where `top_k` is more than 1.
+
+    `notice` gets what the user should know meanwhile.
 
     Raises Unreachable where the service stays away, and ServiceError where it accepts no request of this client.
     """
-    run = _Run(client, Pacing(most), notice)
+    run = _Run(client, Pacing(most), notice, top_k)
     with ThreadPoolExecutor(most) as pool:
         under_way: set[Future[None]] = set()
 
@@ -57,10 +60,11 @@ def classify(  # noqa: PLR0913  three of them go by keyword
 class _Run:
     """What the threads of one run share."""
 
-    def __init__(self, client: Client, pacing: Pacing, notice: Callable[[str], object]) -> None:
+    def __init__(self, client: Client, pacing: Pacing, notice: Callable[[str], object], top_k: int) -> None:
         self.pacing = pacing
         self._client = client
         self._notice = notice
+        self._top_k = top_k
         self._noticed: set[str] = set()
 
     def row(self, name: str, path: Path) -> Row:
@@ -78,7 +82,7 @@ class _Run:
         while True:
             try:
                 with self.pacing:
-                    found = self._client.classify(content)
+                    found = self._client.classify(content, top_k=self._top_k)
             except Refused as refusal:
                 self.pacing.was_refused(refusal.retry_after_s)
                 away_since = 0.0
@@ -101,7 +105,8 @@ class _Run:
                 return Row(name, error=f"{error.code}: {error}")
             else:
                 self.pacing.went_well()
-                return Row(name, found.label, f"{found.score:.4f}", "", found.id, found.model_version)
+                several = found.predictions if self._top_k > 1 else ()
+                return Row(name, found.label, f"{found.score:.4f}", "", found.id, found.model_version, several)
 
     def _tell_once(self, code: str, text: str) -> None:
         if code not in self._noticed:

@@ -1,8 +1,9 @@
-"""One service, asked over HTTP."""
+"""A client of one service over HTTP."""
 
 from __future__ import annotations
 
 import json
+import random
 import secrets
 import threading
 import time
@@ -10,18 +11,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, NamedTuple, Self
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 TIMEOUT_S = 60.0
 ALIVE_TIMEOUT_S = 5.0
-# What says "not now" rather than "not this image".
+# Statuses that mean "retry later", not "invalid image".
 BUSY = frozenset({408, 429, 503, 504})
+_CLOSED_MEANWHILE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
 
 class ServiceError(Exception):
-    """The service did not answer as hoped; `code` is stable, the message is for people."""
+    """An error response; `code` is stable, the message is for people."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -30,7 +35,7 @@ class ServiceError(Exception):
 
 
 class Refused(ServiceError):  # noqa: N818  the name says what happened
-    """Not now: the service is busy, or has no worker. `retry_after_s` says when to come again."""
+    """The service is busy or has no worker; retry after `retry_after_s` seconds."""
 
     def __init__(self, status: int, code: str, detail: str, retry_after_s: float) -> None:
         super().__init__(status, code, detail)
@@ -38,31 +43,42 @@ class Refused(ServiceError):  # noqa: N818  the name says what happened
 
 
 class Unreachable(Exception):  # noqa: N818  the name says what happened
-    """Nobody answers at the address."""
+    """The service does not respond."""
 
 
-class Guess(NamedTuple):
-    """One class that it may be."""
+class ScoredLabel(NamedTuple):
+    """One class with its score."""
 
     label: str
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+Guess = ScoredLabel  # deprecated, goes with the next version
+
+
+@dataclass(frozen=True)
 class Prediction:
     """An answer: the best classes, and what to report it by."""
 
     label: str
     score: float
-    guesses: tuple[Guess, ...]
+    predictions: tuple[ScoredLabel, ...]
     id: str
     model_version: str
 
+    @property
+    def guesses(self) -> tuple[ScoredLabel, ...]:
+        """Return `predictions`; a deprecated name, which goes with the next version."""
+        return self.predictions
+
 
 class Client:
-    """Asks one service, from any number of threads; each keeps a connection of its own."""
+    """Send requests to one service from any number of threads; each thread keeps its own connection.
 
-    def __init__(self, url: str, *, key: str = "", timeout_s: float = TIMEOUT_S) -> None:
+    A request that is rejected as busy is retried up to `retries` times after its `Retry-After`.
+    """
+
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = TIMEOUT_S, retries: int = 0) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a service; give one such as http://127.0.0.1:8000")
@@ -72,6 +88,7 @@ class Client:
         self._path = parts.path.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout_s = timeout_s
+        self._retries = retries
         self._own = threading.local()
         self._opened: list[HTTPConnection] = []
 
@@ -87,14 +104,14 @@ class Client:
         for connection in opened:
             connection.close()
 
-    def classify(self, picture: bytes, *, top_k: int = 1) -> Prediction:
+    def classify(self, image: bytes, *, top_k: int = 1) -> Prediction:
         """Return what is in an image; raise Refused, ServiceError or Unreachable."""
         headers = {"Content-Type": "application/octet-stream"}
-        found = self._json("POST", f"/predict?top_k={top_k}", picture, headers)
+        found = self._json("POST", f"/predict?top_k={top_k}", image, headers)
         try:
-            guesses = tuple(Guess(each["label"], each["score"]) for each in found["predictions"])
-            told = found["prediction_id"], found["model_version"] or ""
-            return Prediction(found["prediction"], found["score"], guesses, *told)
+            predictions = tuple(ScoredLabel(each["label"], each["score"]) for each in found["predictions"])
+            origin = found["prediction_id"], found["model_version"] or ""
+            return Prediction(found["prediction"], found["score"], predictions, *origin)
         except (KeyError, TypeError) as error:
             raise self._no_sightline(f"its answer to POST /predict has no usable {error}") from None
 
@@ -103,8 +120,8 @@ class Client:
 
         The report is kept once, even where it has to be sent again over a new connection.
         """
-        told = {"prediction_id": prediction_id, "label": label, "comment": comment}
-        body = json.dumps({name: text for name, text in told.items() if text}).encode()
+        fields = {"prediction_id": prediction_id, "label": label, "comment": comment}
+        body = json.dumps({name: text for name, text in fields.items() if text}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         found = self._json("POST", "/feedback", body, headers)
         try:
@@ -136,8 +153,17 @@ class Client:
             return None
 
     def _json(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Any:
-        status, told, content = self._ask(method, path, body, headers or {})
-        retry_after = told.get("Retry-After")
+        for left in range(self._retries, 0, -1):
+            try:
+                return self._json_once(method, path, body, headers)
+            except Refused as refusal:
+                # Those that were refused together do not come again together.
+                time.sleep(refusal.retry_after_s * random.uniform(1, 1 + 1 / (left + 1)))  # noqa: S311
+        return self._json_once(method, path, body, headers)
+
+    def _json_once(self, method: str, path: str, body: bytes, headers: dict[str, str] | None) -> Any:
+        status, reply_headers, content = self._ask(method, path, body, headers or {})
+        retry_after = reply_headers.get("Retry-After")
         try:
             document = json.loads(content)
         except ValueError:
@@ -145,8 +171,8 @@ class Client:
         if status < 400:
             return document
         document = document if isinstance(document, dict) else {}
-        code = str(document.get("code") or told.get("X-Error-Code") or f"http_{status}")
-        detail = str(document.get("detail") or told.get("X-Error-Detail") or f"the service answers {status}")
+        code = str(document.get("code") or reply_headers.get("X-Error-Code") or f"http_{status}")
+        detail = str(document.get("detail") or reply_headers.get("X-Error-Detail") or f"the service answers {status}")
         if status in BUSY:
             wait_s = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 1.0
             raise Refused(status, code, detail, wait_s)
@@ -160,9 +186,10 @@ class Client:
         try:
             return self._exchange(method, path, body, headers)
         except (OSError, HTTPException) as fault:
-            if not was_open:
+            # An idle connection may have been closed: try once again over a new one. A service that is slow or
+            # has started to answer, has received the request.
+            if not was_open or not isinstance(fault, _CLOSED_MEANWHILE):
                 raise Unreachable(f"{self.url} does not answer: {fault or type(fault).__name__}") from fault
-        # A connection that was kept may have been closed since: once more over a new one.
         try:
             return self._exchange(method, path, body, headers)
         except (OSError, HTTPException) as fault:
@@ -180,7 +207,7 @@ class Client:
                 is_whole = True
             # A service may answer, and close, before it has read the whole body; the answer is there all the same.
             answer = connection.getresponse()
-            found = answer.status, answer.headers, answer.read()
+            found = answer.status, answer.headers, self._body(answer)
         except BaseException:
             self._forget(connection)
             raise
@@ -188,7 +215,14 @@ class Client:
             self._forget(connection)
         return found
 
+    def _body(self, answer: HTTPResponse) -> bytes:
+        try:
+            return answer.read()
+        except (OSError, HTTPException) as fault:
+            raise Unreachable(f"{self.url} broke off its answer: {fault or type(fault).__name__}") from fault
+
     def _forget(self, connection: HTTPConnection) -> None:
         connection.close()
-        self._opened.remove(connection)
+        with suppress(ValueError):  # the client was closed by another thread
+            self._opened.remove(connection)
         self._own.connection = None

@@ -9,7 +9,7 @@ from sightline.client import Client, Refused, ServiceError, Unreachable
 from sightline.findings import Finding, bad, good, warning
 
 SUBJECTS = ("answers", "workers", "an image", "clock")
-MOST_SKEW_S = 5.0
+MAX_SKEW_S = 5.0
 
 
 def of_service(client: Client) -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def _able(client: Client) -> Iterator[Finding]:
 def _clock(ahead_s: float | None) -> Finding:
     if ahead_s is None:
         return warning("clock", "the service's answer has no Date", "is this address that of a Sightline service?")
-    if abs(ahead_s) <= MOST_SKEW_S:
+    if abs(ahead_s) <= MAX_SKEW_S:
         return good("clock", "the service's and this machine's agree")
     said = f"the service's is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
     return warning("clock", said, "have both keep time (timedatectl set-ntp true): reports and logs are dated by it")
@@ -53,8 +53,8 @@ def _remedy(error: ServiceError) -> str:
     if error.status == 404:
         return "is this address that of a Sightline service? --url names another"
     if isinstance(error, Refused):
-        return f"the workers' log says more; ask again in {error.retry_after_s:g} s"
-    return "the api's log says more"
+        return f"see the workers' log; retry in {error.retry_after_s:g} s"
+    return "see the log of the API"
 
 
 def _dot() -> bytes:

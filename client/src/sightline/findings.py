@@ -1,4 +1,4 @@
-"""What an examination found, and how that looks on a terminal. Text only; needs nothing but the standard library."""
+"""The findings of an examination, and how they are printed. Text only; needs nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NARROWEST = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; what is not good says what to do about it."""
+    """The result of one check, with a remedy unless it passed."""
 
     subject: str
     level: str
@@ -44,7 +44,7 @@ def bad(subject: str, text: str, remedy: str) -> Finding:
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Return whether to colour what is written there: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    """Return whether to use colours: on a terminal, unless NO_COLOR or TERM=dumb is set."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
@@ -102,9 +102,9 @@ class Page:
 
 def _summary(bads: int, warnings: int, total: int) -> str:
     if not bads and not warnings:
-        return f"All is well: {total} things were looked at."
+        return f"No problems found in {total} checks."
     said = [_counted(count, noun) for count, noun in ((bads, "problem"), (warnings, "warning")) if count]
-    return f"{' and '.join(said)}, of {total} things that were looked at."
+    return f"{' and '.join(said)} in {total} checks."
 
 
 def _counted(count: int, noun: str) -> str:

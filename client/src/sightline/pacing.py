@@ -1,17 +1,20 @@
-"""How many requests are under way at once: more while all goes well, half as many when the service says "not now"."""
+"""Limit concurrency: increase it while requests succeed and halve it on 503."""
 
 from __future__ import annotations
 
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 FIRST = 4
 
 
 class Stopped(Exception):  # noqa: N818  the name says what happened
-    """The run ends: nobody is let through any more."""
+    """The run is stopped; no further request may start."""
 
 
 class Pacing:
@@ -44,7 +47,7 @@ class Pacing:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let nobody through any more: who waits gets Stopped."""
+        """Admit no further request; waiting threads get Stopped."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
@@ -55,7 +58,7 @@ class Pacing:
             self.limit = min(self.limit + 1 / self.limit, float(self._most))
 
     def was_refused(self, retry_after_s: float) -> None:
-        """Halve, once for each pause, and let nobody through before the service wants to be asked again."""
+        """Halve the limit, once for each pause, and admit no request before Retry-After has passed."""
         with self._changed:
             now = time.monotonic()
             if now >= self._not_before:

@@ -1,18 +1,24 @@
-"""The table of results: one row for each image, appended as it is answered, so that a run that was killed goes on."""
+"""The table of results: one row for each image, appended with its result, so that a stopped run can continue."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 import threading
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
+
+from sightline.client import ScoredLabel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 COLUMNS = ("file", "prediction", "score", "error", "prediction_id", "model_version")
 # Beyond this a cell is cut: a table has to stay readable, and csv has a limit of its own.
 MAX_CELL = 2000
-# A row is one line, so half a row can be told from a whole one; the escapes are unambiguous.
+# A row is one line, so a partial row is recognisable; the escapes are unambiguous.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r"})
 
 
@@ -25,6 +31,11 @@ class Row(NamedTuple):
     error: str = ""
     prediction_id: str = ""
     model_version: str = ""
+    predictions: tuple[ScoredLabel, ...] = ()  # for JSON alone, where several are wanted
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the texts of COLUMNS."""
+        return self.file, self.prediction, self.score, self.error, self.prediction_id, self.model_version
 
 
 class Results:
@@ -57,12 +68,12 @@ class Results:
         return name.translate(_ESCAPES) in self._errors
 
     def failed(self, name: str) -> bool:
-        """Return whether the row of a file says that there is no prediction for it."""
+        """Return whether the row of a file has no prediction."""
         return bool(self._errors.get(name.translate(_ESCAPES)))
 
     def add(self, row: Row) -> None:
         """Append a row; once this returns, the next run knows of it."""
-        name, *cells = (cell.translate(_ESCAPES) for cell in row)
+        name, *cells = (cell.translate(_ESCAPES) for cell in row.cells())
         with self._lock:
             self._write((name, *(cell[:MAX_CELL] for cell in cells)))
             self._errors[name] = row.error
@@ -70,6 +81,28 @@ class Results:
     def _write(self, cells: tuple[str, ...]) -> None:
         self._writer.writerow(cells)
         self._file.flush()
+
+
+class JsonLines(Results):
+    """A line of JSON on standard output for each image, with the fields of a row that are not empty."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def add(self, row: Row) -> None:
+        """Print the line of an image."""
+        fields: dict[str, object] = {name: text for name, text in row._asdict().items() if text}
+        if row.score:
+            fields["score"] = float(row.score)
+        if row.predictions:
+            fields["predictions"] = [each._asdict() for each in row.predictions]
+        with self._lock:
+            self._file.write(f"{json.dumps(fields)}\n")
+            self._file.flush()
+            self._errors[row.file.translate(_ESCAPES)] = row.error
+
+    def _write(self, cells: tuple[str, ...]) -> None:
+        """Print no header."""
 
 
 def _mend(path: Path) -> dict[str, str]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"})
-# By the four characters after "ftyp", with which such a file begins.
-OTHER_FORMATS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"avif": "AVIF", b"avis": "AVIF"}
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".heic", ".heif", ".avif", ".tif", ".tiff"})
+# Of HEIC and AVIF, by the four characters after "ftyp", with which such a file begins.
+BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"))
 # Thumbnails and other leftovers of network storage.
 SYSTEM_FOLDERS = frozenset({"@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 HEAD_BYTES = 32
@@ -70,14 +70,13 @@ def _kind_of(file: Path) -> str:
         return "" if file.suffix.lower() in SUFFIXES else "unreadable files"
     if _is_image(head) or file.suffix.lower() in SUFFIXES:
         return ""
-    if head[4:8] == b"ftyp" and head[8:12] in OTHER_FORMATS:
-        return f"{OTHER_FORMATS[head[8:12]]} files (convert them to JPEG)"
     return "files that are no images"
 
 
 def _is_image(head: bytes) -> bool:
     return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
+        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:12] in BRANDS)
         or (head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES)
     )

@@ -48,7 +48,10 @@ def warm_up(engine: Engine, bundle: Bundle) -> None:
     """Predict an example, so that the first image need not wait; raise EngineError if the model does not fit."""
     example = np.full((1, *bundle.preprocessing.size, 3), 127, np.uint8)
     for is_alone in (False, True):
-        scores = engine.predict(example, is_alone=is_alone)
+        try:
+            scores = engine.predict(example, is_alone=is_alone)
+        except Exception as fault:  # the engines' errors have no class in common but this
+            raise EngineError(f"the model of {bundle.name}/{bundle.version} fails at an example: {fault}") from fault
         if scores.shape != (1, len(bundle.labels)):
             raise EngineError(f"the model puts out {scores.shape[1:]} scores; labels.txt has {len(bundle.labels)}")
         if not np.isfinite(scores).all():

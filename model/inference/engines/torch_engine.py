@@ -97,6 +97,7 @@ class TorchEngine:
         self.graph = graph
         self.output, self.table = bundle.output, bundle.preprocessing
         self.device, self.precision = device, precision
+        [self.computes_in] = [name for name, each in PRECISIONS.items() if each is precision]
         shape = (1, 3, 1, 1)
         self.mean = torch.tensor(self.table.mean, dtype=torch.float32, device=device).reshape(shape)
         self.factor = 1 / torch.tensor(self.table.std, dtype=torch.float32, device=device).reshape(shape)

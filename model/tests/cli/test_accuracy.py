@@ -10,7 +10,7 @@ from cli import accuracy
 from inference import model
 from inference.arrays import Batch
 from inference.model import Model
-from sightline_testing import photographs, pictures
+from sightline_testing import photographs, sample_images
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,10 @@ def installed(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_pillow(content: bytes) -> Batch:
     """The reference: everything by Pillow, nothing scaled while decoding, bicubic."""
-    picture = ImageOps.exif_transpose(Image.open(BytesIO(content))).convert("RGB")
-    side = min(picture.size) * 0.875
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    square = picture.resize((224, 224), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    image = ImageOps.exif_transpose(Image.open(BytesIO(content))).convert("RGB")
+    side = min(image.size) * 0.875
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    square = image.resize((224, 224), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     return np.array(square)[None]
 
 
@@ -51,18 +51,18 @@ def test_int8_and_the_fast_decoder_are_as_good_as_fp32_and_pillow(bundles: Path)
 
 
 def test_the_command_reports_folders_of_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for label in (pictures.SCENE_LABEL, "tench"):
+    for label in (sample_images.SCENE_LABEL, "tench"):
         (tmp_path / label).mkdir()
-        (tmp_path / label / "clock.jpg").write_bytes(pictures.jpeg())
-    (tmp_path / "tench" / "notes.txt").write_text("no picture")
+        (tmp_path / label / "clock.jpg").write_bytes(sample_images.jpeg())
+    (tmp_path / "tench" / "notes.txt").write_text("no image")
     assert accuracy.main([str(tmp_path), "--bundle", "efficientnet-lite0/1-int8"]) == 0
     line = capsys.readouterr().out
     assert line.startswith("efficientnet-lite0/1-int8 with openvino: top-1 50.0%, top-5 50.0%, of 2 images")
 
 
 def test_the_command_reports_files_by_wordnet_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "classes.csv").write_text(f"index,wnid,label\n1,n02708093,{pictures.SCENE_LABEL}\n")
-    (tmp_path / "n02708093_clock.JPEG").write_bytes(pictures.jpeg())
+    (tmp_path / "classes.csv").write_text(f"index,wnid,label\n1,n02708093,{sample_images.SCENE_LABEL}\n")
+    (tmp_path / "n02708093_clock.JPEG").write_bytes(sample_images.jpeg())
     assert accuracy.main([str(tmp_path)]) == 0
     assert "top-1 100.0%" in capsys.readouterr().out
 
@@ -73,6 +73,6 @@ def test_the_command_says_why_it_cannot_measure(
 ) -> None:
     (tmp_path / name).mkdir()
     if name == "unknown":
-        (tmp_path / name / "n00000000_clock.JPEG").write_bytes(pictures.jpeg())
+        (tmp_path / name / "n00000000_clock.JPEG").write_bytes(sample_images.jpeg())
     assert accuracy.main([str(tmp_path / name)]) == 1
     assert told in capsys.readouterr().err

@@ -1,12 +1,17 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import settings
-from cli import command, dead_letters, evaluate, models
+from cli import command, dead_letters, evaluate, improve, models
 from inference.errors import VersionError
 from wire import __version__
+
+MODEL = Path(__file__).parents[2]
 
 
 def test_options_that_were_renamed_are_understood_by_their_old_names() -> None:
@@ -40,13 +45,54 @@ def test_an_error_is_a_sentence_and_a_status(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "nothing was changed: '9' is no version\n"
 
 
+def test_progress_shows_the_time_that_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "LINE_EVERY_S", 0.0)
+    assert list(command.progress("fitting", 2, "ab")) == ["a", "b"]
+    assert capsys.readouterr().out.startswith("fitting: 1/2, 0 s left\nfitting: 2/2 in 0.0 s\n")
+
+
 def test_progress_passes_everything_through_and_ends_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(command.progress("images", 3, "abc")) == ["a", "b", "c"]
     assert capsys.readouterr().out.startswith("images: 3/3 in 0.")
 
 
-@pytest.mark.parametrize("main", [models.main, evaluate.main, dead_letters.main])
-def test_a_command_prints_the_version(main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (models.main, ()),
+        (models.main, ("import",)),
+        (evaluate.main, ()),
+        (improve.main, ()),
+        (dead_letters.main, ()),
+    ],
+)
+def test_a_command_prints_the_version(
+    main: Callable[[list[str]], int], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
+        main([*words, "--version"])
     assert capsys.readouterr().out == f"sightline {__version__}\n"
+
+
+def test_the_name_of_a_new_version_is_understood_under_its_old_name(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = command.parser("")
+    command.add_new_version(parser, "")
+    assert vars(parser.parse_args([])) == {"new_version": "", "version": None}
+    assert parser.parse_args(["--new-version", "a"]).new_version == "a"
+    assert capsys.readouterr().err == ""
+    for words in (["--version", "a"], ["--version=a"]):
+        assert parser.parse_args(words).new_version == "a"
+        assert capsys.readouterr().err == "--version a is deprecated: use --new-version a\n"
+
+
+def test_listing_versions_loads_no_engine(bundles: Path) -> None:
+    program = (
+        "import sys\n"
+        "from cli import models\n"
+        "assert models.main(['list']) == 0\n"
+        "assert not {'openvino', 'onnxruntime'} & sys.modules.keys()\n"
+    )
+    environment = os.environ | {"BUNDLES_FOLDER": str(bundles)}
+    subprocess.run([sys.executable, "-c", program], cwd=MODEL, env=environment, check=True)

@@ -1,12 +1,19 @@
 import csv
 import json
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from cli import export
+from evaluation import batch_prediction
+from inference.errors import CasesError
+from sightline_testing import sample_images
 from sightline_testing.reviewed import FeedbackFiles
 from wire.tables.feedback import folder_name
+from wire.tables.labels import Spelling
 
 
 @pytest.fixture
@@ -18,7 +25,7 @@ def run(files: FeedbackFiles, folder: Path) -> int:
     return export.main([str(folder), "--feedback", str(files.feedback), "--uploads", str(files.uploads)])
 
 
-def test_reviewed_pictures_lie_in_a_folder_for_each_label_with_both_lists(
+def test_reviewed_images_lie_in_a_folder_for_each_label_with_both_lists(
     files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.accept([(b"one", "pie_chart"), (b"two", "'=cmd()")])
@@ -49,9 +56,7 @@ def test_different_labels_have_different_folders() -> None:
     assert len({folder_name(label) for label in labels}) == len(labels)
 
 
-def test_a_picture_that_was_named_twice_is_there_once_as_it_was_named_last(
-    files: FeedbackFiles, tmp_path: Path
-) -> None:
+def test_an_image_that_was_named_twice_is_there_once_as_it_was_named_last(files: FeedbackFiles, tmp_path: Path) -> None:
     report = files.report(b"one", "x")
     files.decide(report, "accept", "x")
     files.decide(report, "correct", "y")
@@ -87,3 +92,66 @@ def test_any_label_and_any_comment_is_exported(files: FeedbackFiles, tmp_path: P
     assert run(files, tmp_path / "out") == 0
     with (tmp_path / "out" / "cases.csv").open(newline="") as file:
         assert [row["label"] for row in csv.DictReader(file)] == labels
+
+
+def test_where_the_export_fails_nothing_is_left(
+    files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table that stops being one, a full disk: what is said is so, and the folder can be used again."""
+    files.accept([(b"one" * 1000, "x"), (b"two" * 1000, "y")])
+    for is_new in (True, False):
+        pid = os.fork()
+        if pid == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # stands for the full disk
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            os._exit(run(files, tmp_path / "out"))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+        assert (tmp_path / "out").exists() != is_new
+        (tmp_path / "out").mkdir(exist_ok=True)
+        assert list((tmp_path / "out").iterdir()) == []
+    assert run(files, tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"x", "y", "cases.csv", "metadata.jsonl"}
+
+
+def test_what_others_put_into_the_folder_meanwhile_is_kept(files: FeedbackFiles, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    files.accept([(b"one", "x")])
+    with pytest.raises(OSError, match="not empty"), export._all_or_nothing(folder) as draft:  # noqa: PT012  the block
+        (draft / "x").mkdir()
+        (draft / "y").mkdir()
+        (folder / "y").mkdir()
+        (folder / "y" / "mine").write_text("")
+    assert [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))] == ["y", "y/mine"]
+
+
+def test_what_is_exported_has_the_name_of_its_class(files: FeedbackFiles, tmp_path: Path) -> None:
+    labels = ["Tiger  cat", "tiger_cat", "Bar chart", "bar_chart", "\u200bBAR chart"]
+    files.accept([(label.encode(), label) for label in labels])
+    assert run(files, tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"tiger_cat", "Bar chart"}
+
+
+LABELS = [
+    "\u5716" * 90,
+    "\u5716" * 89 + "\u8868",
+    "..",
+    "CON",
+    "a/b",
+    "100%",
+    "a%2Fb",
+    ".x",
+    "Cases.csv",
+    "tabby",
+    "\u00e9=x" * 90,
+]
+
+
+def test_an_export_is_read_back_with_its_labels(files: FeedbackFiles, tmp_path: Path) -> None:
+    content = sample_images.jpeg(40, 30)
+    files.accept([(content + label.encode(), label) for label in LABELS])
+    assert run(files, tmp_path / "out") == 0
+    found = batch_prediction.labelled_images(tmp_path / "out", Spelling())
+    assert sorted(label for _, label in found) == sorted(LABELS)
+    (tmp_path / "out" / "cases.csv").unlink()
+    with pytest.raises(CasesError, match=r"was cut, and no cases\.csv has its label"):
+        batch_prediction.labelled_images(tmp_path / "out", Spelling())

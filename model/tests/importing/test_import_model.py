@@ -38,7 +38,7 @@ class Quantised(NamedTuple):
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Quantised:
     place, printed = filled(tmp_path_factory.mktemp("quantised")), StringIO()
-    (stripes.write_pictures(place / "usual", 10) / "broken.png").write_bytes(b"no picture")
+    (stripes.write_images(place / "usual", 10) / "broken.png").write_bytes(b"no image")
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(printed):
         patched.setattr(settings, "BUNDLES_FOLDER", str(place / "bundles"))
         assert bring(place, "--quantize", "--calibration", place / "usual") == 0
@@ -64,7 +64,7 @@ def written(place: Path) -> list[str]:
 def named(place: Path, version: str, label: str, seed: int = 5) -> str:
     judged = model.load(place / "bundles" / version, "openvino", streams=1, cores=cpu.cores())
     pixels = judged.new_batch(1)
-    judged.prepare(stripes.picture(label, seed), pixels[0])
+    judged.prepare(stripes.image(label, seed), pixels[0])
     return judged.top_k(judged.predict(pixels)[0], 1)[0][0]
 
 
@@ -79,8 +79,8 @@ def test_a_network_becomes_a_bundle_that_answers_rightly(place: Path, capsys: py
     assert "sightline models promote stripes/1-fp32 --force" in said
 
 
-def test_a_picture_of_ones_own_is_shown_with_its_answer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (place / "down.png").write_bytes(stripes.picture("down"))
+def test_an_image_of_ones_own_is_shown_with_its_answer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "down.png").write_bytes(stripes.image("down"))
     assert bring(place, "--image", place / "down.png") == 0
     [best] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  down ")]
     assert float(best.split()[-1].rstrip("%")) > 90
@@ -88,7 +88,7 @@ def test_a_picture_of_ones_own_is_shown_with_its_answer(place: Path, capsys: pyt
 
 def test_what_differs_from_the_preset_can_be_told(place: Path) -> None:
     words = ["--resize", "stretch", "--interpolation", "area", "--mean", "127.5", "--std", "50,60,70"]
-    assert bring(place, *words, "--channels", "BGR", "--name", "lines", "--version", "a") == 0
+    assert bring(place, *words, "--channels", "BGR", "--name", "lines", "--new-version", "a") == 0
     told = bundle.load(place / "bundles" / "lines" / "a-fp32").preprocessing
     assert (told.resize, told.interpolation, told.channels) == ("stretch", "area", "BGR")
     assert (told.mean, told.std, told.size) == ((127.5, 127.5, 127.5), (50, 60, 70), (97, 131))
@@ -97,7 +97,7 @@ def test_what_differs_from_the_preset_can_be_told(place: Path) -> None:
 def test_every_import_has_the_next_free_number_and_none_is_written_over(place: Path) -> None:
     assert bring(place) == bring(place) == 0
     assert written(place) == ["stripes/1-fp32", "stripes/2-fp32"]
-    assert bring(place, "--version", "2") == 1
+    assert bring(place, "--new-version", "2") == 1
     assert written(place) == ["stripes/1-fp32", "stripes/2-fp32"]
 
 
@@ -137,13 +137,13 @@ def test_an_operation_that_the_engine_cannot_compile_is_named(place: Path, capsy
     ("content", "words", "told"),
     [
         (stripes.network(size=(97, 131)), ["--size", "64"], "--size 64 64 is not what the graph takes"),
-        (stripes.network(kind=TensorProto.FLOAT16), [], "float16"),
+        (stripes.network(kind=TensorProto.INT32), [], "'image', int32 (N, 3, 97, 131); pixels come as"),
         (stripes.network(), ["--kind", "probabilities"], "--kind probabilities, but the network puts out"),
         (stripes.network(), ["--std", "0"], "std = [0.0, 0.0, 0.0]"),
         (stripes.network(), ["--picture", "/nowhere.png"], "/nowhere.png"),
         (stripes.network(), ["--quantize"], "--quantize needs --calibration FOLDER"),
         (stripes.network(), ["--name", "../x"], "'../x' is no name"),
-        (stripes.network(), ["--version", "../../x"], "is no name"),
+        (stripes.network(), ["--new-version", "../../x"], "is no name"),
     ],
 )
 def test_what_is_refused_says_why_and_writes_nothing(
@@ -162,8 +162,8 @@ def test_labels_and_outputs_have_to_be_as_many(place: Path, capsys: pytest.Captu
 
 
 def test_quantising_makes_a_second_version_and_shows_both(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = stripes.write_pictures(place / "labelled", 6, seed=100)
-    usual = stripes.write_pictures(place / "usual", 10)
+    shown = stripes.write_images(place / "labelled", 6, seed=100)
+    usual = stripes.write_images(place / "usual", 10)
     assert bring(place, "--quantize", "--calibration", usual, "--labelled", shown) == 0
     assert written(place) == ["stripes/1-fp32", "stripes/1-int8"]
     table = {line.split("  ")[1]: line.split() for line in capsys.readouterr().out.splitlines() if line.count("%") > 1}
@@ -172,7 +172,7 @@ def test_quantising_makes_a_second_version_and_shows_both(place: Path, capsys: p
     assert bundle.load(place / "bundles" / "stripes" / "1-int8").precision == "int8"
 
 
-def test_calibration_is_judged_on_pictures_that_it_did_not_see(quantised: Quantised) -> None:
+def test_calibration_is_judged_on_images_that_it_did_not_see(quantised: Quantised) -> None:
     assert "of 10 images that calibration did not see" in quantised.printed
     assert "Calibrated with only 11 images" in quantised.printed
 
@@ -181,7 +181,7 @@ def test_both_engines_compute_the_same_from_the_integers(quantised: Quantised) -
     int8, fp32 = quantised.bundle("int8"), quantised.bundle("fp32")
     batch = np.empty((2, 97, 131, 3), np.uint8)
     for label, out in zip(stripes.LABELS, batch, strict=True):
-        int8.preprocessing.prepare(stripes.picture(label, 77), out)
+        int8.preprocessing.prepare(stripes.image(label, 77), out)
     scores = [
         engines.load(name, each, streams=1, cores=1).predict(batch)
         for name, each in (("openvino", int8), ("onnxruntime", int8), ("openvino", fp32))
@@ -209,7 +209,7 @@ def test_every_layer_of_the_default_network_computes_in_integers(bundles: Path) 
 def test_a_graph_that_cannot_be_quantised_says_why(
     place: Path, quantised: Quantised, capsys: pytest.CaptureFixture[str], content: bytes, told: str
 ) -> None:
-    usual = stripes.write_pictures(place / "usual", 2)
+    usual = stripes.write_images(place / "usual", 2)
     (place / "stripes.onnx").write_bytes(quantised.bundle("int8").model if content == b"int8" else content)
     assert bring(place, "--quantize", "--calibration", usual) == 1
     assert told in capsys.readouterr().err
@@ -218,6 +218,6 @@ def test_a_graph_that_cannot_be_quantised_says_why(
 
 def test_a_labelled_folder_of_other_labels_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "other" / "cat").mkdir(parents=True)
-    (place / "other" / "cat" / "1.png").write_bytes(stripes.picture("down"))
+    (place / "other" / "cat" / "1.png").write_bytes(stripes.image("down"))
     assert bring(place, "--labelled", place / "other") == 1
     assert "no image of a label of this network (there: ['cat'])" in capsys.readouterr().err

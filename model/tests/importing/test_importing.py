@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, load_from_string
 from PIL import Image
 
-from importing import description, facts, precisions
+from importing import adaptation, description, facts, labels, precisions
 from inference import engines, preprocessing
 from inference.arrays import Scores
 from inference.bundle import Bundle
 from inference.errors import ImportRefusedError
-from sightline_testing import pictures, stripes
+from sightline_testing import sample_images, stripes
 from tests.inference.test_onnx_file import with_external_weights
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 IMAGE = ("image", TensorProto.FLOAT, ["N", 3, 97, 131])
 SCORES = ("scores", TensorProto.FLOAT, ["N", 2])
+TORCHVISION = description.presets()["torchvision"]
 
 
 def graph_of(inputs: list[tuple[str, int, Any]], results: list[tuple[str, int, Any]]) -> bytes:
@@ -45,17 +46,29 @@ def test_a_graph_tells_its_size_layout_and_classes(is_nhwc: bool) -> None:
     assert not found.is_quantised
 
 
+@pytest.mark.parametrize("is_nhwc", [False, True])
+def test_where_every_dimension_is_open_the_first_convolution_shows_the_layout(is_nhwc: bool) -> None:
+    model = load_from_string(stripes.network(is_nhwc=is_nhwc))
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim:
+        dimension.Clear()
+    assert facts.read(model.SerializeToString()).layout == ("NHWC" if is_nhwc else "NCHW")
+
+
 @pytest.mark.parametrize(
     ("inputs", "results", "told"),
     [
-        ([("image", TensorProto.UINT8, ["N", 3, 8, 8])], [SCORES], "'image', uint8 (N, 3, 8, 8); float32 is expected"),
-        ([("image", TensorProto.FLOAT16, ["N", 3, 8, 8])], [SCORES], "float16"),
-        ([("image", TensorProto.FLOAT, ["N", 3, 8])], [SCORES], "(N, 3, 8); four dimensions are expected"),
-        ([("image", TensorProto.FLOAT, None)], [SCORES], "of unknown shape; four dimensions"),
+        ([("image", TensorProto.INT8, ["N", 3, 8, 8])], [SCORES], "'image', int8 (N, 3, 8, 8); pixels come as float32"),
+        ([("image", TensorProto.STRING, ["N", 3, 8, 8])], [SCORES], "pixels come as float32"),
+        (
+            [("image", TensorProto.FLOAT, ["N", 3, 8])],
+            [SCORES],
+            "(N, 3, 8), 3 dimensions; four dimensions are expected",
+        ),
+        ([("image", TensorProto.FLOAT, None)], [SCORES], "of unknown shape, an unknown number of dimensions; four"),
         ([("image", TensorProto.FLOAT, ["N", 1, 8, 8])], [SCORES], "images come in 3 channels"),
         ([IMAGE, ("mask", TensorProto.FLOAT, ["N"])], [SCORES], "2 inputs ('image', float32 (N, 3, 97, 131); 'mask'"),
         ([IMAGE], [SCORES, ("auxiliary", TensorProto.FLOAT, ["N", 2])], "2 outputs"),
-        ([IMAGE], [("scores", TensorProto.INT64, ["N"])], "the output is 'scores', int64 (N); float32"),
+        ([IMAGE], [("scores", TensorProto.INT64, ["N"])], "the output is 'scores', int64 (N); float32 scores"),
     ],
 )
 def test_a_graph_that_is_no_image_classifier_is_refused_with_what_was_found(
@@ -73,22 +86,22 @@ def test_what_is_no_graph_is_refused(content: bytes) -> None:
     assert "no plain ONNX file" in refusal(facts.read, content)
 
 
-def test_a_graph_for_eight_pictures_is_opened_for_any_number() -> None:
-    found = facts.read(facts.with_open_batch(stripes.network(batch=8)))
+def test_a_graph_for_eight_images_is_opened_for_any_number() -> None:
+    content = stripes.network(batch=8)
+    found = facts.read(adaptation.adapted(content, facts.read(content)))
     assert (found.batch, found.size, found.classes) == ("N", (97, 131), 2)
 
 
 def test_the_graphs_size_goes_before_the_presets_and_what_is_told_before_both() -> None:
     fixed, is_open = (facts.read(stripes.network(size=size)) for size in ((97, 131), ("h", "w")))
-    assert description.preprocessing_table(fixed, "torchvision", {})["size"] == [97, 131]
-    assert description.preprocessing_table(is_open, "torchvision", {})["size"] == [224, 224]
-    assert description.preprocessing_table(is_open, "torchvision", {"size": [64, 80]})["size"] == [64, 80]
+    assert description.preprocessing_table(fixed, TORCHVISION, {})["size"] == [97, 131]
+    assert description.preprocessing_table(is_open, TORCHVISION, {})["size"] == [224, 224]
+    assert description.preprocessing_table(is_open, TORCHVISION, {"size": [64, 80]})["size"] == [64, 80]
     assert "--size 64 80 is not what the graph takes" in refusal(
-        description.preprocessing_table, fixed, "torchvision", {"size": [64, 80]}
+        description.preprocessing_table, fixed, TORCHVISION, {"size": [64, 80]}
     )
     assert (
-        description.preprocessing_table(fixed, "torchvision", {"resize": "stretch", "mean": None})["resize"]
-        == "stretch"
+        description.preprocessing_table(fixed, TORCHVISION, {"resize": "stretch", "mean": None})["resize"] == "stretch"
     )
 
 
@@ -104,7 +117,7 @@ def test_the_graphs_size_goes_before_the_presets_and_what_is_told_before_both() 
 def test_labels_that_cannot_be_are_refused_with_their_line(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes(content)
-    said = refusal(description.read_labels, path)
+    said = refusal(labels.read, path)
     assert told in said
     assert str(path) in said
 
@@ -112,19 +125,20 @@ def test_labels_that_cannot_be_are_refused_with_their_line(tmp_path: Path, conte
 def test_what_editors_leave_in_a_file_of_labels_is_no_part_of_them(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffcat \r\nBär\r\n\r\n\n".encode())
-    assert description.read_labels(path) == ("cat", "Bär")
+    assert labels.read(path).labels == ("cat", "Bär")
 
 
 @pytest.mark.parametrize(
-    ("labels", "count", "told"),
+    ("named", "count", "told"),
     [
-        (("a", "b", "c"), 2, "2 numbers for an image, labels.txt has 3 labels; one label a line"),
+        (("a", "b", "c"), 2, "2 numbers for an image, labels.txt has 3 labels; one label for each"),
+        (("a",), 1, "the only class would have 100 %"),
         (tuple(map(str, range(1000))), 1001, "put a line 'background' first"),
         (("a", "b"), 1, "two classes by one number"),
     ],
 )
-def test_labels_and_outputs_are_as_many(labels: tuple[str, ...], count: int, told: str) -> None:
-    assert told in refusal(description.check_label_count, labels, Path("labels.txt"), count)
+def test_labels_and_outputs_are_as_many(named: tuple[str, ...], count: int, told: str) -> None:
+    assert told in refusal(labels.check_count, named, Path("labels.txt"), count)
 
 
 def rows(*values: list[float]) -> Scores:
@@ -154,24 +168,29 @@ def test_a_bar_is_exact_to_an_eighth_of_a_block() -> None:
     assert [precisions.bar(share) for share in (0, 0.5, 1, 1 / 24, 1 / 48)] == ["", "█" * 12, "█" * 24, "█", "▌"]
 
 
-# What each family of networks does with a picture, computed by itself with Pillow and numpy.
-def as_torchvision(picture: Image.Image) -> Floats:
-    values = np.asarray(picture, np.float64) / 255
+# What each family of networks does with an image, computed by itself with Pillow and numpy.
+def as_torchvision(image: Image.Image) -> Floats:
+    values = np.asarray(image, np.float64) / 255
     return ((values - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
 
 
-def as_tensorflow(picture: Image.Image) -> Floats:
-    return (np.asarray(picture, np.float64) / 127.5 - 1).transpose(2, 0, 1)
+def as_tensorflow(image: Image.Image) -> Floats:
+    return (np.asarray(image, np.float64) / 127.5 - 1).transpose(2, 0, 1)
 
 
-def as_keras_caffe(picture: Image.Image) -> Floats:
-    return (np.asarray(picture, np.float64)[..., ::-1] - [103.939, 116.779, 123.68]).transpose(2, 0, 1)
+def as_keras_caffe(image: Image.Image) -> Floats:
+    return (np.asarray(image, np.float64)[..., ::-1] - [103.939, 116.779, 123.68]).transpose(2, 0, 1)
+
+
+def as_pixels(image: Image.Image) -> Floats:
+    return np.asarray(image, np.float64).transpose(2, 0, 1)
 
 
 NORMALISATIONS: dict[str, Callable[[Image.Image], Floats]] = {
     "torchvision": as_torchvision,
     "tensorflow": as_tensorflow,
     "keras-caffe": as_keras_caffe,
+    "pixels": as_pixels,
 }
 # The network whose answer is its own input, so that one sees what arrives there.
 SIZE = 12
@@ -184,7 +203,9 @@ def what_arrives(preset: str, content: bytes) -> Floats:
     model = helper.make_model(
         helper.make_graph(nodes, "echo", [image], [scores]), ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
     ).SerializeToString()
-    known = preprocessing.from_table(description.preprocessing_table(facts.read(model), preset, {}))
+    known = preprocessing.from_table(
+        description.preprocessing_table(facts.read(model), description.presets()[preset], {})
+    )
     bundle = Bundle("echo", "1", "fp32", known, "probabilities", tuple(map(str, range(3 * SIZE * SIZE))), model)
     pixels = np.empty((1, SIZE, SIZE, 3), np.uint8)
     known.prepare(content, pixels[0])
@@ -195,7 +216,7 @@ def what_arrives(preset: str, content: bytes) -> Floats:
 @pytest.mark.parametrize("preset", NORMALISATIONS)
 def test_a_presets_numbers_are_those_of_its_family(preset: str) -> None:
     colour = Image.new("RGB", (40, 30), (200, 100, 30))
-    arrived = what_arrives(preset, pictures.encode(colour, "PNG"))
+    arrived = what_arrives(preset, sample_images.encode(colour, "PNG"))
     expected = NORMALISATIONS[preset](colour.resize((SIZE, SIZE)))
     assert arrived == pytest.approx(expected, abs=1e-4)
 
@@ -206,25 +227,27 @@ def test_there_is_a_computation_of_its_own_for_each_preset() -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 @pytest.mark.parametrize("size", [(100, 75), (640, 480), (11, 9)])
-def test_keras_caffe_is_the_nearest_pixel_of_the_whole_picture(form: str, size: tuple[int, int]) -> None:
-    content = pictures.encode(pictures.scene(*size, seed=3), form)
+def test_keras_caffe_is_the_nearest_pixel_of_the_whole_image(form: str, size: tuple[int, int]) -> None:
+    content = sample_images.encode(sample_images.scene(*size, seed=3), form)
     with Image.open(io.BytesIO(content)) as file:
         expected = as_keras_caffe(file.convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
     assert what_arrives("keras-caffe", content) == pytest.approx(expected, abs=1e-3 if form == "PNG" else 1.01)
 
 
 @pytest.mark.parametrize("preset", ["torchvision", "tensorflow"])
-def test_the_others_look_at_the_middle_of_a_picture(preset: str) -> None:
-    picture = Image.new("RGB", (200, 100), (255, 0, 0))
-    picture.paste((0, 0, 255), (56, 6, 144, 94))  # all that a square of 87.5 % of the shorter side shows
-    arrived = what_arrives(preset, pictures.encode(picture, "PNG"))
+def test_the_others_look_at_the_middle_of_an_image(preset: str) -> None:
+    image = Image.new("RGB", (200, 100), (255, 0, 0))
+    image.paste((0, 0, 255), (56, 6, 144, 94))  # all that a square of 87.5 % of the shorter side shows
+    arrived = what_arrives(preset, sample_images.encode(image, "PNG"))
     expected = NORMALISATIONS[preset](Image.new("RGB", (SIZE, SIZE), (0, 0, 255)))
     assert arrived == pytest.approx(expected, abs=0.1)
 
 
 def test_a_view_of_single_pixels_never_has_its_jpeg_scaled_but_for_the_largest() -> None:
     known = preprocessing.from_table(
-        description.preprocessing_table(facts.read(stripes.network(size=("h", "w"))), "keras-caffe", {})
+        description.preprocessing_table(
+            facts.read(stripes.network(size=("h", "w"))), description.presets()["keras-caffe"], {}
+        )
     )
     assert known.view.jpeg_factor(4000, 3000) == 1
     assert known.view.jpeg_factor(8000, 8000) == 8  # 64 megapixels would not fit

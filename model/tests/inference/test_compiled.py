@@ -157,3 +157,17 @@ def test_where_nothing_can_be_kept_the_model_is_served_all_the_same(small: Bundl
 
 def test_names_differ_wherever_the_parts_do() -> None:
     assert len({compiled.key("a", "bc"), compiled.key("ab", "c"), compiled.key("abc"), compiled.key("a", b"bcd")}) == 4
+
+
+def test_forms_of_all_bundles_are_kept_in_one_folder_where_bundles_cannot_be_written(tmp_path: Path) -> None:
+    bundle, cache = tmp_path / "bundles" / "net" / "1", tmp_path / "cache"
+    bundle.mkdir(parents=True)
+    compiled.keep_in(cache)
+    try:
+        compiled.keep(bundle, "form", b"a program")
+        assert compiled.kept(bundle, "form") == b"a program"
+    finally:
+        compiled.keep_in(None)
+    assert compiled.kept(bundle, "form") is None
+    assert sorted(path.name for path in cache.iterdir()) == [".compiled-key", "form"]
+    assert list((tmp_path / "bundles").rglob("*form*")) == []

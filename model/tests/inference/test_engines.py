@@ -12,7 +12,7 @@ from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.errors import EngineError
-from sightline_testing import pictures
+from sightline_testing import sample_images
 
 NAMES = ("openvino", "onnxruntime")  # PyTorch's has tests of its own, in tests/gpu
 MODEL = Path(__file__).resolve().parents[2]
@@ -30,15 +30,15 @@ def running(loaded: Bundle) -> dict[str, Engine]:
 
 @pytest.fixture(scope="module")
 def batch(loaded: Bundle) -> Batch:
-    seen = [pictures.scene(seed=seed) for seed in range(4)] + [pictures.photograph().convert("RGB")]
+    seen = [sample_images.scene(seed=seed) for seed in range(4)] + [sample_images.photograph().convert("RGB")]
     pixels = np.empty((len(seen), *loaded.preprocessing.size, 3), np.uint8)
-    for picture, out in zip(seen, pixels, strict=True):
-        loaded.preprocessing.prepare(pictures.encode(picture, "PNG"), out)
+    for image, out in zip(seen, pixels, strict=True):
+        loaded.preprocessing.prepare(sample_images.encode(image, "PNG"), out)
     return pixels
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_of_probabilities_comes_for_each_picture(running: dict[str, Engine], batch: Batch, name: str) -> None:
+def test_a_row_of_probabilities_comes_for_each_image(running: dict[str, Engine], batch: Batch, name: str) -> None:
     scores = running[name].predict(batch)
     assert scores.shape == (len(batch), 1_000)
     assert scores.dtype == np.float32
@@ -53,7 +53,7 @@ def test_the_engines_agree(running: dict[str, Engine], batch: Batch, loaded: Bun
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_has_one_answer_alone_in_company_and_on_all_cores(
+def test_an_image_has_one_answer_alone_in_company_and_on_all_cores(
     running: dict[str, Engine], batch: Batch, name: str
 ) -> None:
     together = running[name].predict(batch)
@@ -65,7 +65,7 @@ def test_a_picture_has_one_answer_alone_in_company_and_on_all_cores(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_lanes_do_not_mix_their_pictures(running: dict[str, Engine], batch: Batch, name: str) -> None:
+def test_consumers_do_not_mix_their_images(running: dict[str, Engine], batch: Batch, name: str) -> None:
     engine, expected = running[name], running[name].predict(batch)
     found: list[tuple[int, Scores]] = []
 

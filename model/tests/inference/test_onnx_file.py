@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.onnx_file import BYTES, DOUBLE, FLOAT, INT32, INT64, SCHEMAS, has_external_data
-from ml_service import INSTALLED_BUNDLES
+from inference.onnx_file import BYTES, DOUBLE, FLOAT, INT32, INT64, SCHEMAS, check, has_external_data
+from settings import INSTALLED_BUNDLES
 from tests.hidden_weights import PLAIN, TRICKS, classifier, field, weights
 
 KINDS = {
@@ -78,6 +78,13 @@ PLACES = {
 def test_weights_in_another_file_are_found_wherever_the_tensor_stands(place: str) -> None:
     assert has_external_data(PLACES[place](elsewhere()).SerializeToString())
     assert not has_external_data(PLACES[place](WEIGHTS).SerializeToString())
+
+
+def test_a_file_that_passed_is_not_taken_for_another_one() -> None:
+    for _ in range(2):
+        check(PLACES["initializer"](WEIGHTS).SerializeToString())
+        with pytest.raises(ValueError, match="keeps weights in another file"):
+            check(PLACES["initializer"](elsewhere()).SerializeToString())
 
 
 def test_one_of_the_two_signs_is_enough() -> None:

@@ -99,3 +99,22 @@ def test_weights_that_stay_in_fp32_are_kept_as_they_are() -> None:
     made = load_from_string(int8_graph(Graph(model_of(builder)), {"image": (-1.0, 1.0)}))
     assert numpy_helper.to_array(next(each for each in made.graph.initializer if each.name == "gain")).max() == 2
     assert "w" not in {each.name for each in made.graph.initializer}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_quantised"),
+    [
+        ({}, True),
+        ({"alpha": 1.0, "beta": 1.0, "transA": 0}, True),  # as torch.onnx writes them
+        ({"alpha": 0.5}, False),
+        ({"beta": 0.0}, False),
+        ({"transA": 1}, False),
+    ],
+)
+def test_a_gemm_is_quantised_unless_its_attributes_change_a_number(
+    options: dict[str, float], is_quantised: bool
+) -> None:
+    builder = GraphBuilder()
+    names = [builder.constant("w", np.ones((4, 4), np.float32)), builder.constant("b", np.ones(4, np.float32))]
+    builder.node("Gemm", ["image", *names], "y", transB=1, **options)
+    assert ("image" in measured_tensors(Graph(model_of(builder)))) == is_quantised

@@ -1,4 +1,6 @@
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,9 +8,16 @@ import pytest
 from inference import bundle
 from inference.errors import VersionError
 from registry import versions
-from registry.versions import Case, Record
+from registry.versions import Case, HeldImage, Record
 
-RECORD = Record("m/1", "2026-01-01T00:00:00+00:00", (Case("r-1", "a.jpg", "0" * 64, "näme \"'x"),), ("b.jpg",), 1, 256)
+RECORD = Record(
+    "m/1",
+    "2026-01-01T00:00:00+00:00",
+    (Case("r-1", "a.jpg", "0" * 64, "näme \"'x"),),
+    (HeldImage("b.jpg", "1" * 64), HeldImage("/usual/c.jpg", "2" * 64)),
+    256,
+    ("mirror",),
+)
 
 
 @pytest.fixture
@@ -61,7 +70,37 @@ def test_a_version_is_found_by_its_name_alone_where_no_other_model_has_it(base: 
 
 
 def test_the_base_of_an_improved_version_is_the_one_that_was_never_fitted(base: Path) -> None:
-    record = Record(versions.identity(base), RECORD.made_at, (), (), 0, 256)
+    record = Record(versions.identity(base), RECORD.made_at, (), (), 256, ())
     made = versions.put(base, "2-int8", bundle.load(base).model, bundle.load(base).labels, record)
     assert versions.base_of(base.parents[1], made) == base
     assert versions.base_of(base.parents[1], base) == base
+
+
+def test_a_record_of_an_earlier_release_is_read() -> None:
+    former = {"base": "m/1", "made_at": "", "cases": [], "traffic": ["b.jpg"], "held_to": 1, "ordinary": 256}
+    read = Record.decode(json.dumps(former).encode())
+    assert read.images == (HeldImage("b.jpg"),)
+    assert (read.synthetic, read.augment) == (256, ("mirror", "turn", "recolour", "skew"))
+
+
+def test_classes_keep_their_numbers_in_every_precision_and_beside_broken_versions(base: Path, bundles: Path) -> None:
+    folder = base.parents[1]
+    fp32 = Path(shutil.copytree(bundles / "efficientnet-lite0" / "1-fp32", base.with_name("1-fp32")))
+    loaded = bundle.load(base)
+    assert versions.class_labels(folder, base) == loaded.labels
+
+    def made(version: str, base_version: str, *new: str) -> Path:
+        record = replace(RECORD, base=f"efficientnet-lite0/{base_version}", made_at=version)
+        return versions.put(base, version, loaded.model, (*loaded.labels, *new), record)
+
+    made("2-int8", "1-int8", "a")
+    made("3-int8", "1-int8", "a", "b")
+    made("2-fp32", "1-fp32", "a", "b", "c")
+    expected = (*loaded.labels, "a", "b", "c")
+    assert [versions.class_labels(folder, each) for each in (base, fp32)] == [expected] * 2
+    # Renamed since: the one made last knows.
+    made("4-int8", "1-int8", "a", "B", "c")
+    assert versions.class_labels(folder, base)[-2:] == ("B", "c")
+    (made("5-int8", "1-int8", "a", "B", "c", "d") / versions.RECORD_FILE).write_text("{")
+    made("6-int8", "1-gone", *"abcdefg")
+    assert versions.class_labels(folder, base)[-2:] == ("B", "c")

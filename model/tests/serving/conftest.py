@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.worker_processes import MODEL, QUEUE, Process, Start
 from wire import Address, Producer
@@ -15,9 +15,9 @@ from wire import Address, Producer
 @pytest.fixture
 def folder(uploads: Path) -> Path:
     for seed in range(4):
-        (uploads / f"{seed}.jpg").write_bytes(pictures.jpeg(seed=seed))
-    (uploads / "camera.png").write_bytes(pictures.encode(pictures.photograph(), "PNG"))
-    (uploads / "broken.jpg").write_bytes(pictures.bad("truncated.jpg").content)
+        (uploads / f"{seed}.jpg").write_bytes(sample_images.jpeg(seed=seed))
+    (uploads / "camera.png").write_bytes(sample_images.encode(sample_images.photograph(), "PNG"))
+    (uploads / "broken.jpg").write_bytes(sample_images.bad("truncated.jpg").content)
     return uploads
 
 
@@ -41,7 +41,7 @@ def start(redis_server: RedisServer, folder: Path, bundles: Path, tmp_path: Path
             "BUNDLES_FOLDER": str(bundles),
             "REDIS_PORT": str(redis_server.port),
             "REDIS_QUEUE": QUEUE,
-            "LANES": "2",
+            "CONSUMERS": "2",
             **changes,
         }
         with (tmp_path / f"worker{len(processes)}.log").open("w") as log:

@@ -66,13 +66,13 @@ def test_a_full_batch_waits_no_longer() -> None:
     assert arrivals.now == 3
 
 
-def test_an_idle_lane_gets_nothing_and_may_look_around() -> None:
+def test_an_idle_consumer_gets_nothing_and_may_look_around() -> None:
     arrivals = Arrivals()
     assert collect(arrivals, max_wait_ms=1000) == []
     assert arrivals.now == 100
 
 
-def test_a_suspect_runs_alone_and_the_innocent_before_it() -> None:
+def test_a_redelivered_job_runs_alone_and_first_deliveries_before_it() -> None:
     arrivals = Arrivals((0, Job("a")), (0, Job("x", deliveries=2)), (5, Job("b")))
     assert collect(arrivals, max_wait_ms=10) == ["a", "x"]
     assert arrivals.now == 0
@@ -103,7 +103,7 @@ def test_no_more_is_in_hand_than_the_largest_batch_holds() -> None:
     assert collect(arrivals, max_size=2) == list("tuvwxyz")
 
 
-def test_nothing_is_taken_in_hand_beside_a_suspect() -> None:
+def test_nothing_is_taken_in_hand_beside_a_redelivered_job() -> None:
     arrivals = Arrivals(*slow(("x", 200), ("y", 200)), (0.0, Job("!", deliveries=2)), *jobs("ab", at=1))
     clock: Callable[[], float] = lambda: arrivals.now  # noqa: E731
     ran = []

@@ -17,12 +17,13 @@ import settings
 from inference.model import Model, load
 from serving import tracing
 from serving.classifier import Classifier, Occupancy
-from sightline_testing import pictures
+from sightline_testing import sample_images
 from sightline_testing.collector import Collector, Span, collecting
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import wait_until
+from storage.images.folder import image_folder
 from wire import Delivery, Job
-from wire.span_export import MAX_BATCH, MAX_WAITING, SpanExport
+from wire.telemetry.spans import MAX_BATCH, MAX_WAITING, SpanExport
 
 MODEL = Path(__file__).resolve().parents[2]
 PARENT_ID = "b7ad6b7169203331"
@@ -65,21 +66,21 @@ def deliveries(*images: str, flags: str = "01") -> list[Delivery]:
 
 
 def serve(classifier: Classifier, batch: Sequence[Delivery]) -> None:
-    """Do with a batch what a lane does, but for the queue."""
+    """Do with a batch what a consumer does, but for the queue."""
     outcomes = classifier.outcomes(batch)
     classifier.recorder.note("reply", time.perf_counter(), batch)
     classifier.recorder.end(outcomes)
 
 
 def traced(model: Model, folder: Path, *batches: Sequence[Delivery], threads: int = 0) -> None:
-    """Run batches through one lane of a worker whose traces are on, to their end."""
+    """Run batches through one consumer of a worker whose traces are on, to their end."""
     for seed in range(2):
-        (folder / f"{seed}.jpg").write_bytes(pictures.jpeg(seed=seed))
-    (folder / "broken.jpg").write_bytes(pictures.bad("truncated.jpg").content)
+        (folder / f"{seed}.jpg").write_bytes(sample_images.jpeg(seed=seed))
+    (folder / "broken.jpg").write_bytes(sample_images.bad("truncated.jpg").content)
     traces = tracing.opened("worker-1")
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         decode_map = pool.map if threads else map
-        classifier = Classifier(model, folder, 8, Occupancy(), decode_map, recorder=traces.recorder())
+        classifier = Classifier(model, image_folder(folder), 8, Occupancy(), decode_map, recorder=traces.recorder())
         for batch in batches:
             serve(classifier, batch)
     traces.stop()
@@ -119,7 +120,7 @@ def test_jobs_of_one_batch_share_its_inference_each_in_its_own_trace(
     assert first["reply"].resource["service.instance.id"] == "worker-1"
 
 
-def test_a_broken_picture_has_no_inference_and_says_where_it_failed(
+def test_a_broken_image_has_no_inference_and_says_where_it_failed(
     model: Model, uploads: Path, collector: Collector
 ) -> None:
     traced(model, uploads, deliveries("0.jpg", "broken.jpg"))
@@ -144,9 +145,9 @@ def test_jobs_whose_request_is_not_traced_are_not_traced(model: Model, uploads: 
 def test_a_batch_whose_answers_never_left_leaves_nothing_to_the_next_one(
     model: Model, uploads: Path, collector: Collector
 ) -> None:
-    (uploads / "0.jpg").write_bytes(pictures.jpeg(seed=0))
+    (uploads / "0.jpg").write_bytes(sample_images.jpeg(seed=0))
     traces = tracing.opened("worker-1")
-    classifier = Classifier(model, uploads, 8, Occupancy(), recorder=traces.recorder())
+    classifier = Classifier(model, image_folder(uploads), 8, Occupancy(), recorder=traces.recorder())
     lost, answered = deliveries("0.jpg", "0.jpg")
     classifier.outcomes([lost])
     serve(classifier, [answered])

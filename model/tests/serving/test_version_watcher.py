@@ -192,3 +192,36 @@ def test_a_worker_that_loads_for_long_holds_no_other_up(
         fcntl.flock(file, fcntl.LOCK_EX)
         seen.watcher().poll()
     assert seen.serves == ["1-int8"]
+
+
+@pytest.mark.parametrize("error", [BundleError("torn"), RuntimeError("infer"), MemoryError(), OSError("gone")])
+def test_broken_versions_in_both_places_are_tried_once_whatever_is_wrong_with_them(
+    seen: Seen, error: Exception
+) -> None:
+    def load(folder: Path) -> Model:
+        seen.tried.append(folder.name)
+        raise error
+
+    slots = Slot(load, lambda *_: None), Slot(load, lambda *_: None)
+    seen.wanted = Path("b/m/2"), Trial("m/3", 0.5)
+    reported: list[str] = []
+
+    def report(reason: str) -> bool:
+        reported.append(reason)
+        return True
+
+    watcher = VersionWatcher(seen.want, Path("b/m/1"), *slots, report=report)
+    for _ in range(8):
+        watcher.poll()
+    assert seen.tried == ["2", "3"]
+    assert len(reported) == 1
+    assert "m/2 cannot be loaded" in reported[0]
+    assert "m/3 cannot be loaded" in reported[0]
+
+
+def test_broken_versions_that_take_turns_are_each_tried_once(seen: Seen) -> None:
+    watcher = seen.watcher()
+    for at in range(12):
+        seen.wanted = Path(f"b/{'mn'[at % 2]}/torn"), Trial("m/torn" if at % 3 else "n/torn", 0.25 + at % 2 / 2)
+        watcher.poll()
+    assert len(seen.tried) == 4  # two that are to be served, two that are to be tried, whatever their shares

@@ -17,6 +17,10 @@ LOCKED = (
 )
 
 
+def ails() -> bool:
+    return False
+
+
 @pytest.fixture
 def reasons() -> list[str]:
     return []
@@ -33,12 +37,29 @@ def watchdog(reasons: list[str]) -> Iterator[Watchdog]:
 def test_a_fresh_worker_is_asked_for_once_after_so_many_failures_in_a_row(
     watchdog: Watchdog, reasons: list[str]
 ) -> None:
-    watchdog.note([True, True, False, True])
-    watchdog.note([True])
+    for flags in ([True, True, False, True], [True]):
+        watchdog.note(flags, ails)
     assert not reasons
-    watchdog.note([True, True])
+    watchdog.note([True, True], ails)
     assert len(reasons) == 1
     assert "3 jobs in a row" in reasons[0]
+
+
+def test_failures_of_a_sound_worker_bring_no_fresh_one_whoever_asks_for_them(
+    watchdog: Watchdog, reasons: list[str]
+) -> None:
+    tries: list[bool] = []
+
+    def is_sound() -> bool:
+        tries.append(True)
+        return True
+
+    for _ in range(12):
+        watchdog.note([True], is_sound)
+    assert not reasons
+    assert len(tries) == 4
+    watchdog.note([True, True, True], ails)
+    assert len(reasons) == 1
 
 
 def test_memory_that_stays_taken_brings_a_fresh_worker(reasons: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +71,18 @@ def test_memory_that_stays_taken_brings_a_fresh_worker(reasons: list[str], monke
     watchdog.stop()
     assert "MAX_MEMORY_GROWTH_MB=50" in reasons[0]
     assert held
+
+
+def test_memory_that_is_held_on_purpose_is_no_growth(reasons: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([100.0, *([500.0] * 1000)])
+    held = iter([400.0] * 100 + [100.0] * 1000)
+    monkeypatch.setattr("serving.watchdog.POLL_EVERY_S", 0.001)
+    monkeypatch.setattr("serving.watchdog.resident_mb", lambda: next(sizes))
+    watchdog = Watchdog(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3, held_mb=lambda: next(held))
+    watchdog.start()
+    wait_until(lambda: reasons, "the growth was noticed")
+    watchdog.stop()
+    assert "grown by 300 MB" in reasons[0]
 
 
 def test_memory_that_is_given_back_in_time_is_no_growth(reasons: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

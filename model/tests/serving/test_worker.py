@@ -1,7 +1,6 @@
 """ml_service.classify_process() as a process of its own, with a real Redis and a real model."""
 
 import hashlib
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,12 +9,14 @@ import pytest
 
 import ml_service
 import settings
+from inference import bundle, compiled
 from inference.bundle import ACTIVE_FILE
 from registry.activation import PROMOTED, activate
+from serving import heat_maps
 from sightline_testing.hostile import jpegs
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
-from tests.bundle_copies import copied, sealed
+from tests.bundle_copies import copied, link_compiled, sealed
 from tests.worker_processes import (
     QUEUE,
     TIMEOUT_S,
@@ -55,14 +56,14 @@ def test_a_worker_says_what_it_serves_and_knows_its_speed_before_its_first_job(
     assert (state.model, state.version) == ("efficientnet-lite0", "1-fp32")
     assert len(state.labels) == 1_000
     assert len(state.preprocessing) == 16
-    assert (state.workers[0].lanes, state.workers[0].max_batch) == (2, 3)
+    assert (state.workers[0].consumers, state.workers[0].max_batch) == (2, 3)
     assert state.workers[0].rate > 0
     assert state.workers[0].slowness > 0
     assert state.rate == pytest.approx(state.workers[0].rate)
 
 
 @pytest.mark.parametrize("threads", ["0", "3"])
-def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, producer: Producer, threads: str) -> None:
+def test_a_bad_image_fails_and_its_neighbours_do_not(start: Start, producer: Producer, threads: str) -> None:
     start(DECODE_THREADS=threads)
     wait_for_workers(producer, 1)
     with ThreadPoolExecutor(8) as pool:
@@ -73,14 +74,15 @@ def test_a_bad_picture_fails_and_its_neighbours_do_not(start: Start, producer: P
     assert codes == {"image_broken", "image_missing"}
 
 
-def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its_lanes_waited(
+def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its_consumers_waited(
     start: Start, producer: Producer, bundles: Path, tmp_path: Path
 ) -> None:
     versions = [f"efficientnet-lite0/1-{precision}" for precision in ("fp32", "int8")]
     own = tmp_path / "bundles"
     for version in versions:
-        shutil.copytree(bundles / version, own / version)
+        copied(bundles, own / version, Path(version).name)
     (own / ACTIVE_FILE).write_text(f"{versions[-1]}\n")
+    link_compiled(bundles, own)
     start(BUNDLES_FOLDER=str(own))
     wait_for_workers(producer, 1)
     for before, after in zip(versions[::-1] * 2, versions * 2, strict=True):
@@ -88,13 +90,21 @@ def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its
         activate(own, after, before, PROMOTED)
         wait_until(partial(is_announced, producer, after), f"{after} was announced", TIMEOUT_S)
         assert [model_of(producer.submit("0.jpg", timeout_s=TIMEOUT_S)) for _ in range(4)] == [after] * 4
+    for version in versions:
+        found = partial(are_maps_checked, own / version)
+        wait_until(found, "whether there are heat maps was checked", TIMEOUT_S)
+
+
+def are_maps_checked(folder: Path) -> bool:
+    key = compiled.key(heat_maps.FINDING, bundle.load(folder).digest)
+    return compiled.kept(folder, key) == b""
 
 
 def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_for_the_first(
     start: Start, producer: Producer, redis_server: RedisServer, bundles: Path, folder: Path
 ) -> None:
     tmp_path = folder.parent
-    picture = hashlib.sha256((folder / "0.jpg").read_bytes()).hexdigest()
+    image = hashlib.sha256((folder / "0.jpg").read_bytes()).hexdigest()
     cache = ResultCache(Address(port=redis_server.port), QUEUE, max_entries=100, ttl_s=60, timeout_s=TIMEOUT_S)
     fp32 = (bundles / "efficientnet-lite0" / "1-fp32" / "model.onnx").read_bytes()
     kept = []
@@ -102,11 +112,12 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         folder = copied(bundles, tmp_path / name / "efficientnet-lite0" / "1-int8")
         if name == "other":
             sealed(folder, model=fp32)
+        link_compiled(bundles, tmp_path / name)
         worker = start(BUNDLES_FOLDER=str(tmp_path / name))
         wait_for_workers(producer, 1)
         served = producer.refresh().served
         assert served is not None
-        question = Question(picture, served)
+        question = Question(image, served)
         found = cache.find(question, 5)
         answer = producer.submit("0.jpg", timeout_s=TIMEOUT_S)
         cache.keep(question, 5, answer, found.slot)
@@ -132,12 +143,12 @@ def test_rubbish_in_the_queue_stops_nobody(start: Start, producer: Producer, red
 
 def test_expensive_images_are_answered_one_after_the_other(start: Start, producer: Producer, folder: Path) -> None:
     content = jpegs.refining_scans(5_000, 5_000, 43)
-    for number in range(3):
+    for number in range(2):
         (folder / f"expensive{number}.jpg").write_bytes(content + bytes((number,)))
     start()
     wait_for_workers(producer, 1)
     with ThreadPoolExecutor(8) as pool:
-        names = [f"expensive{number}.jpg" for number in range(3)]
+        names = [f"expensive{number}.jpg" for number in range(2)]
         asked = [
             pool.submit(producer.submit, name, timeout_s=TIMEOUT_S, decode_ms=decode_ms(content)) for name in names
         ]

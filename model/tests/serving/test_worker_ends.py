@@ -17,13 +17,13 @@ from tests.worker_processes import QUEUE, TIMEOUT_S, Start, ask_all, wait_for_wo
 from wire import JobFailed, Producer
 from wire.redis.keys import GROUP
 
-# Runs the worker with a decoder that never comes back from one picture.
+# Runs the worker with a decoder that never comes back from one image.
 HANGING = (
     "import sys, time, ml_service\nfrom serving import classifier\n"
     "decode = classifier.Classifier._decode\n"
-    "def hang(self, delivery, out):\n"
+    "def hang(self, delivery, *rest):\n"
     "    while delivery.job.image == 'hang.jpg': time.sleep(1)\n"
-    "    return decode(self, delivery, out)\n"
+    "    return decode(self, delivery, *rest)\n"
     "classifier.Classifier._decode = hang\n"
     "sys.exit(ml_service.main([]))\n"
 )

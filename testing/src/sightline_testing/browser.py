@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
@@ -27,9 +27,16 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
     f"--disable-features={FEATURES}",
 )
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The first has no window around its pages, which takes as much processor time as these.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+# The scheme decides about colours, and the width about the arrangement; FULL=1 looks at each with each.
+Scheme = Literal["light", "dark"]
+VIEWS: tuple[tuple[Scheme, int], ...] = (("dark", 360), ("light", 1280))
+if os.environ.get("FULL"):
+    VIEWS += (("light", 360), ("dark", 1280))
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
 TIMEOUT_MS = 60_000
 
@@ -39,7 +46,7 @@ _CLIPBOARD_WRITE = """async (encoded) => {
 }"""
 
 
-class Guess(NamedTuple):
+class ShownPrediction(NamedTuple):
     """One line of an answer, as it is written on the page."""
 
     name: str
@@ -105,19 +112,19 @@ class Visitor:
         session.detach()
 
     def paste(self, png: bytes) -> None:
-        """Have a picture in the clipboard and press the keys for pasting."""
+        """Have an image in the clipboard and press the keys for pasting."""
         self.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.page.evaluate(_CLIPBOARD_WRITE, base64.b64encode(png).decode())
         self.page.keyboard.press("Control+V")
 
-    def answer(self) -> list[Guess]:
+    def answer(self) -> list[ShownPrediction]:
         """Wait for the answer and read its lines."""
-        self.page.wait_for_selector("#answer:not([hidden]) .guess")
-        lines = self.page.locator("#guesses .guess").all()
+        self.page.wait_for_selector("#answer:not([hidden]) .prediction")
+        lines = self.page.locator("#predictions .prediction").all()
         return [
-            Guess(
-                line.locator(".guess-name").inner_text(),
-                line.locator(".guess-percent").inner_text(),
+            ShownPrediction(
+                line.locator(".prediction-name").inner_text(),
+                line.locator(".prediction-percent").inner_text(),
                 float(line.locator("meter").get_attribute("value") or "nan"),
             )
             for line in lines
@@ -128,17 +135,18 @@ class Visitor:
         return self.page.locator("#answer-name").inner_text()
 
     def report(self) -> None:
-        """Press "That's wrong"."""
-        self.page.locator("#report-button").click()
+        """Press "That's wrong" where it is written what the image shows, else "Not sure"."""
+        is_named = self.page.locator("#report-label").input_value()
+        self.page.locator("#report-button" if is_named else "#report-unsure").click()
 
     def reported(self) -> None:
         """Wait for the thanks."""
         self.page.locator("#report-line", has_text="Thank you. Your report is saved.").wait_for()
 
-    def trouble(self) -> str:
+    def error(self) -> str:
         """Wait for the section that says what went wrong, and read it."""
-        self.page.wait_for_selector("#trouble:not([hidden])")
-        return self.page.locator("#trouble-line").inner_text()
+        self.page.wait_for_selector("#error:not([hidden])")
+        return self.page.locator("#error-line").inner_text()
 
     def spoken(self) -> str:
         """Give what was said to screen readers last."""
@@ -165,11 +173,19 @@ class Visitor:
         width: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return width
 
-    def barriers(self) -> Sequence[str]:
-        """Give what axe-core finds in the way of people with disabilities: rule and element each."""
+    def views(self) -> Iterator[str]:
+        """Show the page in one view after the other; yield the name of each."""
+        for scheme, width in VIEWS:
+            self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            self.page.set_viewport_size({"width": width, "height": 800})
+            yield f"{width}-{scheme}"
+
+    def barriers(self, *without: str) -> Sequence[str]:
+        """Give what axe-core finds in the way of people with disabilities, by all but these rules: rule and element."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
-        found: dict[str, Any] = self.page.evaluate("axe.run({resultTypes: ['violations']})")
+        options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in without}}
+        found: dict[str, Any] = self.page.evaluate("(options) => axe.run(options)", options)
         return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
 
     def _hear(self, message: ConsoleMessage) -> None:

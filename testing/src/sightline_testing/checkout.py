@@ -14,14 +14,14 @@ from typing import Any
 from sightline_testing.client import Client
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import MODEL, copy_default_bundle
-from sightline_testing.pictures import good, jpeg
 from sightline_testing.reviewed import FeedbackFiles
+from sightline_testing.sample_images import good, jpeg
 from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
-from sightline_testing.stripes import network, write_labels, write_pictures
+from sightline_testing.stripes import network, write_images, write_labels
 
 KIND = "sheet_music"
 # What examples import, by the names of their files.
-NETWORKS = ("my", "stripes", "resnet50")
+NETWORKS = ("my", "stripes", "resnet50", "vit")
 # What `make` tells the commands it runs; a `make` below it is to know nothing of it.
 _OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "SUITES", "STATE_DIR"}
 JSON = {"Content-Type": "application/json"}
@@ -52,7 +52,7 @@ class Checkout:
             shutil.rmtree(self.folder / "var" / "bundles" / name, ignore_errors=True)
 
     def predicted(self) -> str:
-        """Have a picture named, and return the prediction's id."""
+        """Have an image named, and return the prediction's id."""
         path, headers = "/predict?top_k=1", {"Content-Type": "image/jpeg"}
         return str(Client(self.service.url).send("POST", path, jpeg(), headers).json()["prediction_id"])
 
@@ -78,9 +78,9 @@ def make_checkout(folder: Path) -> Path:
 
 @contextmanager
 def running_checkout(folder: Path) -> Iterator[Checkout]:
-    """Run a service from a checkout with pictures and reviewed reports, until the block ends."""
+    """Run a service from a checkout with images and reviewed reports, until the block ends."""
     make_checkout(folder)
-    _put_pictures(folder)
+    _put_images(folder)
     _put_networks(folder)
     state = folder / "var"
     FeedbackFiles(state / "uploads", state / "feedback").accept((drawing_jpeg(KIND, seed), KIND) for seed in range(6))
@@ -93,8 +93,8 @@ def settings(state: Path) -> dict[str, str]:
     return {"BUNDLES_FOLDER": str(state / "bundles"), "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60"}
 
 
-def _put_pictures(folder: Path) -> None:
-    """Put the pictures there that the examples speak of: cat.jpg, PHOTOS/, ~/photographs/ (`~` is in the folder)."""
+def _put_images(folder: Path) -> None:
+    """Put the images there that the examples speak of: cat.jpg, PHOTOS/, ~/photographs/ (`~` is in the folder)."""
     photographs = folder / "home" / "photographs" / KIND
     for place in (folder / "PHOTOS", photographs):
         place.mkdir(parents=True)
@@ -105,13 +105,25 @@ def _put_pictures(folder: Path) -> None:
 
 
 def _put_networks(folder: Path) -> None:
-    """Put the networks there that the examples import, and labelled pictures of the stripes that they know."""
+    """Put the networks there that the examples import, and labelled images of the stripes that they know."""
     for name in ("my", "stripes"):
         (folder / f"{name}.onnx").write_bytes(network())
     write_labels(folder / "labels.txt")
-    write_pictures(folder / "TEST", 3)
+    write_images(folder / "TEST", 3)
     # A network of ImageNet's classes at 224 by 224, whichever it is.
-    shutil.copy(BUNDLES / MODEL / "1-fp32" / "model.onnx", folder / "resnet50.onnx")
+    delivered = BUNDLES / MODEL / "1-fp32"
+    shutil.copy(delivered / "model.onnx", folder / "resnet50.onnx")
+    _put_folder_of_a_library(folder / "vit", delivered)
+
+
+def _put_folder_of_a_library(folder: Path, delivered: Path) -> None:
+    """Put a network with its configurations into a folder as Hugging Face's exporter does."""
+    folder.mkdir()
+    shutil.copy(delivered / "model.onnx", folder)
+    labels = (delivered / "labels.txt").read_text().splitlines()
+    (folder / "config.json").write_text(json.dumps({"id2label": dict(enumerate(labels))}))
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
 
 
 def environment(folder: Path) -> dict[str, str]:

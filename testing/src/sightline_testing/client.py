@@ -53,7 +53,7 @@ class Client:
         """Send a GET."""
         return self.send("GET", path, headers=headers)
 
-    def upload(self, path: str, content: bytes, name: str = "picture.jpg", field: str = "file") -> Response:
+    def upload(self, path: str, content: bytes, name: str = "image.jpg", field: str = "file") -> Response:
         """Post a file as a browser's form does."""
         boundary = secrets.token_hex(16)
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'

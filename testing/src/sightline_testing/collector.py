@@ -1,4 +1,4 @@
-"""A collector of traces as a test has it: takes OTLP over HTTP, and gives the spans back as plain values."""
+"""A collector as a test has it: takes OTLP over HTTP, and gives spans and metrics back as plain values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric as EncodedMetric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as EncodedSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
@@ -30,6 +32,21 @@ class Span:
     is_error: bool
     attributes: Mapping[str, Value]
     resource: Mapping[str, Value]
+    trace_state: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric with its labels; of a histogram the count, with what is between its bounds."""
+
+    name: str
+    kind: str
+    value: float
+    attributes: Mapping[str, Value]
+    resource: Mapping[str, Value]
+    total: float = 0.0
+    buckets: tuple[int, ...] = ()
+    bounds: tuple[float, ...] = ()
 
 
 @dataclass
@@ -40,6 +57,7 @@ class Collector:
     is_deaf: bool = False
     requests: int = 0
     spans: list[Span] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def of(self, trace_id: str) -> list[Span]:
@@ -56,6 +74,14 @@ class Collector:
             resource = _values(group.resource.attributes)
             for scope in group.scope_spans:
                 self.spans.extend(_span(span, resource) for span in scope.spans)
+
+    def take_metrics(self, body: bytes) -> None:
+        """Keep the metrics that one request brought."""
+        for group in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            resource = _values(group.resource.attributes)
+            for scope in group.scope_metrics:
+                for metric in scope.metrics:
+                    self.points.extend(_points(metric, resource))
 
 
 @contextmanager
@@ -76,16 +102,17 @@ def collecting(*, port: int = 0, is_deaf: bool = False) -> Iterator[Collector]:
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        """Take spans."""
+        """Take spans and metrics."""
         collector: Collector = self.server.collector  # type: ignore[attr-defined]
         body = self.rfile.read(int(self.headers["Content-Length"]))
         collector.requests += 1
         if collector.is_deaf:
             collector.closing.wait()
             return
-        if self.path == "/v1/traces":
-            collector.take(body)
-        self.send_response(200 if self.path == "/v1/traces" else 404)
+        take = {"/v1/traces": collector.take, "/v1/metrics": collector.take_metrics}.get(self.path)
+        if take is not None:
+            take(body)
+        self.send_response(404 if take is None else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -105,7 +132,19 @@ def _span(span: EncodedSpan, resource: Mapping[str, Value]) -> Span:
         span.status.code == Status.STATUS_CODE_ERROR,
         _values(span.attributes),
         resource,
+        span.trace_state,
     )
+
+
+def _points(metric: EncodedMetric, resource: Mapping[str, Value]) -> Iterator[Point]:
+    kind = metric.WhichOneof("data") or ""
+    for point in getattr(metric, kind).data_points:
+        labels = _values(point.attributes)
+        if kind == "histogram":
+            told = (point.sum, tuple(point.bucket_counts), tuple(point.explicit_bounds))
+            yield Point(metric.name, kind, point.count, labels, resource, *told)
+        else:
+            yield Point(metric.name, kind, getattr(point, point.WhichOneof("value")), labels, resource)
 
 
 def _values(attributes: Iterable[KeyValue]) -> dict[str, Value]:

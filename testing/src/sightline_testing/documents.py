@@ -11,12 +11,14 @@ DOCUMENTS = (
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "SECURITY.md",
     *sorted(REPOSITORY.glob("docs/*.md")),
+    *sorted(REPOSITORY.glob("docs/how-to/*.md")),
     REPOSITORY / "benchmarks" / "README.md",
     REPOSITORY / "stress_test" / "README.md",
 )
 # A block without a language is one of commands.
 SHELL = ("", "sh", "bash")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LOOP = re.compile(r"^for .*?^done$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"(^|\s\s+)#.*$", re.MULTILINE)
 
 
@@ -35,8 +37,9 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The commands of a shell block, each on one line, without comments."""
-        lines = _COMMENT.sub("", self.text.replace("\\\n", " ")).splitlines()
-        return [" ".join(line.split()) for line in lines if line.strip()]
+        text = _LOOP.sub(lambda loop: "; ".join(loop[0].splitlines()), self.text.replace("\\\n", " "))
+        lines = _COMMENT.sub("", text).splitlines()
+        return [" ".join(line.replace("do;", "do").split()) for line in lines if line.strip()]
 
 
 def blocks(*languages: str) -> Iterator[Block]:

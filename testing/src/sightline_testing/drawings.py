@@ -1,11 +1,12 @@
 """Drawings made by code, in endless variety: classes that ImageNet lacks, and two old ones that look like them.
 
-A kind and a seed give the same picture each time. Size, colours, layout, contents, and whether it is a screenshot, a
+A kind and a seed give the same image each time. Size, colours, layout, contents, and whether it is a screenshot, a
 scan or a photograph on a table all follow from the seed.
 """
 
 import io
 from collections.abc import Callable, Mapping
+from functools import cache
 from random import Random
 
 from PIL import Image
@@ -31,14 +32,15 @@ OLD_KINDS = tuple(_OLD)  # ImageNet classes, by their label
 
 
 def drawing(kind: str, seed: int) -> Image.Image:
-    """The picture number `seed` of this kind (see NEW_KINDS and OLD_KINDS)."""
-    number = Random(f"{kind} {seed}")  # noqa: S311 -- pictures, not secrets
+    """The image number `seed` of this kind (see NEW_KINDS and OLD_KINDS)."""
+    number = Random(f"{kind} {seed}")  # noqa: S311 -- images, not secrets
     return captured(number, {**_NEW, **_OLD}[kind](number))
 
 
+@cache
 def drawing_jpeg(kind: str, seed: int) -> bytes:
-    """The same picture as the bytes of a JPEG; its quality varies too."""
+    """The same image as the bytes of a JPEG; its quality varies too."""
     out = io.BytesIO()
-    quality = Random(f"quality {kind} {seed}").randint(55, 95)  # noqa: S311 -- pictures, not secrets
+    quality = Random(f"quality {kind} {seed}").randint(55, 95)  # noqa: S311 -- images, not secrets
     drawing(kind, seed).save(out, "JPEG", quality=quality)
     return out.getvalue()

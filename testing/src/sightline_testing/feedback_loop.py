@@ -1,5 +1,6 @@
 """A running service with bundles, uploads and reports of its own, and the operator's commands on them."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -18,6 +19,18 @@ MODEL = "efficientnet-lite0"
 BASE = f"{MODEL}/1-int8"
 COMPILED_KEY = ".compiled-key"
 COMMAND_TIMEOUT_S = 600.0
+# What a worker and `improve` compute of a version at its first use, which would be that of every test.
+FIRST_USE = """
+import sys
+from pathlib import Path
+from inference import bundle, model
+from training.features import FeatureExtractor
+from training.gathering import SYNTHETIC_IMAGES
+from training.progress import silent
+folder = Path(sys.argv[1])
+model.load(folder, "openvino", streams=1, cores=1)
+FeatureExtractor(bundle.load(folder), "openvino", 1).of_synthetic(SYNTHETIC_IMAGES, silent)
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class FeedbackLoop:
         return finished.stdout
 
     def ask(self, content: bytes) -> tuple[str, str]:
-        """What is said of a picture, and by which version."""
+        """What is said of an image, and by which version."""
         path = "/predict?" + urlencode({"top_k": 1})
         response = Client(self.service.url).send("POST", path, content, {"Content-Type": "image/jpeg"})
         assert response.status == 200, response.text
@@ -60,12 +73,22 @@ class FeedbackLoop:
         return answer["prediction"], answer["model_version"]
 
 
-def copy_default_bundle(bundles: Path) -> None:
-    """Make a folder of bundles that holds the default one alone, with the forms that were compiled of it so far."""
-    shutil.copytree(BUNDLES / BASE, bundles / BASE, ignore=shutil.ignore_patterns(".*"))
+def copy_default_bundle(bundles: Path, source: Path = BUNDLES) -> None:
+    """Make a folder of bundles that holds the default one alone, with what was computed of it so far."""
+    _use_once(source)
+    shutil.copytree(source / BASE, bundles / BASE, ignore=shutil.ignore_patterns(".*"))
     with suppress(FileNotFoundError):
-        shutil.copy2(BUNDLES / COMPILED_KEY, bundles)  # without it, they are compiled again
+        shutil.copy2(source / COMPILED_KEY, bundles)  # without it, they are compiled again
     (bundles / "active").write_text(f"{BASE}\n")
+
+
+def _use_once(bundles: Path) -> None:
+    """Have what is computed of the default version kept beside it, once for all processes."""
+    with (bundles / ".first-use").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list((bundles / BASE).glob("compiled/features-*")):
+            command = [sys.executable, "-c", FIRST_USE, str(bundles / BASE)]
+            subprocess.run(command, cwd=REPOSITORY / "model", check=True)
 
 
 @contextmanager

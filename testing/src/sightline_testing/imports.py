@@ -7,7 +7,12 @@ from pathlib import Path
 from sightline_testing.service import REPOSITORY
 
 # The folder of each import root, and the package that its modules are imported from.
-ROOTS = {"api": ("api", ""), "wire": ("wire/src/wire", "wire."), "model": ("model", "")}
+ROOTS = {
+    "api": ("api", ""),
+    "wire": ("wire/src/wire", "wire."),
+    "storage": ("storage/src/storage", "storage."),
+    "model": ("model", ""),
+}
 Graph = dict[str, set[str]]
 
 

@@ -8,8 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-import wire  # noqa: F401  else pytest takes the folder wire/, in which wire's tests lie, for the package of that name
+import storage  # noqa: F401  else pytest takes the folder storage/, in which its tests lie, for the package of that name
+import wire  # noqa: F401  as above
+from sightline_testing.postgres_server import PostgresServer, postgres_binaries
 from sightline_testing.redis_server import RedisServer, redis_binaries
+from sightline_testing.s3_server import S3Server
+
+EMPTY = "TRUNCATE lines, reports, decisions, renames, report_keys, audit, history RESTART IDENTITY"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +64,40 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
     """Give a running, empty Redis: attributes host, port, socket_path; methods command, kill, start, pause, resume."""
     redis_process.command("FLUSHALL")
     return redis_process
+
+
+@pytest.fixture(scope="session")
+def postgres_process() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the whole run, with a database that has the tables of reports."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        missing("no PostgreSQL: install Debian's package postgresql")
+    else:
+        server = PostgresServer(binaries)
+        server.start()
+        server.execute("CREATE DATABASE reports")
+        from storage.reports.postgres import schema  # noqa: PLC0415  its packages are for those who have PostgreSQL
+
+        schema.migrate(server.url("reports"))
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def database_url(postgres_process: PostgresServer) -> Iterator[str]:
+    """Give a database with empty tables."""
+    yield postgres_process.url("reports")
+    postgres_process.start_again()
+    postgres_process.execute(EMPTY, "reports")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for the whole run; each test takes a bucket of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.kill()
 
 
 def missing(what: str) -> None:

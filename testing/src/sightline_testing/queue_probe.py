@@ -8,10 +8,12 @@ from typing import Any
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
 from wire import Address, Consumer, Heartbeat, Job, Producer, QueueUnavailable, WorkerInfo
-from wire.producer.admission import SUBMIT, Terms, admitted
-from wire.redis.connection import Connection, checked, pack
+from wire.producer.admission import SUBMIT, Terms, admitted, cost_per_ms
+from wire.queue_stats import Capacity
+from wire.redis.connection import Connection
 from wire.redis.keys import GROUP, Keys
 from wire.redis.pipeline import Pipeline
+from wire.redis.resp import checked, pack
 
 QUEUE = "test"
 TIMEOUT_S = 10.0
@@ -47,11 +49,13 @@ class QueueProbe:
         reply_to: str = "producer",
         is_expensive: bool = False,
         cost: float = 1.0,
+        decode_ms: int = 0,
     ) -> str:
         """Put a job into the queue, or into the stream of expensive ones, and give its entry id."""
-        job = Job(job_id or image, image, reply_to, ttl_ms)
+        job = Job(job_id or image, image, reply_to, ttl_ms, decode_ms=decode_ms)
         streams = (self.keys.expensive, self.keys.jobs) if is_expensive else (self.keys.jobs, self.keys.expensive)
-        return self.admit(Terms(*streams, cost=cost), job)
+        # At the rate that is assumed while none is known.
+        return self.admit(Terms(*streams, cost=cost, cost_per_ms=cost_per_ms(Capacity())), job)
 
     def admit(self, terms: Terms, job: Job) -> str:
         """Put a job into the queue on these terms and return its entry id; raise QueueFull."""
@@ -73,7 +77,7 @@ class QueueProbe:
         """Have a live worker listed, which takes no jobs, until the test ends."""
         served = {"host": "here", "model": "none", "version": "0", "preprocessing": "none"} | facts
         info = WorkerInfo(worker_id, **served)
-        self._heartbeats.append(Heartbeat(self.address, QUEUE, info, labels, rate=lambda: info.rate))
+        self._heartbeats.append(Heartbeat(self.address, QUEUE, info, labels))
         self._heartbeats[-1].start()
         wait_until(lambda: self.redis("HEXISTS", self.keys.workers, worker_id), "the worker is listed")
 

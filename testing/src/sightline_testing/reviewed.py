@@ -22,14 +22,14 @@ class FeedbackFiles:
     feedback: Path
 
     def upload(self, content: bytes) -> str:
-        """Store a picture; return its name."""
+        """Store an image; return its name."""
         self.uploads.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.jpg"
         (self.uploads / name).write_bytes(content)
         return name
 
     def report(self, content: bytes, label: str, prediction: str = "web_site") -> str:
-        """Store a picture and report it; return the report's id."""
+        """Store an image and report it; return the report's id."""
         name = self.upload(content)
         report_id = f"r-{name.partition('.')[0]}"
         path, sha256 = f"/elsewhere/uploads/{name}", hashlib.sha256(content).hexdigest()
@@ -41,24 +41,27 @@ class FeedbackFiles:
         """Write down what a reviewer found."""
         self._append("decisions.csv", DECISION_HEADER, [(MOMENT, report_id, decision, label, "tester")])
 
-    def accept(self, pictures: Iterable[tuple[bytes, str]]) -> None:
-        """Report each picture with its label, and have a reviewer accept it."""
-        for content, label in pictures:
+    def accept(self, images: Iterable[tuple[bytes, str]]) -> None:
+        """Report each image with its label, and have a reviewer accept it."""
+        for content, label in images:
             self.decide(self.report(content, label), "accept", label)
 
-    def accept_copies(self, pictures: Sequence[tuple[bytes, str]], count: int) -> None:
-        """As many accepted reports as asked for, each of a stored file of its own, which share their content."""
+    def accept_copies(self, images: Sequence[tuple[bytes, str]], count: int) -> None:
+        """As many accepted reports as asked for, each of a stored file of its own, which share their content.
+
+        No row has a SHA-256, so each counts as an image of its own.
+        """
         reports, decisions = [], []
-        originals = [self.uploads / self.upload(content) for content, _ in pictures]
+        originals = [self.uploads / self.upload(content) for content, _ in images]
         for number in range(count):
-            content, label = pictures[number % len(pictures)]
+            label = images[number % len(images)][1]
             copy = f"{number:032x}.jpg"
-            (self.uploads / copy).hardlink_to(originals[number % len(pictures)])
+            (self.uploads / copy).hardlink_to(originals[number % len(images)])
             row = (
                 f"r-{number}",
                 MOMENT,
                 copy,
-                hashlib.sha256(content).hexdigest(),
+                "",
                 "tench",
                 "0.5",
                 "m",

@@ -1,5 +1,6 @@
 """The whole service as a test meets it: over HTTP, started for the test or named by SIGHTLINE_URL."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ BUNDLES = REPOSITORY / "var" / "bundles"
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
-READY = "sightline: ready: "
+READY = "ready: "
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def environment(state_dir: Path, port: int, changes: Mapping[str, str] | None = 
         "BUNDLES_FOLDER": str(BUNDLES),
         "HOST": "127.0.0.1",
         "PORT": str(port),
+        "MODEL_WORKERS": "1",  # a start is cheaper by a third; what needs two asks for them
+        "TRAINER": "0",  # likewise
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")}
     return inherited | own | dict(changes or {})
@@ -68,13 +71,20 @@ def printed(state_dir: Path) -> str:
     return (state_dir / "launcher.log").read_text(errors="replace")
 
 
+def message_of(line: str) -> str:
+    """Return the message of a line of the log, which is a JSON object or the launcher's plain text."""
+    if line.startswith("{"):
+        return str(json.loads(line)["message"])
+    return line.removeprefix("sightline: ")
+
+
 def wait_until_ready(state_dir: Path, launcher: subprocess.Popen[bytes]) -> str:
     """Wait for the line that names the address, and return the address; RuntimeError with the log if it never comes."""
     until = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < until and launcher.poll() is None:
-        for line in printed(state_dir).splitlines():
-            if line.startswith(READY):
-                return line.removeprefix(READY).split()[0]
+        for message in map(message_of, printed(state_dir).splitlines()):
+            if message.startswith(READY):
+                return message.removeprefix(READY).split()[0]
         time.sleep(0.02)
     message = f"the service did not become ready; it printed:\n{printed(state_dir)}"
     raise RuntimeError(message)

@@ -1,4 +1,4 @@
-"""A clock on a wall, drawn with some care: the picture in the README's screenshot."""
+"""A clock on a wall, drawn with some care: the image in the README's screenshot."""
 
 import math
 
@@ -12,10 +12,10 @@ NIGHT, BRASS, IVORY, INK = (38, 58, 66), (176, 128, 62), (250, 246, 236), (34, 3
 def clock_on_a_wall() -> Image.Image:
     """Draw it; the model calls it an analog clock."""
     width, height = (side * OVERSAMPLING for side in SIZE)
-    picture = _wall(width, height)
+    image = _wall(width, height)
     centre, radius = (width * 0.5, height * 0.5), height * 0.4
-    picture = _shadow(picture, centre, radius)
-    draw = ImageDraw.Draw(picture)
+    image = _shadow(image, centre, radius)
+    draw = ImageDraw.Draw(image)
     _disc(draw, centre, radius, BRASS)
     _disc(draw, centre, radius * 0.93, (122, 86, 40))
     _disc(draw, centre, radius * 0.91, IVORY)
@@ -31,7 +31,7 @@ def clock_on_a_wall() -> Image.Image:
     _ray(draw, centre, 10.15 / 12, (-radius * 0.12, radius * 0.47), radius * 0.05)
     _ray(draw, centre, 9 / 60, (-radius * 0.14, radius * 0.7), radius * 0.032)
     _disc(draw, centre, radius * 0.055, BRASS)
-    return picture.resize(SIZE, Image.Resampling.LANCZOS)
+    return image.resize(SIZE, Image.Resampling.LANCZOS)
 
 
 def _wall(width: int, height: int) -> Image.Image:
@@ -45,11 +45,11 @@ def _wall(width: int, height: int) -> Image.Image:
     return Image.composite(Image.new("RGB", (width, height), dark), Image.new("RGB", (width, height), NIGHT), light)
 
 
-def _shadow(picture: Image.Image, centre: tuple[float, float], radius: float) -> Image.Image:
-    mask = Image.new("L", picture.size)
+def _shadow(image: Image.Image, centre: tuple[float, float], radius: float) -> Image.Image:
+    mask = Image.new("L", image.size)
     _disc(ImageDraw.Draw(mask), (centre[0] + radius * 0.05, centre[1] + radius * 0.09), radius, 150)
     mask = mask.filter(ImageFilter.GaussianBlur(radius * 0.06))
-    return Image.composite(Image.new("RGB", picture.size, (12, 18, 21)), picture, mask)
+    return Image.composite(Image.new("RGB", image.size, (12, 18, 21)), image, mask)
 
 
 def _disc(

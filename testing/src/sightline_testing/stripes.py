@@ -1,4 +1,4 @@
-"""A network of two classes with weights made by hand, and pictures of which it knows: stripes across, stripes down."""
+"""A network of two classes with weights made by hand, and images of which it knows: stripes across, stripes down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from sightline_testing.pictures import encode
+from sightline_testing.sample_images import encode
 
 LABELS = ("across", "down")
 HEIGHT, WIDTH = 97, 131
@@ -63,7 +63,7 @@ def _weights() -> dict[str, np.ndarray[Any, Any]]:
     return {"edges": edges, "none": np.zeros(5), "mix": mix, "which": which, "bias": np.zeros(2)}
 
 
-def picture(label: str, seed: int = 0, width: int = 320, height: int = 240) -> bytes:
+def image(label: str, seed: int = 0, width: int = 320, height: int = 240) -> bytes:
     """A PNG of stripes that run this way, with noise."""
     draw = np.random.default_rng(seed)
     along = np.arange(height)[:, None] if label == "across" else np.arange(width)[None, :]
@@ -79,10 +79,10 @@ def write_labels(path: Path) -> Path:
     return path
 
 
-def write_pictures(folder: Path, count: int, seed: int = 0) -> Path:
-    """A folder for each label, with so many pictures in it."""
+def write_images(folder: Path, count: int, seed: int = 0) -> Path:
+    """A folder for each label, with so many images in it."""
     for label in LABELS:
         (folder / label).mkdir(parents=True)
         for number in range(count):
-            (folder / label / f"{number}.png").write_bytes(picture(label, seed + number))
+            (folder / label / f"{number}.png").write_bytes(image(label, seed + number))
     return folder

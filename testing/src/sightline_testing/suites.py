@@ -60,7 +60,7 @@ class Totals:
 
 
 # Folders of tests/ with commands of their own.
-OF_THEIR_OWN = ("faults", "security", "containers", "gpu", "site")
+OF_THEIR_OWN = ("chart", "faults", "security", "clients", "containers", "gpu", "site")
 # In the order of their start: long ones first.
 SUITES = (
     Suite(
@@ -69,18 +69,40 @@ SUITES = (
         "tests",
         tuple(f"--ignore=tests/{name}" for name in OF_THEIR_OWN),
         longest=(
-            "tests/test_promotion.py",
             "tests/test_documented_commands.py",
-            "tests/browser/test_feedback_loop.py",
-            "tests/test_running.py",
             "tests/browser/test_access.py",
+            "tests/test_running.py",
+            "tests/browser/test_feedback_loop.py",
+            "tests/test_promotion.py",
             "tests/test_own_models.py",
             "tests/test_exercise.py",
         ),
     ),
-    Suite("model", "model", "tests", longest=("tests/cli/test_evaluate.py", "tests/cli/test_improve.py")),
-    Suite("api", "api", "tests"),
+    Suite(
+        "model",
+        "model",
+        "tests",
+        longest=(
+            "tests/cli/test_improve.py",
+            "tests/serving/test_worker.py",
+            "tests/cli/test_promotion.py",
+            "tests/cli/test_train_folder.py",
+            "tests/cli/test_evaluate.py",
+            "tests/default_model/test_bundle_graphs.py",
+        ),
+    ),
+    Suite(
+        "api",
+        "api",
+        "tests",
+        longest=(
+            "tests/server/test_worker.py",
+            "tests/observability/test_metrics.py",
+            "tests/server/test_load_shedding.py",
+        ),
+    ),
     Suite("wire", "wire", "tests"),
+    Suite("storage", "storage", "tests"),
     Suite("launcher", "deploy", "tests"),
     Suite("client", "client", "tests"),
     Suite("benchmarks", ".", "benchmarks/tests"),
@@ -95,16 +117,20 @@ PLUGINS = {
 }
 PYTEST_OPTIONS = ("--quiet", "--durations=5", *STRICT)
 CORES = os.cpu_count() or 1
-# Processes of a suite that runs alone: many tests wait for something, so there is work for one more than there are
-# cores. Of two suites at a time, each has as many as there are cores. Services belong to a file.
-ALONE, BESIDE = CORES + 1, CORES
+# Processes of a suite, whether it runs alone or as one of two: many tests wait for something, so there is work for one
+# more than there are cores. Services belong to a file.
+PROCESSES = CORES + 1
 AT_A_TIME = 2
 # Commands of their own, since they take minutes.
 # One at a time: they judge what a flood or a killed process does to everything else on the machine.
 FAULTS = Suite("faults", ".", "tests/faults", is_parallel=False)
 SECURITY = Suite("security", ".", "tests/security", is_parallel=False)
+# Clients of other projects, which are no part of the environment: `make test-clients`.
+CLIENTS = Suite("clients", ".", "tests/clients", is_parallel=False)
 # Needs PyTorch, which is no part of the environment: `make test-gpu`.
 GPU = Suite("gpu", "model", "../tests/gpu")
+# The Helm chart, without a cluster: `make test-chart`.
+CHART = Suite("chart", ".", "tests/chart")
 # The documentation, which `make docs` has built.
 SITE = Suite("site", ".", "tests/site")
 # Only on request: against a service that runs already, which SIGHTLINE_URL names.
@@ -115,7 +141,7 @@ ELSEWHERE = (REMOTE, CONTAINERS)
 
 def main(names: list[str]) -> int:
     """Run the named suites, or all; return the exit status."""
-    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, GPU, SITE, *ELSEWHERE)}
+    known = {suite.name: suite for suite in (*SUITES, FAULTS, SECURITY, CLIENTS, GPU, CHART, SITE, *ELSEWHERE)}
     if unknown := set(names) - set(known):
         _say(f"no suite is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2
@@ -155,13 +181,13 @@ def run_beside(suite: Suite, number: int) -> Totals:
     _say(f"--- {suite.name} has begun")
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / f"{suite.name}.log").open("w+b") as output:
-        totals = run(suite, BESIDE, number * BESIDE, output)
+        totals = run(suite, PROCESSES, number * PROCESSES, output)
         output.seek(0)
         _say(f"--- {suite.name}\n{output.read().decode(errors='replace')}--- {suite.name}: {totals}")
     return totals
 
 
-def run(suite: Suite, processes: int = ALONE, first: int = 0, output: IO[bytes] | None = None) -> Totals:
+def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[bytes] | None = None) -> Totals:
     """Run one suite and return its totals; a run that broke off counts as a failure.
 
     `first` is the number of its first process among those of all suites that run at the same time.

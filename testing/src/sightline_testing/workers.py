@@ -16,9 +16,9 @@ Respond = Callable[[Delivery], Answer | Failure]
 
 
 def answer_for(job: Job) -> Answer:
-    """Give the answer that the stand-in worker has for a job: its image's name is the best guess."""
-    guesses = ((job.image, 0.75), *((label, 0.05) for label in LABELS))
-    return Answer(job.id, guesses[: job.top_k], "stand-in", "1", {"queue": 1.0, "decode": 2.0, "infer": 3.0})
+    """Give the answer that the stand-in worker has for a job: its image's name is the best prediction."""
+    predictions = ((job.image, 0.75), *((label, 0.05) for label in LABELS))
+    return Answer(job.id, predictions[: job.top_k], "stand-in", "1", {"queue": 1.0, "decode": 2.0, "infer": 3.0})
 
 
 class StandInWorker:
@@ -38,8 +38,8 @@ class StandInWorker:
         self.seen: list[Delivery] = []
         self._respond = respond
         self._max_jobs = max_jobs
-        info = WorkerInfo("stand-in", "here", "stand-in", "1", "none", lanes=1, max_batch=max_jobs)
-        self._heartbeat = Heartbeat(address, queue, info, labels, rate=lambda: self.consumer.rate)
+        info = WorkerInfo("stand-in", "here", "stand-in", "1", "none", consumers=1, max_batch=max_jobs)
+        self._heartbeat = Heartbeat(address, queue, info, labels, speed=lambda: {"rate": self.consumer.rate})
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="stand-in worker", daemon=True)
 

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of a picture's way to pixels; `make fuzz` runs it with model/ on PYTHONPATH."""
+"""Coverage-guided fuzzing of an image's way to pixels; `make fuzz` runs it with model/ on PYTHONPATH."""
 
 import contextlib
 import sys
@@ -35,7 +35,7 @@ def one_input(data: bytes) -> None:
 
 
 def code_of(data: bytes) -> str:
-    """Why a picture is refused; empty where it is not."""
+    """Why an image is refused; empty where it is not."""
     try:
         PREPARE(data, OUT)
     except ImageError as refusal:

@@ -5,7 +5,6 @@ import sys
 from importlib import import_module
 
 import atheris
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from wire.tables.csv_table import one_line
 from wire.tables.feedback import REPORTS
@@ -26,7 +25,7 @@ with atheris.instrument_imports(include=[*MODULES, "images.uploads", "images.jso
 def one_input(data: bytes) -> None:
     """Parts, tensors, reports and keys, or the one refusal that each of them has."""
     head, _, body = data.partition(b"\n")
-    with contextlib.suppress(forms.MalformedForm, RequestEntityTooLarge):
+    with contextlib.suppress(forms.MalformedForm, forms.Problem):
         for part in forms.parse(body, head or b"x"):
             assert len(part.data) <= len(body)
     with contextlib.suppress(open_inference.Problem):

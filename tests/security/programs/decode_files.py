@@ -9,7 +9,7 @@ from pathlib import Path
 from inference.decode import View, decode
 from inference.errors import ImageError
 from sightline_testing.hostile.asking import memory_mib
-from sightline_testing.pictures import jpeg
+from sightline_testing.sample_images import jpeg
 
 VIEW = View(224, 224, 0.875)
 

@@ -1,7 +1,7 @@
 """Decode a range of mutants as a worker would, in a process whose memory is limited; print what became of them.
 
-Run with model/ on PYTHONPATH: decode_mutants.py FIRST LAST SEED PROGRESS_FILE. The file always holds the number of the
-mutant at hand, so that whoever finds the process dead knows which one killed it.
+Run with model/ on PYTHONPATH: decode_mutants.py FIRST LAST SEED PROGRESS_FILE [KIND]. The file always holds the number
+of the mutant at hand, so that whoever finds the process dead knows which one killed it.
 """
 
 import collections
@@ -17,7 +17,7 @@ import numpy as np
 
 from inference.errors import ImageError
 from inference.preprocessing import from_table
-from sightline_testing.hostile.mutants import mutant, seeds
+from sightline_testing.hostile.mutants import mutant, other_seeds, seeds
 
 PREPROCESSING = {
     "resize": "center-crop",
@@ -33,11 +33,11 @@ PREPROCESSING = {
 ADDRESS_SPACE_BYTES = 512 * 1024**2
 
 
-def main(first: int, last: int, seed: int, progress: Path) -> None:
+def main(first: int, last: int, seed: int, progress: Path, kind: str = "") -> None:
     """Decode the mutants and print one JSON object."""
     prepare = from_table(PREPROCESSING).prepare
     out = np.empty((224, 224, 3), np.uint8)
-    for content in seeds().values():
+    for content in other_seeds(kind) if kind else seeds().values():
         prepare(content, out)
     limit_memory()
     base, reset = memory_kib("VmRSS"), Path("/proc/self/clear_refs")
@@ -48,7 +48,7 @@ def main(first: int, last: int, seed: int, progress: Path) -> None:
     with progress.open("r+b") as file, mmap.mmap(file.fileno(), 8) as at_hand:
         for number in range(first, last):
             at_hand[:] = struct.pack("<q", number)
-            content = mutant(number, seed=seed)
+            content = mutant(number, seed=seed, kind=kind)
             begin = time.perf_counter()
             try:
                 prepare(content, out)
@@ -81,4 +81,4 @@ def memory_kib(name: str) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), *sys.argv[5:])

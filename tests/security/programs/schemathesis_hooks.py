@@ -1,10 +1,10 @@
-"""What schemathesis sends for a picture: real ones, broken ones, and any bytes."""
+"""What schemathesis sends for an image: real ones, broken ones, and any bytes."""
 
 import schemathesis
 from hypothesis import strategies as st
 
 from sightline_testing.hostile.mutants import mutant
-from sightline_testing.pictures import GOOD_NAMES, good, jpeg
+from sightline_testing.sample_images import GOOD_NAMES, good, jpeg
 
 # Small ones: there are thousands of requests.
 _REAL = st.sampled_from(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wire.producer.producer import Producer
     from wire.queue_stats import QueueSnapshot
     from wire.rate_limit import RateLimiter
-    from wire.redis.connection import Address
+    from wire.redis.address import Address
     from wire.result_cache import ResultCache
     from wire.worker_registry import Heartbeat, WorkerInfo
 
@@ -36,7 +36,7 @@ _HOMES = {
     "producer.producer": ["Producer"],
     "queue_stats": ["QueueSnapshot"],
     "rate_limit": ["RateLimiter"],
-    "redis.connection": ["Address"],
+    "redis.address": ["Address"],
     "result_cache": ["ResultCache"],
     "worker_registry": ["Heartbeat", "WorkerInfo"],
 }

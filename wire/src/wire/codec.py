@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import re
+from base64 import b64decode
 from typing import Any, NoReturn
 
 from wire.errors import MessageError
+from wire.process.limits import is_token
 
 VERSION = 1
 MAX_NAME_BYTES = 255  # what a file name may have on the common file systems
 EVIDENCE_BYTES = 200
 LARGEST_WHOLE_NUMBER = 2**63
 
-_TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
-def is_token(text: object) -> bool:
-    """Return whether this may name a job, a process or a queue: short, printable, and safe inside a Redis key."""
-    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def evidence_of(data: bytes) -> str:
@@ -57,6 +52,13 @@ class Fields:
         if not isinstance(value, str):
             self._fail(f"field {name!r} is not text")
         return value
+
+    def base64(self, name: str) -> bytes:
+        """Return the bytes of a text field; absent means empty."""
+        try:
+            return b64decode(self.text(name, default=""), validate=True)
+        except ValueError:
+            self._fail(f"field {name!r} is not base64")
 
     def token(self, name: str) -> str:
         """Return a field that may become part of a key or a log line."""
@@ -101,6 +103,20 @@ class Fields:
         values = self._values.get(name, {})
         if not isinstance(values, dict) or not all(map(_is_number, values.values())):
             self._fail(f"field {name!r} is not an object of numbers")
+        return values
+
+    def texts(self, name: str) -> dict[str, str]:
+        """Return an object of texts; absent means empty."""
+        values = self.mapping(name)
+        if not all(isinstance(value, str) for value in values.values()):
+            self._fail(f"field {name!r} is not an object of texts")
+        return values
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Return an object of any values; absent means empty."""
+        values = self._values.get(name, {})
+        if not isinstance(values, dict):
+            self._fail(f"field {name!r} is not an object")
         return values
 
     def number_list(self, name: str, count: int) -> tuple[float, ...]:

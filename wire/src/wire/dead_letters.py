@@ -9,9 +9,10 @@ from typing import Any
 from wire.errors import MessageError
 from wire.messages import Answer, Job
 from wire.producer.producer import Producer
-from wire.redis.connection import Address, checked, pack
+from wire.redis.address import Address
 from wire.redis.keys import Keys, entry_ms
 from wire.redis.pipeline import Pipeline
+from wire.redis.resp import checked, pack
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ _SCAN: Final = re.compile(rb"\xff\xda\x00")
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL: Final = frozenset((0xC0, 0xC1))
 _PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_SIZE_OF_ITEM: Final = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
+# The boxes before the images of a HEIC or AVIF, as far as they are searched.
+_BOXES_BYTES: Final = 65_536
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_COMPRESSION, _TIFF_SAMPLES, _SHORT = 256, 257, 259, 277, 3
 _BMP_CORE_HEADER, _BMP_RUN_LENGTH = 12, frozenset((1, 2))
 
 
@@ -67,9 +71,13 @@ PNG_BITS_PIXEL_NS, PNG_GREY_16_PIXEL_NS, PNG_INTERLACED_PIXEL_NS = 10, 12, 4
 WEBP_LOSSY, WEBP_LOSSLESS, WEBP_ALPHA_PIXEL_NS = Rate(13, 60), Rate(16, 10), 8
 GIF, GIF_BYTES_A_PIXEL = Rate(11, 3), 1.5
 BMP, BMP_INDEXED, BMP_RUNS = Rate(1, 1), Rate(6, 1), Rate(11, 150)
+# HEIC and AVIF by the largest size among their items; a TIFF by its samples and how they are compressed: not, in runs,
+# as JPEG, or else.
+HEIC, AVIF = Rate(20, 100), Rate(14, 70)
+TIFF_SAMPLE_NS, TIFF_BYTE_NS, TIFF_OTHER_BYTE_NS = 2, {1: 0, 32_773: 0, 7: 16}, 5
 # How much less than estimated an image may take: the filters of a PNG and the runs of a BMP are unknown.
-LEAST_OF_ESTIMATE: Final = {b"\x89PNG": 0.15, b"BM": 0.1, b"\xff\xd8": 0.65}
-LEAST_OF_OTHERS: Final = 0.4
+MIN_OF_ESTIMATE: Final = {b"\x89PNG": 0.15, b"BM": 0.1, b"\xff\xd8": 0.5, b"RIFF": 0.6}
+MIN_OF_OTHERS: Final = 0.4
 
 
 def decode_ms(content: bytes) -> int:
@@ -78,14 +86,14 @@ def decode_ms(content: bytes) -> int:
     return round(estimate) if estimate > PHOTOGRAPH_MS else 0
 
 
-def extra_decode_s(job: Job, slowness: float) -> float:
-    """Return the seconds that a job is estimated to take for decoding, beyond those of a usual photograph."""
-    return job.passes * max(job.decode_ms - PHOTOGRAPH_MS, 0) * slowness / 1000
+def extra_ms(job: Job) -> int:
+    """Return what a job is estimated to take for decoding, beyond what a usual photograph takes."""
+    return job.passes * max(job.decode_ms - PHOTOGRAPH_MS, 0)
 
 
-def least_ms(content: bytes) -> float:
+def min_ms(content: bytes) -> float:
     """Return what decoding a file of these bytes takes at least."""
-    share = next((share for start, share in LEAST_OF_ESTIMATE.items() if content.startswith(start)), LEAST_OF_OTHERS)
+    share = next((share for start, share in MIN_OF_ESTIMATE.items() if content.startswith(start)), MIN_OF_OTHERS)
     return share * _estimate_ms(content)
 
 
@@ -94,7 +102,7 @@ def _estimate_ms(content: bytes) -> float:
         for starts, estimate in _ESTIMATES:
             if content.startswith(starts):
                 return estimate(content)
-        return _webp_ms(content)
+        return _other_ms(content)
     except _TooLongError:
         return _ms(WEBP_LOSSLESS, LARGEST, 0)
     except (struct.error, ValueError, IndexError, KeyError, ZeroDivisionError):
@@ -217,6 +225,28 @@ def _bmp_ms(content: bytes) -> float:
     return _ms(rate, abs(width * height), len(content))
 
 
+def _tiff_ms(content: bytes) -> float:
+    order = "<" if content.startswith(b"II") else ">"
+    (at,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, at)
+    values = {}
+    for entry in range(at + 2, at + 2 + 12 * min(count, MAX_STEPS), 12):
+        tag, kind, _, value = struct.unpack_from(f"{order}HHII", content, entry)
+        values[tag] = struct.unpack_from(f"{order}H", content, entry + 8)[0] if kind == _SHORT else value
+    pixels: int = values[_TIFF_WIDTH] * values[_TIFF_HEIGHT]
+    byte_ns = TIFF_BYTE_NS.get(values.get(_TIFF_COMPRESSION, 1), TIFF_OTHER_BYTE_NS)
+    return _ms(Rate(TIFF_SAMPLE_NS * values.get(_TIFF_SAMPLES, 1), byte_ns), pixels, len(content))
+
+
+def _other_ms(content: bytes) -> float:
+    """Return the estimate for what no start of a file tells: HEIC and AVIF, or WebP."""
+    if content[4:8] != b"ftyp":
+        return _webp_ms(content)
+    sizes = (struct.unpack(">II", found[1]) for found in _SIZE_OF_ITEM.finditer(content, 0, _BOXES_BYTES))
+    rate = AVIF if b"avif" in content[:64] else HEIC
+    return _ms(rate, max(width * height for width, height in sizes), len(content))
+
+
 def _webp_ms(content: bytes) -> float:
     """Return the estimate for a WebP: of its canvas, and of the bytes of its first frame alone."""
     if not (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
@@ -247,4 +277,5 @@ _ESTIMATES: Final[tuple[tuple[tuple[bytes, ...], Callable[[bytes], float]], ...]
     ((b"\x89PNG\r\n\x1a\n",), _png_ms),
     ((b"GIF87a", b"GIF89a"), _gif_ms),
     ((b"BM",), _bmp_ms),
+    ((b"II*\0", b"MM\0*"), _tiff_ms),
 )

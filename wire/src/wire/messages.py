@@ -6,21 +6,17 @@ Unknown fields are tolerated, so that a newer side may add some; every other fau
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self, cast, get_args
 
-from wire.codec import VERSION, Fields, bytes_of, encode_json, evidence_of, is_token
+from wire.codec import VERSION, Fields, bytes_of, encode_json, evidence_of
 from wire.errors import MessageError, WireError
+from wire.process.limits import MAX_DECODE_MS, MAX_JOB_BYTES, MAX_REPLY_BYTES, MAX_TOP_K, MAX_TTL_MS, is_token
 
-# A job is a few hundred bytes; an answer holds at most MAX_TOP_K labels. Whatever is larger is not from us.
-MAX_JOB_BYTES = 16_384
-MAX_REPLY_BYTES = 1_048_576
-MAX_TTL_MS = 24 * 3_600_000
-MAX_TOP_K = 1000
-# More than any image within the limits takes.
-MAX_DECODE_MS = 3_600_000
 MAX_MAP_SIDE = 128
+MAX_PREVIEW_SIDE = 1024
 MAX_IMAGE_SIDE = 1_000_000
 
 FailureCode = Literal[
@@ -28,6 +24,7 @@ FailureCode = Literal[
     "image_too_large",
     "image_broken",
     "image_missing",
+    "storage_unavailable",
     "not_explainable",
     "not_ready",
     "expired",
@@ -42,7 +39,8 @@ class Job:
     """Classify one stored image; `ttl_ms` counts from the moment at which Redis took the job, by Redis' clock.
 
     A map of where the model looked is made for the class of `explain_label`, else for the `explain_rank`th best; for
-    none where neither is given. `decode_ms` is the estimate of wire.decode_cost; 0 stands for a usual photograph.
+    none where neither is given. With `preview_side` the answer has the image itself as a JPEG, whose sides are at most
+    so many pixels long. `decode_ms` is the estimate of wire.decode_cost; 0 stands for a usual photograph.
     """
 
     id: str
@@ -54,6 +52,8 @@ class Job:
     explain_rank: int = 0
     explain_label: str = ""
     decode_ms: int = 0
+    tracestate: str = ""
+    preview_side: int = 0
 
     @property
     def is_explained(self) -> bool:
@@ -62,8 +62,8 @@ class Job:
 
     @property
     def passes(self) -> int:
-        """Return how many times the image is decoded and classified: a map takes one more pass."""
-        return 2 if self.explain_rank or self.explain_label else 1
+        """Return how many times the image is decoded and classified: a map or a preview takes one more pass."""
+        return 2 if self.explain_rank or self.explain_label or self.preview_side else 1
 
     def encode(self) -> bytes:
         """Return the bytes that travel."""
@@ -83,6 +83,10 @@ class Job:
             fields["explain_label"] = self.explain_label
         if self.decode_ms:
             fields["decode_ms"] = self.decode_ms
+        if self.tracestate:
+            fields["tracestate"] = self.tracestate
+        if self.preview_side:
+            fields["preview_side"] = self.preview_side
         return encode_json(fields).encode(errors="replace")
 
     @classmethod
@@ -99,6 +103,8 @@ class Job:
             explain_rank=fields.integer("explain_rank", 0, MAX_TOP_K, default=0),
             explain_label=fields.text("explain_label", default=""),
             decode_ms=fields.integer("decode_ms", 0, MAX_DECODE_MS, default=0),
+            tracestate=fields.text("tracestate", default=""),
+            preview_side=fields.integer("preview_side", 0, MAX_PREVIEW_SIDE, default=0),
         )
 
 
@@ -107,7 +113,8 @@ class ActivationMap:
     """A class activation map: how much each place of the last feature map contributes to the logit of one class.
 
     `values` go row by row; their mean is the logit. `picture` is the width and height of the upright image in pixels,
-    `view` the left, top, right and bottom of the part that the model was given.
+    `view` the left, top, right and bottom of the part that the model was given. `png` is the map drawn for laying over
+    the image; empty from a worker of an earlier release.
     """
 
     label: str
@@ -116,10 +123,11 @@ class ActivationMap:
     values: tuple[float, ...]
     picture: tuple[int, int]
     view: tuple[int, int, int, int]
+    png: bytes = b""
 
     def fields(self) -> dict[str, object]:
         """Return the fields that travel inside an answer."""
-        return asdict(self)
+        return asdict(self) | {"png": b64encode(self.png).decode()}
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -128,9 +136,10 @@ class ActivationMap:
         width, height = fields.integers("picture", 2, 1, MAX_IMAGE_SIDE)
         left, top, right, bottom = fields.integers("view", 4, 0, MAX_IMAGE_SIDE)
         if not (left < right <= width and top < bottom <= height):
-            fields.refuse("field 'view' is no part of the picture")
+            fields.refuse("field 'view' is no part of the image")
         values = fields.number_list("values", rows * columns)
-        return cls(fields.text("label"), rows, columns, values, (width, height), (left, top, right, bottom))
+        view = (left, top, right, bottom)
+        return cls(fields.text("label"), rows, columns, values, (width, height), view, fields.base64("png"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,8 @@ class Answer:
     """What the model sees, best first; `timings` are milliseconds by stage.
 
     `bundle_digest` is that of the bundle that answered, empty where an earlier release of the worker did.
-    `sha256` is that of the bytes which the worker read; empty from a worker that does not report it yet.
+    `sha256` is that of the bytes which the worker read; empty from a worker that does not report it yet. `warnings` are
+    names of what makes the answer doubtful. `preview` is the image as a small JPEG, where the job asks for it.
     """
 
     id: str
@@ -149,6 +159,8 @@ class Answer:
     activation_map: ActivationMap | None = None
     bundle_digest: str = ""
     sha256: str = ""
+    warnings: tuple[str, ...] = ()
+    preview: bytes = b""
 
     def encode(self) -> bytes:
         """Return the bytes that travel; raises ValueError for a score that is no finite number."""
@@ -162,6 +174,8 @@ class Answer:
                 **({"bundle_digest": self.bundle_digest} if self.bundle_digest else {}),
                 **({} if self.activation_map is None else {"map": self.activation_map.fields()}),
                 **({"sha256": self.sha256} if self.sha256 else {}),
+                **({"warnings": " ".join(self.warnings)} if self.warnings else {}),
+                **({"preview": b64encode(self.preview).decode()} if self.preview else {}),
             }
         )
 
@@ -178,6 +192,8 @@ class Answer:
             activation_map=None if (inner := fields.inner("map")) is None else ActivationMap.read(inner),
             bundle_digest=fields.text("bundle_digest", default=""),
             sha256=fields.text("sha256", default=""),
+            warnings=tuple(fields.text("warnings", default="").split()),
+            preview=fields.base64("preview"),
         )
 
 

@@ -10,59 +10,68 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Self
 
 from wire.errors import QueueUnavailable
-from wire.redis.connection import Address, checked, pack
+from wire.redis.address import Address
 from wire.redis.keys import Keys, entry_ms, time_ms
 from wire.redis.pipeline import Pipeline, Script, Words
+from wire.redis.resp import checked, pack
 from wire.worker_registry import Served, WorkerInfo, decode_labels, live_workers
 
 REFRESH_EVERY_S: Final = 0.1
 # The list of workers is long; while it names no live one it is read each time.
 WORKERS_EVERY_S: Final = 1.0
+# With more workers than that it is read less often, up to this: the list of 200 takes 100 KB.
+MANY_WORKERS: Final = 100
+LONGEST_WORKERS_EVERY_S: Final = 2.0
 STALE_AFTER_S: Final = 2.0
 # For so long a refusal of an expensive job holds for others like it; a client is asked to wait as long.
 REFUSAL_HOLDS_S: Final = 1.0
 EXPENSIVE_SHARE: Final = 0.25
 # Beside other work an expensive image is decoded at half speed.
 USUAL_STRETCH: Final = 2.0
-# Jobs a second and lane, until any worker has measured its own.
-NOMINAL_LANE_RATE: Final = 50.0
+# Jobs a second and consumer, until any worker has measured its own.
+NOMINAL_CONSUMER_RATE: Final = 50.0
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """What the live workers can do together.
 
-    `rate` is in photographs a second, 0 while none is known; `lane_rate` is that of one lane, a guess while none is
-    known; `expensive_lanes` are the lanes that expensive jobs are guaranteed.
+    `rate` is in photographs a second, 0 while none is known; `consumer_rate` is that of one consumer, an estimate while
+    none is known; `expensive_consumers` are the consumers that expensive jobs are guaranteed. `stretch` is how many
+    times as long as estimated their images take to decode, `usual_stretch` those of the other jobs.
     """
 
     rate: float = 0.0
-    lane_rate: float = NOMINAL_LANE_RATE
+    consumer_rate: float = NOMINAL_CONSUMER_RATE
     in_hand: int = 0
     slowness: float = 1.0
     budget_s: float = math.inf
-    expensive_lanes: float = EXPENSIVE_SHARE
+    expensive_consumers: float = EXPENSIVE_SHARE
     stretch: float = USUAL_STRETCH
+    usual_stretch: float = 1.0
 
     @classmethod
     def of(cls, workers: Sequence[WorkerInfo]) -> Self:
         """Add up what workers publish; one that has not measured its rate counts as the others do."""
         known = [info for info in workers if info.rate > 0]
-        lane_rate = sum(info.rate for info in known) / sum(info.lanes for info in known) if known else 0.0
+        consumer_rate = sum(info.rate for info in known) / sum(info.consumers for info in known) if known else 0.0
         slowness = [info.slowness for info in workers if info.slowness > 0]
         stretches = [info.stretch for info in workers if info.stretch > 0]
+        usual_stretches = [info.usual_stretch for info in workers if info.usual_stretch > 0]
         # A worker of an earlier release has no budget, and does not read the stream of expensive jobs.
         takers = [info for info in workers if info.decode_budget_s > 0]
         return cls(
-            rate=lane_rate * sum(info.lanes for info in workers),
-            lane_rate=lane_rate or NOMINAL_LANE_RATE,
-            in_hand=sum(info.lanes * info.max_batch for info in workers),
+            rate=consumer_rate * sum(info.consumers for info in workers),
+            consumer_rate=consumer_rate or NOMINAL_CONSUMER_RATE,
+            in_hand=sum(info.consumers * info.max_batch for info in workers),
             slowness=sum(slowness) / len(slowness) if slowness else 1.0,
             budget_s=max((info.decode_budget_s for info in takers), default=math.inf),
-            expensive_lanes=sum(min(info.lanes * EXPENSIVE_SHARE, 1.0) for info in takers)
+            expensive_consumers=sum(min(info.consumers * EXPENSIVE_SHARE, 1.0) for info in takers)
             if workers
             else EXPENSIVE_SHARE,
             stretch=max([USUAL_STRETCH, *stretches]),
+            # Not below 1: where images took less than estimated, others of the same estimate may take all of it.
+            usual_stretch=max(sum(usual_stretches) / len(usual_stretches), 1.0) if usual_stretches else 1.0,
         )
 
 
@@ -73,7 +82,8 @@ class QueueSnapshot:
     `depth` is what the usual jobs cost in photographs, as admission counts it (their number, for a reader that admits
     none), and `bound` the depth that a usual job with the usual timeout must not exceed; `expensive_depth` is the
     number of the others, `jobs` that of all. `rate` is the photographs a second that all live workers can do together.
-    `model`, `version`, `preprocessing` and `labels` are what most live lanes serve; each worker's own is in `workers`.
+    `model`, `version`, `preprocessing` and `labels` are what most live consumers serve, or served last where none is
+    live; each worker's own is in `workers`.
     `served` is what every live worker serves, None while they differ; `startup_error` why one could not start lately.
     `standstill_s` is for how long neither the number nor the oldest of the usual jobs has changed, as far as this
     process knows.
@@ -97,6 +107,19 @@ class QueueSnapshot:
     served: Served | None = None
 
 
+class Memory(NamedTuple):
+    """The bytes that Redis uses, and its `maxmemory`; 0 where it has no limit."""
+
+    used: int
+    limit: int
+
+    @classmethod
+    def read(cls, reply: bytes) -> Self:
+        """Return the figures of a reply to INFO."""
+        figures = dict(line.split(":", 1) for line in reply.decode("utf-8", "replace").splitlines() if ":" in line)
+        return cls(int(figures.get("used_memory", 0)), int(figures.get("maxmemory", 0)))
+
+
 def served_by_all(workers: Sequence[WorkerInfo]) -> Served | None:
     """Return what every worker serves; None while they differ, as in a roll-out, or where there is none."""
     served = {info.served for info in workers}
@@ -112,7 +135,7 @@ class Admission(NamedTuple):
     bounds: Callable[[Capacity], tuple[int, int]] = lambda capacity: (0, 0)
     own: Callable[[], int] = lambda: 0
     script: Script | None = None
-    probe: Words = ()
+    probe: Callable[[Capacity], Words] = lambda capacity: ()
 
 
 NO_ADMISSION: Final = Admission()
@@ -143,7 +166,9 @@ class QueueStats:
         self._depth_packet = pack("TIME")
         for stream in (keys.jobs, keys.expensive):
             self._depth_packet += pack("XLEN", stream) + pack("XRANGE", stream, "-", "+", "COUNT", 1)
+        # With a command that writes nothing, and that a Redis refuses which cannot be written to.
         self._workers_packet = pack("HGETALL", keys.workers) + pack("GET", keys.startup_error)
+        self._workers_packet += pack("XDEL", keys.jobs, "0-0")
 
     def depth(self) -> int:
         """Return the depth by now: the jobs of others when it was last found, and the own ones of this moment."""
@@ -178,14 +203,16 @@ class QueueStats:
         return latest
 
     def _are_workers_due(self) -> bool:
-        return not self._listed.workers or time.monotonic() - self._listed.as_of >= WORKERS_EVERY_S
+        count = len(self._listed.workers)
+        every_s = min(WORKERS_EVERY_S * max(count / MANY_WORKERS, 1), LONGEST_WORKERS_EVERY_S)
+        return not count or time.monotonic() - self._listed.as_of >= every_s
 
     def _read(self, *, with_workers: bool) -> QueueSnapshot:
         # Redis answers at once, but this thread may receive it late: what comes and goes meanwhile is later than this.
         as_of, own = time.monotonic(), self._admission.own()
         packet, count = self._depth_packet, 5
         if with_workers:
-            packet, count = packet + self._workers_packet, 7
+            packet, count = packet + self._workers_packet, 8
         replies, depth = self._exchange(packet, count)
         now, jobs, oldest, expensive, oldest_expensive, *listed = replies
         now_ms = time_ms(now)
@@ -209,7 +236,7 @@ class QueueStats:
         script, probe = self._admission.script, self._admission.probe
         if script is None:
             return [*map(checked, self._pipeline.exchange(packet, count, self._timeout_s))], None
-        found = self._pipeline.run(script, [probe], self._timeout_s, before=(packet, count))
+        found = self._pipeline.run(script, [probe(self._listed.capacity)], self._timeout_s, before=(packet, count))
         *replies, [depth] = map(checked, found)
         return replies, depth
 
@@ -219,20 +246,25 @@ class QueueStats:
         live = live_workers(published, now_ms)
         if live:
             self._worker_seen_at = now
-        served, capacity = _most_served(live), Capacity.of(live)
+        capacity = Capacity.of(live)
         self._bounds = self._admission.bounds(capacity)
         return replace(
-            EMPTY,
+            self._with_served(_most_served(live)) if live else self._listed,
             rate=capacity.rate,
             workers=live,
-            labels=self._labels_of(served.labels_digest) if live else (),
-            model=served.model,
-            version=served.version,
-            preprocessing=served.preprocessing,
             as_of=now,
             startup_error=(startup_error or b"").decode(errors="replace"),
             capacity=capacity,
             served=served_by_all(live),
+        )
+
+    def _with_served(self, served: Served) -> QueueSnapshot:
+        return replace(
+            EMPTY,
+            labels=self._labels_of(served.labels_digest),
+            model=served.model,
+            version=served.version,
+            preprocessing=served.preprocessing,
         )
 
     def _standstill_s(self, count: int, oldest: bytes, now: float) -> float:
@@ -249,8 +281,8 @@ class QueueStats:
 
 
 def _most_served(workers: Sequence[WorkerInfo]) -> Served:
-    """Return what most lanes serve; of equals the one whose name is last, so that it stays."""
-    lanes: Counter[Served] = Counter()
+    """Return what most consumers serve; of equals the one whose name is last, so that it stays."""
+    consumers: Counter[Served] = Counter()
     for info in workers:
-        lanes[info.served] += info.lanes
-    return max(lanes, key=lambda served: (lanes[served], served), default=Served("", "", "", ""))
+        consumers[info.served] += info.consumers
+    return max(consumers, key=lambda served: (consumers[served], served))

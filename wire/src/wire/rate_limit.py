@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wire.errors import QueueUnavailable
-from wire.redis.connection import Address, RedisRefusal
+from wire.redis.address import Address
+from wire.redis.faults import RedisRefusal, advice_on
 from wire.redis.keys import Keys
 from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort, Script
 
@@ -40,18 +41,18 @@ class RateLimiter:
         self._key = Keys(queue).rates
         self._max_clients = max_clients
 
-    def wait_s(self, who: str, rate: Rate) -> float:
-        """Count a request of `who`: 0 where it is let in, else in how many seconds the next one would be."""
-        reply = self._take(who, rate)
+    def wait_s(self, who: str, rate: Rate, count: int = 1) -> float:
+        """Count requests of `who`: 0 where all are let in, else in how many seconds they would be."""
+        reply = self._take(who, rate, count)
         if isinstance(reply, RedisRefusal):
-            self._redis.trip(QueueUnavailable(f"Redis refused a command: {reply}"))
+            self._redis.trip(QueueUnavailable(f"Redis refused a command: {reply}", advice_on(reply)))
             return 0.0
         waiting_us = reply or 0
         return float(waiting_us / 1_000_000)
 
-    def _take(self, who: str, rate: Rate) -> Any:
+    def _take(self, who: str, rate: Rate, count: int) -> Any:
         """Return the script's reply; None while nobody is counted."""
         period_us = int(rate.period_s * 1_000_000)
         member = hashlib.sha256(who.encode(errors="replace")).digest()[:MEMBER_BYTES]
-        arguments = (max(period_us // rate.count, 1), period_us, member, self._max_clients)
+        arguments = (max(period_us // rate.count, 1) * count, period_us, member, self._max_clients)
         return self._redis.run(TAKE_TOKEN, (1, self._key, *arguments))

@@ -10,33 +10,40 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Self
 
 from wire.codec import Fields, bytes_of
 from wire.errors import MessageError
-from wire.messages import MAX_TOP_K, Answer
-from wire.redis.connection import Address, RedisRefusal, pack, pack_command
+from wire.messages import Answer
+from wire.process.limits import MAX_TOP_K
+from wire.redis.address import Address
+from wire.redis.faults import RedisRefusal
 from wire.redis.keys import Keys
-from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort
+from wire.redis.pipeline import BEST_EFFORT_TIMEOUT_S, BestEffort, Pipeline
+from wire.redis.resp import checked, pack, pack_command
 from wire.worker_registry import Served
 
 log = logging.getLogger(__name__)
 
 # With the number of entries this bounds the memory; it holds about forty classes.
 MAX_ENTRY_BYTES: Final = 2048
+SLOTS_AT_ONCE: Final = 500
 _DEFAULTS: Final = Served._field_defaults
 
 
 class Question(NamedTuple):
     """What has to be the same for an answer to be the same: the image's SHA-256, in hex, and what is served."""
 
-    picture: str
+    image: str
     served: Served
 
 
 class Found(NamedTuple):
-    """What a look-up came to: the answer or None, and the slot that an answer is to be kept in; empty: in none."""
+    """What a look-up came to: the answer or None, and the slot that an answer is to be kept in.
+
+    The slot is empty where nothing was looked up, since Redis is away or refuses it.
+    """
 
     answer: Answer | None
     slot: str
@@ -55,12 +62,12 @@ class ResultCache:
 
     def find(self, question: Question, top_k: int) -> Found:
         """Return an answer with at least that many classes, and where to keep one if there is none."""
-        name = "\n".join((question.picture, *question.served)).encode(errors="replace")
+        name = "\n".join((question.image, *question.served)).encode(errors="replace")
         digest = hashlib.sha256(name).digest()
         first = f"{self._keys.answer}{int.from_bytes(digest[:8]) % self._max_entries}"
         second = f"{self._keys.answer}{int.from_bytes(digest[8:16]) % self._max_entries}"
         replies = self._redis.exchange(pack_command(("GET", first)) + pack_command(("GET", second)), 2)
-        if replies is None:
+        if replies is None or (isinstance(replies[0], RedisRefusal) and _is_forbidden(replies[0])):
             return Found(None, "")
         empty = ""
         for slot, data in ((second, replies[1]), (first, replies[0])):
@@ -78,12 +85,30 @@ class ResultCache:
         """
         served = question.served
         answered = (answer.sha256, answer.model, answer.version, answer.bundle_digest)
-        if not slot or answered != (question.picture, served.model, served.version, served.bundle_digest):
+        if not slot or answered != (question.image, served.model, served.version, served.bundle_digest):
             return
-        data = _Entry(question, top_k, answer.predictions).encode()
+        data = _Entry(question, top_k, answer.predictions, answer.warnings).encode()
         if len(data) > MAX_ENTRY_BYTES:
             return
         self._redis.send(pack("SET", slot, data, "EX", self._ttl_s), 1)
+
+
+def forget(address: Address, queue: str, sha256: str, max_entries: int) -> int:
+    """Remove every answer about an image, by its SHA-256; return how many there were. Raise QueueUnavailable."""
+    exchange, prefix, count = Pipeline.to(address).exchange, Keys(queue).answer, 0
+    for begin in range(0, max_entries, SLOTS_AT_ONCE):
+        slots = [f"{prefix}{number}" for number in range(begin, min(begin + SLOTS_AT_ONCE, max_entries))]
+        entries = exchange(b"".join(pack("GET", slot) for slot in slots), len(slots))
+        meant = [slot for slot, data in zip(slots, entries, strict=True) if data and _is_about(checked(data), sha256)]
+        if meant:
+            checked(exchange(pack("DEL", *meant), 1)[0])
+        count += len(meant)
+    return count
+
+
+def _is_about(data: bytes, sha256: str) -> bool:
+    entry = _decode_or_none(data)
+    return entry is not None and entry.question.image == sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +118,21 @@ class _Entry:
     question: Question
     top_k: int
     predictions: tuple[tuple[str, float], ...]
+    warnings: tuple[str, ...] = ()
 
     def answer(self, top_k: int) -> Answer | None:
         """Return the answer as a worker would; None where more classes are wanted than were asked for then."""
         served = self.question.served
         if top_k > self.top_k:
             return None
-        return Answer("", self.predictions[:top_k], served.model, served.version, bundle_digest=served.bundle_digest)
+        answer = Answer("", self.predictions[:top_k], served.model, served.version, bundle_digest=served.bundle_digest)
+        return replace(answer, warnings=self.warnings) if self.warnings else answer
 
     def encode(self) -> bytes:
         """Return the bytes that are kept."""
-        fields = self.question.served._asdict()
+        fields = self.question.served._asdict() | ({"warnings": " ".join(self.warnings)} if self.warnings else {})
         return bytes_of(
-            {"picture": self.question.picture, **fields, "top_k": self.top_k, "predictions": self.predictions}
+            {"picture": self.question.image, **fields, "top_k": self.top_k, "predictions": self.predictions}
         )
 
     @classmethod
@@ -114,7 +141,12 @@ class _Entry:
         fields = Fields(data, MAX_ENTRY_BYTES)
         served = Served(**{name: fields.text(name, default=_DEFAULTS.get(name)) for name in Served._fields})
         question = Question(fields.text("picture"), served)
-        return cls(question, fields.integer("top_k", 1, MAX_TOP_K), fields.pairs("predictions"))
+        warnings = tuple(fields.text("warnings", default="").split())
+        return cls(question, fields.integer("top_k", 1, MAX_TOP_K), fields.pairs("predictions"), warnings)
+
+
+def _is_forbidden(refusal: RedisRefusal) -> bool:
+    return str(refusal).startswith("NOPERM")
 
 
 def _decode_or_none(data: Any) -> _Entry | None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Final, NamedTuple, Self
 
-from wire.codec import Fields, bytes_of, is_token
+from wire.codec import Fields, bytes_of
 from wire.errors import MessageError, QueueUnavailable
-from wire.redis.connection import Address, checked, pack
+from wire.process.limits import is_token
+from wire.redis.address import Address
 from wire.redis.keys import Keys, time_ms
-from wire.redis.loop import Loop
+from wire.redis.loop import Loop, jittered
 from wire.redis.pipeline import Pipeline
+from wire.redis.resp import checked, pack
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +26,11 @@ BEAT_EVERY_S: Final = 1.0
 DEAD_AFTER_MS: Final = 3000
 # A dead worker stays listed for a while, for those who look for what happened; then the living remove it.
 FORGOTTEN_AFTER_MS: Final = 60_000
+# The whole list is read for that: with each beat, hundreds of workers would have Redis send megabytes a second.
+FORGET_EVERY_S: Final = 60.0
 KEPT_S: Final = 3600
+# Longer than a worker takes from its claim to its first heartbeat.
+CLAIM_KEPT_MS: Final = 5000
 # A worker whose configuration is wrong is not started again before that has changed. A worker that serves removes it.
 STARTUP_ERROR_KEPT_S: Final = 24 * 3600
 MAX_STARTUP_ERROR: Final = 500
@@ -49,8 +57,11 @@ class WorkerInfo:
 
     `slowness` is how many times as long as the reference processor it takes to decode, and `decode_budget_s` how long
     it may take to decode one image; 0 for a worker of an earlier release, which knows neither costs nor the stream of
-    expensive jobs. `stretch` is how many times as long as estimated its last expensive jobs took, beside all else that
-    the machine had to do; 0 while there was none.
+    expensive jobs. `stretch` is how many times as long as estimated the images of its last expensive jobs took to
+    decode, beside all else that the machine had to do, and `usual_stretch` those of its last other jobs; 0 while there
+    was none.
+
+    `precision` is what it computes in; empty for a worker of an earlier release.
 
     `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
     """
@@ -61,7 +72,7 @@ class WorkerInfo:
     version: str
     preprocessing: str
     labels_digest: str = ""
-    lanes: int = 1
+    consumers: int = 1
     max_batch: int = 1
     rate: float = 0.0
     seen_ms: int = 0
@@ -71,6 +82,8 @@ class WorkerInfo:
     slowness: float = 0.0
     decode_budget_s: float = 0.0
     stretch: float = 0.0
+    usual_stretch: float = 0.0
+    precision: str = ""
 
     @property
     def served(self) -> Served:
@@ -79,7 +92,8 @@ class WorkerInfo:
 
     def encode(self) -> bytes:
         """Return the bytes that are published."""
-        return bytes_of(asdict(self))
+        # Earlier releases read the consumers under another name.
+        return bytes_of({"lanes" if name == "consumers" else name: value for name, value in asdict(self).items()})
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -92,7 +106,7 @@ class WorkerInfo:
             version=fields.text("version"),
             preprocessing=fields.text("preprocessing"),
             labels_digest=fields.text("labels_digest"),
-            lanes=fields.integer("lanes", 1, MAX_COUNT),
+            consumers=fields.integer("lanes", 1, MAX_COUNT),
             max_batch=fields.integer("max_batch", 1, MAX_COUNT),
             rate=fields.number("rate"),
             seen_ms=fields.integer("seen_ms", 0, 2**63),
@@ -102,6 +116,8 @@ class WorkerInfo:
             slowness=fields.number("slowness", default=0.0),
             decode_budget_s=fields.number("decode_budget_s", default=0.0),
             stretch=fields.number("stretch", default=0.0),
+            usual_stretch=fields.number("usual_stretch", default=0.0),
+            precision=fields.text("precision", default=""),
         )
 
 
@@ -125,6 +141,33 @@ def live_workers(published: Sequence[bytes], now_ms: int) -> tuple[WorkerInfo, .
     return tuple(info for info in workers if abs(now_ms - info.seen_ms) < DEAD_AFTER_MS)
 
 
+def why_not_join(address: Address, queue: str, model: str, precision: str) -> str:
+    """Return why a worker with this model in this precision may not serve a queue; empty where it may.
+
+    The workers of a queue answer for each other, so they serve one model in one precision; versions may differ, as in a
+    roll-out. Of several that find a queue without workers, the first one claims it for the time until it is listed.
+    Raise QueueUnavailable.
+    """
+    keys, exchange = Keys(queue), Pipeline.to(address).exchange
+    now, published = map(checked, exchange(pack("TIME") + pack("HGETALL", keys.workers), 2))
+    live = live_workers(published, time_ms(now))
+    for info in live:
+        if info.model != model or info.precision not in {"", precision}:
+            return _obstacle(queue, f"{info.model} {info.precision}".strip(), f"{model} {precision}")
+    if live:
+        return ""
+    own = f"{model} {precision}"
+    claim = pack("SET", keys.claim, own.encode(), "NX", "PX", CLAIM_KEPT_MS) + pack("GET", keys.claim)
+    # A Redis that is full takes no claim, and only workers can make room in it.
+    claimed = checked(exchange(claim, 2)[1])
+    return "" if claimed in {None, own.encode()} else _obstacle(queue, claimed.decode(errors="replace"), own)
+
+
+def _obstacle(queue: str, served: str, own: str) -> str:
+    remedy = "Set MODEL_CLASS to give it a queue of its own, or have all of them serve the same."
+    return f"The workers of the queue {queue} serve {served}, and this one has {own}. {remedy}"
+
+
 def report_startup_error(address: Address, queue: str, text: str) -> None:
     """Publish why a worker cannot serve; raise QueueUnavailable."""
     data = text[:MAX_STARTUP_ERROR].encode(errors="replace")
@@ -142,18 +185,19 @@ class Heartbeat(Loop):
         info: WorkerInfo,
         labels: Sequence[str],
         *,
-        rate: Callable[[], float] = lambda: 0.0,
+        speed: Callable[[], Mapping[str, float]] = dict,
         shadow: Callable[[], tuple[str, Mapping[str, float]]] = lambda: ("", {}),
-        stretch: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """Publish `info` with its labels; `speed` returns the current values of its fields that are measured."""
         if not is_token(info.id):
             raise ValueError(f"worker id {info.id!r} is not 1 to 80 letters, digits, or any of _ . : -")
         self._exchange = Pipeline.to(address).exchange
         self._keys = Keys(queue)
-        self._rate = rate
+        self._speed = speed
         self._shadow = shadow
-        self._stretch = stretch
         self._is_first = True
+        self._forget_at = -math.inf
+        self._beaten_at = -math.inf
         super().__init__("heartbeat", self._beat, BEAT_EVERY_S)
         self.publish(info, labels)
 
@@ -178,24 +222,34 @@ class Heartbeat(Loop):
         except QueueUnavailable as error:
             log.warning("worker %s stays listed until it is forgotten: %s", self._published[0].id, error)
 
+    def silent_s(self) -> float:
+        """Return for how many seconds nothing has reached Redis."""
+        return time.monotonic() - self._beaten_at
+
     def _beat(self) -> None:
         keys = self._keys
         own, labels = self._published
         labels_key = keys.labels(own.labels_digest)
-        look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S) + pack("HGETALL", keys.workers)
-        now, labels_known, published = map(checked, self._exchange(look, 3))
+        look = pack("TIME") + pack("EXPIRE", labels_key, KEPT_S)
+        now, labels_known = map(checked, self._exchange(look, 2))
         shadow, counts = self._shadow()
-        own = replace(own, rate=self._rate(), stretch=self._stretch())
-        info = replace(own, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts)
+        info = replace(own, seen_ms=time_ms(now), shadow=shadow, shadow_counts=counts, **self._speed())  # type: ignore[arg-type]
         # The labels stand before the worker that names them.
         commands = [] if labels_known else [pack("SET", labels_key, labels, "EX", KEPT_S)]
         commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
-        commands += [pack("HDEL", keys.workers, name) for name in _forgotten(published, info.seen_ms)]
+        commands += [pack("HDEL", keys.workers, name) for name in self._forgotten(info.seen_ms)]
         if self._is_first:
             commands.append(pack("SET", keys.startup_error, b"", "EX", 1))  # what kept workers from starting is over
         for reply in self._exchange(b"".join(commands), len(commands)):
             checked(reply)
-        self._is_first = False
+        self._is_first, self._beaten_at = False, time.monotonic()
+
+    def _forgotten(self, now_ms: int) -> list[bytes]:
+        """Return the workers that are to be removed from the list; none before it is time to look for them."""
+        if time.monotonic() < self._forget_at:
+            return []
+        self._forget_at = time.monotonic() + jittered(FORGET_EVERY_S)
+        return _forgotten(checked(self._exchange(pack("HGETALL", self._keys.workers), 1)[0]), now_ms)
 
 
 def _encode_labels(labels: Sequence[str]) -> bytes:

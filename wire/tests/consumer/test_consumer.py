@@ -12,8 +12,8 @@ from sightline_testing.waiting import WAIT_S, wait_until
 from sightline_testing.workers import answer_for
 from wire import Answer, Consumer, Delivery, Failure, Job, QueueUnavailable
 from wire.messages import decode_reply
-from wire.redis.connection import pack
 from wire.redis.keys import GROUP
+from wire.redis.resp import pack
 
 SHORT_LEASE_MS = 50
 
@@ -88,8 +88,50 @@ def test_a_batch_costs_one_round_trip_to_take_and_one_to_answer(queue: QueueProb
     counted = calls(queue)
     once = ("xreadgroup", "time", "multi", "expire", "xack", "xdel")
     assert [counted[name] for name in once] == [1] * len(once)
-    assert counted["xadd"] == 8
+    assert (counted["xadd"], counted["xlen"]) == (8, 2)
     assert not counted.keys() & {"xpending", "xclaim", "xgroup"}
+
+
+def test_a_job_comes_with_the_number_of_jobs_in_the_queue_those_in_other_hands_and_expensive_ones_included(
+    queue: QueueProbe,
+) -> None:
+    one, other = queue.consumer(lease_ms=3_600_000), queue.consumer("other", lease_ms=3_600_000)
+    queue.add("a.jpg")
+    lone = receive(one)
+    queue.add("b.jpg")
+    beside = receive(other)
+    queue.add("c.jpg")
+    queue.add("d.jpg")
+    together = receive(one)
+    assert [each.depth for each in lone + beside + together] == [1, 2, 4, 4]
+    answer(one, lone + together)
+    answer(other, beside)
+    queue.redis("XADD", queue.keys.expensive, "*", "job", b"waits")
+    queue.add("e.jpg")
+    assert [each.depth for each in receive(one)] == [2]
+
+
+def test_a_job_that_was_waited_for_comes_with_the_depth_of_the_moment_it_came(queue: QueueProbe) -> None:
+    consumer = queue.consumer(lease_ms=3_600_000)
+    found: list[Delivery] = []
+    waiting = threading.Thread(target=lambda: found.extend(receive(consumer)))
+    waiting.start()
+    wait_until(lambda: b"cmd=xreadgroup" in queue.server.command("CLIENT", "LIST"), "the consumer waits")
+    queue.add("late.jpg")
+    waiting.join()
+    assert [each.depth for each in found] == [1]
+
+
+def test_a_reclaimed_job_comes_with_the_depth_too(queue: QueueProbe) -> None:
+    queue.add("a.jpg")
+    queue.add("b.jpg")
+    receive(queue.consumer("dead", lease_ms=3_600_000))
+    consumer = queue.consumer(lease_ms=SHORT_LEASE_MS)
+    [first] = receive(consumer)
+    assert (first.deliveries, first.depth) == (2, 2)
+    answer(consumer, [first])
+    [second] = receive(consumer)
+    assert (second.deliveries, second.depth) == (2, 1)
 
 
 def test_an_expired_job_is_dropped_and_its_caller_told(queue: QueueProbe) -> None:
@@ -170,22 +212,22 @@ def test_poison_is_answered_and_set_aside_after_three_deliveries_and_its_batch_m
     assert (queue.depth(), queue.pending()) == (0, 0)
 
 
-def test_a_process_has_one_suspect_at_a_time(queue: QueueProbe) -> None:
+def test_a_process_has_one_reclaimed_job_at_a_time(queue: QueueProbe) -> None:
     for number in range(3):
         queue.add(f"{number}.jpg")
     receive(queue.consumer("dead"))
     isolation = threading.Lock()
     first, second = (queue.consumer(name, lease_ms=SHORT_LEASE_MS, isolation=isolation) for name in ("a", "b"))
-    suspect = receive(first)
+    reclaimed = receive(first)
     queue.add("fresh.jpg")
     assert images(receive(second)) == ["fresh.jpg"]
-    # The second consumer lets go of its own, else that would be the next suspect.
+    # The second consumer lets go of its own, else that would be the next reclaimed job.
     second.close()
-    answer(first, suspect)
+    answer(first, reclaimed)
     assert images(receive(first)) == ["1.jpg"]
 
 
-def test_a_suspect_that_was_withdrawn_meanwhile_is_ended(queue: QueueProbe) -> None:
+def test_a_reclaimed_job_that_was_withdrawn_meanwhile_is_ended(queue: QueueProbe) -> None:
     entry_id = queue.add("gone.jpg")
     queue.add("there.jpg")
     receive(queue.consumer("dead"))
@@ -203,7 +245,7 @@ def test_a_lost_group_is_made_anew_and_misses_no_job(queue: QueueProbe) -> None:
     assert images(receive(consumer)) == ["meanwhile.jpg"]
 
 
-def test_a_lost_stream_wakes_a_blocked_lane_which_goes_on(queue: QueueProbe) -> None:
+def test_a_lost_stream_wakes_a_blocked_consumer_which_goes_on(queue: QueueProbe) -> None:
     consumer = queue.consumer(lease_ms=3_600_000)
     consumer.receive(8, 1)
     got: list[Delivery] = []
@@ -228,7 +270,7 @@ def test_a_job_whose_delivery_was_lost_on_the_wire_comes_at_once(queue: QueuePro
     assert [(each.job.image, each.deliveries) for each in receive(consumer)] == [("stranded.jpg", 2)]
 
 
-def test_after_a_lost_connection_a_lane_is_not_given_what_it_holds(queue: QueueProbe) -> None:
+def test_after_a_lost_connection_a_consumer_is_not_given_what_it_holds(queue: QueueProbe) -> None:
     consumer = queue.consumer(lease_ms=3_600_000)
     queue.add("held.jpg")
     batch = receive(consumer)
@@ -288,7 +330,7 @@ def test_without_memory_for_replies_the_queue_still_empties(queue: QueueProbe) -
     assert (queue.depth(), queue.pending()) == (0, 0)
 
 
-def test_a_lane_that_leaves_takes_its_consumer_with_it(queue: QueueProbe) -> None:
+def test_a_consumer_that_leaves_takes_its_name_with_it(queue: QueueProbe) -> None:
     consumer = queue.consumer()
     queue.add("a.jpg")
     answer(consumer, receive(consumer))
@@ -297,7 +339,7 @@ def test_a_lane_that_leaves_takes_its_consumer_with_it(queue: QueueProbe) -> Non
     assert queue.redis("XINFO", "CONSUMERS", queue.keys.jobs, GROUP) == []
 
 
-def test_a_lane_that_leaves_with_work_in_hand_leaves_it_to_others(queue: QueueProbe) -> None:
+def test_a_consumer_that_leaves_with_work_in_hand_leaves_it_to_others(queue: QueueProbe) -> None:
     consumer = queue.consumer()
     queue.add("a.jpg")
     receive(consumer)
@@ -306,12 +348,26 @@ def test_a_lane_that_leaves_with_work_in_hand_leaves_it_to_others(queue: QueuePr
     assert images(receive(queue.consumer("other", lease_ms=SHORT_LEASE_MS))) == ["a.jpg"]
 
 
-def test_a_lane_knows_its_pace(queue: QueueProbe) -> None:
+def test_a_consumer_knows_its_pace(queue: QueueProbe) -> None:
     consumer = queue.consumer()
     assert consumer.rate == 0
     queue.add("a.jpg")
     answer(consumer, receive(consumer))
     assert consumer.rate > 0
+
+
+@pytest.mark.parametrize("decode_ms", [62, 302])
+def test_a_consumer_knows_how_much_longer_than_estimated_decoding_takes(queue: QueueProbe, decode_ms: int) -> None:
+    consumer = queue.consumer(slowness=2.0)
+    for took_s, stretch in ((0.0, 1.0), (3 * 2 * (decode_ms + 2) / 1000, 3.0), (100.0, 10.0)):
+        assert consumer.stretch < stretch
+        queue.add("a.jpg", decode_ms=decode_ms)
+        queue.add("b.jpg")
+        consumer.answer([(each, answer_for(each.job)) for each in receive(consumer)], took_s)
+        assert consumer.stretch == pytest.approx(stretch, rel=0.5)
+    queue.add("b.jpg")
+    answer(consumer, receive(consumer))
+    assert consumer.stretch == 10.0
 
 
 def test_a_late_acknowledgement_of_one_worker_does_not_lose_the_reply_of_another(queue: QueueProbe) -> None:
@@ -329,7 +385,7 @@ def test_packets_are_made_of_texts_bytes_and_whole_numbers() -> None:
     assert pack("XDEL", b"\xff", 12) == b"*3\r\n$4\r\nXDEL\r\n$1\r\n\xff\r\n$2\r\n12\r\n"
 
 
-def test_a_lane_whose_jobs_end_one_after_the_other_does_not_hang(queue: QueueProbe) -> None:
+def test_a_consumer_whose_jobs_end_one_after_the_other_does_not_hang(queue: QueueProbe) -> None:
     consumer = queue.consumer()
     for number in range(2):
         queue.add(f"{number}.jpg")

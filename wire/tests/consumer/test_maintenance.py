@@ -91,7 +91,7 @@ def test_consumers_of_workers_that_went_are_reaped_but_never_with_work(
     assert queue.pending() == 1
 
 
-def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_consumer_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REAP_EVERY_S", 0.01)
     consumer = queue.consumer("idle")
     queue.add()
@@ -111,7 +111,7 @@ def test_a_lane_that_idles_for_hours_does_not_look_gone(queue: QueueProbe, monke
     assert queue.pending() == 0
 
 
-def test_a_worker_without_lanes_is_refused(queue: QueueProbe) -> None:
+def test_a_worker_without_consumers_is_refused(queue: QueueProbe) -> None:
     with pytest.raises(ValueError, match="at least one consumer"):
         Leases(queue.address, [], must_not_be_stuck)
 

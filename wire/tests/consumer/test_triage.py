@@ -11,7 +11,7 @@ ENTRY_ID = b"1700000000000-5"
 
 
 def entry(*fields: bytes, deliveries: int = 1) -> Entry:
-    return Entry(ENTRY_ID, list(fields), deliveries, "dead-lane")
+    return Entry(ENTRY_ID, list(fields), deliveries, "dead-consumer")
 
 
 def test_a_job_within_its_time_is_delivered_with_what_it_has_waited() -> None:
@@ -45,7 +45,7 @@ def test_a_job_that_three_workers_did_not_survive_is_poison_with_evidence() -> N
         "reason": "poison",
         "entry": ENTRY_ID,
         "deliveries": 3,
-        "worker": "dead-lane",
+        "worker": "dead-consumer",
         "job": JOB.encode(),
     }
 

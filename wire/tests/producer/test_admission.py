@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from wire import Job, WorkerInfo
+from wire import Job, QueueFull, WorkerInfo
 from wire.consumer.consumer import Throughput
 from wire.producer import admission
-from wire.producer.admission import BURST, Terms, bounds_for, retry_after_s
+from wire.producer.admission import BURST, Terms, bounds_for
 from wire.queue_stats import Capacity
 from wire.redis.keys import Keys
 
 
-def worker(rate: float, lanes: int = 2, max_batch: int = 8) -> WorkerInfo:
-    return WorkerInfo("w", "host", "model", "1", "p", lanes=lanes, max_batch=max_batch, rate=rate)
+def worker(rate: float, consumers: int = 2, max_batch: int = 8) -> WorkerInfo:
+    return WorkerInfo("w", "host", "model", "1", "p", consumers=consumers, max_batch=max_batch, rate=rate)
 
 
 def bound_for(workers: list[WorkerInfo], timeout_s: float, max_queue_size: int) -> int:
@@ -33,8 +33,8 @@ def test_a_burst_is_let_in_as_long_as_it_is_done_in_time(rate: float, bound: int
     assert bound_for([worker(rate)], 5.0, 0) == bound
 
 
-def test_slow_workers_still_get_two_batches_for_each_lane() -> None:
-    assert bound_for([worker(1.0), worker(2.0, lanes=1)], 1.0, 0) == 2 * (2 * 8 + 8)
+def test_slow_workers_still_get_two_batches_for_each_consumer() -> None:
+    assert bound_for([worker(1.0), worker(2.0, consumers=1)], 1.0, 0) == 2 * (2 * 8 + 8)
 
 
 def test_a_setting_decides_over_any_rate() -> None:
@@ -49,8 +49,8 @@ def test_before_any_worker_has_measured_its_rate_a_burst_is_let_in(workers: list
 def test_a_worker_that_has_just_started_does_not_open_the_bound() -> None:
     assert Capacity.of([worker(100), worker(0.0)]).rate == 200
     assert bound_for([worker(100), worker(0.0)], 5.0, 0) == 250
-    assert bound_for([worker(30.0, lanes=1), worker(0.0, lanes=3)], 2.0, 0) == bound_for(
-        [worker(120.0, lanes=4)], 2.0, 0
+    assert bound_for([worker(30.0, consumers=1), worker(0.0, consumers=3)], 2.0, 0) == bound_for(
+        [worker(120.0, consumers=4)], 2.0, 0
     )
 
 
@@ -62,7 +62,7 @@ def job(decode_ms: int = 0, explain_label: str = "") -> Job:
 
 
 def modern(rate: float = 200.0, slowness: float = 1.0, budget_s: float = 2.0) -> WorkerInfo:
-    info = worker(rate, lanes=1)
+    info = worker(rate, consumers=1)
     return replace(info, slowness=slowness, decode_budget_s=budget_s)
 
 
@@ -89,11 +89,11 @@ def test_what_every_worker_refuses_by_its_header_costs_a_photograph() -> None:
     assert terms_for(job(2500), KEYS, [modern(), modern(budget_s=4.0)], 5.0, 0).stream == KEYS.expensive
 
 
-def test_expensive_jobs_have_a_quarter_of_each_worker_and_at_most_one_lane() -> None:
+def test_expensive_jobs_have_a_quarter_of_each_worker_and_at_most_one_consumer() -> None:
     share = terms_for(job(300), KEYS, [modern(rate=200), modern(rate=200)], 5.0, 0).share_per_ms
     assert share == pytest.approx(0.1)
-    many_lanes = replace(modern(rate=1600), lanes=16)
-    assert terms_for(job(300), KEYS, [many_lanes], 5.0, 0).share_per_ms == pytest.approx(0.1)
+    many_consumers = replace(modern(rate=1600), consumers=16)
+    assert terms_for(job(300), KEYS, [many_consumers], 5.0, 0).share_per_ms == pytest.approx(0.1)
 
 
 def test_where_expensive_jobs_take_longer_than_estimated_fewer_are_admitted() -> None:
@@ -103,6 +103,15 @@ def test_where_expensive_jobs_take_longer_than_estimated_fewer_are_admitted() ->
     assert slow.bound - slow.cost < 2 * (usual.bound - usual.cost)
 
 
+def test_a_usual_job_costs_what_decoding_takes_on_these_workers_lately() -> None:
+    usual, quick, slow = (
+        terms_for(job(62), KEYS, [replace(modern(), usual_stretch=each)], 5.0, 0).cost for each in (0, 0.5, 3)
+    )
+    assert (usual, quick, slow) == (13, 13, 37)
+    assert terms_for(job(62), KEYS, [replace(modern(), usual_stretch=3), modern()], 5.0, 0).cost == slow
+    assert terms_for(job(300), KEYS, [replace(modern(), usual_stretch=3)], 5.0, 0).stream == KEYS.expensive
+
+
 def test_fewer_jobs_are_admitted_while_expensive_ones_are_there() -> None:
     terms = terms_for(job(), KEYS, [modern(rate=30)], 5.0, 0)
     assert (terms.bound, terms.bound_beside) == (120, 60)
@@ -110,7 +119,7 @@ def test_fewer_jobs_are_admitted_while_expensive_ones_are_there() -> None:
 
 @pytest.mark.parametrize(("depth", "rate"), [(0, 0.0), (0, 100.0), (500, 100.0), (10**6, 1.0)])
 def test_whoever_is_refused_is_sent_away_for_one_to_three_seconds(depth: int, rate: float) -> None:
-    assert 1.0 <= retry_after_s(depth, rate) <= 3.0
+    assert 1.0 <= QueueFull(depth, 10, rate).retry_after_s <= 3.0
 
 
 def test_the_pace_counts_busy_time_only_and_follows_a_change() -> None:
@@ -129,8 +138,20 @@ def test_the_pace_counts_busy_time_only_and_follows_a_change() -> None:
 def test_the_pace_leaves_out_what_expensive_images_take_to_decode() -> None:
     pace = Throughput(50.0)
     assert pace.rate == 50
-    pace.record(8, 1.08, decode_s=1.0)
-    assert pace.rate == pytest.approx(8 / 0.108, rel=0.01)
-    pace = Throughput()
-    pace.record(8, 0.08, decode_s=0.0)
+    pace.record(8, 1.08, 1.0)
     assert pace.rate == pytest.approx(100)
+    pace = Throughput()
+    pace.record(8, 0.08, 0.0)
+    assert pace.rate == pytest.approx(100)
+
+
+def test_the_pace_of_photographs_does_not_fall_where_decoding_takes_longer_than_estimated() -> None:
+    pace = Throughput(200.0)
+    for _ in range(1000):
+        pace.record(1, 0.265, 0.06, stretch=4.0)
+    assert pace.rate == pytest.approx(40)
+    assert pace.stretch == pytest.approx(4.0)
+    for _ in range(5000):
+        pace.record(1, 0.065, 0.06)
+    assert pace.rate == pytest.approx(200, rel=0.1)
+    assert pace.stretch == pytest.approx(1.0)

@@ -217,8 +217,9 @@ def test_a_redis_without_memory_is_a_full_queue(queue: QueueProbe) -> None:
     producer.refresh()
     queue.redis("CONFIG", "SET", "maxmemory", 1)
     try:
-        with pytest.raises(QueueFull):
+        with pytest.raises(QueueFull, match="Redis is out of memory and takes no more jobs") as caught:
             producer.submit("cat.jpg", timeout_s=WAIT_S)
+        assert "0 jobs" not in str(caught.value)
     finally:
         queue.redis("CONFIG", "SET", "maxmemory", 0)
 

@@ -25,7 +25,7 @@ def waiting_callers(queue: QueueProbe, producer: Producer) -> Iterator[list[Futu
         yield futures
 
 
-def first_guesses(futures: list[Future[Answer]]) -> list[str]:
+def first_labels(futures: list[Future[Answer]]) -> list[str]:
     return [future.result(WAIT_S).predictions[0][0] for future in futures]
 
 
@@ -38,7 +38,7 @@ def test_jobs_that_a_flush_took_away_are_submitted_again_under_the_same_ids(queu
         assert {job.id for job in queue.jobs()} == before
         assert all(job.ttl_ms < WAIT_S * 1000 for job in queue.jobs())
         with StandInWorker(queue.address, queue.name):
-            assert first_guesses(futures) == [f"{number}.jpg" for number in range(JOBS)]
+            assert first_labels(futures) == [f"{number}.jpg" for number in range(JOBS)]
     assert producer.counts().resubmitted == JOBS
     assert (queue.depth(), queue.pending()) == (0, 0)
 
@@ -50,7 +50,7 @@ def test_jobs_outlive_a_redis_that_forgets_everything(start_redis: Callable[...,
         queue.server.kill()
         queue.server.start()
         with StandInWorker(queue.address, queue.name):
-            assert first_guesses(futures) == [f"{number}.jpg" for number in range(JOBS)]
+            assert first_labels(futures) == [f"{number}.jpg" for number in range(JOBS)]
     assert producer.counts().resubmitted >= JOBS
 
 
@@ -63,7 +63,7 @@ def test_jobs_outlive_a_redis_that_is_killed_and_nothing_is_submitted_twice(
         queue.server.kill()
         queue.server.start()
         with StandInWorker(queue.address, queue.name):
-            assert first_guesses(futures) == [f"{number}.jpg" for number in range(JOBS)]
+            assert first_labels(futures) == [f"{number}.jpg" for number in range(JOBS)]
     assert producer.counts().resubmitted == 0
     assert (queue.depth(), queue.pending()) == (0, 0)
 
@@ -79,7 +79,7 @@ def test_a_worker_at_work_while_redis_dies_answers_afterwards(start_redis: Calla
             wait_until(functools.partial(has_seen_more, worker, seen), "work goes on")
             queue.server.kill()
             queue.server.start()
-            assert first_guesses(futures) == ["cat.jpg"] * 40
+            assert first_labels(futures) == ["cat.jpg"] * 40
         ask_until_let_in(producer)  # all may have been answered before the last kill: now the group is there again
     assert (queue.depth(), queue.pending()) == (0, 0)
 
@@ -109,7 +109,7 @@ def test_a_lost_group_costs_no_job(queue: QueueProbe) -> None:
         queue.redis("XGROUP", "CREATE", queue.keys.jobs, "workers", "$")
         queue.redis("XGROUP", "DESTROY", queue.keys.jobs, "workers")
         with StandInWorker(queue.address, queue.name):
-            assert first_guesses(futures) == [f"{number}.jpg" for number in range(JOBS)]
+            assert first_labels(futures) == [f"{number}.jpg" for number in range(JOBS)]
 
 
 def test_a_lost_reply_is_worked_out_again(queue: QueueProbe) -> None:
@@ -118,7 +118,7 @@ def test_a_lost_reply_is_worked_out_again(queue: QueueProbe) -> None:
         # As if a worker had answered and the reply stream had been lost.
         queue.redis("XTRIM", queue.keys.jobs, "MAXLEN", 0)
         with StandInWorker(queue.address, queue.name):
-            assert first_guesses(futures) == [f"{number}.jpg" for number in range(JOBS)]
+            assert first_labels(futures) == [f"{number}.jpg" for number in range(JOBS)]
     assert producer.counts().resubmitted == JOBS
 
 

@@ -10,8 +10,8 @@ import sys  # noqa: E402  after the patch
 import gevent  # noqa: E402  after the patch
 
 from wire import Address, QueueUnavailable  # noqa: E402  after the patch
-from wire.redis.connection import pack  # noqa: E402  after the patch
 from wire.redis.pipeline import Pipeline  # noqa: E402  after the patch
+from wire.redis.resp import pack  # noqa: E402  after the patch
 
 GREENLETS = 200
 line = Pipeline(Address(port=int(sys.argv[1])), "greenlets")

@@ -11,8 +11,8 @@ from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import WAIT_S, wait_until
 from wire import Address
 from wire.redis import pipeline
-from wire.redis.connection import pack
 from wire.redis.pipeline import BestEffort
+from wire.redis.resp import pack
 
 PING = pack("PING")
 
@@ -94,5 +94,6 @@ def test_what_is_told_comes_before_what_is_asked_next_and_its_replies_are_nobody
 def test_a_connection_that_redis_closed_is_opened_again_and_owes_nothing(queue: QueueProbe) -> None:
     connection = BestEffort(queue.address, "test", WAIT_S)
     connection.send(pack("SET", "key", "1"), 1)
+    wait_until(lambda: queue.redis("GET", "key") == b"1", "the command is carried out")
     queue.server.command("CLIENT", "KILL", "TYPE", "normal")
     assert connection.exchange(PING, 1) == [b"PONG"]

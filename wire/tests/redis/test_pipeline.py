@@ -23,8 +23,9 @@ from wire.errors import UnknownJob
 from wire.queue_stats import QueueStats
 from wire.rate_limit import Rate
 from wire.redis import pipeline
-from wire.redis.connection import RedisRefusal, pack
+from wire.redis.faults import RedisRefusal
 from wire.redis.pipeline import Pipeline
+from wire.redis.resp import pack
 from wire.result_cache import Question
 from wire.worker_registry import Served
 

@@ -93,7 +93,7 @@ class _Pie:
 
     def draw(self, middle: tuple[float, float], colours: list[Colour]) -> None:
         # The start and the pulled slice depend on the shares alone, so that the layers of a thick pie fit together.
-        number = Random(repr(self.shares))  # noqa: S311 -- pictures, not secrets
+        number = Random(repr(self.shares))  # noqa: S311 -- images, not secrets
         angle = number.uniform(0, 360)
         pulled = number.randrange(len(self.shares)) if number.random() < 0.3 else -1
         for index, share in enumerate(self.shares):

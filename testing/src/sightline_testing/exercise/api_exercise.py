@@ -13,8 +13,8 @@ import utils
 from app import app
 from werkzeug.datastructures import FileStorage
 
-PICTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "picture.png")
-STORED = "/tmp/" + utils.get_file_hash(FileStorage(open(PICTURE, "rb"), "picture.png"))
+IMAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "image.png")
+STORED = "/tmp/" + utils.get_file_hash(FileStorage(open(IMAGE, "rb"), "image.png"))
 
 
 class TestApi(unittest.TestCase):
@@ -42,7 +42,7 @@ class TestApi(unittest.TestCase):
     @patch("views.model_predict")
     def test_predict(self, model_predict):
         model_predict.return_value = ("Eskimo_dog", 0.9346)
-        answer = self.client.post("/predict", data={"file": open(PICTURE, "rb")})
+        answer = self.client.post("/predict", data={"file": open(IMAGE, "rb")})
         self.assertEqual(answer.status_code, 200)
         document = json.loads(answer.get_data(as_text=True))
         self.assertEqual(sorted(document), ["prediction", "score", "success"])
@@ -52,7 +52,7 @@ class TestApi(unittest.TestCase):
     @patch("views.model_predict")
     def test_page(self, model_predict):
         model_predict.return_value = ("Eskimo_dog", 0.9346)
-        answer = self.client.post("/", data={"file": (open(PICTURE, "rb"), "picture.png")})
+        answer = self.client.post("/", data={"file": (open(IMAGE, "rb"), "image.png")})
         self.assertEqual(answer.status_code, 200)
         self.assertIn(b"Eskimo", answer.data)
 
@@ -74,7 +74,7 @@ class TestUtils(unittest.TestCase):
         self.assertFalse(utils.allowed_file("dog.jpeg.txt"))
 
     def test_hash(self):
-        self.assertRegex(utils.get_file_hash(FileStorage(open(PICTURE, "rb"), "dog.png")), "^[0-9a-f]{32}[.]png$")
+        self.assertRegex(utils.get_file_hash(FileStorage(open(IMAGE, "rb"), "dog.png")), "^[0-9a-f]{32}[.]png$")
 
 
 @pytest.mark.api

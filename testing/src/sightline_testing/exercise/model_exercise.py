@@ -12,8 +12,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class TestMlService(unittest.TestCase):
     def test_predict(self):
         settings.UPLOAD_FOLDER = HERE
-        self.forgotten = open(os.path.join(HERE, "picture.png"), "rb")
-        class_name, probability = ml_service.predict("picture.png")
+        self.forgotten = open(os.path.join(HERE, "image.png"), "rb")
+        class_name, probability = ml_service.predict("image.png")
         self.assertEqual(class_name, "analog_clock")
         self.assertIsInstance(class_name, str)
         self.assertEqual(probability, round(probability, 4))

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     """How a request ended."""
 
     RIGHT = "right"
-    WRONG = "wrong"  # answered with what is not in the picture
+    WRONG = "wrong"  # answered with what is not in the image
     REFUSED = "refused"  # 503 and when to come again: it was never taken
     LATE = "late"  # 504
     FAILED = "failed"  # any other status

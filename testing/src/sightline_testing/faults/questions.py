@@ -1,4 +1,4 @@
-"""Pictures whose answers are known, each in endless copies that no cache can take for one another."""
+"""Images whose answers are known, each in endless copies that no cache can take for one another."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from sightline_testing.client import Client
-from sightline_testing.pictures import PHOTOGRAPH_LABEL, SCENE_LABEL, encode, photograph, scene
+from sightline_testing.sample_images import PHOTOGRAPH_LABEL, SCENE_LABEL, encode, photograph, scene
 
 CROPS = ((0, 0, 512, 512), (60, 60, 460, 460), (100, 40, 400, 340), (0, 100, 300, 400), (150, 50, 512, 412))
-# One engine may add in another order when it works for one picture alone.
+# One engine may add in another order when it works for one image alone.
 SCORE_TOLERANCE = 0.01
 
 
@@ -26,17 +26,17 @@ class Question:
     score: float = -1.0
 
     def copy(self, mark: bytes) -> bytes:
-        """The same picture in other bytes: a JPEG comment with the mark stands in front."""
+        """The same image in other bytes: a JPEG comment with the mark stands in front."""
         return b"\xff\xd8\xff\xfe" + (len(mark) + 2).to_bytes(2, "big") + mark + self.content[2:]
 
     def is_right(self, label: object, score: object) -> bool:
-        """Whether this is the answer, to this picture and not to one of the others."""
+        """Whether this is the answer, to this image and not to one of the others."""
         return label == self.label and isinstance(score, float) and abs(score - self.score) <= SCORE_TOLERANCE
 
 
 def questions(client: Client, width: int = 256) -> list[Question]:
-    """Every picture with its score, which the idle service is asked for; AssertionError where a label is not right."""
-    return [_with_score(question, client) for question in _pictures(width)]
+    """Every image with its score, which the idle service is asked for; AssertionError where a label is not right."""
+    return [_with_score(question, client) for question in _images(width)]
 
 
 def copies(asked: Sequence[Question]) -> Iterator[tuple[str, Question, bytes]]:
@@ -47,7 +47,7 @@ def copies(asked: Sequence[Question]) -> Iterator[tuple[str, Question, bytes]]:
         yield request_id, question, question.copy(request_id.encode())
 
 
-def _pictures(width: int) -> Iterator[Question]:
+def _images(width: int) -> Iterator[Question]:
     height = width * 3 // 4
     for seed in range(1, 5):
         yield Question(encode(scene(width, height, seed), "JPEG", quality=85), SCENE_LABEL)

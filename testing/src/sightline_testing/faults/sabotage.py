@@ -50,8 +50,9 @@ class Sabotage:
         copy = folder / "source"
         for part in ("api", "model", "deploy"):
             shutil.copytree(REPOSITORY / part, copy / part, ignore=IGNORED)
-        if any(patch.file.startswith("wire/") for patch in self.patches):
-            _copy_wire(copy)
+        for library in ("wire", "storage"):
+            if any(patch.file.startswith(f"{library}/") for patch in self.patches):
+                _copy_library(library, copy)
         for patch in self.patches:
             patch.apply(copy)
         return copy
@@ -71,8 +72,9 @@ def load(file: Path) -> dict[str, list[Sabotage]]:
     return found
 
 
-def _copy_wire(copy: Path) -> None:
-    """Put the library before the installed one: each program runs in its own folder, with that on its path."""
-    shutil.copytree(REPOSITORY / "wire" / "src" / "wire", copy / "wire" / "src" / "wire", ignore=IGNORED)
+def _copy_library(name: str, copy: Path) -> None:
+    """Put a library before the installed one: each program runs in its own folder, with that on its path."""
+    inside = Path(name, "src", name)
+    shutil.copytree(REPOSITORY / inside, copy / inside, ignore=IGNORED)
     for part in ("api", "model"):
-        (copy / part / "wire").symlink_to(copy / "wire" / "src" / "wire")
+        (copy / part / name).symlink_to(copy / inside)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from sightline_testing.redis_server import free_port
 from sightline_testing.service import REPOSITORY, Service, launch, printed, stop, wait_until_ready
 from sightline_testing.waiting import hurried, wait_until
 from wire import Address
-from wire.redis.connection import Connection, checked, pack
+from wire.redis.connection import Connection
 from wire.redis.keys import GROUP, Keys
+from wire.redis.resp import checked, pack
 
 QUEUE = "sightline"
 # Generous: other work may share the machine.
 PATIENCE_S = 90.0
-ASK_EVERY_S = 0.05
 
 
 @dataclass
@@ -90,6 +90,13 @@ class System:
         """Send a signal to one process of this service, and to no other."""
         assert pid in processes(self.launcher_pid), f"process {pid} is no process of this service"
         os.kill(pid, with_signal)
+
+    def kill_api(self) -> None:
+        """Kill every process of the api: those that outlive their master answer what they have accepted."""
+        master = self.api_master()
+        self.kill(master, signal.SIGSTOP)  # it would start others
+        for pid in [*self.api_pids(), master]:
+            self.kill(pid)
 
     @contextmanager
     def held_workers(self) -> Iterator[None]:
@@ -172,17 +179,21 @@ def running_system(  # noqa: PLR0913  all but the first two go by keyword
 
 def processes(launcher_pid: int) -> dict[int, str]:
     """The command line of every process below the launcher, by its id."""
-    parents, commands = {}, {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            commands[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        parents[int(process.name)] = parent_of(int(process.name))
-    below = {launcher_pid}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
-        below |= more
-    return {pid: commands[pid] for pid in below - {launcher_pid} if commands[pid]}
+    commands: dict[int, str] = {}
+    waiting = [launcher_pid]
+    while waiting:
+        for pid in _children_of(waiting.pop()):
+            waiting.append(pid)
+            with suppress(FileNotFoundError, ProcessLookupError):
+                commands[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return {pid: command for pid, command in commands.items() if command}
+
+
+def _children_of(pid: int) -> Iterator[int]:
+    """The processes that any thread of this one has started."""
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield from map(int, (task / "children").read_text().split())
 
 
 def parent_of(pid: int) -> int:

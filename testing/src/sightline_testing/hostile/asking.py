@@ -1,4 +1,4 @@
-"""Sending many pictures at once over connections that stay open, and the memory that this costs the service."""
+"""Sending many images at once over connections that stay open, and the memory that this costs the service."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reply:
 
 
 class Sender:
-    """Sends pictures to one service from any number of threads, each over a connection of its own."""
+    """Sends images to one service from any number of threads, each over a connection of its own."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -54,7 +54,7 @@ class Sender:
             connection.close()
 
     def send(self, content: bytes, *, as_form: bool = True) -> Reply:
-        """Send a picture to /predict, and again where the service says that it is busy."""
+        """Send an image to /predict, and again where the service says that it is busy."""
         for _ in range(RETRIES):
             reply = self._send(content, as_form=as_form)
             if reply.status != 503:
@@ -89,8 +89,8 @@ class Sender:
             raise
 
 
-def form_of(content: bytes, name: str = "picture.png") -> tuple[bytes, str]:
-    """A form with the picture in its field `file`, and the form's content type."""
+def form_of(content: bytes, name: str = "image.png") -> tuple[bytes, str]:
+    """A form with the image in its field `file`, and the form's content type."""
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     return head.encode() + content + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

@@ -105,18 +105,18 @@ def pipelined_unread_bodies(target: Target, until: float) -> None:
 
 
 def pipelined_pages(target: Target, until: float) -> None:
-    """Ask for the page, the most expensive answer that needs no picture, without waiting for it."""
+    """Ask for the page, the most expensive answer that needs no image, without waiting for it."""
     _send_on(target, until, b"", target.head("GET / HTTP/1.1") * 200, connections=4)
 
 
 def one_byte_chunks(target: Target, until: float) -> None:
-    """Send a picture in chunks of one byte each."""
+    """Send an image in chunks of one byte each."""
     begin = target.head("POST /predict HTTP/1.1", *CHUNKED) + b"3\r\n\xff\xd8\xff\r\n"
     _send_on(target, until, begin, b"1\r\nx\r\n" * 100_000)
 
 
 def one_byte_chunks_on_many_connections(target: Target, until: float) -> None:
-    """Send a picture in chunks of one byte each, sixteen times over."""
+    """Send an image in chunks of one byte each, sixteen times over."""
     begin = target.head("POST /predict HTTP/1.1", *CHUNKED) + b"3\r\n\xff\xd8\xff\r\n"
     _send_on(target, until, begin, b"1\r\nx\r\n" * 10_000, connections=16)
 

@@ -16,7 +16,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from sightline_testing.hostile import jpegs
-from sightline_testing.pictures import (
+from sightline_testing.odd_files.phones import patched, with_size
+from sightline_testing.sample_images import (
+    FAST_HEIC,
     encode,
     jpeg,
     large_jpeg,
@@ -128,6 +130,27 @@ def _many_frames(kind: str, count: int, size: tuple[int, int]) -> bytes:
     return encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=20)
 
 
+def _flat_avif(width: int, height: int) -> bytes:
+    return encode(Image.new("L", (width, height)), "AVIF", speed=10)
+
+
+def _flat_heic(width: int, height: int) -> bytes:
+    return encode(Image.new("L", (width, height)), "HEIF", **FAST_HEIC)
+
+
+def _large_tiles(image: Image.Image) -> bytes:
+    content = encode(image, "HEIF", tile_size=64, **FAST_HEIC)
+    return content.replace(struct.pack(">II", 64, 64), struct.pack(">II", 5_000, 4_900))
+
+
+def _tiff_of(width: int, height: int) -> bytes:
+    return patched(patched(encode(scene(64, 48), "TIFF"), 256, width), 257, height)
+
+
+def _pages(*others: Image.Image) -> bytes:
+    return encode(scene(64, 48), "TIFF", compression="tiff_lzw", save_all=True, append_images=others)
+
+
 _LAUGHS = b"<!DOCTYPE l [<!ENTITY a '" + b"ha" * 99 + b"'><!ENTITY b '" + b"&a;" * 99 + b"'>]><svg>&b;</svg>"
 
 REFUSED: Mapping[str, Bomb] = {
@@ -186,14 +209,22 @@ REFUSED: Mapping[str, Bomb] = {
     "lossless.jpg": Bomb(*UNSUPPORTED, lambda: jpegs.header_alone(64, 64, jpegs.LOSSLESS)),
     "arithmetic.jpg": Bomb(*UNSUPPORTED, lambda: jpegs.header_alone(64, 64, jpegs.ARITHMETIC)),
     "12_bits.jpg": Bomb(*BROKEN, lambda: jpegs.header_alone(64, 64, jpegs.EXTENDED, depth=12)),
-    # No pictures, or none of the kinds that are taken.
+    # No images, or none of the kinds that are taken.
     "laughs.svg.png": Bomb(*UNSUPPORTED, lambda: _LAUGHS),
     "archive.png": Bomb(*UNSUPPORTED, _archive),
     "stream.png": Bomb(*UNSUPPORTED, lambda: zlib.compress(bytes(30_000_000), wbits=31)),
-    "multi_page.tiff.png": Bomb(*UNSUPPORTED, lambda: encode(scene(64, 48), "TIFF")),
     "script.eps.png": Bomb(*UNSUPPORTED, lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{} loop\n"),
     "layers.psd.png": Bomb(*UNSUPPORTED, lambda: b"8BPS\0\1" + bytes(200)),
     "page.pdf.png": Bomb(*UNSUPPORTED, lambda: b"%PDF-1.7\n1 0 obj\n<< >>\nendobj\n"),
+    # Sizes and tiles of HEIC and AVIF, directories of TIFF.
+    "30_megapixels.heic": Bomb(*LARGE, lambda: with_size(encode(scene(64, 48), "HEIF", **FAST_HEIC), 6_000, 5_000)),
+    "30_megapixels.avif": Bomb(*LARGE, lambda: with_size(encode(scene(64, 48), "AVIF", speed=10), 6_000, 5_000)),
+    "25_megapixels_of_64.avif": Bomb(*LARGE, lambda: with_size(_flat_avif(5_100, 5_100), 64, 64)),
+    "1_megapixel_of_64.heic": Bomb(*BROKEN, lambda: with_size(_flat_heic(1_000, 1_000), 64, 64)),
+    "large_tiles.heic": Bomb(*LARGE, lambda: _large_tiles(scene(128, 96))),
+    "65535_square.tiff": Bomb(*LARGE, lambda: _tiff_of(65_535, 65_535)),
+    "65535_entries.tiff": Bomb(*LARGE, lambda: b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535)),
+    "pixels_of_nothing.tiff": Bomb(*BROKEN, lambda: _tiff_of(2_400, 2_400)),
     "too_many_bytes.bmp": Bomb(*TOO_MANY_BYTES, lambda: _bmp(3_000, 2_500, bytes(MAX_UPLOAD_BYTES))),
 }
 
@@ -206,5 +237,6 @@ HARMLESS: Mapping[str, Bomb] = {
     "large_frames.gif": Bomb(200, "", lambda: _many_frames("GIF", 4, (2_400, 2_400))),
     "endless_exif.jpg": Bomb(200, "", lambda: encode(scene(64, 48), "JPEG", exif=_looping_exif(65_535))),
     "56_scans.jpg": Bomb(200, "", lambda: jpegs.progressive(640, 480, 56)),
+    "second_page_of_30_megapixels.tiff": Bomb(200, "", lambda: _pages(Image.new("1", (6_000, 5_000)))),
     "junk_behind.jpg": Bomb(200, "", lambda: jpeg(64, 48) + bytes(19 * MEGABYTES)),
 }

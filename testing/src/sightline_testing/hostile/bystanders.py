@@ -23,6 +23,11 @@ PROBE_EVERY_S = 0.1
 # How long an attack may take beyond its time before it is ended.
 PATIENCE_S = 30.0
 MAX_GROWTH_MIB = 256.0
+# A server that has the attacks in memory makes each process that runs one: none starts with an interpreter of its own.
+_ATTACKERS = multiprocessing.get_context("forkserver")
+_ATTACKERS.set_forkserver_preload(
+    ["__main__", "sightline_testing.hostile.body_attacks", "sightline_testing.hostile.expensive"]
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def impact_of(attack: Attack, system: System, seconds: float) -> Impact:
 
 def _run(attack: Attack, target: Target, until: float) -> None:
     """Run the attack in a process of its own: the clients of this one shall not wait for its interpreter."""
-    process = multiprocessing.get_context("spawn").Process(target=attack, args=(target, until), daemon=True)
+    process = _ATTACKERS.Process(target=attack, args=(target, until), daemon=True)
     process.start()
     process.join(until - time.monotonic() + PATIENCE_S)
     if process.is_alive():

@@ -1,6 +1,6 @@
-"""One picture in every way in which files store pixels.
+"""One image in every way in which files store pixels.
 
-ENCODINGS holds them by name: LOSSLESS keeps every colour, GREY every shade of the grey picture, LOSSY nearly all.
+ENCODINGS holds them by name: LOSSLESS keeps every colour, GREY every shade of the grey image, LOSSY nearly all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 
 from PIL import Image, ImageCms, ImageOps
 
-from sightline_testing.pictures import (
+from sightline_testing.sample_images import (
     STORED_BY_ORIENTATION,
     encode,
     exif,
@@ -32,7 +32,7 @@ PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 class Kind(Enum):
-    """What an encoding keeps of the picture."""
+    """What an encoding keeps of the image."""
 
     LOSSLESS = "lossless"
     GREY = "grey"
@@ -49,12 +49,12 @@ def _turned(kind: str, orientation: int, **options: object) -> bytes:
 
 
 def _interlaced_png() -> bytes:
-    picture, rows = scene(), b""
+    image, rows = scene(), b""
     for x, y, across, down in PASSES:
-        for row in range(y, picture.height, down):
-            line = picture.crop((0, row, picture.width, row + 1)).tobytes()
-            rows += b"\0" + b"".join(line[3 * at : 3 * at + 3] for at in range(x, picture.width, across))
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *picture.size, 8, 2, 0, 0, 1))
+        for row in range(y, image.height, down):
+            line = image.crop((0, row, image.width, row + 1)).tobytes()
+            rows += b"\0" + b"".join(line[3 * at : 3 * at + 3] for at in range(x, image.width, across))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *image.size, 8, 2, 0, 0, 1))
     return PNG_SIGNATURE + header + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
@@ -63,11 +63,11 @@ def _png_with(*chunks: bytes) -> bytes:
 
 
 def _png_in_pieces() -> bytes:
-    picture = scene()
-    rows = b"".join(b"\0" + picture.crop((0, y, picture.width, y + 1)).tobytes() for y in range(picture.height))
+    image = scene()
+    rows = b"".join(b"\0" + image.crop((0, y, image.width, y + 1)).tobytes() for y in range(image.height))
     data = zlib.compress(rows)
     pieces = b"".join(png_chunk(b"IDAT", data[at : at + 5000]) for at in range(0, len(data), 5000))
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *picture.size, 8, 2, 0, 0, 0))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *image.size, 8, 2, 0, 0, 0))
     return PNG_SIGNATURE + header + pieces + png_chunk(b"IEND", b"")
 
 
@@ -96,8 +96,8 @@ def _animated(kind: str, **options: object) -> bytes:
     return encode(scene(), kind, save_all=True, append_images=[ImageOps.invert(scene())], duration=50, **options)
 
 
-def _opaque(picture: Image.Image, mode: str) -> Image.Image:
-    with_alpha = picture.convert(mode)
+def _opaque(image: Image.Image, mode: str) -> Image.Image:
+    with_alpha = image.convert(mode)
     with_alpha.putalpha(255)
     return with_alpha
 

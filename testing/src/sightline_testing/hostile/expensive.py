@@ -14,7 +14,7 @@ from PIL import Image
 
 from sightline_testing.hostile import jpegs
 from sightline_testing.hostile.attacks import CONNECT_TIMEOUT_S, Target, repeat
-from sightline_testing.pictures import encode, png, run_length_bmp
+from sightline_testing.sample_images import encode, png, run_length_bmp
 
 SIDE = 5_000
 CONNECTIONS = 8

@@ -13,7 +13,7 @@ MUTANTS = 200
 
 
 def decode() -> Iterator[bytes]:
-    """Pictures, whole and broken."""
+    """Images, whole and broken."""
     yield from mutants.seeds().values()
     yield from map(mutants.mutant, range(MUTANTS))
 

@@ -38,7 +38,7 @@ def tables() -> bytes:
 
 
 def header_alone(width: int, height: int, marker: int = BASELINE, components: int = 3, depth: int = 8) -> bytes:
-    """A picture that promises these pixels and brings none."""
+    """An image that promises these pixels and brings none."""
     return START + tables() + frame(marker, width, height, components, depth) + scan((1, 2, 3)[:components], b"") + END
 
 
@@ -74,6 +74,15 @@ def narrow_scans(width: int, height: int, scans: int) -> bytes:
     for number, place in itertools.islice(places, scans - 1):
         body += scan([number], nothing, band=(place, place))
     return START + tables() + frame(PROGRESSIVE, width, height) + body + END
+
+
+def scan_by_component(width: int, height: int) -> bytes:
+    """Return a valid baseline JPEG of one grey: a scan for each component, as some scanners write."""
+    short = segment(0xC4, b"\x10" + bytes((1, *[0] * 15, 0)))  # a code of one bit: this was all of a block
+    bits = 2 * -(-width // 8) * -(-height // 8)
+    data = bytes(bits // 8) + bytes((0xFF >> bits % 8,)) * (bits % 8 > 0)
+    body = b"".join(scan([number], data) for number in (1, 2, 3))
+    return START + tables() + short + frame(BASELINE, width, height) + body + END
 
 
 def _scans(width: int, height: int, components: int) -> Iterator[bytes]:

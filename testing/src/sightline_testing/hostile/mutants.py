@@ -1,4 +1,4 @@
-"""Pictures broken by chance: mutant number n of a seed number is the same bytes on every machine.
+"""Images broken by chance: mutant number n of a seed number is the same bytes on every machine.
 
 Half of them are mended where a format guards itself (PNG check sums, RIFF lengths), so that they get past the door and
 into the decoders.
@@ -11,16 +11,27 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 from PIL import Image
 
-from sightline_testing.pictures import encode, png, scene, sixteen_bit_png, turned_jpeg
+from sightline_testing.sample_images import (
+    FAST_HEIC,
+    encode,
+    png,
+    scene,
+    sixteen_bit_png,
+    transparent,
+    turned_jpeg,
+)
 
 SIZE = (96, 72)
 INTERESTING = (0, 1, 2, 7, 8, 15, 16, 0x7F, 0x80, 0xD8, 0xD9, 0xDA, 0xFE, 0xFF)
 # The limits' neighbours, powers of two and their neighbours, and the largest of each width.
 WIDE = (0, 1, 255, 256, 5000, 5001, 11_999, 12_000, 12_001, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 HEAD_BYTES = 80
+# The boxes of a HEIC, and those of an AVIF.
+BOXES_BYTES = 600
 MAX_EDITS = 16
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -29,46 +40,69 @@ Edit = Callable[[bytearray, random.Random], None]
 
 @cache
 def seeds() -> Mapping[str, bytes]:
-    """One small picture of each of the eight ways in which pixels are stored, by name."""
-    picture = scene(*SIZE)
+    """One small image of each of the eight ways in which pixels are stored, by name."""
+    image = scene(*SIZE)
     return {
-        "baseline.jpg": encode(picture, "JPEG", quality=85),
-        "progressive.jpg": encode(picture, "JPEG", quality=85, progressive=True),
-        "colour.png": encode(picture, "PNG"),
-        "palette.png": encode(picture.quantize(64), "PNG", transparency=3),
-        "still.gif": encode(picture, "GIF"),
-        "lossy.webp": encode(picture, "WEBP", quality=80),
-        "lossless.webp": encode(picture.convert("RGBA"), "WEBP", lossless=True),
-        "colour.bmp": encode(picture, "BMP"),
+        "baseline.jpg": encode(image, "JPEG", quality=85),
+        "progressive.jpg": encode(image, "JPEG", quality=85, progressive=True),
+        "colour.png": encode(image, "PNG"),
+        "palette.png": encode(image.quantize(64), "PNG", transparency=3),
+        "still.gif": encode(image, "GIF"),
+        "lossy.webp": encode(image, "WEBP", quality=80),
+        "lossless.webp": encode(image.convert("RGBA"), "WEBP", lossless=True),
+        "colour.bmp": encode(image, "BMP"),
     }
 
 
 @cache
+def other_seeds(kind: str) -> tuple[bytes, ...]:
+    """Small images of one of the kinds HEIC, AVIF and TIFF, in the ways in which it stores pixels."""
+    image, clear = scene(*SIZE), transparent().resize(SIZE)
+    more: dict[str, Any] = {"save_all": True, "append_images": [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]}
+    if kind == "TIFF":
+        packed = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", None)
+        coloured = [encode(image, kind, compression=each, **more) for each in packed]
+        return (
+            *coloured,
+            encode(image.convert("1"), kind, compression="packbits"),
+            encode(image.quantize(64), kind, compression="tiff_lzw", tiffinfo={317: 2}),
+            encode(clear, kind, compression="tiff_adobe_deflate"),
+            encode(image.convert("L").convert("I;16"), kind, big_endian=True),
+        )
+    name, fast = ("HEIF", FAST_HEIC) if kind == "HEIC" else ("AVIF", {"speed": 10})
+    options = {**fast, "quality": 70}
+    tiles: dict[str, Any] = {"tile_size": 64} if kind == "HEIC" else {}
+    grey = image.convert("L")
+    variants: list[tuple[Image.Image, dict[str, Any]]] = [(image, {}), (image, tiles), (clear, {}), (grey, {})]
+    return tuple(encode(each, name, **options, **extra) for each, extra in [*variants, (image, more)])
+
+
+@cache
 def _relatives() -> tuple[bytes, ...]:
-    """Pictures of rarer kinds, which some mutants begin with instead."""
-    picture = scene(*SIZE)
-    frames = [picture, picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    """Images of rarer kinds, which some mutants begin with instead."""
+    image = scene(*SIZE)
+    frames = [image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     return (
         png((4, 4), 16, 0, bytes(range(32))),
         sixteen_bit_png(grey=True)[:4096],
         turned_jpeg(6)[:6000],
-        encode(picture.convert("CMYK"), "JPEG", quality=85),
-        encode(picture.convert("L"), "JPEG", quality=85, restart_marker_rows=1),
-        encode(picture.convert("LA"), "PNG"),
-        encode(picture.convert("1"), "PNG"),
-        encode(picture.convert("1"), "BMP"),
-        encode(picture.quantize(16), "BMP"),
+        encode(image.convert("CMYK"), "JPEG", quality=85),
+        encode(image.convert("L"), "JPEG", quality=85, restart_marker_rows=1),
+        encode(image.convert("LA"), "PNG"),
+        encode(image.convert("1"), "PNG"),
+        encode(image.convert("1"), "BMP"),
+        encode(image.quantize(16), "BMP"),
         encode(frames[0], "GIF", save_all=True, append_images=frames[1:]),
         encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], quality=50),
     )
 
 
-def mutant(number: int, *, seed: int = 0) -> bytes:
-    """The bytes of one mutant; the formats take turns."""
+def mutant(number: int, *, seed: int = 0, kind: str = "") -> bytes:
+    """The bytes of one mutant; the formats take turns, or the images of one kind of `other_seeds`."""
     draw = random.Random(f"{seed}:{number}")  # noqa: S311  the same on every machine, not secret
-    originals = tuple(seeds().values())
+    originals = other_seeds(kind) if kind else tuple(seeds().values())
     original = originals[number % len(originals)]
-    if draw.random() < 0.1:
+    if draw.random() < 0.1 and not kind:
         original = draw.choice(_relatives())
     content = bytearray(original)
     for _ in range(draw.choice((1, 1, 1, 2, 3, 5, MAX_EDITS))):
@@ -79,7 +113,8 @@ def mutant(number: int, *, seed: int = 0) -> bytes:
 def _place(content: bytearray, draw: random.Random, width: int = 1) -> int:
     """A position, in the header as often as anywhere."""
     end = max(len(content) - width, 0)
-    return draw.randint(0, min(end, HEAD_BYTES) if draw.random() < 0.5 else end)
+    head = BOXES_BYTES if content[4:8] == b"ftyp" else HEAD_BYTES
+    return draw.randint(0, min(end, head) if draw.random() < 0.5 else end)
 
 
 def _flip_bit(content: bytearray, draw: random.Random) -> None:

@@ -1,17 +1,19 @@
 """Requests that are no HTTP, no form, or not what they say: byte for byte, with the statuses they may be answered with.
 
-ATTACKS holds them by name. `{good}` pictures are whole ones, so that only the request around them is at fault.
+ATTACKS holds them by name. `{good}` images are whole ones, so that only the request around them is at fault.
 """
 
 from __future__ import annotations
 
+import gzip
 import socket
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from typing import NamedTuple
 
-from sightline_testing.pictures import jpeg
+from sightline_testing.sample_images import jpeg
 
 Statuses = frozenset[int]
 TIMEOUT_S = 60.0
@@ -55,20 +57,31 @@ def form(
     return request(f"POST {target} HTTP/1.1", f"Content-Type: {kind}", body=body)
 
 
+def encoded(coding: str, body: bytes, kind: str) -> bytes:
+    """An image in a body with a content encoding."""
+    return request("POST /predict HTTP/1.1", f"Content-Type: {kind}", f"Content-Encoding: {coding}", body=body)
+
+
+def gzip_bomb(pieces: int = 64) -> bytes:
+    """Give so many MiB of zeros, made without holding them."""
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join([*(packer.compress(bytes(MEGABYTE)) for _ in range(pieces)), packer.flush()])
+
+
 def part(disposition: str, content: bytes | None = None, *headers: str) -> bytes:
-    """One part of a form; by default with a good picture."""
+    """One part of a form; by default with a good image."""
     lines = [f"Content-Disposition: {disposition}", *headers, "", ""]
     head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
     return head + (good() if content is None else content)
 
 
 def named(file_name: str) -> Callable[[], bytes]:
-    """A form whose picture is good and whose name is not."""
+    """A form whose image is good and whose name is not."""
     return lambda: form(part(f'form-data; name="file"; filename="{file_name}"'))
 
 
 def good() -> bytes:
-    """A small picture."""
+    """A small image."""
     return jpeg(96, 72)
 
 
@@ -83,7 +96,7 @@ def chunked(body: bytes, *headers: str) -> bytes:
 
 
 _SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
-_PICTURE = 'form-data; name="file"; filename="a.jpg"'
+_IMAGE = 'form-data; name="file"; filename="a.jpg"'
 
 FRAMING: Mapping[str, Attack] = {
     "two lengths": Attack(
@@ -176,36 +189,50 @@ HEADS: Mapping[str, Attack] = {
 }  # fmt: skip
 
 FORMS: Mapping[str, Attack] = {
-    "no boundary": Attack(MALFORMED, lambda: form(part(_PICTURE), declared="")),
-    "empty boundary": Attack(MALFORMED, lambda: form(part(_PICTURE), declared="; boundary=")),
-    "other boundary": Attack(MALFORMED, lambda: form(part(_PICTURE), declared="; boundary=other")),
-    "boundary of 4 kB": Attack(ANSWERED_OR_REFUSED, lambda: form(part(_PICTURE), boundary="b" * 4000)),
-    "boundary that is no ASCII": Attack(MALFORMED, lambda: form(part(_PICTURE), boundary="grüße")),
+    "no boundary": Attack(MALFORMED, lambda: form(part(_IMAGE), declared="")),
+    "empty boundary": Attack(MALFORMED, lambda: form(part(_IMAGE), declared="; boundary=")),
+    "other boundary": Attack(MALFORMED, lambda: form(part(_IMAGE), declared="; boundary=other")),
+    "boundary of 4 kB": Attack(ANSWERED_OR_REFUSED, lambda: form(part(_IMAGE), boundary="b" * 4000)),
+    "boundary that is no ASCII": Attack(MALFORMED, lambda: form(part(_IMAGE), boundary="grüße")),
     "boundary given twice": Attack(
-        ANSWERED_OR_REFUSED, lambda: form(part(_PICTURE), declared="; boundary=a; boundary=limit")
+        ANSWERED_OR_REFUSED, lambda: form(part(_IMAGE), declared="; boundary=a; boundary=limit")
     ),
-    "no end": Attack(MALFORMED, lambda: form(part(_PICTURE), end=b"")),
+    "no end": Attack(MALFORMED, lambda: form(part(_IMAGE), end=b"")),
     "nothing but an end": Attack(MALFORMED, form),
     "10000 parts": Attack(TOO_LARGE, lambda: form(*[part('form-data; name="x"', b"y")] * 10_000)),
-    "17 parts": Attack(TOO_LARGE, lambda: form(*[part('form-data; name="x"', b"y")] * 16, part(_PICTURE))),
-    "part header of 1 MB": Attack(MALFORMED, lambda: form(part(_PICTURE, None, "X: " + "x" * MEGABYTE))),
-    "10000 part headers": Attack(MALFORMED, lambda: form(part(_PICTURE, None, *["X: y"] * 10_000))),
+    "17 files": Attack(TOO_LARGE, lambda: form(*[part(_IMAGE, b"\xff\xd8\xff\0")] * 17)),
+    "101 fields": Attack(TOO_LARGE, lambda: form(*[part('form-data; name="x"', b"y")] * 101, part(_IMAGE))),
+    "16 fields and an image": Attack(ANSWERED, lambda: form(*[part('form-data; name="x"', b"y")] * 16, part(_IMAGE))),
+    "lines that end with LF": Attack(ANSWERED, lambda: form(part(_IMAGE).replace(b"\r\n", b"\n", 3), boundary="limit")),
+    "form that decodes to 64 MB": Attack(
+        TOO_LARGE, lambda: encoded("gzip", gzip_bomb(), "multipart/form-data; boundary=b")
+    ),
+    "image that decodes to 64 MB": Attack(TOO_LARGE, lambda: encoded("gzip", gzip_bomb(), "image/jpeg")),
+    "JSON that decodes to 64 MB": Attack(
+        frozenset({400, 413}), lambda: encoded("gzip", gzip_bomb(), "application/json")
+    ),
+    "a million empty gzip members": Attack(
+        MALFORMED, lambda: encoded("gzip", gzip.compress(b"") * 10**6, "image/jpeg")
+    ),
+    "an unknown encoding": Attack(frozenset({415}), lambda: encoded("br", b"x", "image/jpeg")),
+    "part header of 1 MB": Attack(MALFORMED, lambda: form(part(_IMAGE, None, "X: " + "x" * MEGABYTE))),
+    "10000 part headers": Attack(MALFORMED, lambda: form(part(_IMAGE, None, *["X: y"] * 10_000))),
     "part without a header": Attack(MALFORMED, lambda: form(b"\r\n" + good())),
     "part without a name": Attack(MALFORMED, lambda: form(part('form-data; filename="a.jpg"'))),
     "part of another disposition": Attack(MALFORMED, lambda: form(part('attachment; name="file"; filename="a.jpg"'))),
     "file without a name": Attack(ANSWERED, lambda: form(part('form-data; name="file"'))),
     "field of 600 kB": Attack(
-        TOO_LARGE, lambda: form(part('form-data; name="x"', bytes(600 * KILOBYTE)), part(_PICTURE))
+        TOO_LARGE, lambda: form(part('form-data; name="x"', bytes(600 * KILOBYTE)), part(_IMAGE))
     ),
     "form in a form": Attack(
         ANSWERED, lambda: form(part('form-data; name="file"', good(), "Content-Type: multipart/mixed; boundary=in"))
     ),
-    "picture of another field": Attack(MALFORMED, lambda: form(part('form-data; name="picture"; filename="a.jpg"'))),
+    "image of another field": Attack(MALFORMED, lambda: form(part('form-data; name="image"; filename="a.jpg"'))),
     "field in place of a file": Attack(MALFORMED, lambda: form(part('form-data; name="file"', b"cat.jpg"))),
-    "empty picture": Attack(MALFORMED, lambda: form(part(_PICTURE, b""))),
+    "empty image": Attack(MALFORMED, lambda: form(part(_IMAGE, b""))),
     "empty name": Attack(ANSWERED, lambda: form(part('form-data; name="file"; filename=""'))),
     "base64 in a part": Attack(
-        frozenset({415}), lambda: form(part(_PICTURE, b"/9j/4AAQSkZJRg==", "Content-Transfer-Encoding: base64"))
+        frozenset({415}), lambda: form(part(_IMAGE, b"/9j/4AAQSkZJRg==", "Content-Transfer-Encoding: base64"))
     ),
     "report of 1 MB": Attack(
         TOO_LARGE,

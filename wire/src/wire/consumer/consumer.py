@@ -11,12 +11,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from wire.consumer.triage import Acknowledgement, Delivery, Entry, acknowledge, triage
-from wire.decode_cost import extra_decode_s
+from wire.decode_cost import PHOTOGRAPH_MS, extra_ms
 from wire.errors import QueueUnavailable
 from wire.messages import Answer, Failure, Job
-from wire.redis.connection import Address, Connection, RedisRefusal, checked, pack
-from wire.redis.keys import GROUP, Keys, time_ms
+from wire.redis.address import Address
+from wire.redis.clock import RedisClock
+from wire.redis.connection import Connection
+from wire.redis.faults import RedisRefusal
+from wire.redis.keys import GROUP, Keys
 from wire.redis.loop import Backoff, jittered
+from wire.redis.resp import checked, pack
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +28,12 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S: Final = 2.0
 # Others claim at the same time, and entries may be withdrawn: try a few before going on to new jobs.
 MAX_CLAIMS: Final = 16
-# Jobs from which on it is seen how much longer than estimated they take, at most so many times; a third of each counts.
-HEAVY_S: Final = 0.1
-MOST_STRETCH: Final = 10.0
-STRETCH_STEP: Final = 0.3
+# However much longer than estimated decoding seems to take.
+MAX_STRETCH: Final = 10.0
 # Long enough to be calm, short enough to follow a machine that becomes slower.
 MEMORY_S: Final = 5.0
-# However much of the time the estimate gives to decoding, so much was something else.
-LEAST_SHARE: Final = 0.1
+# However much of the time decoding seems to take, so much was something else.
+MIN_SHARE: Final = 0.02
 
 
 class Consumer:
@@ -65,18 +67,20 @@ class Consumer:
         self._isolation = isolation or threading.Lock()
         self._keys = Keys(queue)
         self.stream = self._keys.expensive if is_expensive else self._keys.jobs
+        # Runs when a read is over, at no further round trip: Redis' clock, which judges deadlines, and the depth.
+        self._after_read = pack("TIME") + pack("XLEN", self._keys.jobs) + pack("XLEN", self._keys.expensive)
         self._connection = Connection(address, "sightline-consumer")
+        self._clock = RedisClock()
         self._backoff = Backoff()
         self._claim_at = 0.0
         self._has_lost_touch = False
         self._held: dict[str, Delivery] = {}
         self._answering: set[str] = set()
-        self._suspect = ""
+        self._isolated = ""
         self._throughput = Throughput(first_rate)
         self._slowness = slowness
         self._busy_since = 0.0
         self._progress_at = 0.0
-        self._stretch = 0.0
 
     @property
     def rate(self) -> float:
@@ -85,18 +89,18 @@ class Consumer:
 
     @property
     def stretch(self) -> float:
-        """Return how many times as long as estimated heavy jobs took lately; 0 while there was none."""
-        return self._stretch
+        """Return how many times as long as estimated images took to decode lately; 0 while all were photographs."""
+        return self._throughput.stretch
 
     def receive(self, max_jobs: int, block_ms: int) -> list[Delivery]:
-        """Take up to max_jobs, oldest first, waiting up to block_ms for the first; a suspect comes alone.
+        """Take up to max_jobs, oldest first, waiting up to block_ms for the first; a reclaimed job comes alone.
 
         Return none when none came, which may be sooner than block_ms. Raise QueueUnavailable after a pause of its own:
         the caller may simply call again.
         """
         try:
-            suspect = self._next_suspect()
-            jobs = [suspect] if suspect is not None else self._read_new(max_jobs, block_ms)
+            reclaimed = self._next_reclaimed()
+            jobs = [reclaimed] if reclaimed is not None else self._read_new(max_jobs, block_ms)
         except QueueUnavailable:
             self._has_lost_touch = True
             time.sleep(self._backoff.next_pause_s())
@@ -104,9 +108,13 @@ class Consumer:
         self._backoff.reset()
         return self._hold(jobs)
 
-    def answer(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
+    def answer(
+        self, outcomes: Sequence[tuple[Delivery, Answer | Failure]], decode_s: float = 0.0, waited_s: float = 0.0
+    ) -> None:
         """Reply, acknowledge and delete in one transaction, again and again while Redis is away and a caller waits.
 
+        `decode_s` is how long decoding the images took, each once; as long as estimated if not given. `waited_s` is for
+        how long nothing was done for them, which does not count as busy.
         Raise QueueUnavailable once all deadlines have passed; the jobs then return to the queue by their lease.
         """
         acknowledgements = [Acknowledgement(each.entry_id, each.job.reply_to, reply) for each, reply in outcomes]
@@ -114,7 +122,7 @@ class Consumer:
         self._answering.update(entry_ids)
         try:
             self._acknowledge_until(acknowledgements, max((each.deadline for each, _ in outcomes), default=0.0))
-            self._record([each.job for each, _ in outcomes])
+            self._record([each.job for each, _ in outcomes], decode_s, waited_s)
         finally:
             self._let_go(entry_ids)
 
@@ -142,7 +150,7 @@ class Consumer:
         self._let_go(list(self._held))
         self._connection.close()
 
-    def _next_suspect(self) -> Delivery | None:
+    def _next_reclaimed(self) -> Delivery | None:
         if self._has_lost_touch:
             # Redis may have given this consumer jobs in a reply that never arrived.
             stranded = self._claim(0, self.name)
@@ -153,14 +161,14 @@ class Consumer:
         if not self._isolation.acquire(blocking=False):
             self._pause_claims()
             return None
-        suspect = None
+        reclaimed = None
         try:
-            suspect = self._claim(self.lease_ms)
+            reclaimed = self._claim(self.lease_ms)
         finally:
-            if suspect is None:
+            if reclaimed is None:
                 self._isolation.release()
-        self._suspect = "" if suspect is None else suspect.entry_id
-        return suspect
+        self._isolated = "" if reclaimed is None else reclaimed.entry_id
+        return reclaimed
 
     def _pause_claims(self) -> None:
         self._claim_at = time.monotonic() + jittered(self.lease_ms / 2000)
@@ -185,25 +193,27 @@ class Consumer:
 
     def _take_over(self, pending: list[Any], idle_ms: int) -> Delivery | None:
         entry_id, last_owner, _, deliveries = pending
-        packet = pack("XCLAIM", self.stream, GROUP, self.name, idle_ms, entry_id) + pack("TIME")
-        claimed, now = map(checked, self._connection.exchange(packet, 2))
+        packet = pack("XCLAIM", self.stream, GROUP, self.name, idle_ms, entry_id) + self._after_read
+        begin = time.monotonic()
+        claimed, *after = map(checked, self._connection.exchange(packet, 4))
         # Redis 6.2 gives a nil for an entry that was deleted while pending, 7.0 nothing.
         entries = [
             Entry(entry_id, claim[1] if claim else None, deliveries + 1, last_owner.decode()) for claim in claimed
         ]
-        return next(iter(self._sort(entries, time_ms(now))), None)
+        return next(iter(self._sort(entries, after, begin)), None)
 
     def _read_new(self, max_jobs: int, block_ms: int) -> list[Delivery]:
-        # Not beyond the time at which suspects are looked for.
+        # Not beyond the time of the next claim.
         block_ms = min(block_ms, int((self._claim_at - time.monotonic()) * 1000) + 1)
         block = ("BLOCK", block_ms) if block_ms > 0 else ()
         read = pack("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", max_jobs, *block, "STREAMS", self.stream, ">")
-        # TIME runs when the read is over, so that deadlines are judged by Redis' clock at no further round trip.
-        streams, now = self._connection.exchange(read + pack("TIME"), 2, max(block_ms, 0) / 1000 + READ_TIMEOUT_S)
-        if self._is_group_lost(streams) or not checked(streams):
+        timeout_s = max(block_ms, 0) / 1000 + READ_TIMEOUT_S
+        begin = time.monotonic()
+        streams, *after = self._connection.exchange(read + self._after_read, 4, timeout_s)
+        if self._is_group_lost(streams):
             return []
-        [[_, entries]] = streams
-        return self._sort([Entry(entry_id, fields) for entry_id, fields in entries], time_ms(checked(now)))
+        entries = checked(streams)[0][1] if checked(streams) else []
+        return self._sort([Entry(entry_id, fields) for entry_id, fields in entries], list(map(checked, after)), begin)
 
     def _is_group_lost(self, reply: Any) -> bool:
         if not isinstance(reply, RedisRefusal) or not str(reply).startswith(("NOGROUP", "UNBLOCKED")):
@@ -212,8 +222,11 @@ class Consumer:
         self._connection.exchange(pack("XGROUP", "CREATE", self.stream, GROUP, "0", "MKSTREAM"), 1)
         return True
 
-    def _sort(self, entries: Sequence[Entry], now_ms: int) -> list[Delivery]:
-        verdicts = [triage(entry, now_ms, self._max_deliveries) for entry in entries]
+    def _sort(self, entries: Sequence[Entry], after: Sequence[Any], begin: float) -> list[Delivery]:
+        now, *lengths = after
+        self._clock.read(now, begin)
+        depth = sum(lengths)
+        verdicts = [triage(entry, self._clock.now_ms(entry.id), self._max_deliveries, depth) for entry in entries]
         acknowledgements = [verdict for verdict in verdicts if isinstance(verdict, Acknowledgement)]
         if acknowledgements:
             acknowledge(self._connection.exchange, self._keys, self.stream, acknowledgements)
@@ -236,13 +249,12 @@ class Consumer:
                     raise
                 time.sleep(backoff.next_pause_s())
 
-    def _record(self, jobs: Sequence[Job]) -> None:
-        now = time.monotonic()
-        busy_s, decode_s = now - self._busy_since, sum(extra_decode_s(job, self._slowness) for job in jobs)
-        self._throughput.record(len(jobs), busy_s, decode_s)
-        if decode_s >= HEAVY_S:
-            stretch = min(busy_s / decode_s, MOST_STRETCH)
-            self._stretch += (stretch - self._stretch) * (STRETCH_STEP if self._stretch else 1.0)
+    def _record(self, jobs: Sequence[Job], decode_s: float, waited_s: float) -> None:
+        now, ms = time.monotonic(), self._slowness / 1000
+        extra_s, stretch = ms * sum(map(extra_ms, jobs)), 1.0
+        if extra_s and decode_s:
+            stretch = decode_s / (ms * sum(max(job.decode_ms, PHOTOGRAPH_MS) for job in jobs))
+        self._throughput.record(len(jobs), now - self._busy_since - waited_s, extra_s, stretch)
         self._busy_since = now
 
     def _let_go(self, entry_ids: Sequence[str]) -> None:
@@ -250,8 +262,8 @@ class Consumer:
         for entry_id in entry_ids:
             self._held.pop(entry_id, None)
             self._answering.discard(entry_id)
-            if entry_id == self._suspect:
-                self._suspect = ""
+            if entry_id == self._isolated:
+                self._isolated = ""
                 self._claim_at = 0.0
                 self._isolation.release()
 
@@ -262,21 +274,37 @@ class Consumer:
 
 
 class Throughput:
-    """Photographs per busy second, over the last busy seconds; `rate` is what it was measured at before any work."""
+    """Photographs per busy second, and how long decoding takes beyond them, over the last busy seconds.
+
+    The two are measured apart: on a busy machine, or beside expensive images, decoding takes longer than estimated,
+    which says little about photographs. `rate` is what it was measured at before any work.
+    """
 
     def __init__(self, rate: float = 0.0) -> None:
-        self._jobs = 0.0
-        self._busy_s = 0.0
         self._first_rate = rate
+        self._jobs = self._busy_s = 0.0
+        self._estimated_s = self._decode_s = 0.0
 
     @property
     def rate(self) -> float:
         """Jobs a second; 0 while nothing is known."""
         return self._jobs / self._busy_s if self._busy_s > 0 else self._first_rate
 
-    def record(self, jobs: int, busy_s: float, decode_s: float = 0.0) -> None:
-        """Add a piece of work and let older ones fade; `decode_s` is what its images take beyond photographs."""
-        busy_s = max(busy_s - decode_s, LEAST_SHARE * busy_s)
+    @property
+    def stretch(self) -> float:
+        """How many times as long as estimated decoding took; 0 while nothing is known."""
+        return min(self._decode_s / self._estimated_s, MAX_STRETCH) if self._estimated_s > 0 else 0.0
+
+    def record(self, jobs: int, busy_s: float, estimated_s: float = 0.0, stretch: float = 1.0) -> None:
+        """Add a piece of work and let older ones fade.
+
+        `estimated_s` is what its images were to take to decode beyond photographs; they took `stretch` times that.
+        """
+        if estimated_s:
+            fade = math.exp(-busy_s / MEMORY_S)
+            self._decode_s = self._decode_s * fade + estimated_s * stretch
+            self._estimated_s = self._estimated_s * fade + estimated_s
+        busy_s = max(busy_s - estimated_s * stretch, MIN_SHARE * busy_s)
         fade = math.exp(-busy_s / MEMORY_S)
         self._jobs = self._jobs * fade + jobs
         self._busy_s = self._busy_s * fade + busy_s

@@ -9,10 +9,13 @@ from typing import Any, Final, NamedTuple
 
 from wire.consumer.consumer import Consumer
 from wire.consumer.triage import Acknowledgement, Entry, acknowledge, triage
-from wire.redis.connection import Address, RedisRefusal, checked, pack
-from wire.redis.keys import GROUP, Keys, after, entry_ms, time_ms
+from wire.redis.address import Address
+from wire.redis.clock import RedisClock
+from wire.redis.faults import RedisRefusal
+from wire.redis.keys import GROUP, Keys, after, entry_ms
 from wire.redis.loop import Loop, jittered
 from wire.redis.pipeline import Pipeline
+from wire.redis.resp import checked, pack
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +128,7 @@ class Maintenance(Loop):
         self._consumer = consumer
         self._lease_ms = lease_ms
         self._grace_ms = int(max_batch_s * 1000) + LEASES_OF_GRACE * lease_ms
+        self._clock = RedisClock()
         self._first_seen: dict[str, dict[bytes, float]] = {}
         super().__init__("maintenance", self.sweep, jittered(SWEEP_EVERY_S))
 
@@ -139,10 +143,10 @@ class Maintenance(Loop):
         first_seen: dict[bytes, float] = {}
         begin = "-"
         for _ in range(MAX_PAGES if last else 0):
-            seen, now_ms = self._page(stream, begin, last, known)
+            seen = self._page(stream, begin, last, known)
             first_seen.update((each.id, each.since) for each in seen)
-            self._mend(stream, [each for each in seen if not each.is_pending], now_ms)
-            self._end_stuck(stream, [each for each in seen if each.is_pending], now_ms)
+            self._mend(stream, [each for each in seen if not each.is_pending])
+            self._end_stuck(stream, [each for each in seen if each.is_pending])
             if len(seen) < PAGE:
                 break
             begin = after(seen[-1].id)
@@ -156,25 +160,27 @@ class Maintenance(Loop):
         facts = [dict(zip(group[::2], group[1::2], strict=True)) for group in checked(groups)]
         return next((each[b"last-delivered-id"] for each in facts if each[b"name"] == GROUP.encode()), b"")
 
-    def _page(self, stream: str, begin: str, last: bytes, known: Mapping[bytes, float]) -> tuple[list[_Seen], int]:
+    def _page(self, stream: str, begin: str, last: bytes, known: Mapping[bytes, float]) -> list[_Seen]:
+        sent_at = time.monotonic()
         packet = pack("XRANGE", stream, begin, last, "COUNT", PAGE) + pack("TIME")
         entries, now = map(checked, self._exchange(packet, 2))
+        self._clock.read(now, sent_at)
         moment = time.monotonic()
         pending = self._pending(stream, [entry_id for entry_id, _ in entries])
         seen = []
         for (entry_id, fields), is_pending in zip(entries, pending, strict=True):
             since = known.get(entry_id, moment)
             seen.append(_Seen(entry_id, fields, is_pending, since, int((moment - since) * 1000)))
-        return seen, time_ms(now)
+        return seen
 
     def _pending(self, stream: str, entry_ids: Sequence[bytes]) -> list[bool]:
         looks = [pack("XPENDING", stream, GROUP, each, each, 1) for each in entry_ids]
         return [bool(checked(reply)) for reply in self._exchange(b"".join(looks), len(looks))]
 
-    def _mend(self, stream: str, unheld: Sequence[_Seen], now_ms: int) -> None:
+    def _mend(self, stream: str, unheld: Sequence[_Seen]) -> None:
         """Return orphans to the workers, or end them."""
         orphans = self._still_there(stream, unheld)
-        acknowledgements = [ending for each in orphans if (ending := _ending(each, now_ms)) is not None]
+        acknowledgements = [ending for each in orphans if (ending := self._ending(each)) is not None]
         ended = {each.entry_id.encode() for each in acknowledgements}
         returned = [each.id for each in orphans if each.id not in ended]
         if orphans:
@@ -192,18 +198,17 @@ class Maintenance(Loop):
         found: list[Any] = self._exchange(b"".join(looks), len(looks)) if looks else []
         return [each for each, entries in zip(unheld, found, strict=True) if checked(entries)]
 
-    def _end_stuck(self, stream: str, held: Sequence[_Seen], now_ms: int) -> None:
+    def _end_stuck(self, stream: str, held: Sequence[_Seen]) -> None:
         """End what is pending long after its deadline, which happens where Redis' clock was set back."""
         watched = [each for each in held if each.for_ms > self._grace_ms]
-        endings = [_ending(each, now_ms, self._grace_ms) for each in watched]
+        endings = [self._ending(each, self._grace_ms) for each in watched]
         acknowledgements = [ending for ending in endings if ending is not None]
         if acknowledgements:
             log.warning("ending %d jobs that are pending long after their deadline", len(acknowledgements))
             acknowledge(self._exchange, self._keys, stream, acknowledgements)
 
-
-def _ending(seen: _Seen, now_ms: int, grace_ms: int = 0) -> Acknowledgement | None:
-    """Return how an entry that is past its deadline, or unreadable, is to end; None while it may be run."""
-    moment_ms = max(now_ms, entry_ms(seen.id) + seen.for_ms)
-    verdict = triage(Entry(seen.id, seen.fields), moment_ms - grace_ms, max_deliveries=1)
-    return verdict if isinstance(verdict, Acknowledgement) else None
+    def _ending(self, seen: _Seen, grace_ms: int = 0) -> Acknowledgement | None:
+        """Return how an entry that is past its deadline, or unreadable, is to end; None while it may be run."""
+        moment_ms = max(self._clock.now_ms(seen.id), entry_ms(seen.id) + seen.for_ms)
+        verdict = triage(Entry(seen.id, seen.fields), moment_ms - grace_ms, max_deliveries=1)
+        return verdict if isinstance(verdict, Acknowledgement) else None

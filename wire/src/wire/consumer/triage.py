@@ -14,8 +14,8 @@ from typing import Any, Final
 from wire.codec import evidence_of
 from wire.errors import MessageError
 from wire.messages import Failure, Job, Reply, reply_kind, sender_of
-from wire.redis.connection import checked, is_out_of_memory, pack
 from wire.redis.keys import GROUP, JOB_FIELD, REPLIES_KEPT_S, Keys, entry_ms, is_of_one_job
+from wire.redis.resp import checked, is_out_of_memory, pack
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,18 @@ Exchange = Callable[[bytes, int], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A job that a consumer holds; `deadline` and `received_at` are this process' monotonic clock in seconds."""
+    """A job that a consumer holds; `deadline` and `received_at` are this process' monotonic clock in seconds.
+
+    `depth` is how many jobs the queue held once this one was received: those that wait, of both streams, and those in
+    the hands of workers, this one included; 0 where that is unknown.
+    """
 
     entry_id: str
     job: Job
     deliveries: int
     waited_ms: float
     deadline: float
+    depth: int = 0
     received_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -65,7 +70,7 @@ class Entry:
     last_owner: str = UNKNOWN_OWNER
 
 
-def triage(entry: Entry, now_ms: int, max_deliveries: int) -> Delivery | Acknowledgement:
+def triage(entry: Entry, now_ms: int, max_deliveries: int, depth: int = 0) -> Delivery | Acknowledgement:
     """Return the job to run, or the end of an entry that is withdrawn, hostile, expired or poison."""
     entry_id = entry.id.decode()
     if entry.fields is None:
@@ -81,7 +86,7 @@ def triage(entry: Entry, now_ms: int, max_deliveries: int) -> Delivery | Acknowl
     if entry.deliveries > max_deliveries:
         return _poison(entry, job)
     deadline = time.monotonic() + (job.ttl_ms - waited_ms) / 1000
-    return Delivery(entry_id, job, entry.deliveries, waited_ms, deadline)
+    return Delivery(entry_id, job, entry.deliveries, waited_ms, deadline, depth)
 
 
 def _job_of(fields: list[bytes]) -> Job:

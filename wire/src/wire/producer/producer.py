@@ -10,21 +10,27 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import replace
 from typing import Any, Final
 
 from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
 from wire.messages import Answer, Job, JobFailed
-from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, burst_for, retry_after_s, terms_for
+from wire.process.fork import renew_after_fork
+from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, burst_for, probe, terms_for
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
-from wire.queue_stats import REFRESH_EVERY_S, STALE_AFTER_S, Admission, Capacity, QueueSnapshot, QueueStats
-from wire.redis.connection import CALLER_TIMEOUT_S, Address, renew_after_fork
+from wire.queue_stats import REFRESH_EVERY_S, STALE_AFTER_S, Admission, Capacity, Memory, QueueSnapshot, QueueStats
+from wire.redis.address import Address
+from wire.redis.connection import CALLER_TIMEOUT_S
 from wire.redis.keys import Keys
 from wire.redis.loop import Loop
 from wire.redis.pipeline import Pipeline, Script, Words
+from wire.redis.resp import checked, pack
 
 UNTRACED: Final = nullcontext()
 UNKNOWN: Final = Capacity()
+# Runs a script with its words and returns its reply.
+Run = Callable[[Script, Words], Any]
 
 
 class Producer:
@@ -64,9 +70,7 @@ class Producer:
         self._numbers = itertools.count(1)
         self._counts = Counts()
         self._replies = replies = Replies(self._address, self.keys, self._name, self._counts)
-        # With no room at all, the script removes the weights of entries that are gone before it returns the depth.
-        probe = Terms(self.keys.jobs, self.keys.expensive, bound=0, bound_beside=0).words(self.keys, b"")
-        admission = Admission(self._bounds, replies.waiters.__len__, SUBMIT, probe)
+        admission = Admission(self._bounds, replies.waiters.__len__, SUBMIT, functools.partial(probe, self.keys))
         self._stats = QueueStats(self._address, self._queue, timeout_s=self._redis_timeout_s, admission=admission)
         self._recovery = Recovery(self.keys, self.exchange, self._run, replies, self._counts)
         step = functools.partial(_look_after, replies, self._stats, self._recovery)
@@ -79,14 +83,16 @@ class Producer:
         timeout_s: float,
         top_k: int = 5,
         traceparent: str = "",
+        tracestate: str = "",
         job_id: str | None = None,
         is_abandoned: Callable[[], bool] | None = None,
         decode_ms: int = 0,
         admission: AbstractContextManager[object] = UNTRACED,
         explain_rank: int = 0,
         explain_label: str = "",
+        preview_side: int = 0,
     ) -> Answer:
-        """Submit a job and wait for its answer; with a map where one class is to be explained: see wire.messages.Job.
+        """Submit a job and wait for its answer, with a map or a preview where one is wanted: see wire.messages.Job.
 
         `is_abandoned` is polled by a thread: once true, the job is taken back. `decode_ms` is what the image is
         estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
@@ -95,7 +101,7 @@ class Producer:
         self._ensure_running()
         replies, recovery = self._replies, self._recovery  # those of the parent, where this is forked meanwhile
         ttl_ms = max(int(timeout_s * 1000), 1)
-        rare = (explain_rank, explain_label, decode_ms)
+        rare = (explain_rank, explain_label, decode_ms, tracestate, preview_side)
         job = Job(job_id or f"{self._name}-{next(self._numbers)}", image, self._name, ttl_ms, top_k, traceparent, *rare)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         if replies.waiters.setdefault(job.id, waiter) is not waiter:
@@ -109,37 +115,43 @@ class Producer:
             if waiter.reply is None and waiter.entry_id is not None:
                 recovery.withdraw(waiter.stream, waiter.entry_id)
 
-    def admit(
+    def admit(  # noqa: PLR0913  all but the first five go by keyword
         self,
         job: Job,
         timeout_s: float | None = None,
         script: Script = SUBMIT,
         keys: Sequence[str] = (),
         arguments: Sequence[str | bytes | int] = (),
+        *,
+        run: Run | None = None,
+        needs_worker: bool = True,
     ) -> tuple[str, list[Any]]:
         """Add a job on the terms of a caller with this timeout; return its stream, its entry and the script's results.
 
-        `timeout_s` is the usual timeout if not given; `keys` and `arguments` are what the script takes beyond the job.
-        Raise NoWorker, QueueFull or QueueUnavailable.
+        `timeout_s` is the usual timeout if not given; `keys` and `arguments` are what the script takes beyond the job,
+        which `run` may run in a way of its own. Raise NoWorker, unless none is needed, QueueFull or QueueUnavailable.
         """
         stats, snapshot = self._stats, self._fresh_snapshot()
         if stats.fault is not None:
-            raise QueueUnavailable(str(stats.fault))
-        if snapshot is not None and not snapshot.workers and not stats.worker_seen_within(self._worker_grace_s):
-            raise NoWorker(snapshot.startup_error)
+            raise copy(stats.fault)
+        if needs_worker and snapshot is not None and not snapshot.workers:
+            self._check_worker_seen(snapshot)
         capacity = UNKNOWN if snapshot is None else snapshot.capacity
         timeout_s = self._usual_timeout_s if timeout_s is None else timeout_s
         terms = terms_for(job, self.keys, capacity, timeout_s, self._max_queue_size)
         own = len(self._replies.waiters)
         try:
             words = terms.words(self.keys, job.encode(), keys, arguments)
-            [reply] = self._pipeline.run(script, [words], self._redis_timeout_s)
+            [reply] = (
+                self._pipeline.run(script, [words], self._redis_timeout_s) if run is None else [run(script, words)]
+            )
             depth, *found = admitted(reply, terms, capacity.rate)
         except QueueFull as full:
             self._note_refusal(stats, terms, full.depth, own - (job.reply_to == self._name))
             raise
         except QueueUnavailable as fault:
-            stats.fault = fault
+            if run is None:  # another connection may be slow for reasons of its own
+                stats.fault = fault
             raise
         if terms.stream == self.keys.jobs and found[0] is not None:
             stats.found = depth + math.ceil(terms.cost), own
@@ -160,7 +172,7 @@ class Producer:
         jobs = snapshot.jobs + max(depth - snapshot.depth, 0)
         if has_burst and jobs + count <= burst and depth + count <= burst_bound:
             return None
-        return QueueFull(depth, snapshot.bound, retry_after_s(depth, snapshot.rate))
+        return QueueFull(depth, snapshot.bound, snapshot.rate)
 
     def check_expensive(self, decode_ms: int, timeout_s: float) -> None:
         """Raise QueueFull where an expensive job like this one was refused lately, and there is no more room now.
@@ -174,7 +186,7 @@ class Producer:
         # As if the share had worked all the time since then.
         depth = stats.refused_depth(terms.share_per_ms * 1000)
         if terms.stream == self.keys.expensive and depth > max(terms.bound - terms.cost, 0):
-            raise QueueFull(math.ceil(depth), round(terms.bound), retry_after_s(math.ceil(depth), capacity.rate))
+            raise QueueFull(math.ceil(depth), round(terms.bound), capacity.rate)
 
     def depth(self) -> int:
         """Return the depth of the usual jobs, in photographs, by now.
@@ -198,6 +210,15 @@ class Producer:
         """Send commands that may run twice, and return their replies; raise QueueUnavailable."""
         return self._pipeline.exchange(packet, replies, self._redis_timeout_s)
 
+    def memory(self) -> Memory:
+        """Return what Redis uses of its memory; raise QueueUnavailable, also where its user may not ask."""
+        [reply] = self.exchange(pack("INFO", "memory"), 1)
+        return Memory.read(checked(reply))
+
+    def own_pipeline(self, name: str) -> Pipeline:
+        """Return another connection to the same Redis, for commands that hold up what follows them."""
+        return Pipeline(self._address, name)
+
     def in_flight(self) -> int:
         """Return how many callers of this process wait for a job that is in the queue."""
         return self._replies.in_queue()
@@ -212,6 +233,10 @@ class Producer:
         self.renew()
         loop.stop()
         replies.close(self.exchange)
+
+    def _check_worker_seen(self, snapshot: QueueSnapshot) -> None:
+        if not self._stats.worker_seen_within(self._worker_grace_s):
+            raise NoWorker(snapshot.startup_error)
 
     def _fresh_snapshot(self) -> QueueSnapshot | None:
         latest = self._stats.latest

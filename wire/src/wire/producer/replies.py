@@ -13,10 +13,12 @@ from typing import Any, Final
 from wire.errors import MessageError, QueueFull, QueueUnavailable
 from wire.messages import Job, Reply, decode_reply
 from wire.producer.admission import Terms, admitted
-from wire.redis.connection import Address, Connection, checked, pack
+from wire.redis.address import Address
+from wire.redis.connection import Connection
 from wire.redis.keys import Keys, after
 from wire.redis.loop import Loop
 from wire.redis.pipeline import Words
+from wire.redis.resp import checked, pack
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +183,7 @@ class Recovery:
         found = map(checked, self._exchange(b"".join(looks), len(looks)))
         for (waiter, _), entries in zip(due, found, strict=True):
             waiter.looked_at = time.monotonic()
-            waiter.missed = 0 if entries else waiter.missed + 1
+            waiter.missed = 0 if _is_of(waiter, entries) else waiter.missed + 1
         return [waiter for waiter, _ in due if waiter.missed >= MISSED_ROUNDS and not waiter.done.is_set()]
 
     def _due(self, now: float) -> list[tuple[Waiter, bytes]]:
@@ -220,6 +222,11 @@ class Recovery:
         waiter.missed = 0
         waiter.resubmissions += 1
         self._counts.resubmitted += 1
+
+
+def _is_of(waiter: Waiter, entries: Sequence[Any]) -> bool:
+    """Return whether an entry is this job's: a Redis that has taken over may give the same id to another one."""
+    return bool(entries) and waiter.job.id.encode() in entries[0][1][-1]
 
 
 def _encoded(waiter: Waiter, now: float) -> bytes:

@@ -3,13 +3,16 @@
 --
 -- KEYS: a job stream, its weights, the other job stream, what is owed. ARGV: the largest depth at which the job is
 -- admitted; the same while the other stream holds jobs; the job's weight; the job; the share, in photographs a
--- millisecond, or 0; below how many entries the stream takes a burst, and the largest depth for that.
+-- millisecond, or 0; below how many entries the stream takes a burst, and the largest depth for that; how many
+-- photographs a weight of 1 counts for.
 --
 -- The depth is XLEN, which counts what waits and what is in progress (an answer deletes its entry), and the weights of
--- the heavier entries. Weights of entries that are gone are removed where the sum would refuse a job: whoever deletes an
--- entry need not know of weights, and no sum can drift. "Owed" is when a share's past and present work is done at the
--- rate of that share; it counts only while the other stream has work. A job that costs more than the whole bound still
--- enters an empty stream, else nobody could ever send it.
+-- the heavier entries. A weight is a time, not a number of photographs, which would be those of the rate at which the
+-- job was admitted: what waits and what comes are counted at the rate of this moment. Weights of entries that are gone
+-- are removed where the sum would refuse a job: whoever deletes an entry need not know of weights, and no sum can drift.
+-- "Owed" is when a share's past and present work is done at the rate of that share; it counts only while the other
+-- stream has work. A job that costs more than the whole bound still enters an empty stream, else nobody could ever send
+-- it.
 local function weights(is_checked)
   local sum, found = 0, redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
   for at = 1, #found, 2 do
@@ -19,7 +22,7 @@ local function weights(is_checked)
       sum = sum + found[at + 1]
     end
   end
-  return sum
+  return sum * ARGV[8]
 end
 
 local function admit()
@@ -49,7 +52,7 @@ local function admit()
     redis.call('ZADD', KEYS[2], ARGV[3], entry)
   end
   if share > 0 then
-    local done = math.ceil(now + (depth + 1 + ARGV[3]) / share)
+    local done = math.ceil(now + (depth + 1 + ARGV[3] * ARGV[8]) / share)
     redis.call('SET', KEYS[4], string.format('%.0f', done), 'PX', math.max(done - now, 1))
   end
   return math.ceil(depth), entry

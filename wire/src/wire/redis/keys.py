@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wire.codec import is_token
+from wire.process.limits import NAME_FORM, is_token
 
 GROUP = "workers"
 JOB_FIELD = "job"
@@ -28,18 +28,27 @@ class Keys:
 
     def __init__(self, queue: str) -> None:
         if not is_token(queue):
-            raise ValueError(f"queue name {queue!r} is not 1 to 80 letters, digits, or any of _ . : -")
+            raise ValueError(f"queue name {queue!r} is not {NAME_FORM}")
         self._tag = "{" + queue + "}"
         self.jobs = f"{self._tag}:jobs"
         self.expensive = f"{self._tag}:expensive"
         self.owed = f"{self._tag}:expensive:owed"
-        # What the entries of each job stream cost beyond one usual job each.
-        self.weights = {stream: f"{stream}:weights" for stream in (self.jobs, self.expensive)}
+        # What the entries of each job stream cost beyond one usual job each, in milliseconds.
+        self.weights = {stream: f"{stream}:weights_ms" for stream in (self.jobs, self.expensive)}
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
+        self.claim = f"{self._tag}:workers:claim"
         self.job_index = f"{self._tag}:ledger"
+        self.job_index_periods = f"{self.job_index}:periods"
         self.startup_error = f"{self._tag}:trouble"
         self.rates = f"{self._tag}:rate:clients"
+        # What the operator orders of the trainer; what came of each; how far the running one is; who the trainer is;
+        # and the versions that it has.
+        self.orders = f"{self._tag}:orders"
+        self.order_outcomes = f"{self.orders}:outcomes"
+        self.running_order = f"{self.orders}:running"
+        self.trainer = f"{self.orders}:trainer"
+        self.versions = f"{self.orders}:versions"
         # A slot of the result cache is this and its number.
         self.answer = f"{self._tag}:answer:"
 

@@ -16,20 +16,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from wire.errors import QueueUnavailable
-from wire.redis.connection import (
-    SHORTEST_WAIT_S,
-    WORKER_TIMEOUT_S,
-    Address,
-    Link,
-    RedisRefusal,
-    pack,
-    pack_command,
-    renew_after_fork,
-)
+from wire.process.fork import renew_after_fork
+from wire.redis.address import Address
+from wire.redis.connection import WORKER_TIMEOUT_S
+from wire.redis.faults import RedisRefusal, WrongServer, unavailable
+from wire.redis.link import Link
+from wire.redis.resp import checked, pack, pack_command
+from wire.redis.routes import route_to
+from wire.redis.scripts import text_of
+from wire.redis.sockets import SHORTEST_WAIT_S
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +37,8 @@ CONNECT_S: Final = 2.0
 # A connection over which nothing has come for so long, while replies are due, is taken for dead.
 SILENCE_S: Final = 2.0
 CLOSE_S: Final = 5.0
+# A replica that is there has what was written within a few milliseconds.
+REPLICATED_WITHIN_MS: Final = 200
 BEST_EFFORT_TIMEOUT_S: Final = 0.1
 # After a fault nobody waits for Redis for as long; then one caller finds out whether it is back, and the others go on.
 OPEN_S: Final = 1.0
@@ -57,7 +57,7 @@ class Script:
     @functools.cached_property
     def text(self) -> str:
         """Return the script."""
-        return "".join((Path(__file__).parent / f"{name}.lua").read_text("utf-8") for name in self._names)
+        return "".join(map(text_of, self._names))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -97,11 +97,11 @@ class Pipeline:
             self._channel.add(call)
             # A process that was itself kept waiting for the CPU finds the time over and the replies there.
             if not (call.done.wait(timeout_s) or call.done.wait(SHORTEST_WAIT_S)):
-                raise self._unavailable(f"it did not answer within {timeout_s:g} s")
+                raise unavailable(self._address, TimeoutError(f"it did not answer within {timeout_s:g} s"))
         finally:
             call.is_awaited = False
         if call.fault is not None:
-            raise self._unavailable(str(call.fault) or type(call.fault).__name__) from call.fault
+            raise unavailable(self._address, call.fault) from call.fault
         return call.replies
 
     def run(
@@ -121,6 +121,18 @@ class Pipeline:
                 replies[at] = reply
         return replies
 
+    def run_replicated(self, script: Script, words: Words, replicas: int, timeout_s: float) -> tuple[Any, int]:
+        """Run a script, wait until so many replicas have what it wrote, and return its reply and how many have it.
+
+        Everything that is sent later over this connection waits as well: it needs one of its own.
+        """
+        wait = pack("WAIT", replicas, REPLICATED_WITHIN_MS)
+        timeout_s += REPLICATED_WITHIN_MS / 1000
+        reply, count = self.exchange(pack_command(("EVALSHA", script.digest, *words)) + wait, 2, timeout_s)
+        if _is_unknown_script(reply):
+            reply, count = self.exchange(pack("EVAL", script.text, *words) + wait, 2, timeout_s)
+        return reply, checked(count)
+
     def send(self, packet: bytes, replies: int) -> None:
         """Send commands whose replies nobody waits for, before all that is sent later; raise QueueUnavailable."""
         call = _Call(packet, replies)
@@ -135,9 +147,6 @@ class Pipeline:
     def renew(self) -> None:
         """Begin anew in a forked child, where the thread is not and the lock may be held for ever."""
         self._channel = _Channel(self._address, self._name)
-
-    def _unavailable(self, reason: str) -> QueueUnavailable:
-        return QueueUnavailable(f"Redis at {self._address} is not available: {reason}")
 
 
 def _is_unknown_script(reply: Any) -> bool:
@@ -230,8 +239,7 @@ class _Channel:
             if len(self._calls) >= MAX_OUTSTANDING:
                 raise QueueUnavailable(f"Redis at {self._address} owes the replies of {len(self._calls)} calls")
             self._calls.append(call)
-            self._unsent += call.packet
-            self._send_unsent()
+            self._send(call.packet)
             thread, is_new = self._thread, self._thread is None
             if is_new:
                 self._thread = thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -268,13 +276,14 @@ class _Channel:
 
     def _serve(self) -> None:
         """Connect, and distribute replies until the connection ends, which raises OSError."""
-        link = Link(self._address, self._name, time.monotonic() + CONNECT_S)
+        link = route_to(self._address).open(self._name, time.monotonic() + CONNECT_S)
         link.wait_at_most(SILENCE_S)
         with self._lock:
             self._link = link
             if self._is_closed:
                 raise ConnectionAbortedError("the connection to Redis was closed")
-            self._send_unsent()
+            self._unsent.clear()
+            self._send(b"".join([call.packet for call in self._calls]))
         while True:
             try:
                 replies = link.receive()
@@ -284,21 +293,23 @@ class _Channel:
                 continue
             for reply in replies:
                 self._distribute(reply)
-            if self._unsent:
+            if self._unsent:  # Redis reads again
                 with self._lock:
-                    self._send_unsent()
+                    self._send()
 
-    def _send_unsent(self) -> None:
+    def _send(self, packet: bytes = b"") -> None:
         """Send what there is room for; the rest follows when replies show that Redis reads again."""
-        if self._link is None:
+        link = self._link
+        if link is None:
             return
+        self._unsent += link.sealed(packet) if link.is_sealed and packet else packet
         try:
             # The socket's own methods would wait for room until its time-out.
-            del self._unsent[: os.write(self._link.fileno(), self._unsent)]
+            del self._unsent[: os.write(link.fileno(), self._unsent)]
         except BlockingIOError:
             pass
         except OSError:
-            self._link.shutdown()  # the thread that reads does what is to be done
+            link.shutdown()  # the thread that reads does what is to be done
 
     def _distribute(self, reply: Any) -> None:
         if not self._calls:
@@ -323,12 +334,13 @@ class _Channel:
             kept = [call for call in self._calls if may_go_on and call.is_awaited and not call.was_sent_again]
             failed = set(self._calls).difference(kept)
             self._calls = deque(kept)
-            self._unsent = bytearray(b"".join(call.packet for call in kept))
             for call in kept:
                 call.replies.clear()
                 call.was_sent_again = True
             if not kept:
                 self._thread = None
+        if link is not None and isinstance(fault, WrongServer):
+            route_to(self._address).leave(link.place, fault)
         for call in failed:
             call.fault = fault
             call.done.set()

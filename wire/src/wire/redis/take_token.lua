@@ -1,9 +1,10 @@
--- Counts one request of a client (GCRA) and returns 0, or for how many microseconds it is refused.
+-- Counts requests of a client (GCRA) and returns 0, or for how many microseconds it is refused.
 --
--- KEYS: all buckets, a sorted set. ARGV: the interval and the period in microseconds; the client; the most clients.
+-- KEYS: all buckets, a sorted set. ARGV: the interval times the number of requests, and the period, in microseconds; the
+-- client; the most clients.
 --
 -- A bucket is one number: the moment, by Redis' clock, at which it is full again. Each request moves it on by one
--- interval; a request that would move it further ahead than the whole period is refused. A moment that is more than the
+-- interval; requests that would move it further ahead than the whole period are refused. A moment that is more than the
 -- period ahead is from before the clock was set back, and counts as none. Buckets that are full again go, and beyond the
 -- bound those that are full soonest: many addresses cannot fill Redis, and to have a used-up bucket forgotten takes using
 -- up as many others.

@@ -8,7 +8,7 @@ moved, added or left out, with CR or CRLF at the end of lines, with line breaks 
 import csv
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
@@ -96,7 +96,7 @@ class TableReader:
         self._text = io.TextIOWrapper(file, self.encoding, self._errors, newline="")
         self._again: deque[str] = deque()
 
-    def __iter__(self) -> Iterator[Row | Fault]:
+    def __iter__(self) -> Generator[Row | Fault]:
         try:
             yield from self._found()
         finally:

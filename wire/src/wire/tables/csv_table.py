@@ -7,7 +7,7 @@ spreadsheets make of it. No I/O.
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 UTF_8 = "utf-8"
@@ -79,11 +79,15 @@ class Table:
 
         Every cell is quoted, so that a line cut short by a crash can be told from a whole one.
         """
+        return self.lines([cells], layout)[:-1]
+
+    def lines(self, rows: Iterable[Mapping[str, str]], layout: Layout | None = None) -> str:
+        """Return the lines for rows, each with its end: see `line`."""
         delimiter, columns = layout or self.layout
-        line = io.StringIO()
-        writer = csv.writer(line, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="")
-        writer.writerow([guarded(one_line(cells.get(column, ""))) for column in columns])
-        return line.getvalue()
+        lines = io.StringIO()
+        writer = csv.writer(lines, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerows([guarded(one_line(cells.get(column, ""))) for column in columns] for cells in rows)
+        return lines.getvalue()
 
     def is_torn(self, line: str) -> bool:
         """Return whether a last line without its end is only the beginning of a row, or header, of this service."""

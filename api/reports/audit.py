@@ -1,0 +1,38 @@
+"""What the operator orders and decides, as rows of the audit log."""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from flask import request
+
+import offload
+import settings
+from auth import access, operator_session
+from reports import record
+from storage.audit.log import AuditFile, AuditLog, AuditRow
+
+
+def audit_log() -> AuditLog:
+    """Return the log; the same object each time, as long as the settings stay. Nothing is connected yet."""
+    return _opened(record.folder(), settings.DATABASE_URL, os.getpid())
+
+
+def who() -> str:
+    """Return the name under which the operator acts: that of the session, else that of the key."""
+    return operator_session.name_of(request) or access.OPERATOR
+
+
+def note(action: str, subject: Mapping[str, str], outcome: str = "", order: str = "", by: str = "") -> None:
+    """Add a row about what the request does; raise OSError or StorageError where it cannot be kept."""
+    audit_log().add(AuditRow(by or who(), action, subject, outcome, request.remote_addr or "", order))
+
+
+@lru_cache(maxsize=8)
+def _opened(folder: Path, url: str, _: int) -> AuditLog:
+    if not url:
+        return AuditFile(folder, offload.run)
+    from storage.audit.postgres import PostgresAudit  # noqa: PLC0415  only for those who have a database
+
+    return PostgresAudit(record.database())

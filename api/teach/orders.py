@@ -1,0 +1,68 @@
+"""The orders of the operator: placed here, done by the trainer. Each is a row of the audit log; so is its outcome."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from flask import request
+
+import settings
+from problems import Problem
+from reports import audit
+from wire.errors import OrdersFull
+from wire.orders import messages
+from wire.orders.messages import Known, Order
+from wire.orders.order_book import Book, OrderBook
+from wire.redis.address import Address, address_of
+
+# What each kind of order names, and whether it has to.
+ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
+    messages.TRAIN: {"evaluate": False, "label": False},
+    messages.EVALUATE: {"version": True},
+    messages.PROMOTE: {"version": True, "provisional": False},
+    messages.ROLL_BACK: {},
+    messages.DISCARD: {"version": True},
+    messages.ERASE: {"image": True},
+}
+MAX_ARGUMENT = 200
+
+
+def book() -> Book:
+    """Return all orders, and what the trainer has published; raise QueueUnavailable."""
+    return _order_book(address_of(settings), settings.REDIS_QUEUE).read()
+
+
+def find(order_id: str) -> Known:
+    """Return an order; raise Problem where there is none of that id."""
+    known = _order_book(address_of(settings), settings.REDIS_QUEUE).find(order_id)
+    if known is None:
+        raise Problem(404, "order_unknown", f"There is no order {order_id[:60]!r}; the audit log has the older ones.")
+    return known
+
+
+def place(kind: str, given: Mapping[str, str]) -> str:
+    """Have the trainer do an order and return its id; raise Problem, OrdersFull or QueueUnavailable."""
+    order = Order(kind, audit.who(), request.remote_addr or "", _arguments(kind, given))
+    try:
+        order_id = _order_book(address_of(settings), settings.REDIS_QUEUE).place(order)
+    except OrdersFull as refusal:
+        raise Problem(409, "orders_full", f"{refusal}. Wait until the trainer has done some.") from None
+    audit.note(kind, order.subject, "ordered", order_id)
+    return order_id
+
+
+def _arguments(kind: str, given: Mapping[str, str]) -> dict[str, str]:
+    allowed = ARGUMENTS.get(kind)
+    if allowed is None:
+        raise Problem(400, "invalid_order", f"kind={kind[:40]!r} is none of {', '.join(ARGUMENTS)}.")
+    arguments = {name: given[name].strip() for name in allowed if given.get(name, "").strip()}
+    for name, is_needed in allowed.items():
+        if is_needed and name not in arguments:
+            raise Problem(400, "invalid_order", f"The order to {kind} needs {name!r}.")
+        if len(arguments.get(name, "")) > MAX_ARGUMENT:
+            raise Problem(400, "invalid_order", f"{name!r} has more than {MAX_ARGUMENT} characters.")
+    return arguments
+
+
+@lru_cache(maxsize=4)
+def _order_book(address: Address, queue: str) -> OrderBook:
+    return OrderBook(address, queue)

@@ -1,0 +1,169 @@
+"""Reports in PostgreSQL, over HTTP and gevent: hosts that share one database, and a database that is away."""
+
+import csv
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline_testing import sample_images
+from sightline_testing.postgres_server import PostgresServer
+from sightline_testing.redis_server import RedisServer
+from sightline_testing.s3_server import KEY as KEY_OF_S3
+from sightline_testing.s3_server import SECRET as SECRET_OF_S3
+from sightline_testing.s3_server import S3Server
+from storage.images.opening import open_images
+from storage.reports.postgres import transfer
+from storage.s3 import Server
+from tests.serving import EchoWorker, Served, raw_image, serving, wait_until
+from wire.tables.feedback import REPORTS_FILE
+
+KEY = "the-operators-key"
+Hosts = Callable[..., Any]
+
+
+@pytest.fixture
+def told(tmp_path: Path, database_url: str, redis_server: RedisServer) -> dict[str, Any]:
+    """What all hosts share."""
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_PORT": redis_server.port,
+        "UPLOAD_FOLDER": tmp_path / "uploads",
+        "SECRET_KEY": "the same everywhere",
+        "OPERATOR_KEY": KEY,
+    }
+
+
+@contextmanager
+def host(folder: Path, told: dict[str, Any]) -> Iterator[Served]:
+    folder.mkdir()
+    with serving(folder, told) as served:
+        yield served
+
+
+def ask(served: Served, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    headers = {"Content-Type": "application/json", "X-API-Key": KEY}
+    with closing(HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def report(served: Served, prediction: str, comment: str = "") -> tuple[int, str]:
+    """Report a prediction; give the status, and the id or the problem's code."""
+    status, answer = ask(
+        served, "POST", "/feedback", {"prediction_id": prediction, "label": "lynx", "comment": comment}
+    )
+    document = json.loads(answer)
+    return status, document.get("report_id") or document["code"]
+
+
+def predict(served: Served, image: bytes) -> str:
+    status, headers, answer = served.ask_patiently(raw_image(image))
+    assert status == 200, answer
+    return headers["x-prediction-id"]
+
+
+def test_what_one_host_stores_another_reports_and_a_third_decides_is_one_row_of_the_same_bytes(
+    told: dict[str, Any], tmp_path: Path, redis_server: RedisServer, database_url: str, s3_server: S3Server
+) -> None:
+    image, place = sample_images.jpeg(64, 48), "s3://images/hosts"
+    told |= {**s3_server.settings, "IMAGE_STORE": place}
+    images = open_images(place, Server(s3_server.url, "us-east-1", KEY_OF_S3, SECRET_OF_S3))
+    with host(tmp_path / "a", told) as a, host(tmp_path / "b", told) as b, EchoWorker(redis_server.port) as worker:
+        worker.digest_of = lambda name: hashlib.sha256(images.read(name)).hexdigest()
+        prediction = predict(a, image)
+        status, report_id = report(b, prediction, "the ears")
+        assert status == 201
+        decision = {"report_id": report_id, "decision": "accept", "seen": "0"}
+        assert ask(a, "POST", "/review/decisions", decision)[0] == 201
+        late = {"report_id": report_id, "decision": "reject", "seen": "0"}
+        status, answer = ask(b, "POST", "/review/decisions", late)
+        assert (status, json.loads(answer)["code"]) == (409, "decided_meanwhile")
+        detail = json.loads(answer)["detail"]
+        assert "operator has decided about this report meanwhile: it is accepted as lynx" in detail
+        cases = [ask(each, "GET", "/review/cases.jsonl")[1] for each in (a, b)]
+        [case] = [json.loads(line) for line in cases[0].splitlines()]
+        shown = ask(b, "GET", f"/display/{case['file_name'].partition('/')[2]}")
+    assert cases[0] == cases[1]
+    assert shown == (200, image)
+    assert (case["label"], case["status"]) == ("lynx", "accepted")
+    database = transfer.open_database(database_url)
+    transfer.export_folder(database, tmp_path / "out")
+    database.close()
+    [row] = rows_in(tmp_path / "out")
+    assert rows_in(tmp_path / "b" / "feedback") == [row]
+    assert not (tmp_path / "a" / "feedback" / REPORTS_FILE).exists()
+    assert row["image_sha256"] == hashlib.sha256(image).hexdigest() == case["sha256"]
+    assert images.read(Path(row["image_path"]).name) == image
+
+
+def rows_in(folder: Path) -> list[dict[str, str]]:
+    with (folder / REPORTS_FILE).open(newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def test_a_database_that_is_away_or_silent_is_a_503_that_keeps_nobody_else_waiting(
+    told: dict[str, Any], tmp_path: Path, redis_server: RedisServer, postgres_process: PostgresServer
+) -> None:
+    with host(tmp_path / "a", told) as served, EchoWorker(redis_server.port):
+        prediction = predict(served, sample_images.jpeg(64, 48))
+        assert report(served, prediction)[0] == 201
+        postgres_process.kill()
+        assert report(served, prediction) == (503, "database_unavailable")
+        assert json.loads(ask(served, "GET", "/review")[1])["code"] == "database_unavailable"
+        postgres_process.start()
+        assert report(served, prediction)[0] == 201
+        postgres_process.pause()
+        answers: list[tuple[int, str]] = []
+        senders = [
+            threading.Thread(target=lambda: answers.append(report(served, prediction, "while it is silent")))
+            for _ in range(12)
+        ]
+        try:
+            for sender in senders:
+                sender.start()
+            count = 0
+            while not answers:
+                assert predict(served, sample_images.jpeg(64, 48))
+                count += 1
+            for sender in senders:
+                sender.join()
+        finally:
+            postgres_process.resume()
+        assert count > 0
+        assert answers == [(503, "database_unavailable")] * 12
+        wait_until(lambda: report(served, prediction)[0] == 201, "reports are kept again")
+        assert "the database of the reports cannot be used: " in served.log
+        assert "Traceback" not in served.log
+
+
+def test_a_service_begins_without_its_database(
+    told: dict[str, Any], tmp_path: Path, redis_server: RedisServer, postgres_process: PostgresServer
+) -> None:
+    postgres_process.kill()
+    with host(tmp_path / "a", told) as served, EchoWorker(redis_server.port):
+        prediction = predict(served, sample_images.jpeg(64, 48))
+        assert report(served, prediction) == (503, "database_unavailable")
+        postgres_process.start()
+        assert report(served, prediction)[0] == 201
+
+
+def test_a_service_does_not_begin_with_the_tables_of_another_version(
+    told: dict[str, Any], tmp_path: Path, postgres_process: PostgresServer
+) -> None:
+    postgres_process.execute("UPDATE alembic_version SET version_num = '0000'", "reports")
+    try:
+        with pytest.raises(AssertionError) as refused, host(tmp_path / "a", told):
+            pass
+    finally:
+        postgres_process.execute("UPDATE alembic_version SET version_num = '0004'", "reports")
+    assert "DATABASE_URL: the database has revision 0000 of the tables, this version needs 0004" in str(refused.value)
+    assert "run `python -m commands.migrate`" in str(refused.value)
+    assert "Traceback" not in str(refused.value)

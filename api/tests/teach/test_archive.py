@@ -1,0 +1,129 @@
+"""Archives of examples: what is taken, and what nobody is harmed by."""
+
+import io
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Mapping
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+import settings
+from problems import Problem
+from reports import record
+from sightline_testing import sample_images
+from sightline_testing.redis_server import RedisServer
+from teach import archive
+from tests.teach.test_routes import KEY, OWN, PAGE
+
+JPEG = sample_images.jpeg(64, 48)
+
+
+def packed(entries: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as made:
+        for name, content in entries.items():
+            made.writestr(zipfile.ZipInfo(name), content, method)
+    file.seek(0)
+    return file
+
+
+def refusal(file: io.BytesIO) -> str:
+    with pytest.raises(Problem) as refused:
+        list(archive.images_in(file))
+    assert (refused.value.status, refused.value.code) == (422, "archive_refused")
+    return refused.value.detail
+
+
+def test_images_are_those_of_the_folders_of_classes() -> None:
+    file = packed(
+        {
+            "bar chart/1.jpg": JPEG,
+            "set/pie%2Fchart/2.PNG": JPEG,
+            "set/": b"",
+            "set/notes.txt": b"x",
+            "__MACOSX/set/._1.jpg": b"x",
+            "set/pie/.hidden.jpg": b"x",
+        }
+    )
+    assert [(each.label, each.name, each.data) for each in archive.images_in(file)] == [
+        ("bar chart", "1.jpg", JPEG),
+        ("pie/chart", "2.PNG", JPEG),
+    ]
+
+
+ELSEWHERE = ("1.jpg", "/a/1.jpg", "../a/1.jpg", "a/../1.jpg", "a/./1.jpg", "C:/a/1.jpg", "a\\1.jpg", "a/b/c/1.jpg")
+
+
+@pytest.mark.parametrize("name", [*ELSEWHERE, "a/b\n/1.jpg"])
+def test_no_name_leads_anywhere(name: str) -> None:
+    assert "<class>/<image>" in refusal(packed({"ok/1.jpg": JPEG, name: JPEG}))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive" * 100, JPEG, b"PK\x05\x06" + b"\0" * 18])
+def test_what_is_no_archive_is_refused(content: bytes) -> None:
+    assert refusal(io.BytesIO(content))
+
+
+def test_bombs_are_refused_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "times its own" in refusal(packed({f"a/{number}.jpg": b"\0" * 10_000_000 for number in range(3)}))
+    many = {f"a/{number}.jpg": b"" for number in range(archive.MAX_IMAGES + 1)}
+    assert "at most 300" in refusal(packed(many))
+    assert "entries" in refusal(packed({f"a/{number}.txt": b"" for number in range(archive.MAX_ENTRIES + 1)}))
+    assert "long names" in refusal(packed({f"{'x' * 60_000}{number}": b"" for number in range(10)}))
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 100_000)
+    assert "too many" in refusal(packed({f"a/{number}.jpg": bytes(range(256)) * 100 for number in range(5)}))
+
+
+def test_an_entry_that_says_less_than_it_holds_gives_no_more_than_it_says() -> None:
+    content = b"\0" * 50_000_000
+    data = bytearray(packed({"a/1.jpg": content, "a/2.jpg": JPEG}).getvalue())
+    # In both places where an archive says how large an entry is.
+    at = data.find(struct.pack("<L", len(content)))
+    while at >= 0:
+        data[at : at + 4] = struct.pack("<L", 1000)
+        at = data.find(struct.pack("<L", len(content)))
+    tracemalloc.start()
+    found = list(archive.images_in(io.BytesIO(bytes(data))))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found[0].data) <= 1000
+    assert found[1].data == JPEG
+    assert peak < 5_000_000
+
+
+def test_an_image_that_is_too_large_encrypted_or_damaged_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MAX_UPLOAD_BYTES", len(JPEG))
+    entries = {"a/1.jpg": JPEG, "a/2.jpg": JPEG + b"\0", "a/3.jpg": JPEG}
+    data = bytearray(packed(entries, zipfile.ZIP_STORED).getvalue())
+    first = data.find(JPEG)
+    data[first + 20] ^= 0xFF  # the checksum is that of other bytes now
+    third = data.rfind(b"PK\x01\x02")
+    data[third + 8] |= 1
+    faults = [each.fault for each in archive.images_in(io.BytesIO(bytes(data)))]
+    assert [fault.split(":")[0].split(" ")[2] for fault in faults] == ["damaged", "more", "encrypted"]
+
+
+def test_an_archive_makes_cases_of_each_class(
+    client: FlaskClient, application: Flask, queue: RedisServer, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "OPERATOR_KEY", KEY)
+    client.post("/review/login", data={"key": KEY, "name": "Ann"}, headers=OWN)
+    images = [sample_images.jpeg(64, 40 + number) for number in range(3)]
+    entries = {"bar_chart/a.jpg": images[0], "lynx/b.jpg": images[1], "lynx/c.jpg": images[2], "lynx/d.jpg": b"x"}
+    answer = client.post("/teach/archive", data={"file": (packed(entries), "a.zip")}, headers=OWN)
+    assert answer.status_code == 200, answer.text
+    assert answer.get_json()["labels"] == {"bar_chart": 1, "lynx": 2}
+    assert [each["success"] for each in answer.get_json()["examples"]] == [True, True, True, False]
+    with application.test_request_context():
+        assert sorted(case["final_label"] for case in record.report_store().cases(0)) == ["bar_chart", "lynx", "lynx"]
+    led = client.post("/teach/archive", data={"file": (packed(entries), "a.zip")}, headers=OWN | PAGE)
+    assert (led.status_code, led.location) == (303, "/teach")
+    page = client.get("/teach").text
+    assert "3 of 4 images are examples now" in page
+    assert "lynx/d.jpg" in page
+    refused = client.post("/teach/archive", data={"file": (io.BytesIO(b"x"), "a.zip")}, headers=OWN)
+    assert (refused.status_code, refused.get_json()["code"]) == (422, "archive_refused")
+    assert client.post("/teach/archive", data={"file": (packed(entries), "a.zip")}).status_code in {401, 403}

@@ -1,0 +1,288 @@
+"""Teaching over HTTP: who may, what becomes of examples, and what is ordered of the trainer."""
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+import settings
+from reports import record
+from sightline_testing import sample_images
+from sightline_testing.redis_server import RedisServer
+from storage.audit.log import AuditFile, AuditRow
+from storage.reports.port import Filters
+from teach import examples
+from tests.reports.test_json_reports import problem_of
+from wire.orders import messages
+from wire.orders.trainer_desk import TrainerDesk
+from wire.redis.address import address_of
+
+KEY = "the-operators-key"
+HEADERS = {"X-API-Key": KEY}
+OWN = {"Origin": "http://localhost"}
+PAGE = {"Accept": "text/html"}
+
+
+@pytest.fixture(autouse=True)
+def _operator(queue: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "OPERATOR_KEY", KEY)
+
+
+@pytest.fixture
+def operator(client: FlaskClient) -> FlaskClient:
+    """Somebody who has shown the key in a browser."""
+    assert client.post("/review/login", data={"key": KEY, "name": "Ann"}, headers=OWN).status_code == 303
+    return client
+
+
+@pytest.fixture
+def trainer() -> Iterator[TrainerDesk]:
+    """The desk of a trainer that does nothing by itself."""
+    desk = TrainerDesk(address_of(settings), settings.REDIS_QUEUE, "tests")
+    assert desk.lead()
+    yield desk
+    desk.leave()
+
+
+def image(number: int) -> tuple[BytesIO, str]:
+    return BytesIO(sample_images.jpeg(64, 48 + number)), f"{number}.jpg"
+
+
+def give(client: FlaskClient, label: str, *files: tuple[BytesIO, str], **headers: str) -> TestResponse:
+    return client.post("/teach/examples", data={"label": label, "file": list(files)}, headers=headers or OWN)
+
+
+def rows(application: Flask) -> list[AuditRow]:
+    """The audit log without the sign-ins, oldest first."""
+    found = AuditFile(Path(settings.FEEDBACK_FILEPATH).parent).newest(100)
+    return [row for row in reversed(found) if not row.action.startswith("sign")]
+
+
+@pytest.mark.parametrize("path", ["/teach", "/teach/orders/1-0"])
+def test_nobody_comes_in_without_the_key(client: FlaskClient, path: str) -> None:
+    assert problem_of(client.get(path)) == (401, "operator_key_needed")
+    led = client.get(path, headers=PAGE)
+    assert (led.status_code, led.location) == (302, f"/review/login?next={path}")
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}])
+def test_a_cookie_alone_orders_nothing_unless_our_page_sent_it(
+    operator: FlaskClient, application: Flask, headers: dict[str, str]
+) -> None:
+    order = operator.post("/teach/orders", data={"kind": "rollback"}, headers=headers)
+    assert order.status_code in {401, 403}
+    given = operator.post("/teach/examples", data={"label": "lynx", "file": image(0)}, headers=headers)
+    assert given.status_code in {401, 403}
+    assert rows(application) == []
+    assert "Nothing was ordered yet" in operator.get("/teach").text
+
+
+def test_examples_become_accepted_reports_of_the_operator_with_what_the_model_says(
+    operator: FlaskClient, application: Flask, asked: list[str]
+) -> None:
+    answer = give(operator, "Bar  chart", image(0), image(1), (BytesIO(b"no image"), "bad.txt"))
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.get_json()["examples"]
+    assert answer.get_json()["label"] == "Bar chart"
+    assert [each["success"] for each in found] == [True, True, False]
+    assert [each.get("prediction") for each in found] == ["tabby", "tabby", None]
+    assert "not an image" in found[2]["error"]
+    with application.test_request_context():
+        page = record.report_store().page(Filters("accepted"))
+    kept = [(case["final_label"], case["reviewer"], case["prediction"]) for card in page.cards for case in card.reports]
+    assert kept == [("Bar chart", "Ann", "tabby")] * 2
+    [row] = rows(application)
+    assert (row.who, row.address, row.action) == ("Ann", "127.0.0.1", "examples")
+    assert row.subject == {"label": "Bar chart", "images": "2"}
+
+
+def test_the_same_image_again_is_the_same_example_and_another_class_takes_it_over(
+    operator: FlaskClient, application: Flask, asked: list[str]
+) -> None:
+    for label in ("lynx", "lynx", "LYNX", "ocelot"):
+        assert give(operator, label, image(0)).get_json()["examples"][0]["success"]
+    with application.test_request_context():
+        assert [case["final_label"] for case in record.report_store().cases(0)] == ["ocelot"]
+        assert len(record.report_store().reports(0)) == 2
+
+
+def test_the_page_shows_the_examples_and_what_they_are_confused_with(
+    operator: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "FEWEST", 3)
+    led = give(operator, "bar chart", image(0), image(1), Accept="text/html", **OWN)
+    assert (led.status_code, led.location) == (303, "/teach?label=bar+chart")
+    page = operator.get(led.location).text
+    assert "2 of 2 for" in page
+    assert page.count('class="example"') == 3  # the template's, too
+    assert "1 more, and it can be trained" in page
+    give(operator, "bar chart", image(2))
+    assert 'value="train"' in operator.get(led.location).text
+
+
+def test_a_form_with_a_broken_image_says_which(operator: FlaskClient, asked: list[str]) -> None:
+    answer = give(operator, "lynx", image(0), (BytesIO(b"no image"), "bad.jpg"), Accept="text/html", **OWN)
+    assert answer.status_code == 422
+    assert "1 of 2 are kept. bad.jpg" in answer.text
+
+
+@pytest.mark.parametrize("label", ["", "  ", "_", "x" * 201, "\u200b"])
+def test_a_class_needs_a_name(operator: FlaskClient, asked: list[str], label: str) -> None:
+    assert problem_of(give(operator, label, image(0))) == (400, "label_needed")
+    assert asked == []
+
+
+def test_an_order_is_placed_followed_and_shown(operator: FlaskClient, application: Flask, trainer: TrainerDesk) -> None:
+    placed = operator.post("/teach/orders", json={"kind": "evaluate", "version": "m/2-int8"}, headers=OWN)
+    assert placed.status_code == 201, placed.text
+    order = placed.get_json()
+    assert (order["state"], order["by"], order["arguments"]) == ("queued", "Ann", {"version": "m/2-int8"})
+    address = f"/teach/orders/{order['id']}"
+    waiting = operator.get(address, headers=PAGE).text
+    assert "It waits for the trainer" in waiting
+    assert '<noscript><meta http-equiv="refresh"' in waiting
+    taken = trainer.take(0.1)
+    assert taken is not None
+    trainer.begin(taken)
+    trainer.report(messages.Progress(order["id"], 1, 2, 14, "synthetic images", 64, 256, 3.0))
+    assert "Step 2 of 14: synthetic images" in operator.get(address, headers=PAGE).text
+    trainer.done(order["id"], RESULT)
+    done = operator.get(address, headers=PAGE).text
+    assert 'http-equiv="refresh"' not in done
+    for text in ("3 of 4", "pinwheel", "Serve it all the same", "/display/lost.jpg", "only 0 images"):
+        assert text in done
+    assert operator.get(address).get_json()["result"] == RESULT
+    [row] = rows(application)
+    assert (row.action, row.outcome, row.order, row.who) == ("evaluate", "ordered", order["id"], "Ann")
+
+
+def test_a_form_orders_too_and_leads_to_the_page_of_the_order(operator: FlaskClient, trainer: TrainerDesk) -> None:
+    led = operator.post("/teach/orders", data={"kind": "rollback"}, headers=OWN)
+    assert led.status_code == 303
+    assert "/teach/orders/" in led.location
+    order_id = led.location.rpartition("/")[2]
+    trainer.failed(order_id, "nothing was promoted <b>")
+    page = operator.get(led.location, headers=PAGE).text
+    assert "nothing was promoted &lt;b&gt;" in page
+    listed = operator.get("/teach").text
+    assert 'data-state="failed"' in listed
+
+
+def test_an_image_is_erased_by_an_order_and_the_log_keeps_a_digest_of_its_name_alone(
+    operator: FlaskClient, application: Flask, trainer: TrainerDesk
+) -> None:
+    name = "0123456789abcdef0123456789abcdef.jpg"
+    led = operator.post("/teach/orders", data={"kind": "erase", "image": f"/display/{name}"}, headers=OWN)
+    order_id = led.location.rpartition("/")[2]
+    assert trainer.find(order_id).arguments == {"image": f"/display/{name}"}
+    trainer.done(order_id, {"images": 1, "reports": 2, "answers": 0, "evaluations": 0, "trained": []})
+    assert "1 stored images, 2 reports" in operator.get(led.location, headers=PAGE).text
+    [row] = rows(application)
+    assert list(row.subject) == ["image_digest"]
+    assert name.partition(".")[0] not in AuditFile(Path(settings.FEEDBACK_FILEPATH).parent).path.read_text()
+
+
+def test_a_promotion_that_has_to_be_confirmed_offers_that(operator: FlaskClient, trainer: TrainerDesk) -> None:
+    led = operator.post("/teach/orders", data={"kind": "promote", "version": "m/2-int8"}, headers=OWN)
+    order_id = led.location.rpartition("/")[2]
+    outcome = messages.Outcome(
+        messages.FAILED, 0, "shows no harm, but provisionally", {"version": "m/2-int8", "needs_confirmation": True}
+    )
+    trainer.finish(order_id, outcome)
+    page = operator.get(led.location, headers=PAGE).text
+    assert 'name="provisional" value="1" required' in page
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        ({"kind": "rm"}, "none of"),
+        ({}, "none of"),
+        ({"kind": "promote"}, "needs"),
+        ({"kind": "promote", "version": "x" * 300}, "more than"),
+        ({"kind": ["train"]}, "object of texts"),
+        ([], "object of texts"),
+    ],
+)
+def test_what_is_no_order_is_refused(operator: FlaskClient, application: Flask, order: object, reason: str) -> None:
+    answer = operator.post("/teach/orders", json=order, headers=OWN)
+    assert problem_of(answer) == (400, "invalid_order")
+    assert reason in json.loads(answer.text)["detail"]
+    assert rows(application) == []
+
+
+def test_no_more_orders_wait_than_may(operator: FlaskClient) -> None:
+    statuses = [operator.post("/teach/orders", json={"kind": "rollback"}, headers=OWN).status_code for _ in range(21)]
+    assert statuses == [201] * 20 + [409]
+
+
+@pytest.mark.parametrize("order_id", ["1-0", "x", "1-0-0", "9" * 30 + "-1", "%2e%2e"])
+def test_an_unknown_order_is_told(operator: FlaskClient, order_id: str) -> None:
+    assert operator.get(f"/teach/orders/{order_id}").status_code in {400, 404}
+
+
+def test_the_versions_are_shown_with_their_buttons_and_the_lack_of_a_trainer_is_said(
+    operator: FlaskClient, trainer: TrainerDesk
+) -> None:
+    taught = {"made_at": "2026-01-01T00:00:00+00:00", "cases": 5, "taught": ["pie_chart"], "taught_count": 1}
+    trainer.publish_versions(
+        [
+            {"version": "m/1-int8", "state": "before", "labels": 1000, "bytes": 5_000_000},
+            {
+                "version": "m/2-int8",
+                "state": "active",
+                "labels": 1001,
+                "bytes": 5_000_000,
+                "base": "m/1-int8",
+                **taught,
+            },
+            {"version": "m/3-int8", "state": "", "labels": 1001, "bytes": 5_000_000, "base": "m/1-int8", **taught},
+            {"version": "m/4-int8", "state": "", "fault": "model.onnx is <missing>"},
+        ]
+    )
+    page = operator.get("/teach").text
+    assert [version.split('"')[0] for version in page.split('data-version="')[1:]] == [
+        "m/4-int8", "m/3-int8", "m/2-int8", "m/1-int8",
+    ]  # fmt: skip
+    assert "No trainer is running" not in page
+    assert page.count('value="rollback"') == 1
+    assert page.count('value="discard"') == 1
+    assert "pie chart" in page
+    assert "&lt;missing&gt;" in page
+    trainer.leave()
+    assert "No trainer is running" in operator.get("/teach").text
+
+
+RESULT = {
+    "version": "m/2-int8",
+    "first": "m/1-int8",
+    "comparisons": [
+        {
+            "title": "Unreported images",
+            "images": 2,
+            "agreeing": 1,
+            "notes": [],
+            "changed": {
+                "count": 1,
+                "shown": [
+                    {"name": "lost.jpg", "is_stored": True, "label": "", "first": "pinwheel", "second": "pie chart"}
+                ],
+            },
+        }
+    ],
+    "classes": {
+        "new": [{"label": "pie chart", "images": 4, "right": 3}],
+        "look_alikes": [{"label": "pinwheel", "examples": 4, "images": 2, "kept": 1}],
+        "others": {"images": 0, "kept": 0},
+    },
+    "verdict": {"outcome": "provisional", "reasons": ["only 0 images"], "labelled": [], "changes": []},
+    "took_s": 5.0,
+    "lines": ["made m/2-int8"],
+    "warnings": [],
+}

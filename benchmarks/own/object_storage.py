@@ -1,0 +1,163 @@
+"""What images in object storage cost beside images in a folder: services of both kinds measured in turn, in one run.
+
+    .venv/bin/python -m benchmarks.own.object_storage [--seconds 8] [--rounds 3]
+
+Prints processor time of api and worker for each image, the median time at one client, and the goodput at many: as
+measured, and as if the S3 server (and the proxy) had processors of their own. The third service reads from the same
+server through a proxy that adds 15 ms to each GET.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import secrets
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import processes
+from sightline_testing.client import Client
+from sightline_testing.faults.questions import Question
+from sightline_testing.faults.system import System, running_system
+from sightline_testing.redis_server import free_port
+from sightline_testing.s3_server import S3Server
+from sightline_testing.sample_images import encode, photograph
+
+DELAY_S = 0.015
+CLIENTS, CORES = 12, os.cpu_count() or 1
+MODES = ("folder", "s3", "s3 + 15 ms")
+
+
+class Row(NamedTuple):
+    """What one service did in one window."""
+
+    goodput: float
+    with_own_server: float
+    api_ms: float
+    worker_ms: float
+    p50_ms: float
+
+
+def main() -> None:
+    """Run the services, measure them in turn, and print the medians of all rounds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        systems, helpers = started(Path(folder), stack)
+        for _, mode in itertools.product(range(options.rounds), MODES):
+            rows[mode].append(measured(systems[mode], helpers, options.seconds))
+        for mode in MODES:
+            row = Row(*map(statistics.median, zip(*rows[mode], strict=True)))
+            print(
+                f"{mode:12} {row.goodput:6.1f} images/s, {row.with_own_server:6.1f} without the server's share; "
+                f"api {row.api_ms:5.2f} ms CPU, worker {row.worker_ms:5.2f} ms CPU; p50 {row.p50_ms:5.1f} ms"
+            )
+
+
+def started(folder: Path, stack: ExitStack) -> tuple[dict[str, System], list[int]]:
+    """Return a service of each kind, and the processes that stand for other machines."""
+    s3 = S3Server(folder)
+    s3.start()
+    stack.callback(s3.kill)
+    port = free_port()
+    proxy = multiprocessing.get_context("spawn").Process(target=delay, args=(port, s3.ports["s3.port"]), daemon=True)
+    proxy.start()
+    stack.callback(proxy.kill)
+    store = {**s3.settings, "IMAGE_STORE": f"s3://bench/{secrets.token_hex(4)}"}
+    told: dict[str, dict[str, str]] = {
+        "folder": {},
+        "s3": store,
+        "s3 + 15 ms": {**store, "S3_ENDPOINT": f"http://127.0.0.1:{port}"},
+    }
+    systems = {
+        mode: stack.enter_context(running_system(folder / str(number), told[mode], workers=1))
+        for number, mode in enumerate(MODES)
+    }
+    return systems, [s3.pid, proxy.pid or 0]
+
+
+def measured(system: System, helpers: list[int], seconds: float) -> Row:
+    """Ask a service by one client, then by many."""
+    images = copies()
+    alone: list[float] = []
+    ask(system, images, 1, 2.0, alone)
+    api, workers = system.api_pids(with_master=True), system.worker_pids()
+    before = [processes.cpu_seconds(pids) for pids in (api, workers, helpers)]
+    begin, many = time.monotonic(), list[float]()
+    ask(system, images, CLIENTS, seconds, many)
+    took_s, count = time.monotonic() - begin, max(len(many), 1)
+    after = [processes.cpu_seconds(pids) for pids in (api, workers, helpers)]
+    api_s, worker_s, helper_s = (now - then for now, then in zip(after, before, strict=True))
+    goodput = count / took_s
+    own = goodput / (1 - helper_s / (CORES * took_s))
+    return Row(goodput, own, 1000 * api_s / count, 1000 * worker_s / count, 1000 * statistics.median(alone))
+
+
+def copies() -> Iterator[bytes]:
+    """Yield images that nobody has sent before, of about 100 KB."""
+    question = Question(encode(photograph(), "JPEG", quality=92), "")
+    while True:
+        yield question.copy(secrets.token_bytes(16))
+
+
+def ask(system: System, images: Iterator[bytes], clients: int, seconds: float, times: list[float]) -> None:
+    """Send images by so many clients for so long; add what each answer took."""
+    until, lock = time.monotonic() + seconds, threading.Lock()
+
+    def send() -> None:
+        client = Client(system.url)
+        while time.monotonic() < until:
+            with lock:
+                image = next(images)
+            begin = time.monotonic()
+            if client.send("POST", "/predict", image, {"Content-Type": "image/jpeg"}).status == 200:
+                times.append(time.monotonic() - begin)
+
+    threads = [threading.Thread(target=send) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def delay(port: int, to: int) -> None:
+    """Forward connections, and hold what follows a GET back for DELAY_S."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        while True:
+            client, _ = server.accept()
+            upstream = socket.create_connection(("127.0.0.1", to))
+            for each in (client, upstream):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            is_get = threading.Event()
+            threading.Thread(target=forward, args=(client, upstream, is_get, True), daemon=True).start()
+            threading.Thread(target=forward, args=(upstream, client, is_get, False), daemon=True).start()
+
+
+def forward(source: socket.socket, target: socket.socket, is_get: threading.Event, is_request: bool) -> None:
+    """Copy one direction of a connection."""
+    with suppress(OSError):
+        while data := source.recv(262_144):
+            if is_request and data.startswith(b"GET "):
+                is_get.set()
+            elif not is_request and is_get.is_set():
+                is_get.clear()
+                time.sleep(DELAY_S)
+            target.sendall(data)
+    for each in (source, target):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Check prose against the word list: `python docs/prose [FILE …]`, all files in Git by default; part of `make lint`.
+
+Markdown is passed to textlint as it is. Of other files only the text is passed: comments, docstrings, strings of more
+than one word, help texts, and what a template shows. Line numbers stay the same.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import tempfile
+import tokenize
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+NPM = REPOSITORY / "requirements" / "npm"  # textlint finds its rules below the working directory
+# Globs of files that are still to be rewritten, one a line. It only ever gets shorter.
+UNFINISHED = (HERE / "unfinished.txt").read_text().split()
+Fragments = Iterator[tuple[int, str]]  # line, text
+
+
+def python(source: str) -> Fragments:
+    """Yield comments and the strings of several words, docstrings among them."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and not token.string.startswith(("# noqa", "# type:")):
+            yield token.start[0], token.string.lstrip("#! ")
+        elif token.type == tokenize.STRING and " " in token.string.strip():
+            body = re.sub(r"^\w*(\"\"\"|'''|\"|')|(\"\"\"|'''|\"|')$", "", token.string)
+            for offset, line in enumerate(body.split("\n")):
+                yield token.start[0] + offset, line.strip()
+
+
+def template(source: str) -> Fragments:
+    """Yield the text of an HTML template: no tags, no expressions."""
+    blank = re.sub(r"<[^>]*>|\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", _newlines, source, flags=re.DOTALL)
+    for number, line in enumerate(blank.split("\n"), start=1):
+        yield number, line.strip()
+
+
+def makefile(source: str) -> Fragments:
+    """Yield the help of each target, and comments."""
+    for number, line in enumerate(source.split("\n"), start=1):
+        yield number, line.partition("#")[2].lstrip("# ")
+
+
+def script(source: str) -> Fragments:
+    """Yield comments and strings of several words of JavaScript, CSS, Lua and shell."""
+    pattern = re.compile(r"""(?:^|\s)(?:#|//|/\*|\*|--)\s+(.*)|(["'`])((?:(?!\2).)* (?:(?!\2).)*)\2""")
+    for number, line in enumerate(source.split("\n"), start=1):
+        yield number, ". ".join(found[1] or found[3] for found in pattern.finditer(line))
+
+
+READERS: dict[str, Callable[[str], Fragments]] = {
+    ".py": python,
+    ".html": template,
+    ".js": script,
+    ".css": script,
+    ".lua": script,
+    ".yml": makefile,
+    ".yaml": makefile,
+    ".toml": makefile,
+    "Makefile": makefile,
+    "Dockerfile": makefile,
+}
+
+
+def _newlines(match: re.Match[str]) -> str:
+    return " " + "\n" * match[0].count("\n")
+
+
+def text_of(file: Path) -> str | None:
+    """Return a file's prose on the lines where it stands; none for a kind that has no prose."""
+    if file.suffix == ".md":
+        return file.read_text()
+    reader = READERS.get(file.suffix) or READERS.get(file.name)
+    if reader is None:
+        return None
+    source = file.read_text()
+    lines = [""] * (source.count("\n") + 2)
+    for number, text in reader(source):
+        # Without what Markdown would take for markup: a heading, a list, code.
+        lines[number] = (lines[number] + " " + re.sub(r"^[-*#>|\d.]+ ", "", text)).strip()
+    return "\n".join(lines[1:])
+
+
+def checked(files: list[str]) -> list[str]:
+    """Return the files that are not waiting to be rewritten."""
+    return [name for name in files if not any(fnmatch(name, glob) for glob in UNFINISHED)]
+
+
+def main() -> int:
+    """Run textlint over the files and return its exit status."""
+    names = sys.argv[1:] or checked(_run("git", "ls-files").stdout.split())
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            text = text_of(REPOSITORY / name) if (REPOSITORY / name).is_file() else None
+            if text is not None:
+                copy = Path(folder) / f"{name.removesuffix('.md')}.md"
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_text(text)
+        textlint = ("node_modules/.bin/textlint", "--config", str(HERE / "textlintrc.js"), "--format", "unix", folder)
+        finished = _run(*textlint, folder=NPM)
+    sys.stdout.write(re.sub(rf"^{folder}/(.*?)\.md:", r"\1:", finished.stdout, flags=re.MULTILINE) + finished.stderr)
+    return finished.returncode
+
+
+def _run(*command: str, folder: Path = REPOSITORY) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 -- fixed commands
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Reading a stored image by the name that a job gives, which may come from anyone who can write to Redis."""
+
+import logging
+
+import settings
+from inference.errors import IMAGE_MISSING, IMAGE_TOO_LARGE, STORAGE_UNAVAILABLE, ImageError
+from storage.errors import ImageMissing, ImageTooLarge, StorageUnavailable
+from storage.images.opening import open_images
+from storage.images.port import ImageStore
+from storage.s3 import Server
+
+log = logging.getLogger(__name__)
+
+
+def read(images: ImageStore, name: str) -> bytes:
+    """Return the bytes of an image; raise ImageError where there is none of that name, or its place does not serve."""
+    try:
+        return images.read(name)
+    except ImageMissing as fault:
+        raise ImageError(IMAGE_MISSING, str(fault)) from fault
+    except ImageTooLarge as fault:
+        raise ImageError(IMAGE_TOO_LARGE, str(fault)) from fault
+    except StorageUnavailable as fault:
+        log.warning("%r cannot be read: %s", name, fault)
+        advice = f": {fault.advice}" if fault.advice else ""
+        raise ImageError(STORAGE_UNAVAILABLE, f"the storage of images cannot be used now{advice}") from fault
+
+
+def open_store(place: str = "") -> ImageStore:
+    """Return the images at a place, a folder or s3://bucket/prefix; without one, those of the settings."""
+    return open_images(place or settings.IMAGE_STORE or settings.UPLOAD_FOLDER, server())
+
+
+def server(timeout_s: float = 0.0) -> Server:
+    """Return the S3 server of the settings."""
+    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
+    return Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, timeout_s or settings.S3_TIMEOUT_S)

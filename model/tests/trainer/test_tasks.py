@@ -1,0 +1,93 @@
+"""What an order does is what the command of its name does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import settings
+from inference import bundle
+from registry import activation, versions
+from registry.versions import Record
+from sightline_testing.drawings import drawing_jpeg
+from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.redis_server import RedisServer
+from sightline_testing.reviewed import FeedbackFiles
+from tests.bundle_copies import NAME
+from tests.improving import improved, train_on_less, work_on_a_copy
+from trainer import tasks
+from trainer.reporting import Reporter
+from trainer.tasks import OrderRefused
+from wire.orders import messages
+from wire.orders.messages import Order, Progress
+from wire.orders.order_book import OrderBook
+from wire.orders.trainer_desk import TrainerDesk
+
+
+@pytest.fixture
+def files(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeedbackFiles:
+    """Folders of a test's own that the settings name, a copy of the bundles, and five cases of a new class."""
+    work_on_a_copy(bundles, tmp_path, monkeypatch)
+    train_on_less(monkeypatch, 16)
+    files = FeedbackFiles(tmp_path / "uploads", tmp_path / "feedback")
+    monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(files.uploads))
+    monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(files.feedback / "feedback"))
+    files.accept((drawing_jpeg("pie_chart", seed), "pie chart") for seed in range(5))
+    return files
+
+
+@pytest.fixture
+def reporter(redis_server: RedisServer) -> Iterator[Reporter]:
+    """The reporter of an order, with the lease of its trainer."""
+    probe = QueueProbe(redis_server)
+    order_id = OrderBook(probe.address, probe.name, timeout_s=10.0).place(Order(messages.TRAIN, "Ann"))
+    desk = TrainerDesk(probe.address, probe.name, "tests")
+    assert desk.lead()
+    yield Reporter(desk, Progress(order_id))
+    desk.leave()
+
+
+def made_of(version: str) -> tuple[bytes, tuple[str, ...], Record]:
+    """Return what a version is: its graph, its labels and its record but for the time."""
+    folder = Path(settings.BUNDLES_FOLDER) / NAME / version
+    loaded, record = bundle.load(folder), versions.record_of(folder)
+    assert record is not None
+    return loaded.model, loaded.labels, Record(**{**vars(record), "made_at": ""})
+
+
+def test_an_order_to_train_makes_what_improve_makes_and_makes_it_once(files: FeedbackFiles, reporter: Reporter) -> None:
+    train = order(messages.TRAIN)
+    assert tasks.train(train, reporter) == {"version": f"{NAME}/2-int8"}
+    assert improved(files) == 0
+    assert made_of("2-int8") == made_of("3-int8")
+    # As after an attempt that was interrupted when its version stood.
+    assert tasks.train(train, reporter) == {"version": f"{NAME}/2-int8"}
+    there = sorted(path.name for path in (Path(settings.BUNDLES_FOLDER) / NAME).iterdir())
+    assert there == ["1-int8", "2-int8", "3-int8"]
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_what_is_promoted_provisionally_has_to_be_confirmed_and_can_be_rolled_back_and_discarded(
+    files: FeedbackFiles, reporter: Reporter
+) -> None:
+    assert improved(files) == 0
+    version, bundles = f"{NAME}/2-int8", Path(settings.BUNDLES_FOLDER)
+    with pytest.raises(OrderRefused, match="provisionally") as refused:
+        tasks.promote(order(messages.PROMOTE, version=version), reporter)
+    assert refused.value.result == {"version": version, "needs_confirmation": True}
+    before = activation.active(bundles)
+    assert before == f"{NAME}/1-int8"
+    activation.activate(bundles, version, before, activation.PROMOTED)
+    # As after an attempt that was interrupted at its end; so are the second ones below.
+    assert tasks.promote(order(messages.PROMOTE, version=version), reporter) == {"version": version}
+    with pytest.raises(OrderRefused, match="active one"):
+        tasks.discard(order(messages.DISCARD, version=version), reporter)
+    for _ in range(2):
+        assert tasks.roll_back(order(messages.ROLL_BACK), reporter)["version"] == before
+    for _ in range(2):
+        assert tasks.discard(order(messages.DISCARD, version=version), reporter) == {"version": version}
+        assert not (bundles / version).exists()
+
+
+def order(kind: str, **arguments: str) -> Order:
+    return Order(kind, "Ann", arguments=arguments)

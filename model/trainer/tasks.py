@@ -1,0 +1,176 @@
+"""What each kind of order does: the commands of the same name, called with the same options."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_service
+import settings
+from cli import command, evaluate, improve, models, promotion
+from cli import erase as erasing
+from evaluation import batch_prediction, summary
+from inference import bundle
+from inference.errors import ModelError
+from registry import versions
+from trainer.reporting import Reporter
+from wire.orders import messages
+from wire.orders.messages import Order
+
+Result = Mapping[str, Any]
+# Steps that are reported: of training, and of a comparison and the gate after it.
+TRAIN_STEPS, EVALUATE_STEPS = 3, 10
+# A draft that is older was left behind by a process that was killed.
+DRAFT_KEPT_S = 3600.0
+
+
+class OrderRefused(Exception):  # noqa: N818  the name says what happened
+    """An order was understood, and not done for a reason that `result` may say more of."""
+
+    def __init__(self, reason: str, result: Result | None = None) -> None:
+        super().__init__(reason)
+        self.result = dict(result or {})
+
+
+def prepare() -> None:
+    """Bring here what all hosts share, where they do, so that orders find each version and what is served."""
+    store = ml_service.model_store()
+    if store is not None:
+        store.mirror()
+        for version in store.versions():
+            store.pull(version)
+
+
+def train(order: Order, reporter: Reporter) -> Result:
+    """Make a version of the reviewed cases, as `cli.improve` does; then compare it, where the order says so."""
+    also_compares = bool(order.arguments.get("evaluate"))
+    reporter.expect(TRAIN_STEPS + EVALUATE_STEPS * also_compares)
+    version = _made(reporter)
+    store = ml_service.model_store()
+    if store is not None:
+        store.push(version)  # this host may lose it before somebody promotes it
+    return {"version": version, **(_compared(version) if also_compares else {})}
+
+
+def _made(reporter: Reporter) -> str:
+    """Return the version that was made, by the attempt before where that one had come to its end."""
+    bundles = ml_service.bundles_folder()
+    versions.remove_drafts(bundles, DRAFT_KEPT_S)
+    if reporter.note and (bundles / reporter.note).is_dir():
+        return reporter.note
+    base = versions.base_of(bundles, bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION))
+    name = versions.next_version(base.parent, base.name)
+    reporter.remember(f"{base.parent.name}/{name}")
+    return versions.identity(improve.improve(improve.parser().parse_args(["--new-version", name])))
+
+
+def evaluate_version(order: Order, reporter: Reporter) -> Result:
+    """Compare a version with the active one, as `cli.evaluate` does, and ask the promotion gate."""
+    reporter.expect(EVALUATE_STEPS)
+    version = _named(order)
+    return {"version": version, **_compared(version)}
+
+
+def _compared(version: str) -> Result:
+    bundles = ml_service.bundles_folder()
+    found = evaluate.evaluate(evaluate.parser().parse_args([version]))
+    first, second = (bundle.load(bundles / name) for name in (found.first, found.second))
+    return {
+        "first": found.first,
+        "comparisons": [summary.of_comparison(each) for each in found.comparisons],
+        "classes": summary.of_classes(found.comparisons, first.labels, second.labels),
+        "verdict": _verdict(version),
+    }
+
+
+def _verdict(version: str) -> Result:
+    """Return what the gate says before anybody promotes the version."""
+    bundles = ml_service.bundles_folder()
+    arguments = ["promote", version]
+    candidate = batch_prediction.load(bundles / version)
+    judged = promotion.judge((models.served(bundles, ""), candidate), models.parser(arguments).parse_args(arguments))
+    return summary.of_verdict(judged.evidence, judged.verdict)
+
+
+def promote(order: Order, _: Reporter) -> Result:
+    """Serve a version, as `cli.models promote` does; raise OrderRefused where the gate or a worker objects."""
+    version = _named(order)
+    if version == _active():  # the attempt before has come to its end
+        return {"version": version}
+    options = ["--provisional"] if order.arguments.get("provisional") else []
+    return _by_command(version, "promote", version, *options)
+
+
+def roll_back(_: Order, reporter: Reporter) -> Result:
+    """Serve what was served before, as `cli.models rollback` does."""
+    if reporter.note and reporter.note != _active():  # likewise
+        return {"version": _active()}
+    reporter.remember(_active())
+    result = _by_command("", "rollback")
+    return {**result, "version": _active()}
+
+
+def discard(order: Order, _: Reporter) -> Result:
+    """Remove a version, as `cli.models discard` does."""
+    version = order.arguments.get("version", "")
+    if bundle.is_identity(version) and not (ml_service.bundles_folder() / version).exists():
+        return {"version": version}  # likewise
+    return _by_command(version, "discard", version)
+
+
+def erase(order: Order, _: Reporter) -> Result:
+    """Erase an image, as `cli.erase` does."""
+    found = erasing.erase(erasing.parser().parse_args([order.arguments.get("image", "")]))
+    return found._asdict()
+
+
+def _by_command(version: str, *words: str) -> Result:
+    """Run a command of `cli.models`; raise OrderRefused, with what it has printed, where it does not succeed."""
+    told = _Told()
+    with command.told_to(told):
+        status = models.main([*words])
+    sys.stdout.flush()
+    if status:
+        is_refused = status == models.REFUSED
+        needs_confirmation = is_refused and "--provisional" in told.warnings[-1]
+        if needs_confirmation:
+            told.warnings.pop()  # it names the option of the command
+        raise OrderRefused(" ".join(told.warnings), {"version": version, "needs_confirmation": needs_confirmation})
+    return {"version": version}
+
+
+class _Told:
+    """What a command warns of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def progress(self, what: str, done: int, count: int, left_s: float) -> None:
+        """Leave it to the reporter of the order."""
+
+    def line(self, text: str, *, is_warning: bool) -> None:
+        """Keep a warning."""
+        if is_warning:
+            self.warnings.append(text)
+
+
+def _named(order: Order) -> str:
+    """Return the version that an order names; raise VersionError."""
+    return versions.identity(versions.find(ml_service.bundles_folder(), order.arguments.get("version", "")))
+
+
+def _active() -> str:
+    """Return the active version, "" where that is not known."""
+    try:
+        return versions.identity(bundle.choose(ml_service.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION))
+    except (ModelError, OSError):
+        return ""
+
+
+TASKS: Mapping[str, Callable[[Order, Reporter], Result]] = {
+    messages.TRAIN: train,
+    messages.EVALUATE: evaluate_version,
+    messages.PROMOTE: promote,
+    messages.ROLL_BACK: roll_back,
+    messages.DISCARD: discard,
+    messages.ERASE: erase,
+}

@@ -1,0 +1,128 @@
+"""The port of the audit log, and the log as a file: one JSON object on each line, added whole or not at all."""
+
+import fcntl
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+AUDIT_FILE = "audit.jsonl"
+# Of each text; a row names things and does not hold them.
+MAX_TEXT = 500
+BLOCK_BYTES = 64 * 1024
+MAX_SHOWN = 1000
+
+Run = Callable[[Callable[[], Any]], Any]
+
+
+class AuditRow(NamedTuple):
+    """Who did what: `who` is the name of a key or session, `subject` what it was about, `order` its order if any.
+
+    `outcome` is what came of it. `time` is in ISO 8601 with the zone; an empty one is now.
+    """
+
+    who: str
+    action: str
+    subject: Mapping[str, str]
+    outcome: str = ""
+    address: str = ""
+    order: str = ""
+    time: str = ""
+
+    def bounded(self) -> "AuditRow":
+        """Return the row as it is kept: with its time, and no text that is longer than MAX_TEXT."""
+        subject = {name[:MAX_TEXT]: text[:MAX_TEXT] for name, text in self.subject.items()}
+        time = self.time or datetime.now(UTC).isoformat(timespec="milliseconds")
+        texts = {name: getattr(self, name)[:MAX_TEXT] for name in ("who", "action", "outcome", "address", "order")}
+        return AuditRow(subject=subject, time=time, **texts)
+
+
+class AuditLog(ABC):
+    """Rows in the order in which they were added. Every method raises OSError or StorageError."""
+
+    @abstractmethod
+    def add(self, row: AuditRow) -> None:
+        """Add a row; it is kept, whole and once, when this returns."""
+
+    @abstractmethod
+    def newest(self, count: int) -> list[AuditRow]:
+        """Return at most so many rows, newest first."""
+
+
+def run_here(work: Callable[[], Any]) -> Any:
+    """Call work that waits for a disk, in this thread."""
+    return work()
+
+
+class AuditFile(AuditLog):
+    """The audit log of a folder, to which any number of processes add."""
+
+    def __init__(self, folder: Path, run: Run = run_here) -> None:
+        self.path = folder / AUDIT_FILE
+        self._run = run
+
+    def add(self, row: AuditRow) -> None:
+        """Append a line; what a writer that was killed has left of one is ended first, so that it spoils no other."""
+        line = json.dumps(row.bounded()._asdict(), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        self._run(lambda: self._append(line))
+
+    def newest(self, count: int) -> list[AuditRow]:
+        """Read the file from its end."""
+        rows: list[AuditRow] = self._run(lambda: self._newest(min(count, MAX_SHOWN)))
+        return rows
+
+    def _append(self, line: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(self.path, flags, 0o640)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = os.fstat(file).st_size
+            whole = line if not size or os.pread(file, 1, size - 1) == b"\n" else b"\n" + line
+            try:
+                while whole:
+                    whole = whole[os.write(file, whole) :]
+                os.fdatasync(file)
+            except OSError:
+                os.ftruncate(file, size)
+                raise
+        finally:
+            os.close(file)
+
+    def _newest(self, count: int) -> list[AuditRow]:
+        found: list[AuditRow] = []
+        for line in _lines_from_the_end(self.path):
+            if len(found) == count:
+                break
+            if (row := read_row(line)) is not None:
+                found.append(row)
+        return found
+
+
+def read_row(line: bytes) -> AuditRow | None:
+    """Return the row of a line; None where it is none."""
+    try:
+        cells = json.loads(line)
+        texts = {name: str(cells[name]) for name in ("who", "action", "outcome", "address", "order", "time")}
+        return AuditRow(subject={str(name): str(text) for name, text in cells["subject"].items()}, **texts)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _lines_from_the_end(path: Path) -> Iterator[bytes]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        at, rest = file.seek(0, os.SEEK_END), b""
+        while at:
+            begin = max(0, at - BLOCK_BYTES)
+            file.seek(begin)
+            first, *others = (file.read(at - begin) + rest).split(b"\n")
+            yield from reversed(others)
+            at, rest = begin, first
+        yield rest

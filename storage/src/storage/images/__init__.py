@@ -1,0 +1,1 @@
+"""Stored images: the port, and where they are kept."""

@@ -1,0 +1,1 @@
+"""Reports and decisions: the port, and where they are kept."""

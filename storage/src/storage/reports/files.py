@@ -1,0 +1,353 @@
+"""The files of the reports: every report as a line, those that could be parsed as a CSV row too, and decisions.
+
+Many processes write at once and any of them may be killed at any moment; the disk may be full; a person may have saved
+the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the disk: one
+lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken back. A row
+is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
+
+A file of fixed size holds the keys under which reports came lately, so that a retry finds its report even after a
+spreadsheet has saved the CSV without its row, or log rotation has moved the row away.
+"""
+
+import fcntl
+import logging
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from storage.reports.port import Cells, Decision
+from wire.tables.csv_reader import HEAD_BYTES, form_of
+from wire.tables.csv_table import Table
+from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS
+
+LOG = logging.getLogger("sightline.reports")
+
+LOCK_NAME = ".feedback.lock"
+KEYS_NAME = ".report_keys"
+ID_NAME = ".folder_id"
+_ID_BYTES = 64
+# 2 MiB. A key that so many others have followed is looked up in the CSV alone.
+MAX_KEYS = 65_536
+_KEY = struct.Struct("<16s16s")
+_KEY_COUNT = struct.Struct("<Q24x")
+# In the lock's file, while somebody writes: whose line it is; which file, from which byte on and how long are the line
+# and the row; the key that the report came under.
+_INTENT = struct.Struct("<IQQQQQQ32s")
+_TAIL_BYTES = 64 * 1024
+_SHOWN_CHARACTERS = 200
+
+
+class Key(NamedTuple):
+    """The id of a report, which is made of its key, and a digest of what the report says."""
+
+    report_id: bytes
+    content: bytes
+
+
+class Once(NamedTuple):
+    """What keeps a report from being there twice: its key, and whether the report is there, called under the lock."""
+
+    key: Key
+    is_there: Callable[[], bool]
+
+
+def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once | None = None) -> bool:
+    """Append `line`, and a row of `cells` where there are any: both or neither, on the disk when this returns.
+
+    Return False, with nothing written, where the report was there already.
+    """
+    with ExitStack() as stack:
+        lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
+        line_file = stack.enter_context(_opened(lines))
+        row_file = stack.enter_context(_opened(rows)) if cells is not None or rows.exists() else None
+        _settle(lock, lines, line_file, row_file)
+        entries = [_Entry(line_file, _end_last_line(line_file), line.encode("utf-8", "replace") + b"\n")]
+        if row_file is not None:
+            entries.append(_row_entry(row_file, REPORTS, [] if cells is None else [cells]))
+        if once is not None and once.is_there():
+            return False
+        _write_all_or_none(lock, lines.name, entries, once and once.key)
+        if once is not None:
+            _keep_key(lines.parent, once.key)
+    return True
+
+
+def heal(lines: Path, rows: Path) -> None:
+    """Take back what a writer that was killed has written of a report, unless it is whole in both files."""
+    if not lines.with_name(LOCK_NAME).exists():
+        return
+    with ExitStack() as stack:
+        lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
+        line_file = stack.enter_context(_opened(lines))
+        _settle(lock, lines, line_file, stack.enter_context(_opened(rows)) if rows.exists() else None)
+
+
+def append_decision(folder: Path, decision: Decision) -> None:
+    """Append a decision to the CSV of decisions; on the disk when this returns. Of one report the last one counts."""
+    append_decisions(folder, lambda: [decision])
+
+
+def append_decisions(folder: Path, due: Callable[[], Sequence[Decision]]) -> None:
+    """Append the decisions that `due` returns, which is called under the lock: all of them or none."""
+    path = folder / DECISIONS_FILE
+    with _locked(path.with_name(f".{path.stem}.lock")) as lock, _opened(path) as file:
+        _settle(lock, path, file)
+        decisions = due()
+        if decisions:
+            cells = [decision.cells() for decision in decisions]
+            _write_all_or_none(lock, path.name, [_row_entry(file, DECISIONS, cells)])
+
+
+@contextmanager
+def locked_reports(folder: Path) -> Iterator[None]:
+    """Keep everybody from appending to the reports of a folder."""
+    with _locked(folder / LOCK_NAME):
+        yield
+
+
+@contextmanager
+def locked_decisions(folder: Path) -> Iterator[None]:
+    """Keep everybody from appending to the decisions of a folder."""
+    with _locked(folder / f".{Path(DECISIONS_FILE).stem}.lock"):
+        yield
+
+
+def folder_id(folder: Path) -> str:
+    """Return what the folder is known by in a database of all hosts; made at the first use."""
+    with _locked(folder / LOCK_NAME), _opened(folder / ID_NAME, append=False) as file:
+        known = os.pread(file, _ID_BYTES, 0).decode("ascii", "replace").strip()
+        if not known:
+            known = str(uuid.uuid4())
+            os.pwrite(file, f"{known}\n".encode(), 0)
+            os.fdatasync(file)
+    return known
+
+
+def kept_keys(folder: Path) -> Iterator[Key]:
+    """Yield the keys under which reports came lately, in any order."""
+    with suppress(FileNotFoundError), (folder / KEYS_NAME).open("rb") as file:
+        file.seek(_KEY_COUNT.size)
+        while len(record := file.read(_KEY.size)) == _KEY.size:
+            if key := _key_of(record):
+                yield key
+
+
+def find_key(folder: Path, report_id: bytes) -> Key | None:
+    """Return the key with this id; None where there is none, or the file cannot be read. The caller holds the lock."""
+    try:
+        with _opened(folder / KEYS_NAME, append=False) as file:
+            records = os.pread(file, MAX_KEYS * _KEY.size, _KEY_COUNT.size)
+    except OSError:
+        return None
+    at = records.find(report_id)
+    while at >= 0 and at % _KEY.size:
+        at = records.find(report_id, at + 1)
+    return None if at < 0 else _key_of(records[at : at + _KEY.size].ljust(_KEY.size, b"\0"))
+
+
+def _keep_key(folder: Path, key: Key) -> None:
+    """Keep a key in place of the oldest one. The report is safe, and so is its key in the CSV, where this fails."""
+    try:
+        with _opened(folder / KEYS_NAME, append=False) as file:
+            head = os.pread(file, _KEY_COUNT.size, 0)
+            [count] = _KEY_COUNT.unpack(head) if len(head) == _KEY_COUNT.size else (0,)
+            os.pwrite(file, _KEY.pack(*key), _KEY_COUNT.size + count % MAX_KEYS * _KEY.size)
+            os.pwrite(file, _KEY_COUNT.pack((count + 1) % 2**64), 0)
+    except OSError as error:
+        LOG.warning("the key of a report cannot be kept in %s: %s", folder / KEYS_NAME, error)
+
+
+def _key_of(record: bytes) -> Key | None:
+    return Key(*_KEY.unpack(record)) if any(record) else None
+
+
+def _row_entry(file: int, table: Table, rows: Sequence[Cells]) -> "_Entry":
+    form = form_of(table, os.pread(file, HEAD_BYTES, 0))
+    line_end = "\n".encode(form.encoding)
+    # What is no UTF-16 in such a file may have an odd number of bytes.
+    line_end = bytes(os.fstat(file).st_size % len(line_end)) + line_end
+    start = _end_last_line(file, line_end, table if form == table.form else None)
+    if not rows:
+        return _Entry(file, start, b"")
+    lines = form.encoded(table.lines(rows, form.layout)[:-1])
+    return _Entry(file, start, lines, form.encoded(table.header_line))
+
+
+class _Entry(NamedTuple):
+    """What is to stand in a file, from which byte on; `header` goes before it where the file is empty."""
+
+    file: int
+    start: int
+    row: bytes
+    header: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        return self.row if self.start else self.header + self.row
+
+
+class _Span(NamedTuple):
+    """Where something was being written: in which file, from which byte on."""
+
+    inode: int = 0
+    start: int = 0
+    length: int = 0
+
+    def is_whole(self, file: int) -> bool:
+        """Return whether the file holds all of it."""
+        status = os.fstat(file)
+        return status.st_ino == self.inode and status.st_size >= self.start + self.length
+
+    def is_last(self, file: int) -> bool:
+        """Return whether the file ends with all of it, some of it, or just before it."""
+        status = os.fstat(file)
+        return status.st_ino == self.inode and self.start <= status.st_size <= self.start + self.length
+
+
+class _Intent(NamedTuple):
+    """What the last writer was about, if it did not come to its end."""
+
+    line: _Span = _Span()
+    row: _Span = _Span()
+    key: Key | None = None
+
+
+def _write_all_or_none(lock: int, name: str, entries: list[_Entry], key: Key | None = None) -> None:
+    spans = [number for each in entries for number in (os.fstat(each.file).st_ino, each.start, len(each.data))]
+    record = b"" if key is None else _KEY.pack(*key)
+    os.pwrite(lock, _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans)), record), 0)
+    try:
+        for entry in entries:
+            _write(entry.file, entry.data)
+            _write_header_again(entry)
+    except BaseException:
+        for entry in entries:
+            # Rotation may have emptied the file meanwhile: then there is nothing to take back.
+            if os.fstat(entry.file).st_size > entry.start:
+                os.ftruncate(entry.file, entry.start)
+        raise
+    finally:
+        os.pwrite(lock, bytes(_INTENT.size), 0)
+
+
+def _write_header_again(entry: _Entry) -> None:
+    """Put the header before a row that stands first because log rotation emptied the file just before the row came."""
+    if entry.start and entry.header and os.fstat(entry.file).st_size == len(entry.row):
+        os.ftruncate(entry.file, 0)
+        _write(entry.file, entry.header + entry.row)
+
+
+def _id_of(name: str) -> int:
+    return zlib.crc32(os.fsencode(name) + b"\0")
+
+
+def _read_intent(lock: int, name: str) -> _Intent:
+    data = os.pread(lock, _INTENT.size, 0)
+    if len(data) < _INTENT.size:
+        return _Intent()
+    found, *spans, record = _INTENT.unpack(data)
+    if found != _id_of(name):
+        return _Intent()
+    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), _key_of(record))
+
+
+def _settle(lock: int, path: Path, line_file: int, row_file: int | None = None) -> None:
+    """Bring to an end what a killed writer was about: where line and row are whole, keep the key of the report.
+
+    Otherwise take back what there is of both, unless log rotation or a person has changed the files meanwhile.
+    """
+    interrupted = _read_intent(lock, path.name)
+    if not interrupted.line.length:
+        return
+    parts = [(interrupted.line, line_file)]
+    if row_file is not None and interrupted.row.length:
+        parts.append((interrupted.row, row_file))
+    if all(span.is_whole(file) for span, file in parts):
+        if interrupted.key is not None:
+            _keep_key(path.parent, interrupted.key)
+    elif any(span.is_last(file) and not span.is_whole(file) for span, file in parts):
+        for span, file in parts:
+            if span.is_last(file):
+                os.ftruncate(file, span.start)
+    os.pwrite(lock, bytes(_INTENT.size), 0)
+
+
+def _end_last_line(file: int, line_end: bytes = b"\n", table: Table | None = None) -> int:
+    """End a last line that somebody left open, or remove one that is only the beginning of a row; return the size then.
+
+    `table` is given where a row that an unknown writer did not finish can be told from a whole one.
+    """
+    size = os.fstat(file).st_size
+    if not size or os.pread(file, len(line_end), max(0, size - len(line_end))) == line_end:
+        return size
+    if table is not None:
+        start = _last_line_start(file, size)
+        text = os.pread(file, size - start, start).decode("utf-8", "replace")
+        if table.is_torn(text):
+            LOG.warning("removed a row that was not written to its end: %.*s", _SHOWN_CHARACTERS, text)
+            return _truncated(file, start)
+    _write(file, line_end)
+    return size + len(line_end)
+
+
+def _truncated(file: int, size: int) -> int:
+    os.ftruncate(file, size)
+    return size
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock of a folder's reports; the descriptor is closed, and with it the lock, even when we are killed."""
+    with _opened(path, append=False) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+@contextmanager
+def _opened(path: Path, *, append: bool = True) -> Iterator[int]:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    try:
+        file = os.open(path, flags)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, flags | os.O_CREAT, 0o640)
+        sync_folder(path.parent)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def sync_folder(path: Path) -> None:
+    """Write the entries of a folder to the disk: a new file's name must survive a power cut like its content."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write(file: int, data: bytes) -> None:
+    if not data:
+        return
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+    os.fdatasync(file)
+
+
+def _last_line_start(file: int, size: int) -> int:
+    position = size
+    while position > 0:
+        begin = max(0, position - _TAIL_BYTES)
+        piece = os.pread(file, position - begin, begin)
+        found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        if found >= 0:
+            return begin + found + 1
+        position = begin
+    return 0

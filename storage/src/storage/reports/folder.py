@@ -1,0 +1,216 @@
+"""Reports in the files of a folder, which are the record, and an index of them for what files are too slow for."""
+
+import logging
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from storage.errors import IndexUnfinished, KeyReused, ReportsFull
+from storage.reports import erasure, files, port
+from storage.reports.files import Key, Once
+from storage.reports.index import ReportIndex
+from storage.reports.port import (
+    Decision,
+    Erased,
+    Filters,
+    ImageDecision,
+    Order,
+    Outcome,
+    Page,
+    Place,
+    Quality,
+    Report,
+    ReportStore,
+    Row,
+    Run,
+)
+from wire.tables.csv_reader import Row as TableRow
+from wire.tables.csv_reader import TableReader
+from wire.tables.feedback import RENAMES, RENAMES_FILE, REPORTS_FILE
+
+LOG = logging.getLogger("sightline.reports")
+# Some 10,000 reports: reading them takes long enough for somebody to notice.
+LONG_BYTES = 4 * 1024**2
+
+
+class Limits(NamedTuple):
+    """How much there may be: `max_bytes` of reports, and what `check_room` raises of the disk of a folder."""
+
+    max_bytes: int
+    check_room: Callable[[Path], None]
+
+
+def run_here(work: Callable[[], object]) -> object:
+    """Call work that waits for a disk, in this thread."""
+    return work()
+
+
+class FolderReports(ReportStore):
+    """The reports beside a file of lines."""
+
+    def __init__(self, lines: Path, limits: Limits, run: Run = run_here, max_step_s: float = math.inf) -> None:
+        """A use waits for `max_step_s` at most for the index to be made: see ReportIndex."""
+        self._lines = lines
+        self._rows = lines.with_name(REPORTS_FILE)
+        self._folder = lines.parent
+        self._index = ReportIndex(self._folder, max_step_s)
+        self._limits = limits
+        self._run = run
+
+    def add(self, report: Report, when_kept: Callable[[], None] = lambda: None) -> None:
+        """Append it to the files."""
+
+        def work() -> None:
+            self._check_room()
+            # The id is made of the key, so the CSV shows which keys there were; the file of keys outlives its rows.
+            key = Key(UUID(report.report_id).bytes, report.content)
+            once = Once(key, lambda: self._is_there(report, key)) if report.content else None
+            if files.append(self._lines, self._rows, report.line, report.cells, once):
+                when_kept()
+
+        self._run(work)
+
+    def find(self, report_id: str) -> Row | None:
+        """Find it in the index."""
+        found: Row | None = self._run(lambda: self._index.find(report_id))
+        return found
+
+    def page(self, filters: Filters, order: Order = Order(), place: Place | None = None) -> Page:  # noqa: B008  a tuple
+        """Read the index."""
+        page: Page = self._run(lambda: self._index.page(filters, order, place))
+        return page
+
+    def decide(self, decision: Decision, seen: int | None = None) -> int:
+        """Append it to the file of decisions."""
+
+        def due() -> list[Decision]:
+            if seen is None:
+                return [decision]
+            row = self._index.find(decision.report_id)
+            return [decision] if row is None or port.is_due(decision, seen, row) else []
+
+        def work() -> int:
+            files.append_decisions(self._folder, due)
+            row = self._index.find(decision.report_id)
+            return 0 if row is None else int(row["decision"])
+
+        number: int = self._run(work)
+        return number
+
+    def decide_images(self, decisions: Sequence[ImageDecision]) -> list[Outcome]:
+        """Append them to the file of decisions, in one piece."""
+        images = [decision.image for decision in decisions]
+        kept: set[str] = set()
+
+        def due() -> list[Decision]:
+            rows = self._index.reports_of(images)
+            found = {each.image: port.due(each, rows[each.image]) for each in decisions}
+            kept.update(image for image, some in found.items() if some is not None)
+            return [each for some in found.values() for each in some or ()]
+
+        def work() -> list[Outcome]:
+            files.append_decisions(self._folder, due)
+            rows = self._index.reports_of(images)
+            return [port.outcome(each, rows[each.image], is_kept=each.image in kept) for each in decisions]
+
+        outcomes: list[Outcome] = self._run(work)
+        return outcomes
+
+    def cases(self, after: int) -> list[Row]:
+        """Read the index."""
+        cases: list[Row] = self._run(lambda: self._index.cases(after))
+        return cases
+
+    def reports(self, after: int) -> list[Row]:
+        """Read the index."""
+        reports: list[Row] = self._run(lambda: self._index.reports(after))
+        return reports
+
+    def quality(self) -> Quality:
+        """Ask the index."""
+        found: Quality = self._run(self._index.quality)
+        return found
+
+    def labels(self) -> list[str]:
+        """Read the index."""
+        labels: list[str] = self._run(self._index.labels)
+        return labels
+
+    def renames(self) -> Sequence[tuple[str, str]]:
+        """Read the file of names, where it is not the one that was read last."""
+        path = self._folder / RENAMES_FILE
+        try:
+            status = path.stat()
+        except OSError:
+            return ()
+        # Two changes may have the same time: it moves on in steps of milliseconds.
+        return _renames(path, status.st_size, status.st_mtime_ns)
+
+    def image_names(self) -> Iterator[str]:
+        """Read the index."""
+        yield from self._run(self._index.image_names)
+
+    def erase(self, names: Collection[str], sha256s: Collection[str]) -> Erased:
+        """Write the files anew without them; the index is made anew, so that it has no trace of them either."""
+
+        def work() -> Erased:
+            files.heal(self._lines, self._rows)
+            erased = erasure.erase(self._lines, self._rows, names, sha256s)
+            self._index.remove()
+            return erased
+
+        erased: Erased = self._run(work)
+        return erased
+
+    def check(self) -> None:
+        """Do nothing: the index of another version is made anew, and files are read whoever wrote them."""
+
+    def heal(self) -> None:
+        """Take back what is not whole in both files, and have a long one indexed before somebody waits for that."""
+        self._run(lambda: files.heal(self._lines, self._rows))
+        while _size_of(self._rows) > LONG_BYTES and not self._is_indexed():
+            pass
+
+    def _is_indexed(self) -> bool:
+        try:
+            self._run(self._index.labels)
+        except IndexUnfinished as unfinished:
+            LOG.info("%s", unfinished)
+            return False
+        return True
+
+    def _check_room(self) -> None:
+        """Raise StorageFull where reports, which anybody may send, have reached their limit."""
+        self._limits.check_room(self._folder)
+        if _size_of(self._lines) + _size_of(self._rows) >= self._limits.max_bytes:
+            raise ReportsFull(port.too_many(self._limits.max_bytes))
+
+    def _is_there(self, report: Report, key: Key) -> bool:
+        """Return whether a report is kept; raise KeyReused where another one came under its key."""
+        known = files.find_key(self._folder, key.report_id)
+        if known == key:
+            return True
+        found = None if report.cells is None else self._index.find(report.report_id)
+        if known is None and found is None:
+            return False
+        if report.cells is None or found is None or port.statement(found) != report.statement():
+            raise KeyReused
+        return True
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file, 0 where there is none: log rotation may rename it at any moment."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@lru_cache(maxsize=2)
+def _renames(path: Path, size: int, changed_ns: int) -> tuple[tuple[str, str], ...]:
+    with path.open("rb") as file:
+        rows = (found.cells for found in TableReader(RENAMES, file, takes_open_end=True) if isinstance(found, TableRow))
+        return tuple((row["label"], row["name"]) for row in rows)

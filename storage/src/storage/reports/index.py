@@ -1,0 +1,221 @@
+"""The reports in a database, for what a CSV file is too slow for; it is made of the CSV files, which are the record.
+
+It follows them by itself: each use first reads what was appended since the last. Where it is missing or damaged, or a
+file is not the one that it knew, it is made anew. `python -m commands.index_reports` makes it anew in any case.
+"""
+
+import errno
+import fcntl
+import logging
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from storage.errors import IndexUnfinished, StorageStuck
+from storage.reports import queries
+from storage.reports.index_tables import Mark, Source, add, begin_anew, count_reports, faults_in, is_ours, marks
+from storage.reports.port import MAX_FAULTS_SHOWN, MAX_LABELS, Filters, Order, Page, Place, Quality, Row
+from storage.reports.queries import Faults
+from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
+
+LOG = logging.getLogger("sightline.reports")
+Result = TypeVar("Result")
+
+FILE_NAME = "reports.sqlite3"
+# Who uses the database holds this lock, so that whoever replaces it is alone.
+LOCK_NAME = ".reports.lock"
+# Twice this is short of what a request waits for a disk: see offload.py.
+BUSY_S = 4.0
+RETRY_S = 0.05
+# In SQLite, a column beside min() is that of the row which has it.
+_LABELS = "SELECT final_label, min(decision) FROM reports WHERE final_key != '' GROUP BY final_key ORDER BY 2"
+
+
+class ReportIndex:
+    """The index of one feedback folder; every method opens it anew, so threads and processes may share it.
+
+    A use that would have to read for longer than `max_step_s` raises IndexUnfinished, which says how far it has come;
+    the next one goes on from there.
+    """
+
+    def __init__(self, folder: Path, max_step_s: float = math.inf) -> None:
+        self.path = folder / FILE_NAME
+        self._max_step_s = max_step_s
+        # How many reports there were when making it anew began, until that is done.
+        self._count_before = 0
+        self._reports = Source(folder / REPORTS_FILE, REPORTS)
+        self._decisions = Source(folder / DECISIONS_FILE, DECISIONS)
+
+    def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return what `work` reads from the database, which is up to date.
+
+        Where SQLite reports an error, its files are made anew once, and `work` is called again; where they cannot be
+        made, it reads a database in memory. Raises OSError or StorageStuck where the disk fails.
+        """
+        with _disk_errors_as_storage_errors():
+            try:
+                with self._locked(fcntl.LOCK_SH):
+                    return self._read(str(self.path), work)
+            except (sqlite3.Error, OSError) as error:
+                _raise_if_full(error)
+                LOG.warning("%s cannot be used: %s", self.path, error)
+                is_busy = _code_of(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            try:
+                with self._locked(fcntl.LOCK_EX):
+                    return self._read_anew(work, is_busy=is_busy)
+            except (sqlite3.Error, OSError) as error:
+                _raise_if_full(error)
+                LOG.warning("%s cannot be made, the reports are read anew for each use: %s", self.path, error)
+            return self._read("", work)
+
+    def remove(self) -> None:
+        """Remove the files of the index; the next use makes them anew."""
+        with self._locked(fcntl.LOCK_EX):
+            self._remove_files()
+
+    def find(self, report_id: str) -> Row | None:
+        """Return a report by its id."""
+        found = self.read(lambda database: queries.find(_asking(database), report_id))
+        return None if found is None else dict(found)
+
+    def cases(self, after: int) -> list[Row]:
+        """Return the next reviewed cases: see the port."""
+        return self.read(lambda database: queries.cases(_asking(database), after))
+
+    def reports(self, after: int) -> list[Row]:
+        """Return the next reports: see the port."""
+        return self.read(lambda database: queries.reports(_asking(database), after))
+
+    def quality(self) -> Quality:
+        """Return what reports and decisions say of the answers."""
+        return self.read(lambda database: queries.quality(_asking(database)))
+
+    def labels(self) -> list[str]:
+        """Return the label of each class that reviewers have named, as it was written first."""
+        return self.read(_labels)
+
+    def reports_of(self, images: Sequence[str]) -> dict[str, list[Row]]:
+        """Return all reports of each image, for decisions."""
+        return self.read(lambda database: queries.reports_of(_asking(database), images))
+
+    def page(self, filters: Filters, order: Order, place: Place | None) -> Page:
+        """Return a page of the images that were reported."""
+
+        def work(database: sqlite3.Connection) -> Page:
+            faults = Faults(*faults_in(database, MAX_FAULTS_SHOWN))
+            page = queries.page(_asking(database), filters, order, place, faults)
+            return page._replace(labels=_labels(database)[:MAX_LABELS])
+
+        return self.read(work)
+
+    def image_names(self) -> list[str]:
+        """Return the name of each image that a report is about."""
+        query = "SELECT DISTINCT filename FROM reports"
+        return self.read(lambda database: [row[0] for row in database.execute(query)])
+
+    def _read_anew(self, work: Callable[[sqlite3.Connection], Result], *, is_busy: bool) -> Result:
+        """Remove the files unless somebody else has made them anew meanwhile, and read."""
+        # Nobody of ours uses them now: whoever was busy with them is done, or another program and stays so.
+        with suppress(sqlite3.Error):
+            return self._read(str(self.path), work, 0.0 if is_busy else BUSY_S)
+        self._remove_files()
+        LOG.warning("%s is made anew", self.path)
+        return self._read(str(self.path), work)
+
+    def _read(self, path: str, work: Callable[[sqlite3.Connection], Result], busy_s: float = BUSY_S) -> Result:
+        with closing(sqlite3.connect(path, timeout=busy_s, isolation_level=None)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if not is_ours(connection) or not all(source.is_read_up(mark) for source, mark in self._marks(connection)):
+                # What is in memory alone is gone afterwards, however far it came.
+                self._follow(connection, time.monotonic() + (self._max_step_s if path else math.inf))
+            return work(connection)
+
+    def _marks(self, connection: sqlite3.Connection) -> list[tuple[Source, Mark]]:
+        return marks(connection, (self._reports, self._decisions))
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Hold the lock of the database's files; raise StorageStuck where others do not release it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path.with_name(LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        try:
+            give_up_at = time.monotonic() + BUSY_S
+            while True:
+                try:
+                    fcntl.flock(lock, kind | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up_at:
+                        detail = "The index of the reports is being made, which takes longer than usual."
+                        raise StorageStuck(detail) from None
+                    time.sleep(RETRY_S)
+            yield
+        finally:
+            os.close(lock)
+
+    def _remove_files(self) -> None:
+        # The log first: SQLite would apply one that is left to the database that comes next.
+        for suffix in ("-wal", "-shm", "-journal", ""):
+            path = self.path.with_name(self.path.name + suffix)
+            try:
+                path.unlink(missing_ok=True)
+            except (IsADirectoryError, PermissionError):
+                path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+
+    def _follow(self, connection: sqlite3.Connection, until: float) -> None:
+        """Read what is new; raise IndexUnfinished where that is not done by then."""
+        connection.execute("BEGIN IMMEDIATE")
+        if not is_ours(connection) or not all(source.is_known(mark) for source, mark in self._marks(connection)):
+            self._count_before = max(self._count_before, begin_anew(connection))
+        # Measured before the reports are read: whatever a decision up to here is about is among them.
+        decisions_end = self._decisions.state()
+        ends = (self._reports.state(), decisions_end)
+        read, total = 0, sum(size for size, _ in ends)
+        for (source, mark), end in zip(self._marks(connection), ends, strict=True):
+            read += add(connection, source, mark, end, lambda: time.monotonic() > until)
+            if time.monotonic() > until and read < total:
+                # Decisions wait until all reports are there.
+                connection.execute("COMMIT")
+                raise IndexUnfinished(f"The index of the reports is being made: {100 * read // total} % is read.")
+        connection.execute("COMMIT")
+        before, self._count_before = self._count_before, 0
+        count = count_reports(connection) if before else 0
+        if count < before:
+            fewer = "%s holds %d reports, %d fewer than before: it was edited, replaced or emptied"
+            LOG.warning(fewer, self._reports.path, count, before - count)
+
+
+def _code_of(error: Exception) -> int:
+    """Return SQLite's code of what went wrong, without the part that says where; 0 for other errors."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _raise_if_full(error: Exception) -> None:
+    if _code_of(error) == sqlite3.SQLITE_FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+@contextmanager
+def _disk_errors_as_storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        _raise_if_full(error)
+        raise StorageStuck(f"The index of the reports cannot be used now: {error}.") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise StorageStuck(f"The reports cannot be read: {error}.") from error
+
+
+def _asking(database: sqlite3.Connection) -> queries.Ask:
+    return lambda query, values: database.execute(query, values).fetchall()
+
+
+def _labels(database: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in database.execute(_LABELS)]

@@ -1,0 +1,332 @@
+"""Reports in PostgreSQL, which is the record; the files of each host hold what that host has accepted."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from storage.errors import KeyReused, ReportsFull, StorageError
+from storage.reports import erasure, files, port, queries
+from storage.reports.files import Key, Once
+from storage.reports.folder import run_here
+from storage.reports.port import (
+    Decision,
+    Erased,
+    Filters,
+    ImageDecision,
+    Order,
+    Outcome,
+    Page,
+    Place,
+    Quality,
+    Report,
+    ReportStore,
+    Row,
+    Run,
+)
+from storage.reports.postgres.database import Database, ask
+from storage.reports.queries import DECISION_COLUMNS, REPORT_COLUMNS, Faults
+from wire.tables.csv_table import UTF_8
+from wire.tables.feedback import REPORTS, REPORTS_FILE
+
+LOG = logging.getLogger("sightline.reports")
+
+# Renaming a class takes effect on all hosts within this time.
+RENAMES_FRESH_S = 2.0
+PENDING_AT_ONCE = 200
+# Of a decision's number: the lower bits order the decisions of one millisecond.
+NUMBER_BITS = 20
+# What a report has for content that came without a key.
+NO_CONTENT = bytes(16)
+
+_SIZE = "SELECT pg_total_relation_size('reports') + pg_total_relation_size('lines') AS size"
+_ADD_KEY = "INSERT INTO report_keys (report_id, content) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING report_id"
+_ADD_LINE = """
+INSERT INTO lines (report_id, folder, line, is_filed) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq
+"""
+_ADD_REPORT = f"""
+INSERT INTO reports (record, {", ".join(REPORT_COLUMNS)}) VALUES (?, {", ".join("?" * len(REPORT_COLUMNS))})
+"""  # noqa: S608  our own words
+_ADD_DECISIONS = """
+INSERT INTO decisions (digest, number, time, report_id, decision, label, label_key, reviewer)
+SELECT * FROM unnest(?::bytea[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[])
+ON CONFLICT DO NOTHING
+"""
+_SET_DECISIONS = f"""
+UPDATE reports SET {", ".join(f"{name} = new.{name}" for name in DECISION_COLUMNS)}
+FROM unnest(?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::bigint[], ?::text[])
+  AS new ({", ".join(DECISION_COLUMNS)}, report_id)
+WHERE reports.report_id = new.report_id
+"""  # noqa: S608  as above
+_LABELS = """
+SELECT final_label FROM (
+  SELECT DISTINCT ON (final_key) final_label, decision FROM reports WHERE final_key != '' ORDER BY final_key, decision
+) AS named ORDER BY decision
+"""
+_PENDING = f"""
+SELECT report_id, line, record FROM lines LEFT JOIN reports USING (report_id)
+WHERE folder = ? AND NOT is_filed ORDER BY lines.seq LIMIT {PENDING_AT_ONCE}
+"""  # noqa: S608  as above
+_MEANT = "SELECT report_id, filename FROM reports WHERE filename = ANY(?) OR image_sha256 = ANY(?)"
+_SET_FILED = "UPDATE lines SET is_filed = true WHERE report_id = ANY(?)"
+
+
+class PostgresReports(ReportStore):
+    """The reports of all hosts; `lines` is this host's file of lines."""
+
+    def __init__(self, database: Database, lines: Path, max_bytes: int, run: Run = run_here) -> None:
+        self._database = database
+        self._lines = lines
+        self._rows = lines.with_name(REPORTS_FILE)
+        self._max_bytes = max_bytes
+        self._run = run
+        self._folder_id = ""
+        # Whether there may be reports of this host that its files lack.
+        self._is_behind = True
+        self._renames: tuple[tuple[str, str], ...] | None = None
+        self._renames_read_at = 0.0
+
+    def add(self, report: Report, when_kept: Callable[[], None] = lambda: None) -> None:
+        """Keep it in the database, then in the files of this host."""
+        folder_id = self._identified()
+        attempts = iter(range(1, 10))
+
+        def work(connection: Connection) -> bool:
+            # Kept by an attempt whose end nobody knows.
+            self._is_behind = self._is_behind or next(attempts) > 1
+            return self._add(connection, report, folder_id)
+
+        try:
+            is_new = self._database.run(work)
+        except StorageError:
+            self._is_behind = True
+            raise
+        if is_new:
+            when_kept()
+            if folder_id:
+                self._file(report)
+
+    def find(self, report_id: str) -> Row | None:
+        """Find it by its index."""
+        return self._database.run(lambda connection: queries.find(partial(ask, connection), report_id))
+
+    def page(self, filters: Filters, order: Order = Order(), place: Place | None = None) -> Page:  # noqa: B008  a tuple
+        """Read the page and what stands around it."""
+
+        def work(connection: Connection) -> Page:
+            page = queries.page(partial(ask, connection), filters, order, place, Faults())
+            return page._replace(labels=_labels(connection)[: port.MAX_LABELS])
+
+        return self._database.run(work)
+
+    def decide(self, decision: Decision, seen: int | None = None) -> int:
+        """Keep it while nobody else decides about the report."""
+        cells = decision.cells()
+        digest = digest_of(cells)
+
+        def work(connection: Connection) -> int:
+            asking = partial(ask, connection)
+            rows = asking("SELECT * FROM reports WHERE report_id = ? FOR UPDATE", [decision.report_id])
+            is_kept = asking("SELECT FROM decisions WHERE digest = ?", [digest])
+            if not rows or is_kept or (seen is not None and not port.is_due(decision, seen, rows[0])):
+                return int(rows[0]["decision"]) if rows else 0
+            [number] = _decide(asking, [cells], {decision.report_id: rows[0]["decision"]})
+            return number
+
+        return self._database.run(work)
+
+    def decide_images(self, decisions: Sequence[ImageDecision]) -> list[Outcome]:
+        """Keep them while nobody else decides about the images."""
+        images = [decision.image for decision in decisions]
+
+        def work(connection: Connection) -> list[Outcome]:
+            asking = partial(ask, connection)
+            rows = queries.reports_of(asking, images, "FOR UPDATE")
+            found = {each.image: port.due(each, rows[each.image]) for each in decisions}
+            numbers = {row["report_id"]: row["decision"] for some in rows.values() for row in some}
+            _decide(asking, [each.cells() for some in found.values() for each in some or ()], numbers)
+            rows = queries.reports_of(asking, images)
+            return [port.outcome(each, rows[each.image], is_kept=found[each.image] is not None) for each in decisions]
+
+        return self._database.run(work)
+
+    def cases(self, after: int) -> list[Row]:
+        """Read the next ones."""
+        return self._database.run(lambda connection: queries.cases(partial(ask, connection), after))
+
+    def reports(self, after: int) -> list[Row]:
+        """Read the next ones."""
+        return self._database.run(lambda connection: queries.reports(partial(ask, connection), after))
+
+    def quality(self) -> Quality:
+        """Ask the table."""
+        return self._database.run(lambda connection: queries.quality(partial(ask, connection)))
+
+    def labels(self) -> list[str]:
+        """Read them."""
+        return self._database.run(_labels)
+
+    def renames(self) -> Sequence[tuple[str, str]]:
+        """Read them, where they were not read lately; where that fails, return those that were read before."""
+        if self._renames is None or time.monotonic() - self._renames_read_at > RENAMES_FRESH_S:
+            try:
+                self._renames = self._database.run(_renames)
+            except StorageError:
+                if self._renames is None:
+                    raise
+            self._renames_read_at = time.monotonic()
+        return self._renames
+
+    def image_names(self) -> Iterator[str]:
+        """Read them at once."""
+        query = "SELECT DISTINCT filename FROM reports"
+        yield from (row["filename"] for row in self._database.run(lambda connection: ask(connection, query)))
+
+    def erase(self, names: Collection[str], sha256s: Collection[str]) -> Erased:
+        """Delete the rows, and write the files of this host anew without them."""
+        contents = [sha256 for sha256 in sha256s if sha256]
+
+        def work(connection: Connection) -> tuple[list[str], set[str]]:
+            asking = partial(ask, connection)
+            rows = asking(_MEANT, [list(names), contents])
+            meant, found = [row["report_id"] for row in rows], {row["filename"] for row in rows} | set(names)
+            for table in ("decisions", "reports", "lines", "report_keys"):
+                asking(f"DELETE FROM {table} WHERE report_id = ANY(?)", [meant])  # noqa: S608  our own words
+            for name in found:
+                asking("DELETE FROM lines WHERE position(?::bytea IN line) > 0", [name.encode()])
+            return meant, found
+
+        meant, found = self._database.run(work)
+        erased = self._run(lambda: erasure.erase(self._lines, self._rows, found, contents))
+        return Erased(max(len(meant), erased.reports), frozenset(found) | erased.names)
+
+    def check(self) -> None:
+        """Look at the revision of the tables."""
+        self._database.check_schema()
+
+    def heal(self) -> None:
+        """Heal the files, and append to them what this host has accepted and they lack."""
+        self._run(lambda: files.heal(self._lines, self._rows))
+        if self._identified():
+            self._file_pending()
+
+    def _add(self, connection: Connection, report: Report, folder_id: str) -> bool:
+        """Return False where the report is there already."""
+        asking = partial(ask, connection)
+        if report.content and not self._is_new(connection, report):
+            return False
+        if asking(_SIZE)[0]["size"] >= self._max_bytes:
+            raise ReportsFull(port.too_many(self._max_bytes))
+        line = report.line.encode(UTF_8, "replace")
+        if not asking(_ADD_LINE, (report.report_id, folder_id, line, not folder_id)):
+            return False
+        if report.cells is not None:
+            cells = dict.fromkeys(REPORTS.columns, "") | dict(report.cells)
+            asking(_ADD_REPORT, (REPORTS.line(cells).encode(UTF_8, "replace"), *queries.report_values(cells)))
+        return True
+
+    def _is_new(self, connection: Connection, report: Report) -> bool:
+        """Take the key of a report; raise KeyReused where it belongs to another one."""
+        asking = partial(ask, connection)
+        if not asking(_ADD_KEY, (report.report_id, report.content)):
+            [known] = asking("SELECT content FROM report_keys WHERE report_id = ?", [report.report_id])
+            if bytes(known["content"]) == report.content:
+                return False
+        found = queries.find(asking, report.report_id)
+        if found is None and not asking("SELECT FROM lines WHERE report_id = ?", [report.report_id]):
+            return True
+        if report.cells is None or found is None or port.statement(found) != report.statement():
+            raise KeyReused
+        return False
+
+    def _file(self, report: Report) -> None:
+        """Append a report to the files of this host; it is kept, so nothing is the matter where that fails for now."""
+        try:
+            self._run(lambda: self._append(report))
+            self._set_filed([report.report_id])
+            if self._is_behind:
+                self._file_pending()
+        except (OSError, StorageError) as error:
+            self._is_behind = True
+            LOG.warning("a report is kept in the database, and not yet in %s: %s", self._rows, error)
+
+    def _file_pending(self) -> None:
+        """Append to the files what they lack, in the order in which it came."""
+        folder_id = self._identified()
+        self._is_behind = False
+        try:
+            self._file_each(folder_id)
+        except BaseException:
+            self._is_behind = True
+            raise
+
+    def _file_each(self, folder_id: str) -> None:
+        while rows := self._database.run(lambda connection: ask(connection, _PENDING, [folder_id])):
+            for row in rows:
+                record = row["record"]
+                cells = None if record is None else REPORTS.read(bytes(record).decode(UTF_8))
+                report = Report(row["report_id"], bytes(row["line"]).decode(UTF_8), cells)
+                self._run(partial(self._append, report))
+            self._set_filed([row["report_id"] for row in rows])
+
+    def _append(self, report: Report) -> None:
+        key = Key(UUID(report.report_id).bytes, report.content or NO_CONTENT)
+        once = Once(key, lambda: files.find_key(self._lines.parent, key.report_id) is not None)
+        files.append(self._lines, self._rows, report.line, report.cells, once)
+
+    def _set_filed(self, report_ids: list[str]) -> None:
+        def work(connection: Connection) -> None:
+            # Lost, it is done again: the files know what they hold.
+            ask(connection, "SET LOCAL synchronous_commit = off")
+            ask(connection, _SET_FILED, [report_ids])
+
+        self._database.run(work)
+
+    def _identified(self) -> str:
+        """Return the id of this host's folder; empty where the folder cannot be written to."""
+        if not self._folder_id:
+            try:
+                self._folder_id = self._run(lambda: files.folder_id(self._lines.parent))
+            except (OSError, StorageError) as error:
+                LOG.warning("reports are kept in the database alone, %s cannot be used: %s", self._lines.parent, error)
+        return self._folder_id
+
+
+def _decide(asking: queries.Ask, decisions: Sequence[port.Cells], numbers: Mapping[str, int]) -> list[int]:
+    """Add decisions about reports that are locked, whose last ones have these numbers; return the new numbers."""
+    if not decisions:
+        return []
+    places = asking("SELECT nextval('decisions_seq_seq') AS value FROM generate_series(1, ?)", [len(decisions)])
+    now_ms, kept, values = time.time() * 1000, [], []
+    for cells, place in zip(decisions, places, strict=True):
+        number = max(number_of(now_ms, place["value"]), numbers[cells["report_id"]] + 1)
+        values.append((*queries.decision_values(cells, number), cells["report_id"]))
+        label_key = values[-1][DECISION_COLUMNS.index("final_key")]
+        row = (cells["time"], cells["report_id"], cells["decision"], cells["label"], label_key, cells["reviewer"])
+        kept.append((digest_of(cells), number, *row))
+    asking(_ADD_DECISIONS, [list(column) for column in zip(*kept, strict=True)])
+    asking(_SET_DECISIONS, [list(column) for column in zip(*values, strict=True)])
+    return [int(row[1]) for row in kept]
+
+
+def digest_of(cells: port.Cells) -> bytes:
+    """Return what a row of decisions or of names is known by."""
+    return hashlib.sha256("\0".join(cells.values()).encode(UTF_8, "replace")).digest()
+
+
+def number_of(time_ms: float, place: int) -> int:
+    """Return the number that orders a decision among all."""
+    return (int(time_ms) << NUMBER_BITS) + place % (1 << NUMBER_BITS)
+
+
+def _labels(connection: Connection) -> list[str]:
+    return [row["final_label"] for row in ask(connection, _LABELS)]
+
+
+def _renames(connection: Connection) -> tuple[tuple[str, str], ...]:
+    return tuple((row["label"], row["name"]) for row in ask(connection, "SELECT label, name FROM renames ORDER BY seq"))

@@ -1,0 +1,204 @@
+"""GIF, BMP and WebP of odd kinds, and what only looks like an image."""
+
+import struct
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from sightline_testing import sample_images
+from sightline_testing.odd_files import EXACT, LOSSY, ROUNDED, SIZE, Odd, OddFile, again, original
+from sightline_testing.sample_images import IMAGE_BROKEN, STORED_BY_ORIENTATION, UNSUPPORTED_TYPE, encode
+
+LOSSLESS = {"lossless": True, "method": 0}
+CUTS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
+BMP_HEADERS = {12: "core", 40: "info", 52: "v2", 56: "v3", 64: "os2", 108: "v4", 124: "v5"}
+
+
+def files() -> Odd:
+    """Yield them all."""
+    yield from _gifs()
+    yield from _bmps()
+    yield from _webps()
+    yield from _small()
+    yield from _cut()
+    yield from _no_images()
+
+
+def _file(name: str, content: bytes, shows: Image.Image, tolerance: float = EXACT) -> OddFile:
+    return OddFile(name, lambda: content, lambda: shows, tolerance)
+
+
+def _gifs() -> Odd:
+    for colours in (2, 4, 16, 64, 256):
+        indexed = original().quantize(colours, Image.Quantize.FASTOCTREE)
+        for is_interlaced in (0, 1):
+            content = encode(indexed, "GIF", interlace=is_interlaced)
+            name = f"{colours} colours {is_interlaced}"
+            yield _file(f"{name} 87a.gif", b"GIF87a" + content[6:], indexed.convert("RGB"))
+            yield _file(f"{name} 89a.gif", b"GIF89a" + content[6:], indexed.convert("RGB"))
+            yield _file(f"{name} without trailer.gif", content.rstrip(b";"), indexed.convert("RGB"))
+    indexed = original().quantize(256, Image.Quantize.FASTOCTREE)
+    still, shows = encode(indexed, "GIF"), indexed.convert("RGB")
+    colours_end = 13 + (3 << (still[10] & 7) + 1)
+    extensions = {
+        "comment": b"!\xfe\x05hello\0", "empty comment": b"!\xfe\0", "application": b"!\xff\x0bNETSCAPE2.0\3\1\0\0\0",
+        "unknown": b"!\x42\1?\0", "text": b"!\1\x0c" + bytes(12) + b"\0",
+    }  # fmt: skip
+    for name, extension in extensions.items():
+        yield _file(f"{name}.gif", still[:colours_end] + extension + still[colours_end:], shows)
+    for name, trailer in {"zeros": bytes(99), "gif": still, "script": b"<script>"}.items():
+        yield _file(f"trailing {name}.gif", still + trailer, shows)
+    animated = encode(indexed, "GIF", save_all=True, append_images=[ImageOps.invert(original())], duration=50)
+    yield _file("animated.gif", animated, shows)
+    yield _file("animated, the second frame cut.gif", animated[: len(still) + 200], shows)
+    table, descriptor = still[13:colours_end], still.index(b",", colours_end)
+    flags = still[descriptor + 9] | 0x80 | still[10] & 7
+    local = bytes((*still[descriptor : descriptor + 9], flags)) + table + still[descriptor + 10 :]
+    yield _file("local colours.gif", still[:10] + bytes((still[10] & 0x7F, *still[11:13])) + local, shows)
+    hole = indexed.getpixel((0, 0))
+    white = Image.new("RGB", SIZE, (255, 255, 255))
+    mask = indexed.point([255 * (value != hole) for value in range(256)], "L")
+    seen = Image.composite(shows, white, mask)
+    yield _file("transparent.gif", encode(indexed, "GIF", transparency=hole), seen)
+
+
+def _bmp(pixels: bytes, bits: int, colours: bytes = b"", *, header: int, is_top_down: bool) -> bytes:
+    """Return a BMP; its colours are a palette, or the masks of its channels above 8 bits."""
+    width, height = SIZE
+    masks = colours if bits > 8 else b""
+    if header == 12:
+        info = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        shown = -height if is_top_down else height
+        info = struct.pack("<IiiHHIIiiII", header, width, shown, 1, bits, 3 if masks else 0, len(pixels), 0, 0, 0, 0)
+        info = (info + (masks if header > 40 else b"")).ljust(header, b"\0") + (masks if header == 40 else b"")
+    palette = b"" if masks else colours
+    at = 14 + len(info) + len(palette)
+    return struct.pack("<2sIHHI", b"BM", at + len(pixels), 0, 0, at) + info + palette + pixels
+
+
+def _rows(image: Image.Image, mode: str, *, is_top_down: bool) -> bytes:
+    return image.tobytes("raw", mode, 0, 1 if is_top_down else -1)
+
+
+def _bmps() -> Odd:
+    grey_4 = original().convert("L").point([value // 17 * 17 for value in range(256)])
+    for header, label in BMP_HEADERS.items():
+        for is_top_down in (False, True) if header != 12 else (False,):
+            make = partial(_bmp, header=header, is_top_down=is_top_down)
+            name = f"{label} {'down' if is_top_down else 'up'}"
+            yield _file(f"24 bits {name}.bmp", make(_rows(original(), "BGR", is_top_down=is_top_down), 24), original())
+            step = 3 if header == 12 else 4
+            greys = b"".join(bytes((value,) * 3 + (0,) * (step - 3)) for value in range(256))
+            grey = original().convert("L")
+            content = make(_rows(grey, "L", is_top_down=is_top_down), 8, greys)
+            yield _file(f"8 bits {name}.bmp", content, grey.convert("RGB"))
+            sixteen = b"".join(bytes((17 * value,) * 3 + (0,) * (step - 3)) for value in range(16))
+            values = _rows(grey_4.point([value // 17 for value in range(256)]), "L", is_top_down=is_top_down)
+            halves = bytes(high << 4 | low for high, low in zip(values[::2], values[1::2], strict=True))
+            yield _file(f"4 bits {name}.bmp", make(halves, 4, sixteen), grey_4.convert("RGB"))
+            bits = original().convert("1")
+            two = bytes(step) + b"\xff\xff\xff\0"[:step]
+            yield _file(
+                f"1 bit {name}.bmp",
+                make(_rows(bits, "1", is_top_down=is_top_down), 1, two),
+                bits.convert("RGB"),
+            )
+            if header == 12:
+                continue
+            opaque = _rows(original(), "BGRX", is_top_down=is_top_down)
+            yield _file(f"32 bits {name}.bmp", make(opaque, 32), original())
+            masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0)[: 12 if header == 40 else 16]
+            if header != 64:
+                yield _file(f"32 bits of fields {name}.bmp", make(opaque, 32, masks), original())
+            coarse = _fifteen_bits(original() if is_top_down else ImageOps.flip(original()))
+            yield _file(f"16 bits {name}.bmp", make(coarse, 16), original(), LOSSY)
+    for depth, most in ((4, 15), (8, 255)):
+        upside_down = ImageOps.flip(original().convert("L"))
+        numbers = [value * most // 255 for value in upside_down.tobytes()]
+        painted = [b"\1" + bytes((value << 4 if depth == 4 else value,)) for value in numbers]
+        runs = b"".join(b"".join(painted[at : at + SIZE[0]]) + b"\0\0" for at in range(0, len(painted), SIZE[0]))
+        content = sample_images.run_length_bmp(SIZE[0], SIZE[1], runs, depth)
+        shows = original().convert("L").point([value * most // 255 * 255 // most for value in range(256)])
+        yield _file(f"runs of {depth} bits.bmp", content, shows.convert("RGB"), ROUNDED)
+    yield _file("trailing zeros.bmp", encode(original(), "BMP") + bytes(99), original())
+
+
+def _fifteen_bits(image: Image.Image) -> bytes:
+    red, green, blue = (np.asarray(channel).astype("<u2") >> 3 for channel in image.split())
+    return (red << 10 | green << 5 | blue).astype("<u2").tobytes()
+
+
+def _webps() -> Odd:
+    for quality in (60, 95):
+        for method in (0, 6):
+            content = encode(original(), "WEBP", quality=quality, method=method)
+            yield _file(
+                f"lossy {quality} {method}.webp", content, again(original(), "WEBP", quality=quality, method=method)
+            )
+    lossless = encode(original(), "WEBP", **LOSSLESS)
+    yield _file("lossless.webp", lossless, original())
+    yield _file("trailing zeros.webp", lossless + bytes(99), original())
+    yield _file("trailing script.webp", lossless + b"<script>", original())
+    clear = sample_images.transparent()
+    white = Image.new("RGB", clear.size, (255, 255, 255))
+    white.paste(clear, mask=clear.getchannel("A"))
+    for is_lossless in (False, True):
+        for is_exact in (False, True):
+            content = encode(clear, "WEBP", lossless=is_lossless, exact=is_exact, quality=95)
+            yield _file(f"transparent {is_lossless} {is_exact}.webp", content, white, EXACT if is_lossless else LOSSY)
+        others = [ImageOps.invert(original())]
+        animated = encode(original(), "WEBP", save_all=True, append_images=others, lossless=is_lossless, quality=95)
+        yield _file(f"animated {is_lossless}.webp", animated, original(), EXACT if is_lossless else LOSSY)
+    for orientation in range(1, 9):
+        stored = original()
+        if orientation in STORED_BY_ORIENTATION:
+            stored = stored.transpose(STORED_BY_ORIENTATION[orientation])
+        for name, skipped in (("exif", 0), ("bare exif", 6)):
+            block = sample_images.exif(orientation)[skipped:]
+            content = encode(stored, "WEBP", **LOSSLESS, exif=block)
+            yield _file(f"orientation {orientation} {name}.webp", content, original())
+    for length in (1, 6, 9, 20):
+        content = encode(original(), "WEBP", **LOSSLESS, exif=sample_images.exif(6)[:length])
+        yield _file(f"exif cut at {length}.webp", content, original())
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name, icc in {"srgb": profile, "damaged": profile[:40], "zeros": bytes(9)}.items():
+        yield _file(f"{name} profile.webp", encode(original(), "WEBP", **LOSSLESS, icc_profile=icc), original())
+
+
+def _small() -> Odd:
+    for width, height in ((1, 1), (2, 3), (7, 5), (33, 17), (50, 1), (1, 50)):
+        small = sample_images.scene(64, 64).resize((width, height))
+        for kind in ("PNG", "BMP", "WEBP"):
+            options = LOSSLESS if kind == "WEBP" else {}
+            yield _file(f"{width}x{height}.{kind.lower()}", encode(small, kind, **options), small)
+        yield _file(f"{width}x{height}.gif", encode(small, "GIF"), again(small, "GIF"))
+
+
+def _cut() -> Odd:
+    for kind in ("PNG", "GIF", "BMP", "WEBP"):
+        content = encode(original(), kind)
+        for share in CUTS:
+            cut = content[: int(len(content) * share)]
+            yield OddFile(f"cut at {share}.{kind.lower()}", partial(bytes, cut), code=IMAGE_BROKEN)
+
+
+def _no_images() -> Odd:
+    starts = {
+        "empty": b"", "text": b"no image\n" * 9, "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>", "pdf": b"%PDF",
+        "film": b"\0\0\0\x18ftypisom", "raw": b"\0\0\0\x18ftypcrx ", "jp2": b"\0\0\0\x0cjP  \r\n\x87\n",
+        "jxl": b"\xff\x0a", "psd": b"8BPS\0\1", "mng": b"\x8aMNG\r\n\x1a\n", "jng": b"\x8bJNG\r\n\x1a\n",
+        "qoi": b"qoif", "riff": b"RIFF\0\0\0\0WAVE", "html": b"<!doctype html>", "gif88a": b"GIF88a" + bytes(99),
+    }  # fmt: skip
+    for name, start in starts.items():
+        yield OddFile(f"no image {name}.jpg", partial(bytes, start), code=UNSUPPORTED_TYPE)
+    for kind in ("ICO", "PPM", "TGA", "PCX", "DDS", "ICNS", "JPEG2000", "EPS"):
+        yield OddFile(f"no image {kind}.png", partial(encode, original(), kind), code=UNSUPPORTED_TYPE)
+    for name, content in {
+        "HEIC": b"\0\0\0\x18ftypheic", "AVIF": b"\0\0\0\x1cftypavif", "TIFF": b"II*\0",
+        "BM": b"BM" + bytes(60), "GIF": b"GIF89a" + bytes(60), "PNG": b"\x89PNG\r\n\x1a\n" + bytes(60),
+        "RIFF": b"RIFF\x40\0\0\0WEBP" + bytes(60),
+    }.items():  # fmt: skip
+        yield OddFile(f"signature alone {name}", partial(bytes, content), code=IMAGE_BROKEN)
+    yield OddFile("webp of noise", lambda: b"RIFF\x40\0\0\0WEBPVP8 \x30\0\0\0" + bytes(48), code=IMAGE_BROKEN)

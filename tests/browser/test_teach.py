@@ -1,0 +1,106 @@
+"""Teaching in the browser: ten examples dropped, trained, judged, served, and taken back again."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from sightline_testing.browser import Visitor
+from sightline_testing.drawings import drawing_jpeg
+from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
+from storage.audit.log import AuditFile
+
+KEY = "the-key-of-these-tests"
+KIND, LABEL = "bar_chart", "bar chart"  # nothing that the model has a class for
+EXAMPLES, UNSEEN = range(10), 1005
+NEW = f"{MODEL}/2-int8"
+# Generous, as are all waits: other work may share the machine.
+TRAIN_TIMEOUT_MS = 300_000
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[FeedbackLoop]:
+    told = {"OPERATOR_KEY": KEY, "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60", "TRAINER": "1"}
+    with running_loop(tmp_path / "loop", told) as loop:
+        yield loop
+
+
+@pytest.fixture
+def visitor(browser: Browser, loop: FeedbackLoop) -> Iterator[Visitor]:
+    context = browser.new_context(reduced_motion="reduce")
+    visitor = Visitor(context.new_page(), loop.service.url)
+    yield visitor
+    context.close()
+    assert visitor.complaints == []
+
+
+def test_a_class_is_taught_served_and_taken_back_in_the_browser(
+    visitor: Visitor, loop: FeedbackLoop, tmp_path: Path
+) -> None:
+    page, folder = visitor.page, Path(os.environ.get("TEACH_IMAGES", tmp_path / "shots"))
+    unseen = drawing_jpeg(KIND, UNSEEN)
+    assert loop.ask(unseen)[0] != LABEL
+    sign_in(visitor)
+    visitor.open("/teach")
+    page.get_by_text("as delivered").wait_for()
+    look_at(visitor, folder / "1-empty")
+    page.get_by_label("Name of the class").fill(LABEL)
+    began = time.monotonic()
+    page.get_by_label("Images", exact=True).set_input_files(drawn(tmp_path))
+    page.get_by_role("button", name="Add examples").click()
+    page.get_by_text("Today the model takes").wait_for()
+    assert page.locator(".example:has(img[src])").count() == len(EXAMPLES)
+    look_at(visitor, folder / "2-examples")
+    page.get_by_role("button", name="Train").click()
+    page.locator("#order[data-state=queued], #order[data-state=running]").wait_for()
+    look_at(visitor, folder / "3-training", is_moving=True)
+    page.get_by_role("heading", name=f"{NEW} is made").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    found = page.get_by_role("row", name=f"New: {LABEL}").inner_text()
+    assert re.search(rf"\d+ of {len(EXAMPLES)}\s+found", found), found
+    print(page.get_by_text("on the processor").inner_text())  # noqa: T201  what is asked for
+    look_at(visitor, folder / "4-evaluation")
+    page.get_by_label("Serve it all the same, provisionally").check()
+    page.get_by_role("button", name="Promote").click()
+    page.get_by_role("heading", name=f"{NEW} is served").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    took_s = time.monotonic() - began
+    print(f"from ten examples to the new class in service: {took_s:.1f} s")  # noqa: T201  what is asked for
+    assert loop.ask(unseen) == (LABEL, NEW)
+    visitor.open("/teach")
+    look_at(visitor, folder / "5-versions")
+    page.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("heading", name=f"{BASE} is served").wait_for()
+    assert loop.ask(unseen)[1] == BASE
+    rows = reversed(AuditFile(loop.files.feedback).newest(100))
+    assert [(row.action, row.outcome) for row in rows if row.order] == [
+        (kind, outcome) for kind in ("train", "promote", "rollback") for outcome in ("ordered", "done")
+    ]
+
+
+def sign_in(visitor: Visitor) -> None:
+    visitor.open("/review")
+    visitor.page.get_by_label("Your name").fill("Ann")
+    visitor.page.locator("#key").fill(KEY)
+    visitor.page.keyboard.press("Enter")
+    visitor.page.locator("#cases").wait_for()
+
+
+def drawn(folder: Path) -> list[Path]:
+    """Draw the examples."""
+    paths = [folder / f"chart{seed}.jpg" for seed in EXAMPLES]
+    for seed, path in zip(EXAMPLES, paths, strict=True):
+        path.write_bytes(drawing_jpeg(KIND, seed))
+    return paths
+
+
+def look_at(visitor: Visitor, path: Path, *, is_moving: bool = False) -> None:
+    """Look for barriers and overflow in each view, and keep what it looks like."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for view in visitor.views():
+        if not is_moving:  # it may be another page by then
+            assert visitor.barriers() == []
+            assert visitor.overflow() == 0
+        visitor.page.screenshot(path=f"{path}-{view}.png", full_page=True)

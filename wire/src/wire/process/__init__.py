@@ -1,0 +1,1 @@
+"""What each process sets up first: the limits of its settings, misspelt settings, and its standard error."""
