@@ -1,12 +1,14 @@
 """`make test`: runs every suite in the place its imports expect, and adds up what they found.
 
 api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Two suites run at a
-time, since tests often wait; what each prints is shown when it ends.
+time, since tests often wait; what each prints is shown when it ends, or when the whole run is told to end.
 """
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,9 +115,16 @@ STRICT = ("-W", "error", "--strict-markers", "--strict-config")
 # pytest would load every plugin that is installed, and two of them take seconds in each process.
 PLUGINS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    "PYTEST_PLUGINS": "xdist.plugin,_hypothesis_pytestplugin,sightline_testing.plugin",
+    "PYTEST_PLUGINS": "xdist.plugin,_hypothesis_pytestplugin,pytest_timeout,sightline_testing.plugin",
 }
 PYTEST_OPTIONS = ("--quiet", "--durations=5", *STRICT)
+# A test that waits for what never comes fails with its stack; the longest takes a minute where the machine is free.
+TEST_LIMIT_S = 400
+# Ends a suite that its tests' limit cannot end; the longest takes ten minutes.
+SUITE_LIMIT_S = 2400
+# The long forms of faults and attacks take as long as they take.
+LONG_FORMS = ("FULL", "TWINS")
+_running: list[subprocess.Popen[bytes]] = []
 CORES = os.cpu_count() or 1
 # Processes of a suite, whether it runs alone or as one of two: many tests wait for something, so there is work for one
 # more than there are cores. Services belong to a file.
@@ -201,14 +210,24 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
         options += ["--dist=loadfile", f"--numprocesses={processes}"]
     if suite.is_parallel and suite.longest:
         options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
+    is_long = any(os.environ.get(name) for name in LONG_FORMS)
+    if not is_long:
+        options.append(f"--timeout={TEST_LIMIT_S}")
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", suite.tests, *options],
         cwd=REPOSITORY / suite.folder,
         env=os.environ | PLUGINS | {"PYTHONPATH": ".", FIRST_PROCESS: str(first)},
+        stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
     )
+    limit = threading.Timer(SUITE_LIMIT_S, _end, [suite, process])
+    if not is_long:
+        limit.start()
+    _running.append(process)
     _, status, spent = os.wait4(process.pid, 0)
+    _running.remove(process)
+    limit.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     totals = read(report)
     if process.returncode != 0 and not totals.failed:
@@ -230,10 +249,26 @@ def read(report: Path) -> Totals:
     return totals
 
 
+def _end(suite: Suite, process: subprocess.Popen[bytes]) -> None:
+    _say(f"--- {suite.name}: ended after {SUITE_LIMIT_S} s")
+    process.terminate()
+
+
+def _show_what_ran(signal_number: int, _frame: object) -> None:
+    """Show what the suites that run have printed: whoever ends the run wants to know where it stood."""
+    for log in RESULTS.glob("*.log"):
+        if not log.with_suffix(".xml").exists():
+            _say(f"--- {log.stem} had printed\n{log.read_text(errors='replace')}")
+    for process in _running:
+        process.terminate()
+    os._exit(128 + signal_number)  # an exit would wait for the threads that wait for the suites
+
+
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _show_what_ran)
     sys.exit(main(sys.argv[1:]))
