@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,35 +55,38 @@ def state_dir(service: Service) -> Path:
 
 
 class ServiceManager:
-    """A socket in the place of systemd's, and the states that came to it."""
+    """A socket in the place of systemd's, and the states that came to it, which are read at once as systemd does."""
 
     def __init__(self, path: Path) -> None:
         self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(PATIENCE_S)
+        self._reader = threading.Thread(target=self._read)
         self.states: list[list[str]] = []
 
     def __enter__(self) -> "ServiceManager":
+        self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Read what is left."""
-        self._socket.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._read()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"", self._socket.getsockname())
+        self._reader.join(PATIENCE_S)
         self._socket.close()
 
     def wait_for(self, state: str, after: str) -> None:
         """Come back when there is a state behind another one."""
-        for wanted in (after, state):
-            while wanted not in self._read():
-                pass
 
-    def _read(self) -> list[str]:
-        self.states.append(self._socket.recv(4096).decode().split("\n"))
-        return self.states[-1]
+        def has_come() -> bool:
+            states = [each[0] for each in self.states]
+            return after in states and state in states[states.index(after) :]
+
+        eventually(has_come, f"{state} after {after}")
+
+    def _read(self) -> None:
+        while state := self._socket.recv(4096).decode():
+            self.states.append(state.split("\n"))
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 # While the service is not ready yet, each word of that gives it so much longer before systemd gives up.
 PATIENCE_US = 120_000_000
+# How long "ready" and "stopping" wait for room: the kernel keeps ten states that the manager has not read yet.
+ROOM_S = 1.0
 
 
 class ServiceManager:
@@ -21,6 +23,7 @@ class ServiceManager:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         is_watched = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._watchdog_s = int(environment.get("WATCHDOG_USEC") or 0) / 1_000_000 if is_watched else 0.0
+        self._unsent = ""
 
     @property
     def every_s(self) -> float | None:
@@ -32,24 +35,30 @@ class ServiceManager:
         self._send(f"STATUS={status}\nEXTEND_TIMEOUT_USEC={PATIENCE_US}")
 
     def ready(self, status: str) -> None:
-        """Say that the service answers."""
-        self._send(f"READY=1\nSTATUS={status}")
+        """Say that the service answers; again with the next `alive` if the manager had no room for it."""
+        state = f"READY=1\nSTATUS={status}"
+        self._unsent = "" if self._send(state, ROOM_S) else state
 
     def alive(self) -> None:
         """Say that the launcher still looks after its programs."""
+        if self._unsent and self._send(self._unsent):
+            self._unsent = ""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
         """Say that the service is coming to its end."""
-        self._send("STOPPING=1\nSTATUS=stopping")
+        self._send("STOPPING=1\nSTATUS=stopping", ROOM_S)
 
-    def _send(self, state: str) -> None:
+    def _send(self, state: str, room_s: float = 0.0) -> bool:
+        """Return whether the manager has the state, or there is none."""
         if not self._address:
-            return
+            return True
         # Whatever is wrong with the manager, the service matters more.
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
         ):
-            sender.setblocking(False)
+            sender.settimeout(room_s)
             sender.sendto(state.encode(), self._address)
+            return True
+        return False
