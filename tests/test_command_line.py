@@ -15,7 +15,7 @@ import pytest
 from sightline import Client, ServiceError, __version__
 from sightline_testing.sample_images import bad, jpeg
 from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
-from sightline_testing.waiting import wait_until
+from sightline_testing.waiting import ended_within, wait_until
 
 COMMAND = Path(sys.executable).with_name("sightline")
 COUNT = 90
@@ -153,7 +153,10 @@ def test_lines_of_json_have_several_classes_where_they_are_asked_for(service: Se
 
 def test_a_reader_that_has_had_enough_ends_the_run_without_a_word(service: Service, photos: Path) -> None:
     command = [str(COMMAND), "--url", service.url, "classify", str(photos), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        ended_within(process, "the run has ended", 120),
+    ):
         assert process.stdout is not None
         assert process.stdout.readline()
         process.stdout.close()

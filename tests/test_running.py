@@ -35,6 +35,7 @@ from sightline_testing.service import (
     stop,
     wait_until_ready,
 )
+from sightline_testing.waiting import ended_within
 
 PATIENCE_S = 60.0
 
@@ -334,7 +335,8 @@ def test_on_a_terminal_lines_are_plain_and_the_key_is_shown(tmp_path: Path) -> N
     )
     os.close(theirs)
     text, is_told = "", False
-    with contextlib.suppress(OSError):  # the last process has closed it
+    # The last process closes it, which is an OSError here.
+    with ended_within(launcher, "the launcher has stopped", 2 * PATIENCE_S), contextlib.suppress(OSError):
         while piece := os.read(ours, 4096).decode():
             text += piece
             if not is_told and "Operator key" in text and text.endswith("\n"):

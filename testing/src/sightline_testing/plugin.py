@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 import storage  # noqa: F401  else pytest takes the folder storage/, in which its tests lie, for the package of that name
 import wire  # noqa: F401  as above
 from sightline_testing.postgres_server import PostgresServer, postgres_binaries
 from sightline_testing.redis_server import RedisServer, redis_binaries
 from sightline_testing.s3_server import S3Server
+from sightline_testing.service import kill_what_was_left
 
 EMPTY = "TRUNCATE lines, reports, decisions, renames, report_keys, audit, history RESTART IDENTITY"
 
@@ -45,6 +48,27 @@ def pytest_load_initial_conftests() -> None:
 def pytest_configure() -> None:
     """Give the operator's commands the priority of the tests that wait for them: on busy cores they get no time."""
     os.environ.setdefault("COMMAND_NICENESS", "0")
+
+
+def pytest_unconfigure() -> None:
+    """Kill the services of tests that broke off, so that they take no time and no ports of what runs next."""
+    kill_what_was_left()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """End the process, with the stacks of its threads, if a fixture does not end within the time of a test.
+
+    pytest-timeout gives a test one limit in all: after a test that reached it, nothing else would limit its fixtures.
+    """
+    limit_s: float | None = item.config.getoption("timeout", None)
+    if not limit_s:
+        return (yield)
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ BUNDLES = REPOSITORY / "var" / "bundles"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
 READY = "ready: "
+_launched: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def launch(
     """Start the launcher as `make serve` does; what it prints goes to launcher.log of the state folder."""
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / "launcher.log").open("ab") as log:
-        return subprocess.Popen(
+        launcher = subprocess.Popen(
             [sys.executable, "-m", "launcher"],
             cwd=folder,
             env=environment(state_dir, port, changes),
@@ -64,6 +65,17 @@ def launch(
             stdout=log,
             stderr=subprocess.STDOUT,
         )
+    _launched.append(launcher)
+    return launcher
+
+
+def kill_what_was_left() -> None:
+    """Kill the launchers of this process that still run; their programs end with them."""
+    for launcher in _launched:
+        if launcher.poll() is None:
+            launcher.kill()
+            launcher.wait()
+    _launched.clear()
 
 
 def printed(state_dir: Path) -> str:

@@ -207,7 +207,8 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
     report.unlink(missing_ok=True)
     options = [*PYTEST_OPTIONS, f"--junitxml={report}", *suite.options]
     if suite.is_parallel:
-        options += ["--dist=loadfile", f"--numprocesses={processes}"]
+        # A process that a test took along is not replaced: the same test would take the next one along, without end.
+        options += ["--dist=loadfile", f"--numprocesses={processes}", "--max-worker-restart=0"]
     if suite.is_parallel and suite.longest:
         options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
     is_long = any(os.environ.get(name) for name in LONG_FORMS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import AnyStr
 
 WAIT_S = 30.0
 
@@ -43,3 +46,25 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WA
         if time.monotonic() > until:
             raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
         time.sleep(0.005)
+
+
+@contextmanager
+def ended_within(process: subprocess.Popen[AnyStr], what: str, timeout_s: float = WAIT_S) -> Iterator[None]:
+    """Read what a process writes inside the block; one that takes longer is killed, and AssertionError raised.
+
+    Without a limit, a test that reads to the end waits for as long as anything holds the other end open.
+    """
+    is_late = threading.Event()
+
+    def kill() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout_s, kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if is_late.is_set():
+        raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
