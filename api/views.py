@@ -124,7 +124,7 @@ def display_image(filename: str) -> Response:
     if opened is None:
         raise NotFound
     file, kind = opened
-    response = _image_response(file)
+    response = file_response(file)
     response.content_type = kind.media_type
     response.headers["Content-Security-Policy"] = IMAGE_POLICY
     response.headers["Cache-Control"] = IMAGE_CACHING
@@ -133,8 +133,8 @@ def display_image(filename: str) -> Response:
     return response
 
 
-def _image_response(file: BufferedReader) -> Response:
-    """Return a small image in one piece; a large one piece by piece, as the client takes it."""
+def file_response(file: BufferedReader) -> Response:
+    """Return a small file in one piece; a large one piece by piece, as the client takes it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size <= READ_BYTES:

@@ -2,7 +2,7 @@
 
 It removes images that nobody has sent for KEEP_UPLOADS_DAYS, then those that were sent longest ago, beyond
 KEEP_UPLOADS_BYTES. It removes only what the service has stored itself, which shows in a file's name: it is made of the
-bytes. Whatever a file of the feedback folder names is kept, however old.
+bytes. Whatever a file of the feedback folder names is kept, however old; old archives for the operator's browser go.
 
 Both folders change while it reads them. With --every, an error ends one clean-up, which is logged and tried again.
 """
@@ -24,6 +24,7 @@ from reports import record
 from storage.errors import StorageError
 from storage.images import folder as image_folder
 from storage.images.folder import ImageFolder
+from storage.transfers import Transfers
 from wire import __version__
 
 DAY_S = 86_400.0
@@ -76,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _clean_once(*, is_dry_run: bool) -> bool:
     """Clean up and print the result; return whether it came to its end."""
+    if not is_dry_run:
+        Transfers(record.folder()).drop_old()
     if settings.IMAGE_STORE:
         sys.stdout.write(f"clean-up: images are in {settings.IMAGE_STORE}, where a rule of the bucket removes them\n")
         return True

@@ -66,6 +66,9 @@ PROBLEM_CODES: Mapping[str, ProblemCode] = {
     "picture_unknown": ProblemCode(
         404, "No image with this name is stored.", "Upload the image again. Old images are removed by clean-up."
     ),
+    "archive_gone": ProblemCode(
+        404, "The order has written no archive, or it is removed.", "Send an order to `export` again."
+    ),
     "order_unknown": ProblemCode(
         404, "No order has this id, or the order is too old.", "Read the audit log for older orders."
     ),

@@ -22,6 +22,7 @@ ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
     messages.ROLL_BACK: {},
     messages.DISCARD: {"version": True},
     messages.ERASE: {"image": True},
+    messages.EXPORT: {},
 }
 MAX_ARGUMENT = 200
 

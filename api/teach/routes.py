@@ -11,20 +11,23 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response as AnyResponse
 
 import error_handlers
+import offload
 import settings
 import utils
+import views
 from auth import access
 from images import uploads
 from images.multipart import MAX_IMAGES, MAX_OVERHEAD_BYTES
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
 from problems import Problem
-from reports import audit
+from reports import audit, record
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
+from storage.transfers import Transfers
 from teach import archive, examples, orders
 from wire import WireError
-from wire.orders.messages import KINDS, Known
+from wire.orders.messages import EXPORT, KINDS, Known
 
 router = Blueprint("teach", __name__, url_prefix="/teach")
 router.before_request(access.require_operator)
@@ -266,19 +269,41 @@ def order(order_id: str) -> OrderState | str:
     return render_template("order.html", order=shown, is_over=shown["state"] in {"done", "failed"})
 
 
+@router.route("/orders/<order_id>/archive", methods=["GET"])
+@access.open_to_all
+@Operation(
+    "GET",
+    "Download the archive that an order has written",
+    {200: Answer("the reviewed cases, a folder for each label", media_types=["application/zip"])},
+    problems=(401, 404, 503),
+)
+def download_archive(order_id: str) -> AnyResponse:
+    """Send an archive; it is kept for a day, until the next one is written, or until an image is erased."""
+    known = orders.find(ORDER_ID.parse(order_id))
+    archive = Transfers(record.folder())
+    opened = offload.run(lambda: archive.open_archive(known.order.id)) if known.order.kind == EXPORT else None
+    if opened is None:
+        raise Problem(404, "archive_gone", "This archive is not here, or no longer: export again.")
+    audit.note("download", {}, "sent", known.order.id)
+    response = views.file_response(opened)
+    response.content_type = "application/zip"
+    response.headers["Content-Disposition"] = f'attachment; filename="reviewed-cases-{_moment(known)[:10]}.zip"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def _wants_page() -> bool:
     return "text/html" in request.headers.get("Accept", "")
 
 
 def _shown(known: Known) -> OrderState:
     order, progress, outcome = known
-    moment = datetime.fromtimestamp(order.at_ms / 1000, UTC).isoformat(timespec="seconds")
     return {
         "id": order.id,
         "kind": order.kind,
         "state": known.state,
         "by": order.by,
-        "at": moment,
+        "at": _moment(known),
         "arguments": dict(order.arguments),
         "attempt": progress.attempt if progress else 0,
         "step": progress.step if progress else 0,
@@ -290,3 +315,8 @@ def _shown(known: Known) -> OrderState:
         "reason": outcome.reason if outcome else "",
         "result": dict(outcome.result) if outcome else {},
     }
+
+
+def _moment(known: Known) -> str:
+    """Return when it was ordered."""
+    return datetime.fromtimestamp(known.order.at_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -2,7 +2,8 @@
 
 It goes with every report about it and the decisions on these, the answers that are kept for it, its place in the
 records of versions, and the pages of evaluations, which may show it. The weights of a version that was trained on it
-stay as they are: train another version, and discard that one. Copies elsewhere, such as backups and exports, are yours.
+stay as they are: train another version, and discard that one. An archive that waits for its download goes as well;
+copies elsewhere, such as backups and downloaded exports, are yours.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from storage.images.names import USUAL_SUFFIXES, is_plain
 from storage.images.port import ImageStore
 from storage.reports.folder import FolderReports, Limits
 from storage.reports.port import ReportStore
+from storage.transfers import Transfers
 from wire import result_cache
 from wire.dead_letters import DeadLetters
 from wire.tables.feedback import image_name
@@ -63,6 +65,7 @@ def erase(options: argparse.Namespace) -> Erasure:
     names |= erased.names
     trained = _forget_in_versions(names, sha256)
     pages = _remove_evaluations()
+    Transfers(Path(settings.FEEDBACK_FILEPATH).parent).drop_archives()
     answers = _forget_answers(names, sha256)
     found = Erasure(sum(images.erase(each) for each in sorted(names)), erased.reports, answers, pages, trained)
     if found[:3] == (0, 0, 0) and not trained:

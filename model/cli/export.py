@@ -1,23 +1,29 @@
-"""Write the reviewed cases into a folder to train on elsewhere: `python -m cli.export FOLDER [--feedback FOLDER]`.
+"""Write the reviewed cases to train on elsewhere: `python -m cli.export FOLDER [--feedback FOLDER]`, or `FILE.zip`.
 
-FOLDER/<label>/<image> is what ImageFolder reads (torchvision, Hugging Face, Keras); cases.csv and metadata.jsonl beside
-the labels' folders have a line for each image. Each image is there once, with the label that was decided last. Where
-reports are in a database, all of them are there too, as the tables of a feedback folder.
+FOLDER/<label>/<image>, in an archive <label>/<image>, is what ImageFolder reads (torchvision, Hugging Face, Keras);
+cases.csv and metadata.jsonl beside the labels' folders have a line for each image. Each image is there once, with the
+label that was decided last. Where reports are in a database, all of them are there too, as the tables of a feedback
+folder.
 """
 
 import argparse
 import csv
+import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 from cli import command, reports_database
+from inference import files
 from inference.errors import CasesError
 from registry.versions import Case
+from storage.images.folder import check_room
 from storage.images.port import ImageStore
 from training import cases
 from wire.tables.feedback import CASES_CSV, CASES_JSONL, DECISIONS_FILE, RENAMES_FILE, REPORTS_FILE, folder_name
@@ -26,28 +32,87 @@ from wire.tables.feedback import CASES_CSV, CASES_JSONL, DECISIONS_FILE, RENAMES
 TABLES = (REPORTS_FILE, DECISIONS_FILE, RENAMES_FILE)
 # `file_name` is the column that Hugging Face's ImageFolder reads.
 COLUMNS = ("file_name", "label", "prediction", "report_id", "sha256")
+ARCHIVE_SUFFIX = ".zip"
+# The service that shares the disk needs room for reports.
+MIN_FREE_BYTES = 64 * 1024**2
+
+# Takes a file of the export: its name, with a folder before it or none, and its content, or where that is.
+Add = Callable[[str, bytes | Path], None]
+
+
+class Exported(NamedTuple):
+    """How many images were written, and how many are gone or altered."""
+
+    images: int
+    missing: int
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the folder; return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return command.run(lambda: _run(options), "nothing was exported")
 
 
 def _run(options: argparse.Namespace) -> int:
-    folder = options.folder
-    if folder.exists() and any(folder.iterdir()):
-        raise CasesError(f"{folder} is not empty: give a new folder, so that no case of before is left in it")
+    export(options)
+    return 0
+
+
+def export(options: argparse.Namespace) -> Exported:
+    """Write the cases and print how many; raise CasesError, StorageError or OSError, and leave nothing then."""
+    target = options.folder
+    is_archive = target.suffix.lower() == ARCHIVE_SUFFIX
+    if target.exists() and (is_archive or any(target.iterdir())):
+        fault = "exists" if is_archive else "is not empty"
+        raise CasesError(f"{target} {fault}: give a new one, so that no case of before is left in it")
     command.warn(*cases.unread(options.feedback))
-    found = cases.reviewed(options.feedback, command.known_labels())
-    with _all_or_nothing(folder) as draft:
-        written, missing = _write(draft, found, options.uploads)
+    found = list(cases.reviewed(options.feedback, command.known_labels()))
+    with (_archive if is_archive else _folder)(target) as add:
+        written = _write(add, command.progress("reviewed images", len(found), found), options.uploads)
         if reports_database.is_copy(options.feedback):
             for name in TABLES:
-                shutil.copyfile(options.feedback / name, draft / name)
-    lacking = f"; {missing} images are gone or altered" if missing else ""
-    command.say(f"{written} images in {folder}, with {CASES_CSV} and {CASES_JSONL}{lacking}")
-    return 0
+                add(name, options.feedback / name)
+    lacking = f"; {written.missing} images are gone or altered" if written.missing else ""
+    command.say(f"{written.images} images in {target}, with {CASES_CSV} and {CASES_JSONL}{lacking}")
+    return written
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Add]:
+    """Give what adds files to a ZIP archive, which appears whole as the block ends; images shrink no further."""
+    draft = files.beside(path)
+    try:
+        with zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED) as archive:
+
+            def add(name: str, content: bytes | Path) -> None:
+                size = content.stat().st_size if isinstance(content, Path) else len(content)
+                check_room(path.parent, size, MIN_FREE_BYTES)
+                if isinstance(content, Path):
+                    archive.write(content, name)
+                else:
+                    archive.writestr(name, content)
+
+            yield add
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[Add]:
+    """Give what adds files to a folder, all of which appear in it as the block ends."""
+    with _all_or_nothing(folder) as draft:
+
+        def add(name: str, content: bytes | Path) -> None:
+            path = draft / name
+            path.parent.mkdir(exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, path)
+            else:
+                path.write_bytes(content)
+
+        yield add
 
 
 @contextmanager
@@ -71,36 +136,34 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
     draft.rmdir()
 
 
-def _write(folder: Path, found: Iterator[Case], uploads: ImageStore) -> tuple[int, int]:
-    """Return how many images were written, and how many are gone or altered; one at a time is in memory."""
+def _write(add: Add, found: Iterable[Case], uploads: ImageStore) -> Exported:
+    """Write images, of which one at a time is in memory, and the lists of them."""
     written = missing = 0
-    with (
-        (folder / CASES_CSV).open("w", encoding="utf-8", newline="") as csv_file,
-        (folder / CASES_JSONL).open("w", encoding="utf-8") as lines,
-    ):
-        table = csv.DictWriter(csv_file, COLUMNS)
-        table.writeheader()
-        for case in found:
-            content = uploads.read_same(case.image, case.sha256)
-            if content is None:
-                missing += 1
-                continue
-            name = f"{folder_name(case.label)}/{case.image}"
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-            values = (name, case.label, case.prediction, case.report_id, case.sha256)
-            row = dict(zip(COLUMNS, values, strict=True))
-            table.writerow(row)
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-            written += 1
-    return written, missing
+    table, lines = io.StringIO(newline=""), io.StringIO()
+    rows = csv.DictWriter(table, COLUMNS)
+    rows.writeheader()
+    for case in found:
+        content = uploads.read_same(case.image, case.sha256)
+        if content is None:
+            missing += 1
+            continue
+        name = f"{folder_name(case.label)}/{case.image}"
+        add(name, content)
+        row = dict(zip(COLUMNS, (name, case.label, case.prediction, case.report_id, case.sha256), strict=True))
+        rows.writerow(row)
+        lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        written += 1
+    add(CASES_CSV, table.getvalue().encode())
+    add(CASES_JSONL, lines.getvalue().encode())
+    return Exported(written, missing)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command.parser(__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one")
-    command.add_folders(parser)
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    own = command.parser(__doc__)
+    own.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty one, or a new FILE.zip")
+    command.add_folders(own)
+    return own
 
 
 if __name__ == "__main__":

@@ -2,23 +2,26 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_service
 import settings
 from cli import command, evaluate, improve, models, promotion
 from cli import erase as erasing
+from cli import export as exporting
 from evaluation import batch_prediction, summary
 from inference import bundle
 from inference.errors import ModelError
 from registry import versions
+from storage.transfers import Transfers
 from trainer.reporting import Reporter
 from wire.orders import messages
 from wire.orders.messages import Order
 
 Result = Mapping[str, Any]
 # Steps that are reported: of training, and of a comparison and the gate after it.
-TRAIN_STEPS, EVALUATE_STEPS = 3, 10
+TRAIN_STEPS, EVALUATE_STEPS, EXPORT_STEPS = 3, 10, 1
 # A draft that is older was left behind by a process that was killed.
 DRAFT_KEPT_S = 3600.0
 
@@ -32,7 +35,11 @@ class OrderRefused(Exception):  # noqa: N818  the name says what happened
 
 
 def prepare() -> None:
-    """Bring here what all hosts share, where they do, so that orders find each version and what is served."""
+    """Bring here what all hosts share, where they do, so that orders find each version and what is served.
+
+    Files that orders of before have left for a download go in time.
+    """
+    transfers().drop_old()
     store = ml_service.model_store()
     if store is not None:
         store.mirror()
@@ -123,6 +130,19 @@ def erase(order: Order, _: Reporter) -> Result:
     return found._asdict()
 
 
+def export(order: Order, reporter: Reporter) -> Result:
+    """Write an archive of the reviewed cases for the operator's browser, as `cli.export FILE.zip` does."""
+    reporter.expect(EXPORT_STEPS)
+    archive = transfers().archive(order.id)
+    written = exporting.export(exporting.parser().parse_args([str(archive)]))
+    return {**written._asdict(), "bytes": archive.stat().st_size}
+
+
+def transfers() -> Transfers:
+    """Return the files on their way between the operator's browser and the trainer."""
+    return Transfers(Path(settings.FEEDBACK_FILEPATH).parent)
+
+
 def _by_command(version: str, *words: str) -> Result:
     """Run a command of `cli.models`; raise OrderRefused, with what it has printed, where it does not succeed."""
     told = _Told()
@@ -173,4 +193,5 @@ TASKS: Mapping[str, Callable[[Order, Reporter], Result]] = {
     messages.ROLL_BACK: roll_back,
     messages.DISCARD: discard,
     messages.ERASE: erase,
+    messages.EXPORT: export,
 }

@@ -17,6 +17,7 @@ from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from storage.audit.log import AuditFile, AuditRow
 from storage.reports.port import Filters
+from storage.transfers import Transfers
 from teach import examples
 from tests.reports.test_json_reports import problem_of
 from wire.orders import messages
@@ -186,6 +187,29 @@ def test_an_image_is_erased_by_an_order_and_the_log_keeps_a_digest_of_its_name_a
     [row] = rows(application)
     assert list(row.subject) == ["image_digest"]
     assert name.partition(".")[0] not in AuditFile(Path(settings.FEEDBACK_FILEPATH).parent).path.read_text()
+
+
+def test_an_export_is_offered_for_download_as_long_as_it_is_there(
+    operator: FlaskClient, application: Flask, trainer: TrainerDesk
+) -> None:
+    led = operator.post("/teach/orders", data={"kind": "export"}, headers=OWN)
+    order_id, transfers = led.location.rpartition("/")[2], Transfers(Path(settings.FEEDBACK_FILEPATH).parent)
+    assert problem_of(operator.get(f"{led.location}/archive")) == (404, "archive_gone")
+    transfers.archive(order_id).write_bytes(b"PK" * 100_000)
+    trainer.done(order_id, {"images": 1, "missing": 2, "bytes": 200_000})
+    page = operator.get(led.location, headers=PAGE).text
+    assert f'href="{led.location}/archive"' in page
+    assert "1 image, " in page
+    assert "2 reviewed images are gone" in page
+    with operator.get(f"{led.location}/archive") as sent:
+        assert (sent.data, sent.content_type) == (b"PK" * 100_000, "application/zip")
+        assert sent.headers["Content-Disposition"].startswith('attachment; filename="reviewed-cases-20')
+        assert sent.headers["Cache-Control"] == "no-store"
+    other = operator.post("/teach/orders", data={"kind": "rollback"}, headers=OWN).location
+    assert problem_of(operator.get(f"{other}/archive")) == (404, "archive_gone")
+    assert [(row.action, row.order) for row in rows(application)][1] == ("download", order_id)
+    operator.post("/review/logout", headers=OWN)
+    assert operator.get(f"{led.location}/archive").status_code == 401
 
 
 def test_a_promotion_that_has_to_be_confirmed_offers_that(operator: FlaskClient, trainer: TrainerDesk) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import resource
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_reviewed_images_lie_in_a_folder_for_each_label_with_both_lists(
     files.accept([(b"one", "pie_chart"), (b"two", "'=cmd()")])
     files.report(b"nobody looked at it", "pie_chart")
     assert run(files, tmp_path / "out") == 0
-    assert capsys.readouterr().out.startswith("2 images in ")
+    assert "\n2 images in " in capsys.readouterr().out
     with (tmp_path / "out" / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
@@ -39,6 +40,33 @@ def test_reviewed_images_lie_in_a_folder_for_each_label_with_both_lists(
     assert [row["label"] for row in rows] == ["pie_chart", "=cmd()"]
     assert [(tmp_path / "out" / row["file_name"]).read_bytes() for row in rows] == [b"one", b"two"]
     assert {path.parent.name for path in (tmp_path / "out").glob("*/*")} == {"pie_chart", "=cmd()"}
+
+
+def test_an_archive_holds_what_the_folder_does_and_replaces_nothing(
+    files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.accept([(b"one", "pie_chart"), (b"two", "../'=cmd()")])
+    archive = tmp_path / "out.zip"
+    assert run(files, archive) == 0
+    assert run(files, tmp_path / "out") == 0
+    with zipfile.ZipFile(archive) as opened:
+        inside = {name: opened.read(name) for name in opened.namelist()}
+    folder = tmp_path / "out"
+    written = (path for path in folder.rglob("*") if path.is_file())
+    assert inside == {path.relative_to(folder).as_posix(): path.read_bytes() for path in written}
+    assert run(files, archive) == 1
+    assert "exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.glob("*out.zip*")] == ["out.zip"]
+
+
+def test_an_archive_that_the_disk_has_no_room_for_leaves_nothing(
+    files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.accept([(b"one", "pie_chart")])
+    monkeypatch.setattr(export, "MIN_FREE_BYTES", 2**62)
+    assert run(files, tmp_path / "out.zip") == 1
+    assert "is full" in capsys.readouterr().err
+    assert list(tmp_path.glob("*out.zip*")) == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What an order does is what the command of its name does."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -13,6 +15,7 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.reviewed import FeedbackFiles
+from storage.transfers import Transfers
 from tests.bundle_copies import NAME
 from tests.improving import improved, train_on_less, work_on_a_copy
 from trainer import tasks
@@ -87,6 +90,16 @@ def test_what_is_promoted_provisionally_has_to_be_confirmed_and_can_be_rolled_ba
     for _ in range(2):
         assert tasks.discard(order(messages.DISCARD, version=version), reporter) == {"version": version}
         assert not (bundles / version).exists()
+
+
+def test_an_export_is_an_archive_for_the_browser(files: FeedbackFiles, reporter: Reporter) -> None:
+    exported = tasks.export(replace(order(messages.EXPORT), id="7-0"), reporter)
+    archive = Transfers(files.feedback).open_archive("7-0")
+    assert archive is not None
+    with archive, ZipFile(archive) as opened:
+        names = opened.namelist()
+    assert sorted({name.partition("/")[0] for name in names}) == ["cases.csv", "metadata.jsonl", "pie chart"]
+    assert (exported["images"], exported["missing"], len(names)) == (5, 0, 7)
 
 
 def order(kind: str, **arguments: str) -> Order:

@@ -14,7 +14,8 @@ PROMOTE: Final = "promote"
 ROLL_BACK: Final = "rollback"
 DISCARD: Final = "discard"
 ERASE: Final = "erase"
-KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE)
+EXPORT: Final = "export"
+KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT)
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 # An order that was interrupted so often is given up: what it does may be what kills the trainer.
