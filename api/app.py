@@ -24,7 +24,7 @@ from images.multipart import MAX_FIELD_BYTES, MemoryRequest
 from observability import health, metrics, tracing
 from openapi import document
 from operate import routes as operate_routes
-from pages import assets, samples, shell
+from pages import assets, documentation, samples, shell
 from pages import routes as page_routes
 from predict import async_jobs, job_queue, previews
 from protocols import routes
@@ -58,6 +58,7 @@ def create_app() -> Flask:
     app.jinja_env.globals["version"] = __version__
     assets.install(app, {"": HERE / "assets", samples.PREFIX: samples.folder()})
     samples.install(app)
+    documentation.install(app)
     shell.install(app)
     previews.install(app)
     # What "not set since" means for app.config["UPLOAD_FOLDER"].

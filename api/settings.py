@@ -47,6 +47,9 @@ UPLOAD_FOLDER = _setting("UPLOAD_FOLDER", "static/uploads/", "Folder of the imag
 FEEDBACK_FILEPATH = _setting(
     "FEEDBACK_FILEPATH", "feedback/feedback", "File of reports; feedback.csv is in the same folder."
 )
+DOCUMENTATION_FOLDER = _setting(
+    "DOCUMENTATION_FOLDER", "documentation/", "Folder of the built documentation site, served below /help."
+)
 MIN_FREE_BYTES = _setting("MIN_FREE_BYTES", 64 * 1024**2, "Disk space that uploads and reports leave free.")
 MAX_REPORTS_BYTES = _setting(
     "MAX_REPORTS_BYTES", 1024**3, "Largest size of the files of reports, in bytes.", at_least=1

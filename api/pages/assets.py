@@ -40,10 +40,10 @@ class Asset(NamedTuple):
     media_type: str
 
     @classmethod
-    def of(cls, path: Path) -> Self:
+    def of(cls, path: Path, media_type: str) -> Self:
         """Read a file."""
         content = path.read_bytes()
-        return cls(content, _compressed(content), MEDIA_TYPES[path.suffix])
+        return cls(content, _compressed(content), media_type)
 
 
 class Assets:
@@ -51,7 +51,7 @@ class Assets:
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._files = {
-            f"{prefix}{path.relative_to(folder).as_posix()}": Asset.of(path)
+            f"{prefix}{path.relative_to(folder).as_posix()}": Asset.of(path, MEDIA_TYPES[path.suffix])
             for prefix, folder in folders.items()
             for path in sorted(folder.rglob("*"))
             if path.suffix in MEDIA_TYPES
@@ -100,7 +100,7 @@ def install(app: Flask, folders: Mapping[str, Path]) -> None:
 
     def serve(filename: str) -> Response:
         asset, caching = assets.find(filename)
-        return _response(asset, caching)
+        return response(asset, caching)
 
     app.add_url_rule("/assets/<path:filename>", ENDPOINT, serve)
     app.jinja_env.globals |= {"asset": assets.address, "imported": assets.imported}
@@ -112,14 +112,15 @@ def _compressed(content: bytes) -> bytes:
     return compressed if len(compressed) < len(content) else b""
 
 
-def _response(asset: Asset, caching: str) -> Response:
+def response(asset: Asset, caching: str) -> Response:
+    """Return the response to a request for a file, compressed where the client accepts that."""
     is_compressed = bool(asset.compressed) and request.accept_encodings.quality("gzip") > 0
-    response = Response(asset.compressed if is_compressed else asset.content, content_type=asset.media_type)
-    response.headers["Cache-Control"] = caching
+    answer = Response(asset.compressed if is_compressed else asset.content, content_type=asset.media_type)
+    answer.headers["Cache-Control"] = caching
     if asset.compressed:
-        response.headers["Vary"] = "Accept-Encoding"
+        answer.headers["Vary"] = "Accept-Encoding"
     if is_compressed:
-        response.headers["Content-Encoding"] = "gzip"
-    response.add_etag()
-    response.make_conditional(request)
-    return response
+        answer.headers["Content-Encoding"] = "gzip"
+    answer.add_etag()
+    answer.make_conditional(request)
+    return answer

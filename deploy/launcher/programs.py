@@ -102,6 +102,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "UPLOAD_FOLDER": str(settings.state_dir / "uploads"),
         "FEEDBACK_FILEPATH": str(settings.state_dir / "feedback" / "feedback"),
         "BUNDLES_FOLDER": str(settings.state_dir / "bundles"),
+        "DOCUMENTATION_FOLDER": str(settings.state_dir / "site"),
         "SECRET_KEY_FILE": str(settings.state_dir / state.SECRET_KEY),
         "OPERATOR_KEY_FILE": str(settings.state_dir / state.OPERATOR_KEY),
     }

@@ -1,5 +1,6 @@
-"""Hooks of MkDocs: add pages from outside docs/, and rewrite links between files of the repository for the site."""
+"""Hooks of MkDocs: add pages from outside docs/, rewrite links between files, and move inline scripts into files."""
 
+import hashlib
 import posixpath
 import re
 from pathlib import Path
@@ -28,6 +29,8 @@ SHOWN = (
     *("deploy/helm/sightline/values.yaml", "deploy/helm/sightline/examples/*.yaml"),
 )
 DECISIONS = REPOSITORY / "docs" / "decisions"
+# The service refuses inline scripts in the pages that it serves. Data, such as JSON, has a type.
+INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 LINK = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)([^)#\s]+)([^)]*)\)")
 
 
@@ -57,6 +60,25 @@ def _on_site(link: re.Match[str], source: str, here: str, site: dict[str, str]) 
         return f"{bang}[{text}]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{rest})"
     # MkDocs reports a link that leads nowhere in the repository either.
     return text if (REPOSITORY / file).exists() else link[0]
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Move the inline scripts of the theme into files, whose names change with their content."""
+    site = Path(config.site_dir)
+    for page in site.rglob("*.html"):
+        root = "../" * (len(page.relative_to(site).parents) - 1)
+        first, *others = INLINE_SCRIPT.split(page.read_text())
+        pairs = zip(others[::2], others[1::2], strict=True)  # a script, and what follows it
+        page.write_text(
+            first + "".join(f'<script src="{root}{_moved(each, site)}"></script>{rest}' for each, rest in pairs)
+        )
+
+
+def _moved(script: str, site: Path) -> str:
+    """Write a script to a file and return its path in the site."""
+    name = f"assets/javascripts/inline.{hashlib.sha256(script.encode()).hexdigest()[:8]}.min.js"
+    (site / name).write_text(script)
+    return name
 
 
 def title(file: Path) -> str:

@@ -2,24 +2,28 @@
 
 import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http import HTTPStatus
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser
 
 from sightline_testing.browser import VIEWS, Visitor, needed_chromium, running_chromium
-from sightline_testing.service import REPOSITORY
+from sightline_testing.redis_server import free_port
+from sightline_testing.service import REPOSITORY, START_TIMEOUT_S
 
 SITE = Path(os.environ.get("STATE_DIR") or REPOSITORY / "var").resolve() / "site"
 PAGES = sorted(str(page.relative_to(SITE)) for page in SITE.rglob("*.html"))
 # One of each kind; the pages are made alike.
 LOOKED_AT = ("index.html", "getting-started.html", "architecture.html", "settings.html")
+PREFIX = "/a/b"
 LINK = re.compile(r'(?:href|src)="([^"]+)"')
 
 
@@ -63,17 +67,60 @@ def test_every_code_block_has_a_copy_button(browser: Browser) -> None:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(SITE)))
-    Thread(target=server.serve_forever).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the site by the api, below a path, with its own policies for scripts and styles."""
+    folder = tmp_path_factory.mktemp("api")
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    own = {
+        "PYTHONPATH": ".",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "SCRIPT_NAME": PREFIX,
+        "DOCUMENTATION_FOLDER": str(SITE),
+        "UPLOAD_FOLDER": str(folder / "uploads"),
+        "FEEDBACK_FILEPATH": str(folder / "feedback" / "feedback"),
+    }
+    log = folder / "api.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "app.py"]
+        api = subprocess.Popen(
+            command,
+            cwd=REPOSITORY / "api",
+            env=os.environ | own,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until = time.monotonic() + START_TIMEOUT_S
+        while not is_live(address):
+            assert api.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        yield f"{address}{PREFIX}/help"
+    finally:
+        api.terminate()
+        api.wait(START_TIMEOUT_S)
 
 
-class Handler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name in the standard library
-        """Say nothing."""
+def is_live(address: str) -> bool:
+    try:
+        return bool(urlopen(f"{address}/livez").status == HTTPStatus.OK)  # noqa: S310  our own address
+    except OSError:
+        return False
+
+
+def test_the_service_serves_the_site_with_working_search_and_links(browser: Browser, address: str) -> None:
+    visitor = Visitor(browser.new_page(), address.removesuffix("/help"))
+    visitor.open()
+    visitor.page.click("footer >> text=Documentation")
+    visitor.page.wait_for_url(f"{address}/index.html")
+    visitor.page.click(".md-search__input")
+    visitor.page.keyboard.type("backup")
+    visitor.page.click(".md-search-result__link >> nth=0")
+    visitor.page.wait_for_url(f"{address}/**/*.html*")
+    visitor.page.close()
+    assert visitor.complaints == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), VIEWS)
@@ -84,10 +131,11 @@ def test_no_page_has_a_barrier_or_scrolls_sideways(browser: Browser, address: st
     asked: list[str] = []
     visitor.page.on("request", lambda request: asked.append(request.url))
     found = {}
-    for page in LOOKED_AT if width > 360 else PAGES:
+    for page in LOOKED_AT if width > 360 else (page for page in PAGES if page != "404.html"):
         visitor.open(f"/{page}")
         barriers = visitor.barriers() if page in LOOKED_AT else ()
         found[page] = [*barriers, *(["scrolls sideways"] if visitor.overflow() else [])]
     context.close()
     assert {page: faults for page, faults in found.items() if faults} == {}
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert visitor.complaints == []
