@@ -14,7 +14,18 @@ from wire import __version__
 
 # The import root and the package of each command.
 COMMANDS = dict.fromkeys(
-    ("models", "labels", "improve", "evaluate", "export", "erase", "dead_letters", "queue_state", "store_state"),
+    (
+        "models",
+        "labels",
+        "improve",
+        "evaluate",
+        "export",
+        "erase",
+        "dead_letters",
+        "queue_state",
+        "store_state",
+        "classify_files",
+    ),
     ("model", "cli"),
 ) | dict.fromkeys(
     ("clean_uploads", "image_expiry", "index_reports", "manage_keys", "feedback", "migrate"), ("api", "commands")

@@ -174,6 +174,78 @@ def test_one_image_is_answered_in_the_terminal(service: Service, tmp_path: Path)
     assert finished.stdout.splitlines() == [f"{prediction.score:.4f}  {prediction.label}" for prediction in predictions]
 
 
+def run_locally(*arguments: object, stdin: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    told = os.environ | {"BUNDLES_FOLDER": str(BUNDLES), "SIGHTLINE_URL": "http://127.0.0.1:1"}
+    command = [str(COMMAND), "classify", "--local", *map(str, arguments)]
+    with (stdin or Path(os.devnull)).open("rb") as file:
+        return subprocess.run(command, env=told, stdin=file, capture_output=True, text=True, check=False)
+
+
+def test_without_a_service_the_table_is_the_same(service: Service, photos: Path, tmp_path: Path) -> None:
+    for path in (REPOSITORY / "examples").rglob("*.jpg"):
+        shutil.copy(path, photos)
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("no image")
+    (photos / "large.jpg").write_bytes(b"\xff\xd8\xff" + bytes(21 * 1024**2))
+    os.truncate(photos / "large.jpg", 2**33)
+    (photos / "small.gif").write_bytes(b"GIF89a")
+    shutil.copy(photos / "0.jpg", photos / "line\nbreak\udcff.jpg")
+    there, here = tmp_path / "there.csv", tmp_path / "here.csv"
+    for finished in (run(service, "classify", photos, "-o", there), run_locally(photos, "-o", here)):
+        assert finished.returncode == 1, finished.stderr
+        assert "5 failed; not sent: 1 files that are no images" in finished.stderr
+
+    def answers(path: Path) -> dict[str, tuple[str, str, str, str]]:
+        with path.open(newline="", errors="surrogateescape") as file:
+            found = list(csv.DictReader(file))
+        assert len(found) == len({row["file"] for row in found})
+        return {
+            row["file"]: (row["prediction"], row["score"], row["error"].partition(":")[0], row["model_version"])
+            for row in found
+        }
+
+    assert answers(here) == answers(there)
+    half = here.read_bytes().splitlines(keepends=True)[:40]
+    here.write_bytes(b"".join(half) + b"half a r")
+    again = run_locally(photos, "-o", here)
+    assert f"{len(answers(there)) - 39} of them now" in again.stderr
+    assert answers(here) == answers(there)
+
+
+def test_without_a_service_one_image_and_json_are_the_same(service: Service, tmp_path: Path) -> None:
+    image = REPOSITORY / "examples" / "cat.jpg"
+    assert run_locally(image).stdout == run(service, "classify", image).stdout
+    assert run_locally("-", stdin=image).stdout == run(service, "classify", image).stdout
+    there, here = (
+        json.loads(each.stdout) for each in (run(service, "classify", image, "--json"), run_locally(image, "--json"))
+    )
+    assert here == there | {"prediction_id": ""}
+    shutil.copy(image, tmp_path)
+    [there], [here] = (
+        [json.loads(line) for line in each.stdout.splitlines()]
+        for each in (
+            run(service, "classify", tmp_path, "--json", "--top-k", 3),
+            run_locally(tmp_path, "--json", "--top-k", 3),
+        )
+    )
+    assert here == {name: value for name, value in there.items() if name != "prediction_id"}
+    assert len(here["predictions"]) == 3
+
+
+def test_what_keeps_a_local_run_from_working_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(bad("truncated.jpg").content)
+    refused = run_locally(tmp_path / "broken.jpg")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("sightline: ")
+    assert refused.stderr.count("\n") == 1
+    told = os.environ | {"BUNDLES_FOLDER": str(tmp_path / "nothing")}
+    command = [str(COMMAND), "classify", "--local", str(tmp_path), "-o", "-"]
+    without = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
+    assert without.returncode == 1
+    assert "sightline: no model can be loaded" in without.stderr
+    assert without.stdout.splitlines()[1:] == []
+
+
 def test_an_absent_service_ends_the_run_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(200, 150))
     for target in (tmp_path, tmp_path / "a.jpg"):
@@ -235,6 +307,9 @@ def test_a_client_that_was_installed_without_a_checkout_looks_at_the_service_alo
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     assert "No problems found in 4 checks" in doctor.stdout
     assert "Only the service was checked" in doctor.stdout
+    local = command("classify", "--local", str(REPOSITORY / "examples" / "cat.jpg"))
+    assert local.returncode == 1
+    assert "`classify --local` runs scripts of a checkout of Sightline" in local.stderr
     models = command("models", "list")
     assert models.returncode == 1
     assert "is in no checkout: go into one" in models.stderr

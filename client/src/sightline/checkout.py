@@ -24,17 +24,26 @@ def find(working_folder: Path) -> Path | None:
 
 def run_models(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by the checkout's command; raise NoCheckoutError if it is missing."""
+    other = "with Docker run `docker-compose run --rm operator python -m cli.models list` in the folder of its "
+    words = command("models", "`models`", arguments or ["list"], f", or {other}docker-compose.yml")
+    os.execv(words[0], words)  # noqa: S606  a shell's way
+
+
+def command(name: str, what: str, arguments: Sequence[str], otherwise: str = "") -> list[str]:
+    """Return the words that run an operator's command in the checkout's environment.
+
+    Raise NoCheckoutError where there is none, which says that `what` needs one, and what may be done `otherwise`.
+    """
     folder = find(Path.cwd())
     if folder is None:
         raise NoCheckoutError(
-            "`models` runs scripts of a checkout of Sightline. This command was installed from a copy, and "
-            f"{Path.cwd()} is in no checkout: go into one, or with Docker run "
-            "`docker-compose run --rm operator python -m cli.models list` in the folder of its docker-compose.yml"
+            f"{what} runs scripts of a checkout of Sightline. This command was installed from a copy, and "
+            f"{Path.cwd()} is in no checkout: go into one{otherwise}"
         )
     python = folder / ".venv" / "bin" / "python"
     if not os.access(python, os.X_OK):
         raise NoCheckoutError(f"{folder} is not set up, {python} is missing: run `make install` in it")
-    os.execv(python, [str(python), str(folder / OPERATE), "models", *(arguments or ["list"])])  # noqa: S606  a shell's way
+    return [str(python), str(folder / OPERATE), name, *arguments]
 
 
 def run_doctor(folder: Path, url: str, key: str) -> NoReturn:

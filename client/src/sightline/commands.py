@@ -11,12 +11,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sightline import __version__, checkout, completion, examination
+from sightline import __version__, checkout, completion, examination, local
 from sightline.checkout import NoCheckoutError
 from sightline.classify import classify
 from sightline.client import Client, Refused, ServiceError, Unreachable
 from sightline.findings import Page, wants_colour
 from sightline.lists import paths_in
+from sightline.local import LocalError
 from sightline.results import JsonLines, Results
 from sightline.selection import Selection, select
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the program that reads the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ServiceError, NoCheckoutError, ValueError, OSError) as fault:
+    except (ServiceError, NoCheckoutError, LocalError, ValueError, OSError) as fault:
         return _fail(str(fault))
     except KeyboardInterrupt:
         return _fail("stopped; run the same command again to continue")
@@ -52,8 +53,9 @@ def _classify(client: Client, options: argparse.Namespace) -> int:
     # An image of a list that fails has a row with its error; the others are still classified.
     if missing := [path for path in options.named if not path.exists()]:
         return _fail(f"there is no {missing[0]}")
-    with suppress(Refused):  # not ready now; classify() waits for that
-        client.ready()
+    if not options.local:
+        with suppress(Refused):  # not ready now; classify() waits for that
+            client.ready()
     is_one_file = len(options.images) == 1 and not options.images[0].is_dir() and not options.source
     if options.json and options.output is not None:
         return _fail("--json prints to standard output; give it without -o")
@@ -66,7 +68,12 @@ def _classify(client: Client, options: argparse.Namespace) -> int:
         done = len(selection.images) - len(left)
         with tqdm(total=len(selection.images), initial=done, unit=" images", disable=None) as bar:
             top_k = options.top_k or 1 if options.json else 1
-            classify(client, left, results, most=options.concurrency, top_k=top_k, advance=bar.update, notice=_note)
+            if options.local:
+                for row in local.classify(left, top_k=top_k):
+                    results.add(row)
+                    bar.update()
+            else:
+                classify(client, left, results, most=options.concurrency, top_k=top_k, advance=bar.update, notice=_note)
         failed = sum(map(results.failed, selection.images))
     is_printed = options.json or str(output) == "-"
     _note(_summary(selection, len(left), failed, "standard output" if is_printed else str(output)))
@@ -75,7 +82,8 @@ def _classify(client: Client, options: argparse.Namespace) -> int:
 
 def _print_predictions(client: Client, name: str, content: bytes, options: argparse.Namespace) -> int:
     """Print the best classes of one image with their scores."""
-    found = client.classify(content, top_k=options.top_k or TOP_K)
+    top_k = options.top_k or TOP_K
+    found = local.predict(content, top_k=top_k) if options.local else client.classify(content, top_k=top_k)
     if options.json:
         best = {"file": name, "prediction": found.label, "score": found.score}
         others = [prediction._asdict() for prediction in found.predictions]
@@ -178,6 +186,9 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, help=f"CSV file, - for standard output; default: {RESULTS}, or text for one image"
     )
     one.add_argument("--json", action="store_true", help="print one JSON object per image instead of a table")
+    one.add_argument(
+        "--local", action="store_true", help="compute here with the model of a checkout, without a service"
+    )
     one.add_argument(
         "--concurrency",
         type=int,
