@@ -41,7 +41,7 @@ class Mark(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A value on an axis."""
+    """A value on the vertical axis; they stand at equal distances, from the lowest to the highest place."""
 
     at: float
     text: str
@@ -53,7 +53,7 @@ class RequestChart(NamedTuple):
     columns: Sequence[Column]
     marks: Sequence[Mark]
     ticks: Sequence[Tick]
-    times: Sequence[Tick]
+    times: Sequence[str]
 
 
 class LatencyChart(NamedTuple):
@@ -62,7 +62,7 @@ class LatencyChart(NamedTuple):
     p50: Sequence[str]
     p99: Sequence[str]
     ticks: Sequence[Tick]
-    times: Sequence[Tick]
+    times: Sequence[str]
 
 
 class Dot(NamedTuple):
@@ -82,7 +82,7 @@ def requests(traffic: Traffic) -> RequestChart:
     columns = [_column(step, number * width, width, top) for number, step in enumerate(traffic.steps)]
     at = {step.at: number * width for number, step in enumerate(traffic.steps)}
     marks = [Mark(at[step.at], f"{version}, from {step.label}") for step, version in traffic.marks]
-    ticks = [Tick(HEIGHT - HEIGHT * part, f"{top * part:g}") for part in (0.5, 1)]
+    ticks = [Tick(HEIGHT - HEIGHT * part, f"{top * part:g}") for part in (0, 0.5, 1)]
     return RequestChart(columns, marks, ticks, _times(traffic.steps))
 
 
@@ -144,10 +144,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
 
 
-def _times(steps: Sequence[Step]) -> list[Tick]:
-    """Return four times below a chart: hours where it spans a day at most, else days."""
-    width, form = WIDTH / len(steps), slice(11, 16) if steps[-1].at - steps[0].at < 25 * HOUR else slice(5, 10)
-    return [Tick(round(n * width, 2), steps[n].label[form]) for n in range(0, len(steps), max(len(steps) // 4, 1))]
+def _times(steps: Sequence[Step]) -> list[str]:
+    """Return the times at the beginnings of the quarters: hours where the steps span a day at most, else days."""
+    form = slice(11, 16) if steps[-1].at - steps[0].at < 25 * HOUR else slice(5, 10)
+    return [steps[len(steps) * quarter // 4].label[form] for quarter in range(4)]
 
 
 def reliability(rows: Sequence[Row]) -> list[Dot]:

@@ -45,6 +45,10 @@ _CLIPBOARD_WRITE = """async (encoded) => {
   await navigator.clipboard.write([new ClipboardItem({"image/png": new Blob([bytes], {type: "image/png"})})]);
 }"""
 
+_BROKEN_IMAGES = """() => [...document.images]
+  .filter((image) => image.checkVisibility() && image.loading !== "lazy" && image.complete && !image.naturalWidth)
+  .map((image) => `no content: ${image.outerHTML}`)"""
+
 
 class ShownPrediction(NamedTuple):
     """One line of an answer, as it is written on the page."""
@@ -181,12 +185,16 @@ class Visitor:
             yield f"{width}-{scheme}"
 
     def barriers(self, *without: str) -> Sequence[str]:
-        """Give what axe-core finds in the way of people with disabilities, by all but these rules: rule and element."""
+        """Give what axe-core finds in the way of people with disabilities, by all but these rules: rule and element.
+
+        And what nobody can see: images that are shown and have no content.
+        """
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
         options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in without}}
         found: dict[str, Any] = self.page.evaluate("(options) => axe.run(options)", options)
-        return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
+        broken: list[str] = self.page.evaluate(_BROKEN_IMAGES)
+        return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]] + broken
 
     def _hear(self, message: ConsoleMessage) -> None:
         # A failed request is told by the page, in words; that the browser notes it as well is not a fault of the page.
