@@ -217,7 +217,7 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", suite.tests, *options],
         cwd=REPOSITORY / suite.folder,
-        env=os.environ | PLUGINS | {"PYTHONPATH": ".", FIRST_PROCESS: str(first)},
+        env=environment() | {FIRST_PROCESS: str(first)},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -235,6 +235,12 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
         totals.failed = 1
     totals.seconds, totals.processor_s = time.monotonic() - started, spent.ru_utime + spent.ru_stime
     return totals
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a suite: every process that it starts keeps what it compiles for those after it."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | PLUGINS | {"PYTHONPATH": "."}
 
 
 def read(report: Path) -> Totals:
