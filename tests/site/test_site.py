@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ PAGES = sorted(str(page.relative_to(SITE)) for page in SITE.rglob("*.html"))
 # One of each kind; the pages are made alike.
 LOOKED_AT = ("index.html", "getting-started.html", "architecture.html", "settings.html")
 PREFIX = "/a/b"
+# Paths that .dockerignore lets into the context of an image.
+IN_IMAGES = re.compile(r"^!(.+)$", re.MULTILINE)
 LINK = re.compile(r'(?:href|src)="([^"]+)"')
 
 
@@ -37,6 +40,28 @@ def test_the_site_was_built() -> None:
     assert {"index.html", "getting-started.html", "how-to/tune.html", "security.html"} <= set(PAGES), (
         "build it first: make docs"
     )
+
+
+def test_an_image_is_built_with_the_same_site(tmp_path: Path) -> None:
+    paths = IN_IMAGES.findall((REPOSITORY / ".dockerignore").read_text())
+    names = subprocess.run(
+        ["git", "ls-files", *(f":(glob){path}" for path in paths)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in names.stdout.splitlines():
+        copy = tmp_path / "repository" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = os.environ | {"PYTHONPATH": ".", "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(
+        command, cwd=tmp_path / "repository", env=environment, capture_output=True, text=True, check=False
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    assert sorted(str(page.relative_to(tmp_path / "site")) for page in tmp_path.glob("site/**/*.html")) == PAGES
 
 
 @pytest.mark.parametrize("page", PAGES)
