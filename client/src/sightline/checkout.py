@@ -32,7 +32,7 @@ def run_models(arguments: Sequence[str]) -> NoReturn:
 def command(name: str, what: str, arguments: Sequence[str], otherwise: str = "") -> list[str]:
     """Return the words that run an operator's command in the checkout's environment.
 
-    Raise NoCheckoutError where there is none, which says that `what` needs one, and what may be done `otherwise`.
+    Raise NoCheckoutError where there is none: its message names `what`, and what may be done `otherwise`.
     """
     folder = find(Path.cwd())
     if folder is None:
