@@ -26,7 +26,7 @@ class StorageStuck(StorageError):  # noqa: N818  as above
 
 
 class IndexUnfinished(StorageStuck):
-    """The index of the reports is being made; the next use goes on from where this one has come."""
+    """The index of the reports is being made; the next use continues where this one stopped."""
 
 
 class DatabaseUnavailable(StorageError):  # noqa: N818  as above
@@ -42,7 +42,7 @@ class KeyReused(StorageError):  # noqa: N818  as above
 
 
 class DecidedMeanwhile(StorageError):  # noqa: N818  as above
-    """Another decision about the report counts since the reviewer has looked at it."""
+    """Another decision about the report counts since the reviewer has loaded it."""
 
     def __init__(self, status: str, label: str, reviewer: str) -> None:
         super().__init__(f"the report was {status} by {reviewer}")
@@ -52,9 +52,9 @@ class DecidedMeanwhile(StorageError):  # noqa: N818  as above
 
 
 class StorageUnavailable(StorageError):  # noqa: N818  as above
-    """The place does not serve now, or not with these settings; the text says why, for the log.
+    """The store is unavailable, now or with these settings; the text is the reason, for the log.
 
-    `advice` is the part of it that anybody may read.
+    `advice` is the part of it that anyone may read.
     """
 
     def __init__(self, reason: str, advice: str = "") -> None:

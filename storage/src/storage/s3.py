@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from storage.errors import StorageFull, StorageUnavailable
 
 Result = TypeVar("Result")
-# How to call what waits for the network: at once, or in another thread while an event loop goes on.
+# How to call code that waits for the network: directly, or in another thread while an event loop runs.
 Run = Callable[[Callable[[], Any]], Any]
 
 SCHEME = "s3://"
@@ -33,7 +33,7 @@ _REASONS = tuple(map(re.compile, (r"<Code>(\w+)</Code>", r"status code: (\d+ [\w
 _NO_BUCKET = "NoSuchBucket"
 # What servers answer to a request that is dated too far from their own time: 15 minutes at AWS.
 _SKEWED = "RequestTimeTooSkewed"
-# What is worth a word long before that.
+# A clock difference that is logged as a warning, long before that.
 MAX_SKEW_S = 60.0
 # What servers answer where a quota or a disk is used up.
 _FULL = frozenset(
@@ -63,7 +63,7 @@ class Server:
 
 
 class Facts(NamedTuple):
-    """What is known of an object: `sha256` as whoever stored it has noted it, else empty."""
+    """What is known of an object: `sha256` as noted by its writer, else empty."""
 
     etag: str
     size: int
@@ -90,7 +90,7 @@ class Bucket:
         return self._put(key, data, sha256, {"e_tag": etag})
 
     def put(self, key: str, data: bytes, sha256: str = "") -> None:
-        """Store an object, whatever is there."""
+        """Store an object, and overwrite an existing one."""
         self._put(key, data, sha256, "overwrite")
 
     def get(self, key: str, check_size: Callable[[int], None] = lambda _: None) -> tuple[bytes, str] | None:
@@ -245,7 +245,7 @@ def clock_ahead_s(server: Server) -> float | None:
 
 
 def skew(ahead_s: float | None) -> str:
-    """Return in words how far this host's clock is from the server's, and the remedy."""
+    """Describe how far this host's clock is from the server's, and the remedy."""
     which = "differs from" if ahead_s is None else "is ahead of" if ahead_s > 0 else "is behind"
     far = "" if ahead_s is None else f" by {abs(ahead_s):.0f} s"
     return f"this host's clock {which} that of the S3 server{far}: have both keep time by NTP"

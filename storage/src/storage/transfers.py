@@ -1,6 +1,6 @@
 """Files on their way between the operator's browser and the trainer, below the folder of reports, which both use.
 
-What the operator has uploaded lies in `transfers/imports/<id>/`; an archive to download is
+The operator's uploads are stored in `transfers/imports/<id>/`; an archive to download is
 `transfers/exports/<order>.zip`. Nothing in there is kept: an archive holds images, so that it goes when one of them is
 erased, and after a day.
 """

@@ -1,9 +1,10 @@
 """Jobs whose caller does not wait: enqueued by one api process, and found later by any.
 
 The reply goes to a stream of the job's own, which the worker writes and which expires by itself. The job index holds a
-row for each job enqueued lately, and bounds how many of them there are. Whoever has the handle may find and cancel the
-job, where it has an owner only in that owner's name. A handle is the job's secret id (128 random bits), its entry and
-its place in the index; the row at that place repeats id and entry, so that a handle made of parts of several is none.
+row for each job enqueued lately, and bounds how many of them there are. Anyone who has the handle may find and cancel
+the job, where it has an owner only in that owner's name. A handle is the job's secret id (128 random bits), its entry
+and its place in the index; the row at that place repeats id and entry, so that a handle made of parts of several is
+none.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wire.redis.keys import REPLIES_KEPT_S, job_replies
 from wire.redis.pipeline import Script, Words
 from wire.redis.resp import checked, pack
 
-# Answers that nobody has fetched yet take memory; with so few classes each, a row in the index is at most 4 KiB.
+# Answers that no one has fetched yet take memory; with so few classes each, a row in the index is at most 4 KiB.
 MAX_TOP_K: Final = 100
 MAX_TIMEOUT_S: Final = 600.0
 
@@ -38,14 +39,14 @@ LARGEST_ENTRY_PART: Final = 2**64 - 1
 
 
 class Found(NamedTuple):
-    """What is known of a job: its image, and its reply; None while it is under way."""
+    """What is known of a job: its image, and its reply; None while it is running."""
 
     image: str
     reply: Reply | None
 
 
 class _Handle(NamedTuple):
-    """What a handle says: the job's secret id, its entry in the queue, and its place in the index."""
+    """The content of a handle: the job's secret id, its entry in the queue, and its place in the index."""
 
     id: str
     entry_id: str
@@ -66,7 +67,7 @@ class _Handle(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """What the index holds of a job; `owner` is empty where it belongs to whoever has its handle."""
+    """What the index holds of a job; `owner` is empty where anyone who has the handle owns it."""
 
     id: str
     entry_id: str
@@ -88,7 +89,7 @@ class _Row(NamedTuple):
 
 
 class AsyncJobs:
-    """Enqueues jobs that nobody waits for, and finds them again; for any number of threads or greenlets.
+    """Enqueues jobs that no one waits for, and finds them again; for any number of threads or greenlets.
 
     A job is enqueued once `wait_replicas` replicas of Redis have it, and where `needs_worker` is false also while no
     worker is alive, so that a pool of workers may be scaled down to none.
@@ -113,7 +114,7 @@ class AsyncJobs:
         owner: str = "",
         decode_ms: int = 0,
     ) -> str:
-        """Put a job into the queue and return its handle, which is good for this owner alone; empty: for anybody.
+        """Put a job into the queue and return its handle, which only this owner may use; empty: anyone.
 
         It finds room where a caller of the usual timeout would. Raise QueueUnavailable, QueueFull, NoWorker or
         NotReplicated.
@@ -141,7 +142,7 @@ class AsyncJobs:
     def _check_replicated(self, replication: Replication, handle: str, replicas: int) -> None:
         """Take a job back that too few replicas have, and raise NotReplicated."""
         if replicas < replication.wanted:
-            with suppress(QueueUnavailable, UnknownJob):  # then it is done, and nobody asks for it
+            with suppress(QueueUnavailable, UnknownJob):  # then it is done, and no one requests it
                 self.cancel(handle)
             raise NotReplicated(replicas, replication.wanted)
 
@@ -178,7 +179,7 @@ class AsyncJobs:
 
 
 class Replication:
-    """Waits until enough replicas have a job; refuses at once while they did not a moment ago."""
+    """Waits until enough replicas have a job; refuses immediately while they recently did not."""
 
     def __init__(self, producer: Producer, wanted: int) -> None:
         self.wanted = wanted

@@ -1,4 +1,4 @@
-"""Jobs that could not be done and that somebody should look at: list them, ask again, throw them away."""
+"""Jobs that failed permanently and that an operator should examine: list, replay or discard them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ megapixel takes one or two; worker_registry.WorkerInfo.slowness turns them into 
 coefficients come from `python -m benchmarks.own.decode_cost`, which also compares them with what decoding takes.
 
 An estimate never fails: bytes that are no image, or whose header is cut off, cost what a photograph does, since a
-decoder refuses them at once.
+decoder refuses them immediately.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ SINGLE_SCAN = Rate(0.5, 12)
 SEVERAL_SCANS = Rate(0, 45)
 # For each block: once, for each scan that visits it, and for each that refines other coefficients than its mean.
 BLOCK_NS, BLOCK_OF_SCAN_NS, BLOCK_REFINED_NS = 70, 6, 38
-# A PNG's bytes are those of its file; those that they unpack to come on top, filtered in a way that the header does not
-# tell: 1 ns for each where none is, 9 where all are Paeth's.
+# The cost of a PNG depends on the bytes of its file, and on the bytes unpacked from them by filters that the header
+# does not name: 1 ns for each where none is, 9 where all are Paeth's.
 PNG_BYTE_NS, PNG_UNPACKED_BYTE_NS = 15, 5.8
 PNG_PIXEL_NS = {0: 0.0, 2: 1.0, 3: 5.0, 4: 5.0, 6: 5.0}
 PNG_BITS_PIXEL_NS, PNG_GREY_16_PIXEL_NS, PNG_INTERLACED_PIXEL_NS = 10, 12, 4
@@ -147,7 +147,7 @@ def _scan_ns(content: bytes, at: int, blocks: dict[int, float]) -> float:
 def _scans(content: bytes, start: int) -> Iterator[int]:
     """Yield where the scans of a JPEG stand.
 
-    Between them no marker but theirs is looked for, by a search whose time hardly depends on the bytes.
+    Between them only their markers are searched, in a way whose time hardly depends on the bytes.
     """
     yield start
     end = len(content) - 2
@@ -239,7 +239,7 @@ def _tiff_ms(content: bytes) -> float:
 
 
 def _other_ms(content: bytes) -> float:
-    """Return the estimate for what no start of a file tells: HEIC and AVIF, or WebP."""
+    """Return the estimate for formats whose header does not suffice: HEIC and AVIF, or WebP."""
     if content[4:8] != b"ftyp":
         return _webp_ms(content)
     sizes = (struct.unpack(">II", found[1]) for found in _SIZE_OF_ITEM.finditer(content, 0, _BOXES_BYTES))

@@ -1,4 +1,4 @@
-"""Everything that can go wrong between asking and answering: one tree, and the class says whose fault it is."""
+"""All errors between a request and its answer: one tree, whose classes name the cause."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MessageError(WireError):
 
 
 class QueueUnavailable(WireError):  # noqa: N818  the name says what happened
-    """Redis is away, too slow to be of use, or refuses; `advice` says what to do, empty where that is not known."""
+    """Redis is unavailable, too slow or refuses a command; `advice` is the remedy, empty where unknown."""
 
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(f"{reason}. That is, {advice}" if advice else reason)

@@ -1,4 +1,4 @@
-"""The three messages, each frozen, with its bytes beside it: JSON objects that carry `"v": 1`.
+"""The three messages, each frozen, with its encoding: JSON objects that carry `"v": 1`.
 
 Unknown fields are tolerated, so that a newer side may add some; every other fault is one MessageError with evidence.
 """
@@ -38,9 +38,9 @@ FAILURE_CODES: frozenset[str] = frozenset(get_args(FailureCode))
 class Job:
     """Classify one stored image; `ttl_ms` counts from the moment at which Redis took the job, by Redis' clock.
 
-    A map of where the model looked is made for the class of `explain_label`, else for the `explain_rank`th best; for
+    A heat map is computed for the class of `explain_label`, else for the `explain_rank`th best; for
     none where neither is given. With `preview_side` the answer has the image itself as a JPEG, whose sides are at most
-    so many pixels long. `decode_ms` is the estimate of wire.decode_cost; 0 stands for a usual photograph.
+    so many pixels long. `decode_ms` is the estimate of wire.decode_cost; 0 means a typical photograph.
     """
 
     id: str
@@ -144,11 +144,11 @@ class ActivationMap:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model sees, best first; `timings` are milliseconds by stage.
+    """The model's predictions, best first; `timings` are milliseconds by stage.
 
     `bundle_digest` is that of the bundle that answered, empty where an earlier release of the worker did.
     `sha256` is that of the bytes which the worker read; empty from a worker that does not report it yet. `warnings` are
-    names of what makes the answer doubtful. `preview` is the image as a small JPEG, where the job asks for it.
+    names of what makes the answer doubtful. `preview` is the image as a small JPEG, where the job requests it.
     """
 
     id: str
@@ -219,7 +219,7 @@ class Failure:
 
 
 class JobFailed(WireError):  # noqa: N818  the name says what happened
-    """A worker answered that this job cannot be done; `failure` says why."""
+    """A worker answered that this job cannot be done; `failure` holds the reason."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"job {failure.id} failed, {failure.code}: {failure.detail}")
@@ -244,7 +244,7 @@ def decode_reply(kind: bytes, data: bytes) -> Reply:
 
 
 def sender_of(data: bytes) -> tuple[str, str] | None:
-    """Find (id, reply_to) in a job that cannot be decoded, so that its sender hears of it; None where they are lost."""
+    """Find (id, reply_to) in an undecodable job, so that its sender gets an error; None where they cannot be read."""
     try:
         values = json.loads(data[:MAX_JOB_BYTES])
     except (ValueError, RecursionError):

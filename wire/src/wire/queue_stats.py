@@ -23,10 +23,10 @@ WORKERS_EVERY_S: Final = 1.0
 MANY_WORKERS: Final = 100
 LONGEST_WORKERS_EVERY_S: Final = 2.0
 STALE_AFTER_S: Final = 2.0
-# For so long a refusal of an expensive job holds for others like it; a client is asked to wait as long.
+# Seconds that the refusal of an expensive job applies to similar ones; also their Retry-After.
 REFUSAL_HOLDS_S: Final = 1.0
 EXPENSIVE_SHARE: Final = 0.25
-# Beside other work an expensive image is decoded at half speed.
+# Along with other work an expensive image is decoded at half speed.
 USUAL_STRETCH: Final = 2.0
 # Jobs a second and consumer, until any worker has measured its own.
 NOMINAL_CONSUMER_RATE: Final = 50.0
@@ -127,7 +127,7 @@ def served_by_all(workers: Sequence[WorkerInfo]) -> Served | None:
 
 
 class Admission(NamedTuple):
-    """The side of a producer: its bounds, alone and beside expensive jobs; how many jobs it waits for; its script.
+    """The side of a producer: its bounds, without and with expensive jobs; how many jobs it waits for; its script.
 
     `probe` runs the script without a job, for the depth as it counts it.
     """
@@ -208,7 +208,7 @@ class QueueStats:
         return not count or time.monotonic() - self._listed.as_of >= every_s
 
     def _read(self, *, with_workers: bool) -> QueueSnapshot:
-        # Redis answers at once, but this thread may receive it late: what comes and goes meanwhile is later than this.
+        # Redis answers immediately, but this thread may receive the reply late: what changes meanwhile is newer.
         as_of, own = time.monotonic(), self._admission.own()
         packet, count = self._depth_packet, 5
         if with_workers:

@@ -22,16 +22,16 @@ TAKE_TOKEN: Final = Script("take_token")
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests in so many seconds, at once or spread."""
+    """A number of requests in a number of seconds, in a burst or evenly spread."""
 
     count: int
     period_s: float
 
 
 class RateLimiter:
-    """Counts requests; opens nothing until it is used, and begins anew in a child after a fork.
+    """Counts requests; opens nothing until it is used, and is reset in a child process after a fork.
 
-    Where Redis does not answer, everybody is let in: what a request wants will hardly work then anyway.
+    Where Redis does not answer, every request is admitted: most of them fail then anyway.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RateLimiter:
         return float(waiting_us / 1_000_000)
 
     def _take(self, who: str, rate: Rate, count: int) -> Any:
-        """Return the script's reply; None while nobody is counted."""
+        """Return the script's reply; None while nothing is counted."""
         period_us = int(rate.period_s * 1_000_000)
         member = hashlib.sha256(who.encode(errors="replace")).digest()[:MEMBER_BYTES]
         arguments = (max(period_us // rate.count, 1) * count, period_us, member, self._max_clients)

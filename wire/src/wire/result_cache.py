@@ -1,8 +1,8 @@
 """Answers that were given already, kept in Redis: for the same image, as long as the same model is served.
 
 The table has a fixed number of slots, and each answer two of them that it may be in, chosen by its hash. So it never
-grows beyond its bound, nothing has to be searched or trimmed, and a look-up is one round trip. An entry says itself
-what it answers; whatever else is found in a slot is no answer.
+grows beyond its bound, nothing has to be searched or trimmed, and a look-up is one round trip. An entry holds
+the question that it answers; other content of a slot is ignored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Question(NamedTuple):
 class Found(NamedTuple):
     """What a look-up came to: the answer or None, and the slot that an answer is to be kept in.
 
-    The slot is empty where nothing was looked up, since Redis is away or refuses it.
+    The slot is empty where no look-up was possible because Redis is unavailable.
     """
 
     answer: Answer | None
@@ -79,9 +79,9 @@ class ResultCache:
         return Found(None, empty or random.choice((first, second)))  # noqa: S311  nothing hangs on it
 
     def keep(self, question: Question, top_k: int, answer: Answer, slot: str) -> None:
-        """Keep an answer to a question that was looked for in vain, where it is the answer to just that question.
+        """Keep an answer after a cache miss, where it is the answer to exactly that question.
 
-        The worker has to have read the very bytes that were asked about, and to serve what was asked for.
+        The worker has to have read exactly the requested image, and to serve the requested model.
         """
         served = question.served
         answered = (answer.sha256, answer.model, answer.version, answer.bundle_digest)
@@ -113,7 +113,7 @@ def _is_about(data: bytes, sha256: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What stands in a slot: the whole question, how many classes were asked for, and those that there are."""
+    """The content of a slot: the whole question, the requested number of classes, and the classes."""
 
     question: Question
     top_k: int
@@ -121,7 +121,7 @@ class _Entry:
     warnings: tuple[str, ...] = ()
 
     def answer(self, top_k: int) -> Answer | None:
-        """Return the answer as a worker would; None where more classes are wanted than were asked for then."""
+        """Return the answer as a worker would; None where more classes are requested than the entry holds."""
         served = self.question.served
         if top_k > self.top_k:
             return None
@@ -150,7 +150,7 @@ def _is_forbidden(refusal: RedisRefusal) -> bool:
 
 
 def _decode_or_none(data: Any) -> _Entry | None:
-    """Read the reply of GET; whatever cannot be read may be written over."""
+    """Read the reply of GET; an unreadable entry may be overwritten."""
     if isinstance(data, RedisRefusal):
         return None
     try:

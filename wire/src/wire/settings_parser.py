@@ -123,7 +123,7 @@ class Declarations:
     def _check_url(self, url: str, logins: tuple[str, str, str, str]) -> None:
         for name in address.PLACES:
             if beside := self._text(name):
-                raise SettingError(f"REDIS_URL beside {name}={beside!r}: both say where Redis is; unset one of them")
+                raise SettingError(f"REDIS_URL and {name}={beside!r} both name a Redis server; unset one of them")
         try:
             tls = address.parse(url, *logins).tls
             for file in () if tls is None else tls.files:

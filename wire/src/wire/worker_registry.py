@@ -39,7 +39,7 @@ MAX_COUNT: Final = 1_000_000
 
 
 class Served(NamedTuple):
-    """What makes the answer to an image what it is; workers that have this in common answer alike."""
+    """What determines the answer to an image: workers with an equal value return the same answers."""
 
     model: str
     version: str
@@ -58,12 +58,12 @@ class WorkerInfo:
     `slowness` is how many times as long as the reference processor it takes to decode, and `decode_budget_s` how long
     it may take to decode one image; 0 for a worker of an earlier release, which knows neither costs nor the stream of
     expensive jobs. `stretch` is how many times as long as estimated the images of its last expensive jobs took to
-    decode, beside all else that the machine had to do, and `usual_stretch` those of its last other jobs; 0 while there
+    decode, including the machine's other load, and `usual_stretch` those of its last other jobs; 0 while there
     was none.
 
     `precision` is what it computes in; empty for a worker of an earlier release.
 
-    `shadow` is the <model>/<version> that sees some of its jobs beside what it serves, `shadow_counts` what came of it.
+    `shadow` is the <model>/<version> that receives copies of some of its jobs, `shadow_counts` the results.
     """
 
     id: str
@@ -210,7 +210,7 @@ class Heartbeat(Loop):
         super().start()
 
     def publish(self, info: WorkerInfo, labels: Sequence[str]) -> None:
-        """Publish this from now on: another model, perhaps, of a worker that goes on under its name."""
+        """Publish this from now on: for example another model of the same worker."""
         self._published = replace(info, labels_digest=digest_of(labels)), _encode_labels(labels)
         self.hurry()
 
@@ -239,7 +239,7 @@ class Heartbeat(Loop):
         commands += [pack("HSET", keys.workers, info.id, info.encode()), pack("EXPIRE", keys.workers, KEPT_S)]
         commands += [pack("HDEL", keys.workers, name) for name in self._forgotten(info.seen_ms)]
         if self._is_first:
-            commands.append(pack("SET", keys.startup_error, b"", "EX", 1))  # what kept workers from starting is over
+            commands.append(pack("SET", keys.startup_error, b"", "EX", 1))  # the startup error has ended
         for reply in self._exchange(b"".join(commands), len(commands)):
             checked(reply)
         self._is_first, self._beaten_at = False, time.monotonic()

@@ -27,7 +27,7 @@ _OTHERS_FAULTS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.
 
 
 class FolderHistory(History):
-    """The history in a folder; every method opens the file anew, so threads and processes may share it."""
+    """The history in a folder; every method opens the file again, so threads and processes may share it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
@@ -49,7 +49,7 @@ class FolderHistory(History):
         return self._use(lambda connection: port.read(_asking(connection), period, since, until, names))
 
     def _use(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Work on the file; one that is damaged is set aside, and another is begun."""
+        """Work on the file; one that is damaged is set aside, and a new one is started."""
         try:
             return self._attempt(work)
         except sqlite3.DatabaseError as error:
@@ -58,7 +58,7 @@ class FolderHistory(History):
                 raise StorageFull("the disk of the history is full") from error
             if code in _OTHERS_FAULTS or code == sqlite3.SQLITE_CANTOPEN:
                 raise StorageStuck(f"{self.path} cannot be used now: {error}") from error
-            LOG.warning("%s is damaged and begun anew: %s", self.path, error)
+            LOG.warning("%s is damaged and is started again: %s", self.path, error)
         self._set_aside()
         try:
             return self._attempt(work)

@@ -21,7 +21,7 @@ from storage.images.port import Check, Identity, ImageStore, check_size
 from storage.s3 import Bucket, Facts
 
 IMAGES, REPORTED, OWNERS, PROBE = "images", "reported", "owners", "probe"
-# An image that is known to have been there so lately is not asked for again.
+# An image that is known to have been there so lately is not requested again.
 TRUSTED_S = 60.0
 # Lifecycle rules count in days: one that was written longer ago is written again, so that it lives on.
 REWRITE_S = 86_400.0

@@ -48,8 +48,8 @@ _NO_HARD_LINKS = frozenset(
 _NO_REGULAR_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 _UNREADABLE_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
 OWNERS_FOLDER = ".owners"
-# What stays the same of a file's status as long as nobody writes, links, renames or touches the file. The number of an
-# inode is not enough: the next file that is made may have that of one just removed.
+# The part of a file's status that stays the same until the file is written, linked, renamed or touched. The number of
+# an inode is not enough: the next file that is made may have that of one just removed.
 identity_of = attrgetter("st_dev", "st_ino", "st_size", "st_ctime_ns")
 
 
@@ -88,7 +88,7 @@ class ImageFolder(ImageStore):
             if self._place(self.folder / other, data, check):
                 return other
             raise OSError(errno.EEXIST, "both names of the image are taken by other files", str(self.folder / name))
-        except Exception:  # whatever keeps it from being written, that of `check` included
+        except Exception:  # any error that prevents writing, that of `check` included
             found = self._found_under_another_suffix(name, data)
             if found is None:
                 raise
@@ -166,7 +166,7 @@ class ImageFolder(ImageStore):
         return True
 
     def add_owner(self, name: str, owner: str) -> None:
-        """Make an empty file beside the images."""
+        """Make an empty file next to the images."""
         path = self._owner_record(name, owner)
         if os.path.exists(path):  # noqa: PTH110  a third of the time, for every upload
             return
@@ -223,7 +223,7 @@ class ImageFolder(ImageStore):
 
     @contextmanager
     def _written_beside(self, path: Path, data: bytes) -> Iterator[Path]:
-        """Write a temporary file in the same folder: no reader ever sees half an image."""
+        """Write a temporary file in the same folder: no reader ever gets half an image."""
         check_room(path.parent, len(data), self._min_free_bytes)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         descriptor = os.open(temporary, _WRITING, 0o640)

@@ -24,7 +24,7 @@ from storage.s3 import Server
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _NO_RULES = "NoSuchLifecycleConfiguration"
 _CODE = re.compile(r"<Code>(\w+)</Code>")
-# Whoever waits for this is a person, and servers rewrite their configuration for it.
+# A person waits for this, and servers rewrite their configuration for it.
 TIMEOUT_S = 10.0
 
 

@@ -17,9 +17,9 @@ Check: TypeAlias = Callable[[], None]
 class ImageStore(ABC):
     """Images under names that are made of their bytes (storage.images.names).
 
-    A name never passes from one content to another while a job may read it, and a reader never sees half an image.
+    A name never passes from one content to another while a job may read it, and a reader never gets half an image.
     Every method raises OSError or StorageError where the place does not serve. Where `is_remote`, each read waits for
-    the network, so that several are better made at once.
+    the network, so that several are better made in parallel.
     """
 
     is_remote = False
@@ -60,11 +60,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def keep(self, name: str) -> None:
-        """Keep an image for good, as long as a report is about it; one that is not there stays so."""
+        """Keep an image permanently, as long as a report is about it; one that is not there stays so."""
 
     @abstractmethod
     def erase(self, name: str) -> bool:
-        """Remove an image, whatever reports say of it, and who has sent it; return False where there is none."""
+        """Remove an image, even one with reports, and the record of its senders; return False where there is none."""
 
     @abstractmethod
     def add_owner(self, name: str, owner: str) -> None:

@@ -1,7 +1,7 @@
 """Takes reports out of the files of a folder, as if they had never come; every other byte stays as it was.
 
-Each file is written anew beside itself and then put in its place, under the lock of those who append. The decisions go
-first and the reports last, by which they are found, so that what was interrupted can be done again.
+Each file is written to a temporary file next to it, which then replaces it, under the lock of those who append. The
+decisions go first and the reports last, by which they are found, so that what was interrupted can be done again.
 """
 
 import os
@@ -73,7 +73,7 @@ def _lines_with(path: Path, texts: Collection[bytes]) -> Iterator[_Span]:
 
 
 def _cut(path: Path, spans: list[_Span]) -> None:
-    """Write a file anew without some parts of it."""
+    """Rewrite a file without some parts of it."""
     if not spans:
         return
     draft = path.with_name(f".{path.name}.erased")

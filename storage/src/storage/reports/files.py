@@ -1,9 +1,9 @@
 """The files of the reports: every report as a line, those that could be parsed as a CSV row too, and decisions.
 
-Many processes write at once and any of them may be killed at any moment; the disk may be full; a person may have saved
-the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the disk: one
-lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken back. A row
-is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
+Many processes write at the same time and any of them may be killed at any moment; the disk may be full; a person may
+have saved the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the
+disk: one lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken
+back. A row is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
 
 A file of fixed size holds the keys under which reports came lately, so that a retry finds its report even after a
 spreadsheet has saved the CSV without its row, or log rotation has moved the row away.
@@ -31,11 +31,11 @@ LOCK_NAME = ".feedback.lock"
 KEYS_NAME = ".report_keys"
 ID_NAME = ".folder_id"
 _ID_BYTES = 64
-# 2 MiB. A key that so many others have followed is looked up in the CSV alone.
+# 2 MiB. A key that so many others have followed is searched in the CSV alone.
 MAX_KEYS = 65_536
 _KEY = struct.Struct("<16s16s")
 _KEY_COUNT = struct.Struct("<Q24x")
-# In the lock's file, while somebody writes: whose line it is; which file, from which byte on and how long are the line
+# In the lock's file, while a process writes: whose line it is; which file, from which byte on and how long are the line
 # and the row; the key that the report came under.
 _INTENT = struct.Struct("<IQQQQQQ32s")
 _TAIL_BYTES = 64 * 1024
@@ -43,7 +43,7 @@ _SHOWN_CHARACTERS = 200
 
 
 class Key(NamedTuple):
-    """The id of a report, which is made of its key, and a digest of what the report says."""
+    """The id of a report, which is made of its key, and a digest of the report's content."""
 
     report_id: bytes
     content: bytes
@@ -105,14 +105,14 @@ def append_decisions(folder: Path, due: Callable[[], Sequence[Decision]]) -> Non
 
 @contextmanager
 def locked_reports(folder: Path) -> Iterator[None]:
-    """Keep everybody from appending to the reports of a folder."""
+    """Keep all processes from appending to the reports of a folder."""
     with _locked(folder / LOCK_NAME):
         yield
 
 
 @contextmanager
 def locked_decisions(folder: Path) -> Iterator[None]:
-    """Keep everybody from appending to the decisions of a folder."""
+    """Keep all processes from appending to the decisions of a folder."""
     with _locked(folder / f".{Path(DECISIONS_FILE).stem}.lock"):
         yield
 
@@ -278,9 +278,9 @@ def _settle(lock: int, path: Path, line_file: int, row_file: int | None = None) 
 
 
 def _end_last_line(file: int, line_end: bytes = b"\n", table: Table | None = None) -> int:
-    """End a last line that somebody left open, or remove one that is only the beginning of a row; return the size then.
+    """End a last line that was left open, or remove one that is only the beginning of a row; return the size then.
 
-    `table` is given where a row that an unknown writer did not finish can be told from a whole one.
+    `table` is given where a row that an unknown writer did not finish can be distinguished from a complete one.
     """
     size = os.fstat(file).st_size
     if not size or os.pread(file, len(line_end), max(0, size - len(line_end))) == line_end:

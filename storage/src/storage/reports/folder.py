@@ -32,7 +32,7 @@ from wire.tables.csv_reader import TableReader
 from wire.tables.feedback import RENAMES, RENAMES_FILE, REPORTS_FILE
 
 LOG = logging.getLogger("sightline.reports")
-# Some 10,000 reports: reading them takes long enough for somebody to notice.
+# Some 10,000 reports: reading them takes noticeably long.
 LONG_BYTES = 4 * 1024**2
 
 
@@ -49,7 +49,7 @@ def run_here(work: Callable[[], object]) -> object:
 
 
 class FolderReports(ReportStore):
-    """The reports beside a file of lines."""
+    """The reports next to a file of lines."""
 
     def __init__(self, lines: Path, limits: Limits, run: Run = run_here, max_step_s: float = math.inf) -> None:
         """A use waits for `max_step_s` at most for the index to be made: see ReportIndex."""
@@ -154,7 +154,7 @@ class FolderReports(ReportStore):
         yield from self._run(self._index.image_names)
 
     def erase(self, names: Collection[str], sha256s: Collection[str]) -> Erased:
-        """Write the files anew without them; the index is made anew, so that it has no trace of them either."""
+        """Rewrite the files without them; the index is rebuilt, so that it has no trace of them either."""
 
         def work() -> Erased:
             files.heal(self._lines, self._rows)
@@ -166,10 +166,10 @@ class FolderReports(ReportStore):
         return erased
 
     def check(self) -> None:
-        """Do nothing: the index of another version is made anew, and files are read whoever wrote them."""
+        """Do nothing: the index of another version is rebuilt, and files are read whichever version wrote them."""
 
     def heal(self) -> None:
-        """Take back what is not whole in both files, and have a long one indexed before somebody waits for that."""
+        """Remove incomplete rows from both files, and index a long one before a request has to wait for that."""
         self._run(lambda: files.heal(self._lines, self._rows))
         while _size_of(self._rows) > LONG_BYTES and not self._is_indexed():
             pass
@@ -183,7 +183,7 @@ class FolderReports(ReportStore):
         return True
 
     def _check_room(self) -> None:
-        """Raise StorageFull where reports, which anybody may send, have reached their limit."""
+        """Raise StorageFull where reports, which anyone may send, have reached their limit."""
         self._limits.check_room(self._folder)
         if _size_of(self._lines) + _size_of(self._rows) >= self._limits.max_bytes:
             raise ReportsFull(port.too_many(self._limits.max_bytes))

@@ -1,7 +1,7 @@
 """The reports in a database, for what a CSV file is too slow for; it is made of the CSV files, which are the record.
 
 It follows them by itself: each use first reads what was appended since the last. Where it is missing or damaged, or a
-file is not the one that it knew, it is made anew. `python -m commands.index_reports` makes it anew in any case.
+file is not the one that it knew, it is rebuilt. `python -m commands.index_reports` rebuilds it in any case.
 """
 
 import errno
@@ -27,26 +27,26 @@ LOG = logging.getLogger("sightline.reports")
 Result = TypeVar("Result")
 
 FILE_NAME = "reports.sqlite3"
-# Who uses the database holds this lock, so that whoever replaces it is alone.
+# Who uses the database holds this lock, so that a process that replaces it is alone.
 LOCK_NAME = ".reports.lock"
 # Twice this is short of what a request waits for a disk: see offload.py.
 BUSY_S = 4.0
 RETRY_S = 0.05
-# In SQLite, a column beside min() is that of the row which has it.
+# In SQLite, a column next to min() is that of the row which has it.
 _LABELS = "SELECT final_label, min(decision) FROM reports WHERE final_key != '' GROUP BY final_key ORDER BY 2"
 
 
 class ReportIndex:
-    """The index of one feedback folder; every method opens it anew, so threads and processes may share it.
+    """The index of one feedback folder; every method opens it again, so threads and processes may share it.
 
-    A use that would have to read for longer than `max_step_s` raises IndexUnfinished, which says how far it has come;
-    the next one goes on from there.
+    A use that would have to read for longer than `max_step_s` raises IndexUnfinished, with the progress;
+    the next one continues there.
     """
 
     def __init__(self, folder: Path, max_step_s: float = math.inf) -> None:
         self.path = folder / FILE_NAME
         self._max_step_s = max_step_s
-        # How many reports there were when making it anew began, until that is done.
+        # How many reports there were when a rebuild started, until it is done.
         self._count_before = 0
         self._reports = Source(folder / REPORTS_FILE, REPORTS)
         self._decisions = Source(folder / DECISIONS_FILE, DECISIONS)
@@ -54,7 +54,7 @@ class ReportIndex:
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Return what `work` reads from the database, which is up to date.
 
-        Where SQLite reports an error, its files are made anew once, and `work` is called again; where they cannot be
+        Where SQLite reports an error, its files are rebuilt once, and `work` is called again; where they cannot be
         made, it reads a database in memory. Raises OSError or StorageStuck where the disk fails.
         """
         with _disk_errors_as_storage_errors():
@@ -70,11 +70,11 @@ class ReportIndex:
                     return self._read_anew(work, is_busy=is_busy)
             except (sqlite3.Error, OSError) as error:
                 _raise_if_full(error)
-                LOG.warning("%s cannot be made, the reports are read anew for each use: %s", self.path, error)
+                LOG.warning("%s cannot be created; the reports are read again for each use: %s", self.path, error)
             return self._read("", work)
 
     def remove(self) -> None:
-        """Remove the files of the index; the next use makes them anew."""
+        """Remove the files of the index; the next use rebuilds them."""
         with self._locked(fcntl.LOCK_EX):
             self._remove_files()
 
@@ -119,12 +119,12 @@ class ReportIndex:
         return self.read(lambda database: [row[0] for row in database.execute(query)])
 
     def _read_anew(self, work: Callable[[sqlite3.Connection], Result], *, is_busy: bool) -> Result:
-        """Remove the files unless somebody else has made them anew meanwhile, and read."""
-        # Nobody of ours uses them now: whoever was busy with them is done, or another program and stays so.
+        """Remove the files unless another process has rebuilt them meanwhile, and read."""
+        # No process of ours uses them now; another program that does continues to.
         with suppress(sqlite3.Error):
             return self._read(str(self.path), work, 0.0 if is_busy else BUSY_S)
         self._remove_files()
-        LOG.warning("%s is made anew", self.path)
+        LOG.warning("%s is rebuilt", self.path)
         return self._read(str(self.path), work)
 
     def _read(self, path: str, work: Callable[[sqlite3.Connection], Result], busy_s: float = BUSY_S) -> Result:
@@ -174,7 +174,7 @@ class ReportIndex:
         connection.execute("BEGIN IMMEDIATE")
         if not is_ours(connection) or not all(source.is_known(mark) for source, mark in self._marks(connection)):
             self._count_before = max(self._count_before, begin_anew(connection))
-        # Measured before the reports are read: whatever a decision up to here is about is among them.
+        # Measured before the reports are read: the subject of each decision up to here is among them.
         decisions_end = self._decisions.state()
         ends = (self._reports.state(), decisions_end)
         read, total = 0, sum(size for size, _ in ends)
@@ -193,7 +193,7 @@ class ReportIndex:
 
 
 def _code_of(error: Exception) -> int:
-    """Return SQLite's code of what went wrong, without the part that says where; 0 for other errors."""
+    """Return SQLite's primary error code; 0 for other errors."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

@@ -29,7 +29,7 @@ from wire.tables.feedback import REPORTS
 
 LOG = logging.getLogger("sightline.reports")
 TAIL_BYTES = 4096
-# Another number makes every index that there is anew.
+# Another number causes every index to be rebuilt.
 SCHEMA_VERSION = 4
 ROWS_AT_ONCE = 1000
 # Lines that cannot be read are kept up to this number, and counted beyond it.
@@ -107,7 +107,7 @@ class Source(NamedTuple):
         """Return whether the file is still the one that was read up to the mark; more may stand behind it."""
         size, changed_ns = self.state()
         is_longer = size > mark.place.offset
-        # As long as before and written since: somebody has edited it.
+        # Of the same length but written since: someone has edited it.
         is_same = size == mark.place.offset and (changed_ns == mark.changed_ns or not size)
         # A row without its end may have been only half of it.
         return (is_same or (is_longer and not mark.has_open_end)) and self._is_known(mark)

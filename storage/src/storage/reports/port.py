@@ -37,7 +37,7 @@ MAX_TEXT = 4000
 class Report(NamedTuple):
     """A report as it is kept: its line, and its row in `feedback.csv` where the line could be parsed.
 
-    `content` is a digest of what the report says, where it came under an Idempotency-Key, which its id is made of.
+    `content` is a digest of the report's content, where it came under an Idempotency-Key, which its id is made of.
     """
 
     report_id: str
@@ -46,7 +46,7 @@ class Report(NamedTuple):
     content: bytes = b""
 
     def statement(self) -> tuple[str, str, str]:
-        """Return what the report says, to compare with that of a row; it has cells."""
+        """Return the report's content as cells, to compare with that of a row."""
         cells = self.cells or {}
         return statement({**cells, "filename": image_name(cells.get("image_path", ""))})
 
@@ -162,7 +162,7 @@ class Card(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of the inbox; `earlier` and `later` lead to the pages beside it, where there are any.
+    """A page of the inbox; `earlier` and `later` lead to the neighbouring pages, where there are any.
 
     `counts` are the images in each status that fit the other filters.
     """
@@ -202,7 +202,7 @@ class Quality(NamedTuple):
 class ReportStore(ABC):
     """Reports and the decisions about them.
 
-    Whatever process is killed at whatever moment, a report or decision that a method has returned for is kept, whole
+    Whichever process is killed at any moment, a report or decision that a method has returned for is kept, whole
     and once. Every method raises OSError or StorageError where the place does not serve.
     """
 
@@ -280,7 +280,7 @@ class ReportStore(ABC):
 
 
 def statement(row: Row) -> tuple[str, str, str]:
-    """Return what a report says, whatever was known of the model's labels when it was written down."""
+    """Return a report's content, independent of the labels known when it was written."""
     return row["filename"], label_key(row.get("label", "")), one_line(row.get("comment", ""))
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a database of reports, be it SQLite or PostgreSQL: its columns, and the queries of the inbox.
+"""The queries of a database of reports, SQLite or PostgreSQL: its columns, and the queries of the inbox.
 
 A parameter stands as `?` in a query.
 """
@@ -33,7 +33,7 @@ REPORT_COLUMNS = (
     *("report_id", "reported_at", "filename", "image_sha256", "prediction", "score", "model", "model_version", "label"),
     *("comment", "prediction_key", "label_key"),
 )
-# What a report is about: the content, whatever its name; else the name; else nothing that another report is about.
+# The subject of a report: the content, under any name; else the name; else a subject of its own.
 IMAGE = "coalesce(nullif(image_sha256, ''), nullif(filename, ''), report_id)"
 DECISION_COLUMNS = ("status", "final_label", "final_key", "decided_at", "reviewer", "decision")
 _ALL = ", ".join(("seq", *REPORT_COLUMNS, *DECISION_COLUMNS))
@@ -111,7 +111,7 @@ ORDER BY count DESC, predicted, actual LIMIT {MAX_CONFUSED}
 
 
 class Faults(NamedTuple):
-    """How many lines of the record cannot be read, and what is wrong with the first of them, in words."""
+    """Describe how many lines of the record cannot be read, and the fault of the first of them."""
 
     total: int = 0
     shown: Sequence[str] = ()
@@ -179,7 +179,7 @@ class _Query(NamedTuple):
 
 
 def _images(filters: Filters, order: Order) -> _Query:
-    """Return what defines `images`: those that fit the filters, whatever their status."""
+    """Return what defines `images`: those that fit the filters, with any status."""
     conditions = _conditions(filters)
     having = f"HAVING {' AND '.join(conditions)}" if conditions else ""
     text = _IMAGES.format(value=_ORDERS[order.name][0], having=having)

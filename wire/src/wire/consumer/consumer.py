@@ -40,7 +40,7 @@ class Consumer:
     """Takes jobs of one stream, that of expensive ones or the other, and answers them under a consumer name of its own.
 
     One thread receives and answers. All consumers of a process share one `isolation` lock: a job that may have killed a
-    worker is then the only such job in the process, so that no innocent one dies beside it again and again and is taken
+    worker is then the only such job in the process, so that no other job fails with it repeatedly and is taken
     for poison too.
 
     `first_rate` is the assumed rate until it has worked, `slowness` that of worker_registry.WorkerInfo.
@@ -67,7 +67,7 @@ class Consumer:
         self._isolation = isolation or threading.Lock()
         self._keys = Keys(queue)
         self.stream = self._keys.expensive if is_expensive else self._keys.jobs
-        # Runs when a read is over, at no further round trip: Redis' clock, which judges deadlines, and the depth.
+        # Runs after a read, without a further round trip: Redis' clock, which judges deadlines, and the depth.
         self._after_read = pack("TIME") + pack("XLEN", self._keys.jobs) + pack("XLEN", self._keys.expensive)
         self._connection = Connection(address, "sightline-consumer")
         self._clock = RedisClock()
@@ -276,8 +276,8 @@ class Consumer:
 class Throughput:
     """Photographs per busy second, and how long decoding takes beyond them, over the last busy seconds.
 
-    The two are measured apart: on a busy machine, or beside expensive images, decoding takes longer than estimated,
-    which says little about photographs. `rate` is what it was measured at before any work.
+    The two are measured apart: on a busy machine, or together with expensive images, decoding takes longer than
+    estimated, which does not represent photographs. `rate` is what it was measured at before any work.
     """
 
     def __init__(self, rate: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""What a worker process does beside its jobs: renew leases, return orphans, remove consumers of workers that went."""
+"""The background work of a worker process: renew leases, return orphans, remove consumers of ended workers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 LONGEST_INTERVAL_S: Final = 1.0
 REAP_EVERY_S: Final = 60.0
 REAP_AFTER_MS: Final = 3_600_000
-# Reading one's own pending entries above this id gives none and tells Redis that the consumer lives. One below the
+# Reading one's own pending entries above this id gives none and shows Redis that the consumer lives. One below the
 # highest id there is, since Redis takes that one for ">" and would deliver a new job.
 ABOVE_ALL: Final = "18446744073709551615-18446744073709551614"
 SWEEP_EVERY_S: Final = 5.0
 PAGE: Final = 100
-# More than any bound of the queue, so that a sweep sees all of it; a stream that is longer takes several.
+# More than any bound of the queue, so that a sweep reads all of it; a stream that is longer takes several.
 MAX_PAGES: Final = 100
 # A held entry outlives its deadline by a batch that hangs until its worker exits, and by leases until it is claimed.
 LEASES_OF_GRACE: Final = 5
@@ -48,7 +48,7 @@ class Leases(Loop):
         self._on_stuck = on_stuck
         self._was_stuck = False
         self._reap_at = time.monotonic() + jittered(REAP_EVERY_S)
-        # Renewed when a third has run, looked at as often: a lease is never older than two thirds while Redis answers.
+        # Renewed when a third has run, checked as often: a lease is never older than two thirds while Redis answers.
         third_s = min(consumer.lease_ms for consumer in consumers) / 3000
         super().__init__("leases", self._keep, min(third_s, LONGEST_INTERVAL_S))
 
@@ -75,7 +75,7 @@ class Leases(Loop):
             if entry_ids
         ]
         if claims:
-            # A lost group is made anew by the consumers; until then there is nothing to renew.
+            # A lost group is created again by the consumers; until then there is nothing to renew.
             self._exchange(b"".join(claims), len(claims))
 
     def _reap(self) -> None:
@@ -114,7 +114,7 @@ class _Seen(NamedTuple):
 
 
 class Maintenance(Loop):
-    """A thread of the worker process that looks through what was delivered, at once and then every few seconds.
+    """A thread of the worker process that scans the delivered entries, immediately and then every few seconds.
 
     An orphan before its deadline is made pending under `consumer` with an expired lease, so that it is claimed as the
     jobs of a dead worker are. One that is past its deadline or cannot be read is ended, with a reply. The

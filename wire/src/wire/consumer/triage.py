@@ -1,4 +1,4 @@
-"""Triage and acknowledgement: each entry of a job stream is a job to run, or is ended at once; and how that is done.
+"""Triage and acknowledgement: each entry of a job stream is a job to run, or is ended immediately.
 
 Ending is one transaction for a whole batch: reply, then acknowledge, then delete.
 """
@@ -52,7 +52,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The end of an entry: a reply to whoever asked, a dead letter for the operator, or neither."""
+    """The end of an entry: a reply to the producer, a dead letter for the operator, or neither."""
 
     entry_id: str
     reply_to: str = ""

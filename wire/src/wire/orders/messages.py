@@ -31,7 +31,7 @@ MAX_COUNT: Final = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What somebody ordered: `by` is the name of the key or the session, `address` where the request came from."""
+    """An order: `by` is the name of the key or the session, `address` where the request came from."""
 
     kind: str
     by: str
@@ -55,7 +55,7 @@ class Order:
 
     @property
     def subject(self) -> dict[str, str]:
-        """Return what the order is about, for a log that nobody erases: an image to be erased by a digest alone."""
+        """Return what the order is about, for a log that is never erased: an image to be erased by a digest alone."""
         if self.kind != ERASE:
             return dict(self.arguments)
         import hashlib  # noqa: PLC0415  4 MB, which a trainer at rest has no use for
@@ -116,7 +116,7 @@ class Outcome:
     result: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """Return the bytes that are kept; a result that is too large is left out, which is said."""
+        """Return the bytes that are kept; a result that is too large is left out, with a note."""
         data = bytes_of(asdict(self))
         if len(data) <= MAX_OUTCOME_BYTES:
             return data

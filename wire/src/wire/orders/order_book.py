@@ -1,4 +1,4 @@
-"""The orders as the api sees them: place one, and read what became of each."""
+"""The api's side of orders: place one, and read the state of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wire.redis.keys import Keys
 from wire.redis.pipeline import Pipeline, Script
 from wire.redis.resp import checked, pack
 
-# Orders that wait or run; nobody orders more by hand.
+# Orders that wait or run; more are not ordered by hand.
 MAX_WAITING: Final = 20
 ORDER_FIELD: Final = "order"
 PLACE_ORDER: Final = Script("place_order")

@@ -1,6 +1,6 @@
-"""The orders as the trainer sees them: the one trainer of a queue takes them up in turn, and tells what came of each.
+"""The trainer's side of orders: the one trainer of a queue runs them in turn and records the result of each.
 
-The trainer holds a lease, which it renews each second. Whatever it writes is refused once another one has the lease.
+The trainer holds a lease, which it renews each second. Its writes are refused once another one has the lease.
 An order that was running when its trainer died is still the first without an outcome, and is taken up again.
 """
 

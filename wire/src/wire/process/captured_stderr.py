@@ -1,6 +1,6 @@
 """What a process prints to standard error as records of its log, so that each line has the log's format.
 
-That is tracebacks of threads and of objects that are collected, warnings, and whatever a library prints. Native code
+That is tracebacks of threads and of objects that are collected, warnings, and output of libraries. Native code
 writes past it: the traceback of a process that hangs or crashes (faulthandler) is plain text.
 """
 

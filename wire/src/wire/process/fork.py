@@ -1,4 +1,4 @@
-"""What begins anew in a forked child."""
+"""State that is reset in a forked child."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-# Every setting of the api, the workers and the launcher, former names too: each process sees those of the others.
+# Every setting of the api, the workers and the launcher, former names too: each process gets those of the others.
 _NAMES = """
 ACCESS_LOG ADMIT_WITHOUT_WORKERS API_KEYS_FILE API_WORKERS BUNDLES_FOLDER CACHE_MAX_ENTRIES CACHE_TTL_S
 COMMAND_NICENESS COMPILED_CACHE CONSUMERS CORS_ORIGINS DATABASE_CONNECTIONS DATABASE_TIMEOUT_S DATABASE_URL
@@ -64,7 +64,7 @@ def is_injected(name: str, value: str) -> bool:
 
 
 def warnings(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each variable that is no setting and looks like one."""
+    """Yield a sentence for each variable that resembles a setting and is none."""
     for name in sorted(environment.keys() - NAMES - _OF_SYSTEMD):
         if is_injected(name, environment[name]):
             continue

@@ -24,7 +24,7 @@ from wire.redis.resp import checked, is_out_of_memory
 # Short of the deadline by what the work itself takes and what the rate got wrong; and a full queue is done with soon
 # after a flood, so that those who come then do not wait behind it.
 SHARE_OF_DEADLINE: Final = 0.25
-# As many as may come at once from a page of thumbnails or a busy script are let in, as long as they are done in time.
+# A burst as large as a page of thumbnails or a busy script sends is admitted, as long as they are done in time.
 BURST: Final = 128
 SHARE_FOR_A_BURST: Final = 0.8
 # While an expensive image is being decoded, a worker of one consumer is left half of its processor.
@@ -85,7 +85,7 @@ def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_qu
 def _expensive_terms(  # noqa: PLR0913, PLR0917  what the terms depend on
     keys: Keys, capacity: Capacity, passes: int, decode_ms: int, timeout_s: float, max_queue_size: int
 ) -> Terms:
-    # On a machine that others use as well it takes longer than beside the other consumers alone.
+    # On a machine that others use as well it takes longer than with the other consumers alone.
     stretch = capacity.stretch / USUAL_STRETCH
     per_ms = cost_per_ms(capacity, stretch)
     cost = passes + decode_ms * per_ms
@@ -112,7 +112,7 @@ def probe(keys: Keys, capacity: Capacity) -> Words:
 
 
 def bounds_for(capacity: Capacity, timeout_s: float, max_queue_size: int) -> tuple[int, int]:
-    """Return the depth, in photographs, that the usual jobs must not exceed: alone, and beside expensive ones."""
+    """Return the depth, in photographs, that the usual jobs must not exceed: without and with expensive ones."""
     if max_queue_size:
         return max_queue_size, max_queue_size
     in_hand = capacity.in_hand
@@ -125,16 +125,16 @@ def bounds_for(capacity: Capacity, timeout_s: float, max_queue_size: int) -> tup
 
 
 def burst_for(capacity: Capacity, timeout_s: float) -> tuple[int, int]:
-    """Return how many jobs may come at once, and the depth in photographs up to which they are done in time.
+    """Return how many jobs may arrive in one burst, and the depth in photographs up to which they are done in time.
 
-    They count by number, so that a folder of large photographs is taken as one of thumbnails is. Whoever has an answer
-    may ask again before anybody has counted the other answers of its batch: hence the jobs in hand.
+    They count by number, so that a folder of large photographs is taken as one of thumbnails is. A client that has an
+    answer may send another job before the other answers of its batch are counted: hence the jobs in hand.
     """
     return BURST + capacity.in_hand, round(SHARE_FOR_A_BURST * capacity.rate * timeout_s)
 
 
 def admitted(reply: Any, terms: Terms, rate: float) -> list[Any]:
-    """Return what a script has to say of a job that it admitted: the depth before, the entry, and whatever else.
+    """Return the reply of a script for an admitted job: the depth before, the entry, and the rest.
 
     `rate` is that of the workers, for the time to wait. Raise QueueFull, or QueueUnavailable for an error of Redis.
     """

@@ -36,11 +36,11 @@ Run = Callable[[Script, Words], Any]
 class Producer:
     """Submits jobs to model workers; one for each process, for any number of threads or greenlets.
 
-    Opens nothing until it is used, and begins anew in a child after a fork. Where gevent has patched the process, it is
-    for greenlets, not for the real threads of gevent's pool. `max_queue_size` bounds the queue, in photographs; 0: by
-    what the workers can do within `timeout_s`. `worker_grace_s` is for how long jobs are still admitted after the last
-    live worker was seen: one that is being restarted finds them. `redis_timeout_s` is how long Redis may take before it
-    counts as away.
+    Opens nothing until it is used, and is reset in a child process after a fork. Where gevent has patched the process,
+    it is for greenlets, not for the real threads of gevent's pool. `max_queue_size` bounds the queue, in photographs;
+    0: by what the workers can do within `timeout_s`. `worker_grace_s` is for how long jobs are still admitted after the
+    last live worker was seen: one that is being restarted finds them. `redis_timeout_s` is how long Redis may take
+    before it counts as away.
     """
 
     def __init__(  # noqa: PLR0913  the limits go by keyword
@@ -65,7 +65,7 @@ class Producer:
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Begin anew, with a reply stream, threads and numbers of its own; what there was is the parent's."""
+        """Start with a new reply stream, threads and numbers; the existing ones belong to the parent."""
         self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         self._counts = Counts()
@@ -160,8 +160,8 @@ class Producer:
     def room_fault(self, count: int = 1) -> QueueFull | None:
         """Return the refusal of so many usual jobs, by the rule of the script that admits them; None if there is room.
 
-        It goes by what is known now and asks nobody: what it lets pass may still be refused when it is submitted. An
-        empty queue takes as many as come, else nobody could ever send them, and so does one of unknown state.
+        It uses the known state, without a round trip: a job that passes may still be refused when it is submitted. An
+        empty queue admits any number, else they could never be sent, and so does one of unknown state.
         """
         snapshot, depth = self.snapshot(), self.depth()
         if snapshot is None or depth == 0 or depth + count <= snapshot.bound:
@@ -177,7 +177,8 @@ class Producer:
     def check_expensive(self, decode_ms: int, timeout_s: float) -> None:
         """Raise QueueFull where an expensive job like this one was refused lately, and there is no more room now.
 
-        It asks nobody, so it may run in any thread. What it lets pass may still be refused when it is submitted.
+        It makes no round trip, so it may run in any thread. A job that passes may still be refused when it is
+        submitted.
         """
         stats = self._stats
         capacity = stats.latest.capacity if stats.latest is not None else UNKNOWN
@@ -228,7 +229,7 @@ class Producer:
         return replace(self._counts)
 
     def close(self) -> None:
-        """End the threads, fail whoever still waits, and remove the reply stream; the next use begins anew."""
+        """End the threads, fail all waiting callers, and remove the reply stream; the next use starts again."""
         replies, loop = self._replies, self._loop
         self.renew()
         loop.stop()
@@ -280,5 +281,5 @@ def _wait(waiter: Waiter) -> Answer:
     if reply is not None:
         raise JobFailed(reply)
     if waiter.was_abandoned:
-        raise Abandoned(f"nobody waits for job {waiter.job.id} any more")
-    raise QueueUnavailable("the producer was closed while the job was under way")
+        raise Abandoned(f"no one waits for job {waiter.job.id} any more")
+    raise QueueUnavailable("the producer was closed while the job was running")

@@ -26,11 +26,11 @@ BLOCK_MS: Final = 1000
 MAX_REPLIES: Final = 200
 # Redis answers a blocked read after BLOCK_MS at the latest; a second more, and the connection is taken for dead.
 READ_TIMEOUT_S: Final = BLOCK_MS / 1000 + 1.0
-# An answer leaves the reply stream at once, so a job that waits this long is looked after, and again each time.
+# Answers are read immediately, so a job that waits this long is checked, and again after each interval.
 LOOK_AFTER_S: Final = 0.5
-# A reply may be under way while its entry is gone already: only what is missed twice, a round apart, is lost.
+# A reply may be in transit while its entry is already deleted: only what is missed twice, a round apart, is lost.
 MISSED_ROUNDS: Final = 2
-# A job that keeps vanishing without a reply is removed by somebody: do not fight for it for ever.
+# A job that keeps vanishing without a reply is being removed by someone: do not resubmit it for ever.
 MAX_RESUBMISSIONS: Final = 3
 MAX_LOOKS: Final = 200
 MAX_WITHDRAWN: Final = 10_000
@@ -48,7 +48,7 @@ class Counts:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A job that somebody waits for until a moment (monotonic); `done` is set once `reply` is there."""
+    """A job that someone waits for until a moment (monotonic); `done` is set once `reply` is there."""
 
     job: Job
     until: float
@@ -99,7 +99,7 @@ class Replies(Loop):
                 waiter.done.set()
 
     def close(self, exchange: Callable[[bytes, int], list[Any]]) -> None:
-        """End the reader, wake whoever waits, and remove the stream by a connection that is not blocked in a read."""
+        """End the reader, wake all waiting callers, and remove the stream by another connection than the reader's."""
         self.ask_to_stop()
         for waiter in self.waiting():
             waiter.done.set()
@@ -141,7 +141,7 @@ class Replies(Loop):
 
 
 class Recovery:
-    """Takes back the jobs that nobody waits for any more, and submits again those that Redis lost."""
+    """Cancels jobs that no one waits for any more, and resubmits those that Redis lost."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Recovery:
         self._withdrawn: deque[tuple[str, bytes]] = deque(maxlen=MAX_WITHDRAWN)
 
     def withdraw(self, stream: str, entry_id: bytes) -> None:
-        """Mark an entry that nobody waits for any more, to be deleted in the next round."""
+        """Mark an entry that no one waits for any more, to be deleted in the next round."""
         self._withdrawn.append((stream, entry_id))
 
     def run(self) -> None:

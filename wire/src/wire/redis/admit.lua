@@ -9,9 +9,9 @@
 -- The depth is XLEN, which counts what waits and what is in progress (an answer deletes its entry), and the weights of
 -- the heavier entries. A weight is a time, not a number of photographs, which would be those of the rate at which the
 -- job was admitted: what waits and what comes are counted at the rate of this moment. Weights of entries that are gone
--- are removed where the sum would refuse a job: whoever deletes an entry need not know of weights, and no sum can drift.
+-- are removed where the sum would refuse a job: code that deletes an entry needs no weights, and no sum can drift.
 -- "Owed" is when a share's past and present work is done at the rate of that share; it counts only while the other
--- stream has work. A job that costs more than the whole bound still enters an empty stream, else nobody could ever send
+-- stream has work. A job that costs more than the whole bound still enters an empty stream, else it could never be sent
 -- it.
 local function weights(is_checked)
   local sum, found = 0, redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')

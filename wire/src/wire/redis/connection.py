@@ -13,7 +13,7 @@ from wire.redis.sockets import SHORTEST_WAIT_S
 
 # Every call on behalf of a waiting caller ends after this, so that "Redis is away" is reported within 300 ms.
 CALLER_TIMEOUT_S: Final = 0.25
-# Nobody waits for a worker's housekeeping, and on a busy machine Redis may be slow without being away.
+# No one waits for a worker's housekeeping, and on a busy machine Redis may be slow without being away.
 WORKER_TIMEOUT_S: Final = 2.0
 
 
@@ -49,7 +49,7 @@ class Connection:
             self._leave(error)
             raise unavailable(self._address, error) from error
         except BaseException:
-            # A greenlet killed half-way leaves replies in the socket that belong to nobody.
+            # A greenlet killed half-way leaves replies in the socket that belong to no one.
             self.close()
             raise
 

@@ -1,4 +1,4 @@
--- Admits a job that nobody waits for, within both bounds in one step, and returns the depth, its entry and its place in
+-- Admits a job that no one waits for, within both bounds in one step, and returns the depth, its entry and its place in
 -- the job index. A refusal is the depth alone, or the number of jobs in the index and no entry. The reply
 -- stream is made here, empty, and the worker adds to a stream that exists only: what is cancelled while a worker has it
 -- leaves no reply behind.

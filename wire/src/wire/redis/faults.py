@@ -1,4 +1,4 @@
-"""Why Redis cannot be used, in words that an operator can act on."""
+"""Why Redis cannot be used, described so that an operator can act on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ADVICE = {
     "ERR unknown command": "this Redis lacks a command: 6.2 or later is needed",
 }
 _NOT_REDIS = "what answers there does not speak Redis' protocol: name a port of Redis in REDIS_PORT or REDIS_URL"
-_CLOSED = "it ended the connection at once, as a port that requires TLS does: set REDIS_URL=rediss://…, or another port"
+_CLOSED = "it closed the connection, as a port that requires TLS does: set REDIS_URL=rediss://…, or another port"
 # What is answered by a server that is not the one to ask, or not yet.
 _OF_ANOTHER_SERVER = ("READONLY", "MASTERDOWN", "MOVED")
 _NOT_NOW = ("NOREPLICAS", "LOADING", "CLUSTERDOWN")
@@ -50,7 +50,7 @@ class ClosedAtOnce(ConnectionError):  # noqa: N818  as above
 
 
 class TlsFault(ConnectionError):  # noqa: N818  as above
-    """TLS could not be agreed on, or was broken off; `advice` says what to do."""
+    """TLS could not be agreed on, or was broken off; `advice` is the remedy."""
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(reason)
@@ -58,7 +58,7 @@ class TlsFault(ConnectionError):  # noqa: N818  as above
 
 
 class WrongServer(ConnectionError):  # noqa: N818  as above
-    """A server that cannot do what it is asked, at least not now, and that another may have taken the place of."""
+    """A server that cannot execute a command now, and that may have been replaced by another one."""
 
     def __init__(self, refusal: RedisRefusal) -> None:
         super().__init__(str(refusal))

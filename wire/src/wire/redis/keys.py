@@ -8,13 +8,13 @@ from wire.process.limits import NAME_FORM, is_token
 
 GROUP = "workers"
 JOB_FIELD = "job"
-# Much longer than any request waits; after that nobody can want the replies of a process that went.
+# Much longer than any request waits; after that, the replies of a process that has ended are not needed.
 REPLIES_KEPT_S = 120
 _OF_ONE_JOB = "job-"
 
 
 def job_replies(job_id: str) -> str:
-    """Return the name of the reply stream of one job that nobody waits for."""
+    """Return the name of the reply stream of one job that no one waits for."""
     return f"{_OF_ONE_JOB}{job_id}"
 
 

@@ -121,7 +121,7 @@ class Link:
         self._socket.close()
 
     def renew(self) -> None:
-        """Cut the inherited socket off in a forked child: the parent goes on using it."""
+        """Close the inherited socket in a forked child: the parent continues to use it."""
         if self._socket.fileno() < 0:
             return
         nothing = os.open(os.devnull, os.O_RDWR)

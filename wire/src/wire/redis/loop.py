@@ -50,7 +50,7 @@ class Loop:
         self._interval_s = interval_s
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._wake = threading.Event()  # ends the pause, to stop or to go on
+        self._wake = threading.Event()  # ends the pause, to stop or to continue
         self._is_failing = False
         # Not the thread's own is_alive(): where gevent has patched it, that has every other greenlet run first.
         self.is_running = False
@@ -113,7 +113,7 @@ class Loop:
                 self._report_fault(error)
                 pause_s = backoff.next_pause_s()
             except Exception:
-                # The loop's edge: whatever it was, it is logged, and the next round may work.
+                # The loop's edge: any error is logged, and the next round may work.
                 log.exception("%s: unexpected fault", self._name)
                 pause_s = backoff.next_pause_s()
             if pause_s:

@@ -1,4 +1,4 @@
-"""The one connection of a process, which any number of callers use at once: none waits for another's round trip.
+"""The one connection of a process, which any number of callers share: none waits for another's round trip.
 
 A caller adds its commands to what is sent and waits for its own replies. One thread reads the replies, which come in
 the order of the commands, and gives each to its caller. A caller that waits no longer leaves the connection as it is:
@@ -40,7 +40,7 @@ CLOSE_S: Final = 5.0
 # A replica that is there has what was written within a few milliseconds.
 REPLICATED_WITHIN_MS: Final = 200
 BEST_EFFORT_TIMEOUT_S: Final = 0.1
-# After a fault nobody waits for Redis for as long; then one caller finds out whether it is back, and the others go on.
+# After a fault no one waits for Redis for as long; then one caller probes it, and the others continue.
 OPEN_S: Final = 1.0
 
 
@@ -68,7 +68,7 @@ class Script:
 class Pipeline:
     """A connection for any number of threads or greenlets, a new one in each child; opens nothing until it is used.
 
-    For commands that may run twice: they are sent once more where a connection breaks before it has answered them.
+    For commands that may run twice: they are sent again where a connection breaks before it has answered them.
     """
 
     _shared: ClassVar[dict[Address, Pipeline]] = {}
@@ -134,7 +134,7 @@ class Pipeline:
         return reply, checked(count)
 
     def send(self, packet: bytes, replies: int) -> None:
-        """Send commands whose replies nobody waits for, before all that is sent later; raise QueueUnavailable."""
+        """Send commands whose replies no one waits for, before all that is sent later; raise QueueUnavailable."""
         call = _Call(packet, replies)
         call.is_awaited = False
         self._channel.add(call)
@@ -145,7 +145,7 @@ class Pipeline:
         channel.close()
 
     def renew(self) -> None:
-        """Begin anew in a forked child, where the thread is not and the lock may be held for ever."""
+        """Reset the state in a forked child, where the thread is not and the lock may be held for ever."""
         self._channel = _Channel(self._address, self._name)
 
 
@@ -192,7 +192,7 @@ class BestEffort:
             now = time.monotonic()
             if now < self._open_until:
                 return None
-            # This caller is let through; the others go on without until it is back.
+            # This caller is let through; the others continue without Redis until it is back.
             self._open_until = now + OPEN_S
         try:
             found = call(*arguments, self._timeout_s)
@@ -270,7 +270,7 @@ class _Channel:
             except (OSError, RedisRefusal) as fault:
                 goes_on = self._break_off(fault)
             except BaseException as fault:
-                # Whatever it was, nobody may wait for this thread.
+                # After any error, no caller may wait for this thread.
                 self._break_off(fault, may_go_on=False)
                 raise
 

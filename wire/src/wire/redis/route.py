@@ -42,7 +42,7 @@ class Route:
         return self._moved_to or self._place()
 
     def leave(self, place: Place, fault: BaseException) -> None:
-        """Note that what was asked at a place has failed; end the other connections to it where none is of use."""
+        """Note a failed command at an address; end the other connections to it where none is of use."""
         if isinstance(fault, WrongServer) and fault.moved_to:
             host, _, port = fault.moved_to.rpartition(":")
             self._moved_to = Place(host.strip("[]") or place.host, int(port))
@@ -58,7 +58,7 @@ class Route:
         return places[self._turn % len(places)]
 
     def end_links(self, is_meant: Callable[[Link], bool]) -> None:
-        """Shut the open connections down that are meant; whoever uses one opens another."""
+        """Shut the affected connections down; their users open new ones."""
         for link in list(self._links):
             if is_meant(link):
                 link.shutdown()

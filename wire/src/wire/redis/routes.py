@@ -1,4 +1,4 @@
-"""The routes of this process: one for each address, and for Sentinels one that asks them."""
+"""The routes of this process: one for each address, and for Sentinels one that queries them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of the Lua scripts, which lie beside this module."""
+"""The texts of the Lua scripts, which are next to this module."""
 
 from functools import cache
 from pathlib import Path

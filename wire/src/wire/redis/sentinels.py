@@ -18,14 +18,14 @@ from wire.redis.loop import Loop
 from wire.redis.resp import pack
 from wire.redis.route import Route
 
-# While nothing is wrong; whoever connects has all of them asked at once.
+# In normal operation; opening a connection queries all of them immediately.
 ASK_EVERY_S: Final = 1.0
 ANSWER_WITHIN_S: Final = 1.0
 # A Sentinel that is away is not waited for where the others are there.
 GRACE_S: Final = 0.2
-# What a Sentinel said before counts against the others for so long.
+# Seconds that the previous reply of a Sentinel counts against the others.
 KEPT_S: Final = 5.0
-# A primary that does not answer is asked for again after this, since another may have taken its place.
+# A primary that does not answer is queried again after this, since another may have taken its place.
 CONNECT_S: Final = 1.0
 
 
@@ -42,7 +42,8 @@ class Report:
 class SentinelRoute(Route):
     """Leads to the primary that the Sentinels name; where they differ, to the one of the highest epoch.
 
-    A thread for each Sentinel asks now and then. When another primary is named, the connections to the one before end.
+    A thread for each Sentinel queries it periodically. When another primary is named, the connections to the one before
+    end.
     """
 
     def __init__(self, address: Address, sentinels: Sentinels) -> None:
@@ -52,7 +53,7 @@ class SentinelRoute(Route):
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Begin anew in a forked child."""
+        """Reset the state in a forked child."""
         self._changed = threading.Condition()
         self._reports: dict[Place, Report] = {}
         self._named: Place | None = None
@@ -87,7 +88,7 @@ class SentinelRoute(Route):
         return named
 
     def leave(self, place: Place, fault: BaseException) -> None:
-        """Note that what was asked at a place has failed; the Sentinels are asked before each connection anyway."""
+        """Note a failed command at an address; the Sentinels are queried before each connection anyway."""
 
     def _is_known(self, begin: float) -> bool:
         """Return whether all have answered since then, or most of them and the others had their time."""
@@ -99,7 +100,7 @@ class SentinelRoute(Route):
     def _step(self, ask: _Ask) -> None:
         asked_at = time.monotonic()
         if asked_at > self._wanted_until and not any(link.is_open for link in list(self._links)):
-            ask.close()  # nobody is connected, and nobody wants to be
+            ask.close()  # nothing is connected, and nothing wants to be
             return
         try:
             report = Report(asked_at, *ask.primary())
@@ -121,7 +122,7 @@ class SentinelRoute(Route):
 
 
 class _Ask:
-    """Asks one Sentinel, over a connection that is kept."""
+    """Queries one Sentinel, over a connection that is kept."""
 
     def __init__(self, address: Address, name: str) -> None:
         self.place = address.places[0]

@@ -57,7 +57,7 @@ class _LookUp(threading.Thread):
 
     @classmethod
     def of(cls, host: str, port: int) -> _LookUp:
-        """Return the one that is under way, also by another thread, or a new one."""
+        """Return the attempt in progress, also that of another thread, or a new one."""
         latest = cls._latest.get((host, port))
         if latest is None or not latest.is_alive():
             latest = cls(host, port)

@@ -23,7 +23,7 @@ class TlsSession:
     """The TLS state of one connection: `seal` what is to be sent, `open` what was received."""
 
     def __init__(self, tls: Tls, place: Place) -> None:
-        """Read the files anew, so that a renewed certificate is used; raise TlsFault."""
+        """Read the files again, so that a renewed certificate is used; raise TlsFault."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = _context(tls).wrap_bio(self._incoming, self._outgoing, server_hostname=place.host)
         self._lock = threading.Lock()

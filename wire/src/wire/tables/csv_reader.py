@@ -253,7 +253,7 @@ def _count_lines(text: str) -> int:
 
 
 def _header(line: str, delimiter: str, columns: tuple[str, ...]) -> Layout:
-    """Return the layout that a line names, each column once, whatever the case."""
+    """Return the layout that a line names, each column once, ignoring case."""
     cells = split(line, delimiter) or []
     while cells and not cells[-1].strip():
         cells.pop()

@@ -58,7 +58,7 @@ class Table:
     """The columns of a CSV file.
 
     `required` are those that a header must name. `checked` puts the cells of a row into their usual form and returns
-    what is wrong with them, in words; an empty string where nothing is.
+    a description of the fault; an empty string where there is none.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Table:
     def line(self, cells: Mapping[str, str], layout: Layout | None = None) -> str:
         """Return the line for the named cells; columns that are not named stay empty.
 
-        Every cell is quoted, so that a line cut short by a crash can be told from a whole one.
+        Every cell is quoted, so that a line cut short by a crash can be distinguished from a complete one.
         """
         return self.lines([cells], layout)[:-1]
 

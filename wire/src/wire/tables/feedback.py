@@ -13,7 +13,7 @@ ACCEPT, CORRECT, REJECT, REOPEN = "accept", "correct", "reject", "reopen"
 KINDS = (ACCEPT, CORRECT, REJECT, REOPEN)
 # A reviewer's label is at most 200 characters long; a label of the model may be longer.
 MAX_LABEL_CHARACTERS = 1000
-# What the exports call their tables, beside the folders of the labels.
+# What the exports call their tables, next to the folders of the labels.
 CASES_CSV, CASES_JSONL = "cases.csv", "metadata.jsonl"
 MAX_FOLDER_BYTES = 200
 _TABLES = {CASES_CSV, CASES_JSONL, REPORTS_FILE, DECISIONS_FILE, RENAMES_FILE}
@@ -57,7 +57,7 @@ def folder_name(label: str) -> str:
 
 
 def label_of(name: str) -> str | None:
-    """Return the label whose folder has this name; None where the name was cut, so that a table beside it has to say.
+    """Return the label whose folder has this name; None where the name was cut and only a table has it.
 
     A folder that a person has made is named like its label, with any %.
     """

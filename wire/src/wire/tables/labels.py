@@ -1,7 +1,7 @@
 """How labels are spelled: which texts name one class, and which of these is its name. No I/O.
 
 People write one label in many ways: "Tiger cat", "tiger_cat", with a typographic apostrophe, in full-width letters, or
-with a character that nothing shows. Whoever compares labels compares their keys; whoever writes one asks a `Spelling`.
+with an invisible character. Compare labels by their keys; before writing one, look it up in a `Spelling`.
 """
 
 import re

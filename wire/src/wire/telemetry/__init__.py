@@ -1,1 +1,1 @@
-"""What a process sends to a collector: spans and metrics. Imported only where that is asked for."""
+"""What a process sends to a collector: spans and metrics. Imported only where enabled."""

@@ -1,4 +1,4 @@
-"""What of telemetry a collector does not take: told once in the log, and once more when it takes it again."""
+"""Telemetry that a collector does not accept: logged once, and again when it accepts it."""
 
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Send the metrics of a process to a collector, now and then, from a thread of their own.
 
-Imported only where that is asked for, since it loads OpenTelemetry. What is sent is what Prometheus would read at
-/metrics: there are no other counters. Nobody waits for a collector; one that does not answer is one line in the log.
+Imported only where enabled, since it loads OpenTelemetry. What is sent is what Prometheus would read at
+/metrics: there are no other counters. No one waits for a collector; one that does not answer is one line in the log.
 """
 
 import os
@@ -112,7 +112,7 @@ def _metrics_of(families: Iterable[Family], begin: int, now: int) -> Iterator[Me
             yield Metric(family.name, family.documentation, "", histogram)
             continue
         is_counter = family.type == "counter"
-        # Beside a counter's total there is when it began.
+        # A counter's total carries its start time.
         samples = [each for each in family.samples if not is_counter or each.name.endswith("_total")]
         points = [NumberDataPoint(dict(each.labels), begin, now, float(each.value)) for each in samples]
         data = Sum(points, _CUMULATIVE, is_monotonic=True) if is_counter else Gauge(points)

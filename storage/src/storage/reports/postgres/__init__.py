@@ -1,1 +1,1 @@
-"""Reports in PostgreSQL, for all hosts at once. Needs psycopg and SQLAlchemy, and Alembic for migrations alone."""
+"""Reports in PostgreSQL, shared by all hosts. Needs psycopg and SQLAlchemy, and Alembic for migrations alone."""

@@ -80,7 +80,7 @@ class Database:
         self.run(lambda _: None)
 
     def close(self) -> None:
-        """Close all connections that nobody uses."""
+        """Close all idle connections."""
         self._engine.dispose()
 
     def _run(self, work: Callable[[Connection], Result], is_snapshot: bool) -> Result:

@@ -97,7 +97,7 @@ class PostgresReports(ReportStore):
         attempts = iter(range(1, 10))
 
         def work(connection: Connection) -> bool:
-            # Kept by an attempt whose end nobody knows.
+            # Kept by an attempt whose result is unknown.
             self._is_behind = self._is_behind or next(attempts) > 1
             return self._add(connection, report, folder_id)
 
@@ -125,7 +125,7 @@ class PostgresReports(ReportStore):
         return self._database.run(work)
 
     def decide(self, decision: Decision, seen: int | None = None) -> int:
-        """Keep it while nobody else decides about the report."""
+        """Keep it while no one else decides about the report."""
         cells = decision.cells()
         digest = digest_of(cells)
 
@@ -141,7 +141,7 @@ class PostgresReports(ReportStore):
         return self._database.run(work)
 
     def decide_images(self, decisions: Sequence[ImageDecision]) -> list[Outcome]:
-        """Keep them while nobody else decides about the images."""
+        """Keep them while no one else decides about the images."""
         images = [decision.image for decision in decisions]
 
         def work(connection: Connection) -> list[Outcome]:
@@ -188,7 +188,7 @@ class PostgresReports(ReportStore):
         yield from (row["filename"] for row in self._database.run(lambda connection: ask(connection, query)))
 
     def erase(self, names: Collection[str], sha256s: Collection[str]) -> Erased:
-        """Delete the rows, and write the files of this host anew without them."""
+        """Delete the rows, and rewrite the files of this host without them."""
         contents = [sha256 for sha256 in sha256s if sha256]
 
         def work(connection: Connection) -> tuple[list[str], set[str]]:

@@ -40,7 +40,7 @@ def revision(connection: Connection) -> str:
 def migrate(url: str) -> tuple[str, str]:
     """Bring the tables to the revision of this version; return which revision there was and is.
 
-    Whoever else migrates meanwhile is waited for. Raise SchemaMismatch where there is a newer revision.
+    Wait for a migration by another process. Raise SchemaMismatch where there is a newer revision.
     """
     import psycopg  # noqa: PLC0415  for those who migrate alone, with Alembic
     from alembic import command  # noqa: PLC0415  as above

@@ -1,7 +1,7 @@
 """Reports between the files of a feedback folder and a database.
 
 What the files have is added to the database, and what was edited in them is changed there; nothing is removed. The
-other way round, the files of a new folder hold everything, and are a record that the service can go on with.
+other way round, the files of a new folder hold everything, and are a record that the service can continue with.
 """
 
 from collections import Counter
@@ -140,7 +140,7 @@ class _Import:
         [decisions] = self._ask(_KEEP_DECISIONS)
         [renames] = self._ask(_KEEP_RENAMES)
         self._ask(_APPLY_DECISIONS)
-        # Else the inbox is slow until the server looks at the tables by itself, in a minute.
+        # Else the inbox is slow until the server analyzes the tables by itself, in a minute.
         self._ask("ANALYZE reports, decisions, lines")
         counts = (reports["added"], reports["changed"], decisions["added"], renames["added"])
         return Imported(self._keep_lines(), *counts, self._faults)
@@ -192,7 +192,7 @@ class _Import:
             cells = row.cells
             if not self._fits(DECISIONS_FILE, row, {name: cells[name] for name in ("report_id", "label")}):
                 continue
-            # The last row of a report counts, whatever its time.
+            # The last row of a report counts, regardless of its time.
             report_id = cells["report_id"]
             previous_ms = max(_milliseconds(cells["time"], previous_ms), last_ms.get(report_id, 0))
             last_ms[report_id] = previous_ms

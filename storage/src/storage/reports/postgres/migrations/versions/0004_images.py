@@ -14,5 +14,5 @@ DROP INDEX reports_by_status;
 
 
 def upgrade() -> None:
-    """Add the column; the table is written anew, and locked meanwhile."""
+    """Add the column; the table is rewritten, and locked meanwhile."""
     op.execute(IMAGES)
