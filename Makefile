@@ -11,7 +11,7 @@ WITH_S3 := $(if $(findstring s3://,$(IMAGE_STORE)$(MODEL_STORE)),s3)
 # From each import root by itself: api/ and model/ have modules of the same names. What others share is analysed once.
 MYPY := $(RUN) -m mypy --explicit-package-bases --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help install serve test test-faults test-security test-clients test-gpu test-chart fuzz audit sbom base-images arm-wheels improve evaluate models labels export erase feedback migrate doctor clean-uploads image-expiry reports-index dead-letters api-keys lint bench bench-gpu stress clean docs architecture
+.PHONY: help install serve test test-faults test-security test-clients test-gpu test-chart fuzz audit sbom base-images arm-wheels improve evaluate models labels export erase suggest feedback migrate doctor clean-uploads image-expiry reports-index dead-letters api-keys lint bench bench-gpu stress clean docs architecture
 .DEFAULT_GOAL := help
 
 help: ## Run: List these commands
@@ -100,6 +100,9 @@ export: ## Feedback: Export reviewed cases as folders by label, CSV and JSONL (T
 
 erase: ## Run: Erase an image with its reports, answers and training records (DO=NAME, as in its address)
 	@$(OPERATE) erase $(DO)
+
+suggest: ## Feedback: Find images that nobody reported and that are worth a look (DO="--max-images 2000")
+	@$(OPERATE) suggest $(DO)
 
 clean-uploads: ## Run: Remove old images without a report (DO=--dry-run)
 	@$(OPERATE) clean_uploads $(DO)

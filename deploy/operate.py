@@ -21,6 +21,7 @@ COMMANDS = dict.fromkeys(
         "evaluate",
         "export",
         "erase",
+        "suggest",
         "dead_letters",
         "queue_state",
         "store_state",

@@ -154,6 +154,12 @@ DECODE_BUDGET_S = _setting(
     at_most=60,
 )
 FORMATS = _setting.formats()
+SUGGEST_EVERY_H = _setting(
+    "SUGGEST_EVERY_H",
+    0.0,
+    "Hours between two searches of an idle trainer for images that are worth a look; 0: only when ordered.",
+    at_most=8760,
+)
 NICENESS = _setting("NICENESS", 5, "Priority below that of other processes, as of `nice`.", at_most=19)
 COMMAND_NICENESS = _setting(
     "COMMAND_NICENESS", 19, "The same for the commands improve, evaluate and models.", at_most=19

@@ -17,7 +17,7 @@ from reports import audit
 from reports import labels as reports_labels
 from reports.record import report_store
 from reports.schema import MAX_LABEL
-from review import bulk, exports
+from review import bulk, exports, suggestions
 from review.exports import ALL, STATUS
 from storage.reports.port import (
     MAX_PAGE_SIZE,
@@ -237,7 +237,9 @@ def decide_images() -> ImagesDecided | AnyResponse:
     asked = bulk.read_json(request.get_json()) if request.is_json else bulk.read_form(request.form)
     names = reports_labels.spelling().extended(report_store().labels())
     decisions = bulk.decisions(asked, audit.who(), names)
+    suggestions.report(decisions)
     outcomes = report_store().decide_images(decisions)
+    suggestions.forget([each.image for each in decisions if each.upto == suggestions.UPTO])
     _note_decisions(outcomes)
     if request.is_json:
         return {"success": True, "images": [_image_decided(outcome) for outcome in outcomes]}
@@ -371,3 +373,4 @@ def _label_of(kind: str, proposed: str, given: str) -> str:
 
 
 exports.add_routes(router)
+suggestions.add_routes(router)

@@ -23,6 +23,7 @@ ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
     messages.DISCARD: {"version": True},
     messages.ERASE: {"image": True},
     messages.EXPORT: {},
+    messages.SUGGEST: {},
 }
 MAX_ARGUMENT = 200
 

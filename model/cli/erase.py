@@ -26,11 +26,13 @@ from storage.reports.port import ReportStore
 from storage.transfers import Transfers
 from wire import result_cache
 from wire.dead_letters import DeadLetters
+from wire.orders.suggestions import Suggestions
 from wire.tables.feedback import image_name
 
 EVALUATION_FILE = "evaluation.html"
 DEAD_LETTERS = 1000
 DATABASE_TIMEOUT_S = 60.0
+SUGGESTIONS_TIMEOUT_S = 10.0
 
 
 class Erasure(NamedTuple):
@@ -132,10 +134,12 @@ def _remove_evaluations() -> int:
 
 
 def _forget_answers(names: Collection[str], sha256: str) -> int:
-    """Remove the answers that Redis keeps, and the dead letters, which name the image."""
+    """Remove the answers that Redis keeps, and the dead letters and the suggestion, which name the image."""
     address, queue = settings.queue_address(), settings.REDIS_QUEUE
     letters = DeadLetters(address, queue)
     letters.drop([each for each in letters.newest(DEAD_LETTERS) if each.job is not None and each.job.image in names])
+    if sha256:
+        Suggestions(address, queue, SUGGESTIONS_TIMEOUT_S).remove([sha256])
     return result_cache.forget(address, queue, sha256, settings.CACHE_MAX_ENTRIES) if sha256 else 0
 
 

@@ -22,6 +22,8 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Training takes minutes; what takes longer than this hangs.
 ORDER_TIMEOUT_S = 3600.0
 CHILD_GRACE_S = 5.0
+# How often an idle trainer asks whether a search is due.
+SEARCH_CHECK_S = 60.0
 HERE = Path(__file__).resolve().parents[1]
 # What is written beside the versions by those who choose among them.
 WATCHED = ("active", "shadow", "promotions.csv")
@@ -36,6 +38,7 @@ class Trainer:
         self._published: object = None
         self._fault = ""
         self._is_stopping = False
+        self._search_at = 0.0
 
     def run(self) -> None:
         """Work until a stop signal comes."""
@@ -60,6 +63,9 @@ class Trainer:
         taken = self._desk.take(BEAT_EVERY_S)
         if taken is not None:
             self._do(taken)
+        elif settings.SUGGEST_EVERY_H and time.monotonic() > self._search_at:
+            self._search_at = time.monotonic() + SEARCH_CHECK_S
+            self._desk.order_search(int(settings.SUGGEST_EVERY_H * 3600))
 
     def _do(self, taken: Taken) -> None:
         """Have an order done, or given up where that was tried often enough."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_service
 import settings
-from cli import command, evaluate, improve, models, promotion
+from cli import command, evaluate, improve, models, promotion, suggest
 from cli import erase as erasing
 from cli import export as exporting
 from evaluation import batch_prediction, summary
@@ -20,8 +20,8 @@ from wire.orders import messages
 from wire.orders.messages import Order
 
 Result = Mapping[str, Any]
-# Steps that are reported: of training, and of a comparison and the gate after it.
-TRAIN_STEPS, EVALUATE_STEPS, EXPORT_STEPS = 3, 10, 1
+# Steps that are reported: of training, of a comparison and the gate after it, and of the others.
+TRAIN_STEPS, EVALUATE_STEPS, EXPORT_STEPS, SUGGEST_STEPS = 3, 10, 1, 2
 # A draft that is older was left behind by a process that was killed.
 DRAFT_KEPT_S = 3600.0
 
@@ -143,6 +143,12 @@ def transfers() -> Transfers:
     return Transfers(Path(settings.FEEDBACK_FILEPATH).parent)
 
 
+def suggest_images(_: Order, reporter: Reporter) -> Result:
+    """Look for images that are worth a look, as `cli.suggest` does."""
+    reporter.expect(SUGGEST_STEPS)
+    return suggest.suggest(suggest.parser().parse_args([]))._asdict()
+
+
 def _by_command(version: str, *words: str) -> Result:
     """Run a command of `cli.models`; raise OrderRefused, with what it has printed, where it does not succeed."""
     told = _Told()
@@ -194,4 +200,5 @@ TASKS: Mapping[str, Callable[[Order, Reporter], Result]] = {
     messages.DISCARD: discard,
     messages.ERASE: erase,
     messages.EXPORT: export,
+    messages.SUGGEST: suggest_images,
 }

@@ -87,6 +87,11 @@ def reported_images(folder: Path) -> set[str]:
     return {feedback.image_name(row["image_path"]) for row in _rows(folder / REPORTS_FILE, REPORTS)}
 
 
+def reported_contents(folder: Path) -> set[str]:
+    """Return the SHA-256 of all images that any report is about, as far as it is known."""
+    return {row["image_sha256"] for row in _rows(folder / REPORTS_FILE, REPORTS)} - {""}
+
+
 def unread(folder: Path) -> Iterator[str]:
     """Yield what is wrong with the lines of these files that are no rows; of many, the first ones and their number."""
     for name, table in ((REPORTS_FILE, REPORTS), (DECISIONS_FILE, DECISIONS), (RENAMES_FILE, RENAMES)):

@@ -49,6 +49,11 @@ class FeatureExtractor:
 
         return in_order(work, enumerate(contents), self._cores)
 
+    def of_input(self, pixels: Pixels) -> Floats:
+        """Return the features of one image, which has the model's size already."""
+        row: Floats = self._rows([pixels])[0]
+        return row
+
     def of_pixels(self, images: Iterable[Pixels]) -> Iterator[Floats]:
         """Yield one row for each image, which has the model's size already."""
         return in_order(lambda pixels: self._rows([pixels]), images, self._cores)

@@ -24,7 +24,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 @pytest.fixture(scope="module")
 def reviewed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of its own: an operator's key that the tests know, and an inbox that nobody else fills."""
-    told = {"OPERATOR_KEY": KEY, "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60"}
+    told = {"OPERATOR_KEY": KEY, "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60", "TRAINER": "1"}
     with running_service(tmp_path_factory.mktemp("reviewed"), told) as service:
         yield service
 
@@ -275,6 +275,51 @@ def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
     visitor.open("/review?label=nobody-said-that")
     visitor.page.get_by_text("No reports here.").wait_for()
     look(visitor, folder, "review-empty")
+
+
+def test_images_that_nobody_reported_are_found_decided_about_and_erased(
+    visitor: Visitor, reviewed_service: Service, tmp_path: Path
+) -> None:
+    page, folder = visitor.page, Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
+    client, before = Client(reviewed_service.url), len(decisions(reviewed_service))
+    for seed in range(40, 46):
+        assert client.upload("/predict", jpeg(64, 48, seed=seed), f"{seed}.jpg").status == 200
+    enter(visitor)
+    page.get_by_role("link", name="Worth a look").click()
+    page.get_by_text("Nobody has looked yet.").wait_for()
+    look(visitor, folder, "suggestions-empty")
+    page.get_by_role("button", name="Look for images worth a look").press("Enter")
+    page.get_by_role("heading", name="images are worth a look").wait_for()
+    page.get_by_role("link", name="Look at them").click()
+    page.get_by_text("Not looked for: near a taught class").wait_for()
+    shown = page.locator(".case")
+    total = shown.count()
+    assert total >= 3
+    look(visitor, folder, "suggestions")
+    shown.first.focus()
+    page.keyboard.press("a")
+    kept(visitor, 1)
+    page.keyboard.press("l")
+    page.keyboard.type("bar chart")
+    page.keyboard.press("Enter")
+    kept(visitor, 2)
+    page.keyboard.press("z")
+    kept(visitor, 1)
+    assert [(kind, label) for kind, label, _ in decisions(reviewed_service)[before + 1 :]] == [
+        ("correct", "bar chart"),
+        ("reopen", ""),
+    ]
+    visitor.open("/review/suggestions?view=grid")
+    assert shown.count() == total - 2
+    look(visitor, folder, "suggestions-grid")
+    visitor.open("/review")
+    newest = page.locator(".case").first
+    assert "bar chart" in newest.locator(".case-proposed").inner_text()
+    newest.get_by_text("Erase the image").click()
+    newest.get_by_role("button", name="Erase for good").click()
+    page.get_by_role("heading", name="The image is erased").wait_for()
+    visitor.open("/review?label=bar+chart&status=open")
+    assert page.locator(".case").count() == 0
 
 
 def test_without_scripts_the_inbox_decides_by_its_forms(

@@ -29,6 +29,7 @@ from wire.consumer.maintenance import Leases, Maintenance
 from wire.errors import DeadlineExceeded
 from wire.orders.messages import TRAIN, Order
 from wire.orders.order_book import OrderBook
+from wire.orders.suggestions import Search, Suggestions
 from wire.orders.trainer_desk import TrainerDesk
 from wire.queue_stats import QueueStats
 from wire.redis.connection import Connection
@@ -139,6 +140,14 @@ def test_the_documented_rights_suffice_to_place_and_to_do_orders(queue: QueuePro
     assert trainer.take(0.01) is None
     assert [each.state for each in book.read().orders] == ["done"]
     assert book.find(order_id) is not None
+    search = Search(0, 0, "m/1")
+    Suggestions(users["sightline-trainer"], queue.name, timeout_s=10.0).replace([], search)
+    assert Suggestions(users["sightline-operator"], queue.name, timeout_s=10.0).remove(["a"]) == 0
+    suggested = Suggestions(users["sightline-api"], queue.name, timeout_s=10.0)
+    suggested.find(["a"])
+    suggested.remove(["a"])
+    assert suggested.read() == ([], search)
+    assert trainer.order_search(3600)
     trainer.leave()
     QueueStats(users["sightline-trainer"], queue.name, timeout_s=10.0).refresh()
     assert queue.redis("ACL", "LOG") == []

@@ -10,7 +10,7 @@ from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.waiting import wait_until
 from wire.errors import MessageError, OrdersFull
 from wire.orders import order_book, trainer_desk
-from wire.orders.messages import DONE, FAILED, QUEUED, RUNNING, TRAIN, Order, Outcome, Progress
+from wire.orders.messages import DONE, FAILED, QUEUED, RUNNING, SUGGEST, TRAIN, Order, Outcome, Progress
 from wire.orders.order_book import OrderBook
 from wire.orders.trainer_desk import Taken, TrainerDesk
 
@@ -102,6 +102,16 @@ def test_the_order_of_a_trainer_that_died_is_taken_up_again_with_what_it_noted(
     assert other.take(0.01) == Taken(order_id, 2, "3-int8")
     assert not dying.done(order_id, {})
     assert other.done(order_id, {})
+
+
+def test_the_trainer_orders_a_search_by_itself_as_often_as_it_is_told(
+    book: OrderBook, desk: Callable[..., TrainerDesk]
+) -> None:
+    trainer = desk()
+    assert trainer.order_search(3600)
+    assert not trainer.order_search(3600)
+    [known] = book.read().orders
+    assert (known.order.kind, known.order.by) == (SUGGEST, "trainer")
 
 
 def test_no_more_orders_wait_than_may(book: OrderBook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ function enhance(one) {
     event.preventDefault();
     zoom(one);
   });
-  one.querySelector("form").addEventListener("submit", (event) => {
+  one.querySelector(".case-form").addEventListener("submit", (event) => {
     event.preventDefault();
     decide([one], event.submitter?.value ?? "correct", one.querySelector("[name=label]").value.trim());
   });
@@ -208,7 +208,7 @@ async function send(ones, decision, wanted) {
 function update(one, outcome) {
   const token = { ...JSON.parse(one.dataset.token), seen: outcome.seen };
   one.dataset.token = JSON.stringify(token);
-  for (const field of one.querySelectorAll("[name=image]")) field.value = one.dataset.token;
+  for (const field of one.querySelectorAll(".case-select input, .case-form [name=image]")) field.value = one.dataset.token;
   count(one.dataset.status, -1);
   count(outcome.status, 1);
   Object.assign(one.dataset, { status: outcome.status, label: outcome.label });

@@ -45,6 +45,13 @@ def test_any_text_is_kept(reports: ReportStore, lines: Path, text: str) -> None:
     assert rows_in(lines)[0]["report_id"] == id_of("a")
 
 
+def test_images_that_were_reported_are_told_from_those_that_were_not(reports: ReportStore) -> None:
+    assert reports.reported([]) == set()
+    assert reports.reported(["ab"]) == set()
+    add(reports, "a", image_sha256="ab")
+    assert reports.reported(["ab", "cd"]) == {"ab"}
+
+
 def rows_in(lines: Path) -> list[dict[str, str]]:
     with lines.with_name(REPORTS_FILE).open("rb") as file:
         return [each.cells for each in TableReader(REPORTS, file) if isinstance(each, Row)]

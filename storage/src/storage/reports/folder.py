@@ -119,6 +119,13 @@ class FolderReports(ReportStore):
         outcomes: list[Outcome] = self._run(work)
         return outcomes
 
+    def reported(self, images: Sequence[str]) -> set[str]:
+        """Read the index."""
+        if not images:
+            return set()
+        rows: dict[str, list[Row]] = self._run(lambda: self._index.reports_of(images))
+        return {image for image, found in rows.items() if found}
+
     def cases(self, after: int) -> list[Row]:
         """Read the index."""
         cases: list[Row] = self._run(lambda: self._index.cases(after))

@@ -237,6 +237,10 @@ class ReportStore(ABC):
         """
 
     @abstractmethod
+    def reported(self, images: Sequence[str]) -> set[str]:
+        """Return those of these images, as a Card names them, that any report is about."""
+
+    @abstractmethod
     def cases(self, after: int) -> list[Row]:
         """Return the next CASES_AT_ONCE reviewed cases whose `seq` is larger.
 

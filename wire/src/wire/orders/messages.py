@@ -15,7 +15,8 @@ ROLL_BACK: Final = "rollback"
 DISCARD: Final = "discard"
 ERASE: Final = "erase"
 EXPORT: Final = "export"
-KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT)
+SUGGEST: Final = "suggest"
+KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT, SUGGEST)
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 # An order that was interrupted so often is given up: what it does may be what kills the trainer.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from wire.errors import MessageError, QueueUnavailable
-from wire.orders.messages import DONE, FAILED, Order, Outcome, Progress
+from wire.orders.messages import DONE, FAILED, SUGGEST, Order, Outcome, Progress
 from wire.redis.address import Address
 from wire.redis.connection import WORKER_TIMEOUT_S, Connection
 from wire.redis.keys import Keys, time_ms
@@ -62,6 +62,16 @@ class TrainerDesk:
             return None
         self._last = None
         return self._first()
+
+    def order_search(self, every_s: int) -> bool:
+        """Order a search for images that are worth a look, unless one was ordered here less than `every_s` ago."""
+        keys = self._keys
+        if self._ask(pack("SET", keys.last_search, self._name, "NX", "EX", every_s)) is None:
+            return False
+        order = Order(SUGGEST, "trainer").encode()
+        return (
+            self._ask(pack("EVAL", text_of("place_order"), 2, keys.orders, keys.order_outcomes, 1, order)) is not None
+        )
 
     def begin(self, taken: Taken) -> bool:
         """Note that an order is being done; return False where another trainer has the lease."""

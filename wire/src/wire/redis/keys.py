@@ -43,12 +43,14 @@ class Keys:
         self.startup_error = f"{self._tag}:trouble"
         self.rates = f"{self._tag}:rate:clients"
         # What the operator orders of the trainer; what came of each; how far the running one is; who the trainer is;
-        # and the versions that it has.
+        # the versions that it has; and the images that it has found worth a look.
         self.orders = f"{self._tag}:orders"
         self.order_outcomes = f"{self.orders}:outcomes"
         self.running_order = f"{self.orders}:running"
         self.trainer = f"{self.orders}:trainer"
         self.versions = f"{self.orders}:versions"
+        self.suggestions = f"{self.orders}:suggestions"
+        self.last_search = f"{self.orders}:searched"
         # A slot of the result cache is this and its number.
         self.answer = f"{self._tag}:answer:"
 

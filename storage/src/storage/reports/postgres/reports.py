@@ -155,6 +155,13 @@ class PostgresReports(ReportStore):
 
         return self._database.run(work)
 
+    def reported(self, images: Sequence[str]) -> set[str]:
+        """Ask the table."""
+        if not images:
+            return set()
+        rows = self._database.run(lambda connection: queries.reports_of(partial(ask, connection), images))
+        return {image for image, found in rows.items() if found}
+
     def cases(self, after: int) -> list[Row]:
         """Read the next ones."""
         return self._database.run(lambda connection: queries.cases(partial(ask, connection), after))

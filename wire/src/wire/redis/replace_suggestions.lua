@@ -1,0 +1,8 @@
+-- Puts a list of images that are worth a look in the place of the one before.
+--
+-- KEYS: the list. ARGV: the image and the entry of each.
+redis.call('DEL', KEYS[1])
+for at = 1, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
+end
+return #ARGV / 2
