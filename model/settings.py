@@ -91,9 +91,9 @@ PRECISION = _setting(
 )
 ENGINE = _setting(
     "ENGINE",
-    "openvino",
-    "Inference engine: openvino, onnxruntime, or torch, which is for GPUs and needs fp32 bundles.",
-    choices=("openvino", "onnxruntime", "torch"),
+    "auto",
+    "Inference engine: openvino, onnxruntime, torch for GPUs and fp32 bundles, or auto: by the processor's features.",
+    choices=("auto", "openvino", "onnxruntime", "torch"),
 )
 DEVICE = _setting(
     "DEVICE",

@@ -1,4 +1,4 @@
-"""What the queue tells of the workers: asked by a command of model/, which speaks to Redis."""
+"""What the queue tells of the workers, and their engine: asked by a command of model/, which speaks to Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_WAIT_S = 5.0
 
 
 def findings(own: Settings) -> Iterator[Finding]:
-    """Redis, the workers, their versions, and what waits."""
+    """Yield Redis, the workers, their versions and engine, and what waits."""
     try:
         look = state_commands.ask(own, "queue_state")
     except StateUnknownError as fault:
@@ -43,6 +43,9 @@ def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
     else:
         yield good("workers", f"{len(workers)} live")
     yield from _versions(workers, active)
+    engine = look["engine"]
+    advice = f" ({engine['advice']})" if engine["advice"] else ""
+    yield good("engine", f"{engine['engine']}: {engine['reason']}{advice}")
     yield _queue(look["depth"], look["oldest_age_s"])
 
 

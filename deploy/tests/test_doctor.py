@@ -192,9 +192,11 @@ def test_who_runs_the_service_on_a_folder_is_known(own: Settings) -> None:
     assert state.holder(own.state_dir) is None
 
 
-def look(*served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = "") -> dict[str, object]:
+def look(*served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = "", advice: str = "") -> dict[str, object]:
     listed = [{"id": f"w:{number}", "served": each} for number, each in enumerate(served)]
-    return {"workers": listed, "depth": depth, "oldest_age_s": age_s, "startup_error": startup_error}
+    engine = {"engine": "openvino", "reason": "the processor has AVX2 and no VNNI", "advice": advice}
+    state = {"depth": depth, "oldest_age_s": age_s, "startup_error": startup_error}
+    return {"workers": listed, "engine": engine, **state}
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,8 @@ def look(*served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = 
         (look("m/1"), "workers", "warning", "1 of 2 live"),
         (look("m/1", "m/1"), "workers", "good", "2 live"),
         (look(startup_error="labels.txt is missing"), "workers", "bad", "none: labels.txt is missing"),
+        (look("m/1", "m/1"), "engine", "good", "openvino: the processor has AVX2 and no VNNI"),
+        (look(advice="pip"), "engine", "good", "openvino: the processor has AVX2 and no VNNI (pip)"),
         (look("m/1", "m/1"), "queue", "good", "empty"),
         (look("m/1", "m/1", depth=3, age_s=0.5), "queue", "good", "3 jobs, the oldest for 0.5 s"),
         (look("m/1", "m/1", depth=9, age_s=60), "queue", "bad", "9 jobs, the oldest for 60.0 s"),

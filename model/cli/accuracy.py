@@ -28,7 +28,7 @@ def _run(options: argparse.Namespace) -> int:
     predicted = batch_prediction.predict(loaded, (path.read_bytes() for path, _ in images))
     pairs = [(each, label, 1.0) for each, (_, label) in zip(predicted, images, strict=True) if each is not None]
     found = comparison.figures(pairs)
-    named = f"{loaded.bundle.name}/{loaded.bundle.version} with {options.engine}"
+    named = f"{loaded.bundle.name}/{loaded.bundle.version} with {loaded.engine_name}"
     command.say(f"{named}: top-1 {found.top1.share:.1%}, top-5 {found.top5.share:.1%}, of {len(pairs)} images")
     return 0
 

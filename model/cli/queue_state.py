@@ -1,9 +1,11 @@
-"""Print the state of the queue as JSON, for the doctor: `python -m cli.queue_state`."""
+"""Print the state of the queue and the chosen engine as JSON, for the doctor: `python -m cli.queue_state`."""
 
 import json
 import sys
 
+import settings
 from cli import command
+from inference.engines import choice
 from wire import QueueUnavailable
 
 
@@ -16,7 +18,8 @@ def main() -> int:
         return 0
     workers = [{"id": info.id, "served": f"{info.model}/{info.version}"} for info in state.workers]
     known = {"depth": state.depth, "oldest_age_s": state.oldest_age_s, "startup_error": state.startup_error}
-    command.say(json.dumps({**known, "workers": workers}))
+    engine = choice.choose(settings.ENGINE)._asdict()
+    command.say(json.dumps({**known, "workers": workers, "engine": engine}))
     return 0
 
 

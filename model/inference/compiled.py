@@ -12,13 +12,12 @@ import os
 import secrets
 from pathlib import Path
 
-from inference import files
+from inference import files, processor
 from inference.errors import BundleError
 
 FOLDER, KEY_FILE = "compiled", ".compiled-key"
 # A folder for the forms of all bundles and their key, instead of one beside each; see keep_in.
 _elsewhere: list[Path] = []
-PROCESSOR = Path("/proc/cpuinfo")
 MAX_FORM_BYTES = 2**31
 PRIVATE = 0o600
 _KEY_BYTES = 32
@@ -28,7 +27,7 @@ _SUM_BYTES = hashlib.sha256().digest_size
 def key(*parts: bytes | str) -> str:
     """Return a name that changes with these parts, such as the graph and the engine, and with the processor."""
     digest = hashlib.sha256()
-    for part in (*parts, _processor()):
+    for part in (*parts, processor.feature_line()):
         content = part.encode() if isinstance(part, str) else part
         digest.update(len(content).to_bytes(8, "big") + content)
     return digest.hexdigest()
@@ -91,12 +90,3 @@ def _new_secret(bundle: Path) -> bytes:
 
 def _key_path(bundle: Path) -> Path:
     return (_elsewhere[0] if _elsewhere else bundle.absolute().parents[1]) / KEY_FILE
-
-
-def _processor() -> str:
-    """Return the features of this processor, as far as the system lists them."""
-    try:
-        lines = PROCESSOR.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -28,6 +28,11 @@ class Model:
         """Return what the engine computes in: of the bundle, unless the engine chooses it."""
         return getattr(self.engine, "computes_in", "") or self.bundle.precision
 
+    @property
+    def engine_name(self) -> str:
+        """Return the engine that computes, where ENGINE leaves the choice."""
+        return self.engine.name
+
     def new_batch(self, count: int) -> Batch:
         """Return room for the pixels of `count` images."""
         return np.empty((count, *self.bundle.preprocessing.size, 3), np.uint8)

@@ -34,7 +34,7 @@ class SpanTraces(Traces):
 
     def recorder(self) -> Recorder:
         """Give a recorder for one consumer."""
-        return SpanRecorder(self._export.tracer)
+        return SpanRecorder(self._export.tracer, self)
 
     def stop(self) -> None:
         """Send the last spans."""
@@ -54,8 +54,8 @@ class _Stage(NamedTuple):
 class SpanRecorder(Recorder):
     """Keeps the stages of a consumer's jobs until they are answered, and makes spans of them then."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer: Tracer, traces: Traces) -> None:
+        self._tracer, self._traces = tracer, traces
         self._stages: dict[str, list[_Stage]] = {}
 
     def note(self, stage: str, begin: float, jobs: Sequence[Delivery], fault: str = "") -> None:
@@ -93,7 +93,7 @@ class SpanRecorder(Recorder):
         span = self._tracer.start_span(stage.name, context, start_time=stage.begin)
         fault = stage.fault
         if stage.name == "infer":
-            span.set_attributes({"sightline.batch_size": stage.together, "sightline.engine": settings.ENGINE})
+            span.set_attributes({"sightline.batch_size": stage.together, "sightline.engine": self._traces.engine})
             if isinstance(reply, Answer):
                 span.set_attribute("sightline.model_version", f"{reply.model}/{reply.version}")
         elif stage.name == "reply" and isinstance(reply, Failure):

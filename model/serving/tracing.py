@@ -22,7 +22,9 @@ class Recorder:
 
 
 class Traces:
-    """Gives each consumer its recorder; these are off."""
+    """Gives each consumer its recorder; these are off. `engine` is the one that computes."""
+
+    engine = ""
 
     def recorder(self) -> Recorder:
         """Give one that forgets."""

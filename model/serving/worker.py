@@ -63,6 +63,7 @@ class Worker:
         self.stopping = threading.Event()
         self.busy = Occupancy()
         self.traces = tracing.opened(self.name)
+        self.traces.engine = model.engine_name
         self.pushed_metrics = metrics.pushed(self.name)
         # A GPU takes a batch in less time than one thread needs to decode it.
         self.decoders = ThreadPoolExecutor(settings.DECODE_THREADS, "decoder") if settings.DECODE_THREADS else None
@@ -109,8 +110,8 @@ class Worker:
             thread.start()
         self.heartbeat.start()
         bundle = self.model.bundle
-        metrics.name(self.name, bundle.name, bundle.version, settings.ENGINE)
-        described = f"{bundle.name}/{bundle.version}, {settings.ENGINE}, {len(self.consumers)} consumers"
+        metrics.name(self.name, bundle.name, bundle.version, self.model.engine_name)
+        described = f"{bundle.name}/{bundle.version}, {self.model.engine_name}, {len(self.consumers)} consumers"
         log.info("%s: ready: %s", self.name, described)
         heat_maps.check(bundle)
 
@@ -132,10 +133,11 @@ class Worker:
     def serve(self, model: Model) -> None:
         """Have every thread use this model from its next batch on, and publish that."""
         self.model, bundle = model, model.bundle
+        self.traces.engine = model.engine_name
         if self.shadow is not None:
             self.shadow = self.shadow.restarted()
         self.heartbeat.publish(self._info(), bundle.labels)
-        metrics.name(self.name, bundle.name, bundle.version, settings.ENGINE)
+        metrics.name(self.name, bundle.name, bundle.version, model.engine_name)
         log.info("%s: serves %s/%s from now on", self.name, bundle.name, bundle.version)
         heat_maps.check(bundle)
 

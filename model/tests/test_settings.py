@@ -48,7 +48,7 @@ def test_a_bad_value_ends_the_process_with_its_key_and_value(name: str, value: s
 def test_a_gpu_is_for_the_engine_that_knows_of_gpus() -> None:
     ended = told("DEVICE", "cuda")
     assert ended.returncode != 0
-    assert "DEVICE='cuda', but ENGINE='openvino' computes on the CPU only: set ENGINE=torch" in ended.stderr
+    assert "DEVICE='cuda', but ENGINE='auto' computes on the CPU only: set ENGINE=torch" in ended.stderr
 
 
 def test_the_engines_whole_name_says_where_and_in_what_it_computes() -> None:

@@ -34,7 +34,7 @@ class FeatureExtractor:
         bare = replace(bundle, model=features_model(bundle.model), output="probabilities")  # numbers as they come
         self._engine = engines.load(engine, bare, streams=cores, cores=cores)
         self._cores = cores
-        self._engine_name = engine
+        self._engine_name = self._engine.name
 
     def of_contents(
         self, contents: Iterable[bytes | None], augment: Callable[[Pixels, int], Iterable[Pixels]] | None = None

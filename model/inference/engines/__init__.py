@@ -8,6 +8,7 @@ import numpy as np
 from inference import onnx_file
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
+from inference.engines import choice
 from inference.errors import EngineError
 
 MODULES = {
@@ -18,7 +19,9 @@ MODULES = {
 
 
 class Engine(Protocol):
-    """A loaded model, which several threads may use at once."""
+    """A loaded model, which several threads may use at once; `name` is that of the engine, as ENGINE gives it."""
+
+    name: str
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Return probabilities for each image; where it `is_alone`, on every core, since no other thread needs one."""
@@ -27,10 +30,10 @@ class Engine(Protocol):
 def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
     """Return the engine of this name with the bundle's model in it, for `streams` threads that predict at once.
 
-    `torch:<device>:<precision>` also names where it computes, and in what. Raise EngineError for a graph that the
+    `auto` is the one that suits the processor; `torch:<device>:<precision>` also names where it computes, and in what. Raise EngineError for a graph that the
     engine refuses, and for one that refers to other files, wherever it comes from: each engine would read them.
     """
-    name, _, placement = name.partition(":")
+    name, _, placement = choice.choose(name).engine.partition(":")
     try:
         onnx_file.check(bundle.model)
     except ValueError as fault:

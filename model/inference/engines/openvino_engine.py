@@ -80,6 +80,8 @@ def read(model: bytes) -> openvino.Model:
 class OpenVinoEngine:
     """A compiled form with the options for each of several threads, and with those for a lone one."""
 
+    name = "openvino"
+
     def __init__(self, core: openvino.Core, form: bytes, threads: tuple[Options, Options], output: str) -> None:
         several, alone = threads
         self.form = openvino.Tensor(openvino.Type.u8, [len(form)])

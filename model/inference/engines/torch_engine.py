@@ -29,8 +29,8 @@ USUAL_PLACEMENT = "auto:fp32"
 
 def load(bundle: Bundle, *, streams: int, cores: int, placement: str = USUAL_PLACEMENT) -> "TorchEngine":
     """Load the graph on the device of `placement` (`cuda:fp16`), on a processor always in fp32; raise EngineError."""
-    name, _, precision = placement.partition(":")
-    device = _device(name)
+    device_name, _, precision = placement.partition(":")
+    device = _device(device_name)
     if device.type == "cpu":
         precision = "fp32"
         torch.set_num_threads(max(1, cores // streams))
@@ -42,7 +42,7 @@ def load(bundle: Bundle, *, streams: int, cores: int, placement: str = USUAL_PLA
         graph = TorchGraph(bundle.model, device, chosen)
     except ValueError as fault:
         raise EngineError(f"PyTorch refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
-    return TorchEngine(graph, bundle, device, chosen)
+    return TorchEngine(graph, bundle, device, chosen, placement)
 
 
 def _device(name: str) -> torch.device:
@@ -93,10 +93,11 @@ class TorchGraph:
 class TorchEngine:
     """One graph for all threads: a GPU takes their batches one after the other."""
 
-    def __init__(self, graph: TorchGraph, bundle: Bundle, device: torch.device, precision: torch.dtype) -> None:
+    def __init__(self, graph: TorchGraph, bundle: Bundle, device: torch.device, precision: torch.dtype, placement: str) -> None:
         self.graph = graph
         self.output, self.table = bundle.output, bundle.preprocessing
         self.device, self.precision = device, precision
+        self.name = f"torch:{placement}"
         [self.computes_in] = [name for name, each in PRECISIONS.items() if each is precision]
         shape = (1, 3, 1, 1)
         self.mean = torch.tensor(self.table.mean, dtype=torch.float32, device=device).reshape(shape)

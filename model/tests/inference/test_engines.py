@@ -10,7 +10,7 @@ import pytest
 from inference import bundle, engines
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
-from inference.engines import Engine
+from inference.engines import Engine, onnxruntime_engine
 from inference.errors import EngineError
 from sightline_testing import sample_images
 
@@ -62,6 +62,17 @@ def test_an_image_has_one_answer_alone_in_company_and_on_all_cores(
             assert running[name].predict(batch[at : at + 1], is_alone=is_alone)[0] == pytest.approx(
                 together[at], abs=1e-6
             )
+
+
+def test_onnx_runtime_computes_a_batch_in_few_calls(
+    running: dict[str, Engine], batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, sizes = running["onnxruntime"], []
+    assert isinstance(engine, onnxruntime_engine.OnnxRuntimeEngine)
+    normalised = engine._normalised
+    monkeypatch.setattr(engine, "_normalised", lambda images: sizes.append(len(images)) or normalised(images))
+    engine.predict(np.concatenate([batch, batch]))
+    assert sizes == [8, 2]
 
 
 @pytest.mark.parametrize("name", NAMES)
