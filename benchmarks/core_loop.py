@@ -4,9 +4,10 @@ import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import Any, NamedTuple
 
 # Does one portion of work, given its running number, and returns the number of images done.
 Work = Callable[[int], int]
@@ -14,6 +15,28 @@ Work = Callable[[int], int]
 MakeWork = Callable[[], Mapping[str, Work]]
 
 WARM_UP_PORTIONS = 5
+PARTS = ["decode + inference", "decode", "inference"]
+# As many images together as the servers put together at most, or one by one.
+BATCHES = (1, 8)
+
+
+class Form(NamedTuple):
+    """How a pipeline computes: by which engine, and so many images together."""
+
+    engine: str
+    batch: int
+
+
+def limit(
+    make_parts: Callable[[Form], Mapping[str, Work]], forms: list[Form], seconds: float, cores: int
+) -> list[dict[str, Any]]:
+    """Return a row for the inference of each form, and one for each part in the form that takes least."""
+    tried = {}
+    for form in forms:
+        [row] = loop_on_every_core(partial(make_parts, form), ["inference"], seconds / len(forms), cores)
+        tried[form] = row | {"part": f"inference, {form.engine} by {form.batch}"}
+    best = min(forms, key=lambda form: float(tried[form]["cpu_ms"]))
+    return [*loop_on_every_core(partial(make_parts, best), PARTS, seconds, cores), *tried.values()]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
     PYTHONPATH=model:. .venv/bin/python -m benchmarks.own.worker_overhead FOLDER [--jobs 2000] [--batch 8] [--rounds 5]
 
-Fills a queue with jobs about the images of FOLDER and lets one worker of one consumer empty it, in this process: reading,
-fetching, digests, answers, metrics, leases and heartbeats are all counted. Prints the median of the rounds.
+Fills a queue with jobs about the images of FOLDER and lets one worker of one consumer empty it, in this process:
+reading, fetching, digests, answers, metrics, leases and heartbeats are all counted. Prints the median of the rounds.
 """
 
 import argparse
@@ -89,11 +89,12 @@ def jobs(keys: Any, names: Sequence[str], count: int) -> bytes:
 def measure(server: Any, options: argparse.Namespace) -> None:
     """Serve the rounds and print what they took."""
     import ml_service  # noqa: PLC0415  reads the environment at import
+    import settings  # noqa: PLC0415
     from inference.model import Model  # noqa: PLC0415
     from serving.worker import Worker  # noqa: PLC0415
     from wire.redis.keys import Keys  # noqa: PLC0415
 
-    model = ml_service._loaded(ml_service._chosen_bundle(), ml_service.settings.ENGINE, 1, 1)
+    model = ml_service._loaded(ml_service._chosen_bundle(), settings.ENGINE, 1, 1)
     decode, inference = Meter(), Meter()
     Model.prepare = decode.wrap(Model.prepare)  # type: ignore[method-assign]
     Model.predict = inference.wrap(Model.predict)  # type: ignore[method-assign]

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import settings
-from benchmarks.core_loop import Work, loop_on_every_core
+from benchmarks.core_loop import BATCHES, Form, Work, limit
 from benchmarks.peers.pillow_onnx import PillowOnnxClassifier
 from benchmarks.systems import CORES
 
-PARTS = ["decode + inference", "decode", "inference"]
+FORMS = [Form("onnxruntime", batch) for batch in BATCHES]
 
 
 def _images() -> list[Path]:
@@ -27,29 +27,31 @@ def labels() -> dict[str, str]:
     return {path.name: classifier.predict([classifier.decode(path.read_bytes())])[0][0] for path in _images()}
 
 
-def make_parts() -> Mapping[str, Work]:
-    """Make what each core loops over: one image at a time, one thread, as the servers do it."""
+def make_parts(form: Form) -> Mapping[str, Work]:
+    """Make what each core loops over: one batch at a time, one thread, as the servers do it."""
     classifier = PillowOnnxClassifier(settings.BUNDLE, threads=1)
     contents = [path.read_bytes() for path in _images()]
     decoded = [classifier.decode(content) for content in contents[:16]]
 
     def decode(number: int) -> int:
-        classifier.decode(contents[number % len(contents)])
-        return 1
+        for at in range(form.batch):
+            classifier.decode(contents[(number * form.batch + at) % len(contents)])
+        return form.batch
 
     def infer(number: int) -> int:
-        classifier.predict([decoded[number % len(decoded)]])
-        return 1
+        classifier.predict([decoded[(number * form.batch + at) % len(decoded)] for at in range(form.batch)])
+        return form.batch
 
     def decode_and_infer(number: int) -> int:
-        classifier.predict([classifier.decode(contents[number % len(contents)])])
-        return 1
+        begin = number * form.batch
+        classifier.predict([classifier.decode(contents[(begin + at) % len(contents)]) for at in range(form.batch)])
+        return form.batch
 
-    return dict(zip(PARTS, (decode_and_infer, decode, infer), strict=True))
+    return {"decode + inference": decode_and_infer, "decode": decode, "inference": infer}
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "labels":
         print(json.dumps(labels()))
     else:
-        print(json.dumps(loop_on_every_core(make_parts, PARTS, float(sys.argv[3]), CORES)))
+        print(json.dumps(limit(make_parts, FORMS, float(sys.argv[3]), CORES)))

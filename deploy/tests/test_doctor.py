@@ -192,7 +192,9 @@ def test_who_runs_the_service_on_a_folder_is_known(own: Settings) -> None:
     assert state.holder(own.state_dir) is None
 
 
-def look(*served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = "", advice: str = "") -> dict[str, object]:
+def look(
+    *served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = "", advice: str = ""
+) -> dict[str, object]:
     listed = [{"id": f"w:{number}", "served": each} for number, each in enumerate(served)]
     engine = {"engine": "openvino", "reason": "the processor has AVX2 and no VNNI", "advice": advice}
     state = {"depth": depth, "oldest_age_s": age_s, "startup_error": startup_error}

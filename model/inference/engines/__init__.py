@@ -30,8 +30,9 @@ class Engine(Protocol):
 def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
     """Return the engine of this name with the bundle's model in it, for `streams` threads that predict at once.
 
-    `auto` is the one that suits the processor; `torch:<device>:<precision>` also names where it computes, and in what. Raise EngineError for a graph that the
-    engine refuses, and for one that refers to other files, wherever it comes from: each engine would read them.
+    `auto` is the one that suits the processor; `torch:<device>:<precision>` also names where it computes, and in
+    what. Raise EngineError for a graph that the engine refuses, and for one that refers to other files, wherever it
+    comes from: each engine would read them.
     """
     name, _, placement = choice.choose(name).engine.partition(":")
     try:

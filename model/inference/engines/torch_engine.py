@@ -93,7 +93,9 @@ class TorchGraph:
 class TorchEngine:
     """One graph for all threads: a GPU takes their batches one after the other."""
 
-    def __init__(self, graph: TorchGraph, bundle: Bundle, device: torch.device, precision: torch.dtype, placement: str) -> None:
+    def __init__(
+        self, graph: TorchGraph, bundle: Bundle, device: torch.device, precision: torch.dtype, placement: str
+    ) -> None:
         self.graph = graph
         self.output, self.table = bundle.output, bundle.preprocessing
         self.device, self.precision = device, precision

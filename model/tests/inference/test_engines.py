@@ -67,10 +67,15 @@ def test_an_image_has_one_answer_alone_in_company_and_on_all_cores(
 def test_onnx_runtime_computes_a_batch_in_few_calls(
     running: dict[str, Engine], batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, sizes = running["onnxruntime"], []
+    engine = running["onnxruntime"]
     assert isinstance(engine, onnxruntime_engine.OnnxRuntimeEngine)
-    normalised = engine._normalised
-    monkeypatch.setattr(engine, "_normalised", lambda images: sizes.append(len(images)) or normalised(images))
+    normalised, sizes = engine._normalised, []
+
+    def counted(images: Batch) -> Scores:
+        sizes.append(len(images))
+        return normalised(images)
+
+    monkeypatch.setattr(engine, "_normalised", counted)
     engine.predict(np.concatenate([batch, batch]))
     assert sizes == [8, 2]
 

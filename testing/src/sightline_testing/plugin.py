@@ -46,8 +46,13 @@ def pytest_load_initial_conftests() -> None:
 
 
 def pytest_configure() -> None:
-    """Give the operator's commands the priority of the tests that wait for them: on busy cores they get no time."""
+    """Give the operator's commands the priority of the tests that wait for them, and fix what the processor chooses.
+
+    On busy cores commands of a lower priority get no time.
+    """
     os.environ.setdefault("COMMAND_NICENESS", "0")
+    # The same scores on every processor; each engine has tests of its own.
+    os.environ.setdefault("ENGINE", "openvino")
 
 
 def pytest_unconfigure() -> None:
