@@ -1,9 +1,11 @@
 """A network of two classes and an odd size: imported, served by the same workers, promoted while they run."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +80,14 @@ def test_make_does_the_same(loop: FeedbackLoop, tmp_path: Path) -> None:
     )
     assert finished.returncode == 0, finished.stderr
     assert "Wrote made/1-fp32" in finished.stdout
+
+
+def test_the_page_offers_the_families_that_the_command_knows() -> None:
+    known = tomllib.loads((REPOSITORY / "model" / "importing" / "presets.toml").read_text())
+    tree = ast.parse((REPOSITORY / "api" / "teach" / "imports.py").read_text())
+    [offered] = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PRESETS"
+    ]
+    assert list(offered) == list(known)

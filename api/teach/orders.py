@@ -14,11 +14,11 @@ from wire.orders.messages import Known, Order
 from wire.orders.order_book import Book, OrderBook
 from wire.redis.address import Address, address_of
 
-# What each kind of order names, and whether it has to.
+# What each kind of order names, and whether it has to; an import names files that were uploaded with it.
 ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
     messages.TRAIN: {"evaluate": False, "label": False},
     messages.EVALUATE: {"version": True},
-    messages.PROMOTE: {"version": True, "provisional": False},
+    messages.PROMOTE: {"version": True, "provisional": False, "force": False},
     messages.ROLL_BACK: {},
     messages.DISCARD: {"version": True},
     messages.ERASE: {"image": True},
@@ -42,8 +42,17 @@ def find(order_id: str) -> Known:
 
 
 def place(kind: str, given: Mapping[str, str]) -> str:
-    """Have the trainer do an order and return its id; raise Problem, OrdersFull or QueueUnavailable."""
-    order = Order(kind, audit.who(), request.remote_addr or "", _arguments(kind, given))
+    """Have the trainer do an order and return its id; raise Problem or QueueUnavailable."""
+    return _place(kind, _arguments(kind, given))
+
+
+def place_import(arguments: Mapping[str, str]) -> str:
+    """Have the trainer import a network whose files are there, and return the order's id; likewise."""
+    return _place(messages.IMPORT, arguments)
+
+
+def _place(kind: str, arguments: Mapping[str, str]) -> str:
+    order = Order(kind, audit.who(), request.remote_addr or "", arguments)
     try:
         order_id = _order_book(address_of(settings), settings.REDIS_QUEUE).place(order)
     except OrdersFull as refusal:

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
-from werkzeug.datastructures import FileStorage
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 import error_handlers
@@ -25,7 +25,7 @@ from reports import audit, record
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
 from storage.transfers import Transfers
-from teach import archive, examples, orders
+from teach import archive, examples, imports, orders
 from wire import WireError
 from wire.orders.messages import EXPORT, KINDS, Known
 
@@ -79,6 +79,7 @@ class OrderRequest(TypedDict):
     version: NotRequired[Annotated[str, {"description": "<model>/<version>, to evaluate, promote or discard"}]]
     evaluate: NotRequired[Annotated[str, {"description": "with train: compare the version immediately"}]]
     provisional: NotRequired[Annotated[str, {"description": "with promote: accept a comparison on few images"}]]
+    force: NotRequired[Annotated[str, {"description": "with promote: serve another network without a comparison"}]]
     image: NotRequired[Annotated[str, {"description": "the name of the stored image to erase"}]]
     label: NotRequired[Annotated[str, {"description": "with train: the class, for the log"}]]
 
@@ -130,6 +131,8 @@ def teach() -> str:
         max_upload_bytes=settings.MAX_UPLOAD_BYTES,
         formats=settings.FORMATS.split(","),
         accepted=utils.accepted(),
+        presets=imports.PRESETS,
+        max_model_bytes=imports.MAX_MODEL_BYTES,
         orders=[_shown(each) for each in book.orders],
         has_trainer=book.has_trainer,
         versions=list(reversed(book.versions)),
@@ -233,6 +236,7 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
             "kind": "kind of the order",
             "version": "name of the version",
             "provisional": "accept a comparison on few images",
+            "force": "serve another network without a comparison",
             "image": "name of the image to erase",
         },
         required=["kind"],
@@ -249,6 +253,38 @@ def place_order() -> tuple[OrderState, int] | AnyResponse:
         raise Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
     order_id = orders.place(document.get("kind", ""), document)
     if request.is_json:
+        return _shown(orders.find(order_id)), 201
+    return redirect(url_for("teach.order", order_id=order_id), 303)
+
+
+@router.route("/models", methods=["POST"])
+@Operation(
+    "POST",
+    "Import a network",
+    {
+        201: Answer("the order is queued", OrderState),
+        303: Answer("the order is queued: redirect to its page", media_types=[HTML]),
+    },
+    body=Body(
+        fields={
+            "model": "the ONNX file",
+            "labels": "a file with a label for each output; not needed with a config.json that has them",
+            "config": "config.json or preprocessor_config.json of timm or Hugging Face, in place of a preset",
+            "preset": "how images are prepared",
+            "name": "of the network; by default that of the file",
+            "size": "of the input, where the graph leaves it open",
+        },
+        required=["model"],
+        choices={"preset": tuple(imports.PRESETS)},
+    ),
+    problems=(401, 409, 503, 507),
+)
+def import_model() -> tuple[OrderState, int] | AnyResponse:
+    """Store a network of the operator's own, and have the trainer check and import it."""
+    request.max_content_length = imports.MAX_MODEL_BYTES + 3 * imports.MAX_TABLE_BYTES + MAX_OVERHEAD_BYTES
+    files = request.files if request.mimetype == uploads.FORM else MultiDict()
+    order_id = imports.place(request.form, files)
+    if not _wants_page():
         return _shown(orders.find(order_id)), 201
     return redirect(url_for("teach.order", order_id=order_id), 303)
 

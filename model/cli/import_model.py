@@ -5,8 +5,11 @@ The graph is checked, tried on an image in the engine that will serve it, and wr
 """
 
 import argparse
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +29,7 @@ from registry import versions
 from training.augmentation import synthetic_images
 
 TOP_K = 5
+PRECISIONS = ("fp32", "int8")
 PRESETS = tuple(description.presets())
 
 
@@ -38,7 +42,15 @@ class Imported(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, try, show and write a network; raise ImportRefusedError where it is refused."""
+    """Import a network and print what to do with it; return the exit status."""
+    identity = import_network(options)[-1]
+    command.say(f"  to serve it now:   sightline models promote {identity} --force")
+    command.say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
+    return 0
+
+
+def import_network(options: argparse.Namespace) -> list[str]:
+    """Check, try, show and write a network; return its versions, and raise ImportRefusedError where it is refused."""
     bundles = ml_service.bundles_folder()
     if options.quantize and not options.calibration:
         raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual images")
@@ -52,12 +64,10 @@ def run(options: argparse.Namespace) -> int:
             made.append(precisions.quantised(found.bundle, found.facts, plan, command.progress))
         command.say(*precisions.table(made, plan, settings.ENGINE, command.progress))
     command.say("")
-    for each in made:
-        identity = _write(bundles, found.table, each)
+    written = [_write(bundles, found.table, each) for each in made]
+    for identity, each in zip(written, made, strict=True):
         command.say(f"Wrote {identity} ({precisions.size(len(each.model))}) to {bundles / identity}")
-    command.say(f"  to serve it now:   sightline models promote {identity} --force")
-    command.say(f"  at the next start: make serve MODEL_BUNDLE={identity}")
-    return 0
+    return written
 
 
 def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
@@ -70,7 +80,7 @@ def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
         labels.check_count(named.labels, path, found.classes)
     table = description.preprocessing_table(found, base, {key: getattr(options, key) for key in OVERRIDES})
     content = adaptation.adapted(original, found)
-    name = options.name or _name_of(options.graph)
+    name = options.name or name_of(options.graph)
     precision = "int8" if found.is_quantised else "fp32"
     version = _version(options, bundles, name, precision)
     known = preprocessing.from_table(table)
@@ -147,6 +157,7 @@ def _png(height: int, width: int) -> bytes:
 def _write(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
     """Write the bundle, read it back as a worker will, and return its <name>/<version>."""
     described = {"schema": bundle.SCHEMA, "name": made.name, "version": made.version, "precision": made.precision}
+    described |= {versions.IMPORTED_AT: datetime.now(UTC).isoformat(timespec="seconds")}
     described |= {"preprocessing": table, "output": {"kind": made.output}}
     folder = versions.write(bundles, described, made.model, made.labels, {})
     bundle.load(folder)
@@ -154,18 +165,23 @@ def _write(bundles: Path, table: dict[str, Any], made: Bundle) -> str:
 
 
 def _version(options: argparse.Namespace, bundles: Path, name: str, precision: str) -> str:
-    """Return the version of the options, else the first number that no version of this network has."""
-    precisions = ["fp32", "int8"] if options.quantize else [precision]
-    number = 1
-    while not options.new_version and any((bundles / name / f"{number}-{each}").exists() for each in precisions):
-        number += 1
-    version = f"{options.new_version or number}-{precision}"
+    """Return the version of the options, else of the first number that no version of this network has."""
+    precisions = PRECISIONS if options.quantize else (precision,)
+    number = options.new_version or str(free_number(bundles, name, precisions))
     for each in precisions:
-        versions.free_place(bundles, name, f"{options.new_version or number}-{each}")
-    return version
+        versions.free_place(bundles, name, f"{number}-{each}")
+    return f"{number}-{precision}"
 
 
-def _name_of(graph: Path) -> str:
+def free_number(bundles: Path, name: str, precisions: Sequence[str] = PRECISIONS) -> int:
+    """Return the first number that no version of a network has in these precisions."""
+    taken = (
+        any((bundles / name / f"{number}-{each}").exists() for each in precisions) for number in itertools.count(1)
+    )
+    return next(number for number, is_taken in enumerate(taken, 1) if not is_taken)
+
+
+def name_of(graph: Path) -> str:
     """Return the name of the file, or of its folder where exporters call each file model.onnx."""
     given = graph.stem
     if given.lower() == "model":

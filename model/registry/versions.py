@@ -17,6 +17,9 @@ from inference.bundle import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE
 from inference.errors import ModelError, VersionError, shown
 
 RECORD_FILE = "record.json"
+# In bundle.toml of a version that was imported.
+IMPORTED_AT = "imported_at"
+MAX_MOMENT = 32
 # A case takes about 200.
 MAX_RECORD_BYTES = 256 * 1024**2
 # What releases did before they recorded it.
@@ -218,10 +221,16 @@ def forget(folder: Path, names: Collection[str], sha256s: Collection[str]) -> bo
     return True
 
 
+def imported_at(folder: Path) -> str:
+    """Return when a version was imported, in ISO 8601; empty where it was not, or before that was noted."""
+    return str(bundle.description(folder).get(IMPORTED_AT, ""))[:MAX_MOMENT]
+
+
 def remove(folder: Path) -> None:
-    """Remove a version that was made by improving another, all at once; raise VersionError for any other one."""
-    if not (folder / RECORD_FILE).exists():
-        raise VersionError(f"{identity(folder)} was not made by improve: remove its folder yourself, if it is to go")
+    """Remove a version that was made by improving another or imported, all at once; raise VersionError otherwise."""
+    if not ((folder / RECORD_FILE).exists() or imported_at(folder)):
+        reason = "was neither made by improve nor imported"
+        raise VersionError(f"{identity(folder)} {reason}: remove its folder yourself, if it is to go")
     for other in folders(folder.parents[1]):
         with suppress(ModelError, OSError):  # a broken one needs nothing
             if (record := record_of(other)) is not None and record.base == identity(folder):

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -25,13 +26,15 @@ from storage.errors import StorageError
 from trainer import audit, version_list
 from trainer.reporting import Reporter
 from wire.errors import MessageError, QueueUnavailable
-from wire.orders.messages import DONE, FAILED, MAX_ATTEMPTS, Order, Outcome, Progress
+from wire.orders.messages import DONE, FAILED, IMPORT, MAX_ATTEMPTS, Order, Outcome, Progress
 from wire.orders.trainer_desk import TrainerDesk
 
 log = logging.getLogger("trainer")
 
 # Redis may restart while an outcome is to be kept; the trainer renews its lease then.
 KEEP_ATTEMPTS, KEEP_PAUSE_S = 30, 1.0
+# What this process may take for a network that somebody has uploaded. A kernel without such a limit takes no notice.
+MAX_IMPORT_BYTES, MAX_IMPORT_CPU_S = 4 * 1024**3, 600
 
 
 def main(arguments: list[str]) -> int:
@@ -52,11 +55,20 @@ def main(arguments: list[str]) -> int:
     if is_given_up:
         outcome = Outcome(FAILED, reason=f"it was interrupted {MAX_ATTEMPTS} times; the log of the trainer has more")
     else:
+        if order.kind == IMPORT:
+            _limit_this_process()
         outcome = _outcome(order, Reporter(desk, Progress(order_id, int(attempt), note=note)))
     _publish_versions(desk)
     # First: a process that is killed in between leaves two rows of an order rather than none.
     audit.add_outcome(order, outcome)
     return os.EX_OK if _keep(desk, order_id, outcome) else os.EX_TEMPFAIL
+
+
+def _limit_this_process() -> None:
+    """Have the kernel refuse memory beyond a bound, and end this process at a bound of its time."""
+    for kind, limit in ((resource.RLIMIT_DATA, MAX_IMPORT_BYTES), (resource.RLIMIT_CPU, MAX_IMPORT_CPU_S)):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _outcome(order: Order, reporter: Reporter) -> Outcome:

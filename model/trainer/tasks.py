@@ -12,6 +12,7 @@ from cli import erase as erasing
 from cli import export as exporting
 from evaluation import batch_prediction, summary
 from inference import bundle
+from inference.bundle import MODEL_FILE
 from inference.errors import ModelError
 from registry import versions
 from storage.transfers import Transfers
@@ -99,12 +100,28 @@ def _verdict(version: str) -> Result:
 
 
 def promote(order: Order, _: Reporter) -> Result:
-    """Serve a version, as `cli.models promote` does; raise OrderRefused where the gate or a worker objects."""
-    version = _named(order)
-    if version == _active():  # the attempt before has come to its end
+    """Serve a version, as `cli.models promote` does; raise OrderRefused where the gate or a worker objects.
+
+    A network of another name can be served whatever the gate says: it has other answers by its nature.
+    """
+    version, active = _named(order), _active()
+    if version == active:  # the attempt before has come to its end
         return {"version": version}
+    is_forced = bool(order.arguments.get("force"))
+    if is_forced and not _is_other_network(version, active):
+        raise OrderRefused(f"{version} is a version of the network that is served: the promotion gate decides")
     options = ["--provisional"] if order.arguments.get("provisional") else []
-    return _by_command(version, "promote", version, *options)
+    options += ["--force"] if is_forced else []
+    try:
+        return _by_command(version, "promote", version, *options)
+    except OrderRefused as refusal:
+        if not is_forced and _is_other_network(version, active):
+            refusal.result["is_other_network"] = True
+        raise
+
+
+def _is_other_network(version: str, active: str) -> bool:
+    return version.partition("/")[0] != active.partition("/")[0]
 
 
 def roll_back(_: Order, reporter: Reporter) -> Result:
@@ -136,6 +153,45 @@ def export(order: Order, reporter: Reporter) -> Result:
     archive = transfers().archive(order.id)
     written = exporting.export(exporting.parser().parse_args([str(archive)]))
     return {**written._asdict(), "bytes": archive.stat().st_size}
+
+
+def import_network(order: Order, reporter: Reporter) -> Result:
+    """Make a version of a network that the operator has uploaded, as `cli.models import` does."""
+    from cli import import_model  # noqa: PLC0415  OpenVINO is slow to load, and other orders need none
+
+    given, bundles = order.arguments, ml_service.bundles_folder()
+    if reporter.note and (made := _imported(reporter.note)):
+        return {"version": made}  # the attempt before has come to its end
+    folder = transfers().received(given.get("upload", ""))
+    if folder is None:
+        raise OrderRefused(
+            "the uploaded files are not on this host, or no longer: the API and the trainer need one folder of reports"
+        )
+    name = given.get("name") or import_model.name_of(Path(given.get("file", "")))
+    number = import_model.free_number(bundles, name) if bundle.is_name(name) else 1
+    reporter.remember(f"{name}/{number}")
+    labels = next(iter(sorted(folder.glob("labels.*"))), None)
+    words = [f"--name={name}", f"--new-version={number}", *([f"--labels={labels}"] if labels else [])]
+    words += [f"--{option}={given[option]}" for option in ("preset", "size") if given.get(option)]
+    options = models.parser(["import"]).parse_args(["import", str(folder / MODEL_FILE), *words])
+    try:
+        [version] = import_model.import_network(options)
+    except ModelError as fault:
+        raise OrderRefused(str(fault).replace(f"{folder}/", "")) from None
+    except MemoryError:
+        raise OrderRefused("the network needs more memory than a check may take") from None
+    finally:
+        transfers().drop(folder.name)
+    store = ml_service.model_store()
+    if store is not None:
+        store.push(version)
+    return {"version": version}
+
+
+def _imported(note: str) -> str:
+    """Return the version of a number, in whichever precision; empty where there is none."""
+    found = ml_service.bundles_folder().glob(f"{note}-*") if bundle.is_identity(note) else ()
+    return next((versions.identity(folder) for folder in found), "")
 
 
 def transfers() -> Transfers:
@@ -201,4 +257,5 @@ TASKS: Mapping[str, Callable[[Order, Reporter], Result]] = {
     messages.ERASE: erase,
     messages.EXPORT: export,
     messages.SUGGEST: suggest_images,
+    messages.IMPORT: import_network,
 }

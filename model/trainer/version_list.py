@@ -40,7 +40,7 @@ def _facts(folder: Path) -> dict[str, Any]:
         facts = {"labels": len(labels), "bytes": (folder / MODEL_FILE).stat().st_size}
         record = versions.record_of(folder)
         if record is None:
-            return facts
+            return {**facts, "imported_at": imported_at} if (imported_at := versions.imported_at(folder)) else facts
         shown = sorted({case.label for case in record.cases})
         origin = {"base": record.base, "made_at": record.made_at, "cases": len(record.cases)}
         return {**facts, **origin, "taught": shown[:MAX_TAUGHT], "taught_count": len(shown)}

@@ -5,10 +5,12 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, FilePayload
 
+from sightline_testing import stripes
 from sightline_testing.browser import Visitor
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
@@ -78,6 +80,43 @@ def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     assert [(row.action, row.outcome) for row in rows if row.order] == [
         (kind, outcome) for kind in ("train", "promote", "rollback") for outcome in ("ordered", "done")
     ]
+    export(visitor, folder)
+    bring(visitor, folder)
+    assert loop.ask(stripes.image("across", 5)) == ("across", "stripes/1-fp32")
+
+
+def export(visitor: Visitor, folder: Path) -> None:
+    """Export the cases and look into the archive."""
+    visitor.open("/teach")
+    visitor.page.get_by_role("button", name="Export").click()
+    visitor.page.get_by_role("heading", name="The archive is ready").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    look_at(visitor, folder / "6-export")
+    with visitor.page.expect_download() as sent:
+        visitor.page.get_by_role("link", name="Download").click()
+    with ZipFile(sent.value.path()) as archive:
+        names = [name for name in archive.namelist() if name.startswith(f"{LABEL}/")]
+    assert len(names) == len(EXAMPLES)
+
+
+def bring(visitor: Visitor, folder: Path) -> None:
+    """Import a network of one's own, compare it, and serve it in place of the other."""
+    page = visitor.page
+    visitor.open("/teach")
+    files = {"ONNX file": ("stripes.onnx", stripes.network()), "Labels": ("labels.txt", b"across\ndown\n")}
+    for label, (name, content) in files.items():
+        sent: FilePayload = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        page.get_by_label(label).first.set_input_files(sent)
+    page.get_by_label("How images are prepared").select_option("torchvision")
+    look_at(visitor, folder / "7-import")
+    page.get_by_role("button", name="Import").click()
+    page.get_by_role("heading", name="stripes/1-fp32 is imported").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    look_at(visitor, folder / "8-imported")
+    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("heading", name=f"stripes/1-fp32 beside {BASE}").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    look_at(visitor, folder / "9-other-network")
+    page.get_by_label("Serve it in place of the other network").check()
+    page.get_by_role("button", name="Promote").click()
+    page.get_by_role("heading", name="stripes/1-fp32 is served").wait_for(timeout=TRAIN_TIMEOUT_MS)
 
 
 def sign_in(visitor: Visitor) -> None:

@@ -18,7 +18,7 @@ from sightline_testing.redis_server import RedisServer
 from storage.audit.log import AuditFile, AuditRow
 from storage.reports.port import Filters
 from storage.transfers import Transfers
-from teach import examples
+from teach import examples, imports
 from tests.reports.test_json_reports import problem_of
 from wire.orders import messages
 from wire.orders.trainer_desk import TrainerDesk
@@ -210,6 +210,71 @@ def test_an_export_is_offered_for_download_as_long_as_it_is_there(
     assert [(row.action, row.order) for row in rows(application)][1] == ("download", order_id)
     operator.post("/review/logout", headers=OWN)
     assert operator.get(f"{led.location}/archive").status_code == 401
+
+
+def test_a_network_is_stored_for_the_trainer_and_its_import_ordered(
+    operator: FlaskClient, application: Flask, trainer: TrainerDesk
+) -> None:
+    form = {
+        "preset": "torchvision",
+        "name": "",
+        "model": file("my.onnx"),
+        "labels": file("names.csv"),
+        "config": file(""),
+    }
+    led = operator.post("/teach/models", data=form, headers={**OWN, **PAGE})
+    assert led.status_code == 303, led.text
+    arguments = dict(trainer.find(led.location.rpartition("/")[2]).arguments)
+    folder = Transfers(Path(settings.FEEDBACK_FILEPATH).parent).received(arguments.pop("upload"))
+    assert folder is not None
+    assert arguments == {"file": "my.onnx", "preset": "torchvision"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "model.onnx": b"my.onnx", "labels.csv": b"names.csv",
+    }  # fmt: skip
+    [row] = rows(application)
+    assert (row.action, row.outcome, row.subject["file"]) == ("import", "ordered", "my.onnx")
+    trainer.done(led.location.rpartition("/")[2], {"version": "my/1-fp32"})
+    page = operator.get(led.location, headers=PAGE).text
+    assert "my/1-fp32 is imported" in page
+    assert 'value="evaluate"' in page
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({}, "invalid_order"),
+        ({"model": "text"}, "invalid_order"),
+        ({"model": "", "preset": "caffe"}, "invalid_order"),
+        ({"model": "", "size": "--size"}, "invalid_order"),
+        ({"model": "", "name": "x" * 61}, "invalid_order"),
+        ({"model": "", "config": "other.json"}, "invalid_order"),
+        ({"model": "large"}, "too_large"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_and_not_stored(
+    operator: FlaskClient, monkeypatch: pytest.MonkeyPatch, form: dict[str, str], code: str
+) -> None:
+    monkeypatch.setattr(imports, "MAX_MODEL_BYTES", 20)
+    sent: dict[str, object] = dict(form)
+    if form.get("model") != "text" and "model" in form:
+        sent["model"] = file("my.onnx" * (1 + 9 * (form["model"] == "large")))
+    if "config" in form:
+        sent["config"] = file(form["config"])
+    answer = operator.post("/teach/models", data=sent, content_type="multipart/form-data", headers=OWN)
+    assert problem_of(answer) == (413 if code == "too_large" else 400, code)
+    assert not (Path(settings.FEEDBACK_FILEPATH).parent / "transfers").exists()
+
+
+def test_files_of_an_import_that_cannot_be_ordered_are_removed(operator: FlaskClient) -> None:
+    for _ in range(20):
+        assert operator.post("/teach/orders", json={"kind": "rollback"}, headers=OWN).status_code == 201
+    answer = operator.post("/teach/models", data={"model": file("my.onnx")}, headers=OWN)
+    assert problem_of(answer) == (409, "orders_full")
+    assert list((Path(settings.FEEDBACK_FILEPATH).parent / "transfers" / "imports").iterdir()) == []
+
+
+def file(name: str) -> tuple[BytesIO, str]:
+    return BytesIO(name.encode()), name
 
 
 def test_a_promotion_that_has_to_be_confirmed_offers_that(operator: FlaskClient, trainer: TrainerDesk) -> None:

@@ -1,5 +1,6 @@
 """What an order does is what the command of its name does."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import settings
 from inference import bundle
 from registry import activation, versions
 from registry.versions import Record
+from sightline_testing import stripes
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
@@ -18,7 +20,7 @@ from sightline_testing.reviewed import FeedbackFiles
 from storage.transfers import Transfers
 from tests.bundle_copies import NAME
 from tests.improving import improved, train_on_less, work_on_a_copy
-from trainer import tasks
+from trainer import tasks, version_list
 from trainer.reporting import Reporter
 from trainer.tasks import OrderRefused
 from wire.orders import messages
@@ -100,6 +102,66 @@ def test_an_export_is_an_archive_for_the_browser(files: FeedbackFiles, reporter:
         names = opened.namelist()
     assert sorted({name.partition("/")[0] for name in names}) == ["cases.csv", "metadata.jsonl", "pie chart"]
     assert (exported["images"], exported["missing"], len(names)) == (5, 0, 7)
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_an_uploaded_network_is_imported_once_served_when_asked_twice_and_discarded(
+    files: FeedbackFiles, reporter: Reporter
+) -> None:
+    bundles = Path(settings.BUNDLES_FOLDER)
+    upload = uploaded(files, {"model.onnx": stripes.network(), "labels.csv": b"label\nacross\ndown\n"})
+    bring = order(messages.IMPORT, upload=upload, file="my stripes.onnx", preset="torchvision")
+    assert tasks.import_network(bring, reporter) == {"version": "my-stripes/1-fp32"}
+    assert bundle.load(bundles / "my-stripes" / "1-fp32").labels == ("across", "down")
+    assert Transfers(files.feedback).received(upload) is None
+    # As after an attempt that was interrupted at its end.
+    assert tasks.import_network(bring, reporter) == {"version": "my-stripes/1-fp32"}
+    listed = version_list.versions_of(bundles)
+    assert [each["version"] for each in listed if each.get("imported_at")] == ["my-stripes/1-fp32"]
+    with pytest.raises(OrderRefused) as refused:
+        tasks.promote(order(messages.PROMOTE, version="my-stripes/1-fp32"), reporter)
+    assert refused.value.result["is_other_network"]
+    shutil.copytree(bundles / NAME / "1-int8", bundles / NAME / "2-int8")
+    with pytest.raises(OrderRefused, match="the promotion gate decides"):
+        tasks.promote(order(messages.PROMOTE, version=f"{NAME}/2-int8", force="1"), reporter)
+    tasks.promote(order(messages.PROMOTE, version="my-stripes/1-fp32", force="1"), reporter)
+    assert activation.active(bundles) == "my-stripes/1-fp32"
+    activation.activate(bundles, f"{NAME}/1-int8", "my-stripes/1-fp32", activation.PROMOTED)
+    activation.activate(bundles, f"{NAME}/1-int8", f"{NAME}/1-int8", activation.PROMOTED)
+    tasks.discard(order(messages.DISCARD, version="my-stripes/1-fp32"), reporter)
+    assert not (bundles / "my-stripes" / "1-fp32").exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "told", "reason"),
+    [
+        ({"model.onnx": b"no graph", "labels.txt": b"a\nb\n"}, {"preset": "torchvision"}, "is no plain ONNX file"),
+        ({"model.onnx": stripes.network()}, {"preset": "torchvision"}, "--labels FILE is missing"),
+        ({"model.onnx": stripes.network(), "labels.txt": b"a\nb\n"}, {}, "how images are prepared is not known"),
+        (
+            {"model.onnx": stripes.network(), "labels.txt": b"a\nb\nc\n"},
+            {"preset": "torchvision"},
+            "2 numbers for an image, labels.txt has 3 labels",
+        ),
+        ({"model.onnx": stripes.network()}, {"preset": "torchvision", "name": "../up"}, "is no name"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_words_and_removed(
+    files: FeedbackFiles, reporter: Reporter, sent: dict[str, bytes], told: dict[str, str], reason: str
+) -> None:
+    upload = uploaded(files, {"labels.txt": b"a\nb\n", **sent} if "name" in told else sent)
+    with pytest.raises(OrderRefused) as refused:
+        tasks.import_network(order(messages.IMPORT, upload=upload, file="x.onnx", **told), reporter)
+    assert reason in str(refused.value)
+    assert str(files.feedback) not in str(refused.value)
+    assert Transfers(files.feedback).received(upload) is None
+    assert [path.name for path in Path(settings.BUNDLES_FOLDER).glob("*/*")] == ["1-int8"]
+    with pytest.raises(OrderRefused, match="need one folder"):
+        tasks.import_network(order(messages.IMPORT, upload=upload, file="x.onnx", **told), reporter)
+
+
+def uploaded(files: FeedbackFiles, contents: dict[str, bytes]) -> str:
+    return Transfers(files.feedback).receive(contents, 0)
 
 
 def order(kind: str, **arguments: str) -> Order:

@@ -4,11 +4,15 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.waiting import wait_until
 from storage.audit.log import AuditFile
+from storage.transfers import Transfers
 from tests.trainer.conftest import TrainerProbe
-from wire.orders.messages import DISCARD, DONE, FAILED, ROLL_BACK, RUNNING, TRAIN
+from wire.orders.messages import DISCARD, DONE, FAILED, IMPORT, ROLL_BACK, RUNNING, TRAIN
 
 MAX_PSS_KB = 15_000  # 9,200 beside another Python process
 
@@ -70,6 +74,39 @@ def test_the_process_of_an_order_that_is_killed_alone_is_started_again(trainers:
     assert trainers.versions() == ["1-int8", "2-int8"]
     assert "signal 9" in trainers.log()
     assert [each["version"] for each in trainers.book.read().versions][1:] == ["efficientnet-lite0/2-int8"]
+
+
+def test_a_network_that_would_take_all_memory_is_refused(trainers: TrainerProbe) -> None:
+    files = {"model.onnx": swelling_network(), "labels.txt": b"a\nb\n"}
+    upload = Transfers(trainers.files.feedback).receive(files, 0)
+    order_id = trainers.order(IMPORT, upload=upload, file="swelling.onnx", preset="torchvision")
+    trainers.start()
+    wait_until(lambda: trainers.known(order_id).state == FAILED, "it is refused", 120)
+    outcome = trainers.known(order_id).outcome
+    assert outcome is not None
+    assert "memory" in outcome.reason or "alloc" in outcome.reason, outcome.reason
+    assert trainers.versions() == ["1-int8"]
+
+
+def swelling_network() -> bytes:
+    """A small file that adds a constant of 5 GB to its scores."""
+    shape = numpy_helper.from_array(np.array([2**16, 20_000], np.int64), "shape")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["swollen"]),
+        helper.make_node("ReduceSum", ["swollen"], ["total"], keepdims=0),
+        helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+        helper.make_node("Gemm", ["features", "weights"], ["gemm"]),
+        helper.make_node("Add", ["gemm", "total"], ["scores"]),
+    ]
+    weights = numpy_helper.from_array(np.ones((3, 2), np.float32), "weights")
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 32, 32])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 2])
+    graph = helper.make_graph(nodes, "swelling", [image], [scores], [shape, weights])
+    content: bytes = helper.make_model(
+        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]
+    ).SerializeToString()
+    return content
 
 
 def has_begun(trainers: TrainerProbe, order_id: str, attempt: int) -> bool:

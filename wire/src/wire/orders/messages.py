@@ -16,7 +16,8 @@ DISCARD: Final = "discard"
 ERASE: Final = "erase"
 EXPORT: Final = "export"
 SUGGEST: Final = "suggest"
-KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT, SUGGEST)
+IMPORT: Final = "import"
+KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT, SUGGEST, IMPORT)
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 # An order that was interrupted so often is given up: what it does may be what kills the trainer.
