@@ -24,7 +24,7 @@ from reports import record
 from storage.errors import StorageError
 from storage.images import folder as image_folder
 from storage.images.folder import ImageFolder
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from wire import __version__
 
 DAY_S = 86_400.0

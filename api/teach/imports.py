@@ -10,7 +10,7 @@ import offload
 import settings
 from problems import Problem
 from reports import record
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from teach import orders
 
 # Larger ones are for `models import`: a form is held in memory until it is stored.

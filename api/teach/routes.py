@@ -24,7 +24,7 @@ from problems import Problem
 from reports import audit, record
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from teach import archive, examples, imports, orders
 from wire import WireError
 from wire.orders.messages import EXPORT, KINDS, Known

@@ -23,7 +23,7 @@ from storage.images.names import USUAL_SUFFIXES, is_plain
 from storage.images.port import ImageStore
 from storage.reports.folder import FolderReports, Limits
 from storage.reports.port import ReportStore
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from wire import result_cache
 from wire.dead_letters import DeadLetters
 from wire.orders.suggestions import Suggestions

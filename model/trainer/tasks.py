@@ -15,7 +15,7 @@ from inference import bundle
 from inference.bundle import MODEL_FILE
 from inference.errors import ModelError
 from registry import versions
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from trainer.reporting import Reporter
 from wire.orders import messages
 from wire.orders.messages import Order

@@ -17,7 +17,7 @@ from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from storage.audit.log import AuditFile, AuditRow
 from storage.reports.port import Filters
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from teach import examples, imports
 from tests.reports.test_json_reports import problem_of
 from wire.orders import messages

@@ -15,7 +15,7 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.reviewed import FeedbackFiles
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from tests.bundle_copies import NAME
 from tests.improving import work_on_a_copy
 from wire.messages import Answer

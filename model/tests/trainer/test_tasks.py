@@ -17,7 +17,7 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.reviewed import FeedbackFiles
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from tests.bundle_copies import NAME
 from tests.improving import improved, train_on_less, work_on_a_copy
 from trainer import tasks, version_list

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.waiting import wait_until
 from storage.audit.log import AuditFile
-from storage.transfers import Transfers
+from storage.transfers.folder import Transfers
 from tests.trainer.conftest import TrainerProbe
 from wire.orders.messages import DISCARD, DONE, FAILED, IMPORT, ROLL_BACK, RUNNING, TRAIN
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageFull
-from storage.transfers import KEPT_S, Transfers
+from storage.transfers.folder import KEPT_S, Transfers
 
 
 @pytest.fixture
