@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sightline import AsyncClient, Client, Refused, ServiceError, Unreachable
+from sightline import AsyncClient, Client, Prediction, Refused, ServiceError, Unreachable
 
 Answer = Callable[[socket.socket], None]
 LARGE = b"\xff\xd8\xff" + bytes(8 * 1024**2)
@@ -196,3 +196,45 @@ def test_many_requests_of_asyncio_wait_at_once() -> None:
 
     with serving(*[replies("200 OK", FOUND)] * 6) as url:
         assert asyncio.run(ask(url)) == ["tabby"] * 6
+
+
+def item(label: str) -> dict[str, object]:
+    return {**FOUND, "file": "image", "prediction": label, "predictions": [{"label": label, "score": 0.5}]}
+
+
+def failed(status: int, code: str) -> dict[str, object]:
+    return {"file": "image", "success": False, "problem": {"status": status, "code": code, "detail": "so it is"}}
+
+
+def test_several_images_of_a_request_have_an_outcome_each() -> None:
+    bodies: list[bytes] = []
+
+    def service(connection: socket.socket) -> None:
+        head = head_of(connection).decode()
+        length = int(next(line.split()[1] for line in head.splitlines() if line.startswith("Content-Length")))
+        body = head.encode().partition(b"\r\n\r\n")[2]
+        while len(body) < length:
+            body += connection.recv(4096)
+        bodies.append(body)
+        results = [item("tabby"), failed(422, "image_broken"), failed(503, "queue_full")]
+        connection.sendall(answer("200 OK", {"results": results}))
+
+    with serving(service) as url, Client(url) as client:
+        good, broken, refused = client.classify_batch([b"one", b"two", b"three"])
+    assert isinstance(good, Prediction)
+    assert good.label == "tabby"
+    assert isinstance(broken, ServiceError)
+    assert (broken.status, broken.code, str(broken)) == (422, "image_broken", "so it is")
+    assert isinstance(refused, Refused)
+    boundary = bodies[0].partition(b"\r\n")[0]
+    parts = bodies[0].removesuffix(b"--\r\n").split(boundary)[1:-1]
+    assert [part.partition(b"\r\n\r\n")[2] for part in parts] == [b"one\r\n", b"two\r\n", b"three\r\n"]
+    assert all(b'name="file"; filename=' in part for part in parts)
+
+
+def test_an_answer_for_other_images_than_were_sent_is_of_another_server() -> None:
+    documents: list[object] = [{"results": [item("tabby")]}, {"results": [{}, {}]}, {"results": 3}, FOUND]
+    for document in documents:
+        reply = replies("200 OK", document)
+        with serving(reply) as url, Client(url) as client, pytest.raises(ServiceError, match="no Sightline"):
+            client.classify_batch([b"one", b"two"])

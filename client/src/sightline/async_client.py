@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sightline.client import TIMEOUT_S, Client, Prediction
+from sightline.client import TIMEOUT_S, Client, Prediction, ServiceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -44,6 +44,10 @@ class AsyncClient:
     async def classify(self, image: bytes, *, top_k: int = 1) -> Prediction:
         """Return what is in an image; raise Refused, ServiceError or Unreachable."""
         return await self._run(lambda: self._client.classify(image, top_k=top_k))
+
+    async def classify_batch(self, images: Sequence[bytes], *, top_k: int = 1) -> list[Prediction | ServiceError]:
+        """Return what is in each of up to 16 images, sent in one request: a prediction, or the error of one."""
+        return await self._run(lambda: self._client.classify_batch(images, top_k=top_k))
 
     async def report(self, prediction_id: str, *, label: str = "", comment: str = "") -> str:
         """Report that an answer was wrong, and what it should have been; return the report's id."""

@@ -7,6 +7,7 @@ import random
 import secrets
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -22,6 +23,10 @@ TIMEOUT_S = 60.0
 ALIVE_TIMEOUT_S = 5.0
 # Statuses that mean "retry later", not "invalid image".
 BUSY = frozenset({408, 429, 503, 504})
+# Statuses that tell something of the client or of the address, not of an image.
+OF_ALL_REQUESTS = frozenset({401, 403, 404})
+# Images that a request may have.
+MAX_BATCH = 16
 _CLOSED_MEANWHILE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
 
@@ -109,11 +114,26 @@ class Client:
         headers = {"Content-Type": "application/octet-stream"}
         found = self._json("POST", f"/predict?top_k={top_k}", image, headers)
         try:
-            predictions = tuple(ScoredLabel(each["label"], each["score"]) for each in found["predictions"])
-            origin = found["prediction_id"], found["model_version"] or ""
-            return Prediction(found["prediction"], found["score"], predictions, *origin)
+            return _prediction(found)
         except (KeyError, TypeError) as error:
             raise self._no_sightline(f"its answer to POST /predict has no usable {error}") from None
+
+    def classify_batch(self, images: Sequence[bytes], *, top_k: int = 1) -> list[Prediction | ServiceError]:
+        """Return what is in each of up to MAX_BATCH images, sent in one request: a prediction, or the error of one.
+
+        Together they may be as large as one may be. Raise Refused, ServiceError or Unreachable where none is answered.
+        """
+        if len(images) < 2:  # of one, the answer is no list
+            return [self._one(image, top_k) for image in images]
+        body, kind = _form(images)
+        found = self._json("POST", f"/predict?top_k={top_k}", body, {"Content-Type": kind})
+        try:
+            results = [self._outcome(each) for each in found["results"]]
+        except (KeyError, TypeError) as error:
+            raise self._no_sightline(f"its answer to POST /predict has no usable {error}") from None
+        if len(results) != len(images):
+            raise self._no_sightline(f"it answers {len(results)} of {len(images)} images")
+        return results
 
     def report(self, prediction_id: str, *, label: str = "", comment: str = "") -> str:
         """Report that an answer was wrong, and what it should have been; return the report's id.
@@ -151,6 +171,25 @@ class Client:
             return parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
         except (TypeError, ValueError):
             return None
+
+    def _one(self, image: bytes, top_k: int) -> Prediction | ServiceError:
+        try:
+            return self.classify(image, top_k=top_k)
+        except Refused:
+            raise
+        except ServiceError as error:
+            if error.status in OF_ALL_REQUESTS:
+                raise
+            return error
+
+    @staticmethod
+    def _outcome(found: Any) -> Prediction | ServiceError:
+        """Return the outcome of one image of a batch."""
+        if "problem" not in found:
+            return _prediction(found)
+        problem = found["problem"]
+        status, code, detail = problem["status"], problem["code"], problem["detail"]
+        return Refused(status, code, detail, 1.0) if status in BUSY else ServiceError(status, code, detail)
 
     def _json(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Any:
         for left in range(self._retries, 0, -1):
@@ -226,3 +265,19 @@ class Client:
         with suppress(ValueError):  # the client was closed by another thread
             self._opened.remove(connection)
         self._own.connection = None
+
+
+def _prediction(found: Any) -> Prediction:
+    """Read an answer; raise KeyError or TypeError where it is none."""
+    predictions = tuple(ScoredLabel(each["label"], each["score"]) for each in found["predictions"])
+    return Prediction(
+        found["prediction"], found["score"], predictions, found["prediction_id"], found["model_version"] or ""
+    )
+
+
+def _form(images: Sequence[bytes]) -> tuple[bytes, str]:
+    """Return a multipart form with a file for each image, and its media type."""
+    boundary = secrets.token_hex(16)  # in no image
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="image"\r\n\r\n'.encode()
+    body = b"".join(part for image in images for part in (head, image, b"\r\n"))
+    return b"%b--%b--\r\n" % (body, boundary.encode()), f"multipart/form-data; boundary={boundary}"
