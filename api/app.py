@@ -43,7 +43,7 @@ _HOST_NAME = re.compile(r"(?:\*?\.)?[^/*:]+(?::[0-9]+)?")
 def create_app() -> Flask:
     """Create the application; raise SettingError where settings cannot be used together."""
     record.lines_path()
-    app = Flask(__name__, static_folder=None, template_folder=HERE / "templates")
+    app = edge.Site(__name__, static_folder=None, template_folder=HERE / "templates")
     app.request_class = MemoryRequest
     # "//" is no other way to write "/": an answer instead of a redirect whose address the client had a hand in.
     app.url_map.merge_slashes = False

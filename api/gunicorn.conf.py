@@ -166,10 +166,11 @@ def _heal_reports() -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Write to the history what was counted last, remove this process's keys from Redis, send metrics and spans."""
-    from observability import pushed_metrics, tracing  # noqa: PLC0415  as above
+    from observability import metrics, pushed_metrics, tracing  # noqa: PLC0415  as above
     from operate import recorder  # noqa: PLC0415  as above
     from predict import job_queue  # noqa: PLC0415  as above
 
+    metrics.fold()
     recorder.stop()
     job_queue.close_queue()
     pushed_metrics.stop()

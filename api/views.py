@@ -15,13 +15,12 @@ The report form may add fields that go into the CSV: `label`, `comment`, `model`
 """
 
 import os
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BufferedReader
 
-from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Request, Response, flash, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
@@ -100,7 +99,7 @@ def upload_image() -> str | AnyResponse:
     try:
         job_queue.check_room_early(request)
         started = time.perf_counter()
-        image = _stored(uploads.file_of(request, raw=False), started)
+        image = _stored(uploads.file_of(request, raw=False), request, started)
     except (UnusableFile, uploads.NoImage) as error:
         flash(error.detail)
         return redirect(url_for("app_router.index"))
@@ -176,16 +175,17 @@ def file_response(file: BufferedReader) -> Response:
 )
 def predict() -> Response:
     """Return what is in an image: three keys, and more for those who ask."""
-    options = PredictOptions.of(request)
-    job_queue.check_room_early(request)
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # each look by the proxy is four calls
+    options = PredictOptions.of(asked)
+    job_queue.check_room_early(asked)
     started = time.perf_counter()
-    files, is_batch = uploads.files_of(request)
-    options = options.with_form(request)
+    files, is_batch = uploads.files_of(asked)
+    options = options.with_form(asked)
     if options.explain and (is_batch or options.is_async):
         raise Problem(400, "invalid_parameter", "explain is for one image whose answer is waited for.")
     if is_batch:
         return _answer_batch(files, options)
-    image = _stored(files[0], started)
+    image = _stored(files[0], asked, started)
     if options.is_async:
         return async_jobs.accept(image, options)
     prediction = classify(image, options)
@@ -200,13 +200,13 @@ def _answer_batch(files: Sequence[FileStorage], options: PredictOptions) -> Resp
     return json_response({"results": [item.to_json(options.top_k, **facts) for item in items]})
 
 
-def _stored(file: FileStorage, started: float) -> StoredImage:
+def _stored(file: FileStorage, asked: Request, started: float) -> StoredImage:
     """Store the request's one image; its upload began at `started` of the performance counter."""
     image = uploads.store_file(file, image_store(), job_queue.check_expensive)
-    uploads.forget_body(request)
-    metrics.count_upload(time.perf_counter() - started)
+    uploads.forget_body(asked)
+    metrics.note(metrics.UPLOAD, time.perf_counter() - started)
     if tracing.state.spans is not None:
-        tracing.state.spans.note_upload(request.environ, started)
+        tracing.state.spans.note_upload(asked.environ, started)
     return image
 
 
@@ -214,7 +214,7 @@ def classify(image: StoredImage, options: PredictOptions) -> Prediction:
     """Return what is in a stored image, by `model_predict` of this module, which a caller may substitute."""
     top_k = max(USUAL_TOP_K, options.top_k or 0)
     digest, cost = image.sha256, image.decode_ms
-    options = replace(options, top_k=top_k, job_id=secrets.token_hex(16), sha256=digest, decode_ms=cost)
+    options = replace(options, top_k=top_k, job_id=os.urandom(16).hex(), sha256=digest, decode_ms=cost)
     token, started = current_options.set(options), time.perf_counter()
     try:
         answer = model_predict(image.name)

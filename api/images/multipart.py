@@ -4,6 +4,7 @@ The framework's own parser searches them piece by piece (0.5 ms for a small phot
 temporary file, which a read-only container has no place for.
 """
 
+import math
 import re
 from io import BytesIO
 from typing import IO, Any, NamedTuple, cast
@@ -191,7 +192,9 @@ class MemoryRequest(Request):
     @cached_property
     def stream(self) -> IO[bytes]:
         """Return the body; raise Problem where its Content-Encoding is not accepted."""
-        stream = super().stream
+        # The server knows how long such a body is, and reads no further: no other layer has to count.
+        is_sized = self.environ.get("sightline.body_bytes", math.inf) <= (self.max_content_length or 0)
+        stream: IO[bytes] = self.environ["wsgi.input"] if is_sized else super().stream
         header = self.environ.get("HTTP_CONTENT_ENCODING")
         if not header or not (coding := coding_of(header)):
             return stream

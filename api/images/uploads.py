@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from flask import Request, current_app
+from flask import Flask, Request, current_app
 from werkzeug.datastructures import FileStorage
 
 import offload
@@ -67,8 +67,9 @@ class NoImage(Problem):
 
 def image_store() -> ImageStore:
     """Return the store of images: the folder that was set on the app since it was made, else what the settings say."""
-    folder = str(current_app.config["UPLOAD_FOLDER"])
-    if folder != current_app.extensions["sightline.upload_folder"]:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    folder = str(app.config["UPLOAD_FOLDER"])
+    if folder != app.extensions["sightline.upload_folder"]:
         return image_folder(folder, settings.MIN_FREE_BYTES)
     if settings.IMAGE_STORE:
         return _image_bucket()
@@ -142,13 +143,16 @@ def _no_file(request: Request) -> str:
 
 def _raw_file(request: Request) -> FileStorage:
     """Return a file of a body that is an image or its data URL and nothing else, whatever its type."""
-    declared = request.mimetype.startswith("image/")
-    data = request.stream.read(-1 if declared or request.mimetype in _RAW_TYPES else utils.HEAD_BYTES)
+    mimetype, stream = request.mimetype, request.stream
+    declared = mimetype.startswith("image/")
+    is_of_image_type = declared or mimetype in _RAW_TYPES
+    data = stream.read(-1 if is_of_image_type else utils.HEAD_BYTES)
     is_data_url = data.startswith(_DATA_URL.encode())
     is_image = is_data_url or utils.kind_of(data[: utils.HEAD_BYTES]) is not None
-    if not is_image and not (declared or request.mimetype in _RAW_TYPES):
-        raise UnusableFile(f"A body of type {request.mimetype} cannot be used. Send a form with a file, or an image.")
-    data += request.stream.read()
+    if not is_image and not is_of_image_type:
+        raise UnusableFile(f"A body of type {mimetype} cannot be used. Send a form with a file, or an image.")
+    if not is_of_image_type:
+        data += stream.read()
     if is_data_url:
         return as_file(decode_base64(data.decode("ascii", "replace")))
     if not is_image and not (declared and data):

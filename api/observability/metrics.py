@@ -1,17 +1,21 @@
 """Metrics of the api and of the queue, which Prometheus reads at /metrics.
 
 Under gunicorn every process counts in files of a folder that they share (gunicorn.conf.py), and the one that is asked
-adds them up. The state of the queue is the one that each process holds anyway, so that a scrape never waits.
+adds them up. What happens is noted in memory and added to the files by `fold`: ten times a second by the server, and
+before anything is read here. The state of the queue is the one that each process holds anyway, so that a scrape never
+waits.
 """
 
 import gzip
 import time
+from bisect import bisect_left
 from collections import Counter as Counts
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, has_request_context, request
+from flask import Blueprint, Flask, Request, Response, current_app, has_request_context, request
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -65,7 +69,7 @@ CONFIDENCE = Histogram(
 )
 FEEDBACK = Counter("sightline_feedback", "Reports that were stored.", registry=_registry)
 
-_UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
+UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
 # Created at the start, so that the rate of what has never happened is 0.
 _dropped = {reason: DROPPED.labels(reason) for reason in ("expired", "cancelled", "rejected", "poison")}
 _REASONS = {errors.QueueFull: "rejected", errors.DeadlineExceeded: "expired", errors.Abandoned: "cancelled"}
@@ -77,6 +81,7 @@ _classes: dict[str, Counts[str]] = {}
 def install(app: Flask, queue_state: Callable[[], QueueSnapshot | None]) -> None:
     """Count every response of `app`; `queue_state` returns the state of the queue, None where it is unknown."""
     app.extensions["sightline.queue_metrics"] = _QueueMetrics(queue_state)
+    app.extensions["sightline.fold_metrics"] = fold
     app.register_blueprint(router)
     app.after_request(_count_answer)
 
@@ -111,12 +116,14 @@ class _Scrape:
 
 def of_this_process(app: Flask) -> Iterator[Metric]:
     """Yield the metrics of this process alone, and those of the queue."""
+    fold()
     yield from _registry.collect()
     yield from app.extensions["sightline.queue_metrics"].collect()
 
 
 def _all_processes() -> Any:
     """Return a registry of the metrics of all processes."""
+    fold()
     registry: Any = CollectorRegistry()
     if settings.metrics_folder():
         MultiProcessCollector(registry, settings.metrics_folder())  # type: ignore[no-untyped-call]
@@ -137,6 +144,7 @@ def counted_here(app: Flask) -> Counts[Counted]:
     `answers` by status; `duration` and `confidence` by the upper bound of the bucket; `dropped` by reason; `cache` by
     result; `version`, the answers of each version; `label`, the classes that it answered.
     """
+    fold()
     found: Counts[Counted] = Counts()
     of_images = image_routes(app)
     for name, metric, key in (
@@ -189,26 +197,52 @@ def _add_buckets(found: Counts[Counted], name: str, samples: list[Any]) -> None:
         below[series] = sample.value
 
 
-def count_upload(seconds: float) -> None:
-    """Count an image that was stored, in so many seconds."""
-    _UPLOAD.observe(seconds)
+# A counter, or a histogram and what it observed.
+_noted: deque[tuple[Counter | Histogram, float]] = deque()
+MAX_NOTED = 10_000
+
+
+def note(metric: Counter | Histogram, value: float = 1.0) -> None:
+    """Note one event of a metric with its labels, for `fold`."""
+    _noted.append((metric, value))
+    if len(_noted) > MAX_NOTED:  # in a program without the server's beat
+        fold()
+
+
+def fold() -> None:
+    """Add what was noted to the metrics: each of their values once, however many events there were."""
+    values: Counts[tuple[Any, int]] = Counts()
+    sums: defaultdict[Any, float] = defaultdict(float)
+    # As many as there are now; threads may go on noting.
+    for _ in range(len(_noted)):
+        metric, value = _noted.popleft()
+        if isinstance(metric, Histogram):
+            values[metric, bisect_left(metric._upper_bounds, value)] += 1
+        sums[metric] += value
+    for (histogram, bucket), count in values.items():
+        histogram._buckets[bucket].inc(count)
+    for metric, amount in sums.items():
+        if isinstance(metric, Histogram):
+            metric._sum.inc(amount)
+        else:
+            metric.inc(amount)
 
 
 def count_prediction(answer: tuple[str, float], seconds: float) -> None:
     """Count an answer of `model_predict`, which took so many seconds."""
     version = getattr(answer, "model_version", "")
     confidence, classes = _of_version(version)
-    confidence.observe(answer[1])
+    note(confidence, answer[1])
     classes[answer[0]] += 1
     if has_request_context():  # an image of a batch is classified in a thread of its own
-        note_version(version)
+        request.environ[_VERSION] = version
     timings = getattr(answer, "timings", None)
     if timings:
         worker_ms = timings.get("queue", 0.0) + timings.get("decode", 0.0) + timings.get("infer", 0.0)
-        _REPLY.observe(max(seconds - worker_ms / 1000, 0.0))
+        note(_REPLY, max(seconds - worker_ms / 1000, 0.0))
     result = getattr(answer, "cache", "")
     if result in _cache:
-        _cache[result].inc()
+        note(_cache[result])
 
 
 def note_version(version: str) -> None:
@@ -221,25 +255,27 @@ def count_drop(error: errors.WireError) -> None:
     is_poison = isinstance(error, JobFailed) and error.failure.code == "poison"
     reason = "poison" if is_poison else _REASONS.get(type(error))
     if reason is not None:
-        _dropped[reason].inc()
+        note(_dropped[reason])
 
 
 def count_refusal() -> None:
     """Count an image that was refused before it was read."""
-    _of_endpoint("/predict", 503, "")[0].inc()
-    _dropped["rejected"].inc()
+    note(_of_endpoint("/predict", 503, "")[0])
+    note(_dropped["rejected"])
 
 
 def _count_answer(response: Response) -> Response:
-    endpoint = request.url_rule.rule if request.url_rule is not None else NO_ENDPOINT
-    requests, duration = _of_endpoint(endpoint, response.status_code, request.environ.get(_VERSION, ""))
-    requests.inc()
-    started = request.environ.get("sightline.started")
+    answered: Request = request._get_current_object()  # type: ignore[attr-defined]
+    rule, environ = answered.url_rule, answered.environ
+    endpoint = rule.rule if rule is not None else NO_ENDPOINT
+    requests, duration = _of_endpoint(endpoint, response.status_code, environ.get(_VERSION, ""))
+    note(requests)
+    started = environ.get("sightline.started")
     if started is not None:
         took_s = time.perf_counter() - started
-        duration.observe(took_s)
-        if (ids := request.environ.get(EXEMPLAR)) is not None:
-            version = _label_of(request.environ.get(_VERSION, ""))
+        note(duration, took_s)
+        if (ids := environ.get(EXEMPLAR)) is not None:
+            version = _label_of(environ.get(_VERSION, ""))
             _exemplars.note({"endpoint": endpoint, "model_version": version}, took_s, ids)
     return response
 

@@ -6,12 +6,12 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import repeat
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from flask import Request, Response
 from werkzeug.datastructures import Headers
@@ -22,6 +22,9 @@ from images.uploads import FORM
 from openapi.operation import Parameter, Text, WholeNumber
 from openapi.schemas import Explanation, PredictResponse
 from wire import ActivationMap, Answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 # An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
 USUAL_TOP_K = 5
@@ -108,6 +111,8 @@ class PredictOptions:
     def with_form(self, request: Request) -> Self:
         """Return these options with those of the form's fields, for what the query does not choose; raise Problem."""
         form = request.form if request.mimetype == FORM else {}
+        if not form:
+            return self
         top_k = form.get(TOP_K.name) if TOP_K.name not in request.args else None
         explain = form.get(EXPLAIN.name) if EXPLAIN.name not in request.args else None
         if not (top_k or explain):
@@ -275,5 +280,20 @@ def json_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return an answer to a program, as JSON in UTF-8."""
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
-    return Response(body, status, dict(headers or {}), content_type="application/json")
+    response = WholeResponse(_to_json(document).encode(), status, content_type="application/json")
+    if headers:
+        response.headers.extend(headers)
+    return response
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+class WholeResponse(Response):
+    """A response with a body of bytes, sent as it is; a Location in it is ASCII."""
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Send it, without its body to HEAD."""
+        start_response(self.status, self.headers.to_wsgi_list())
+        pieces: list[bytes] = self.response if environ["REQUEST_METHOD"] != "HEAD" else []  # type: ignore[assignment]
+        return pieces

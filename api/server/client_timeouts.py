@@ -264,6 +264,18 @@ class PacedReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no type
             raise LimitRequestHeaders(f"the request's headers list more than {MAX_LISTED} values or parameters")
         return bytes(received)
 
+    def read_exactly(self, size: int) -> bytes:
+        """Return so many bytes; raise as `chunk` does."""
+        received = self.take_buffered()
+        pieces, missing = [received[:size]], size - len(received)
+        while missing > 0:
+            received = self.chunk(missing)
+            pieces.append(received[:missing])
+            missing -= len(received)
+        if missing < 0:
+            self.unread(received[missing:])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     def discard(self, size: int) -> bool:
         """Discard so many bytes within `head_s`; return False where the client disconnects before."""
         self.expect_rest()

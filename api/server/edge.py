@@ -1,14 +1,15 @@
 """The edge of the application: request ids, security headers, requests of other sites, and the session cookie."""
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, Request, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import MapAdapter
 
 import settings
 from problems import Problem
@@ -17,6 +18,7 @@ from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 
 _DEFAULTS = {header[0].lower(): header for header in DEFAULT_HEADERS}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_USUAL_HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]+)?")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE = frozenset({"same-origin", "none"})
 
@@ -36,6 +38,28 @@ def install(app: Flask) -> None:
     app.wsgi_app = ProxyFix(protected, x_for=count, x_proto=count, x_host=count) if count else protected  # type: ignore[method-assign]
 
 
+class Site(Flask):
+    """Flask, without what it does for hosts and protocols that no route here depends on."""
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return the routes for a request; raise SecurityError for a host that is not to be answered to.
+
+        An unusual host is left to the framework.
+        """
+        if request is None:
+            return super().create_url_adapter(request)
+        request.trusted_hosts = self.config["TRUSTED_HOSTS"]
+        host, environ = request.host, request.environ
+        if not _USUAL_HOST.fullmatch(host):
+            return super().create_url_adapter(request)
+        # The environment has a character for each byte.
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")
+        query = environ.get("QUERY_STRING", "").encode("latin-1").decode(errors="replace")
+        root = environ.get("SCRIPT_NAME", "").encode("latin-1").decode(errors="replace")
+        scheme, method = environ["wsgi.url_scheme"], environ["REQUEST_METHOD"]
+        return MapAdapter(self.url_map, host.lower(), root, "", scheme, path, method, query)
+
+
 class SecurityHeaders:
     """WSGI middleware: gives each request an id and each response the security headers."""
 
@@ -45,7 +69,7 @@ class SecurityHeaders:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         environ["sightline.request_id"] = request_id
         environ["sightline.started"] = time.perf_counter()
 
@@ -68,9 +92,14 @@ class LazySession(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Return the session of a request."""
-        if self.get_cookie_name(app) not in request.cookies:
+        if "HTTP_COOKIE" not in request.environ or self.get_cookie_name(app) not in request.cookies:
             return self.session_class()
         return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Set the cookie, unless nobody has looked into a session that holds nothing."""
+        if session or session.accessed or session.modified:
+            super().save_session(app, session, response)
 
 
 class SessionBelowPath(LazySession):
@@ -86,9 +115,10 @@ def _refuse_other_sites() -> None:
 
     Any page may act for itself where that is `*`, but not with what the visitor's browser has authenticated.
     """
-    if request.method in _SAFE_METHODS:
+    environ = request.environ
+    if environ["REQUEST_METHOD"] in _SAFE_METHODS:
         return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
     if site in _OWN_SITE or (site is None and origin is None):
         return
     allowed = cors.allowed_origins()

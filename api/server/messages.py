@@ -4,13 +4,16 @@ Each chunk of a body costs the parser about as much as a kilobyte of data. Bodie
 chunk extensions, are work without content; only a small share of a body may be framing.
 """
 
-import secrets
+import os
 import socket
+import time
 from collections.abc import Iterable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
+from gunicorn import util
 from gunicorn.http import wsgi
-from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
@@ -44,6 +47,8 @@ FREE_OVERHEAD_BYTES = 4 * 1024
 MAX_OVERHEAD_SHARE = 1 / 16
 MAX_SIZE_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 8 * 1024
+# Headers that CGI, and so WSGI, calls by their own names.
+_WITHOUT_PREFIX: Final = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 # Of every response, HTTP/1.1 or 1.0.
 _FIRST_BYTE = b"H"
 
@@ -70,10 +75,34 @@ class BoundedChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has
         return size, rest
 
 
+class SizedBody(Body):  # type: ignore[misc]  # gunicorn has no types
+    """A body of known length: read as a whole it is received piece by piece and copied once."""
+
+    reader: LengthReader
+
+    def read(self, size: int | None = None) -> bytes:
+        """Return so many bytes, or all that are left."""
+        left = self.reader.length
+        if not left or self.buf.tell() or (size is not None and 0 <= size < left):
+            part: bytes = super().read(size)
+            return part
+        try:
+            whole: bytes = self.reader.unreader.read_exactly(left)
+        except Exception:
+            self.failed = True
+            raise
+        self.reader.length = 0
+        return whole
+
+
 class BoundedRequest(Request):  # type: ignore[misc]  # gunicorn has no types
-    """A request whose chunked body is read by BoundedChunkedReader."""
+    """A request whose body is read by SizedBody, or by BoundedChunkedReader."""
 
     body: Body
+
+    def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
+        """Return which headers decide about scheme and path: none, whoever sends them."""
+        return {}, []
 
     def set_body_reader(self) -> None:
         """Choose how the body is read, after its headers."""
@@ -84,6 +113,8 @@ class BoundedRequest(Request):  # type: ignore[misc]  # gunicorn has no types
                 raise UnsupportedTransferCoding(value)
         if isinstance(self.body.reader, ChunkedReader):
             self.body = Body(BoundedChunkedReader(self, self.unreader))
+        elif isinstance(self.body.reader, LengthReader):
+            self.body = SizedBody(self.body.reader)
 
 
 class BoundedRequestParser(RequestParser):  # type: ignore[misc]  # gunicorn has no types
@@ -124,6 +155,28 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
             self._is_refused = True
         return self._is_refused
 
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Take the headers of the application; raise gunicorn's errors where one of them cannot be sent."""
+        for header in headers:
+            name = _known_name(header[0])
+            if name is None or not wsgi.HEADER_VALUE_RE.fullmatch(header[1]):
+                super().process_headers([header])
+                continue
+            if name == "content-length":
+                self.response_length = int(header[1])
+            self.headers.append(header)
+
+    def default_headers(self) -> list[str]:
+        """Return the first lines of the head."""
+        version, connection = self.req.version, "close" if self.should_close() else "keep-alive"
+        lines = [
+            f"HTTP/{version[0]}.{version[1]} {self.status}\r\nServer: {self.version}\r\n"
+            f"Date: {_http_date(int(time.time()))}\r\nConnection: {connection}\r\n"
+        ]
+        if self.chunked:
+            lines.append("Transfer-Encoding: chunked\r\n")
+        return lines
+
     def send_headers(self) -> None:
         """Build the head, which is sent with the body."""
         if self.headers_sent:
@@ -150,6 +203,56 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
             self.sock.sendall(rest)
 
 
+@lru_cache(maxsize=256)
+def _known_name(name: str) -> str | None:
+    """Return a header's name in small letters; None where it is no name, or belongs to the connection alone."""
+    is_plain = isinstance(name, str) and wsgi.TOKEN_RE.fullmatch(name) and not util.is_hoppish(name)
+    return name.lower() if is_plain else None
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> str:
+    date: str = util.http_date(second)
+    return date
+
+
+def environ_of(request: BoundedRequest, client: Any, server: Any, fixed: dict[str, Any]) -> dict[str, Any]:
+    """Return the WSGI environment of a request; `fixed` is what all of the process have in common.
+
+    It is as gunicorn makes it, for a listener and clients of any family, without what nothing here reads: the callback
+    for early hints, and the headers by which a proxy in front of gunicorn may choose SCRIPT_NAME.
+    """
+    environ = fixed.copy()
+    for name, value in request.headers:
+        key = _environ_key(name)
+        # A repeated field was refused where it may be there only once.
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    major, minor = request.version
+    server = server if isinstance(server, tuple) else (str(server), "")
+    address = client if isinstance(client, tuple) and client else (str(client or ""), "")
+    environ |= {
+        "wsgi.input": request.body,
+        "wsgi.url_scheme": request.scheme,
+        "REQUEST_METHOD": request.method,
+        "QUERY_STRING": request.query,
+        "RAW_URI": request.uri,
+        "SERVER_PROTOCOL": f"HTTP/{major}.{minor}",
+        "REMOTE_ADDR": address[0],
+        "REMOTE_PORT": str(address[1]),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1]),
+        "PATH_INFO": util.unquote_to_wsgi_str(request.path),
+        "SCRIPT_NAME": "",
+    }
+    return environ
+
+
+@lru_cache(maxsize=256)
+def _environ_key(name: str) -> str:
+    key = name.replace("-", "_")
+    return key if key in _WITHOUT_PREFIX else f"HTTP_{key}"
+
+
 def send(response: OneWriteResponse, pieces: Iterable[bytes]) -> None:
     """Send the pieces of a response and close them, even where sending fails."""
     try:
@@ -164,7 +267,7 @@ def send(response: OneWriteResponse, pieces: Iterable[bytes]) -> None:
 
 def problem_response(problem: Problem, *, request_id: str = "", instance: str = "", closes: bool = True) -> bytes:
     """Return the bytes of a response to a request that never reaches the application."""
-    request_id = request_id or secrets.token_hex(16)
+    request_id = request_id or os.urandom(16).hex()
     body = problem.body(instance=instance, request_id=request_id)
     headers = (
         ("Connection", "close" if closes else "keep-alive"),

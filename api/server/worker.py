@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -27,7 +28,7 @@ from gunicorn.workers.ggevent import GeventWorker
 import settings
 from problems import Problem
 from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Turns
-from server.messages import BoundedRequestParser, OneWriteResponse, problem_response, send
+from server.messages import BoundedRequestParser, OneWriteResponse, SizedBody, environ_of, problem_response, send
 
 LOG = logging.getLogger("sightline.server")
 
@@ -73,11 +74,17 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._readers: dict[PacedReader, None] = {}
         self._due_at = float("inf")
         self._closes_idle = False
+        # Each look at gunicorn's own takes two calls, and a request takes twenty.
+        self._settings = SimpleNamespace(
+            **{name: each.get() for name, each in self.cfg.settings.items()}, is_ssl=self.cfg.is_ssl
+        )
+        self._environ = wsgi.base_environ(self.cfg) | {"wsgi.multithread": True}
 
     def load_wsgi(self) -> None:
         """Load the application and its load shedder."""
         super().load_wsgi()
         self._refuse = self.wsgi.extensions["sightline.load_shedder"].refuse
+        self._fold_metrics = self.wsgi.extensions["sightline.fold_metrics"]
 
     def run(self) -> None:
         """Serve until told to stop; then finish the requests in progress, and close idle connections after a moment."""
@@ -102,6 +109,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def notify(self) -> None:
         """Send gunicorn's master the heartbeat; stop as on a signal where the master has died, not at once."""
         self.tmp.notify()
+        self._fold_metrics()
         if self.ppid != os.getppid():
             self.alive = False
 
@@ -156,7 +164,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                 unused.sock.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> None:
-        parser = BoundedRequestParser(self.cfg, client, addr)
+        parser = BoundedRequestParser(self._settings, client, addr)
         parser.unreader = reader
         turns = Turns(REQUESTS_PER_PASS)
         while True:
@@ -200,13 +208,15 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _answer(self, request: Any, reader: PacedReader, listener_name: Any, client: Any, addr: Any) -> bool:
         """Run the application for one request; return False where the connection is to be closed after it."""
         started = datetime.now()
-        response, environ = wsgi.create(request, client, addr, listener_name, self.cfg, OneWriteResponse)
-        environ["wsgi.multithread"] = True
+        response = OneWriteResponse(request, client, self._settings)
+        environ = environ_of(request, addr, listener_name, self._environ)
         # There is no other protocol to change to; the router would refuse the request as one for a WebSocket.
         environ.pop("HTTP_UPGRADE", None)
         environ["sightline.forget_body"] = reader.forget_body
         environ["sightline.count_body"] = reader.count_body
         environ["sightline.client_gone"] = response.is_client_gone
+        if isinstance(request.body, SizedBody):
+            environ["sightline.body_bytes"] = request.body.reader.length
         unread: int | float = 0
         try:
             pieces = self.wsgi(environ, response.start_response)

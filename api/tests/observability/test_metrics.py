@@ -238,6 +238,7 @@ def test_all_processes_are_counted_whichever_is_asked_and_also_those_that_died(
         wait_until(lambda: len(served.workers()) == 3, "all processes run")
         for _ in range(60):
             assert served.ask(raw_image(b""))[0] == 400
+        wait_until(lambda: asked_of(served) == 60, "all processes have added up what they counted")
         assert [asked_of(served) for _ in range(6)] == [60] * 6
         [first, *others] = served.workers()
         os.kill(first, signal.SIGKILL)

@@ -4,12 +4,13 @@ from contextlib import closing
 
 import pytest
 from gunicorn.config import Config
-from gunicorn.http.errors import InvalidChunkSize, LimitRequestHeaders
+from gunicorn.http.body import Body
+from gunicorn.http.errors import InvalidChunkSize, InvalidResponseHeader, LimitRequestHeaders, NoMoreData
 
 from problems import Problem
 from server import messages
 from server.client_timeouts import Budget, ClientTimeouts, PacedReader, Turns
-from server.messages import BoundedRequestParser
+from server.messages import BoundedRequestParser, OneWriteResponse
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -93,3 +94,46 @@ def test_trailers_are_bounded(pair: tuple[socket.socket, socket.socket]) -> None
 
 def test_a_few_trailers_are_taken(pair: tuple[socket.socket, socket.socket]) -> None:
     assert body_of(pair, chunks(10, 1) + b"0\r\nX: y\r\nZ: w\r\n\r\n" + NEXT) == b"x" * 10
+
+
+SIZED = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+
+
+def sized(pair: tuple[socket.socket, socket.socket], sent: bytes) -> tuple[BoundedRequestParser, Body]:
+    """Send these bytes, end the stream, and parse a head."""
+    ours, theirs = pair
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    theirs.sendall(sent)
+    theirs.shutdown(socket.SHUT_WR)
+    reader = PacedReader(ours, ClientTimeouts(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S), Budget(2**30), Turns(4))
+    parser = BoundedRequestParser(Config(), ours, ("127.0.0.1", 1))
+    parser.unreader = reader
+    request = next(parser)
+    reader.expect_body(request.body.reader.length)
+    return parser, request.body
+
+
+@pytest.mark.parametrize("parts", [[None], [-1], [64, None], [64, 100_000, None], [150_000], [200_000]])
+def test_a_body_of_known_length_is_read_whole_or_in_parts_and_no_further(
+    pair: tuple[socket.socket, socket.socket], parts: list[int | None]
+) -> None:
+    content = bytes(range(250)) * 600
+    parser, body = sized(pair, SIZED % len(content) + content + NEXT)
+    assert b"".join(body.read(part) for part in parts) == content
+    assert (body.read(), body.read(-1), body.reader.length) == (b"", b"", 0)
+    assert next(parser).path == "/next"
+
+
+@pytest.mark.parametrize("size", [None, 10])
+def test_a_body_that_ends_early_is_no_body(pair: tuple[socket.socket, socket.socket], size: int | None) -> None:
+    _, body = sized(pair, SIZED % 1000 + b"x" * 5)
+    with pytest.raises(NoMoreData):
+        body.read(size)
+    assert body.failed
+
+
+def test_a_header_that_would_begin_another_line_is_not_sent(pair: tuple[socket.socket, socket.socket]) -> None:
+    request = next(sized(pair, SIZED % 0 + NEXT)[0])
+    response = OneWriteResponse(request, pair[0], Config())
+    with pytest.raises(InvalidResponseHeader):
+        response.start_response("200 OK", [("Content-Length", "2"), ("X-Label", "a\r\nSet-Cookie: b")])

@@ -90,13 +90,15 @@ class Fields:
 
     def pairs(self, name: str) -> tuple[tuple[str, float], ...]:
         """Return a list of label and score."""
+        pairs = []
         try:
-            pairs = tuple((label, score) for label, score in self._values[name])
+            for label, score in self._values[name]:
+                if not (isinstance(label, str) and _is_number(score)):
+                    self._fail(f"field {name!r} does not hold pairs of label and score")
+                pairs.append((label, score))
         except (KeyError, TypeError, ValueError):
             self._fail(f"field {name!r} is not a list of pairs")
-        if not all(isinstance(label, str) and _is_number(score) for label, score in pairs):
-            self._fail(f"field {name!r} does not hold pairs of label and score")
-        return pairs
+        return tuple(pairs)
 
     def numbers(self, name: str) -> dict[str, float]:
         """Return an object of numbers; absent means empty."""

@@ -114,12 +114,24 @@ def _ms(rate: Rate, pixels: float, count: float) -> float:
 
 
 def _jpeg_ms(content: bytes) -> float:
-    frame, frame_at = 0, 0
-    for marker, start in _segments(content):
-        if marker in _FRAMES:
-            frame, frame_at = marker, start
+    """Return the estimate for a JPEG, whose header is walked through; raise _TooLongError."""
+    frame, frame_at, at, filling = 0, 0, 2, MAX_FILLING
+    for _ in range(MAX_STEPS):
+        found = _NEXT_MARKER.search(content, at, at + filling)
+        if found is None:
+            if at + filling < len(content):
+                raise _TooLongError
+            return 0.0
+        marker, start = found[1][0], found.start()
         if marker == _START_OF_SCAN:
             return _scans_ms(content, frame, frame_at, start)
+        if marker == _END_OF_IMAGE:
+            return 0.0
+        if marker in _FRAMES:
+            frame, frame_at = marker, start
+        filling -= start - at
+        (length,) = struct.unpack_from(">H", content, found.end())
+        at = found.end() + length
     return 0.0
 
 
@@ -129,7 +141,8 @@ def _scans_ms(content: bytes, frame: int, frame_at: int, start: int) -> float:
     if not frame or not 0 < width * height <= MAX_PIXELS:
         return 0.0
     if frame in _SEQUENTIAL and content[start + 4] == components:
-        return _ms(SINGLE_SCAN, width * height, len(content) - start)
+        ns: float = SINGLE_SCAN.pixel * width * height + SINGLE_SCAN.byte * (len(content) - start)
+        return ns * _NS
     blocks = _blocks(content, frame_at, width, height, components)
     scans_ns = sum(_scan_ns(content, at, blocks) for at in _scans(content, start))
     return (BLOCK_NS * sum(blocks.values()) + scans_ns + SEVERAL_SCANS.byte * len(content)) * _NS
@@ -156,23 +169,6 @@ def _scans(content: bytes, start: int) -> Iterator[int]:
     )
     for found in itertools.islice(itertools.chain.from_iterable(pieces), MAX_SCANS):
         yield found.start()
-
-
-def _segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker in the header of a JPEG and where it stands; raise _TooLongError."""
-    at, filling = 2, MAX_FILLING
-    for _ in range(MAX_STEPS):
-        found = _NEXT_MARKER.search(content, at, at + filling)
-        if found is None:
-            if at + filling < len(content):
-                raise _TooLongError
-            return
-        if found[1][0] == _END_OF_IMAGE:
-            return
-        yield found[1][0], found.start()
-        filling -= found.start() - at
-        (length,) = struct.unpack_from(">H", content, found.end())
-        at = found.end() + length
 
 
 def _blocks(content: bytes, frame_at: int, width: int, height: int, components: int) -> dict[int, float]:
