@@ -99,7 +99,8 @@ class OrderState(TypedDict):
     what: str
     done: int
     count: int
-    left_s: float
+    left_s: Annotated[float, {"description": "estimated seconds left in this step"}]
+    total_left_s: Annotated[float, {"description": "estimated seconds left in all; 0 if not known"}]
     reason: str
     result: dict[str, Any]
 
@@ -348,6 +349,7 @@ def _shown(known: Known) -> OrderState:
         "done": progress.done if progress else 0,
         "count": progress.count if progress else 0,
         "left_s": progress.left_s if progress else 0.0,
+        "total_left_s": progress.total_left_s if progress else 0.0,
         "reason": outcome.reason if outcome else "",
         "result": dict(outcome.result) if outcome else {},
     }

@@ -24,7 +24,7 @@ from cli import command
 from inference.errors import ModelError
 from storage.errors import StorageError
 from trainer import audit, version_list
-from trainer.reporting import Reporter
+from trainer.reporting import Reporter, typical_s
 from wire.errors import MessageError, QueueUnavailable
 from wire.orders.messages import DONE, FAILED, IMPORT, MAX_ATTEMPTS, Order, Outcome, Progress
 from wire.orders.trainer_desk import TrainerDesk
@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> int:
     else:
         if order.kind == IMPORT:
             _limit_this_process()
-        outcome = _outcome(order, Reporter(desk, Progress(order_id, int(attempt), note=note)))
+        begun = Progress(order_id, int(attempt), note=note)
+        outcome = _outcome(order, Reporter(desk, begun, typical_s(order, desk.last_results())))
     _publish_versions(desk)
     # First: a process that is killed in between leaves two rows of an order rather than none.
     audit.add_outcome(order, outcome)

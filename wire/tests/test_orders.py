@@ -53,7 +53,7 @@ def test_orders_are_taken_in_turn_with_progress_and_outcome(book: OrderBook, des
     taken = trainer.take(0.01)
     assert taken == Taken(first, 1)
     assert trainer.begin(taken)
-    progress = Progress(first, 1, 2, 4, "synthetic images", 10, 256, 3.5, "3-int8")
+    progress = Progress(first, 1, 2, 4, "synthetic images", 10, 256, 3.5, "3-int8", 21.5)
     assert trainer.report(progress)
     running = book.find(first)
     assert running is not None

@@ -34,7 +34,13 @@ function show(now) {
     bar.value = now.step - 1 + (now.count ? now.done / now.count : 0);
   }
   const time = now.left_s >= 1 ? `, about ${Math.round(now.left_s)} s left in this step` : "";
-  left.textContent = now.count ? `${now.done} of ${now.count}${time}` : "";
+  const inStep = now.count ? `${now.done} of ${now.count}${time}` : "";
+  const inAll = now.total_left_s >= 1 ? `about ${Math.round(now.total_left_s)} s left in all` : "";
+  left.textContent = [inStep, inStep ? inAll : capitalised(inAll)].filter(Boolean).join("; ");
+}
+
+function capitalised(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function lineOf(now) {

@@ -151,8 +151,11 @@ def test_an_order_is_placed_followed_and_shown(operator: FlaskClient, applicatio
     taken = trainer.take(0.1)
     assert taken is not None
     trainer.begin(taken)
-    trainer.report(messages.Progress(order["id"], 1, 2, 14, "synthetic images", 64, 256, 3.0))
-    assert "Step 2 of 14: synthetic images" in operator.get(address, headers=PAGE).text
+    trainer.report(messages.Progress(order["id"], 1, 2, 14, "synthetic images", 64, 256, 3.0, total_left_s=41.6))
+    running = operator.get(address, headers=PAGE).text
+    assert "Step 2 of 14: synthetic images" in running
+    assert "64 of 256, about 3 s left in this step; about 42 s left in all" in running
+    assert operator.get(address).get_json()["total_left_s"] == 41.6
     trainer.done(order["id"], RESULT)
     done = operator.get(address, headers=PAGE).text
     assert 'http-equiv="refresh"' not in done

@@ -72,8 +72,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the running order is: `step` of `steps`, in which `done` of `count`; `left_s` is an estimate.
+    """How far the running order is: `step` of `steps`, in which `done` of `count`.
 
+    `left_s` is an estimate of what the step takes yet, `total_left_s` of all of the order, 0 where that is not known.
     `note` is what a later attempt has to know of this one.
     """
 
@@ -86,6 +87,7 @@ class Progress:
     count: int = 0
     left_s: float = 0.0
     note: str = ""
+    total_left_s: float = 0.0
 
     def encode(self) -> bytes:
         """Return the bytes that are kept."""
@@ -104,6 +106,7 @@ class Progress:
             done=fields.integer("done", 0, MAX_COUNT),
             count=fields.integer("count", 0, MAX_COUNT),
             left_s=fields.number("left_s"),
+            total_left_s=fields.number("total_left_s", default=0.0),
             note=fields.text("note", default=""),
         )
 

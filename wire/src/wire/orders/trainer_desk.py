@@ -88,6 +88,22 @@ class TrainerDesk:
             raise MessageError(f"order {order_id} is gone")
         return Order.decode(entries[0][1][1], order_id)
 
+    def last_results(self) -> list[tuple[Order, Mapping[str, Any]]]:
+        """Return the orders that were done and are remembered, with their results, newest first."""
+        keys = self._keys
+        replies = self._connection.exchange(
+            pack("XRANGE", keys.orders, "-", "+") + pack("HGETALL", keys.order_outcomes), 2
+        )
+        entries, pairs = map(checked, replies)
+        outcomes = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        found = []
+        for entry_id, fields in reversed(entries):
+            with suppress(MessageError):  # of another release
+                outcome = Outcome.decode(outcomes.get(entry_id, b""))
+                if outcome.state == DONE:
+                    found.append((Order.decode(fields[1], entry_id.decode()), outcome.result))
+        return found
+
     def finish(self, order_id: str, outcome: Outcome) -> bool:
         """Keep what came of an order; return False where another trainer has the lease."""
         keys, ended_ms = self._keys, time_ms(self._ask(pack("TIME")))
