@@ -1,6 +1,6 @@
 """Whether a graph answers on this machine as it must: the SHA-256 covers the file, this the arithmetic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -55,13 +55,23 @@ def top_logits(model: bytes, size: int, indices: Mapping[str, list[int]] | None 
 
 def run(model: bytes, images: Floats, tensors: Sequence[str] = ("logits",)) -> list[NDArray[Any]]:
     """Return the named tensors of an ONNX file for a batch of images, computed by OpenVINO."""
+    return compiled(model, tensors)(images)
+
+
+def compiled(model: bytes, tensors: Sequence[str]) -> Callable[[Floats], list[NDArray[Any]]]:
+    """Return what computes the named tensors of an ONNX file for a batch of images."""
     import openvino  # noqa: PLC0415  it is not always installed
 
     core = openvino.Core()
     graph = core.read_model(model)
     graph.add_outputs([name for name in tensors if name != "logits"])
-    results = core.compile_model(graph, "CPU", EXACTLY)([np.ascontiguousarray(images)])
-    return [results[name] for name in tensors]
+    network = core.compile_model(graph, "CPU", EXACTLY)
+
+    def compute(images: Floats) -> list[NDArray[Any]]:
+        results = network([np.ascontiguousarray(images)])
+        return [results[name] for name in tensors]
+
+    return compute
 
 
 def normalise(pixels: NDArray[Any]) -> Floats:

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps
 
 from default_model.checkpoint import load_checkpoint
 from default_model.development import golden_text
-from default_model.golden import check_outputs, drawn_images, normalise, run
+from default_model.golden import check_outputs, compiled, drawn_images, normalise
 from default_model.graphs import IMAGE_RANGE, graph_file, measured_tensors, read_ranges
 from default_model.network import FEATURES, convolutions, fold, scaled_stages
 from default_model.recipe import GOLDEN_FILE, Precision, Recipe, labels
@@ -37,6 +38,16 @@ CROP_RATIO = 0.875
 def models() -> dict[Precision, bytes]:
     network = fold(load_checkpoint(LITE0), LITE0)
     return {precision: graph_file(network, precision) for precision in Precision}
+
+
+@lru_cache(maxsize=4)  # of the two that most tests ask, and of the two of a larger model
+def network_of(model: bytes, tensors: tuple[str, ...]) -> Callable[[Floats], list[NDArray[Any]]]:
+    """Return a model that is compiled once for all tests, which takes longer than what it computes."""
+    return compiled(model, tensors)
+
+
+def run(model: bytes, images: Floats, tensors: tuple[str, ...] = ("logits",)) -> list[NDArray[Any]]:
+    return network_of(model, tensors)(images)
 
 
 # The numbers

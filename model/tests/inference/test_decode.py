@@ -555,24 +555,31 @@ def test_a_png_of_apples_own_kind_is_refused_by_name(flags: bytes) -> None:
     assert "CgBI" in str(fault)
 
 
-def unreadable_headers() -> dict[str, bytes]:
-    png, bmp, gif = (sample_images.good(name).content for name in ("colour.png", "colour.bmp", "still.gif"))
-    webp = sample_images.good("lossy.webp").content
-    return {
-        "PNG with a wrong check sum": png[:29] + damaged(png[29:33]) + png[33:],
-        "PNG of 7 bits": sample_images.png((4, 1), 7, 0, bytes(4)),
-        "PNG without a width": sample_images.png((1, 1), 8, 0, bytes(1)).replace(b"IHDR\0\0\0\1", b"IHDR\0\0\0\0"),
-        "BMP of 13 bits": bmp[:28] + b"\x0d\0" + bmp[30:],
-        "BMP of another header": bmp[:14] + b"\x29" + bmp[15:],
-        "BMP of unknown compression": bmp[:30] + b"\x4d" + bmp[31:],
-        "GIF of nothing": gif[:13],
-        "WebP without an image": webp[:20] + bytes(len(webp) - 20),
-    }
+def good(name: str) -> bytes:
+    return sample_images.good(name).content
 
 
-@pytest.mark.parametrize("name", unreadable_headers())
+def changed(name: str, at: int, put: bytes) -> bytes:
+    content = good(name)
+    return content[:at] + put + content[at + len(put) :]
+
+
+# Made by the test: at collection, every process of the suite would do so.
+UNREADABLE_HEADERS: dict[str, Callable[[], bytes]] = {
+    "PNG with a wrong check sum": lambda: changed("colour.png", 29, damaged(good("colour.png")[29:33])),
+    "PNG of 7 bits": lambda: sample_images.png((4, 1), 7, 0, bytes(4)),
+    "PNG without a width": lambda: sample_images.png((1, 1), 8, 0, bytes(1)).replace(b"IHDR\0\0\0\1", b"IHDR\0\0\0\0"),
+    "BMP of 13 bits": lambda: changed("colour.bmp", 28, b"\x0d\0"),
+    "BMP of another header": lambda: changed("colour.bmp", 14, b"\x29"),
+    "BMP of unknown compression": lambda: changed("colour.bmp", 30, b"\x4d"),
+    "GIF of nothing": lambda: good("still.gif")[:13],
+    "WebP without an image": lambda: good("lossy.webp")[:20] + bytes(len(good("lossy.webp")) - 20),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE_HEADERS)
 def test_a_refusal_names_no_object_of_the_program(name: str) -> None:
-    fault = refusal(unreadable_headers()[name])
+    fault = refusal(UNREADABLE_HEADERS[name]())
     assert fault.code == IMAGE_BROKEN
     assert "object at" not in str(fault)
     assert "0x" not in str(fault)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import AnyStr
 
 WAIT_S = 30.0
+# Each look takes processor time from what is waited for; one after a twentieth of the wait so far is hardly late.
+SOONEST_S, LATEST_S, SHARE = 0.005, 0.05, 0.05
 
 
 @dataclass
@@ -41,11 +43,12 @@ def patience_s(seconds: float) -> float:
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
     """Wait for a condition; raises AssertionError in words when it does not come true."""
     timeout_s = patience_s(timeout_s)
-    until = time.monotonic() + timeout_s
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > until:
+        waited_s = time.monotonic() - began
+        if waited_s > timeout_s:
             raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
-        time.sleep(0.005)
+        time.sleep(min(max(SOONEST_S, waited_s * SHARE), LATEST_S))
 
 
 @contextmanager
