@@ -26,7 +26,7 @@ from openapi import document
 from operate import routes as operate_routes
 from pages import assets, documentation, samples, shell
 from pages import routes as page_routes
-from predict import async_jobs, job_queue, previews
+from predict import async_jobs, candidates, job_queue, previews
 from protocols import routes
 from reports import record
 from review import routes as review_routes
@@ -61,6 +61,7 @@ def create_app() -> Flask:
     documentation.install(app)
     shell.install(app)
     previews.install(app)
+    candidates.install(app)
     # What "not set since" means for app.config["UPLOAD_FOLDER"].
     app.extensions["sightline.upload_folder"] = settings.UPLOAD_FOLDER
     app.register_blueprint(views.router)
@@ -74,6 +75,7 @@ def create_app() -> Flask:
     app.register_blueprint(operate_routes.router)
     app.register_blueprint(async_jobs.router)
     app.register_blueprint(previews.router)
+    app.register_blueprint(candidates.router)
     app.register_blueprint(routes.router)
     error_handlers.install(app, pages={"app_router.upload_image": views.failure_page})
     edge.install(app)

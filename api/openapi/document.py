@@ -48,6 +48,7 @@ TAGS = {
 }
 _TAGS = {
     "app_router": "images",
+    "candidates": "images",
     "door": "review",
     "health": "monitoring",
     "help": "description",

@@ -119,6 +119,7 @@ class _Queue:
             explain_rank=explain if isinstance(explain, int) else 0,
             explain_label=explain if isinstance(explain, str) else "",
             preview_side=options.preview_side,
+            candidate=options.candidate,
         )
         if options.sha256 and answer.sha256 not in {"", options.sha256}:
             detail = "The stored image was replaced before the model read it. Send it again."
@@ -134,6 +135,16 @@ def preview(image: StoredImage, options: PredictOptions, side: int) -> bytes:
     options = replace(options, sha256=image.sha256, decode_ms=image.decode_ms, preview_side=side)
     timeout_s = settings.REQUEST_TIMEOUT_S if options.timeout_s is None else options.timeout_s
     return _opened().submit(image.name, options, timeout_s, options.is_abandoned).preview
+
+
+def candidate(image: StoredImage, options: PredictOptions) -> Answer:
+    """Return the answer to a stored image with that of the version that is tried, where the worker tries one.
+
+    Raise the errors of `wire`.
+    """
+    options = replace(options, sha256=image.sha256, decode_ms=image.decode_ms, candidate=True)
+    timeout_s = settings.REQUEST_TIMEOUT_S if options.timeout_s is None else options.timeout_s
+    return _opened().submit(image.name, options, timeout_s, options.is_abandoned)
 
 
 @dataclass

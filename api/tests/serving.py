@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -28,6 +28,7 @@ from wire import (
     QueueUnavailable,
     WorkerInfo,
 )
+from wire.messages import CandidateAnswer
 
 API = Path(__file__).parent.parent
 PATIENCE_S = 30.0
@@ -58,9 +59,13 @@ class EchoWorker:
         # What it reports of the bytes that it read: without a folder to read from, nothing.
         self.digest_of: Callable[[str], str] = lambda image: ""
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
+        # What it tries beside what it serves.
+        self.shadow = ""
         self._consumer = Consumer(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
         info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
-        self._heartbeat = Heartbeat(address, "sightline", info, LABELS, speed=lambda: {"rate": 100.0})
+        self._heartbeat = Heartbeat(
+            address, "sightline", info, LABELS, speed=lambda: {"rate": 100.0}, shadow=lambda: (self.shadow, {})
+        )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
@@ -96,7 +101,10 @@ class EchoWorker:
         digest = self.digest_of(delivery.job.image)
         preview = PREVIEW if delivery.job.preview_side else b""
         best = scores[: delivery.job.top_k]
-        return Answer(delivery.job.id, best, MODEL, self.version, timings, found, sha256=digest, preview=preview)
+        answer = Answer(delivery.job.id, best, MODEL, self.version, timings, found, sha256=digest, preview=preview)
+        if not (delivery.job.candidate and self.shadow):
+            return answer
+        return replace(answer, candidate=CandidateAnswer(self.shadow, best[1:]))
 
     def _map(self, job: Job) -> ActivationMap:
         """What speaks for any class stands at the left, in the middle square of an image that is as wide as two."""

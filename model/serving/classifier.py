@@ -22,6 +22,7 @@ from inference.model import Model
 from inference.preprocessing import is_of_one_colour
 from serving import fault_injection, previews, stored_images, tracing
 from serving.heat_maps import NotExplainableError, NotReadyError, explain
+from serving.shadow import Shadow
 from storage.images.port import ImageStore
 from wire import Answer, Delivery, Failure, Job
 from wire.decode_cost import min_ms
@@ -86,6 +87,7 @@ class Classifier:
         slot: AbstractContextManager[object] | None = None,
         max_decode_ms: float = math.inf,
         recorder: tracing.Recorder = tracing.UNTRACED,
+        candidate: Callable[[], Shadow | None] = lambda: None,
     ) -> None:
         self.model = model
         self.images = images
@@ -96,6 +98,7 @@ class Classifier:
         self.recorder = recorder
         self.decode_s = self.waited_s = 0.0
         self._fetch_map = fetch_map
+        self._candidate = candidate
         self._slot = slot or nullcontext()
 
     def use(self, model: Model) -> None:
@@ -205,14 +208,16 @@ class Classifier:
         return self._extended(job, scores, answer) if job.passes > 1 else answer
 
     def _extended(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
-        """Return an answer with the map or the preview that a job asks for."""
+        """Return an answer with the map, the preview or the candidate's answer that a job asks for."""
         content = self.images.read_same(job.image, answer.sha256)
         if content is None:
             return Failure(job.id, "image_missing", f"{job.image!r} changed while it was classified")
         try:
             preview = previews.draw(content, job.preview_side) if job.preview_side else b""
             found = explain(self.model, job, content, scores) if job.is_explained else None
-            return replace(answer, activation_map=found, preview=preview)
+            candidate = self._candidate() if job.candidate else None
+            tried = None if candidate is None else candidate.answer(content, job.top_k)
+            return replace(answer, activation_map=found, preview=preview, candidate=tried)
         except ImageError as fault:  # its decoding ran out of time, the second time
             return Failure(job.id, cast(FailureCode, fault.code), str(fault))
         except NotExplainableError as fault:

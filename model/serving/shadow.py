@@ -1,4 +1,4 @@
-"""A candidate that gets a share of the live jobs beside the active version; nobody receives its answers."""
+"""A candidate that gets a share of the live jobs beside the active version; only who asks receives its answers."""
 
 import logging
 import queue
@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+import settings
 from inference.errors import InferenceError
 from inference.model import Model
 from serving import stored_images
-from serving.classifier import Outcome
 from storage.images.port import ImageStore
-from wire import Answer
+from wire import Answer, Delivery, Failure
+from wire.messages import CandidateAnswer
 
 log = logging.getLogger("ml_service")
 
@@ -44,7 +45,7 @@ class Shadow:
         self._lock = threading.Lock()  # consumers count, too
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
-    def offer(self, outcomes: Sequence[Outcome]) -> None:
+    def offer(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
         """Take a share of what was just answered; never waits."""
         answers = [(delivery, reply) for delivery, reply in outcomes if isinstance(reply, Answer)]
         for delivery, answer in answers:
@@ -52,6 +53,12 @@ class Shadow:
                 # The batch went through the engine image by image.
                 took_ms = answer.timings["decode"] + answer.timings["infer"] / len(answers)
                 self._put(_Answered(delivery.job.image, answer.predictions[0][0], took_ms))
+
+    def answer(self, content: bytes, top_k: int) -> CandidateAnswer:
+        """Return what the candidate predicts for an image, in the calling thread; raise ImageError."""
+        pixels = self._model.new_batch(1)
+        self._model.prepare(content, pixels[0], settings.DECODE_BUDGET_S)
+        return CandidateAnswer(self.name, self._model.top_k(self._model.predict(pixels)[0], top_k))
 
     def counts(self) -> Mapping[str, float]:
         """Return what was counted so far."""

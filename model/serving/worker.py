@@ -233,6 +233,7 @@ class Worker:
             recorder=self.traces.recorder(),
             fetch_map=self.fetchers.map if self.fetchers is not None else None,
             slot=nullcontext() if is_expensive else self.slot,
+            candidate=lambda: self.shadow,
         )
 
     def _has_idle_consumer(self) -> bool:

@@ -72,6 +72,8 @@ def test_a_wrong_answer_reported_reviewed_learned_and_promoted_is_right(
     assert f"made {NEW}" in made
     if "STORY_IMAGES" in os.environ:
         compare(visitor, album, loop)
+    loop.done("cli.models", "shadow", "2-int8", "--share", "0.01")
+    see_the_other_version(visitor, images[UNSEEN])
     promoted = loop.done("cli.models", "promote", "2-int8", "--provisional")
     assert f"{NEW} is active" in promoted
     visitor.open()
@@ -79,6 +81,28 @@ def test_a_wrong_answer_reported_reviewed_learned_and_promoted_is_right(
         name, version = answer_to(visitor, images[seed])
         assert (name.lower(), version) == (LABEL, NEW)
     album.keep("5-right", visitor.page, "#stage")
+
+
+def see_the_other_version(visitor: Visitor, image: Path) -> None:
+    """Ask on the page what the version says that is tried, and again without scripts."""
+    page, link = visitor.page, visitor.page.get_by_role("link", name=f"Compare with version {NEW}")
+    visitor.open()
+    while not page.locator("#answer-compare").count():  # until the workers have loaded it
+        page.reload()
+    assert answer_to(visitor, image)[1] == BASE
+    link.press("Enter")
+    page.locator("#compared", has_text=f"{NEW}: {LABEL}").wait_for()
+    for view in visitor.views():
+        assert (visitor.overflow(), visitor.barriers()) == (0, []), view
+    visitor.open(link.get_attribute("href") or "")
+    page.get_by_role("heading", name=NEW).wait_for()
+    assert LABEL in page.locator(".compared-list li").first.inner_text()
+    for view in visitor.views():
+        assert (visitor.overflow(), visitor.barriers()) == (0, []), view
+        if "SHOTS" in os.environ:
+            page.screenshot(path=f"{os.environ['SHOTS']}/compared-{view}.png")
+    page.set_viewport_size(WINDOW)
+    page.emulate_media(color_scheme="light")
 
 
 def compare(visitor: Visitor, album: Album, loop: FeedbackLoop) -> None:

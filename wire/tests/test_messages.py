@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wire import ActivationMap, Answer, Failure, Job, WorkerInfo
 from wire.errors import MessageError
-from wire.messages import decode_reply, sender_of
+from wire.messages import CandidateAnswer, decode_reply, sender_of
 
 JOB = Job(
     id="41-9f-1",
@@ -57,6 +57,15 @@ PREVIEWED = Answer("1", (("tabby", 0.75),), "net", "1", preview=b"\xff\xd8\xff")
 PREVIEWED_BYTES = (
     b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},"preview":"/9j/"}'
 )
+CANDIDATE_JOB = Job("1", "c0ffee.jpeg", "41-9f", 5000, candidate=True)
+CANDIDATE_JOB_BYTES = (
+    b'{"v":1,"id":"1","image":"c0ffee.jpeg","reply_to":"41-9f","ttl_ms":5000,"top_k":5,"traceparent":"","candidate":1}'
+)
+TRIED = Answer("1", (("tabby", 0.75),), "net", "1", candidate=CandidateAnswer("net/2", (("lynx", 0.5),)))
+TRIED_BYTES = (
+    b'{"v":1,"id":"1","predictions":[["tabby",0.75]],"model":"net","version":"1","timings":{},'
+    b'"candidate":{"version":"net/2","predictions":[["lynx",0.5]]}}'
+)
 DIGEST = "ab" * 32
 WARNED = Answer("1", (("tabby", 0.75),), "net", "1", warnings=("one_colour", "dark"))
 WARNED_BYTES = (
@@ -91,12 +100,14 @@ TOKENS = st.text("abcXYZ019_.:-", min_size=1, max_size=80)
         (EXPLAINED, EXPLAINED_BYTES),
         (PREVIEW_JOB, PREVIEW_JOB_BYTES),
         (PREVIEWED, PREVIEWED_BYTES),
+        (CANDIDATE_JOB, CANDIDATE_JOB_BYTES),
+        (TRIED, TRIED_BYTES),
         (VERIFIED, VERIFIED_BYTES),
         (WARNED, WARNED_BYTES),
     ],
     ids=[
         *("job", "answer", "failure", "explained job", "explained answer", "preview job", "previewed answer"),
-        *("verified answer", "warned answer"),
+        *("candidate job", "candidate's answer", "verified answer", "warned answer"),
     ],
 )
 def test_a_message_has_exactly_these_bytes(message: Job | Answer | Failure, data: bytes) -> None:

@@ -64,7 +64,12 @@ export async function addExample(url, label, file) {
 }
 
 /** An order of the trainer, with how far it is. */
-export async function fetchOrder(url) {
+export function fetchOrder(url) {
+  return fetchJson(url);
+}
+
+/** A document of the service. */
+export async function fetchJson(url) {
   return (await fetched(url, { headers: { Accept: "application/json" } })).json();
 }
 

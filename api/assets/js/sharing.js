@@ -1,4 +1,7 @@
-/* What can be taken along from an answer: JSON, commands that get it again, and a link. */
+/* What can be taken along from an answer: JSON, commands that get it again, and a link; and what another version says. */
+
+import { fetchJson } from "./service.js";
+import { percent, spoken } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const stage = part("stage");
@@ -18,6 +21,11 @@ export function enhance(shown) {
       await say(part(id), words);
     });
   }
+  part("answer-compare")?.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    compare(part("answer-compare").href);
+  });
 }
 
 /** Offer what there is of an answer. */
@@ -25,6 +33,25 @@ export function offer({ answer }) {
   for (const id of Object.keys(TEXTS)) part(id).hidden = false;
   part("answer-link").hidden = !answer.prediction_id;
   part("answer-link").href = stage.dataset.prediction.replace("PREDICTION", () => encodeURIComponent(answer.prediction_id));
+  part("compared").replaceChildren();
+  const link = part("answer-compare");
+  if (!link) return;
+  link.hidden = !answer.prediction_id;
+  link.href = link.dataset.candidate.replace("PREDICTION", () => encodeURIComponent(answer.prediction_id));
+}
+
+// What the version that is tried answers; nothing is shown of an answer that the page has left meanwhile.
+async function compare(url) {
+  const place = part("compared");
+  place.textContent = "Asking the other version…";
+  let words;
+  try {
+    const { model_version, predictions } = await fetchJson(url);
+    words = `${model_version}: ${predictions.map(({ label, score }) => `${spoken(label)} ${percent(score)}`).join(", ")}`;
+  } catch (error) {
+    words = error.message;
+  }
+  if (part("answer-compare").href === url) place.textContent = words;
 }
 
 function address() {

@@ -40,7 +40,8 @@ class Job:
 
     A heat map is computed for the class of `explain_label`, else for the `explain_rank`th best; for
     none where neither is given. With `preview_side` the answer has the image itself as a JPEG, whose sides are at most
-    so many pixels long. `decode_ms` is the estimate of wire.decode_cost; 0 means a typical photograph.
+    so many pixels long; with `candidate`, also the predictions of the version that the worker tries. `decode_ms` is the
+    estimate of wire.decode_cost; 0 means a typical photograph.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Job:
     decode_ms: int = 0
     tracestate: str = ""
     preview_side: int = 0
+    candidate: bool = False
 
     @property
     def is_explained(self) -> bool:
@@ -62,8 +64,8 @@ class Job:
 
     @property
     def passes(self) -> int:
-        """Return how many times the image is decoded and classified: a map or a preview takes one more pass."""
-        return 2 if self.explain_rank or self.explain_label or self.preview_side else 1
+        """Return how many times the image is decoded and classified: what is rarely wanted takes one more."""
+        return 2 if self.explain_rank or self.explain_label or self.preview_side or self.candidate else 1
 
     def encode(self) -> bytes:
         """Return the bytes that travel."""
@@ -87,6 +89,8 @@ class Job:
             fields["tracestate"] = self.tracestate
         if self.preview_side:
             fields["preview_side"] = self.preview_side
+        if self.candidate:
+            fields["candidate"] = 1
         return encode_json(fields).encode(errors="replace")
 
     @classmethod
@@ -105,6 +109,7 @@ class Job:
             decode_ms=fields.integer("decode_ms", 0, MAX_DECODE_MS, default=0),
             tracestate=fields.text("tracestate", default=""),
             preview_side=fields.integer("preview_side", 0, MAX_PREVIEW_SIDE, default=0),
+            candidate=bool(fields.integer("candidate", 0, 1, default=0)),
         )
 
 
@@ -143,12 +148,21 @@ class ActivationMap:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateAnswer:
+    """What a version that is tried beside the active one predicts, best first; `version` is <model>/<version>."""
+
+    version: str
+    predictions: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The model's predictions, best first; `timings` are milliseconds by stage.
 
     `bundle_digest` is that of the bundle that answered, empty where an earlier release of the worker did.
     `sha256` is that of the bytes which the worker read; empty from a worker that does not report it yet. `warnings` are
-    names of what makes the answer doubtful. `preview` is the image as a small JPEG, where the job requests it.
+    names of what makes the answer doubtful. `preview` is the image as a small JPEG, where the job requests it, and
+    `candidate` the answer of the version that is tried, where the job requests it and the worker tries one.
     """
 
     id: str
@@ -161,6 +175,7 @@ class Answer:
     sha256: str = ""
     warnings: tuple[str, ...] = ()
     preview: bytes = b""
+    candidate: CandidateAnswer | None = None
 
     def encode(self) -> bytes:
         """Return the bytes that travel; raises ValueError for a score that is no finite number."""
@@ -176,6 +191,7 @@ class Answer:
                 **({"sha256": self.sha256} if self.sha256 else {}),
                 **({"warnings": " ".join(self.warnings)} if self.warnings else {}),
                 **({"preview": b64encode(self.preview).decode()} if self.preview else {}),
+                **({} if self.candidate is None else {"candidate": asdict(self.candidate)}),
             }
         )
 
@@ -194,6 +210,9 @@ class Answer:
             sha256=fields.text("sha256", default=""),
             warnings=tuple(fields.text("warnings", default="").split()),
             preview=fields.base64("preview"),
+            candidate=None
+            if (other := fields.inner("candidate")) is None
+            else CandidateAnswer(other.text("version"), other.pairs("predictions")),
         )
 
 

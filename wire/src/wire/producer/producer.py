@@ -91,8 +91,9 @@ class Producer:
         explain_rank: int = 0,
         explain_label: str = "",
         preview_side: int = 0,
+        candidate: bool = False,
     ) -> Answer:
-        """Submit a job and wait for its answer, with a map or a preview where one is wanted: see wire.messages.Job.
+        """Submit a job and wait for its answer, with what else is wanted: see wire.messages.Job.
 
         `is_abandoned` is polled by a thread: once true, the job is taken back. `decode_ms` is what the image is
         estimated to take to decode (wire.decode_cost); `admission` is held while the job is added.
@@ -101,7 +102,7 @@ class Producer:
         self._ensure_running()
         replies, recovery = self._replies, self._recovery  # those of the parent, where this is forked meanwhile
         ttl_ms = max(int(timeout_s * 1000), 1)
-        rare = (explain_rank, explain_label, decode_ms, tracestate, preview_side)
+        rare = (explain_rank, explain_label, decode_ms, tracestate, preview_side, candidate)
         job = Job(job_id or f"{self._name}-{next(self._numbers)}", image, self._name, ttl_ms, top_k, traceparent, *rare)
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         if replies.waiters.setdefault(job.id, waiter) is not waiter:
