@@ -34,12 +34,12 @@ from wire.worker_registry import report_startup_error
 
 log = logging.getLogger("ml_service")
 
-# All of a path but its last three parts; who asks the service why it is not ready need not know the rest.
+# All of a path but its last three parts; the reason on /readyz does not show the rest.
 PLACE = re.compile(r"/\S*/(?=[^/\s]+/[^/\s]+/[^/\s]+)")
 # A disk that hangs while the model is read would hold the worker for ever.
 START_TIMEOUT_S = 120.0
 SIGNAL_POLL_S = 1.0
-# A version has tens of megabytes, and nobody waits for it.
+# A version has tens of megabytes, and no one waits for it.
 MODEL_TIMEOUT_S = 60.0
 PLAIN_LOG = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
 LOG_NAMES = {"levelname": "level", "name": "logger", "process": "pid"}
@@ -76,7 +76,7 @@ def classify_process() -> None:
     served = Slot(lambda path: _loaded(path, settings.ENGINE, count, cores), lambda model, _: worker.serve(model))
     shadow = Slot(lambda path: _loaded(path, settings.ENGINE, 1, 1), worker.start_shadow, worker.stop_shadow)
     watcher = VersionWatcher(_wanted, folder, served, shadow, report=_report, mirror=mirror)
-    # Whatever goes wrong: threads that nobody stops would keep the process for ever.
+    # After any error: running threads would keep the process alive for ever.
     try:
         if _may_join(worker, watcher, ends, readiness):
             worker.start()
@@ -91,7 +91,7 @@ def classify_process() -> None:
 
 
 def _mirrored(ends: SimpleQueue[str]) -> ModelMirror | None:
-    """Bring here what is to be served where all hosts share their versions; return what goes on with that."""
+    """Copy the served version to this host where hosts share versions; return the object that keeps it current."""
     store = model_store()
     if store is None:
         return None
@@ -183,7 +183,7 @@ def _report(reason: str) -> bool:
 
 
 def _set_up_logs() -> None:
-    """Log to standard error: JSON objects, or plain lines where LOG_FORMAT says so or it is a terminal."""
+    """Log to standard error: JSON objects, or plain lines depending on LOG_FORMAT and on a terminal."""
     is_plain = settings.LOG_FORMAT == "text" or (settings.LOG_FORMAT == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(
@@ -197,7 +197,7 @@ def _set_up_logs() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run as a process; the exit code says whether starting it again may help."""
+    """Run as a process; the exit code shows whether a restart may help."""
     if arguments == ["--version"]:
         sys.stdout.write(f"sightline {__version__}\n")
         return os.EX_OK

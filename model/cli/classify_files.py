@@ -150,7 +150,7 @@ def _write(document: dict[str, object]) -> None:
         with _writing:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
-    except BrokenPipeError:  # whoever asked has ended; from a thread nothing else ends the process
+    except BrokenPipeError:  # the caller has ended; from a thread nothing else ends the process
         os._exit(1)
 
 

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 class Listener(Protocol):
-    """Is told of the progress of a command, and of the lines that it prints."""
+    """Receives the progress of a command, and the lines that it prints."""
 
     def progress(self, what: str, done: int, count: int, left_s: float) -> None:
         """Take note that so many of a step are done, and how many seconds the others are estimated to take."""
@@ -43,7 +43,7 @@ _listeners: list[Listener] = []
 
 @contextmanager
 def told_to(listener: Listener) -> Iterator[None]:
-    """Tell a listener what commands report inside the block; they print it as well."""
+    """Pass what commands report inside the block to a listener; they print it as well."""
     _listeners.append(listener)
     try:
         yield
@@ -153,7 +153,7 @@ def run(action: Callable[[], int], failure: str) -> int:
 
 
 def say(*lines: str) -> None:
-    """Print lines at once."""
+    """Print lines immediately."""
     _tell(lines, is_warning=False)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Compile the version to be served once, for workers that may not write beside it: `python -m cli.compile_bundle`.
+"""Compile the version to be served once, for workers that may not write next to it: `python -m cli.compile_bundle`.
 
 docker-compose runs this before the workers, whose ./bundles is read-only: they start in a fraction of the time. Where
 it fails, each worker compiles for itself and reports what is wrong. Whether the version has heat maps is checked, too.

@@ -1,7 +1,7 @@
 """Show, repeat or drop the jobs that workers gave up: `python -m cli.dead_letters list|replay|drop [ID ...]`.
 
 A job becomes a dead letter when workers died of it again and again, or when it could not be read. Its image is still
-stored: `replay` submits it once more, for example after a decoder was repaired, and drops the letter once answered.
+stored: `replay` submits it again, for example after a decoder was repaired, and drops the letter once answered.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Compare two versions: `python -m cli.evaluate [VERSION] [--against VERSION] [--labelled FOLDER] [--page FILE]`.
 
-They are compared on the reviewed cases, on stored images that nobody reported, and on a folder of labelled images. For
+They are compared on the reviewed cases, on stored images that no one reported, and on a folder of labelled images. For
 cases that a version was trained on, it is trained again without them (cross-validation), since what counts is what it
 predicts for the next ones. Prints a table and writes a page with images.
 """
@@ -34,7 +34,7 @@ MAX_TRAFFIC = 400
 
 
 class Evaluation(NamedTuple):
-    """A version beside another one, `first`, on images of each kind."""
+    """A version compared with another one, `first`, on images of each kind."""
 
     first: str
     second: str
@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_labelled(parser)
     parser.add_argument(
-        "--page", type=Path, metavar="FILE", help="the page to write (default: evaluation.html beside the version)"
+        "--page", type=Path, metavar="FILE", help="the page to write (default: evaluation.html next to the version)"
     )
     command.add_folders(parser)
     command.add_limits(parser, MAX_CASES, MAX_TRAFFIC)

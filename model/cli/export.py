@@ -1,7 +1,7 @@
 """Write the reviewed cases to train on elsewhere: `python -m cli.export FOLDER [--feedback FOLDER]`, or `FILE.zip`.
 
 FOLDER/<label>/<image>, in an archive <label>/<image>, is what ImageFolder reads (torchvision, Hugging Face, Keras);
-cases.csv and metadata.jsonl beside the labels' folders have a line for each image. Each image is there once, with the
+cases.csv and metadata.jsonl next to the labels' folders have a line for each image. Each image is there once, with the
 label that was decided last. Where reports are in a database, all of them are there too, as the tables of a feedback
 folder.
 """

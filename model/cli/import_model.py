@@ -1,7 +1,7 @@
 """Make a bundle of a network of your own: `cli.models import my.onnx --labels labels.txt --preset torchvision`.
 
 The graph is checked, tried on an image in the engine that will serve it, and written as a bundle, all at once.
---quantize makes a version in int8 beside it, and compares both.
+--quantize also makes a version in int8, and compares both.
 """
 
 import argparse
@@ -107,18 +107,18 @@ def _preprocessing(options: argparse.Namespace, found: Facts) -> tuple[str, dict
     if path is None:
         raise ImportRefusedError(
             f"how images are prepared is not known: pass --preset ({', '.join(PRESETS)}), or --config with timm's "
-            f"config.json or Hugging Face's preprocessor_config.json, which is read by itself where it is beside "
+            f"config.json or Hugging Face's preprocessor_config.json, which is read automatically where it is next to "
             f"{options.graph.name}"
         )
     return str(path), configurations.table(path, description.fixed_size(found))
 
 
 def _labels_beside(graph: Path) -> Path:
-    """Return the configuration beside a graph that has labels in it."""
+    """Return the configuration next to a graph that has labels in it."""
     found = next((path for path in configurations.near(graph) if labels.in_configuration(path)), None)
     if found is None:
         raise ImportRefusedError(
-            f"--labels FILE is missing, and there is no config.json with id2label beside {graph.name}; pass a file "
+            f"--labels FILE is missing, and there is no config.json with id2label next to {graph.name}; pass a file "
             "with a label for each output: one a line, CSV, or JSON"
         )
     return found
@@ -227,10 +227,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
     add("graph", type=Path, metavar="FILE", help="an ONNX graph with its weights inside")
-    add("--labels", type=Path, metavar="FILE", help="one a line, CSV or JSON (default: a config.json beside the graph)")
+    add(
+        "--labels", type=Path, metavar="FILE", help="one a line, CSV or JSON (default: a config.json next to the graph)"
+    )
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--preset", choices=PRESETS, help="the preprocessing of the network's family")
-    what = "of timm or Hugging Face with the preprocessing (default: one beside the graph)"
+    what = "of timm or Hugging Face with the preprocessing (default: one next to the graph)"
     either.add_argument("--config", type=Path, metavar="FILE", help=what)
     add("--name", default="", help="of the network (default: that of the file, or of the folder of a model.onnx)")
     command.add_new_version(parser, "is followed by -fp32 or -int8 (default: a number)")

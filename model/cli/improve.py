@@ -1,7 +1,7 @@
 """Make a better version of the model from reviewed reports: `python -m cli.improve [--bundle MODEL/VERSION]`.
 
 The last layer is fitted again, always from the version that was never fitted: a case that is rejected later leaves no
-trace. Reports that nobody has reviewed are not used. The new version is served after `python -m cli.models promote`.
+trace. Reports that no one has reviewed are not used. The new version is served after `python -m cli.models promote`.
 """
 
 import settings
@@ -68,7 +68,7 @@ def improve(options: argparse.Namespace) -> Path:
     if not wanted:
         raise CasesError(
             f"{options.feedback} holds no reviewed report: accept or correct some on the review page; "
-            "those that nobody has reviewed are not used"
+            "those that no one has reviewed are not used"
         )
     return make_version(base, wanted, options)
 

@@ -1,6 +1,6 @@
 """Rename and merge classes: `python -m cli.labels list`, `rename LABEL NAME`, `merge LABEL INTO`.
 
-Reports, decisions, exports and the next version have the new name, and so has whoever uses the old one. Class numbers
+Reports, decisions, exports and the next version have the new name, also where the old one is used. Class numbers
 stay: a renamed class keeps its own, that of a class that was merged into another is not used any more. Versions that
 exist keep their labels, so that a rollback serves the old names until the next version is promoted.
 """

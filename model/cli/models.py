@@ -212,17 +212,17 @@ def shadow(options: argparse.Namespace) -> int:
     if options.version:
         version = versions.identity(versions.find(bundles, options.version))
         if version == _active(bundles):
-            raise VersionError(f"{version} is the active one: name another to see live jobs beside it")
+            raise VersionError(f"{version} is the active one: name another one to receive live jobs along with it")
         batch_prediction.load(bundles / version)
         activation.try_beside(bundles, Trial(version, options.share))
         _share_trial()
         command.say(
-            f"{version} gets {options.share:.0%} of the jobs beside {_active(bundles)}; nobody gets its answers"
+            f"{version} gets {options.share:.0%} of the jobs along with {_active(bundles)}; its answers are discarded"
         )
     elif options.stop:
         activation.try_beside(bundles, None)
         _share_trial()
-        command.say("no version gets jobs beside the active one any more")
+        command.say("no version gets jobs along with the active one any more")
     else:
         command.say(*_shadow_summaries(_workers()))
     return 0
@@ -234,7 +234,7 @@ def _shadow_summaries(workers: tuple[WorkerInfo, ...]) -> list[str]:
     for info in workers:
         if info.shadow:
             counts[info.shadow].append(info.shadow_counts)
-    none = ["no worker has a version beside the active one"]
+    none = ["no worker has a second version"]
     return [_summary(name, counts[name]) for name in sorted(counts)] or none
 
 
@@ -266,7 +266,7 @@ def _await_workers(promoted: Bundle) -> int:
         names = ", ".join(
             f"{info.id} serves {info.model}/{info.version} ({_short(info.bundle_digest)})" for info in others
         )
-        command.warn(f"{version} is active, but {names}: its log says why (MODEL_BUNDLE would fix the version)")
+        command.warn(f"{version} is active, but {names}: see its log (MODEL_BUNDLE would fix the version)")
         return 1
     if not workers:
         command.say(f"{version} is active; no worker has a heartbeat, those that start will serve it")
@@ -332,7 +332,7 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         one.set_defaults(action=train_folder.run)
     one = actions.add_parser("promote", help="serve another version", allow_abbrev=False)
     one.add_argument("version", metavar="VERSION")
-    one.add_argument("--force", action="store_true", help="whatever the promotion gate finds")
+    one.add_argument("--force", action="store_true", help="regardless of the promotion gate")
     one.add_argument("--provisional", action="store_true", help="although little could be compared")
     command.add_labelled(one)
     for name, old, default, what in (

@@ -20,14 +20,14 @@ MAX_TRAFFIC = 400
 
 
 class Judged(NamedTuple):
-    """What was measured of a candidate beside the active version, and what the gate says of it."""
+    """Measurements of a candidate and of the active version, and the gate's result."""
 
     evidence: Evidence
     verdict: Verdict
 
 
 def judge(models: Models, options: argparse.Namespace) -> Judged:
-    """Measure a candidate beside the active version, print the figures, and return what the gate says of them."""
+    """Compare a candidate with the active version, print the figures, and return the gate's result."""
     bundles = ml_service.bundles_folder()
     models, names = batch_prediction.same_names(models, bundles, options.feedback)
     records = [versions.record_of(bundles / each.bundle.name / each.bundle.version) for each in models]

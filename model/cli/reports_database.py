@@ -11,7 +11,7 @@ import settings
 from inference.errors import CasesError
 from storage.errors import StorageError
 
-# What the option says in place of a folder.
+# The option's value in place of a folder.
 NAME = "a copy of DATABASE_URL"
 
 

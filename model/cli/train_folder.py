@@ -1,7 +1,7 @@
 """Make a version from folders of images: `python -m cli.models train FOLDER/`, a folder in it for each class.
 
 The folders' names are the classes, new ones or known ones however they are written. No report is needed, and none is
-used; otherwise it is what `python -m cli.improve` does, and `evaluate` and `promote` go on from there.
+used; otherwise it is what `python -m cli.improve` does, and `evaluate` and `promote` continue from there.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Makes the bundles that are missing; what is whole stays, what is new appears all at once."""
+"""Makes the bundles that are missing; complete ones stay, new ones appear atomically."""
 
 import hashlib
 import shutil
@@ -63,10 +63,10 @@ def is_whole(bundles: Path, recipe: Recipe) -> bool:
 
 
 def put(bundles: Path, recipe: Recipe, contents: Mapping[str, bytes]) -> None:
-    """Write the bundle beside its place, check it there, and rename it into place."""
+    """Write the bundle next to its place, check it there, and rename it into place."""
     target = bundles / recipe.identity
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Of a set-up that was killed; nobody else is writing, because this one holds the lock.
+    # Of a set-up that was killed; no one else is writing, because this one holds the lock.
     for leftover in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(leftover)
     fresh = files.beside(target)
@@ -117,7 +117,7 @@ def _wrong_files(folder: Path, recipe: Recipe) -> list[str]:
 
 
 def _replace(target: Path, fresh: Path) -> None:
-    # A folder cannot be renamed over a folder that is not empty: the old one steps aside first.
+    # A folder cannot be renamed over a folder that is not empty: the old one is moved first.
     old = files.beside(target)
     if target.exists():
         target.rename(old)

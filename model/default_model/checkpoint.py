@@ -125,7 +125,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ADMITTED:
             raise CheckpointError(
-                f"the checkpoint asks for {module}.{name}, which is not admitted; nothing of it was run"
+                f"the checkpoint requests {module}.{name}, which is not admitted; nothing of it was run"
             )
         return self.ADMITTED[module, name]
 

@@ -45,7 +45,7 @@ def ranges_file(variant: Variant) -> Path:
 
 
 def read_ranges(variant: Variant) -> Ranges:
-    """Return what was measured once, so that set-up needs no photograph; development.py measures it anew."""
+    """Return what was measured once, so that set-up needs no photograph; development.py measures it again."""
     with ranges_file(variant).open(encoding="utf-8", newline="") as file:
         return {row["tensor"]: (float(row["low"]), float(row["high"])) for row in csv.DictReader(file)}
 

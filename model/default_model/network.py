@@ -106,7 +106,7 @@ def _scaled(channels: int, width: float) -> int:
 
 
 def _block(index: int, before: Convolution, channels: int, stage: Stage, stride: int) -> list[Convolution]:
-    """Return an inverted residual: widen (where the stage says so), filter each channel, narrow, add what came in."""
+    """Return an inverted residual: widen (if the stage does), filter each channel, narrow, add what came in."""
     name, weights = f"block{index}", f"_blocks.{index}"
 
     def layer(kind: str, norm: str, source: str, size: int, *, relu6: bool) -> Convolution:

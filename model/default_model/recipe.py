@@ -49,7 +49,7 @@ class Recipe:
 
     @property
     def feature_bank(self) -> Path | None:
-        """Return the file of features of photographs that the bundle carries; README.md says where they are from."""
+        """Return the file of features of photographs that the bundle carries; README.md names their source."""
         return HERE / f"feature_bank-{self.precision}.npz" if self.variant.has_feature_bank else None
 
     def description(self) -> str:

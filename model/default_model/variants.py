@@ -24,7 +24,7 @@ class Variant:
 
     @property
     def title(self) -> str:
-        """Return the name of the network in words."""
+        """Return the readable name of the network."""
         return f"EfficientNet-{self.key.capitalize()}"
 
     @property
@@ -39,7 +39,7 @@ class Variant:
 
     @property
     def has_feature_bank(self) -> bool:
-        """Return whether features of photographs come with the bundle; README.md says where they are from."""
+        """Return whether features of photographs come with the bundle; README.md names their source."""
         return self is LITE0
 
 

@@ -152,11 +152,11 @@ def cross_validated(
 
 
 def on_traffic(models: Models, names: Sequence[str], uploads: ImageStore, progress: Progress) -> Comparison:
-    """Compare on stored images that nobody reported."""
+    """Compare on stored images that no one reported."""
 
     images = [(Path(name), "") for name in names]
     found = predict_both("unreported images", models, images, _reader(uploads), progress)
-    return Comparison("Unreported images", "what is stored and nobody reported", found)
+    return Comparison("Unreported images", "stored images that no one reported", found)
 
 
 def _reader(uploads: ImageStore) -> Read:
@@ -218,7 +218,7 @@ def labelled_images(folder: Path, names: Spelling) -> list[tuple[Path, str]]:
     """Return each image of a folder with its class: that of its folder, else that of the WordNet id in its name.
 
     Folders are named as people write labels, or as `export` does. Raise CasesError where there is none, or where a
-    table beside them lacks one or cannot be read.
+    table next to them lacks one or cannot be read.
     """
     label_of = _labels(folder / CLASSES_FILE, CLASSES)
     label_of_folder = _FolderLabels(folder)

@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """Predictions whose top-1 score lies in one tenth of the range."""
+    """Predictions whose top-1 score is in one tenth of the range."""
 
     size: int
     mean_score: float
@@ -66,7 +66,7 @@ class ClassFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Images of one kind; the remark says which."""
+    """Images of one kind; the remark names it."""
 
     title: str
     remark: str

@@ -16,7 +16,8 @@ MAX_IMAGES = 60  # of wrong and of right answers each
 MIN_ERRORS = 5
 # At least such a share of the errors makes a domain; by a rotation, hardly any error becomes right that is not rotated.
 MOST, MAX_ROTATED = 0.5, 0.3
-# Brightness, spread of colours beside that of brightness, changes between pixels: one photograph in twenty is below.
+# Brightness, spread of colours relative to that of brightness, changes between pixels: one photograph in twenty is
+# below.
 DARK, ONE_TONE, BLURRED = 60, 0.05, 4
 # Lines on a ground: few colours, most pixels of about one brightness, and some of quite another one.
 FEW_COLOURS, GROUND, GROUND_BINS, BIN, CONTRAST = 0.1, 0.55, 5, 8, 60
@@ -92,7 +93,7 @@ def _is_drawn(pixels: Pixels) -> bool:
 
 
 def _colours(pixels: Pixels) -> float:
-    """Return how far colours differ from a single line, from dark to light, beside the length of that line."""
+    """Return how far colours differ from a single line, from dark to light, relative to the length of that line."""
     lengths = np.linalg.eigvalsh(np.cov(pixels.reshape(-1, 3).T.astype(float))).clip(0)
     return float((lengths[:-1].sum() / max(lengths[-1], 1.0)) ** 0.5)
 

@@ -1,4 +1,4 @@
-"""What a version does to images that it was not trained on, measured in the features that its last layer is over.
+"""The effect of a version on images outside its training set, measured in the features below its last layer.
 
 Each answer is that of a version trained without the image: reviewed cases and the images of the rehearsal set by
 cross-validation, the rest by the version itself.
@@ -53,7 +53,7 @@ class Subject:
 
     @property
     def _numbers(self) -> Classes:
-        """Return the class that each number stands for: classes that were merged have one name, and count as one."""
+        """Return the class of each number: classes that were merged have one name, and count as one."""
         number_of = {label: number for number, label in reversed(list(enumerate(self.labels)))}
         return np.array([number_of[label] for label in self.labels])
 
@@ -137,7 +137,7 @@ def _unreported(subject: Subject) -> Iterator[Changes]:
 
 
 def _changes(subject: Subject, what: str, before: Floats, after: Floats) -> Changes:
-    """Count changes, without those of images that may show a reported class and of which nobody was sure."""
+    """Count changes, without those of images that may show a reported class and whose predictions were uncertain."""
     reported = np.unique(subject.cases.classes)
     gained = after[:, reported].sum(axis=1) - before[:, reported].sum(axis=1)
     sure = before.max(axis=1) >= SURE

@@ -25,7 +25,7 @@ Models = tuple[Model, Model]
 def read(
     models: Models, bundles: Path, uploads: ImageStore, unreported: Sequence[str], progress: Progress
 ) -> Subject | None:
-    """Return the second of two versions beside the first; None where it was not trained, or from another base."""
+    """Return the second version compared with the first; None where it was not trained, or from another base."""
     active, candidate = (each.bundle for each in models)
     folders = [bundles / each.name / each.version for each in (active, candidate)]
     before, record = map(versions.record_of, folders)

@@ -1,4 +1,4 @@
-"""Cross-validation that is done once in a process for the same images, whoever asks: evaluation, then the gate."""
+"""Cross-validation that is done once in a process for the same images, for all callers: evaluation, then the gate."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Which images a version was not trained on: only these show what it is worth."""
+"""Which images a version was not trained on: only these measure its quality."""
 
 import hashlib
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from registry.versions import Record
 from storage.images.port import ImageStore
 from training import cases
 
-# So many times as many stored images are looked through.
+# Number of stored images to search, as a multiple of those needed.
 CANDIDATES = 4
 
 
@@ -29,12 +29,12 @@ class TrainedOn:
         return cls(frozenset(name for name, _ in images), frozenset(sha256 for _, sha256 in images if sha256))
 
     def holds(self, content: bytes | None) -> bool:
-        """Return whether this is one of the images, under whatever name; a missing one is none."""
+        """Return whether this is one of the images, under any name; a missing one is none."""
         return content is not None and hashlib.sha256(content).hexdigest() in self.sha256
 
 
 def unreported(uploads: ImageStore, reported: Collection[str], most: int, trained_on: TrainedOn) -> list[str]:
-    """Return the names of at most so many stored images that nobody reported and no version was trained on."""
+    """Return the names of at most so many stored images that no one reported and no version was trained on."""
     names = cases.unreported(uploads, reported, CANDIDATES * most)
     # Those that no version is ever trained on come first.
     ordered = sorted(names, key=lambda name: not cases.is_held_out(name))

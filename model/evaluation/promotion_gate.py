@@ -1,4 +1,4 @@
-"""The promotion gate: whether what was measured of a version speaks against serving it, and how much it is worth.
+"""The promotion gate: whether measurements of a version argue against serving it, and how reliable they are.
 
 Counts in, a verdict out. A version is refused for harm that chance does not explain; it passes where images of the
 service itself show no harm, and provisionally where only what comes with the model could be measured.
@@ -61,7 +61,7 @@ class LookAlike(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of a candidate beside the active version, each by versions not trained on these images."""
+    """Measurements of a candidate and of the active version, each by versions not trained on these images."""
 
     cases: int | None  # None where it was not made of cases
     by_label: Sequence[Paired] = ()  # images of one label each
@@ -163,5 +163,5 @@ def _missing(evidence: Evidence) -> Iterator[str]:
     yield (
         f"only {evidence.photographs} images of your own, which no version was trained on, could be compared; "
         f"{MIN_PHOTOGRAPHS} are required: a folder of labelled ones (--labelled), or {MIN_PHOTOGRAPHS} stored ones "
-        "that nobody reported, of which a quarter is kept for this"
+        "that no one reported, of which a quarter is kept for this"
     )

@@ -40,7 +40,7 @@ def of_classes(found: Sequence[Comparison], before: Sequence[str], after: Sequen
     """Return how new classes do: how many of their cases are found, and what becomes of the classes they resemble.
 
     A class resembles a new one where the version of before takes an image of the new one for it. Of the images without
-    a label that it takes for such a class, those are counted that the new version answers alike.
+    a label that it takes for such a class, those are counted that the new version predicts the same for.
     """
     old, new = set(before), [label for label in after if label not in set(before)]
     pairs = [pair for each in found for pair in each.pairs]
@@ -64,7 +64,7 @@ def of_classes(found: Sequence[Comparison], before: Sequence[str], after: Sequen
 
 
 def of_verdict(evidence: Evidence, verdict: Verdict) -> Summary:
-    """Return what the promotion gate measured and says."""
+    """Return the measurements and the result of the promotion gate."""
     return {
         "outcome": verdict.outcome.value,
         "reasons": verdict.reasons,

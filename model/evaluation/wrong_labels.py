@@ -35,4 +35,4 @@ def lines(found: Sequence[WrongLabel], images: int) -> Iterator[str]:
     if found:
         yield f"labels that may be wrong, {len(found)} of {images} reviewed images:"
     for each in found[:LISTED]:
-        yield f"  {each.image}: {each.label}; a version trained without it says {each.answer} ({each.score:.0%})"
+        yield f"  {each.image}: {each.label}; a version trained without it predicts {each.answer} ({each.score:.0%})"

@@ -84,7 +84,7 @@ def _put_first(graph: GraphProto, node: NodeProto) -> None:
 
 
 def _open_input(graph: GraphProto, facts: Facts) -> None:
-    """Give the input its 3 channels, and any number of images at once where it is not one."""
+    """Give the input its 3 channels, and any batch size where it is not one."""
     constants = {tensor.name for tensor in graph.initializer}
     [image] = [value for value in graph.input if value.name not in constants]
     names = {"N": OPEN, "C": "channels", "H": "height", "W": "width"}

@@ -1,4 +1,4 @@
-"""The preprocessing that timm and Hugging Face write beside a model, as a table [preprocessing] of a bundle."""
+"""The preprocessing that timm and Hugging Face write next to a model, as a table [preprocessing] of a bundle."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ class Fit(NamedTuple):
 
 
 def near(graph: Path) -> Iterator[Path]:
-    """Yield the files of a configuration beside a graph, or above its folder where that is called `onnx`."""
+    """Yield the files of a configuration next to a graph, or above its folder where that is called `onnx`."""
     folders = [graph.parent, *([graph.parent.parent] if graph.parent.name == "onnx" else [])]
     for folder, name in itertools.product(folders, (PREPROCESSOR_FILE, CONFIG_FILE)):
         if (folder / name).is_file():
@@ -57,12 +57,12 @@ def read(path: Path) -> Config:
 
 
 def has_preprocessing(config: Config) -> bool:
-    """Return whether this says how images are prepared, and not only what a network is made of."""
+    """Return whether this describes preprocessing, and not only the network."""
     return _timm(config) is not None or _processor(config) is not None
 
 
 def table(path: Path, size: Size | None) -> dict[str, Any]:
-    """Return the table [preprocessing], but for the layout, that a file stands for; `size` is the graph's, if fixed.
+    """Return the table [preprocessing], but for the layout, that a file describes; `size` is the graph's, if fixed.
 
     Raise ImportRefusedError, which names the key and its value, for what no bundle can do.
     """
@@ -77,7 +77,7 @@ def table(path: Path, size: Size | None) -> dict[str, Any]:
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as fault:
         raise ImportRefusedError(f"{path} cannot be understood: {type(fault).__name__}: {fault}") from None
     raise ImportRefusedError(
-        f"{path} says nothing of the preprocessing; expected is timm's config.json (pretrained_cfg: mean, std, "
+        f"{path} does not describe the preprocessing; expected is timm's config.json (pretrained_cfg: mean, std, "
         f"crop_pct, interpolation) or Hugging Face's {PREPROCESSOR_FILE} (image_mean, image_std, size, resample)"
     )
 
@@ -106,7 +106,7 @@ def _of_timm(pretrained: Config, fixed: Size | None) -> dict[str, Any]:
         raise ImportRefusedError(f"interpolation = {shown(interpolation)}; one of {sorted(NAMED)} is expected")
     is_square = size[0] == size[1]
     fit = _cropped(size, [math.floor(side / ratio) for side in size], is_stretched=mode == "squash")
-    # timm itself takes the bilinear one for other than square inputs, whatever the configuration says.
+    # timm itself takes the bilinear one for other than square inputs, regardless of the configuration.
     chosen = NAMED[interpolation] if is_square or mode == "squash" else "bilinear"
     mean, std = pretrained.get("mean") or IMAGENET_MEAN, pretrained.get("std") or IMAGENET_STD
     return _table(fit, chosen, _three("mean", mean), _three("std", std), scale=1 / 255)
@@ -133,7 +133,7 @@ def _of_processor(config: Config, processor: str) -> dict[str, Any]:
     mean, std = [0.0] * 3, [1.0] * 3
     if given.get("do_normalize", True):
         mean, std = (_three(key, _needed(given, key, processor)) for key in ("image_mean", "image_std"))
-    if given.get("include_top"):  # EfficientNet's processor divides once more for networks with their classifier
+    if given.get("include_top"):  # EfficientNet's processor divides again for networks with their classifier
         std = [one * other for one, other in zip(std, _three("image_std", given["image_std"]), strict=True)]
     mean = [each + offset for each in mean]
     channels = "BGR" if given.get("do_flip_channel_order") else "RGB"

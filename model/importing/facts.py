@@ -51,7 +51,7 @@ class Facts:
 
     @property
     def batch(self) -> Length:
-        """Return how many images it takes at once, or the name of that number where it is open."""
+        """Return how many images it takes in one batch, or the name of that number where it is open."""
         return self.shape[0]
 
     @property
@@ -141,13 +141,13 @@ def _image(inputs: Sequence[Value]) -> Value:
         count = "an unknown number of" if value.shape is None else str(len(value.shape))
         raise ImportRefusedError(
             f"the input is {value}, {count} dimensions; four dimensions are expected, (N, 3, height, width) or "
-            "(N, height, width, 3): export it with a dimension for the images at once"
+            "(N, height, width, 3): export it with a dimension for the batch size"
         )
     return value
 
 
 def _scores(model: ModelProto, named: str) -> tuple[Value, tuple[str, ...]]:
-    """Return the output with the scores, and what is to be said of the others; ImportRefusedError without one."""
+    """Return the output with the scores, and remarks on the others; ImportRefusedError without one."""
     outputs = list(map(_value, model.graph.output))
     there = "; ".join(map(str, outputs)) or "none"
     makers = {name: node for node in model.graph.node for name in node.output}

@@ -36,12 +36,12 @@ NAMES = ("label", "name", "class", "class_name")
 MAX_BYTES = 4 * MAX_LABELS_BYTES
 TENSORFLOW_CLASSES = 1_001
 NUMBERED_LINE = re.compile(r"(?P<number>\d{1,9})\s*[\s,:;=]\s*(?P<label>\S.*)")
-# What transformers writes where nobody has named the classes.
+# What transformers writes where the classes have no names.
 UNNAMED = re.compile(r"LABEL_\d+")
 
 
 class Labels(NamedTuple):
-    """The labels in the order of the network's outputs, and what is to be said of them."""
+    """The labels in the order of the network's outputs, and remarks on them."""
 
     labels: tuple[str, ...]
     remarks: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def _of_objects(value: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 
 def _name(value: Any, at: int) -> tuple[str, str]:
-    """Return a label, and what tells it from another of the same name: its number, or the id of its WordNet synset."""
+    """Return a label, and a suffix for others of the same name: its number, or the id of its WordNet synset."""
     if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
         return value[-1].strip(), value[0] if len(value) > 1 else str(at)
     if not isinstance(value, str):
@@ -188,14 +188,14 @@ def _name(value: Any, at: int) -> tuple[str, str]:
 
 
 def _distinct(named: list[tuple[str, str]]) -> Labels:
-    """Return the labels; where several outputs have the same one, as in ImageNet, each with what tells it apart."""
+    """Return the labels; where several outputs have the same one, as in ImageNet, each with a distinguishing suffix."""
     counts = Counter(label for label, _ in named)
     repeated = [label for label, count in counts.items() if count > 1]
     labels = tuple(f"{label} ({other})" if counts[label] > 1 else label for label, other in named)
     remarks = []
     if repeated:
         there = ", ".join(sorted(label for label in labels if label not in counts)[:4])
-        remarks.append(f"{len(repeated)} labels stand for several outputs; these are told apart: {there}")
+        remarks.append(f"{len(repeated)} labels stand for several outputs; these are distinguished: {there}")
     if all(UNNAMED.fullmatch(label) for label in labels):
         remarks.append(f"The labels are only numbers ({labels[0]}, ...); --labels names a file with names.")
     return Labels(labels, tuple(remarks))

@@ -1,4 +1,4 @@
-"""Quantises an imported network to int8, and shows it beside the original on images that calibration did not see."""
+"""Quantises an imported network to int8, and compares it with the original on images not used for calibration."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

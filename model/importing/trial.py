@@ -92,4 +92,4 @@ def _explanation(fault: str, engine: str) -> str:
     reason = " ".join(fault.split())
     shown = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
     remedy = "" if engine.startswith("onnxruntime") else f" {OTHER_ENGINE}"
-    return f"{shown}. Try the graph with onnx.checker, and export it anew for one image of open batch size.{remedy}"
+    return f"{shown}. Try the graph with onnx.checker, and export it again for one image of open batch size.{remedy}"

@@ -1,4 +1,4 @@
-"""The units of an AV1 stream, and what its sequence header says of the size of its frames."""
+"""The units of an AV1 stream, and the size of its frames by the sequence header."""
 
 from collections.abc import Iterator
 

@@ -34,7 +34,8 @@ VERSIONS_OF_SETUP = [f"{model}/1-{precision}" for model in MODELS_OF_SETUP for p
 class Bundle:
     """A model and its description; `model` is the verified graph itself, not a path to read again.
 
-    `digest` is the SHA-256 of all of the others in hex: workers that serve bundles of one digest answer alike.
+    `digest` is the SHA-256 of all of the others in hex: workers that serve bundles of one digest return the same
+    answers.
     """
 
     name: str
@@ -165,9 +166,9 @@ def _active(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as fault:
-        raise BundleError(f"{path} is not UTF-8: {fault}; promote a version, which writes it anew") from None
+        raise BundleError(f"{path} is not UTF-8: {fault}; promote a version, which rewrites it") from None
     if not active:
-        raise BundleError(f"{path} is empty; promote a version, which writes it anew, or remove it for the default one")
+        raise BundleError(f"{path} is empty; promote a version, which rewrites it, or remove it for the default one")
     return active
 
 
@@ -194,7 +195,7 @@ def _verified(path: Path, expected: Any, most: int) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise BundleError(
-            f"{path} has SHA-256 {found}; bundle.toml says {str(expected)[:SHOWN]}; install the bundle again"
+            f"{path} has SHA-256 {found}; bundle.toml has {str(expected)[:SHOWN]}; install the bundle again"
         )
     return content
 

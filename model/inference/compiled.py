@@ -1,7 +1,7 @@
-"""Compiled forms of a bundle's graph, kept beside it: an engine loads one in a fraction of the time of compiling.
+"""Compiled forms of a bundle's graph, stored next to it: an engine loads one in a fraction of the time of compiling.
 
 Features that a graph gave synthetic images are kept in the same way. A form is a program that no SHA-256 of the bundle
-covers, so whoever delivers a bundle must not be able to deliver one. Each begins with its HMAC under a key that stands
+covers, so the source of a bundle must not be able to supply one. Each begins with its HMAC under a key that stands
 in the folder of all bundles, outside each of them, and that a process of this installation has made.
 """
 
@@ -16,7 +16,7 @@ from inference import files, processor
 from inference.errors import BundleError
 
 FOLDER, KEY_FILE = "compiled", ".compiled-key"
-# A folder for the forms of all bundles and their key, instead of one beside each; see keep_in.
+# A folder for the forms of all bundles and their key, instead of one next to each; see keep_in.
 _elsewhere: list[Path] = []
 MAX_FORM_BYTES = 2**31
 PRIVATE = 0o600
@@ -34,7 +34,7 @@ def key(*parts: bytes | str) -> str:
 
 
 def keep_in(folder: Path | None) -> None:
-    """Keep all forms in this folder from now on, where bundles cannot be written; None: beside each bundle."""
+    """Keep all forms in this folder from now on, where bundles cannot be written; None: next to each bundle."""
     _elsewhere[:] = [] if folder is None else [folder]
 
 
@@ -56,7 +56,7 @@ def kept(bundle: Path | None, name: str) -> bytes | None:
 
 
 def keep(bundle: Path | None, name: str, form: bytes) -> None:
-    """Keep a form where this process may write; where it may not, as in a container, each worker compiles anew."""
+    """Keep a form where this process may write; where it may not, as in a container, each worker compiles it again."""
     if bundle is None:
         return
     with contextlib.suppress(OSError):

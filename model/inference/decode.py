@@ -64,7 +64,7 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 # Whose decoders turn the image upright themselves.
 LATE_SIZE = frozenset(("HEIC", "TIFF"))
 SIXTEEN_BIT_GREY = ("I", "I;16", "I;16B", "I;16L")
-# Formats whose further frames are looked at where the first is of one colour, up to so many of so many pixels.
+# Formats whose further frames are checked where the first is of one colour, up to so many of so many pixels.
 ANIMATED, MAX_FRAMES, MAX_LATER_PIXELS, SAMPLED = frozenset(("GIF", "WEBP")), 20, 2_000_000, (8, 8)
 # A profile of RGB describes neither greys nor inks.
 UNPROFILED = ("L", "LA", "1", "CMYK", *SIXTEEN_BIT_GREY)
@@ -196,7 +196,7 @@ def _decode_jpeg(header: JpegHeader, content: bytes, view: View, budget: DecodeB
 
 
 def _by_libjpeg(header: JpegHeader, content: bytes, factor: int) -> Pixels:
-    """Return the pixels scaled down by a factor; raise ValueError for whatever libjpeg-turbo warns of."""
+    """Return the pixels scaled down by a factor; raise ValueError for any warning of libjpeg-turbo."""
     # Not the fast DCT: it saves 2 % of the time and changes 3 of 100 labels.
     decoded: Callable[[bytes], Pixels] = partial(
         simplejpeg.decode_jpeg,
@@ -221,9 +221,9 @@ def _upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
 def decode_by_pillow(kind: str, content: bytes, view: View, budget: DecodeBudget = UNLIMITED) -> DecodedImage:
     """Return the pixels of a view of the first frame; the size has been checked.
 
-    The budget is checked whenever Pillow reads on. WebP is read at once, so its header alone bounds what it takes.
+    The budget is checked whenever Pillow reads on. WebP is read as a whole, so its header alone bounds what it takes.
     """
-    # Whatever a decoder trips over in hostile bytes is the image's fault: Pillow raises ten kinds of exceptions.
+    # Any decoder error caused by hostile bytes is the image's fault: Pillow raises ten kinds of exceptions.
     try:
         with Image.open(BudgetedFile(content, budget), formats=(_pillow_name(kind),)) as image:
             if image.width * image.height > (MAX_PIXELS if kind in LATE_SIZE else MAX_SCALED_PIXELS):

@@ -1,4 +1,4 @@
-"""The errors of model/: one tree; the class says whose fault it is, the message what to do."""
+"""The errors of model/: one tree; the class names the cause, the message the remedy."""
 
 UNSUPPORTED_TYPE = "unsupported_type"
 IMAGE_TOO_LARGE = "image_too_large"
@@ -18,7 +18,7 @@ class InferenceError(ModelError):
 
 
 class ImageError(InferenceError):
-    """The image's fault, or that of its place: `code` is one of the constants above, the text says what was found."""
+    """The image's fault, or that of its place: `code` is one of the constants above, the text describes the fault."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -26,7 +26,7 @@ class ImageError(InferenceError):
 
 
 class BundleError(InferenceError):
-    """The model bundle's fault: a file is missing, altered, or says what this version does not understand."""
+    """The model bundle's fault: a file is missing, altered, or has content that this version does not support."""
 
 
 class EngineError(InferenceError):
@@ -42,7 +42,7 @@ class CasesError(ModelError):
 
 
 class VersionError(ModelError):
-    """A version of a bundle does not exist, or cannot take the place that was asked for."""
+    """A version of a bundle does not exist, or cannot take the place that was requested."""
 
 
 class ImportRefusedError(ModelError):

@@ -24,9 +24,9 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def read(path: Path, max_bytes: int) -> bytes:
-    """Return the content of a file of a bundle, or beside one.
+    """Return the content of a file of a bundle, or of one next to it.
 
-    Raise FileNotFoundError where there is none, and BundleError with the reason for whatever else cannot be read: a
+    Raise FileNotFoundError where there is none, and BundleError with the reason for any other unreadable file: a
     folder, a pipe, a loop of links, a larger file.
     """
     try:
@@ -59,7 +59,7 @@ def read_regular(path: Path, max_bytes: int, flags: int = 0) -> bytes:
 
 
 def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file in place of whatever is there; readers, and a machine that loses power, have the old or the new."""
+    """Write a file, replacing an existing one; readers, and a machine that loses power, have the old or the new."""
     draft = beside(path)
     try:
         write(draft, content, mode)

@@ -1,8 +1,8 @@
 """What the boxes of a HEIC or AVIF file say before anything is decoded: its size, and what a decoder would have to do.
 
-An image may be made of tiles and have others beside it (transparency, thumbnails, depth): each is an item, coded in
+An image may be made of tiles and have further ones (transparency, thumbnails, depth): each is an item, coded in
 HEVC or AV1. A decoder does as the items say, however often a tile is used or however many frames an item has, so that
-their pixels and frames are counted here. Only the primary image is looked at; that of a sequence is its still image.
+their pixels and frames are counted here. Only the primary image is decoded; that of a sequence is its still image.
 """
 
 import math
@@ -21,7 +21,8 @@ OPEN_BRANDS, AV1_BRANDS = frozenset((b"mif1", b"msf1")), frozenset((b"avif", b"a
 HEAD_BYTES = 64
 HEVC, AV1, GRID = b"hvc1", b"av01", b"grid"
 CODECS = {HEVC: "HEIC", AV1: "AVIF"}
-# Of all items together, tiles once for each use: a photograph of 25 megapixels has a map for bright screens beside it.
+# Of all items together, tiles once for each use: a photograph of 25 megapixels has an additional map for bright
+# screens.
 MAX_CODED_PIXELS = 75_000_000
 MAX_ITEMS = 1_000
 # Bytes of the length before each unit of HEVC.
@@ -93,7 +94,7 @@ def _check_work(items: _Items, content: bytes) -> None:
         raise ImageError(UNSUPPORTED_TYPE, "an image of images that are made of images themselves")
     total = sum(pixels.values()) + sum(pixels[each] for tiles in items.tiles.values() for each in tiles)
     if total > MAX_CODED_PIXELS:
-        limit = f"at most {MAX_CODED_PIXELS // 1_000_000} are decoded, tiles and images beside it included"
+        limit = f"at most {MAX_CODED_PIXELS // 1_000_000} are decoded, tiles and additional images included"
         raise ImageError(IMAGE_TOO_LARGE, f"{total / 1e6:.0f} megapixels in all; {limit}")
 
 
@@ -133,13 +134,13 @@ def _step(steps: Iterator[int]) -> None:
 
 
 def _as_still(content: bytes) -> bytes:
-    """Return an AVIF without the brand of sequences: its still image is decoded, whatever its tracks hold."""
+    """Return an AVIF without the brand of sequences: its still image is decoded, independent of its tracks."""
     (length,) = struct.unpack_from(">I", content)
     return content[:length].replace(SEQUENCE_BRAND, STILL_BRAND) + content[length:]
 
 
 class _Reader:
-    """One pass over the boxes; the number of steps is bounded whatever the bytes are."""
+    """One pass over the boxes; the number of steps is bounded for any bytes."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -149,12 +150,12 @@ class _Reader:
         self.found = _Items()
 
     def items(self) -> _Items:
-        """Return what the box "meta" says; raise ImageError where there is none."""
+        """Return the content of the box "meta"; raise ImageError where there is none."""
         for kind, at, end in self._boxes(0, len(self.content)):
             if kind == b"meta":
                 self._meta(at + 4, end)
                 return self.found
-        raise ImageError(IMAGE_BROKEN, "it ends before what it says of its images")
+        raise ImageError(IMAGE_BROKEN, "it ends before the description of its images")
 
     def _boxes(self, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         """Yield the kind of each box, and where what it holds begins and ends."""

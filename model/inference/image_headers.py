@@ -1,8 +1,8 @@
-"""What an image file says of itself before anything is decoded: size, orientation, and where its first image is.
+"""The header of an image file, before anything is decoded: size, orientation, and where its first image is.
 
-Every walk takes a bounded number of steps, whatever the bytes are. Pillow walks GIF blocks, PNG text and BMP runs in
+Every walk takes a bounded number of steps, for any bytes. Pillow walks GIF blocks, PNG text and BMP runs in
 Python, so that a hostile file keeps it busy for many seconds: PNG, GIF, BMP and WebP are walked here first, and handed
-on without what is never looked at (text, further frames). An image of runs is handed on as one
+on without the parts that are never read (text, further frames). An image of runs is handed on as one
 without, since Pillow fills each unfinished line byte by byte.
 """
 
@@ -39,15 +39,15 @@ COLOUR_COMPONENTS = 3
 
 # Cameras write a dozen segments, large colour profiles a few hundred.
 MAX_SEGMENTS = 1_000
-# A block of 64 pixels takes two bits of a sequential scan at least: one for its mean, one that says that this was all.
+# A block of 64 pixels takes two bits of a sequential scan at least: one for its mean, one for the end of the block.
 MAX_PIXELS_PER_BYTE = 256
 START_OF_SCAN, END_OF_IMAGE, APP1, APP2 = 0xDA, 0xD9, 0xE1, 0xE2
 END = bytes((0xFF, END_OF_IMAGE))
 ALL_COEFFICIENTS = (1 << 64) - 1
 BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE = 0xC0, 0xC1, 0xC2
-# C4, C8 and CC lie in the range of the frame headers, but are none.
+# C4, C8 and CC are in the range of the frame headers, but are none.
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# No camera and no browser knows the others, and arithmetic coding cannot even tell that its end is missing.
+# No camera and no browser knows the others, and arithmetic coding cannot even detect a missing end.
 TAKEN_FRAMES = frozenset((BASELINE, EXTENDED_SEQUENTIAL, PROGRESSIVE))
 # Inside a scan FF stands before 00 (a stuffed byte), RST0 to RST7 or another FF (filling): all else is a marker.
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -103,7 +103,7 @@ def read_jpeg_header(content: bytes) -> JpegHeader:
 
 
 class _JpegWalk:
-    """One pass over the markers; the number of steps is bounded whatever the bytes are."""
+    """One pass over the markers; the number of steps is bounded for any bytes."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -243,7 +243,7 @@ def _bmp(content: bytes, budget: DecodeBudget) -> tuple[Size, bytes]:
     if compression not in BMP_RUN_LENGTH:
         return size, content
     if bits != BMP_RUN_LENGTH[compression]:
-        raise ImageError(IMAGE_BROKEN, f"BMP says that its runs are of {bits} bits a pixel, which they cannot be")
+        raise ImageError(IMAGE_BROKEN, f"BMP declares runs of {bits} bits a pixel, which is invalid")
     check_size(*size)  # its pixels are about to be made
     return size, _without_runs(content, size, bits, budget)
 

@@ -38,7 +38,7 @@ def check_size(width: int, height: int, *, is_scaled: bool = False) -> None:
     size = f"{width} x {height} pixels"
     max_side, max_pixels = (MAX_SCALED_SIDE, MAX_SCALED_PIXELS) if is_scaled else (MAX_SIDE, MAX_PIXELS)
     if width < 1 or height < 1:
-        raise ImageError(IMAGE_BROKEN, f"its header says {size}")
+        raise ImageError(IMAGE_BROKEN, f"its header declares {size}")
     if max(width, height) > max_side:
         raise ImageError(IMAGE_TOO_LARGE, f"{size}; a side may have {max_side} in this format")
     if max(width, height) > MAX_ASPECT * min(width, height):

@@ -18,7 +18,7 @@ Predictions = tuple[tuple[str, float], ...]  # labels with their probabilities, 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A verified bundle in a warm engine; several threads may use it at once."""
+    """A verified bundle in a warm engine; several threads may use it concurrently."""
 
     bundle: Bundle
     engine: Engine

@@ -1,10 +1,10 @@
-"""Check that every parser reads an ONNX file alike, and whether it refers to external data, without any library.
+"""Check that every parser reads an ONNX file the same way, and whether it refers to external data, without any library.
 
 An engine would read the files that external data names, and no SHA-256 covers them. The tables are those of onnx.proto
 at IR version 14: a field that is not in them, that has another wire type, or that occurs twice where once is meant, is
 refused. Parsers differ in whether they merge, skip or overrule such a field; in how many bits of a field's key they
 keep; and in what they do with groups, with field 0 and with numbers in more bytes than needed. The engines parse a file
-after this module has checked it, so it accepts only what every parser reads alike.
+after this module has checked it, so it accepts only what every parser reads the same way.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ SCHEMAS = {
 
 
 def check(content: bytes) -> None:
-    """Raise ValueError unless every parser reads this ONNX file alike, and it holds all of its data."""
+    """Raise ValueError unless every parser reads this ONNX file the same way, and it holds all of its data."""
     digest = hashlib.sha256(content).digest()
     if digest in _passed:
         return
@@ -149,7 +149,7 @@ class _Reader:
                 raise ValueError(f"{message} has a field {number}, which ONNX does not have up to IR version 14")
             excluded = schema.exclusive if number in schema.exclusive else (number,)
             if number not in schema.repeated and not seen.isdisjoint(excluded):
-                raise ValueError(f"{message} has field {number} more than once, or beside one that excludes it")
+                raise ValueError(f"{message} has field {number} more than once, or with one that excludes it")
             seen.add(number)
             found |= message == "Tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0))
             if number in schema.repeated and self._is_packed(kind, wire_type, value):

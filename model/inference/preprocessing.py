@@ -35,7 +35,7 @@ CHOICES = {
 }
 # How many times the size an image is averaged to before Pillow filters it, so that large ones take no longer.
 REDUCING_GAP = 3.0
-# Levels by which pixels may differ in an image of one colour, and the step between those that are looked at first.
+# Levels by which pixels may differ in an image of one colour, and the step between those that are checked first.
 FLAT_DIFFERENCE, FLAT_STEP = 2, 16
 MAX_MODEL_SIDE = 2_048
 # Pixels are 0 to 255. Beyond these, float32 has no finite results.
@@ -136,7 +136,7 @@ def _resized(pixels: Pixels, height: int, width: int, interpolation: int) -> Pix
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Return a view of the pixels turned as their EXIF orientation says."""
+    """Return a view of the pixels turned by their EXIF orientation."""
     if is_turned(orientation):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -30,7 +30,7 @@ KEPT = frozenset((
     *(TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, SAMPLE_FORMAT),
     *(266, 274, 278, 284, 317, 320, 332, 338, 347, 529, 530, 531, 532, 34_675),
 ))  # fmt: skip
-# None, LZW, JPEG, deflate and runs. A fax is decoded whatever its bytes are, and is no photograph.
+# None, LZW, JPEG, deflate and runs. A fax is decoded from any bytes, and is no photograph.
 COMPRESSIONS = frozenset((1, 5, 7, 8, 32_773, 32_946))
 REDUCED, WHITE_IS_ZERO, UNSIGNED = 1, 0, 1
 # White is zero, black is zero, RGB, palette, CMYK, YCbCr: neither CIELAB nor what a sensor measures.
@@ -62,7 +62,7 @@ def first_image(content: bytes) -> tuple[Size, bytes]:
 
 
 def _entry(content: bytes, at: int, order: str) -> tuple[int, _Entry] | None:
-    """Return an entry by its tag; None for one that says nothing of pixels."""
+    """Return an entry by its tag; None for one that does not describe pixels."""
     tag, kind, count = struct.unpack_from(f"{order}HHI", content, at)
     if (tag not in KEPT and tag != SUBFILE) or kind not in WIDTHS:
         return None
@@ -106,7 +106,7 @@ def _check_data(page: Mapping[int, tuple[int, ...]], length: int, size: Size) ->
     """Raise ImageError where the parts of the image lie over each other, or are larger than it."""
     counts = page.get(TILE_BYTES) or page.get(STRIP_BYTES) or ()
     if not counts or sum(counts) > length:
-        raise ImageError(IMAGE_BROKEN, f"TIFF of {length} bytes says that its pixels take {sum(counts)}")
+        raise ImageError(IMAGE_BROKEN, f"TIFF of {length} bytes declares pixels of {sum(counts)}")
     tile = _first(page, TILE_WIDTH, size[0]), _first(page, TILE_HEIGHT, size[1])
     if math.prod(tile) > 2 * max(math.prod(size), 1024**2):
         raise ImageError(IMAGE_BROKEN, f"TIFF of {size[0]} x {size[1]} pixels has tiles of {tile[0]} x {tile[1]}")

@@ -103,7 +103,7 @@ class Graph:
         return name
 
     def ending_in(self, output: str, added: "GraphBuilder | None" = None, removed: Collection[NodeProto] = ()) -> bytes:
-        """Return the model with this output, less the nodes `removed` and whatever serves nothing any more."""
+        """Return the model with this output, without the nodes `removed` and all unused ones."""
         added, ids = added or GraphBuilder(), set(map(id, removed))
         nodes = [node for node in self.nodes if id(node) not in ids] + added.nodes
         value = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)  # the engines find out its shape
@@ -155,7 +155,7 @@ def _array(tensor: TensorProto) -> Tensor:
 
 
 def ending_in(model: ModelProto, output: str) -> ModelProto:
-    """Return the model with this tensor as its only output, less whatever serves nothing any more."""
+    """Return the model with this tensor as its only output, without unused nodes."""
     described = [value for value in model.graph.output if value.name == output]
     nodes = _needed(list(model.graph.node), output)
     used = {name for node in nodes for name in _names(node)}

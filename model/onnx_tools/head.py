@@ -2,7 +2,7 @@
 
 `python -m onnx_tools.head` reads a model from standard input and writes what a heat map needs of it, an .npz file with
 `weights`, `biases` and `model` (the network up to its last feature map): so a worker needs no ONNX library in itself.
-With --check it writes nothing: only its exit status says whether there are heat maps.
+With --check it writes nothing: only its exit status shows whether there are heat maps.
 """
 
 import io
@@ -78,7 +78,7 @@ def read_head(model: bytes) -> Head:
 
 
 def with_head(model: bytes, head: Head) -> bytes:
-    """Return the model with this last layer, in fp32 whatever the rest is in."""
+    """Return the model with this last layer, in fp32 regardless of the precision of the rest."""
     graph = Graph(model)
     place = _place(graph)
     if head.weights.shape[1] != place.weights.shape[1]:
@@ -92,7 +92,7 @@ def with_head(model: bytes, head: Head) -> bytes:
     added.node("Gemm", [place.vectors(graph, added), *names], logits, transB=1)
     if place.softmax:
         added.node(place.softmax, [logits], graph.output, axis=1)
-    # All that made the output, whatever its shape was, is replaced.
+    # All that made the output, of any shape, is replaced.
     return graph.ending_in(graph.output, added, [graph.maker(graph.output)])
 
 

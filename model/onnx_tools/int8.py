@@ -28,7 +28,7 @@ STEPS = 255
 # One less than 128, because rounding may add a half to each.
 PAIR_MAX = 127
 
-# A bias must fit 32 bits beside the sum of products, which stays below 2**26 in the default network.
+# A bias and the sum of products must fit 32 bits together, which stays below 2**26 in the default network.
 BIAS_MAX = 2.0**30
 
 # For a channel of zeros, so that nothing is divided by zero.
@@ -126,7 +126,7 @@ def check_can_be_quantised(graph: Graph, opset: int, *, is_quantised: bool) -> N
     if opset < MIN_OPSET:
         raise ImportRefusedError(
             f"the graph is of opset {opset}; int8 weights by channel need {MIN_OPSET}: "
-            "export it anew with opset_version=17, or import it without --quantize"
+            "export it again with opset_version=17, or import it without --quantize"
         )
     if not _layers(graph):
         raise ImportRefusedError(

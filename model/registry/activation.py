@@ -23,7 +23,7 @@ PROMOTED, ROLLED_BACK = "promote", "rollback"
 
 
 class Trial(NamedTuple):
-    """A version that gets this share of the jobs beside the active one, as its shadow."""
+    """A version that gets this share of the jobs along with the active one, as its shadow."""
 
     version: str
     share: float
@@ -106,7 +106,7 @@ def switch(bundles: Path, first: str) -> str:
 
 
 def try_beside(bundles: Path, trial: Trial | None) -> None:
-    """Start the trial of a version beside the active one, or end it."""
+    """Start the trial of a version along with the active one, or end it."""
     with files.alone_in(bundles):
         if trial is None:
             (bundles / SHADOW_FILE).unlink(missing_ok=True)
@@ -115,7 +115,7 @@ def try_beside(bundles: Path, trial: Trial | None) -> None:
 
 
 def tried_beside(bundles: Path) -> Trial | None:
-    """Return the trial beside the active version, if there is one; VersionError where its file cannot be read."""
+    """Return the trial of a second version, if there is one; VersionError where its file cannot be read."""
     try:
         content = files.read(bundles / SHADOW_FILE, MAX_SHADOW_BYTES)
     except FileNotFoundError:

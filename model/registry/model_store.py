@@ -2,7 +2,7 @@
 
 Each host mirrors what it is to serve into its own folder of bundles, from which workers read as ever. A version appears
 there whole, each file with the SHA-256 that its description names. Who promotes writes `promotions.csv` on condition
-that nobody has done so since he read it, and then `active`.
+that no other process has done so since it was read, and then `active`.
 """
 
 import hashlib
@@ -165,7 +165,7 @@ def _make(path: Path, content: bytes) -> None:
 
 
 def _put(target: Path, contents: Mapping[str, bytes]) -> None:
-    """Put a version in its place all at once, also where another of that name was."""
+    """Put a version in its place atomically, also where another of that name exists."""
     draft, old = files.beside(target), files.beside(target)
     draft.mkdir(parents=True)
     try:

@@ -160,7 +160,7 @@ def _labels(folder: Path) -> tuple[str, ...]:
 
 
 def put(base: Path, version: str, model: bytes, labels: tuple[str, ...], record: Record) -> Path:
-    """Write a new version beside its base and return its folder; VersionError where that name is taken."""
+    """Write a new version next to its base and return its folder; VersionError where that name is taken."""
     described = bundle.description(base) | {"version": version}
     return write(base.parents[1], described, model, labels, {RECORD_FILE: record.encode()})
 
@@ -168,7 +168,7 @@ def put(base: Path, version: str, model: bytes, labels: tuple[str, ...], record:
 def write(
     bundles: Path, described: Mapping[str, Any], model: bytes, labels: tuple[str, ...], more: Mapping[str, bytes]
 ) -> Path:
-    """Write a bundle all at once as <name>/<version> of its description; VersionError where there is one already."""
+    """Write a bundle atomically as <name>/<version> of its description; VersionError where there is one already."""
     target = free_place(bundles, described["name"], described["version"])
     contents = {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode(), **more}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -241,7 +241,7 @@ def remove(folder: Path) -> None:
 
 
 def remove_drafts(bundles: Path, older_than_s: float) -> list[Path]:
-    """Remove what writers that were killed have left beside versions; return it. Nobody lists or serves drafts."""
+    """Remove and return drafts that killed writers have left next to versions. Drafts are never listed or served."""
     found = [Path(path) for path in glob.iglob(f"{glob.escape(str(bundles))}/*/.*.*.*/")]  # noqa: PTH207
     old = [path for path in found if _DRAFT.fullmatch(path.name) and _age_s(path) > older_than_s]
     for path in old:

@@ -30,7 +30,7 @@ from wire.messages import FailureCode
 
 log = logging.getLogger(__name__)
 
-# The warning about an image in which the model sees one colour, or nothing since it is transparent.
+# The warning about an image that has one colour for the model, or is transparent.
 ONE_COLOUR = "one_colour"
 EXAMPLE = simplejpeg.encode_jpeg(np.full((64, 64, 3), 127, np.uint8))
 
@@ -107,7 +107,7 @@ class Classifier:
             self.model, self.pixels = model, model.new_batch(len(self.pixels))
 
     def outcomes(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """Return an answer or a failure for each job; one that breaks what nobody foresaw fails alone."""
+        """Return an answer or a failure for each job; one that causes an unforeseen error fails alone."""
         try:
             begin = time.perf_counter()
             contents = self._fetched(batch)
@@ -118,21 +118,21 @@ class Classifier:
             if len(batch) > 1:
                 return [outcome for delivery in batch for outcome in self.outcomes([delivery])]
             log.exception("job %s: unforeseen fault on image %r", batch[0].job.id, batch[0].job.image)
-            return [(batch[0], Failure(batch[0].job.id, "internal", "the worker failed on it; its log says why"))]
+            return [(batch[0], Failure(batch[0].job.id, "internal", "the worker failed on it; see its log"))]
 
     def is_sound(self) -> bool:
-        """Return whether an image of its own is classified: what fails beside that is due to what is asked."""
+        """Return whether an image of its own is classified: other failures are then caused by the requests."""
         try:
             fault_injection.obey_trial()
             self.model.prepare(EXAMPLE, self.pixels[0])
             return bool(np.isfinite(self.model.predict(self.pixels[:1])).all())
         except Exception:
-            # Whatever fails here, it is nobody's image.
+            # A failure here is not caused by the image.
             log.exception("an image of the worker's own cannot be classified")
             return False
 
     def _fetched(self, batch: Sequence[Delivery]) -> Iterable[Content]:
-        """Return the bytes of each image where they come over the network, all at once; else they are read later."""
+        """Return the bytes of each image where they come over the network, in parallel; else they are read later."""
         if self._fetch_map is None:
             return repeat(None, len(batch))
         return list(self._fetch_map(self._fetch, batch) if len(batch) > 1 else map(self._fetch, batch))
@@ -175,7 +175,7 @@ class Classifier:
             log.info("job %s: image %r refused, %s: %s", job.id, job.image, fault.code, fault)
             return Failure(job.id, cast(FailureCode, fault.code), str(fault))
         self.recorder.note("decode", begin, [delivery])
-        # A name may come to stand for other bytes; whoever asked about these can compare.
+        # A name may later refer to other bytes; the requester of these can compare.
         warnings = (ONE_COLOUR,) if is_of_one_colour(out) else ()
         return Decoded(hashlib.sha256(content).hexdigest(), (time.perf_counter() - begin) * 1000, warnings)
 

@@ -38,9 +38,9 @@ def obey(content: bytes) -> None:
             taken = [os.urandom(1) * MB for _ in range(RUNAWAY_MB)]
             os.kill(os.getpid(), signal.SIGKILL)
             taken.clear()
-        case b"hang":  # the interpreter's other threads go on
+        case b"hang":  # the interpreter's other threads continue
             threading.Event().wait()
-        case b"hang-locked":  # with the interpreter's lock in hand: no other thread goes on
+        case b"hang-locked":  # holding the interpreter's lock: no other thread continues
             re.fullmatch("(a+)+", "a" * 64 + "b")
         case b"raise":
             raise InjectedError

@@ -26,7 +26,7 @@ class Readiness:
 
 
 def serve(host: str, port: int, readiness: Readiness) -> None:
-    """Answer on this port; where it cannot be had, log that and go on."""
+    """Answer on this port; where it cannot be had, log that and continue."""
     try:
         server = _Server(host, port, readiness)
     except OSError as fault:

@@ -75,7 +75,7 @@ class NotReadyError(Exception):
 def check(served: Bundle) -> "Future[str]":
     """Check in the background whether a bundle has maps; log and return the reason where it has none, else "".
 
-    That takes half a second of another process, once: the finding is kept beside the compiled forms of the bundle.
+    That takes half a second of another process, once: the result is kept next to the compiled forms of the bundle.
     """
     return _loader.submit(_checked, served)
 
@@ -90,7 +90,7 @@ def _checked(served: Bundle) -> str:
     except NotExplainableError as found:
         fault = str(found)
     except Exception:
-        # The loader thread's edge. Whoever asks for a map has it checked again.
+        # The loader thread's edge. The next request for a map checks it again.
         log.exception("whether %s can be explained is not known", served.folder)
         return ""
     if kept is None:
@@ -102,7 +102,7 @@ def _checked(served: Bundle) -> str:
 
 
 def explain(model: Model, job: Job, content: bytes, scores: Scores) -> ActivationMap:
-    """Return the map of the class that a job asks for, of the image with these bytes and scores.
+    """Return the map of the class that a job requests, of the image with these bytes and scores.
 
     Raise NotExplainableError or NotReadyError.
     """
@@ -179,7 +179,7 @@ def held_mb() -> float:
 
 
 class _Loading(NamedTuple):
-    """A load under way or done, and when it began."""
+    """A load in progress or done, and its start time."""
 
     future: "Future[Maps]"
     began_at: float
@@ -207,9 +207,9 @@ def _load(folder: Path, digest: str, engine: str) -> "Maps":
     except NotExplainableError:
         raise
     except Exception as fault:
-        # The loader thread's edge: whatever it was, it is logged, and may have gone when it is tried again.
+        # The loader thread's edge: any error is logged, and may not recur at the next attempt.
         log.exception("what explains %s cannot be loaded", folder)
-        reason = f"what explains {folder.parent.name}/{folder.name} cannot be loaded now; the worker's log says why"
+        reason = f"what explains {folder.parent.name}/{folder.name} cannot be loaded now; see the worker's log"
         raise NotReadyError(reason) from fault
 
 

@@ -42,7 +42,7 @@ def name(worker: str, model: str, version: str, engine: str) -> None:
 
 
 def pushed(worker: str) -> "MetricExport | None":
-    """Begin to send what the worker of this name counts to a collector, if that is asked for."""
+    """Start to send the counters of the worker of this name to a collector, if that is enabled."""
     if settings.OTEL_METRICS_EXPORTER == "none":
         return None
     from wire.telemetry.metrics import MetricExport  # noqa: PLC0415  loaded where it is wanted, and nowhere else

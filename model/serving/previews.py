@@ -10,7 +10,7 @@ from inference.decode import View, decode
 from inference.preprocessing import upright
 
 QUALITY = 80
-# Averages of whole pixels come first, which is faster and looks the same.
+# Averages of whole pixels come first, which is faster and gives the same result.
 REDUCING_GAP = 2.0
 
 

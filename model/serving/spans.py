@@ -1,6 +1,6 @@
-"""A worker's spans: what a job waited, and what was done for it, below the span of the request that asked for it.
+"""A worker's spans: what a job waited, and what was done for it, below the span of its request.
 
-They are made of measured times once the answers are out, so that nobody waits for them.
+They are made of measured times once the answers are out, so that no request waits for them.
 """
 
 import time
@@ -59,7 +59,7 @@ class SpanRecorder(Recorder):
         self._stages: dict[str, list[_Stage]] = {}
 
     def note(self, stage: str, begin: float, jobs: Sequence[Delivery], fault: str = "") -> None:
-        """Take down a stage that is over now."""
+        """Record a stage that ends now."""
         end = time.time_ns()
         noted = _Stage(stage, end - _ns_since(begin), end, len(jobs), fault)
         for job in jobs:

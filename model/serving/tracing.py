@@ -1,4 +1,4 @@
-"""Traces of jobs, in OpenTelemetry's form; off unless OTEL_TRACES_EXPORTER says where they go.
+"""Traces of jobs, in OpenTelemetry's form; off unless OTEL_TRACES_EXPORTER names a destination.
 
 Off, nothing of OpenTelemetry is even loaded. spans.py makes the spans.
 """
@@ -12,10 +12,10 @@ from wire import Answer, Delivery, Failure
 
 
 class Recorder:
-    """Hears of the stages of a consumer's jobs; this one, for when traces are off, forgets them."""
+    """Receives the stages of a consumer's jobs; this one discards them, while traces are off."""
 
     def note(self, stage: str, begin: float, jobs: Sequence[Delivery], fault: str = "") -> None:
-        """Take down a stage that is over now, which began then by the performance counter."""
+        """Record a stage that ends now, which began then by the performance counter."""
 
     def end(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
         """Make spans of what was noted of these jobs; they are answered."""
@@ -38,7 +38,7 @@ UNTRACED: Final = Recorder()
 
 
 def opened(worker: str) -> Traces:
-    """Begin to send the traces of a worker of this name, if that is asked for."""
+    """Start to send the traces of a worker of this name, if that is enabled."""
     if settings.OTEL_TRACES_EXPORTER == "none":
         return Traces()
     # Loaded on demand, and not by an import statement, because spans.py builds on this module.

@@ -1,4 +1,4 @@
-"""Follows which versions a worker is to serve and to shadow: another one is loaded beside it, and then handed over."""
+"""Follows which versions a worker is to serve and to shadow: a new one is loaded, and then takes over."""
 
 import fcntl
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger("ml_service")
 POLL_EVERY_S = 0.25
 # A version that cannot be loaded is tried again so often: its files may have been mended.
 AGAIN_AFTER_S = 30.0
-# Workers of one machine load one after the other, so that most of it goes on answering; but none waits longer.
+# Workers of one machine load one after the other, so that most of it continues to answer; but none waits longer.
 TURN_TIMEOUT_S = 1.5
 TURN_POLL_S = 0.02
 # By how much the priority of loading another version is below that of answering.
@@ -88,7 +88,7 @@ class Slot:
             except Exception as fault:
                 if not isinstance(fault, (InferenceError, OSError)):
                     log.exception("%s: unforeseen fault", wanted.folder)
-                # Whatever it was, at each poll it would be the same.
+                # Any error it was, at each poll it would be the same.
                 reason = f"{wanted.folder} cannot be loaded: {str(fault) or type(fault).__name__}"
                 self._refused[content] = _Refusal(reason, time.monotonic() + AGAIN_AFTER_S)
         self.fault = self._refused[content].reason
@@ -166,9 +166,9 @@ def _in_turn(folder: Path, load: Callable[[Path], Model]) -> Model:
 
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
-    """Hold a lock on the bundle's description, or go on without it after TURN_TIMEOUT_S."""
+    """Hold a lock on the bundle's description, or continue without it after TURN_TIMEOUT_S."""
     try:
-        # Opening a pipe must not wait for somebody to write into it.
+        # Opening a pipe must not wait for a writer.
         file = os.open(folder / DESCRIPTION_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         yield  # loading raises what is wrong with it

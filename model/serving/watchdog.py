@@ -1,4 +1,4 @@
-"""What a worker process does about itself: it ends when it hangs as a whole, and asks for a fresh one when it ails."""
+"""The watchdog of a worker process: it ends a process that hangs, and requests a restart after repeated failures."""
 
 import faulthandler
 import logging
@@ -51,9 +51,9 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def note(self, were_internal_failures: Iterable[bool], is_sound: Callable[[], bool]) -> None:
-        """Count the jobs in a row that failed in a way that nothing foresees; any other outcome begins anew.
+        """Count the jobs in a row that failed with an unforeseen error; any other outcome resets the count.
 
-        At so many, `is_sound` decides: where a job of the worker's own succeeds, they are due to what was asked.
+        At so many, `is_sound` decides: where a job of the worker's own succeeds, the requests are the cause.
         """
         for was_internal in were_internal_failures:
             self._failures = self._failures + 1 if was_internal else 0
@@ -80,7 +80,7 @@ class Watchdog:
 
 
 def resident_mb() -> float:
-    """Return the memory of this process that is its own, in MB; 0 where the system does not tell."""
+    """Return the memory of this process that is its own, in MB; 0 where the system does not report it."""
     try:
         lines = STATUS.read_text(encoding="ascii").splitlines()
     except OSError:

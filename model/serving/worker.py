@@ -1,4 +1,4 @@
-"""One model worker: a consumer and a thread for each batch under way, and the threads that keep them going."""
+"""One model worker: a consumer and a thread for each batch in progress, and their supporting threads."""
 
 import logging
 import os
@@ -36,18 +36,18 @@ IDLE_MS = 250
 HANG_GRACE_S = 2.0
 # After so long without a heartbeat a worker is not ready; the api takes it for dead a second later.
 SILENT_AFTER_S = 2.0
-# How many times its budget an expensive image may take beside everything else on a busy machine.
+# How many times its budget an expensive image may take along with all other load on a busy machine.
 EXPENSIVE_GRACE = 10
 # Jobs that are expensive to decode get one of so many parts of a worker's time while others wait.
 EXPENSIVE_PART = 4
 PAUSE_POLL_S = 0.02
-# Batches under way for each one that is computed, and images that are fetched at the same time.
+# Batches in progress for each one that is computed, and images that are fetched at the same time.
 FETCH_AHEAD, MAX_FETCHES = 2, 16
 # What decoding the example takes on the reference processor; benchmarks/own/decode_cost.py measures it.
 EXAMPLE_MS = 13.0
 EXAMPLE_SIZE, EXAMPLE_GRAIN = 1024, 4
 TRIES = 5
-# Whatever a busy machine makes of the measurement.
+# However slow the measurement was on a busy machine.
 MIN_SLOWNESS, MAX_SLOWNESS = 0.2, 10.0
 
 
@@ -55,7 +55,7 @@ class Worker:
     """The consumers of one process, their threads, and what renews leases, watches memory and sends heartbeats."""
 
     def __init__(self, model: Model, count: int, ends: SimpleQueue[str]) -> None:
-        """Serve a model with `count` batches under way; `ends` gets each reason to end the process."""
+        """Serve a model with `count` batches in progress; `ends` gets each reason to end the process."""
         self.shadow: Shadow | None = None
         self.name = f"{re.sub('[^A-Za-z0-9_.-]', '-', socket.gethostname())[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
         self.model = model
@@ -90,7 +90,7 @@ class Worker:
             hang_s=settings.MAX_BATCH_S + HANG_GRACE_S,
             max_growth_mb=settings.MAX_MEMORY_GROWTH_MB,
             max_failures=settings.MAX_FAILURES,
-            held_mb=heat_maps.held_mb,  # whoever asks for maps ends no worker
+            held_mb=heat_maps.held_mb,  # requests for maps must not end a worker
         )
         self.heartbeat = Heartbeat(
             address,
@@ -153,7 +153,7 @@ class Worker:
             shadow.stop()
 
     def stop(self) -> None:
-        """Finish the batches under way, and leave no consumer and no heartbeat in Redis."""
+        """Finish the batches in progress, and leave no consumer and no heartbeat in Redis."""
         self.stopping.set()
         self.heartbeat.stop()
         for thread in self.threads:
@@ -296,7 +296,7 @@ def _now_ms() -> float:
 
 
 def _leave_hanging_batch(job_ids: list[str]) -> None:
-    """End the process at once: a thread cannot be killed, and its jobs are safe in Redis."""
+    """End the process immediately: a thread cannot be killed, and its jobs are safe in Redis."""
     log.critical("no end of the batch of jobs %s after %s s: leaving", ", ".join(job_ids), settings.MAX_BATCH_S)
     logging.shutdown()
     os._exit(os.EX_SOFTWARE)

@@ -1,7 +1,7 @@
 """`python -m trainer`: wait for orders, and have each done by `python -m trainer.execute` at low priority.
 
 A process that ends without an outcome was killed or has crashed: its order is taken up again once, and then fails. Of
-two trainers of a queue one has the lease, and the other waits until it is over.
+two trainers of a queue one has the lease, and the other waits until it expires.
 """
 
 import json
@@ -25,7 +25,7 @@ CHILD_GRACE_S = 5.0
 # How often an idle trainer asks whether a search is due.
 SEARCH_CHECK_S = 60.0
 HERE = Path(__file__).resolve().parents[1]
-# What is written beside the versions by those who choose among them.
+# Files next to the versions, written by the commands that choose among them.
 WATCHED = ("active", "shadow", "promotions.csv")
 
 
@@ -107,7 +107,7 @@ class Trainer:
 
 
 class Child:
-    """A process that ends with this one: it reads from a pipe that nobody writes to, and that breaks then."""
+    """A process that ends with this one: it reads from a pipe without a writer, which breaks then."""
 
     def __init__(self, command: list[str]) -> None:
         read_end, self._write_end = os.pipe()
@@ -146,7 +146,7 @@ def _spawned(*arguments: str) -> Child:
 
 
 def _is_unreadable(desk: TrainerDesk, order_id: str) -> bool:
-    """Return whether nobody can do an order, such as one of a later release."""
+    """Return whether an order is unknown, such as one of a later release."""
     try:
         desk.find(order_id)
     except MessageError:

@@ -1,7 +1,7 @@
 """`python -m trainer.execute ORDER ATTEMPT TRAINER NOTE`: do one order, by the code of the commands.
 
-`--versions` publishes which versions there are, `--give-up …` tells that an order is given up. The process
-ends with the trainer that has started it, whatever that one dies of.
+`--versions` publishes which versions there are, `--give-up …` records that an order is given up. The process
+ends with the trainer that has started it, for any cause.
 """
 
 import settings
@@ -73,7 +73,7 @@ def _limit_this_process() -> None:
 
 
 def _outcome(order: Order, reporter: Reporter) -> Outcome:
-    """Do an order; whatever goes wrong is its outcome."""
+    """Run an order; any error is its outcome."""
     from trainer import tasks  # noqa: PLC0415  with the engine, which the list of versions needs not
 
     try:

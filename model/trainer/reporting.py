@@ -77,7 +77,7 @@ class Reporter:
         return max(left_s, of_step_s, 0.0) + pace * sum(typical_s[step + 1 :])
 
     def line(self, text: str, *, is_warning: bool) -> None:
-        """Keep a line for whoever asks what came of the order."""
+        """Keep a line for clients that request the result of the order."""
         kept = self._warnings if is_warning else self._lines
         if len(kept) < MAX_LINES:
             kept.append(text[:MAX_LINE])
@@ -94,5 +94,5 @@ class Reporter:
 
     def _publish(self, progress: Progress) -> None:
         self._progress = progress
-        with suppress(QueueUnavailable):  # the order goes on while Redis is away
+        with suppress(QueueUnavailable):  # the order continues while Redis is away
             self._desk.report(progress)

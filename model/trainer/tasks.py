@@ -49,13 +49,13 @@ def prepare() -> None:
 
 
 def train(order: Order, reporter: Reporter) -> Result:
-    """Make a version of the reviewed cases, as `cli.improve` does; then compare it, where the order says so."""
+    """Make a version of the reviewed cases, as `cli.improve` does; then compare it, where the order includes that."""
     also_compares = bool(order.arguments.get("evaluate"))
     reporter.expect(TRAIN_STEPS + EVALUATE_STEPS * also_compares)
     version = _made(reporter)
     store = ml_service.model_store()
     if store is not None:
-        store.push(version)  # this host may lose it before somebody promotes it
+        store.push(version)  # this host may lose it before someone promotes it
     return {"version": version, **(_compared(version) if also_compares else {})}
 
 
@@ -91,7 +91,7 @@ def _compared(version: str) -> Result:
 
 
 def _verdict(version: str) -> Result:
-    """Return what the gate says before anybody promotes the version."""
+    """Return the gate's result, before a promotion of the version."""
     bundles = ml_service.bundles_folder()
     arguments = ["promote", version]
     candidate = batch_prediction.load(bundles / version)

@@ -2,8 +2,8 @@
 
 Augmentations show what may vary between images of a class. Measured with ten and with three reports of a class
 (docs/decisions/0009-last-layer.md): these four help; stronger ones (strong perspective, negatives of everything) help
-no more and make new classes take over images of old ones. Where a mirrored or turned image shows another class, as an
-arrow does, they do harm: `[training] augment` in bundle.toml names those to make.
+no more and make new classes take over images of existing ones. Where a mirrored or turned image shows another class, as
+an arrow does, they do harm: `[training] augment` in bundle.toml names those to make.
 
 Fitted on reports alone, new classes take over everything, so synthetic images hold the rest in place where no traffic
 is stored. Overlapping leaves of all sizes, with the noise and the soft shades of photographs, make a network's features
@@ -57,7 +57,7 @@ def augmentations(pixels: Pixels, seed: int, kinds: Collection[str] = KINDS) -> 
 
 
 def chosen_kinds(folder: Path) -> tuple[str, ...]:
-    """Return the KINDS that the bundle in this folder asks for, all of them where it does not say; BundleError."""
+    """Return the KINDS that the bundle in this folder lists, all of them where it has no list; raise BundleError."""
     table = bundle.description(folder).get("training", {})
     chosen = table.get("augment", list(KINDS)) if isinstance(table, dict) else table
     if not isinstance(chosen, list) or not set(map(str, chosen)) <= set(KINDS):
@@ -125,7 +125,7 @@ def _image(draw: np.random.Generator, height: int, width: int, textures: list[Nu
     largest = side * draw.uniform(*LARGEST)
     smallest = largest * draw.uniform(*SMALLEST)
     for _ in range(draw.integers(5, MAX_LEAVES)):
-        # Areas with a power law: however close one looks, the image has the same statistics.
+        # Areas with a power law: the image has the same statistics at every scale.
         radius = (smallest**-2 + draw.random() * (largest**-2 - smallest**-2)) ** -0.5
         shade = zip(colours[draw.integers(COLOURS)], draw.normal(0, 0.04, 3).tolist(), strict=True)
         colour = [min(max(value + change, 0.0), 1.0) * 255 for value, change in shade]

@@ -1,7 +1,7 @@
 """Reviewed cases and unreported traffic, read from the feedback folder and the folder of uploads.
 
-`feedback.csv` holds a row for each report, `decisions.csv` beside it a row for each decision of a reviewer; the last
-decision counts. `labels.csv` holds what reviewers have renamed and merged. What nobody has reviewed is never a case.
+`feedback.csv` holds a row for each report, `decisions.csv` next to it a row for each decision of a reviewer; the last
+decision counts. `labels.csv` holds what reviewers have renamed and merged. What no one has reviewed is never a case.
 These files may grow while they are read, and may end in half a row.
 """
 
@@ -55,7 +55,7 @@ def _cases(folder: Path, labels: Mapping[str, str]) -> Iterator[Case]:
 
 
 def _identities(case: Case) -> Iterator[str]:
-    """Yield what an image is known by: its name, and its content under whatever name."""
+    """Yield the keys of an image: its name, and its content under any name."""
     yield case.image
     if case.sha256:
         yield case.sha256

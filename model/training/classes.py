@@ -11,7 +11,7 @@ from wire.tables.labels import Spelling
 def numbered(labels: Sequence[str], names: Spelling) -> tuple[str, ...]:
     """Return the labels by the names that their classes have now, each at its number.
 
-    A class that was merged into another one leaves its number, and its label, to nobody.
+    A class that was merged into another one leaves its number and its label unused.
     """
     taken = {label for label in labels if names.of(label) == label}
     found = []

@@ -17,7 +17,7 @@ from onnx_tools.head import features_model
 from training.augmentation import synthetic_images
 from training.progress import Progress
 
-# Images under way for each core: enough that none waits, few enough to hold in memory.
+# Images in progress for each core: enough that none waits, few enough to hold in memory.
 AHEAD = 4
 # So many of the kept features are computed again; they differ where the engine or the synthetic images do.
 COMPARED, TOLERANCE = 2, 1e-3
@@ -61,8 +61,8 @@ class FeatureExtractor:
     def of_synthetic(self, count: int, progress: Progress) -> Floats:
         """Return one row for each of so many synthetic images.
 
-        They are kept beside the bundle, as its compiled forms are: one file for each engine, with the most rows asked
-        for so far. What is kept is used where it gives the first images the features that they have now.
+        They are stored next to the bundle, as its compiled forms are: one file for each engine, with the most rows
+        requested so far. What is kept is used where it gives the first images the features that they have now.
         """
         folder, table = self.bundle.folder, self.bundle.preprocessing
         size, name = table.size, f"features-{compiled.key(self._engine_name, table.digest, self.bundle.model)}"
@@ -99,7 +99,7 @@ def joined(rows: Sequence[Floats], width: int) -> Floats:
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield the result of each item in order, with a bounded number under way in so many threads."""
+    """Yield the result of each item in order, with a bounded number in progress, in this many threads."""
     waiting = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         under_way: list[Future[Result]] = []

@@ -126,14 +126,14 @@ def _chunks(parts: Iterable[Floats]) -> Iterator[Floats]:
 
 
 def _collapsed(logits: Floats, moving: Classes, old_count: int) -> Floats:
-    """Return the logits of the moving classes, and in the last column one that stands for all the others."""
+    """Return the logits of the moving classes, and in the last column one for all the others."""
     others = np.setdiff1d(np.arange(old_count), moving)
     last = log_sum_exp(logits[:, others]) if len(others) else np.full(len(logits), NEVER, np.float32)
     return np.concatenate([logits[:, moving], last[:, None]], axis=1)
 
 
 def _weights(cases: Cases, rehearsed: int) -> Floats:
-    """Weigh each label the same, whatever its cases; the whole rehearsal set at least as much as all labels."""
+    """Weigh each label the same, for any number of cases; the whole rehearsal set at least as much as all labels."""
     labels, positions, counts = np.unique(cases.classes, return_inverse=True, return_counts=True)
     of_cases = LABEL_WEIGHT / counts[positions]
     of_rehearsal = np.full(rehearsed, max(1.0, REHEARSAL_PER_LABEL * len(labels)) / rehearsed)
@@ -142,7 +142,7 @@ def _weights(cases: Cases, rehearsed: int) -> Floats:
 
 @dataclass(frozen=True)
 class Whitening:
-    """A linear map to features that vary alike in every direction: white = (features - centre) @ matrix.
+    """A linear map to features with the same variance in every direction: white = (features - centre) @ matrix.
 
     Moving a row of weights where features hardly vary changes nothing that was seen; in white features it has its cost.
     """

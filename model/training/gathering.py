@@ -35,7 +35,7 @@ class Sources:
     cases: Sequence[Case]
     images: Sequence[HeldImage]
     max_images: int
-    augment: tuple[str, ...] | None = None  # None: what the bundle says, without what changes labels
+    augment: tuple[str, ...] | None = None  # None: those of the bundle, without those that change labels
 
     @classmethod
     def of_record(cls, record: Record) -> "Sources":
@@ -157,8 +157,8 @@ def _sha256(content: bytes | None) -> str:
 def changing_labels(labels: Sequence[str], rows: Floats | Sequence[Floats], kinds: tuple[str, ...]) -> set[str]:
     """Return which of MIRROR and TURN make images of a label look like those of one other label.
 
-    That is so where most images of a label are told by the others of it, and most of its augmented ones are taken for
-    one other label.
+    That is so where most images of a label are recognised from its other images, and most of its augmented ones are
+    taken for one other label.
     """
     names, classes = np.unique(labels, return_inverse=True)
     judged = np.concatenate([np.flatnonzero(classes == each)[:MAX_JUDGED] for each in range(len(names))])

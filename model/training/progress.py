@@ -1,4 +1,4 @@
-"""How long work reports that it goes on."""
+"""How long work reports progress."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar

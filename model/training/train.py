@@ -16,8 +16,8 @@ from training.progress import Progress, silent
 
 SEED = 1
 FOLDS = 5
-# An unreported image that the first fit takes for one of the reported classes perhaps shows what nobody has reported
-# yet: it says nothing against the class. Where the old model was sure of something else, a doubt is not enough.
+# An unreported image that the first fit takes for one of the reported classes perhaps shows what no one has reported
+# yet: it is no evidence against the class. Where the old model was sure of something else, a doubt is not enough.
 DISPUTED, SURE, TAKEN = 0.05, 0.9, 0.5
 # Generated features: how many, and how sure the old head is of each. From 0.5 to 0.95, new classes miss their own.
 PSEUDO, PSEUDO_SURE = 500, (0.99, 0.999)
@@ -130,7 +130,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def undisputed(head: Head, classes: Classes, training_set: TrainingSet) -> Flags:
-    """Return which rows of the traffic do not show one of these classes by what a first fit says of them."""
+    """Return which rows of the traffic do not show one of these classes according to a first fit."""
     before = softmax(training_set.base.logits(training_set.traffic))
     after = softmax(head.logits(training_set.traffic))
     moved = np.unique(classes)

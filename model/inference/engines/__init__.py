@@ -28,7 +28,7 @@ class Engine(Protocol):
 
 
 def load(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
-    """Return the engine of this name with the bundle's model in it, for `streams` threads that predict at once.
+    """Return the engine of this name with the bundle's model in it, for `streams` threads that predict concurrently.
 
     `auto` is the one that suits the processor; `torch:<device>:<precision>` also names where it computes, and in
     what. Raise EngineError for a graph that the engine refuses, and for one that refers to other files, wherever it

@@ -32,7 +32,7 @@ del sys.modules["openvino.tools.ovc"]
 
 FAILURES = (GeneralFailure, InitializationFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure)
 Options = dict[str, object]
-# Whatever the machine can do in half precision: the same image has the same scores everywhere.
+# Also where the machine supports half precision: the same image has the same scores everywhere.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
 PINNING = {"ENABLE_CPU_PINNING": False}
@@ -52,7 +52,7 @@ def load(bundle: Bundle, *, streams: int, cores: int) -> "OpenVinoEngine":
     name = compiled.key(FORM, openvino.__version__, str(_threads(1, 1)), bundle.preprocessing.digest, bundle.model)
     form = compiled.kept(bundle.folder, name)
     if form is not None:
-        with suppress(RuntimeError):  # of no use after all: compile anew
+        with suppress(RuntimeError):  # not usable: compile again
             return OpenVinoEngine(core, form, threads, bundle.output)
     try:
         graph = with_preprocessing(read(bundle.model), bundle)
@@ -98,7 +98,7 @@ class OpenVinoEngine:
 
 
 class _Requests:
-    """As many requests as there were ever calls at once; the graph and its weights are shared."""
+    """As many requests as there were concurrent calls; the graph and its weights are shared."""
 
     def __init__(self, graph: openvino.CompiledModel) -> None:
         self.graph = graph

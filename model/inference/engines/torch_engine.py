@@ -1,4 +1,4 @@
-"""PyTorch, for GPUs: batches as they come, channels last, and in half precision where that is asked for.
+"""PyTorch, for GPUs: batches as they come, channels last, and in half precision where that is set.
 
 It computes with the weights of the bundle's own graph. Each operation of the usual classifiers is a line of the table
 at the end; a graph with another one is refused. PyTorch is no part of the set-up (docs/decisions/0014-gpu.md).
@@ -131,7 +131,7 @@ def _constant(array: Any, device: torch.device, precision: torch.dtype) -> Tenso
 def _advice(unknown: list[str]) -> str:
     if "DequantizeLinear" in unknown:
         return "an int8 bundle is for the processor: PRECISION=fp32"
-    return "ENGINE=onnxruntime runs whatever ONNX can say"
+    return "ENGINE=onnxruntime runs any ONNX graph"
 
 
 def _convolution(

@@ -339,7 +339,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         processor("CLIPImageProcessor", *CLIP, {"shortest_edge": 224}, do_center_crop=True, crop_size=256),
         "scaled to (224, 224) and padded to (256, 256)",
     ),
-    ({"model_type": "resnet", "id2label": {"0": "a"}}, "says nothing of the preprocessing"),
+    ({"model_type": "resnet", "id2label": {"0": "a"}}, "does not describe the preprocessing"),
 ]
 
 

@@ -408,7 +408,7 @@ def test_without_a_configuration_what_is_missing_is_named(
     (folder / "config.json").write_text(json.dumps(NAMES))
     assert bring(folder, exports.torchvision(core).content) == 1  # labels, and nothing of the preprocessing
     assert bring(folder, exports.torchvision(core).content, "--config", folder / "config.json") == 1
-    assert "says nothing of the preprocessing" in capsys.readouterr().err
+    assert "does not describe the preprocessing" in capsys.readouterr().err
     (folder / "config.json").write_text(json.dumps(NAMES | {"id2label": {"0": "a", "1": "b", "2": "c"}}))
     assert models.main(["import", str(folder / "own.onnx"), "--preset", "torchvision"]) == 1
     assert "puts out 2 numbers for an image" in (told := capsys.readouterr().err)
