@@ -1,9 +1,9 @@
 """Estimates of accuracy on new images, from the answers of versions that were trained on a share of each class.
 
 The errors of a new class fall with the number n of its images about as n ** -EXPONENT, so that cross-validation alone
-underestimates the accuracy, most where a class has three images (docs/decisions/0009-last-layer.md has the measurements). The
-ends of an interval take the slowest and the fastest fall, and fewer images than there are: those of one class are
-answered by versions that were trained on each other.
+underestimates the accuracy, most where a class has three images (docs/decisions/0009-last-layer.md has the
+measurements). The ends of an interval take the slowest and the fastest fall, and fewer images than there are: those of
+one class are answered by versions that were trained on each other.
 """
 
 from collections.abc import Sequence
