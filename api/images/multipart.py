@@ -11,6 +11,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
@@ -181,6 +182,20 @@ def _too_many_field_bytes() -> Problem:
     return Problem(413, "too_large", detail)
 
 
+class _SizedStream:
+    """The body of a request, which the server reads to its end and no further."""
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, or all that are left; raise ClientDisconnected where they do not come."""
+        try:
+            return self._body.read(size)
+        except OSError:
+            raise ClientDisconnected from None
+
+
 class MemoryRequest(Request):
     """A request whose forms are parsed in memory, and whose JSON is read within the bounds of json_stream.
 
@@ -194,7 +209,7 @@ class MemoryRequest(Request):
         """Return the body; raise Problem where its Content-Encoding is not accepted."""
         # The server knows how long such a body is, and reads no further: no other layer has to count.
         is_sized = self.environ.get("sightline.body_bytes", math.inf) <= (self.max_content_length or 0)
-        stream: IO[bytes] = self.environ["wsgi.input"] if is_sized else super().stream
+        stream = cast(IO[bytes], _SizedStream(self.environ["wsgi.input"])) if is_sized else super().stream
         header = self.environ.get("HTTP_CONTENT_ENCODING")
         if not header or not (coding := coding_of(header)):
             return stream
