@@ -29,6 +29,7 @@ from inference.model import Model
 from registry import activation, versions
 from registry.activation import PROMOTED, ROLLED_BACK, Trial
 from registry.model_store import ModelStore
+from serving import heat_maps
 from wire import QueueUnavailable, WorkerInfo
 from wire.queue_stats import STALE_AFTER_S
 
@@ -112,6 +113,7 @@ def promote(options: argparse.Namespace) -> int:
         note = verdict.outcome.value if verdict.outcome is Outcome.PROVISIONAL else ""
         if note and not _confirmed(version, verdict, options):
             return REFUSED
+    heat_maps.check(candidate.bundle).result()  # kept beside the version, so that no worker has to
     _activate(version, before, PROMOTED, note)
     return _await_workers(candidate.bundle)
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import settings
-from inference import bundle, compiled, engines
+from inference import bundle, compiled, cpu, engines
 from inference.arrays import Pixels, Scores
 from inference.bundle import Bundle
 from inference.model import Model
@@ -75,7 +76,8 @@ class NotReadyError(Exception):
 def check(served: Bundle) -> "Future[str]":
     """Check in the background whether a bundle has maps; log and return the reason where it has none, else "".
 
-    That takes half a second of another process, once: the result is kept next to the compiled forms of the bundle.
+    That takes half a second of another process at the lowest priority, once: the result is kept next to the compiled
+    forms of the bundle.
     """
     return _loader.submit(_checked, served)
 
@@ -265,13 +267,19 @@ def _run(loaded: Bundle, *options: str) -> bytes:
 
     A process of its own reads the graph: the ONNX library would stay in this one, and cost it 13 MB.
     """
-    command = [sys.executable, *COMMAND, *options]
-    done = subprocess.run(  # noqa: S603
-        command, cwd=MODEL, input=loaded.model, capture_output=True, check=False, timeout=PARTS_TIMEOUT_S
-    )
-    fault = done.stderr.decode(errors="replace")[-MAX_REASON:]
-    if done.returncode == os.EX_DATAERR:
+    command, pipe = [sys.executable, *COMMAND, *options], subprocess.PIPE
+    with subprocess.Popen(command, cwd=MODEL, stdin=pipe, stdout=pipe, stderr=pipe) as child:  # noqa: S603
+        if CHECK in options:
+            # Nobody waits for it, and a worker that has just taken a version has others to answer.
+            with suppress(OSError):  # it may have ended
+                cpu.lower_thread_priority(cpu.LOWEST, child.pid)
+        try:
+            out, errors = child.communicate(loaded.model, PARTS_TIMEOUT_S)
+        finally:
+            child.kill()
+    fault = errors.decode(errors="replace")[-MAX_REASON:]
+    if child.returncode == os.EX_DATAERR:
         raise NotExplainableError(f"{loaded.name}/{loaded.version} cannot be explained: {fault}")
-    if done.returncode:
-        raise ChildProcessError(f"{' '.join(command)} ended with {done.returncode}: {fault}")
-    return done.stdout
+    if child.returncode:
+        raise ChildProcessError(f"{' '.join(command)} ended with {child.returncode}: {fault}")
+    return out

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from cli import models
+from inference import bundle, compiled
+from serving import heat_maps
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.reviewed import FeedbackFiles
 from tests.bundle_copies import NAME
@@ -78,6 +80,8 @@ def test_on_a_fresh_install_a_good_version_has_to_be_confirmed(loop: Loop, capsy
     assert loop.active == "efficientnet-lite0/1-int8"
     assert loop.promote(loop.files, "good", "--provisional") == 0
     assert loop.active == "efficientnet-lite0/good"
+    found = bundle.load(loop.bundles / "efficientnet-lite0" / "good")
+    assert compiled.kept(found.folder, compiled.key(heat_maps.FINDING, found.digest)) == b""  # no worker has to check
     assert ",provisional" in (loop.bundles / "promotions.csv").read_text().splitlines()[-1]
 
 

@@ -407,6 +407,17 @@ def test_a_check_that_fails_is_no_finding(
     assert isinstance(outcome(own, folder), Answer)
 
 
+def test_a_check_takes_no_time_from_those_who_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mean = helper.make_node("ReduceMean", ["map"], ["features"], axes=[2, 3], keepdims=0)
+    own = served(tmp_path, FAR_APART, mean, MATRIX, head=HEAD)
+    told, program = tmp_path / "niceness", tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\nnice >{told}\n")  # the graph comes once the priority is set
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert heat_maps.check(own.bundle).result() == ""
+    assert told.read_text() == "19\n"
+
+
 def test_a_fault_while_the_graph_of_the_map_is_loaded_passes_with_its_cause(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
