@@ -145,13 +145,16 @@ def work(port: int, process: int, count: int) -> None:
 class StubWorker(threading.Thread):
     """All that a worker process has but a model, and the stream of expensive jobs."""
 
-    def __init__(self, address: Address, name: str, stop: threading.Event) -> None:
+    def __init__(
+        self, address: Address, name: str, stop: threading.Event, *, work_s: float = WORK_S, batch: int = 1
+    ) -> None:
         super().__init__(name=name)
         self._ended = stop
+        self._work_s, self._batch = work_s, batch
         self._consumer = Consumer(address, QUEUE, name, lease_ms=1000, max_batch_s=10)
-        info = WorkerInfo(name, "bench.example", "efficientnet-lite0", "1-int8", "0123456789abcdef", max_batch=1)
+        info = WorkerInfo(name, "bench.example", "efficientnet-lite0", "1-int8", "0123456789abcdef", max_batch=batch)
         self._loops = (
-            Heartbeat(address, QUEUE, info, LABELS, speed=lambda: {"rate": JOBS_A_SECOND}),
+            Heartbeat(address, QUEUE, info, LABELS, speed=lambda: {"rate": 1 / work_s}),
             Leases(address, [self._consumer], lambda _: None),
             Maintenance(address, QUEUE, self._consumer.name, lease_ms=1000, max_batch_s=10),
         )
@@ -162,9 +165,9 @@ class StubWorker(threading.Thread):
             loop.start()
         while not self._ended.is_set():
             try:
-                batch = self._consumer.receive(1, 250)
+                batch = self._consumer.receive(self._batch, 250)
                 if batch:
-                    time.sleep(WORK_S)
+                    time.sleep(self._work_s * len(batch))
                 self._consumer.answer([(delivery, answer_for(delivery.job)) for delivery in batch])
             except QueueUnavailable:
                 continue
