@@ -12,6 +12,7 @@ from benchmarks.plan import Step, plan
 from benchmarks.report import report
 from benchmarks.results import Results, open_results
 from benchmarks.run import Runner
+from benchmarks.systems import SYSTEMS
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def main() -> int:
     except PreparationError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    prepare()
+    prepare(steps)
     failures = measure([step for step in steps if not results.has(step.key)], Runner(options), results)
     print(report(results))
     subprocess.run([settings.PEER_PYTHON, "-m", "benchmarks.plot", results.folder], cwd=settings.ROOT, check=True)
@@ -31,9 +32,10 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def prepare() -> None:
-    """Make what the measurements need: both environments, the model bundles, the images."""
-    prepare_peers()
+def prepare(steps: list[Step]) -> None:
+    """Make what the measurements need: the environments, the model bundles, the images."""
+    systems = [SYSTEMS[step.system] for step in steps if step.system in SYSTEMS]
+    prepare_peers(sorted({system.own_environment for system in systems} - {""}))
     # Sightline's own set-up, so that its start is timed with the environment and the bundle in place.
     told = settings.environment_with({"STATE_DIR": str(settings.STATE)})
     subprocess.run(["make", "--silent", "install"], cwd=settings.ROOT, env=told, check=True)

@@ -20,7 +20,7 @@ _BOUNDARY = "sightline-bench-check"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where images are posted to, and as what body: raw or multipart."""
+    """Where images are posted to, and as what body: raw, multipart or kserve, a raw body as Triton takes it."""
 
     url: str
     body: str
@@ -32,6 +32,8 @@ class Endpoint:
         if self.body == "multipart":
             headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
             content = _multipart(content)
+        if self.body == "kserve":
+            headers["Inference-Header-Content-Length"] = "0"
         connection = http.client.HTTPConnection(parts.netloc, timeout=ANSWER_TIMEOUT_S)
         try:
             connection.request("POST", parts.path, content, headers)
@@ -39,6 +41,8 @@ class Endpoint:
             text = answer.read()
         finally:
             connection.close()
+        if length := answer.headers.get("Inference-Header-Content-Length"):
+            return answer.status, _of_tensors(text, int(length))
         return answer.status, json.loads(text) if text.startswith(b"{") else {}
 
     def outcome(self, content: bytes) -> str:
@@ -48,6 +52,18 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             return repr(error)
         return str(answer.get("prediction")) if status == http.HTTPStatus.OK else f"status {status}"
+
+
+def _of_tensors(text: bytes, head_length: int) -> dict[str, Any]:
+    """Return the texts among an answer's tensors, whose bytes follow their JSON, each text after its length."""
+    found: dict[str, Any] = {}
+    tensors, at = json.loads(text[:head_length])["outputs"], head_length
+    for tensor in tensors:
+        end = at + tensor["parameters"]["binary_data_size"]
+        if tensor["datatype"] == "BYTES":
+            found[tensor["name"]] = text[at + 4 : end].decode()
+        at = end
+    return found
 
 
 def _multipart(content: bytes) -> bytes:

@@ -1,5 +1,5 @@
 -- Posts every image of a list in turn and counts the answers that are not 200.
--- wrk -s load.lua URL -- LIST raw|multipart      (LIST: a file with one path on each line)
+-- wrk -s load.lua URL -- LIST raw|multipart|kserve      (LIST: a file with one path on each line)
 
 local boundary = "sightline-bench-7d1f0a"
 local threads = {}
@@ -27,6 +27,9 @@ function init(arguments)
   local headers = { ["Content-Type"] = "image/jpeg" }
   if kind == "multipart" then
     headers["Content-Type"] = "multipart/form-data; boundary=" .. boundary
+  end
+  if kind == "kserve" then
+    headers["Inference-Header-Content-Length"] = "0"
   end
   requests = {}
   for path in io.lines(list) do

@@ -3,9 +3,9 @@
 import argparse
 from dataclasses import dataclass
 
-# In the order in which they run; the last one only when asked for.
-EXPERIMENT_NAMES = ("accuracy", "limit", "speed", "sizes", "workers", "fp32", "depth", "cache", "tuning")
-DEFAULT_EXPERIMENTS = EXPERIMENT_NAMES[:-1]
+# In the order in which they run; the last two only when asked for.
+EXPERIMENT_NAMES = ("accuracy", "limit", "speed", "sizes", "workers", "fp32", "depth", "cache", "peers", "tuning")
+DEFAULT_EXPERIMENTS = EXPERIMENT_NAMES[:-2]
 QUICK_EXPERIMENTS = ("accuracy", "limit", "speed", "sizes")
 
 REPEATS, QUICK_REPEATS = 3, 1

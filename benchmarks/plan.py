@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from benchmarks.errors import PreparationError
 from benchmarks.options import Options
 from benchmarks.systems import (
+    ALL_PEERS,
     LITSERVE,
     MOSEC,
     MOSEC_DRAFT,
@@ -126,6 +127,13 @@ def _cache(repeat: int, _options: Options) -> Iterator[Step]:
         yield Step("cache", system.name, repeat, INT8, _raw([SAME_IMAGE], 1, BUSY))
 
 
+def _peers(repeat: int, options: Options) -> Iterator[Step]:
+    connections = (1, BUSY) if options.quick else (1, BUSY, 128)
+    for system in (*ALL_PEERS, SIGHTLINE):
+        cases = tuple(Case(system.bodies[0], PHOTOGRAPHS, number) for number in connections)
+        yield Step("peers", system.name, repeat, INT8, cases)
+
+
 def _tuning(repeat: int, _options: Options) -> Iterator[Step]:
     for system in TUNINGS:
         yield Step("tuning", system.name, repeat, INT8, _raw([PHOTOGRAPHS], 1, BUSY))
@@ -144,5 +152,6 @@ EXPERIMENTS = {
     "fp32": _fp32,
     "depth": _depth,
     "cache": _cache,
+    "peers": _peers,
     "tuning": _tuning,
 }

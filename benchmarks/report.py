@@ -71,6 +71,8 @@ TABLES = (
     Table("Worker processes, 32 connections", "workers", ("workers", "system"), LOADED),
     Table("fp32", "fp32", ("connections", "system"), LOADED),
     Table("The same image again and again, int8", "cache", ("connections", "system"), LOADED),
+    Table("Start, all peers", "peers", ("system",), STARTED),
+    Table("All peers, int8", "peers", ("connections", "system"), LOADED),
     Table("Settings of the systems compared with, int8", "tuning", ("connections", "system"), LOADED),
     Table("Queue depth: cost of a job", "depth", ("depth",), (RATE, CPU, *QUEUE_COSTS)),
 )

@@ -9,6 +9,13 @@ WORKSPACE = ROOT / "var" / "bench"
 RESULTS = ROOT / "benchmarks" / "results"
 
 PEER_PYTHON = WORKSPACE / "venv" / "bin" / "python"
+
+
+def python_of(environment: str) -> Path:
+    """Return the interpreter of an environment: that of most peers (""), or a peer's own."""
+    return WORKSPACE / f"venv-{environment}" / "bin" / "python" if environment else PEER_PYTHON
+
+
 # Sightline's state folder in the bench; every system under test loads its model from the bundles in it.
 STATE = WORKSPACE / "state"
 BUNDLES = STATE / "bundles" / "efficientnet-lite0"

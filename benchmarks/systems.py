@@ -23,7 +23,7 @@ MOSEC_TIMEOUT_MS = 60_000
 
 @dataclass(frozen=True)
 class System:
-    """One system under test. `module` is run in the peers' environment; none means `make serve`."""
+    """One system under test. `module` is run in the peers' environment, or in `own_environment`; none: `make serve`."""
 
     name: str
     title: str
@@ -31,6 +31,7 @@ class System:
     route: str
     bodies: tuple[str, ...]
     module: str = ""
+    own_environment: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,19 +46,24 @@ class Tuning:
 
 
 def _peer(name: str, title: str, tuning: Tuning) -> System:
-    module, route = PEERS[name.partition("-")[0]]
+    kind = name.partition("-")[0]
+    module, route, body, own = PEERS[kind]
     told = {
         "BENCH_WORKERS": str(tuning.workers),
         "BENCH_MAX_BATCH_SIZE": str(tuning.batch),
         "BENCH_MAX_BATCH_WAIT_MS": str(tuning.wait_ms),
         "BENCH_PILLOW_DRAFT": str(int(tuning.draft)),
     }
-    return System(name, title, Pipeline.PILLOW_ONNX, route, ("raw",), module, told)
+    return System(name, title, Pipeline.PILLOW_ONNX, route, (body,), module, kind if own else "", told)
 
 
+# The module, the path and the kind of body of each, and whether its requirements are so many that they stand alone.
 PEERS = {
-    "mosec": ("benchmarks.peers.mosec_server", "/inference"),
-    "litserve": ("benchmarks.peers.litserve_server", "/predict"),
+    "mosec": ("benchmarks.peers.mosec_server", "/inference", "raw", False),
+    "litserve": ("benchmarks.peers.litserve_server", "/predict", "raw", False),
+    "bentoml": ("benchmarks.peers.bentoml_server", "/predict", "raw", True),
+    "pytriton": ("benchmarks.peers.pytriton_server", "/v2/models/classifier/infer", "kserve", True),
+    "rayserve": ("benchmarks.peers.rayserve_server", "/predict", "raw", True),
 }
 
 SIGHTLINE = System(
@@ -72,6 +78,9 @@ MOSEC = _peer("mosec", "Mosec", Tuning(8, 1))
 MOSEC_SINGLE = _peer("mosec-single", "Mosec, no batches", Tuning())
 MOSEC_DRAFT = _peer("mosec-draft", "Mosec, Pillow with draft", Tuning(8, 1, draft=True))
 LITSERVE = _peer("litserve", "LitServe", Tuning(8, 1))
+BENTOML = _peer("bentoml", "BentoML", Tuning(8, 1))
+PYTRITON = _peer("pytriton", "PyTriton", Tuning(8, 1))
+RAY_SERVE = _peer("rayserve", "Ray Serve", Tuning(8, 1))
 
 # What the documentation of each proposes to try: workers for each core, batch sizes, waits. `--only tuning` runs them.
 TUNINGS = (
@@ -87,7 +96,8 @@ TUNINGS = (
     _peer("litserve-b16-2ms", "LitServe", Tuning(16, 2)),
 )
 
-COMPARED = (NAIVE, LITSERVE, MOSEC_SINGLE, MOSEC, MOSEC_DRAFT, SIGHTLINE, SIGHTLINE_CACHED)
+ALL_PEERS = (BENTOML, PYTRITON, RAY_SERVE, LITSERVE, MOSEC)
+COMPARED = (NAIVE, *ALL_PEERS, MOSEC_SINGLE, MOSEC_DRAFT, SIGHTLINE, SIGHTLINE_CACHED)
 SYSTEMS = {system.name: system for system in (*COMPARED, *TUNINGS)}
 
 
@@ -122,7 +132,7 @@ def command_and_environment(
     }
     if setting.workers:
         told["BENCH_WORKERS"] = str(setting.workers)
-    return [str(settings.PEER_PYTHON), "-m", system.module], told
+    return [str(settings.python_of(system.own_environment)), "-m", system.module], told
 
 
 def _sightline_environment(setting: Setting, port: int) -> dict[str, str]:
