@@ -63,7 +63,7 @@ _CODES: Mapping[int, str] = {
 PREDICT = "app_router.predict"
 PROTOCOLS = "protocols"
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Each kind of disk error is logged at most this often: every request would fail alike.
+# Each kind of disk error is logged at most this often: every request would fail the same way.
 LOG_DISK_EVERY_S = 10.0
 _disk_logged_at: dict[int, float] = {}
 
@@ -95,7 +95,7 @@ def instance() -> str:
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """Return what the client is told of an error; None where it is a fault of the service without a code of its own."""
+    """Return the problem to send to the client; None where it is a fault of the service without a code of its own."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, wire_errors.WireError):
@@ -129,7 +129,7 @@ def _of_wire(error: wire_errors.WireError) -> Problem | None:
     if not code:
         return None
     if not detail:
-        timeout = f"{settings.REQUEST_TIMEOUT_S:g} s unless the client asks for less"
+        timeout = f"{settings.REQUEST_TIMEOUT_S:g} s unless the client requests less"
         detail = f"No answer within the timeout, which is {timeout}."
     return Problem(status, code, detail, retry_after_s=problems.soon() if status in {503, 504} else None)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gunicorn.arbiter import Arbiter
 
-# Wherever it is started from, the api's own modules are those beside this file.
+# Wherever it is started from, the api's own modules are those next to this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import settings
@@ -39,7 +39,8 @@ access_log_format = logs.ACCESS_LINE
 logger_class = logs.ServerLogger
 sendfile = False
 control_socket_disable = True
-# No header decides about the scheme or the path, not even from this machine; TRUSTED_PROXIES says how many proxies do.
+# No header decides about the scheme or the path, not even from this machine; TRUSTED_PROXIES is the number of proxies
+# whose headers do.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -159,7 +160,7 @@ def _heal_reports() -> None:
     from storage.errors import StorageError  # noqa: PLC0415  as above
     from wire.settings_parser import SettingError  # noqa: PLC0415  as above
 
-    # Whoever writes next does the same, and reports what is wrong with the disk.
+    # The next writer does the same, and reports the disk error.
     with suppress(OSError, SettingError, StorageError):
         report_store().heal()
 

@@ -16,7 +16,7 @@ STORAGE_RETRY_S = 60
 # Proxies limit the head of a response, often to 4 KiB.
 MAX_HEADER_DETAIL = 300
 
-# Programs send a bearer token; a browser asks its user and sends the key as a password.
+# Programs send a bearer token; a browser prompts its user and sends the key as a password.
 CHALLENGE = 'Bearer realm="Sightline", Basic realm="Sightline", charset="UTF-8"'
 
 
@@ -110,5 +110,5 @@ def _header_value(text: str) -> str:
 
 
 def soon() -> int:
-    """Return 1 to 3 seconds, at random, so that clients do not retry all at once."""
+    """Return 1 to 3 seconds, at random, so that clients do not all retry at the same time."""
     return 1 + secrets.randbelow(3)

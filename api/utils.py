@@ -47,7 +47,7 @@ _FIRST_BRAND, _OTHER_BRANDS = 8, 16
 
 
 def accepted() -> str:
-    """Return the formats that are accepted, in words."""
+    """Return the names of the accepted formats, as text."""
     names = [kind.name.upper().replace("WEBP", "WebP") for kind in KINDS if kind.name in settings.FORMATS.split(",")]
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 

@@ -4,7 +4,7 @@ What the templates get:
 
 - `index.html`: `filename` (stored name), `prediction` (class), `score` (0 to 1, 4 decimals), `predictions` (a list of
   (label, score), best first), `prediction_id`, `model_version` ("<model>/<version>"), `report` (what the page's form
-  posts to /feedback as `report`), all None before there is an answer; `error` (what went wrong, in words, or None);
+  posts to /feedback as `report`), all None before there is an answer; `error` (a message, or None);
   `max_upload_bytes`; `max_label` (characters); `formats` (names of FORMATS) and `accepted` (them in words);
   `needs_key` (whether programs have to send an API key). Messages
   about a file that cannot be used come by `get_flashed_messages()`.
@@ -235,7 +235,7 @@ def classify(image: StoredImage, options: PredictOptions) -> Prediction:
     problems=(404, 503),
 )
 def show_prediction(prediction_id: str) -> str:
-    """Show what was answered, which its signed id says; to whoever the prediction belongs to."""
+    """Show a prediction again, from its signed id, to its owner."""
     prediction = Prediction.of_id(prediction_id)
     if prediction is None or not access.may_use(prediction.owner):
         raise NotFound
@@ -324,7 +324,7 @@ def feedback() -> str | tuple[Reported, int]:
     problems=(404, 409, 503, 507),
 )
 def withdraw_report(report_id: str) -> Response:
-    """Take a report back, for whoever knows its id: that was told to the reporter alone."""
+    """Withdraw a report by its id, which only the reporter knows."""
     submission.withdraw(report_id)
     return Response(status=204)
 
@@ -344,7 +344,7 @@ def _report(key: str) -> Reported:
 
 
 def _details(form: Mapping[str, str]) -> dict[str, str]:
-    """Return what the report itself does not say; the model is the one that answers now, unless the page says which."""
+    """Return details that the report lacks; the model is the current one, unless the page names it."""
     details = {name: form[name] for name in schema.DETAILS if name in form}
     state = job_queue.queue_state()
     if "model" in details or state is None:

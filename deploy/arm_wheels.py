@@ -1,7 +1,7 @@
 """`make arm-wheels`: which of the pinned packages have wheels for 64-bit Arm, and which lack them.
 
-Asks the index, by uv, what each list of requirements/ would install on Debian 12 there, without downloading a wheel.
-Ends with 1 where something that serves is missing.
+Finds out from the index, by uv, what each list of requirements/ would install on Debian 12 there, without downloading a
+wheel. Ends with 1 where something that serves is missing.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Of Debian 12, which the images are made of: wheels for an older libc run there as well.
 PLATFORM, PYTHON = "aarch64-manylinux_2_36", "3.11"
-# Lists of what nobody serves with.
+# Lists that are not used to serve.
 FOR_DEVELOPMENT = {"chart", "dev", "docs", "fuzz", "security", "stress"}
 _MISSING = re.compile(r"Because ([\w.-]+)(?:\[[^]]*\])?(?:==|\{)")
 _INSTALLED = re.compile(r"Would install (\d+) package")

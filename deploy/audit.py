@@ -1,8 +1,8 @@
 """`make audit`: known weaknesses of the pinned packages (pip-audit), and suspicious lines of our own (bandit).
 
 Ends with 1 where a package has a known weakness or a line is of high severity. What the advisory service did not answer
-for counts as NOT CHECKED, is told last, and does not fail, since the service may be out of reach; `--strict` makes it
-fail.
+for counts as NOT CHECKED, is reported last, and does not fail, since the service may be out of reach; `--strict` makes
+it fail.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_CODE = ("api", "model", "wire/src", "storage/src", "deploy")
-# How many of those that could not be looked up are named.
+# Maximum number of names shown of packages that could not be checked.
 NAMED = 5
 
 
 class Verdict(NamedTuple):
-    """What an advisory service says of the packages."""
+    """The result of an advisory service for the packages."""
 
     audited: int
     unknown: tuple[str, ...]
@@ -29,9 +29,9 @@ class Verdict(NamedTuple):
 
 
 def main() -> int:
-    """Look at packages and lines; return the exit status."""
-    parser = argparse.ArgumentParser(description="Looks for known weaknesses.")
-    parser.add_argument("--strict", action="store_true", help="fail where a package could not be looked up")
+    """Check packages and lines; return the exit status."""
+    parser = argparse.ArgumentParser(description="Search for known weaknesses.")
+    parser.add_argument("--strict", action="store_true", help="fail where a package could not be checked")
     is_strict = parser.parse_args().strict
     verdict = judged(_pip_audit())
     for weakness in verdict.weaknesses:
@@ -46,7 +46,7 @@ def main() -> int:
 def told(verdict: Verdict) -> Iterator[str]:
     """Say how much is known, and what is not."""
     total = verdict.audited + len(verdict.unknown)
-    yield f"packages: {verdict.audited} of {total} looked up, {len(verdict.weaknesses)} weaknesses known"
+    yield f"packages: {verdict.audited} of {total} checked, {len(verdict.weaknesses)} weaknesses known"
     if verdict.unknown:
         few = ", ".join(verdict.unknown[:NAMED]) + (", …" if len(verdict.unknown) > NAMED else "")
         yield f"NOT CHECKED: {len(verdict.unknown)} of {total} packages, since no advisory service answered: {few}"
@@ -74,7 +74,7 @@ def _pip_audit() -> Mapping[str, Any]:
     try:
         report: Mapping[str, Any] = json.loads(finished.stdout)
     except ValueError:
-        reason = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
         _say(f"pip-audit could not look anything up: {reason[:300]}")
         return {"dependencies": [{"name": name} for name in pinned(path.read_text() for path in lists)]}
     return report

@@ -37,7 +37,7 @@ def pinned(image: str) -> str:
 
 
 def _docker(*words: str) -> str:
-    # S603, S607: our own words, and the docker of whoever runs this
+    # S603, S607: our own words, and the caller's docker
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)  # noqa: S603, S607
     return done.stdout
 

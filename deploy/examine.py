@@ -1,10 +1,10 @@
 """`make doctor`, `sightline doctor`: what is wrong with this installation and its service, and what to do about it.
 
-Runs on any Python, with nothing but the standard library: what it looks at may be broken. Ends with 1 where something
+Runs on any Python, with nothing but the standard library: the installation may be broken. Ends with 1 where something
 does not work.
 """
 
-from __future__ import annotations  # so that an older Python, too, comes as far as being told that it is too old
+from __future__ import annotations  # so that an older Python, too, reaches the message that it is too old
 
 import argparse
 import os

@@ -3,7 +3,7 @@
 Runs on the machine's own Python with nothing but the standard library. Each step is left out where its result stands.
 """
 
-from __future__ import annotations  # so that an older Python, too, comes as far as being told that it is too old
+from __future__ import annotations  # so that an older Python, too, reaches the message that it is too old
 
 import argparse
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = (3, 11)
-# requirements/<name>.txt of each, and the folders of our own that are installed beside them
+# requirements/<name>.txt of each, and the folders of our own that are installed with them
 PACKAGES = {
     "serve": ["wire", "storage", "client"],
     "dev": ["testing"],
@@ -49,7 +49,7 @@ def main() -> int:
         check_python()
         model = chosen_model(options.model, os.environ.get("MODEL_BUNDLE", "").strip())
         worked = make_environment(options.environment)
-        # Reports in a database need packages that nobody else does.
+        # Reports in a database need packages that no one else does.
         database = any(os.environ.get(name, "").strip() for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
         chosen = [*([model] if model in MODELS[1:] else []), *(["postgres"] if database else [])]
         for name in [*options.packages, *chosen]:

@@ -1,6 +1,6 @@
 """Runs an operator's command on the folders and the queue of `make serve`: `operate.py models list`.
 
-It sees the same settings as `make serve`, and the folder that it is called from.
+It uses the same settings as `make serve`, and the folder that it is called from.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> NoReturn:
         environment.setdefault("API_KEYS_FILE", str(told.state_dir / state.API_KEYS))
     # More threads of NumPy's spin while the workers have the cores: up to seven times the processor time for one fit.
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # -P: the folder of whoever calls is no place to import from.
+    # -P: do not import from the caller's folder.
     command = [sys.executable, "-P", "-m", f"{package}.{options.command}", *arguments[1:]]
     os.execve(sys.executable, command, environment)  # noqa: S606  as a shell would
 

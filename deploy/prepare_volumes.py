@@ -15,7 +15,7 @@ from pathlib import Path
 OWNER = 10001  # as in api/Dockerfile and model/Dockerfile
 DELIVERED_BUNDLES = Path("/opt/bundles")
 REDIS_USERS = Path("/opt/users.acl")
-# Each service sees the folder with its own secrets alone.
+# Each service mounts the folder with its own secrets alone.
 SECRETS = {"api": ("secret_key", "operator_key", "redis_password")} | dict.fromkeys(
     ("worker", "operator", "trainer"), ("redis_password",)
 )
@@ -68,7 +68,7 @@ def is_same(delivered: Path, present: Path) -> bool:
 
 
 def make_secrets(folder: Path, queue: str, template: Path = REDIS_USERS) -> None:
-    """Make every secret once, and the list of Redis' users anew: it knows their passwords by hash alone."""
+    """Make every secret once, and rewrite the list of Redis' users, which has only hashes of their passwords."""
     for service, names in SECRETS.items():
         for name in names:
             make_secret(folder / service / name)

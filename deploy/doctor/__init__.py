@@ -1,1 +1,1 @@
-"""What is wrong with an installation, in words. Needs no package, only the launcher and the client beside it."""
+"""Problems of an installation and their remedies. Needs no package, only the launcher and the client."""

@@ -1,4 +1,4 @@
-"""The versions of the model: each file as its SHA-256 says, and the one that is to be served among them."""
+"""The versions of the model: each file compared with its SHA-256, and the version to serve."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def findings(own: Settings) -> Iterator[Finding]:
         if wrong := _wrong(place / name):
             yield bad("a bundle", f"{name}: {wrong}", _remedy(name))
     if reason := _active(place)[1]:
-        yield bad("bundles", f"{place / 'active'} cannot be read: {reason}", "sightline models promote writes it anew")
+        yield bad("bundles", f"{place / 'active'} cannot be read: {reason}", "sightline models promote rewrites it")
         return
     named = wanted(own)
     if named not in names:
@@ -70,12 +70,12 @@ def _active(place: Path) -> tuple[str, str]:
 
 
 def _wrong(bundle: Path) -> str:
-    """Return what is not as bundle.toml says; empty where all is."""
+    """Return the difference from bundle.toml; empty for none."""
     try:
         files = tomllib.loads((bundle / "bundle.toml").read_text(encoding="utf-8"))["files"]
         for name, expected in files.items():
             if hashlib.sha256((bundle / name).read_bytes()).hexdigest() != expected:
-                return f"{name} is not as its SHA-256 in bundle.toml says"
+                return f"{name} does not match its SHA-256 in bundle.toml"
     except (OSError, ValueError, KeyError, AttributeError) as fault:
         return f"cannot be read: {fault}"
     return ""

@@ -68,7 +68,7 @@ def folder(subject: str, place: Path) -> Finding:
 
 
 def unread_lines(place: Path) -> Iterator[Finding]:
-    """Lines of the CSV files that the service could not read when it last looked, as its index keeps them."""
+    """Lines of the CSV files that the service could not read at its last check, as its index keeps them."""
     import sqlite3  # noqa: PLC0415  a Python without it is no reason not to look at everything else
 
     address = f"file:{quote(str(place / 'reports.sqlite3'))}?mode=ro"
@@ -76,7 +76,7 @@ def unread_lines(place: Path) -> Iterator[Finding]:
         with closing(sqlite3.connect(address, uri=True)) as database:
             [count] = database.execute("SELECT coalesce(sum(faults), 0) FROM sources").fetchone()
             first = database.execute("SELECT source, line, reason FROM faults ORDER BY source DESC, line").fetchone()
-    except sqlite3.Error:  # none yet, or damaged: the service makes it anew
+    except sqlite3.Error:  # none yet, or damaged: the service rebuilds it
         return
     if count and first:
         said = f"{count} lines of the CSV files cannot be read; the first: {first[0]}, line {first[1]} {first[2]}"

@@ -1,4 +1,4 @@
-"""What hosts share beside the queue: object storage, the database of the reports, and the Sentinels of Redis."""
+"""What hosts share in addition to the queue: object storage, the database of the reports, and Sentinels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMED_BY = ("IMAGE_STORE", "MODEL_STORE", "DATABASE_URL", "DATABASE_URL_FILE")
 State = Mapping[str, str]
 
 _OF_DATABASE = "start it, or correct DATABASE_URL; libpq's own variables (PGSSLMODE and others) count, too"
-_OF_S3 = "the server's log says more; S3_ENDPOINT, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY say where and who"
+_OF_S3 = "see the server's log; check S3_ENDPOINT, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
 # By the kind of the error, which is the name of its class in storage/.
 _REMEDIES = {
     "SchemaMismatch": "make migrate, unless a newer version has done so: then run that one",

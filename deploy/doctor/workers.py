@@ -1,4 +1,4 @@
-"""What the queue tells of the workers, and their engine: asked by a command of model/, which speaks to Redis."""
+"""The workers and their engine as the queue knows them: read by a command of model/, which connects to Redis."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def findings(own: Settings) -> Iterator[Finding]:
         yield bad(
             "Redis",
             look["fault"],
-            "var/run/redis.log, or the log of the server that REDIS_URL or REDIS_IP names, says more",
+            "var/run/redis.log, or the log of the server that REDIS_URL or REDIS_IP names, has more",
         )
         return
     yield from judged(look, bundles.wanted(own), own.model_workers)
 
 
 def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
-    """Yield what a look at the queue says, where this version is active and so many workers were asked for."""
+    """Yield findings on the queue, where this version is active and so many workers are configured."""
     yield good("Redis", "answers")
     workers = look["workers"]
     if not workers:
-        why = look["startup_error"] or "none has said anything for three seconds"
-        yield bad("workers", f"none: {why}", "their log says more; `make serve` starts them again each time")
+        why = look["startup_error"] or "no heartbeat for three seconds"
+        yield bad("workers", f"none: {why}", "their log has more; `make serve` starts them again each time")
     elif len(workers) < wanted:
-        yield warning("workers", f"{len(workers)} of {wanted} live", "the others' log says why they ended")
+        yield warning("workers", f"{len(workers)} of {wanted} live", "see the others' log")
     else:
         yield good("workers", f"{len(workers)} live")
     yield from _versions(workers, active)
@@ -53,7 +53,7 @@ def _versions(workers: list[dict[str, str]], active: str) -> Iterator[Finding]:
     served = {each["served"] for each in workers}
     if served - {active} and len(served) == 1 and active:
         [other] = served
-        remedy = "MODEL_BUNDLE fixes the version, or the active one cannot be loaded: the workers' log says which"
+        remedy = "MODEL_BUNDLE fixes the version, or the active one cannot be loaded: see the workers' log"
         yield warning("worker versions", f"all serve {other}, but {active} is active", remedy)
     elif len(served) > 1:
         each = ", ".join(f"{worker['id']} serves {worker['served']}" for worker in workers)

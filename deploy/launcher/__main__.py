@@ -18,7 +18,7 @@ REMIND_EVERY_S = 15.0
 
 
 class Announcement:
-    """Says once that the service is ready; until then, from time to time, what it waits for."""
+    """Reports once that the service is ready; until then, periodically, what it waits for."""
 
     def __init__(self, told: settings.Settings, access: str, manager: ServiceManager) -> None:
         self._host, self._port = told.host, told.port
@@ -59,7 +59,7 @@ def serve() -> None:
     try:
         lock = state.take(told.state_dir)
     except StateInUseError:
-        ports.listen(told.host, told.port).close()  # most often the port is taken too; that message says by what
+        ports.listen(told.host, told.port).close()  # most often the port is taken too; that message names the process
         raise
     listener = ports.listen(told.host, told.port)
     state.secret_file(told.state_dir, state.SECRET_KEY)

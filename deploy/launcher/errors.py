@@ -1,4 +1,4 @@
-"""Why the service cannot be started; every message says what to do about it."""
+"""Reasons why the service cannot start; every message names the remedy."""
 
 
 class LauncherError(Exception):
@@ -10,7 +10,7 @@ class SettingError(LauncherError):
 
 
 class PortUnavailableError(LauncherError):
-    """The api could not listen where it was told to; `is_taken` where somebody else does."""
+    """The api could not listen on its address; `is_taken` where another process does."""
 
     def __init__(self, message: str, *, is_taken: bool = False) -> None:
         super().__init__(message)

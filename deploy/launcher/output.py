@@ -1,4 +1,4 @@
-"""The launcher's own lines on standard output: JSON objects, or plain text on a terminal, as LOG_FORMAT says."""
+"""The launcher's own lines on standard output: JSON objects, or plain text on a terminal, depending on LOG_FORMAT."""
 
 import contextlib
 import json
@@ -6,12 +6,12 @@ import os
 import sys
 from datetime import UTC, datetime
 
-# Chosen when the settings have been read; a reason not to read them is told as `auto` would.
+# Chosen when the settings have been read; errors in them are written as with `auto`.
 _format = "auto"
 
 
 def choose(log_format: str) -> None:
-    """Write as a value of LOG_FORMAT says."""
+    """Write in the form of a value of LOG_FORMAT."""
     global _format  # noqa: PLW0603  one process, one output
     _format = log_format
 

@@ -15,7 +15,7 @@ LONGEST_COMMAND = 100
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; PortUnavailableError says why there is none.
+    """Return a socket that listens; raise PortUnavailableError with the reason where there is none.
 
     It outlives the api, which takes its clients from it: those who come while the api is being restarted wait.
     """

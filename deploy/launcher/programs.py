@@ -1,4 +1,4 @@
-"""What a local run consists of: the processes, their folders and what they are told."""
+"""What a local run consists of: the processes, their folders and their environment."""
 
 import subprocess
 import sys

@@ -14,7 +14,7 @@ def base_url(host: str, port: int) -> str:
 
 
 def missing(host: str, port: int) -> str | None:
-    """Return what the service is still waiting for, in words; None when it is ready."""
+    """Describe what the service is still waiting for; None when it is ready."""
     connection = http.client.HTTPConnection(WILDCARDS.get(host, host), port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")

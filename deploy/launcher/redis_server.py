@@ -1,4 +1,4 @@
-"""The Redis server of a local run: which binary, and how it is told to keep its data."""
+"""The Redis server of a local run: which binary, and its options for keeping data."""
 
 import importlib.util
 import re

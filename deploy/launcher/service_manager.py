@@ -1,4 +1,4 @@
-"""What systemd is told by sd_notify where it has started the launcher: it is ready, it stops, it still lives."""
+"""Notifications to systemd by sd_notify, where it has started the launcher: ready, stopping, watchdog."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ServiceManager:
         self._unsent = "" if self._send(state, ROOM_S) else state
 
     def alive(self) -> None:
-        """Say that the launcher still looks after its programs."""
+        """Send the watchdog notification."""
         if self._unsent and self._send(self._unsent):
             self._unsent = ""
         self._send("WATCHDOG=1")
@@ -53,7 +53,7 @@ class ServiceManager:
         """Return whether the manager has the state, or there is none."""
         if not self._address:
             return True
-        # Whatever is wrong with the manager, the service matters more.
+        # An error of the manager must not end the service.
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,

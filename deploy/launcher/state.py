@@ -71,7 +71,7 @@ def holder(state_dir: Path) -> int | None:
 
 
 def secret_file(state_dir: Path, name: str) -> Path:
-    """Return the file with a secret of this machine, made once; a reader never sees half of it."""
+    """Return the file with a secret of this machine, made once; a reader never gets half of it."""
     path = state_dir / name
     if not path.exists():
         draft = state_dir / "run" / f"{name}.{secrets.token_hex(8)}"

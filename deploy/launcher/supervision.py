@@ -1,7 +1,7 @@
 """Keeps a set of processes running: starts them, restarts what dies, stops them in order.
 
-A program that ended after it was ready is started again at once, whatever ended it. One that never got ready waits for
-longer after each attempt, and one that says that its configuration is wrong (EX_CONFIG) waits for a change of it.
+A program that ended after it was ready is restarted immediately, for any cause. One that never got ready waits for
+longer after each attempt, and one that exits with EX_CONFIG for a wrong configuration waits for a change of it.
 
 Single-threaded on purpose: signals are waited for, never handled in between, so a fork never meets a running thread.
 """
@@ -26,7 +26,7 @@ LONGEST_INTERVAL_S = 5.0
 ENDED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 LONGEST_INTERVAL_FROM_OUTSIDE_S = 1.0
 LOOK_AT_CONFIGURATION_EVERY_S = 1.0
-# For what is left when a second signal asks for the end.
+# For programs that still run when a second signal arrives.
 HURRIED_GRACE_S = 1.0
 # The environment variable of the descriptor that a program writes to once it serves.
 READY_FD = "READY_FD"
@@ -130,7 +130,7 @@ class Supervisor:
         try:
             self._spawn(child)
         except (OSError, subprocess.SubprocessError) as error:
-            # Out of processes, memory or descriptors: that passes, and what runs goes on meanwhile.
+            # Out of processes, memory or descriptors: that passes, and running programs continue meanwhile.
             child.failed_starts += 1
             child.due_at = child.started_at + max(_interval_after(child.failed_starts), FIRST_INTERVAL_S)
             pause_s = child.due_at - child.started_at
@@ -257,7 +257,7 @@ def _wait_for(signals: set[signal.Signals], timeout_s: float | None) -> signal.S
 def _interval(status: int, failed_starts: int) -> float:
     """Return the least time between the start of what ended with this status and the next one."""
     if status == os.EX_OK:
-        # It was told to end, and is wanted back at once, however often: a rolling restart is no failure.
+        # It was stopped on purpose and is restarted immediately, however often: a rolling restart is no failure.
         return FIRST_INTERVAL_S
     interval_s = _interval_after(failed_starts)
     return min(interval_s, LONGEST_INTERVAL_FROM_OUTSIDE_S) if status in ENDED_FROM_OUTSIDE else interval_s

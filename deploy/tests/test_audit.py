@@ -19,10 +19,10 @@ def test_what_the_service_does_not_know_is_not_taken_for_sound() -> None:
 def test_what_could_not_be_looked_up_is_told_last_and_by_number() -> None:
     lines = list(audit.told(audit.Verdict(2, tuple("abcdefg"), ())))
     assert lines == [
-        "packages: 2 of 9 looked up, 0 weaknesses known",
+        "packages: 2 of 9 checked, 0 weaknesses known",
         "NOT CHECKED: 7 of 9 packages, since no advisory service answered: a, b, c, d, e, …",
     ]
-    assert list(audit.told(audit.Verdict(9, (), ()))) == ["packages: 9 of 9 looked up, 0 weaknesses known"]
+    assert list(audit.told(audit.Verdict(9, (), ()))) == ["packages: 9 of 9 checked, 0 weaknesses known"]
 
 
 def test_without_a_service_every_pinned_package_counts_as_not_checked() -> None:

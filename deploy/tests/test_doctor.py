@@ -101,7 +101,7 @@ def test_a_bundle_that_is_whole_and_active_is_good(own: Settings, with_bundles: 
 def test_a_torn_bundle_is_named_with_its_file(own: Settings, with_bundles: Path) -> None:
     (with_bundles / DEFAULT / "labels.txt").write_text("cat\n")
     found = named(bundles.findings(own), "a bundle")
-    assert found.text == f"{DEFAULT}: labels.txt is not as its SHA-256 in bundle.toml says"
+    assert found.text == f"{DEFAULT}: labels.txt does not match its SHA-256 in bundle.toml"
     assert found.remedy == "make install builds it again"
     (with_bundles / DEFAULT / "labels.txt").unlink()
     assert "cannot be read" in named(bundles.findings(own), "a bundle").text

@@ -208,7 +208,7 @@ def test_of_two_people_with_the_same_list_nobody_overrules_the_other_unseen(
             kept(other, _ + 1)
         visitor.page.get_by_role("button", name="Select all on this page").click()
         visitor.page.locator("#bulk").get_by_role("button", name="Accept").click()
-        visitor.page.locator("#bulk-status", has_text="2 images: somebody else has decided meanwhile.").wait_for()
+        visitor.page.locator("#bulk-status", has_text="2 images: someone else has decided meanwhile.").wait_for()
         assert (cards(visitor, "accepted"), cards(visitor, "rejected")) == (4, 2)
         told = visitor.page.get_by_text("Bob has decided meanwhile: rejected.")
         assert told.count() == 2

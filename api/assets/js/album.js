@@ -52,7 +52,7 @@ function canTryAgain({ state, error }) {
   return state === "failed" && (error.isStop || error.mayPass);
 }
 
-// The looks that the filters leave.
+// The images that the filters leave.
 function chosen() {
   const label = part("filter-label").value.trim().toLowerCase();
   const below = Number(part("filter-score").value);

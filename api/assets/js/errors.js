@@ -1,6 +1,6 @@
-// What the service's stable codes mean to somebody who only has an image, and what to do about it.
+// What the service's stable codes mean to a visitor who only has an image, and what to do about it.
 const KNOWN = {
-  image_broken: ["This image is damaged", "Save it anew, or choose another one."],
+  image_broken: ["This image is damaged", "Save it again, or choose another one."],
   image_too_large: ["This image is too large", "Save a smaller copy, and choose that one."],
   too_large: ["This image is too large", "Save a smaller copy, and choose that one."],
   unsupported_type: ["This is not an image", "Choose a photograph, such as a JPEG or PNG."],

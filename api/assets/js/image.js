@@ -2,7 +2,7 @@
 
 import { PageError } from "./errors.js";
 
-// Sides to try when an image has to become smaller. The model looks at far less than the smallest of them.
+// Sides to try when an image has to become smaller. The model's input is far smaller than the smallest of them.
 const SIDES = [2560, 1600, 1024, 640];
 const JPEG_QUALITY = 0.9;
 

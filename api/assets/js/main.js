@@ -1,4 +1,4 @@
-/* From files to answers: several are under way at once, as many as the service takes, and each has a tile. */
+/* From files to answers: several are in progress at the same time, as many as the service accepts, and each has a tile. */
 
 import * as album from "./album.js";
 import * as camera from "./camera.js";
@@ -14,7 +14,7 @@ import { failures } from "./words.js";
 
 const MOST_ATTEMPTS = 6;
 const LONGEST_WAIT_S = 60;
-// While several images are under way, the stage shows another one at most this often.
+// While several images are in progress, the stage shows another one at most this often.
 const NEXT_IMAGE_MS = 700;
 
 const part = (id) => document.getElementById(id);
@@ -22,9 +22,9 @@ const predictUrl = part("stage").dataset.predict;
 const maxBytes = Number(part("stage").dataset.maxUploadBytes);
 const formats = part("stage").dataset.formats.split(" ");
 
-const waiting = []; // looks that are to begin, or to begin again
-const running = new Map(); // looks under way, each with its AbortController
-let batch = []; // the looks since the page was idle
+const waiting = []; // images to be sent, or sent again
+const running = new Map(); // images in progress, each with its AbortController
+let batch = []; // the images since the page was idle
 let shown = null; // the look on the stage; none while it shows how far a batch is
 let isPicked = false; // whether the visitor has chosen it
 let isPausing = false;
@@ -95,7 +95,7 @@ function isDone({ state }) {
   return state === "answered" || state === "failed";
 }
 
-// Whatever waits is stopped as well, and can be taken up again.
+// Waiting images are stopped as well, and can be resumed.
 function stop() {
   for (const look of waiting.splice(0)) end(look, stopped());
   for (const controller of running.values()) controller.abort();
@@ -168,7 +168,7 @@ function showNow(look) {
   stage.showImage(look.address, look.original.name);
 }
 
-// Once more, smaller, when the image is too large for the service.
+// Again, smaller, when the image is too large for the service.
 async function ask(look, signal) {
   try {
     await askOnce(look, signal);
@@ -183,7 +183,7 @@ async function askOnce(look, signal) {
   if (signal.aborted) throw stopped();
   const { name } = look.original;
   const onSent = (share) => {
-    if (look !== shown) return; // something else is looked at meanwhile
+    if (look !== shown) return; // another image is shown meanwhile
     if (share < 1) stage.showBusy("Sending", name, share);
     else stage.showBusy("Looking", name);
   };

@@ -16,7 +16,7 @@ export async function toggleMap(frame, button, url) {
   button.ariaBusy = "true";
   try {
     const map = await loadedMap(url);
-    if (wanted.get(frame) !== turn) return false; // meanwhile there is another image, or another map was asked for
+    if (wanted.get(frame) !== turn) return false; // meanwhile there is another image, or another map was requested
     frame.append(map);
     button.ariaPressed = "true";
     return true;

@@ -9,7 +9,7 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const panels = document.querySelectorAll("[data-live]");
   page.querySelectorAll("[data-live]").forEach((panel, at) => {
-    // Whoever is in a panel with the keyboard keeps their place.
+    // The keyboard focus stays in its panel.
     if (!panels[at].contains(document.activeElement)) panels[at].replaceChildren(...panel.childNodes);
   });
   document.getElementById("as-of").firstChild.replaceWith(page.getElementById("as-of").firstChild);

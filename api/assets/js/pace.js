@@ -1,4 +1,4 @@
-/* How many images are under way at once: more while the service answers, fewer, and later, when it says that it is busy. */
+/* How many images are sent at the same time: more while the service answers, fewer, and later, when it is busy. */
 
 const FIRST = 2;
 // Browsers open six connections to one host.

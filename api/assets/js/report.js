@@ -7,7 +7,7 @@ const form = document.getElementById("report-form");
 const field = document.getElementById("report-label");
 const keys = new Map(); // one for each report, so that sending it again adds nothing
 
-// A thousand names are fetched by whoever is about to type one.
+// A thousand names are fetched when a visitor is about to type one.
 field.addEventListener("focus", offerLabels, { once: true });
 
 /** Report the answer to a look, or the one that the server rendered; give the report's id once it is kept. */

@@ -151,7 +151,7 @@ function isOpen(one) {
   return one.dataset.status === "open";
 }
 
-// Decides about images, each as its reports propose where nothing else is told, and goes on to the next open one.
+// Decides about images, each as its reports propose unless another decision is given, and continues with the next open one.
 async function decide(ones, decision, label = "") {
   const usable = decision === "accept" ? ones.filter((one) => JSON.parse(one.dataset.token).label) : ones;
   if (!usable.length) {
@@ -200,7 +200,7 @@ async function send(ones, decision, wanted) {
     return outcomes.length ? outcomes : null;
   }
   const lost = outcomes.filter((each) => !each.is_kept).length;
-  if (lost) tell(part("bulk-status"), `${images(lost)}: somebody else has decided meanwhile. See what, and decide again.`, true);
+  if (lost) tell(part("bulk-status"), `${images(lost)}: someone else has decided meanwhile. Check the result, and decide again.`, true);
   else tell(part("bulk-status"), ones.length > 1 ? `${images(ones.length)}: ${decided(outcomes[0].status)}.` : "");
   return outcomes;
 }

@@ -1,17 +1,17 @@
-/* What is asked of the service: what is in an image, what it can say, and to keep a report. */
+/* Requests to the service: classify an image, list the labels, save a report. */
 
 import { PageError, stopped } from "./errors.js";
 
 const TOP_K = 5;
-// The service answers within seconds or says why not; a connection silent for longer than this is lost.
+// The service answers within seconds or with an error; a connection silent for longer than this is lost.
 const ANSWER_TIMEOUT_MS = 30_000;
 const DEFAULT_RETRY_S = 2;
 
 const UNREACHABLE = "The service cannot be reached. Check the connection, then try again.";
 
 /**
- * Ask what is in the image. `onSent` hears the share of the upload that is done, from 0 to 1.
- * XMLHttpRequest, since fetch cannot tell how far an upload is.
+ * Classify the image. `onSent` receives the share of the upload that is done, from 0 to 1.
+ * XMLHttpRequest, since fetch does not report the progress of an upload.
  */
 export function predict(url, file, { onSent, signal }) {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/* What can be taken along from an answer: JSON, commands that get it again, and a link; and what another version says. */
+/* What visitors can copy from an answer: JSON, commands that repeat it, and a link; and the answer of another version. */
 
 import { fetchJson } from "./service.js";
 import { percent, spoken } from "./words.js";

@@ -19,7 +19,7 @@ function choosing(input, onFiles) {
   });
 }
 
-// The whole page is the target: nobody has to aim.
+// The whole page is the target: visitors need not aim.
 function dropping(onFiles, onNothing) {
   const dragging = (on) => document.documentElement.classList.toggle("dragging", on);
   document.addEventListener("dragover", (event) => {
