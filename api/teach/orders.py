@@ -16,7 +16,7 @@ from wire.redis.address import Address, address_of
 
 # What each kind of order names, and whether it has to; an import names files that were uploaded with it.
 ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
-    messages.TRAIN: {"evaluate": False, "label": False},
+    messages.TRAIN: {"evaluate": False, "label": False, "only": False},
     messages.EVALUATE: {"version": True},
     messages.PROMOTE: {"version": True, "provisional": False, "force": False},
     messages.ROLL_BACK: {},
@@ -26,6 +26,8 @@ ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
     messages.SUGGEST: {},
 }
 MAX_ARGUMENT = 200
+# Of the classes that a training takes, each on a line.
+MAX_ONLY = 12_000
 
 
 def book() -> Book:
@@ -69,8 +71,9 @@ def _arguments(kind: str, given: Mapping[str, str]) -> dict[str, str]:
     for name, is_needed in allowed.items():
         if is_needed and name not in arguments:
             raise Problem(400, "invalid_order", f"The order to {kind} needs {name!r}.")
-        if len(arguments.get(name, "")) > MAX_ARGUMENT:
-            raise Problem(400, "invalid_order", f"{name!r} has more than {MAX_ARGUMENT} characters.")
+        at_most = MAX_ONLY if name == "only" else MAX_ARGUMENT
+        if len(arguments.get(name, "")) > at_most:
+            raise Problem(400, "invalid_order", f"{name!r} has more than {at_most} characters.")
     return arguments
 
 

@@ -21,7 +21,7 @@ from images.multipart import MAX_IMAGES, MAX_OVERHEAD_BYTES
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
 from problems import Problem
-from reports import audit, record
+from reports import audit, classes, record
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
 from storage.transfers.folder import Transfers
@@ -32,7 +32,9 @@ from wire.orders.messages import EXPORT, KINDS, Known
 router = Blueprint("teach", __name__, url_prefix="/teach")
 router.before_request(access.require_operator)
 
-MAX_ORDER_BYTES = 16 * 1024
+MAX_ORDER_BYTES = 64 * 1024
+# Of more, `improve --only` chooses.
+MAX_CHOICES = 300
 # Of an archive; a cookie holds them until the page is shown.
 MAX_FAULTS_SHOWN = 8
 STATES = ("queued", "running", "done", "failed")
@@ -82,6 +84,7 @@ class OrderRequest(TypedDict):
     force: NotRequired[Annotated[str, {"description": "with promote: serve another network without a comparison"}]]
     image: NotRequired[Annotated[str, {"description": "the name of the stored image to erase"}]]
     label: NotRequired[Annotated[str, {"description": "with train: the class, for the log"}]]
+    only: NotRequired[Annotated[str, {"description": "with train: the classes whose cases are used, one a line"}]]
 
 
 class OrderState(TypedDict):
@@ -132,6 +135,8 @@ def teach() -> str:
         max_upload_bytes=settings.MAX_UPLOAD_BYTES,
         formats=settings.FORMATS.split(","),
         accepted=utils.accepted(),
+        classes=classes.reviewed()[: MAX_CHOICES + 1],
+        max_choices=MAX_CHOICES,
         presets=imports.PRESETS,
         max_model_bytes=imports.MAX_MODEL_BYTES,
         orders=[_shown(each) for each in book.orders],
@@ -239,6 +244,8 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
             "provisional": "accept a comparison on few images",
             "force": "serve another network without a comparison",
             "image": "name of the image to erase",
+            "only": "a class to train on, several times for several; all by default",
+            "choose": "1 if `only` names every class to train on",
         },
         required=["kind"],
         choices={"kind": tuple(orders.ARGUMENTS)},
@@ -249,13 +256,22 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
 def place_order() -> tuple[OrderState, int] | AnyResponse:
     """Place an order."""
     request.max_content_length = MAX_ORDER_BYTES
-    document: Any = request.get_json() if request.is_json else request.form
+    document: Any = request.get_json() if request.is_json else _chosen(request.form)
     if not isinstance(document, Mapping) or not all(isinstance(value, str) for value in document.values()):
         raise Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
     order_id = orders.place(document.get("kind", ""), document)
     if request.is_json:
         return _shown(orders.find(order_id)), 201
     return redirect(url_for("teach.order", order_id=order_id), 303)
+
+
+def _chosen(form: MultiDict[str, str]) -> dict[str, str]:
+    """Return a form with the classes that were chosen in one field; all of them are as none, which means all."""
+    only = form.getlist("only")
+    if form.get("choose") and not only:
+        raise Problem(400, "invalid_order", "No class is chosen to train on. Choose one at least.")
+    is_all = {each.label for each in classes.reviewed()}.issubset(only) if only else True
+    return {**form, "only": "" if is_all else "\n".join(only)}
 
 
 @router.route("/models", methods=["POST"])

@@ -30,7 +30,7 @@ from training import augmentation, cases, classes
 from training.features import FeatureExtractor
 from training.gathering import SYNTHETIC_IMAGES, Gathered, Sources, gather
 from training.train import train
-from wire.tables.labels import Spelling
+from wire.tables.labels import Spelling, key
 
 # With these, memory and time stay the same however many reports there are.
 MAX_CASES = 2000
@@ -64,13 +64,24 @@ def improve(options: argparse.Namespace) -> Path:
     base = versions.base_of(bundles, bundle.choose(bundles, options.bundle, settings.PRECISION))
     command.warn(*cases.unread(options.feedback))
     known = versions.class_labels(bundles, base)
-    wanted = cases.choose(cases.reviewed(options.feedback, known), options.max_cases)
+    reviewed = _of_classes(
+        cases.reviewed(options.feedback, known), options.only, cases.spelling(options.feedback, known)
+    )
+    wanted = cases.choose(reviewed, options.max_cases)
+    if options.only and not wanted:
+        raise CasesError(f"{options.feedback} holds no reviewed report of {', '.join(options.only)}: see `labels list`")
     if not wanted:
         raise CasesError(
             f"{options.feedback} holds no reviewed report: accept or correct some on the review page; "
             "those that no one has reviewed are not used"
         )
     return make_version(base, wanted, options)
+
+
+def _of_classes(found: Iterator[Case], only: Sequence[str], names: Spelling) -> Iterator[Case]:
+    """Yield the cases of these classes, however they are spelled; all where none is named."""
+    keys = {key(names.of(label)) for label in only}
+    return (case for case in found if not keys or key(case.label) in keys)
 
 
 def make_version(base: Path, wanted: Sequence[Case], options: argparse.Namespace) -> Path:
@@ -153,6 +164,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = command.parser(__doc__)
     add_options(parser)
+    what = "train on the cases of this class; may be given several times (default: all classes)"
+    parser.add_argument("--only", action="append", default=[], metavar="LABEL", help=what)
     return parser
 
 

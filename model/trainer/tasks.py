@@ -1,7 +1,7 @@
 """What each kind of order does: the commands of the same name, called with the same options."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,15 @@ def train(order: Order, reporter: Reporter) -> Result:
     """Make a version of the reviewed cases, as `cli.improve` does; then compare it, where the order includes that."""
     also_compares = bool(order.arguments.get("evaluate"))
     reporter.expect(TRAIN_STEPS + EVALUATE_STEPS * also_compares)
-    version = _made(reporter)
+    only = [label for label in order.arguments.get("only", "").split("\n") if label]
+    version = _made(reporter, only)
     store = ml_service.model_store()
     if store is not None:
         store.push(version)  # this host may lose it before someone promotes it
     return {"version": version, **(_compared(version) if also_compares else {})}
 
 
-def _made(reporter: Reporter) -> str:
+def _made(reporter: Reporter, only: Sequence[str]) -> str:
     """Return the version that was made, by the attempt before where that one had come to its end."""
     bundles = ml_service.bundles_folder()
     versions.remove_drafts(bundles, DRAFT_KEPT_S)
@@ -68,7 +69,9 @@ def _made(reporter: Reporter) -> str:
     base = versions.base_of(bundles, bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION))
     name = versions.next_version(base.parent, base.name)
     reporter.remember(f"{base.parent.name}/{name}")
-    return versions.identity(improve.improve(improve.parser().parse_args(["--new-version", name])))
+    return versions.identity(
+        improve.improve(improve.parser().parse_args(["--new-version", name, *(f"--only={label}" for label in only)]))
+    )
 
 
 def evaluate_version(order: Order, reporter: Reporter) -> Result:

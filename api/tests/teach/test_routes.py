@@ -192,6 +192,29 @@ def test_an_image_is_erased_by_an_order_and_the_log_keeps_a_digest_of_its_name_a
     assert name.partition(".")[0] not in AuditFile(Path(settings.FEEDBACK_FILEPATH).parent).path.read_text()
 
 
+def test_a_training_takes_all_classes_or_those_that_were_chosen(
+    operator: FlaskClient, trainer: TrainerDesk, asked: list[str]
+) -> None:
+    for number, label in enumerate(("lynx", "bar chart", "lynx")):
+        give(operator, label, image(number))
+    page = operator.get("/teach").text
+    assert [part.partition('"')[0] for part in page.split('name="only" value="')[1:]] == ["lynx", "bar chart"]
+    assert '<span class="count">2</span>' in page
+
+    def ordered(only: list[str]) -> TestResponse:
+        form = {"kind": "train", "choose": "1", "only": only}
+        return operator.post("/teach/orders", data=form, headers=OWN)
+
+    def arguments_of(led: TestResponse) -> dict[str, str]:
+        return dict(trainer.find(led.location.rpartition("/")[2]).arguments)
+
+    assert arguments_of(ordered(["bar chart", "lynx"])) == {}
+    chosen = ordered(["bar chart"])
+    assert arguments_of(chosen) == {"only": "bar chart"}
+    assert "those of bar chart." in operator.get(chosen.location, headers=PAGE).text
+    assert problem_of(ordered([])) == (400, "invalid_order")
+
+
 def test_an_export_is_offered_for_download_as_long_as_it_is_there(
     operator: FlaskClient, application: Flask, trainer: TrainerDesk
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import settings
 from inference import bundle
+from inference.errors import CasesError
 from registry import activation, versions
 from registry.versions import Record
 from sightline_testing import stripes
@@ -69,6 +70,16 @@ def test_an_order_to_train_makes_what_improve_makes_and_makes_it_once(files: Fee
     assert tasks.train(train, reporter) == {"version": f"{NAME}/2-int8"}
     there = sorted(path.name for path in (Path(settings.BUNDLES_FOLDER) / NAME).iterdir())
     assert there == ["1-int8", "2-int8", "3-int8"]
+
+
+def test_an_order_to_train_may_name_the_classes_whose_cases_it_takes(files: FeedbackFiles, reporter: Reporter) -> None:
+    files.accept((drawing_jpeg("bar_chart", seed), "bar chart") for seed in range(2))
+    with pytest.raises(CasesError, match="no reviewed report of lynx"):
+        tasks.train(order(messages.TRAIN, only="lynx"), reporter)
+    made = tasks.train(order(messages.TRAIN, only="Pie_Chart\nlynx"), reporter)
+    _, labels, record = made_of(made["version"].partition("/")[2])
+    assert ({case.label for case in record.cases}, len(record.cases)) == ({"pie chart"}, 5)
+    assert "bar chart" not in labels
 
 
 @pytest.mark.usefixtures("no_workers")

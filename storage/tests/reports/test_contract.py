@@ -406,6 +406,19 @@ def test_an_erased_image_has_no_report_decision_or_line_left_and_others_stay_as_
     assert {row["report_id"] for row in shown(reports)} == {id_of("b"), id_of("d")}
 
 
+def test_the_classes_of_the_cases_are_counted_by_their_images(reports: ReportStore) -> None:
+    assert reports.classes() == []
+    for name, sha256, filename in (("a", "1", "a.jpg"), ("b", "1", "a.jpg"), ("c", "2", "c.jpg"), ("d", "3", "d.jpg")):
+        add(reports, name, image_sha256=sha256, image_path=f"uploads/{filename}", label="lynx")
+    for name, label in (("a", "lynx"), ("b", "lynx"), ("c", "Lynx"), ("d", "tabby")):
+        decide(reports, name, "accept", label)
+    first, second = reports.classes()
+    assert (first.label.lower(), first.images, first.filename) == ("lynx", 2, "c.jpg")
+    assert second == ("tabby", 1, "d.jpg")
+    decide(reports, "d", "reject", "")
+    assert len(reports.classes()) == 1
+
+
 def test_the_quality_of_answers_is_added_up_from_reports_and_decisions(reports: ReportStore) -> None:
     assert reports.quality() == ([], [], [], [])
     for version, score, names in (("1", "0.95", "ab"), ("1", "", "c"), ("2", "0.2", "def")):

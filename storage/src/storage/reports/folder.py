@@ -13,6 +13,7 @@ from storage.reports import erasure, files, port
 from storage.reports.files import Key, Once
 from storage.reports.index import ReportIndex
 from storage.reports.port import (
+    CaseClass,
     Decision,
     Erased,
     Filters,
@@ -139,6 +140,11 @@ class FolderReports(ReportStore):
     def quality(self) -> Quality:
         """Ask the index."""
         found: Quality = self._run(self._index.quality)
+        return found
+
+    def classes(self) -> list[CaseClass]:
+        """Read the index."""
+        found: list[CaseClass] = self._run(self._index.classes)
         return found
 
     def labels(self) -> list[str]:

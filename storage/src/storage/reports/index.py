@@ -19,7 +19,7 @@ from typing import TypeVar
 from storage.errors import IndexUnfinished, StorageStuck
 from storage.reports import queries
 from storage.reports.index_tables import Mark, Source, add, begin_anew, count_reports, faults_in, is_ours, marks
-from storage.reports.port import MAX_FAULTS_SHOWN, MAX_LABELS, Filters, Order, Page, Place, Quality, Row
+from storage.reports.port import MAX_FAULTS_SHOWN, MAX_LABELS, CaseClass, Filters, Order, Page, Place, Quality, Row
 from storage.reports.queries import Faults
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
 
@@ -94,6 +94,10 @@ class ReportIndex:
     def quality(self) -> Quality:
         """Return what reports and decisions say of the answers."""
         return self.read(lambda database: queries.quality(_asking(database)))
+
+    def classes(self) -> list[CaseClass]:
+        """Return the classes that reviewers have named."""
+        return self.read(lambda database: queries.classes(_asking(database)))
 
     def labels(self) -> list[str]:
         """Return the label of each class that reviewers have named, as it was written first."""

@@ -27,6 +27,7 @@ MAX_REPORTS_SHOWN = 5
 MAX_LABELS = 500
 # A report's form may name any model.
 MAX_MODELS = 100
+MAX_CLASSES = 1000
 MAX_FAULTS_SHOWN = 20
 CASES_AT_ONCE = 500
 MAX_CONFUSED = 20
@@ -199,6 +200,14 @@ class Quality(NamedTuple):
     confusion: Sequence[Row]
 
 
+class CaseClass(NamedTuple):
+    """A class that reviewers have named: its label as it is written, the number of its images, and one of them."""
+
+    label: str
+    images: int
+    filename: str
+
+
 class ReportStore(ABC):
     """Reports and the decisions about them.
 
@@ -258,6 +267,10 @@ class ReportStore(ABC):
     @abstractmethod
     def labels(self) -> list[str]:
         """Return the label of each class that reviewers have named, as it was written first."""
+
+    @abstractmethod
+    def classes(self) -> list[CaseClass]:
+        """Return the classes that reviewers have named, at most MAX_CLASSES, those with most images first."""
 
     @abstractmethod
     def renames(self) -> Sequence[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from storage.reports.port import (
     CASES_AT_ONCE,
+    MAX_CLASSES,
     MAX_CONFUSED,
     MAX_MODELS,
     MAX_REPORTS_SHOWN,
@@ -16,6 +17,7 @@ from storage.reports.port import (
     STATUS_OF,
     STATUSES,
     Card,
+    CaseClass,
     Filters,
     Order,
     Page,
@@ -108,6 +110,10 @@ SELECT max(prediction) AS predicted, max(final_label) AS actual, count(*) AS cou
 WHERE final_key != '' AND final_key != prediction_key GROUP BY prediction_key, final_key
 ORDER BY count DESC, predicted, actual LIMIT {MAX_CONFUSED}
 """  # noqa: S608  our own words
+_CLASSES = f"""
+SELECT max(final_label) AS label, count(DISTINCT image) AS images, max(filename) AS filename FROM reports
+WHERE final_key != '' GROUP BY final_key ORDER BY images DESC, label LIMIT {MAX_CLASSES}
+"""  # noqa: S608  our own words
 
 
 class Faults(NamedTuple):
@@ -151,6 +157,11 @@ def reports(ask: Ask, after: int) -> list[Row]:
 def quality(ask: Ask) -> Quality:
     """Return what reports and decisions say of the answers."""
     return Quality(*(ask(query, ()) for query in (_REPORTED, _REVIEWED, _RELIABILITY, _CONFUSION)))
+
+
+def classes(ask: Ask) -> list[CaseClass]:
+    """Return the classes that reviewers have named."""
+    return [CaseClass(row["label"], row["images"], row["filename"]) for row in ask(_CLASSES, ())]
 
 
 def page(ask: Ask, filters: Filters, order: Order, place: Place | None, faults: Faults) -> Page:

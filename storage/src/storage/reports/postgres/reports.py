@@ -15,6 +15,7 @@ from storage.reports import erasure, files, port, queries
 from storage.reports.files import Key, Once
 from storage.reports.folder import run_here
 from storage.reports.port import (
+    CaseClass,
     Decision,
     Erased,
     Filters,
@@ -173,6 +174,10 @@ class PostgresReports(ReportStore):
     def quality(self) -> Quality:
         """Ask the table."""
         return self._database.run(lambda connection: queries.quality(partial(ask, connection)))
+
+    def classes(self) -> list[CaseClass]:
+        """Add them up."""
+        return self._database.run(lambda connection: queries.classes(partial(ask, connection)))
 
     def labels(self) -> list[str]:
         """Read them."""
