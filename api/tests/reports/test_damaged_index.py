@@ -20,20 +20,38 @@ PAGES = ("/review?status=all", "/review?status=accepted&label=lynx", "/review?mo
 Damage = Callable[[Path], None]
 
 
+@pytest.fixture(scope="module")
+def reported() -> dict[str, bytes]:
+    """The files of the reports, once a test has sent them."""
+    return {}
+
+
 @pytest.fixture
-def index_path(client: FlaskClient, csv_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def index_path(
+    client: FlaskClient, csv_path: Path, reported: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The database of some reports, of which one is decided; nothing of it is in the log any more."""
     monkeypatch.setattr(settings, "OPERATOR_KEY", KEY)
-    for number in range(REPORTS):
-        report = f"{{'filename': 'a{number}.jpg', 'prediction': 'tabby', 'score': 0.5}}"
-        more = {"label": "lynx", "comment": f"report {number} " + "x" * 1500, "model": "net", "model_version": "7"}
-        assert client.post("/feedback", data={"report": report, **more}).status_code == 200
+    if reported:
+        csv_path.parent.mkdir(parents=True, exist_ok=True)
+        for name, content in reported.items():
+            csv_path.with_name(name).write_bytes(content)
+    else:
+        report_all(client)
+        reported.update({path.name: path.read_bytes() for path in (csv_path, Path(settings.FEEDBACK_FILEPATH))})
     look(client)
     decide(client)
     path = csv_path.with_name("reports.sqlite3")
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path
+
+
+def report_all(client: FlaskClient) -> None:
+    for number in range(REPORTS):
+        report = f"{{'filename': 'a{number}.jpg', 'prediction': 'tabby', 'score': 0.5}}"
+        more = {"label": "lynx", "comment": f"report {number} " + "x" * 1500, "model": "net", "model_version": "7"}
+        assert client.post("/feedback", data={"report": report, **more}).status_code == 200
 
 
 def look(client: FlaskClient) -> list[int]:

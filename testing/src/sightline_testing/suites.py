@@ -33,6 +33,7 @@ class Suite:
     options: tuple[str, ...] = ()
     longest: tuple[str, ...] = ()
     is_parallel: bool = True
+    is_short: bool = False  # one process: others would take longer to import what it needs than to run their share
 
 
 @dataclass
@@ -106,9 +107,9 @@ SUITES = (
     Suite("wire", "wire", "tests"),
     Suite("storage", "storage", "tests"),
     Suite("launcher", "deploy", "tests"),
-    Suite("client", "client", "tests"),
-    Suite("benchmarks", ".", "benchmarks/tests"),
-    Suite("stress", ".", "stress_test/tests"),
+    Suite("client", "client", "tests", is_short=True),
+    Suite("benchmarks", ".", "benchmarks/tests", is_short=True),
+    Suite("stress", ".", "stress_test/tests", is_short=True),
 )
 # Our own tests are held to these; tests that others drop into a folder are not.
 STRICT = ("-W", "error", "--strict-markers", "--strict-config")
@@ -206,7 +207,7 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
     RESULTS.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     options = [*PYTEST_OPTIONS, f"--junitxml={report}", *suite.options]
-    if suite.is_parallel:
+    if suite.is_parallel and not suite.is_short:
         # A process that a test took along is not replaced: the same test would take the next one along, without end.
         options += ["--dist=loadfile", f"--numprocesses={processes}", "--max-worker-restart=0"]
     if suite.is_parallel and suite.longest:
