@@ -3,8 +3,8 @@
 Without API_KEYS_FILE and RATE_LIMIT, no request passes through here, except for the operator's routes, which always
 need the operator's key.
 
-Where API keys are used, the sender of an image is recorded beside the images. An image is named by its content, so that
-several senders of the same bytes each may see it.
+Where API keys are used, the sender of an image is recorded next to the images. An image is named by its content, so
+that several senders of the same bytes each may see it.
 """
 
 import hmac
@@ -89,7 +89,7 @@ def _count_request() -> None:
 
 
 def count_images(count: int) -> None:
-    """Count each image of a request but the first, which the request itself stands for; raise Problem."""
+    """Count each image of a request but the first, which the request itself counts as; raise Problem."""
     if count > 1 and "sightline.rate_limit" in current_app.extensions:
         _count(count - 1, images=count)
 
@@ -117,7 +117,7 @@ def _is_marked(mark: str) -> bool:
 
 
 def _key_of(request: Request) -> str:
-    """Return the key of a request, empty for none; a browser asks its user for it and sends it as a password."""
+    """Return the key of a request, empty for none; a browser prompts its user for it and sends it as a password."""
     given = request.authorization
     if given is None:
         return request.headers.get("X-API-Key", "")
@@ -175,7 +175,7 @@ def caller() -> str:
 
 
 def may_use_all() -> bool:
-    """Return whether the caller may use what others have sent: the operator may, and everybody without API keys."""
+    """Return whether the caller may use what others have sent: the operator may, and everyone without API keys."""
     # A browser may send another key along with the operator's cookie.
     return g.get("api_key") in {None, OPERATOR_KEY} or _has_operator_cookie()
 
@@ -193,5 +193,5 @@ def record_owner(images: ImageStore, name: str) -> None:
 
 
 def may_see(images: ImageStore, name: str) -> bool:
-    """Return whether the caller may see the image of a name: its senders may, and everybody without API keys."""
+    """Return whether the caller may see the image of a name: its senders may, and everyone without API keys."""
     return may_use_all() or images.has_owner(name, caller())

@@ -26,7 +26,7 @@ _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 
 
 class KeyFileError(ValueError):
-    """The file of keys, or a rate limit, is invalid; the message says where."""
+    """The file of keys, or a rate limit, is invalid; the message names the place."""
 
 
 class ApiKey(NamedTuple):

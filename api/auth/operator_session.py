@@ -1,8 +1,8 @@
-"""The operator's session in a browser: a signed cookie, valid for half a day or until somebody logs out with it.
+"""The operator's session in a browser: a signed cookie, valid for half a day or until someone logs out with it.
 
-Each session is also an empty file beside the reports, which all api processes share: a cookie without its file is void,
-so that logging out ends every copy of the cookie. Only who shows the operator's key makes such a file, and there are at
-most MAX_SESSIONS of them.
+Each session is also an empty file next to the reports, which all api processes share: a cookie without its file is
+void, so that logging out ends every copy of the cookie. Only who shows the operator's key makes such a file, and there
+are at most MAX_SESSIONS of them.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""Commands that operators run beside the service: API keys and clean-up of stored images."""
+"""Commands that operators run in addition to the service: API keys and clean-up of stored images."""

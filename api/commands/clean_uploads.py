@@ -1,8 +1,9 @@
 """Clean up the stored images: `python -m commands.clean_uploads [--dry-run] [--every SECONDS]`.
 
-It removes images that nobody has sent for KEEP_UPLOADS_DAYS, then those that were sent longest ago, beyond
+It removes images that no one has sent for KEEP_UPLOADS_DAYS, then those that were sent longest ago, beyond
 KEEP_UPLOADS_BYTES. It removes only what the service has stored itself, which shows in a file's name: it is made of the
-bytes. Whatever a file of the feedback folder names is kept, however old; old archives for the operator's browser go.
+bytes. Every image that a file of the feedback folder names is kept, however old; old archives for the operator's
+browser go.
 
 Both folders change while it reads them. With --every, an error ends one clean-up, which is logged and tried again.
 """
@@ -136,7 +137,7 @@ def _surplus(stored: list[Stored], now: float) -> Iterator[Stored]:
 
 
 def mentioned_in(folder: Path) -> set[str]:
-    """Return the names of images that stand in any file of a folder, whatever kind of file it is.
+    """Return the names of images that are in any file of a folder, of any kind.
 
     Raise OSError where one cannot be read, or files are removed as fast as they are read.
     """
@@ -182,7 +183,7 @@ def _remove(path: Path, is_dry_run: bool) -> bool:
         return False
     if is_dry_run:
         return True
-    # Whoever counts an old image as used holds the same lock.
+    # Code that counts an old image as used holds the same lock.
     with image_folder.folder_lock(path.parent), suppress(FileNotFoundError):
         if time.time() - path.lstat().st_mtime >= image_folder.YOUNGEST_S:
             path.unlink()

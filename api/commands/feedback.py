@@ -95,7 +95,7 @@ def take_labels(options: argparse.Namespace) -> int:
 
 
 def _decide(labelled: Labelled, reports: ReportStore, spelling: Spelling) -> str:
-    """Keep what a task says of its report, and return what became of it; raise ValueError or DecidedMeanwhile."""
+    """Keep the decision of a task on its report, and return the result; raise ValueError or DecidedMeanwhile."""
     if not labelled.label and not labelled.is_rejected:
         return UNLABELLED
     report = reports.find(labelled.report_id) if labelled.report_id else None
@@ -108,7 +108,7 @@ def _decide(labelled: Labelled, reports: ReportStore, spelling: Spelling) -> str
     is_rejected = report["status"] == STATUS_OF[REJECT]
     if report["status"] != OPEN and is_rejected == labelled.is_rejected and key(report["final_label"]) == key(label):
         return UNCHANGED
-    # Whoever labels again in Label Studio has seen what came from there before.
+    # A label that is changed in Label Studio replaces the earlier one from there.
     seen = None if report["reviewer"] == labelled.reviewer[:MAX_REVIEWER] else labelled.seen
     reports.decide(Decision(labelled.report_id, kind, label, labelled.reviewer[:MAX_REVIEWER]), seen)
     return STATUS_OF[kind]

@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--show", action="store_true", help="print the rules that the bucket has, and change nothing")
-    way.add_argument("--json", action="store_true", help="print the rules as `aws s3api` takes them, and ask nobody")
+    way.add_argument(
+        "--json", action="store_true", help="print the rules as `aws s3api` takes them, without connecting"
+    )
     options = parser.parse_args(arguments)
     if not settings.IMAGE_STORE:
         sys.stderr.write("IMAGE_STORE is not set: images are in a folder, which clean_uploads cleans up\n")

@@ -1,4 +1,4 @@
-"""Make the index of the reports anew from the CSV files: `python -m commands.index_reports`."""
+"""Rebuild the index of the reports from the CSV files: `python -m commands.index_reports`."""
 
 import argparse
 import logging
@@ -12,8 +12,8 @@ from wire import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the index anew, and print how many reports it holds; return the exit status."""
-    parser = argparse.ArgumentParser(description="Makes the index of the reports anew from the CSV files.")
+    """Rebuild the index, and print how many reports it holds; return the exit status."""
+    parser = argparse.ArgumentParser(description="Rebuild the index of the reports from the CSV files.")
     parser.add_argument("--version", action="version", version=f"sightline {__version__}")
     parser.parse_args(arguments)
     index = ReportIndex(record.folder())

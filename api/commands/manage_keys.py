@@ -20,7 +20,7 @@ PREFIX = "sk_"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what was asked; return the exit status."""
+    """Run the command; return the exit status."""
     options = _parser().parse_args(arguments)
     if not options.file:
         sys.stderr.write("which file? Set API_KEYS_FILE, or give --file\n")
@@ -79,14 +79,14 @@ def _revoke(path: Path, lines: list[str], options: argparse.Namespace) -> None:
 
 @contextmanager
 def _alone_with(path: Path) -> Iterator[None]:
-    """Hold a lock, so that of two commands at once neither loses the other's key."""
+    """Hold a lock, so that of two concurrent commands neither loses the other's key."""
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Replace the file as a whole, once it is on the disk: a reader sees the old keys or the new ones."""
+    """Replace the file as a whole, once it is on the disk: a reader gets the old keys or the new ones."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -3,7 +3,7 @@
 Such a document is a few names and numbers around long strings of base64. The long strings are decoded while they
 arrive, so that neither the body nor its text is ever in memory as a whole. All the rest of the document has to fit into
 MAX_REST_BYTES, and to have few quotes, commas and brackets: that bounds elements, members, depth, digits and
-whitespace, in whatever order they come, before any of them costs more than its bytes.
+whitespace, in any order, before any of them costs more than its bytes.
 """
 
 import binascii
@@ -38,7 +38,7 @@ class MalformedJson(ValueError):  # noqa: N818  it is the client's document
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LongString:
-    """A string of the document that was longer than MAX_SHORT_STRING, as the bytes that its base64 stands for."""
+    """A string of the document that was longer than MAX_SHORT_STRING, as the bytes of its base64."""
 
     content: bytes
 

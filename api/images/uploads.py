@@ -142,7 +142,7 @@ def _no_file(request: Request) -> str:
 
 
 def _raw_file(request: Request) -> FileStorage:
-    """Return a file of a body that is an image or its data URL and nothing else, whatever its type."""
+    """Return a file of a body that is an image or its data URL and nothing else, of any type."""
     mimetype, stream = request.mimetype, request.stream
     declared = mimetype.startswith("image/")
     is_of_image_type = declared or mimetype in _RAW_TYPES

@@ -1,6 +1,6 @@
 """Exemplars: for each bucket of the requests' durations, the trace of a request that fell into it.
 
-Prometheus' client keeps none where several processes count together, so these are those of the process that is asked.
+Prometheus' client keeps none where several processes count together, so these are those of the process that answers.
 """
 
 import time

@@ -15,7 +15,7 @@ from wire.errors import NoWorker
 
 router = Blueprint("health", __name__)
 
-# A queue that is full of work changes with every batch; one that is full and does not change refuses everybody.
+# A queue that is full of work changes with every batch; one that is full and does not change refuses all requests.
 STANDSTILL_S = 3.0
 # The result of a check of the storage is kept this long: each check writes a file.
 CHECK_STORAGE_EVERY_S = 1.0
@@ -74,7 +74,7 @@ class _Readiness:
             if problem is None:
                 raise
             detail = f"Images cannot be stored. {problem.detail}"
-            # Not ready is 503, whatever the upload itself would be refused with.
+            # Not ready is 503, regardless of the upload's own fault.
             return Problem(503, problem.code, detail, retry_after_s=problem.retry_after_s)
         return None
 
@@ -83,7 +83,7 @@ class _Readiness:
 @router.route("/healthz", endpoint="healthz")
 @Operation("GET", "Check whether the process is alive", {200: Answer("yes", Alive)})
 def livez() -> Alive:
-    """Answer as long as this process serves, whatever else is down."""
+    """Answer as long as this process serves, whichever other part is down."""
     return {"status": "ok"}
 
 

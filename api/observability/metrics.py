@@ -31,7 +31,7 @@ Counted = tuple[str, str, str]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 NO_ENDPOINT = "none"
-# Metrics are much alike: more takes longer and saves little.
+# Metrics are very similar: more takes longer and saves little.
 GZIP_LEVEL = 3
 TEXT = "text/plain"
 # Versions of the model with labels of their own in one process; further ones share OTHER.
@@ -89,7 +89,7 @@ def install(app: Flask, queue_state: Callable[[], QueueSnapshot | None]) -> None
 @router.route("/metrics")
 @Operation("GET", "Get metrics in Prometheus format", {200: Answer("text", media_types=[TEXT])})
 def metrics() -> Response:
-    """Return the metrics of all processes and of the queue, in the format that Accept asks for."""
+    """Return the metrics of all processes and of the queue, in the format that Accept requests."""
     try:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     except TypeError:  # the version in Accept is no version
@@ -213,7 +213,7 @@ def fold() -> None:
     """Add what was noted to the metrics: each of their values once, however many events there were."""
     values: Counts[tuple[Any, int]] = Counts()
     sums: defaultdict[Any, float] = defaultdict(float)
-    # As many as there are now; threads may go on noting.
+    # As many as there are now; threads may continue to record.
     for _ in range(len(_noted)):
         metric, value = _noted.popleft()
         if isinstance(metric, Histogram):

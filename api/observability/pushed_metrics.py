@@ -1,4 +1,4 @@
-"""Metrics that are sent to a collector beside being read at /metrics; off unless OTEL_METRICS_EXPORTER says where to.
+"""Metrics that are sent to a collector in addition to /metrics; off unless OTEL_METRICS_EXPORTER names a destination.
 
 Off, nothing of OpenTelemetry is even loaded.
 """
@@ -24,7 +24,7 @@ _state = _State()
 
 
 def start(app: Flask) -> None:
-    """Begin to send what this process counts, if that is asked for."""
+    """Start to send the counters of this process, if that is enabled."""
     if settings.OTEL_METRICS_EXPORTER != "none":
         from wire.telemetry.metrics import MetricExport  # noqa: PLC0415  loaded where it is wanted, and nowhere else
 

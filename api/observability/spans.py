@@ -22,7 +22,7 @@ from wire.telemetry.spans import SpanExport
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-# What supervisors and browsers ask for all the time, and nobody wants to see.
+# Routes that supervisors and browsers request all the time, and that are not worth a trace.
 UNTRACED_PATHS: Final = frozenset(
     {
         "/livez",
@@ -59,7 +59,7 @@ class Spans:
         self._export.stop()
 
     def serve(self, application: Application, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Serve one request inside a span of its own, which is the caller that everything further on is told of."""
+        """Serve one request inside a span of its own, which is the parent of all later spans."""
         if environ["PATH_INFO"] in UNTRACED_PATHS or environ["PATH_INFO"].startswith(UNTRACED_FOLDER):
             return application(environ, start_response)
         context = _context_of(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))

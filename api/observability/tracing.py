@@ -1,4 +1,4 @@
-"""Traces of requests, in OpenTelemetry's form; off unless OTEL_TRACES_EXPORTER says where they go.
+"""Traces of requests, in OpenTelemetry's form; off unless OTEL_TRACES_EXPORTER names a destination.
 
 Off, nothing of OpenTelemetry is even loaded. spans.py makes the spans.
 """
@@ -28,7 +28,7 @@ state = _State()
 
 
 def install(app: Flask) -> None:
-    """Have the requests of `app` traced, if that is asked for, from `start` on."""
+    """Have the requests of `app` traced, if that is enabled, from `start` on."""
     if settings.OTEL_TRACES_EXPORTER != "none":
         inner: Any = app.wsgi_app
 
@@ -51,7 +51,7 @@ def _keep_route(response: Response) -> Response:
 
 
 def start() -> None:
-    """Begin to make and send spans, if that is asked for."""
+    """Start to create and send spans, if that is enabled."""
     if settings.OTEL_TRACES_EXPORTER != "none":
         from observability.spans import Spans  # noqa: PLC0415  loaded where it is wanted, and nowhere else
 

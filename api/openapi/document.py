@@ -1,6 +1,6 @@
 """The description of the API for programs (/openapi.json, OpenAPI 3.1) and for people (/docs).
 
-It is made from the routes of the application, the operations beside their views, and the declarations that check
+It is made from the routes of the application, the operations declared with their views, and the declarations that check
 requests and build answers: there is no second description to keep up to date.
 """
 

@@ -1,4 +1,4 @@
-"""What the operations of the API take and answer: declared beside their views, read from requests by `read`."""
+"""What the operations of the API take and answer: declared with their views, read from requests by `read`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +90,7 @@ class Answer:
     meaning: str
     document: Any = None
     media_types: Sequence[str] = ()
-    # Names of openapi.response_headers, beside that which every response has.
+    # Names of openapi.response_headers, in addition to the one of every response.
     headers: Sequence[str] = ()
 
 

@@ -25,7 +25,7 @@ class Bar(NamedTuple):
 
 
 class Column(NamedTuple):
-    """All that a step has: its bars, and what they stand for in words."""
+    """All that a step has: its bars, and their description."""
 
     title: str
     x: float

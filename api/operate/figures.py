@@ -13,7 +13,7 @@ from storage.reports.port import OPEN, STATUSES, Quality
 # Of a normal distribution, for an interval of 95 %.
 Z = 1.96
 TOP_DRIFT = 10
-# What the history is asked for.
+# The figures read from the history.
 TRAFFIC = ("answers", "duration", "dropped", "cache", "version")
 DRIFT = ("label", "confidence")
 SERVED, CLIENT, SERVER = "answered", "refused by the request", "failed or shed"
@@ -230,11 +230,11 @@ class Change(NamedTuple):
 
 @dataclass
 class Drift:
-    """The answers of the last seven days beside those of the seven before."""
+    """The answers of the last seven days compared with the seven before."""
 
     answers: tuple[int, int]
     confidence: tuple[float | None, float | None]
-    # Half the sum of all changes of shares: 0 where both weeks are alike, 1 where they share no class.
+    # Half the sum of all changes of shares: 0 where both weeks are the same, 1 where they share no class.
     distance: float | None
     changes: Sequence[Change]
 

@@ -111,7 +111,7 @@ def operate() -> str:
 
 
 class Findings:
-    """What is wrong, in words, each once."""
+    """The problems, each once, as text."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -138,7 +138,7 @@ class Findings:
                 self.add(f"A worker cannot start: {snapshot.startup_error}")
             if len({worker.version for worker in snapshot.workers}) > 1:
                 self.add(
-                    "The workers serve different versions: a promotion is under way, or one of them cannot load it."
+                    "The workers serve different versions: a promotion is in progress, or one of them cannot load it."
                 )
             if snapshot.bound and snapshot.depth >= NEARLY_FULL * snapshot.bound:
                 self.add(f"The queue is nearly full: {snapshot.depth} of {snapshot.bound}. Add workers, or expect 503.")

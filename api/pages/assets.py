@@ -81,7 +81,7 @@ class Assets:
         return asset, FOR_A_YEAR if digest == self._digest else FOR_NOW
 
     def imported(self, name: str) -> list[str]:
-        """Return the addresses of all scripts that a script imports, directly or not, for a browser to load at once."""
+        """Return the addresses of all scripts that a script imports, directly or not, for a browser to preload."""
         found: list[str] = []
         waiting = [name]
         while waiting:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flask import Flask
 
 _HERE = Path(__file__).resolve().parents[1]
-# Beside the application in its container, at the root of a checkout.
+# Next to the application in its container, at the root of a checkout.
 FOLDERS = (_HERE / "examples", _HERE.parent / "examples")
 PREFIX = "samples/"
 

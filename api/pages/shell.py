@@ -34,14 +34,14 @@ PLACES = (
 
 
 class Status(NamedTuple):
-    """Whether an image would be answered now, in one of four states and in words."""
+    """Whether an image would be answered now, as one of four states and as text."""
 
     state: Literal["ready", "busy", "down", "unknown"]
     words: str
 
 
 class Shell(NamedTuple):
-    """What the header shows. `reviewer` is who is signed in by cookie, empty for nobody."""
+    """What the header shows. `reviewer` is who is signed in by cookie, empty for none."""
 
     places: tuple[Place, ...]
     status: Status

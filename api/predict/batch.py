@@ -49,7 +49,7 @@ class BatchItem(NamedTuple):
 def predict(
     request: Request, files: Sequence[FileStorage], images: ImageStore, options: PredictOptions, classify: Classify
 ) -> list[BatchItem]:
-    """Store every image that can be used, then classify all of them at once; return them in the order sent.
+    """Store every image that can be used, then classify all of them in parallel; return them in the order sent.
 
     Each counts as a request for the rate limit. Raise Problem where that is reached, and QueueFull where the queue is
     known to have no room for all of them.
@@ -98,4 +98,4 @@ def _problem_of(error: Exception) -> Problem:
 
 
 def _unexpected() -> Problem:
-    return Problem(500, "internal", "The service failed; its log says why.")
+    return Problem(500, "internal", "The service failed; see its log.")

@@ -1,4 +1,4 @@
-"""What the version that workers try as shadow answers to an image, beside what was answered."""
+"""The answer of the shadow version to an image, next to the answer that was given."""
 
 from typing import Annotated, Literal, TypedDict
 
@@ -44,7 +44,7 @@ def version() -> str:
     problems=(404, 415, 422, 429, 503, 504),
 )
 def candidate(prediction_id: str) -> CandidateResponse | str:
-    """Return what the candidate answers, to whoever the prediction belongs to."""
+    """Return what the candidate answers, to the owner of the prediction."""
     prediction, images = Prediction.of_id(prediction_id), uploads.image_store()
     if prediction is None or not access.may_use(prediction.owner) or not access.may_see(images, prediction.filename):
         raise NotFound

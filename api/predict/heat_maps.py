@@ -1,4 +1,4 @@
-"""Heat maps: where the model looked for a class, as JSON and as the PNG that the worker draws."""
+"""Heat maps: which regions support a class, as JSON and as the PNG that the worker draws."""
 
 from flask import url_for
 
@@ -12,7 +12,7 @@ CACHING = "private, max-age=60"
 
 
 def map_of(prediction: Prediction) -> ActivationMap:
-    """Return where the model looked; raise Problem where the answer has no map."""
+    """Return the heat map; raise Problem where the answer has no map."""
     if prediction.activation_map is None:
         raise Problem(422, "not_explainable", "The worker that answered has no heat maps: restart it.")
     return prediction.activation_map

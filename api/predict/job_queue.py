@@ -1,7 +1,7 @@
 """The queue as this process uses it: submit stored images, wait for answers or fetch them later, read its state.
 
 One `_Queue` serves the whole process. The first call opens it, and another one replaces it when the settings change.
-Single flight: while an image is under way, equal requests wait for its answer.
+Single flight: while an image is in progress, equal requests wait for its answer.
 """
 
 import threading
@@ -94,7 +94,7 @@ class _Queue:
         if found.answer is not None:
             return found.answer, "hit"
         answer = self.submit(image_name, options, until - time.monotonic(), is_abandoned)
-        # Before any caller has it: who comes now finds either this question under way or its answer.
+        # Before any caller has it: later requests find either this one in progress or its answer.
         self.cache.keep(question, options.top_k or USUAL_TOP_K, answer, found.slot)
         return answer, "miss" if found.slot else ""
 
@@ -256,7 +256,7 @@ def refresh_queue_state() -> QueueSnapshot:
 
 @dataclass(eq=False, slots=True)
 class _Call(Generic[Result]):
-    """One question under way; it ends with an answer, a failure, or neither where its leader alone gave up.
+    """One request in progress; it ends with an answer, a failure, or neither where its leader alone gave up.
 
     Each follower waits for an event of its own. Of several that wait for one, with time-outs, gevent (26.9.0) forgets
     some for ever: one whose time-out meets the event being set, and who waits again while another's does the same.
@@ -268,7 +268,7 @@ class _Call(Generic[Result]):
 
 
 class SingleFlight(Generic[Result]):
-    """The questions under way in this process, each submitted once."""
+    """The requests in progress in this process, each submitted once."""
 
     def __init__(self) -> None:
         self._calls: dict[Hashable, _Call[Result]] = {}
@@ -310,7 +310,7 @@ class SingleFlight(Generic[Result]):
         is_abandoned: IsAbandoned | None,
         submit: Submit[Result],
     ) -> Result:
-        # The job goes on for as long as anybody waits for it.
+        # The job continues as long as a request waits for it.
         gone = None if is_abandoned is None else lambda: not call.followers and is_abandoned()
         try:
             call.answer = submit(until, gone)
@@ -334,7 +334,7 @@ class SingleFlight(Generic[Result]):
         try:
             while not landed.wait(min(_left_s(until), longest_s)):
                 if is_abandoned is not None and is_abandoned():
-                    raise Abandoned("nobody waits for this answer any more")
+                    raise Abandoned("no one waits for this answer any more")
         finally:
             with self._lock:
                 call.followers.remove(landed)

@@ -26,7 +26,7 @@ from wire import ActivationMap, Answer
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# An answer holds this many classes even where one was asked for: the page shows them, and a cache can share them.
+# An answer holds this many classes even where one was requested: the page shows them, and a cache can share them.
 USUAL_TOP_K = 5
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -63,7 +63,7 @@ PREFER = Parameter(
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
-    """What a request asks of a prediction, and what is known of its image.
+    """The options of a request for a prediction, and what is known of its image.
 
     `top_k` is how many classes the answer lists; None for the three keys of the contract alone. `timeout_s` is how long
     the client waits; None for REQUEST_TIMEOUT_S. `explain` is a class whose heat map is wanted: its rank (from 1), its
@@ -137,7 +137,7 @@ def _prefers_async(request: Request) -> bool:
     return any(each.partition(";")[0].strip().lower() == RESPOND_ASYNC for each in preferences)
 
 
-# Beside the call rather than in it: `model_predict` takes the image's name and nothing else, by contract.
+# Passed outside the call: `model_predict` takes the image's name and nothing else, by contract.
 current_options: ContextVar[PredictOptions] = ContextVar("current_options", default=PredictOptions())  # noqa: B039
 
 
@@ -188,7 +188,7 @@ class Prediction(tuple[str, float]):
         return prediction
 
     def top(self, count: int) -> list[tuple[str, float]]:
-        """Return the best classes with rounded scores, as many as were asked for and are known."""
+        """Return the best classes with rounded scores, as many as were requested and are known."""
         return [(str(label), round(float(score), 4)) for label, score in self.predictions[:count]]
 
     def to_json(
@@ -250,7 +250,7 @@ class Prediction(tuple[str, float]):
 
     @staticmethod
     def has_form_of_id(text: str) -> bool:
-        """Return whether a text is as an id is made, whoever signed it."""
+        """Return whether a text has the form of an id, with any signature."""
         _, signature, note = _parts(text)
         return len(signature) == SIGNATURE_BYTES and note.count(b"\0") in _SEPARATORS
 

@@ -3,7 +3,7 @@
 The image is a tensor of BYTES: encoded images, as they are in the binary extension, and as base64 in JSON. The outputs
 are `label` and `score`, one for each image, or `probabilities` of every class; with the `classification`
 parameter any of them is the best classes as "<score>:<index>:<label>", as Triton has it. A request is read piece by
-piece, and what it says of itself (lengths, counts, shapes) is checked before more of it is read. No sockets, no disk.
+piece, and its own figures (lengths, counts, shapes) is checked before more of it is read. No sockets, no disk.
 """
 
 import binascii

@@ -1,4 +1,4 @@
-"""Which model is served under a name that a client of another system asks for."""
+"""Which model is served under a name that a client of another system requests."""
 
 from flask import url_for
 
@@ -7,7 +7,7 @@ from problems import Problem
 from wire import QueueSnapshot
 from wire.errors import NoWorker
 
-# A name that fits whatever is served, for clients that have to name a model.
+# A name that matches any served model, for clients that have to name a model.
 ANY_MODEL = "default"
 
 

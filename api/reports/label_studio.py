@@ -25,7 +25,7 @@ from wire.tables.labels import key
 FOLDER, IMAGES, TASKS_FILE, CONFIG_FILE = "sightline", "images", "tasks.json", "config.xml"
 LABEL, OTHER, REPORT = "label", "other", "report"
 REPORTER = "reporter"
-# What a prediction or a decision looks like for each kind of control that may hold a label.
+# The form of a prediction or a decision for each kind of control that may hold a label.
 _VALUES = ("choices", "text", "taxonomy")
 _CONFIG = """<View>
   <Image name="image" value="$image"/>
@@ -42,7 +42,7 @@ _CONFIG = """<View>
 
 
 class Labelled(NamedTuple):
-    """What a task says of its report: the label, or that it is to be rejected; neither where nobody has labelled it.
+    """The decision of a task on its report: the label, or a rejection; neither where no one has labelled it.
 
     `seen` is the number of the decision that counted when the task was made, None where the task does not say.
     """
@@ -82,7 +82,7 @@ def zip_pieces(reports: ReportStore, images: ImageStore, statuses: Iterable[str]
 
 
 def read(document: Any) -> Iterator[Labelled]:
-    """Yield what each task of an export of Label Studio says; raise ValueError where it is none."""
+    """Yield the decision of each task of an export of Label Studio; raise ValueError where it is none."""
     if not isinstance(document, list) or not all(isinstance(task, dict) for task in document):
         raise ValueError("it is no list of tasks: export the project from Label Studio as JSON or JSON-MIN")
     for number, task in enumerate(_latest(document), 1):
@@ -168,7 +168,7 @@ def _interface(known: Iterable[str]) -> str:
 
 
 def _annotation(task: Mapping[str, Any]) -> tuple[dict[str, list[str]], str]:
-    """Return what the latest annotation of a task says, by control, and who made it."""
+    """Return the values of the latest annotation of a task, by control, and who made it."""
     made = [each for each in task["annotations"] if isinstance(each, dict) and not each.get("was_cancelled")]
     if not made:
         return {}, ""

@@ -24,7 +24,7 @@ INDEX_STEP_S = 2.0
 
 
 def lines_path() -> Path:
-    """Return the file of lines; raise SettingError where the CSV beside it would be the same file."""
+    """Return the file of lines; raise SettingError where the CSV next to it would be the same file."""
     lines = Path(settings.FEEDBACK_FILEPATH)
     if lines.resolve() == lines.with_name(REPORTS_FILE).resolve():
         raise SettingError(

@@ -1,4 +1,4 @@
-"""What a report says, and how long each of its fields may be. No I/O."""
+"""The fields of a report, and how long each of its fields may be. No I/O."""
 
 import ast
 import math
@@ -13,7 +13,7 @@ from problems import Problem
 MAX_LABEL = 200
 MAX_COMMENT = 2000
 MAX_NAME_CHARACTERS = 255
-# Fields of a report's form beside the report itself; columns of the CSV.
+# Fields of a report's form in addition to the report itself; columns of the CSV.
 DETAILS = {
     "label": "the right label",
     "comment": "comment for the reviewer",

@@ -28,7 +28,7 @@ from wire.tables.feedback import REJECT
 
 log = logging.getLogger(__name__)
 
-# The same whether the signature or the owner is wrong, so that nobody can try out which ids there are.
+# The same whether the signature or the owner is wrong, so that ids cannot be guessed by trial.
 UNKNOWN_ID = "This prediction_id was not given out by this service, or by a host of it that has another SECRET_KEY."
 # Who has decided about a report that was withdrawn.
 REPORTER = "the reporter"
@@ -42,7 +42,7 @@ IDEMPOTENCY_KEY = Text(
 
 
 class Submission(NamedTuple):
-    """A report as it came: its text, and what that says where it could be parsed.
+    """A report as it came: its text, and its fields where it could be parsed.
 
     `details` may hold the columns of `schema.DETAILS`. An empty key is none. An image that the reporter may not see is
     treated as one that is not stored.
@@ -83,7 +83,7 @@ def read(document: Any, images: ImageStore) -> tuple[Prediction | None, str, dic
     return prediction, filename, {name: fields.get(name, "") for name in ("label", "comment")}
 
 
-@cache  # once for each process: whoever makes ids up must not fill the log
+@cache  # once for each process: invented ids must not fill the log
 def _warn_of_another_key() -> None:
     log.warning(
         "a prediction_id came that is signed with another SECRET_KEY: it was made up, or by an api host with a key of "
@@ -103,7 +103,7 @@ def save(submission: Submission, images: ImageStore) -> str:
     normalized = submission._replace(details=_normalized(submission.details))
     cells = None if report is None else _cells(report_id, report, images, normalized)
     content = _digest_of(line if report is None else report.filename, submission.details) if key else b""
-    # Counted by whoever keeps it, since nobody may wait for a slow disk any more.
+    # Counted by the thread that keeps it, since the client may have stopped waiting for a slow disk.
     report_store().add(port.Report(report_id, line, cells, content), metrics.FEEDBACK.inc)
     return report_id
 
@@ -137,7 +137,7 @@ def _normalized(details: Mapping[str, str]) -> dict[str, str]:
 
 
 def _kept(images: ImageStore, name: str) -> str:
-    """Keep the image for good; return its SHA-256."""
+    """Keep the image permanently; return its SHA-256."""
     images.keep(name)
     return stored.sha256_of(images, name)
 

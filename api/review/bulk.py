@@ -1,4 +1,4 @@
-"""Decisions about many images at once: what a request asks, and what its form is told. No I/O."""
+"""Decisions about many images in one request: its fields, and the response to its form. No I/O."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def _read(kind: Any, label: Any, images: Sequence[Any]) -> Asked:
     if not isinstance(kind, str) or kind not in STATUS_OF:
         raise _invalid(f"decision={str(kind)[:40]!r} is none of {', '.join(STATUS_OF)}.")
     if len(images) > MAX_PAGE_SIZE:
-        raise _invalid(f"{len(images)} images at once are more than {MAX_PAGE_SIZE}.")
+        raise _invalid(f"{len(images)} images in one request are more than {MAX_PAGE_SIZE}.")
     found: dict[str, Mapping[str, str]] = {}
     for image in images:
         if not isinstance(image, dict) or not isinstance(image.get("image"), str) or not _are_texts(image):
@@ -107,7 +107,7 @@ def _number(image: Mapping[str, str], name: str) -> int:
 
 
 def messages(asked: Asked, outcomes: Sequence[Outcome]) -> list[str]:
-    """Return what the form is told: what was kept, and what others have decided meanwhile."""
+    """Return the response to the form: the decisions kept, and those that others made meanwhile."""
     if not outcomes:
         return ["No image was selected, or none whose reports say what it is."]
     kept = [outcome for outcome in outcomes if outcome.is_kept]

@@ -114,7 +114,7 @@ class ImagesRequest(TypedDict):
 
 
 class ImageDecided(TypedDict):
-    """What counts about an image now; `is_kept` is false where somebody else has decided meanwhile."""
+    """What counts about an image now; `is_kept` is false where someone else has decided meanwhile."""
 
     image: str
     is_kept: bool

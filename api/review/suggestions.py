@@ -1,4 +1,4 @@
-"""Images that nobody reported and that are worth a look: the list that the trainer makes, and decisions about them.
+"""Unreported images that are suggested for review: the list that the trainer makes, and decisions about them.
 
 A decision makes a report of the image, by its operator, so that it is a case like any other: in the same files, in
 exports, for training and in the audit log.
@@ -49,7 +49,7 @@ def add_routes(router: Blueprint) -> None:
 @access.open_to_all  # in place of the key that others bring, the operator's
 @Operation(
     "GET",
-    "List images that nobody reported and that are worth a look",
+    "List unreported images that are suggested for review",
     {200: Answer("a page", media_types=[HTML]), 302: Answer("redirect to the sign-in page", media_types=[HTML])},
     parameters=PARAMETERS,
     problems=(401, 503),
@@ -60,7 +60,7 @@ def suggestions() -> str:
     found, search = _listed().read()
     fitting = [each for each in found if not reason or reason in each.reasons]
     images = uploads.image_store()
-    # A bucket is asked about each image in turn.
+    # A bucket is queried for each image in turn.
     size = min(SIZE.read(request) or PAGE_SIZE, PAGE_SIZE if images.is_remote else MAX_PAGE_SIZE)
     shown = _there(fitting[start : start + size])
     book = OrderBook(address_of(settings), settings.REDIS_QUEUE).read()
@@ -124,7 +124,7 @@ def _save(one: Suggestion, decision: ImageDecision) -> None:
     model, _, version = one.model.partition("/")
     details = {"label": decision.label, "comment": COMMENT, "model": model, "model_version": version}
     key = f"{COMMENT}\0{one.image}"
-    with suppress(KeyReused):  # somebody else has decided at the same moment
+    with suppress(KeyReused):  # someone else has decided at the same moment
         submission.save(Submission(said.text(), said, details, key), uploads.image_store())
 
 

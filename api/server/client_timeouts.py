@@ -102,7 +102,7 @@ class Share:
 class Budget:
     """The bytes of request bodies that a process may hold in memory at one time.
 
-    A body leaves room for small ones, 1/5 of sqrt(its length * limit), and beside that twice its length: of many large
+    A body leaves room for small ones, 1/5 of sqrt(its length * limit), and in addition twice its length: of many large
     bodies that arrive together, one can always be read to its end while another one is stored. It goes first, with
     room for its rest kept, and the others wait for their turn.
     """

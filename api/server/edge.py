@@ -34,7 +34,7 @@ def install(app: Flask) -> None:
     app.before_request(_refuse_other_sites)
     count = settings.TRUSTED_PROXIES
     protected: Any = SecurityHeaders(app.wsgi_app)
-    # Without proxies, anybody may have written their headers.
+    # Without proxies, any client may have written their headers.
     app.wsgi_app = ProxyFix(protected, x_for=count, x_proto=count, x_host=count) if count else protected  # type: ignore[method-assign]
 
 
@@ -97,7 +97,7 @@ class LazySession(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set the cookie, unless nobody has looked into a session that holds nothing."""
+        """Set the cookie, unless the session is empty and was never read."""
         if session or session.accessed or session.modified:
             super().save_session(app, session, response)
 

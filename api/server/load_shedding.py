@@ -23,7 +23,7 @@ EARLY_REFUSAL_BYTES: Final = 8 * 1024
 LAG_SHARE: Final = 0.1
 # Up to here, reading and discarding the rest of a body is cheaper than another connection.
 MAX_DISCARD_BYTES: Final = 256 * 1024
-# Strict on purpose: whatever else a head may hold is left to the parser.
+# Strict on purpose: everything else in a head is left to the parser.
 _HEAD = re.compile(rb"(?:POST|PUT) [\w/.~-]*/predict HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ \t]*[^\r\n\0]*\r\n)+)\r\n")
 _FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,10}")
@@ -94,7 +94,7 @@ def refusal_of(received: bytes, problem: Problem, *, closes: bool = False) -> Re
     length = int(fields[b"content-length"])
     if length <= EARLY_REFUSAL_BYTES and not _begins_an_image(fields, received[head.end() :]):
         return None
-    # A client that asks whether to send the body may send it all the same, or not: only a new connection is clear.
+    # A client that sends `Expect: 100-continue` may send it all the same, or not: only a new connection is clear.
     unread = length - (len(received) - head.end())
     closes |= fields.get(b"connection", b"").lower() == b"close" or b"expect" in fields or unread > MAX_DISCARD_BYTES
     given = fields.get(b"x-request-id", b"")

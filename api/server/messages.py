@@ -26,7 +26,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# An image that somebody has sent: whatever it really is, it can do nothing.
+# An uploaded image: its content, of any kind, can do nothing.
 IMAGE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
@@ -101,7 +101,7 @@ class BoundedRequest(Request):  # type: ignore[misc]  # gunicorn has no types
     body: Body
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
-        """Return which headers decide about scheme and path: none, whoever sends them."""
+        """Return which headers decide about scheme and path: none, from any sender."""
         return {}, []
 
     def set_body_reader(self) -> None:
@@ -137,10 +137,11 @@ class OneWriteResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no 
         self._head = b""
 
     def is_client_gone(self) -> bool:
-        """Return whether nobody waits for this response any more, without waiting and without consuming anything.
+        """Return whether no one waits for this response any more, without waiting and without consuming anything.
 
-        A client that has only ended its own side still waits. To tell it from one that has closed the connection, the
-        first byte of the response is sent ahead: where it was closed, that is refused, which the next call finds.
+        A client that has only ended its own side still waits. To distinguish it from one that has closed the
+        connection, the first byte of the response is sent ahead: where it was closed, that is refused, which the next
+        call finds.
         """
         connection = self.sock._sock  # gevent's own socket would wait
         try:

@@ -2,7 +2,7 @@
 
 A proxy passes on the path as it is, or without the prefix; both lead to the same routes, and so do the requests of
 health checks, which reach this process without a proxy. All addresses that the application writes have to begin with
-the prefix: `url_for` sees to it.
+the prefix: `url_for` adds it.
 """
 
 from collections.abc import Callable, Iterable

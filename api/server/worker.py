@@ -87,7 +87,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._fold_metrics = self.wsgi.extensions["sightline.fold_metrics"]
 
     def run(self) -> None:
-        """Serve until told to stop; then finish the requests in progress, and close idle connections after a moment."""
+        """Serve until stopped; then finish the requests in progress, and close idle connections after a moment."""
         gevent.spawn(self._measure_lag)
         servers = [self._started(listener) for listener in self.sockets]
         while self.alive:
@@ -107,7 +107,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._wait_for_readers(self.cfg.graceful_timeout)
 
     def notify(self) -> None:
-        """Send gunicorn's master the heartbeat; stop as on a signal where the master has died, not at once."""
+        """Send gunicorn's master the heartbeat; stop as on a signal where the master has died, not immediately."""
         self.tmp.notify()
         self._fold_metrics()
         if self.ppid != os.getppid():
@@ -284,7 +284,7 @@ def _length(body: Body) -> int:
 
 
 def _linger(client: Any, reader: PacedReader) -> None:
-    """Close our side and discard what the client still sends: a connection that is reset at once loses the answer."""
+    """Close our side and discard what the client still sends: a connection reset now would lose the answer."""
     with suppress(OSError):
         client.shutdown(socket.SHUT_WR)
         reader.drain()

@@ -1,6 +1,6 @@
 """A ZIP archive with a folder of images for each class, read one image at a time and trusted in nothing.
 
-Nothing is unpacked to a disk, so that no name leads anywhere. What the archive says of itself is bounded before it is
+Nothing is unpacked to a disk, so that no name leads anywhere. The archive's own figures are bounded before it is
 read: the list of its entries, the size of each, and all of them together.
 """
 
@@ -60,7 +60,7 @@ def images_in(file: IO[bytes]) -> Iterator[Found]:
 def _check_list(tail: bytes) -> None:
     """Refuse a list of entries that is too long to be read, by the end of a file; raise Problem.
 
-    The list's description is looked for where the library will: just before the end, else the last one before that.
+    The list's description is searched where the library will: just before the end, else the last one before that.
     """
     at = len(tail) - _END.size
     if at < 0 or tail[at : at + 4] != _END_MARK or tail[-2:] != b"\0\0":
@@ -88,7 +88,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Found:
-    """Return an entry; what is wrong with it says nothing of the others."""
+    """Return an entry; a fault in it does not affect the others."""
     label, name = _place(entry.filename) or ("", entry.filename)
     if entry.flag_bits & _ENCRYPTED:
         return Found(label, name, fault="it is encrypted")
@@ -117,7 +117,7 @@ def _place(name: str) -> tuple[str, str] | None:
         return None
     if any(part in {"", ".", ".."} or (":" in part and at == 0) for at, part in enumerate(parts)):
         return None
-    # Exports write labels as folders' names; of one that was cut, the name says no label.
+    # Exports write labels as folders' names; a name that was cut holds no label.
     label = feedback.label_of(parts[-2])
     return None if label is None else (label, parts[-1])
 

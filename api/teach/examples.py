@@ -1,4 +1,4 @@
-"""Examples of a class: images that the operator vouches for, kept as reports that are accepted at once.
+"""Examples of a class: images that the operator vouches for, kept as reports that are already accepted.
 
 So they are cases like any other: `improve` learns from them, the review shows them, and exports hold them.
 """
@@ -30,7 +30,7 @@ FEWEST, ENOUGH = 5, 50
 
 
 class Example(NamedTuple):
-    """An image of a class, with what the model says of it now."""
+    """An image of a class, with the model's current prediction."""
 
     report_id: str
     filename: str

@@ -17,7 +17,7 @@ from teach import orders
 MAX_MODEL_BYTES = 128_000_000
 MAX_TABLE_BYTES = 4_000_000
 MAX_NAME = 60
-# The families of model/importing/presets.toml, and what is said of each.
+# The families of model/importing/presets.toml, and the description of each.
 PRESETS = {
     "torchvision": "torchvision, timm (mean and deviation of ImageNet)",
     "tensorflow": "TensorFlow, MobileNet, Inception (-1 to 1)",

@@ -217,7 +217,7 @@ def _unpacked(found: archive.Found) -> LabelledExample:
 
 
 def _added(file: FileStorage, label: str) -> ExampleAdded:
-    """Keep one image; whatever is wrong with it says nothing of the others."""
+    """Keep one image; a fault in it does not affect the others."""
     name = (file.filename or "")[:MAX_LABEL]
     try:
         example = examples.add(request, file, label, audit.who())

@@ -93,7 +93,7 @@ def test_images_are_listed_with_the_reasons_and_how_the_list_came_about(
     assert tokens(page)[0] == {"image": both.image, "label": "tabby", "seen": "0", "upto": str(UPTO)}
     for words in (
         "The candidate answers <strong>tiger cat</strong>", "The best class has a low score", "Unlike all images",
-        "Looked at 40 stored images", "the candidate net/8", "Not looked for: near a taught class, because the version",
+        "Searched 40 stored images", "the candidate net/8", "Not searched: near a taught class, because the version",
         "No trainer is running",
     ):  # fmt: skip
         assert words in page
