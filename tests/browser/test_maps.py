@@ -11,6 +11,8 @@ from sightline_testing.browser import Visitor
 from sightline_testing.sample_images import encode
 
 Visit = Callable[..., Visitor]
+# As often as a worker on a machine with ten times as much to do as it can is not ready yet.
+REFUSALS = 10
 PRESSED = '.prediction-map[aria-pressed="true"]'
 
 
@@ -124,6 +126,24 @@ def test_a_map_that_cannot_be_had_says_nothing_about_the_next_image(
         route.fulfill(status=422, json={"detail": "This model cannot say where it looked.", "code": "not_explainable"})
     visitor.page.wait_for_timeout(300)
     assert not visitor.page.locator("#notice").is_visible()
+
+
+def test_a_map_is_waited_for_until_a_busy_worker_has_loaded_what_makes_it(visitor: Visitor, photograph: Path) -> None:
+    visitor.choose(photograph)
+    visitor.answer()
+    refused, loading = [], {"detail": "What explains it is being loaded.", "code": "not_ready"}
+
+    def answer(route: Route) -> None:
+        if len(refused) < REFUSALS:
+            refused.append(route.request.url)
+            route.fulfill(status=503, json=loading, headers={"Retry-After": "1"})
+        else:
+            route.continue_()
+
+    visitor.page.route("**/maps/**", answer)
+    visitor.page.locator(".prediction-map").first.click()
+    visitor.page.locator("#view .map").wait_for()
+    assert len(refused) == REFUSALS
 
 
 def test_a_map_that_cannot_be_had_is_told_in_words(visitor: Visitor, image: Path) -> None:

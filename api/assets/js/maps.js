@@ -2,7 +2,8 @@
 
 import { fetchImage } from "./service.js";
 
-const MOST_ATTEMPTS = 8;
+// What makes maps is loaded by the first request for one, which takes as long as the machine is busy.
+const LONGEST_WAIT_MS = 60_000;
 
 const wanted = new WeakMap(); // for each frame, whose map is shown or on its way
 
@@ -15,7 +16,7 @@ export async function toggleMap(frame, button, url) {
   wanted.set(frame, turn);
   button.ariaBusy = "true";
   try {
-    const map = await loadedMap(url);
+    const map = await loadedMap(url, () => wanted.get(frame) === turn);
     if (wanted.get(frame) !== turn) return false; // meanwhile there is another image, or another map was requested
     frame.append(map);
     button.ariaPressed = "true";
@@ -40,8 +41,8 @@ export function liftMap(frame) {
   return true;
 }
 
-async function loadedMap(url) {
-  const address = URL.createObjectURL(await fetchPatiently(url));
+async function loadedMap(url, isWanted) {
+  const address = URL.createObjectURL(await fetchPatiently(url, isWanted));
   const map = new Image();
   map.className = "map";
   map.alt = "";
@@ -55,12 +56,13 @@ async function loadedMap(url) {
 }
 
 // The first map of a worker has to wait until what makes it is loaded.
-async function fetchPatiently(url) {
-  for (let attempt = 1; ; attempt += 1) {
+async function fetchPatiently(url, isWanted) {
+  const until = performance.now() + LONGEST_WAIT_MS;
+  while (true) {
     try {
       return await fetchImage(url);
     } catch (error) {
-      if (!error.retryAfter || attempt === MOST_ATTEMPTS) throw error;
+      if (!error.retryAfter || !isWanted() || performance.now() > until) throw error;
       await new Promise((resolve) => { setTimeout(resolve, error.retryAfter * 1000); });
     }
   }
