@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
 # What Playwright switches off, whose list this one replaces, and the suggestions below Chromium's address bar, which
 # take as long for each new page as the page itself.
@@ -39,6 +39,10 @@ if os.environ.get("FULL"):
     VIEWS += (("light", 360), ("dark", 1280))
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
 TIMEOUT_MS = 60_000
+# Chromium ends all requests under way when an address of the machine comes or goes, such as that of a container: a page
+# that loads then may be without its scripts.
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+MAX_LOADS = 10
 
 _CLIPBOARD_WRITE = """async (encoded) => {
   const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
@@ -92,16 +96,28 @@ class Visitor:
         self.page = page
         self.url = url
         self.complaints: list[str] = []
+        self._is_interrupted = False
         page.set_default_timeout(TIMEOUT_MS)
         page.on("console", self._hear)
+        page.on("requestfailed", self._note_failure)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         # Taking file dialogs over begins with the first listener; begun only when a key is pressed, it can be too late.
         page.on("filechooser", lambda _: None)
 
     def open(self, path: str = "/") -> None:
-        """Go to a page of the service."""
-        self.page.goto(self.url + path)
-        self.page.wait_for_load_state()
+        """Go to a page of the service; again where the machine's network changed while it was loaded."""
+        for _ in range(MAX_LOADS):
+            self._is_interrupted = False
+            try:
+                self.page.goto(self.url + path)
+                self.page.wait_for_load_state()
+            except Error as fault:
+                if NETWORK_CHANGED not in fault.message:
+                    raise
+                continue
+            if not self._is_interrupted:
+                return
+        raise AssertionError(f"the machine's network changed during each of {MAX_LOADS} loads of {path}")
 
     def choose(self, *files: Path) -> None:
         """Choose files in the file dialog."""
@@ -195,6 +211,9 @@ class Visitor:
         found: dict[str, Any] = self.page.evaluate("(options) => axe.run(options)", options)
         broken: list[str] = self.page.evaluate(_BROKEN_IMAGES)
         return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]] + broken
+
+    def _note_failure(self, request: Request) -> None:
+        self._is_interrupted |= request.failure == NETWORK_CHANGED
 
     def _hear(self, message: ConsoleMessage) -> None:
         # A failed request is told by the page, in words; that the browser notes it as well is not a fault of the page.
