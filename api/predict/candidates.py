@@ -58,6 +58,6 @@ def candidate(prediction_id: str) -> CandidateResponse | str:
     scores: list[ClassScore] = [{"label": label, "score": round(score, 4)} for label, score in found.predictions]
     if "text/html" in request.headers.get("Accept", ""):
         return render_template(
-            "candidate.html", answered=prediction, version=found.version, predictions=scores, filename=image.name
+            "candidate.html", answered=prediction, candidate=found.version, predictions=scores, filename=image.name
         )
     return {"success": True, "model_version": found.version, "predictions": scores}
