@@ -131,7 +131,8 @@ def test_a_map_that_cannot_be_had_says_nothing_about_the_next_image(
 def test_a_map_is_waited_for_until_a_busy_worker_has_loaded_what_makes_it(visitor: Visitor, photograph: Path) -> None:
     visitor.choose(photograph)
     visitor.answer()
-    refused, loading = [], {"detail": "What explains it is being loaded.", "code": "not_ready"}
+    refused: list[str] = []
+    loading = {"detail": "What explains it is being loaded.", "code": "not_ready"}
 
     def answer(route: Route) -> None:
         if len(refused) < REFUSALS:
