@@ -23,7 +23,7 @@ from sightline_testing.faults.system import System, running_system
 from sightline_testing.redis_server import RedisServer, free_port
 from sightline_testing.s3_server import S3Server
 from sightline_testing.service import BUNDLES, REPOSITORY
-from sightline_testing.waiting import wait_until
+from sightline_testing.waiting import wait_for_end, wait_until
 
 OPERATOR = {"OPERATOR_KEY": "k" * 40, "SECRET_KEY": "s" * 40}
 UNAVAILABLE = (503, "storage_unavailable")
@@ -159,7 +159,7 @@ def api_beside(hosts: Hosts, folder: Path, told: dict[str, str]) -> Iterator[Cli
         yield Client(f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
-        process.wait()
+        wait_for_end(process, "the api of the other host ended after SIGTERM")
 
 
 def count(sent: list[Upload], outcome: tuple[int, str]) -> int:

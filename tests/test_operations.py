@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from sightline_testing.documents import SHELL, blocks
 from sightline_testing.redis_server import free_port
 from sightline_testing.sample_images import good
 from sightline_testing.service import START_TIMEOUT_S, running_service
-from sightline_testing.waiting import wait_until
+from sightline_testing.waiting import wait_for_end, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,11 @@ def serving(folder: Path, script: str) -> Iterator[None]:
             yield
         finally:
             os.killpg(process.pid, signal.SIGINT)
+            try:
+                wait_for_end(process, "the commands ended after Ctrl-C")
+            finally:
+                with suppress(ProcessLookupError):  # what the shell had started
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def is_ready(url: str) -> bool:

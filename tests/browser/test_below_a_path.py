@@ -16,7 +16,7 @@ from sightline_testing.browser import Visitor
 from sightline_testing.redis_server import free_port
 from sightline_testing.sample_images import jpeg
 from sightline_testing.service import REPOSITORY, START_TIMEOUT_S, Service, running_service
-from sightline_testing.waiting import wait_until
+from sightline_testing.waiting import wait_for_end, wait_until
 
 PROXIES = REPOSITORY / "deploy" / "proxy"
 KEY = "the-key-of-these-tests"
@@ -66,7 +66,7 @@ def below(request: pytest.FixtureRequest, service: Service, tmp_path: Path) -> I
         yield address
     finally:
         proxy.terminate()
-        proxy.wait()
+        wait_for_end(proxy, "the proxy ended after SIGTERM")
 
 
 def nginx(folder: Path, port: int, place: str) -> tuple[list[str], str]:

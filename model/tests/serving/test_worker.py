@@ -15,7 +15,7 @@ from registry.activation import PROMOTED, activate
 from serving import heat_maps
 from sightline_testing.hostile import jpegs
 from sightline_testing.redis_server import RedisServer
-from sightline_testing.waiting import wait_until
+from sightline_testing.waiting import wait_for_end, wait_until
 from tests.bundle_copies import copied, link_compiled, sealed
 from tests.improving import FULL
 from tests.worker_processes import (
@@ -125,7 +125,7 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         cache.keep(question, 5, answer, found.slot)
         kept.append((found.answer, cache.find(question, 5).answer is not None))
         worker.terminate()
-        worker.wait()
+        wait_for_end(worker, "the worker ended after SIGTERM")
     assert kept == [(None, True), (None, True)]
 
 

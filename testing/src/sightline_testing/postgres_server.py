@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline_testing.redis_server import free_port
+from sightline_testing.waiting import wait_for_end
 
 START_TIMEOUT_S = 30.0
 # Nothing survives a power cut, which no test makes; what is killed survives all the same.
@@ -76,9 +77,9 @@ class PostgresServer:
     def stop(self) -> None:
         """End it in order, without waiting for its clients."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait()
-            self._process = None
+            process, self._process = self._process, None
+            process.send_signal(signal.SIGINT)
+            wait_for_end(process, f"PostgreSQL on port {self.port} ended after SIGINT")
 
     def pause(self) -> None:
         """Stop it where it stands with all its children: connections stay open, nothing is answered."""

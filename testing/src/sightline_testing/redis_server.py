@@ -15,6 +15,8 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+from sightline_testing.waiting import wait_for_end
+
 START_TIMEOUT_S = 20.0
 FIRST_PORT, PORTS_OF_A_PROCESS, MAX_PROCESSES = 20_000, 1_000, 12
 # Where suites run side by side, each one's processes are numbered from here.
@@ -86,9 +88,9 @@ class RedisServer:
     def _end(self, with_signal: signal.Signals) -> None:
         if self._process is None:
             return
-        self._process.send_signal(with_signal)
-        self._process.wait()
-        self._process = None
+        process, self._process = self._process, None
+        process.send_signal(with_signal)
+        wait_for_end(process, f"redis-server on port {self.port} ended after {with_signal.name}")
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + START_TIMEOUT_S

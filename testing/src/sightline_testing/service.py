@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightline_testing.redis_server import free_port
+from sightline_testing.waiting import wait_for_end
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BUNDLES = REPOSITORY / "var" / "bundles"
@@ -105,7 +106,7 @@ def wait_until_ready(state_dir: Path, launcher: subprocess.Popen[bytes]) -> str:
 def stop(launcher: subprocess.Popen[bytes]) -> int:
     """Ask for the end as Ctrl-C does, and return the exit status."""
     launcher.send_signal(signal.SIGINT)
-    return launcher.wait(timeout=STOP_TIMEOUT_S)
+    return wait_for_end(launcher, "the launcher ended after SIGINT", STOP_TIMEOUT_S)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import AnyStr
 
 WAIT_S = 30.0
+# For a process that was told to end; one that is killed needs no limit.
+END_S = 60.0
 # Each look takes processor time from what is waited for; one after a twentieth of the wait so far is hardly late.
 SOONEST_S, LATEST_S, SHARE = 0.005, 0.05, 0.05
 
@@ -49,6 +51,16 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WA
         if waited_s > timeout_s:
             raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
         time.sleep(min(max(SOONEST_S, waited_s * SHARE), LATEST_S))
+
+
+def wait_for_end(process: subprocess.Popen[AnyStr], what: str, timeout_s: float = END_S) -> int:
+    """Return the exit status of a process that was told to end; if it does not, kill it and raise AssertionError."""
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"waited {timeout_s:g} s in vain until {what}") from None
 
 
 @contextmanager
