@@ -35,7 +35,7 @@ from sightline_testing.service import (
     stop,
     wait_until_ready,
 )
-from sightline_testing.waiting import ended_within
+from sightline_testing.waiting import ended_within, suspend
 
 PATIENCE_S = 60.0
 
@@ -254,7 +254,7 @@ def master_of_the_api(service: Service) -> int:
 def held(pids: list[int]) -> Iterator[None]:
     """Stop processes for the length of the block."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
     try:
         yield
     finally:

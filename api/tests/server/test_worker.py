@@ -21,6 +21,7 @@ import pytest
 from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
+from sightline_testing.waiting import suspend
 from tests.conftest import Serve
 from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_image, read_answer, serving, wait_until
 
@@ -322,7 +323,7 @@ class TestFairness:
         [worker] = served.workers()
         with closing(served.connect()) as flooding, closing(served.connect()) as other:
             flooding.setblocking(False)
-            os.kill(worker, signal.SIGSTOP)
+            suspend(worker)
             try:
                 assert flooding.send(request * self.FLOOD) == len(request) * self.FLOOD
             finally:
@@ -461,7 +462,7 @@ class TestWithAWorker:
                 server.process.send_signal(signal.SIGTERM)
                 wait_until(partial(_refuses, server), "it takes no more connections")
                 # As long as it keeps them, it stands still; all that it finds then has come meanwhile.
-                os.kill(serving, signal.SIGSTOP)
+                suspend(serving)
                 try:
                     if not all(map(_is_open, connections)):
                         continue

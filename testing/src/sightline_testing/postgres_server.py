@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline_testing.redis_server import free_port
-from sightline_testing.waiting import wait_for_end
+from sightline_testing.waiting import suspend, wait_for_end
 
 START_TIMEOUT_S = 30.0
 # Nothing survives a power cut, which no test makes; what is killed survives all the same.
@@ -106,7 +106,7 @@ class PostgresServer:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         for pid in (self.pid, *map(int, children.read_text().split())):
             with suppress(ProcessLookupError):
-                os.kill(pid, number)
+                suspend(pid) if number == signal.SIGSTOP else os.kill(pid, number)
 
     def _run(self, name: str, *arguments: str) -> str:
         command = [str(self._binaries / name), *arguments]

@@ -15,7 +15,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from sightline_testing.waiting import wait_for_end
+from sightline_testing.waiting import suspend, wait_for_end
 
 START_TIMEOUT_S = 20.0
 FIRST_PORT, PORTS_OF_A_PROCESS, MAX_PROCESSES = 20_000, 1_000, 12
@@ -63,7 +63,7 @@ class RedisServer:
 
     def pause(self) -> None:
         """Stop the process where it stands: connections stay open, nothing is answered."""
-        os.kill(self.pid, signal.SIGSTOP)
+        suspend(self.pid)
 
     def resume(self) -> None:
         """Let a paused process go on."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sightline_testing.redis_server import free_port
+from sightline_testing.waiting import suspend
 from storage.errors import StorageError
 from storage.s3 import Bucket, Server
 
@@ -119,7 +120,7 @@ class S3Server:
 
     def pause(self) -> None:
         """Stop the process where it stands: connections stay open, nothing is answered."""
-        os.kill(self.pid, signal.SIGSTOP)
+        suspend(self.pid)
 
     def resume(self) -> None:
         """Let a paused process go on."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import AnyStr
 
 WAIT_S = 30.0
@@ -51,6 +54,18 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WA
         if waited_s > timeout_s:
             raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
         time.sleep(min(max(SOONEST_S, waited_s * SHARE), LATEST_S))
+
+
+def suspend(pid: int) -> None:
+    """Stop a process where it stands, and return when it has: until its threads have been run to notice, they go on."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: set(_states(pid)) <= {"T", "t", "Z", "X"}, f"process {pid} has stopped")
+
+
+def _states(pid: int) -> Iterator[str]:
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended
+            yield thread.read_text().rpartition(")")[2].split()[0]
 
 
 def wait_for_end(process: subprocess.Popen[AnyStr], what: str, timeout_s: float = END_S) -> int:

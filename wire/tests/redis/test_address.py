@@ -113,7 +113,7 @@ def test_no_text_of_an_address_shows_a_password() -> None:
     [("REDIS_IP", "redis"), ("REDIS_PORT", "6380"), ("REDIS_DB_ID", "0"), ("REDIS_SOCKET", "/run/redis.sock")],
 )
 def test_a_url_beside_another_place_is_refused(name: str, value: str) -> None:
-    with pytest.raises(SettingError, match=f"REDIS_URL beside {name}='{value}'.*unset one of them"):
+    with pytest.raises(SettingError, match=f"REDIS_URL and {name}='{value}' both name.*unset one of them"):
         Declarations({"REDIS_URL": "redis://h", name: value}).redis()
 
 

@@ -89,7 +89,10 @@ class System:
     def kill(self, pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one process of this service, and to no other."""
         assert pid in processes(self.launcher_pid), f"process {pid} is no process of this service"
-        os.kill(pid, with_signal)
+        if with_signal == signal.SIGSTOP:
+            suspend(pid)
+        else:
+            os.kill(pid, with_signal)
 
     def kill_api(self) -> None:
         """Kill every process of the api: those that outlive their master answer what they have accepted."""
