@@ -15,7 +15,7 @@ from sightline_testing.client import Client, Response
 from sightline_testing.faults.questions import Question, questions
 from sightline_testing.redis_server import free_port
 from sightline_testing.service import REPOSITORY, Service, launch, printed, stop, wait_until_ready
-from sightline_testing.waiting import hurried, wait_until
+from sightline_testing.waiting import hurried, suspend, wait_until
 from wire import Address
 from wire.redis.connection import Connection
 from wire.redis.keys import GROUP, Keys
