@@ -19,13 +19,14 @@ from operate import charts, figures
 from operate.figures import DRIFT, TRAFFIC, WINDOWS
 from operate.recorder import history
 from predict import job_queue
+from reports import classes
 from reports import labels as reports_labels
 from reports.audit import audit_log
 from reports.record import folder, report_store
 from storage.errors import StorageError
 from storage.history.port import DAY, KEPT_S, Sum
 from storage.images.folder import ImageFolder
-from storage.reports.port import Quality
+from storage.reports.port import CaseClass, Quality
 from wire import QueueSnapshot
 from wire.errors import WireError
 from wire.orders.order_book import OrderBook
@@ -52,10 +53,12 @@ class Disk(NamedTuple):
 
 
 class Class(NamedTuple):
-    """A class of the model, and how often it was answered within the last year."""
+    """A class, how often it was answered within the last year, and the images that are cases of it, and one of them."""
 
     label: str
     answers: int
+    cases: int = 0
+    image: str = ""
 
 
 @router.route("/operate", methods=["GET"])
@@ -82,6 +85,9 @@ def operate() -> str:
     quality = findings.attempt(report_store().quality, EMPTY)
     traffic = figures.traffic(window, now, sums(window.period, window.seconds + window.step, TRAFFIC))
     book = findings.attempt(OrderBook(address_of(settings), settings.REDIS_QUEUE).read, None)
+    waiting = 0 if book is None or book.has_trainer else sum(each.outcome is None for each in book.orders)
+    if waiting:
+        findings.add(f"No trainer is running: {waiting} {'order waits' if waiting == 1 else 'orders wait'} for one.")
     findings.look_at(snapshot)
     answers = {name: _sum(year, "version", name) for name in {each.key for each in year if each.name == "version"}}
     return render_template(
@@ -103,7 +109,7 @@ def operate() -> str:
         confusion=quality.confusion,
         drift=figures.drift(now, sums(DAY, 14 * DAY, DRIFT)),
         book=book,
-        classes=_classes(year, CLASS.read(request) or ""),
+        classes=_classes(year, findings.attempt(classes.reviewed, ()), CLASS.read(request) or ""),
         wanted_class=CLASS.read(request) or "",
         actions=findings.attempt(lambda: audit_log().newest(MAX_ACTIONS), ()),
         teach_is_there="teach.teach" in current_app.view_functions,
@@ -166,12 +172,15 @@ def _sum(sums: Sequence[Sum], name: str, key: str) -> int:
     return sum(int(each.amount) for each in sums if (each.name, each.key) == (name, key))
 
 
-def _classes(sums: Sequence[Sum], wanted: str) -> list[Class]:
-    """Return the classes of the model that have this in their name, those answered most often first."""
-    answers: dict[str, int] = dict.fromkeys(reports_labels.current(), 0)
+def _classes(sums: Sequence[Sum], reviewed: Sequence[CaseClass], wanted: str) -> list[Class]:
+    """Return the classes that have this in their name, those answered most often first, then those with most cases."""
+    found = {label: Class(label, 0) for label in reports_labels.current()}
+    for each in reviewed:
+        found[each.label] = Class(each.label, 0, each.images, each.filename)
     for each in sums:
         if each.name == "label":
-            answers[each.detail] = answers.get(each.detail, 0) + int(each.amount)
+            known = found.get(each.detail, Class(each.detail, 0))
+            found[each.detail] = known._replace(answers=known.answers + int(each.amount))
     words = wanted.replace("_", " ").casefold()
-    found = [Class(*item) for item in answers.items() if words in item[0].replace("_", " ").casefold()]
-    return sorted(found, key=lambda each: (-each.answers, each.label))[:MAX_CLASSES]
+    fitting = [each for each in found.values() if words in each.label.replace("_", " ").casefold()]
+    return sorted(fitting, key=lambda each: (-each.answers, -each.cases, each.label))[:MAX_CLASSES]

@@ -21,6 +21,7 @@ ARGUMENTS: Mapping[str, Mapping[str, bool]] = {
     messages.PROMOTE: {"version": True, "provisional": False, "force": False},
     messages.ROLL_BACK: {},
     messages.DISCARD: {"version": True},
+    messages.SHADOW: {"version": False},
     messages.ERASE: {"image": True},
     messages.EXPORT: {},
     messages.SUGGEST: {},

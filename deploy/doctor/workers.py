@@ -28,10 +28,10 @@ def findings(own: Settings) -> Iterator[Finding]:
             "var/run/redis.log, or the log of the server that REDIS_URL or REDIS_IP names, has more",
         )
         return
-    yield from judged(look, bundles.wanted(own), own.model_workers)
+    yield from judged(look, bundles.wanted(own), own.model_workers, has_trainer=own.trainer)
 
 
-def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
+def judged(look: dict[str, Any], active: str, wanted: int, *, has_trainer: bool) -> Iterator[Finding]:
     """Yield findings on the queue, where this version is active and so many workers are configured."""
     yield good("Redis", "answers")
     workers = look["workers"]
@@ -47,6 +47,21 @@ def judged(look: dict[str, Any], active: str, wanted: int) -> Iterator[Finding]:
     advice = f" ({engine['advice']})" if engine["advice"] else ""
     yield good("engine", f"{engine['engine']}: {engine['reason']}{advice}")
     yield _queue(look["depth"], look["oldest_age_s"])
+    yield _trainer(look["orders"], is_wanted=has_trainer)
+
+
+def _trainer(orders: dict[str, Any], *, is_wanted: bool) -> Finding:
+    """Return whether somebody does what is ordered on /teach, /operate and /review."""
+    waiting = orders["waiting"]
+    waits = f"{waiting} {'order waits' if waiting == 1 else 'orders wait'}"
+    if orders["has_trainer"]:
+        return good("trainer", f"runs; {waits}" if waiting else "runs")
+    remedy = "`make serve` starts one unless TRAINER=0 is set; docker-compose has the service `trainer`"
+    if waiting:
+        return bad("trainer", f"none runs, and {waits} for one", remedy)
+    if is_wanted:
+        return warning("trainer", "none runs; what is ordered on /teach would wait", remedy)
+    return good("trainer", "none, as TRAINER=0 says")
 
 
 def _versions(workers: list[dict[str, str]], active: str) -> Iterator[Finding]:

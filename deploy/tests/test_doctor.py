@@ -193,12 +193,19 @@ def test_who_runs_the_service_on_a_folder_is_known(own: Settings) -> None:
 
 
 def look(
-    *served: str, depth: int = 0, age_s: float = 0.0, startup_error: str = "", advice: str = ""
+    *served: str,
+    depth: int = 0,
+    age_s: float = 0.0,
+    startup_error: str = "",
+    advice: str = "",
+    waiting: int = 0,
+    has_trainer: bool = True,
 ) -> dict[str, object]:
     listed = [{"id": f"w:{number}", "served": each} for number, each in enumerate(served)]
     engine = {"engine": "openvino", "reason": "the processor has AVX2 and no VNNI", "advice": advice}
     state = {"depth": depth, "oldest_age_s": age_s, "startup_error": startup_error}
-    return {"workers": listed, "engine": engine, **state}
+    orders = {"has_trainer": has_trainer, "waiting": waiting}
+    return {"workers": listed, "engine": engine, "orders": orders, **state}
 
 
 @pytest.mark.parametrize(
@@ -215,10 +222,14 @@ def look(
         (look("m/1", "m/1"), "queue", "good", "empty"),
         (look("m/1", "m/1", depth=3, age_s=0.5), "queue", "good", "3 jobs, the oldest for 0.5 s"),
         (look("m/1", "m/1", depth=9, age_s=60), "queue", "bad", "9 jobs, the oldest for 60.0 s"),
+        (look(), "trainer", "good", "runs"),
+        (look(waiting=2), "trainer", "good", "runs; 2 orders wait"),
+        (look(waiting=1, has_trainer=False), "trainer", "bad", "none runs, and 1 order waits for one"),
+        (look(has_trainer=False), "trainer", "warning", "none runs; what is ordered on /teach would wait"),
     ],
 )
 def test_what_the_queue_tells_is_judged(seen: dict[str, object], subject: str, level: str, told: str) -> None:
-    found = named(workers.judged(seen, "m/1", 2), subject)
+    found = named(workers.judged(seen, "m/1", 2, has_trainer=True), subject)
     assert (found.level, found.text) == (level, told)
     assert bool(found.remedy) == (level != "good")
 
@@ -339,3 +350,8 @@ def test_shared_stores_that_serve_are_said_to_and_what_they_lack_is_told(
     for subject, level in (("images", "bad"), ("shared models", "bad"), ("clock of S3", "warning")):
         assert (found[subject].level, "chronyc" in found[subject].remedy) == (level, True)
         assert "clock is ahead of that of the S3 server by 1" in found[subject].text
+
+
+def test_a_trainer_that_nobody_wants_is_not_missed() -> None:
+    found = named(workers.judged(look(has_trainer=False), "m/1", 2, has_trainer=False), "trainer")
+    assert (found.level, found.text) == ("good", "none, as TRAINER=0 says")

@@ -60,10 +60,9 @@ class Reporter:
         step = self._progress.step + (what != self._progress.what)
         if step > self._progress.step:
             self._begun_at.append(time.monotonic())
-        changed = {"step": step, "steps": max(step, self._progress.steps), "what": what}
-        left_s = round(left_s, 1)
-        total_s = round(self._total_left_s(step, changed["steps"], left_s), 1)
-        self._publish(replace(self._progress, **changed, done=done, count=count, left_s=left_s, total_left_s=total_s))  # type: ignore[arg-type]
+        steps, left_s = max(step, self._progress.steps), round(left_s, 1)
+        now = replace(self._progress, step=step, steps=steps, what=what, done=done, count=count, left_s=left_s)
+        self._publish(replace(now, total_left_s=round(self._total_left_s(step, steps, left_s), 1)))
 
     def _total_left_s(self, step: int, steps: int, left_s: float) -> float:
         """Return how many seconds the order takes yet; 0 where no order was like it."""

@@ -136,6 +136,14 @@ def roll_back(_: Order, reporter: Reporter) -> Result:
     return {**result, "version": _active()}
 
 
+def shadow(order: Order, _: Reporter) -> Result:
+    """Try a version on a share of the live jobs, or end that trial where none is named, as `cli.models shadow` does."""
+    if not order.arguments.get("version"):
+        return _by_command("", "shadow", "--stop")
+    version = _named(order)
+    return _by_command(version, "shadow", version)
+
+
 def discard(order: Order, _: Reporter) -> Result:
     """Remove a version, as `cli.models discard` does."""
     version = order.arguments.get("version", "")
@@ -257,6 +265,7 @@ TASKS: Mapping[str, Callable[[Order, Reporter], Result]] = {
     messages.PROMOTE: promote,
     messages.ROLL_BACK: roll_back,
     messages.DISCARD: discard,
+    messages.SHADOW: shadow,
     messages.ERASE: erase,
     messages.EXPORT: export,
     messages.SUGGEST: suggest_images,

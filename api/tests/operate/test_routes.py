@@ -11,10 +11,13 @@ from operate import recorder
 from predict import job_queue
 from reports.record import report_store
 from sightline_testing.hostile.payloads import MARKUP, Page
+from sightline_testing.redis_server import RedisServer
 from storage.history.port import DAY, Sample
 from storage.reports import files as store
 from storage.reports.port import Decision
 from tests.serving import MODEL, VERSION, EchoWorker, wait_until
+from wire.orders.trainer_desk import TrainerDesk
+from wire.redis.address import address_of
 from wire.tables.feedback import REPORTS_FILE
 
 KEY = "the-operators-key"
@@ -106,3 +109,40 @@ def test_the_page_comes_although_nothing_can_be_read(client: FlaskClient, monkey
     job_queue.close_queue()
     assert page_of(client).count("<li>") >= 2
     job_queue.close_queue()
+
+
+def test_versions_can_be_ordered_about_and_an_order_that_nobody_takes_is_told(
+    client: FlaskClient, queue: RedisServer
+) -> None:
+    desk = TrainerDesk(address_of(settings), settings.REDIS_QUEUE, "tests")
+    facts = {"labels": 2, "bytes": 5_000_000}
+    desk.publish_versions(
+        [
+            {"version": "m/1", "state": "active", **facts},
+            {"version": "m/2", "state": "shadow", **facts},
+            {"version": "m/3", "state": "", "imported_at": "2026-01-01T00:00:00+00:00", **facts},
+            {"version": "m/4", "state": "", "fault": "it is <broken>"},
+        ]
+    )
+    page = page_of(client)
+    counts = {kind: page.count(f'name="kind" value="{kind}"') for kind in ("evaluate", "promote", "shadow", "discard")}
+    assert counts == {"evaluate": 2, "promote": 2, "shadow": 2, "discard": 1}
+    assert "it is &lt;broken&gt;" in page
+    assert "No trainer is running" not in page
+    own = {"Origin": "http://localhost", **HEADERS}
+    assert client.post("/teach/orders", json={"kind": "shadow", "version": "m/3"}, headers=own).status_code == 201
+    assert "No trainer is running: 1 order waits for one." in page_of(client)
+    assert desk.lead()
+    assert "No trainer is running" not in page_of(client)
+    desk.leave()
+
+
+def test_a_class_shows_its_answers_its_cases_and_one_of_them(client: FlaskClient) -> None:
+    recorder.history().add(time.time(), [Sample("label", "m/1", "lynx", 7), Sample("label", "m/1", "tabby", 9)])
+    for name in ("a", "b"):
+        report(name, model=MODEL, model_version=VERSION, label="lynx")
+        report_store().decide(Decision(name, "accept", "lynx", "ann"))
+    panel = page_of(client, "?class=LYN").partition('id="classes-title"')[2].partition("</section>")[0]
+    assert "7 answers, 2 reviewed" in " ".join(panel.split())
+    assert "/display/b.jpg" in panel or "b.jpg" in panel
+    assert "tabby" not in panel

@@ -96,6 +96,12 @@ def test_what_is_promoted_provisionally_has_to_be_confirmed_and_can_be_rolled_ba
     activation.activate(bundles, version, before, activation.PROMOTED)
     # As after an attempt that was interrupted at its end; so are the second ones below.
     assert tasks.promote(order(messages.PROMOTE, version=version), reporter) == {"version": version}
+    assert tasks.shadow(order(messages.SHADOW, version=before), reporter) == {"version": before}
+    trial = activation.tried_beside(bundles)
+    assert trial is not None
+    assert trial.version == before
+    tasks.shadow(order(messages.SHADOW), reporter)
+    assert activation.tried_beside(bundles) is None
     with pytest.raises(OrderRefused, match="active one"):
         tasks.discard(order(messages.DISCARD, version=version), reporter)
     for _ in range(2):

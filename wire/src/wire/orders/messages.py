@@ -17,7 +17,8 @@ ERASE: Final = "erase"
 EXPORT: Final = "export"
 SUGGEST: Final = "suggest"
 IMPORT: Final = "import"
-KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT, SUGGEST, IMPORT)
+SHADOW: Final = "shadow"
+KINDS: Final = (TRAIN, EVALUATE, PROMOTE, ROLL_BACK, DISCARD, ERASE, EXPORT, SUGGEST, IMPORT, SHADOW)
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 # An order that was interrupted so often is given up: what it does may be what kills the trainer.
