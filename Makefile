@@ -101,7 +101,7 @@ export: ## Feedback: Export reviewed cases as folders by label, CSV and JSONL (T
 erase: ## Run: Erase an image with its reports, answers and training records (DO=NAME, as in its address)
 	@$(OPERATE) erase $(DO)
 
-suggest: ## Feedback: Find images that nobody reported and that are worth a look (DO="--max-images 2000")
+suggest: ## Feedback: Find unreported images to review (DO="--max-images 2000")
 	@$(OPERATE) suggest $(DO)
 
 clean-uploads: ## Run: Remove old images without a report (DO=--dry-run)

@@ -157,7 +157,7 @@ FORMATS = _setting.formats()
 SUGGEST_EVERY_H = _setting(
     "SUGGEST_EVERY_H",
     0.0,
-    "Hours between two searches of an idle trainer for images that are worth a look; 0: only when ordered.",
+    "Hours between two searches of an idle trainer for unreported images to review; 0: only when ordered.",
     at_most=8760,
 )
 NICENESS = _setting("NICENESS", 5, "Priority below that of other processes, as of `nice`.", at_most=19)

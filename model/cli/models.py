@@ -113,7 +113,7 @@ def promote(options: argparse.Namespace) -> int:
         note = verdict.outcome.value if verdict.outcome is Outcome.PROVISIONAL else ""
         if note and not _confirmed(version, verdict, options):
             return REFUSED
-    heat_maps.check(candidate.bundle).result()  # kept beside the version, so that no worker has to
+    heat_maps.check(candidate.bundle).result()  # stored next to the version, so that no worker has to
     _activate(version, before, PROMOTED, note)
     return _await_workers(candidate.bundle)
 

@@ -1,8 +1,8 @@
-"""Find images that are worth a look: `python -m cli.suggest [--max-images N]`.
+"""Find images to review: `python -m cli.suggest [--max-images N]`.
 
-They are looked for among stored images that nobody reported: those that the active version is least sure of, that the
+They are searched among stored images without a report: those that the active version is least sure of, that the
 candidate (the shadow) answers otherwise, that are unlike everything in training, and that are like the cases of a class
-that was taught but answered as another one. The review page lists them until somebody has decided.
+that was taught but answered as another one. The review page lists them until someone has decided.
 """
 
 import settings
@@ -43,7 +43,7 @@ REDIS_TIMEOUT_S = 10.0
 
 
 class Suggested(NamedTuple):
-    """How many images were looked at, how many are listed, and for how many of them each reason holds."""
+    """How many images were searched, how many are listed, and for how many of them each reason holds."""
 
     looked_at: int
     listed: int
@@ -52,7 +52,7 @@ class Suggested(NamedTuple):
 
 
 class _Versions(NamedTuple):
-    """What answers: the active version, the candidate beside it, and the first one's features, if it has any."""
+    """The versions that answer: the active one, the candidate, and the first one's features, if it has any."""
 
     active: Model
     candidate: Model | None
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def suggest(options: argparse.Namespace) -> Suggested:
-    """Look at a random sample of stored images that nobody reported, and put those worth a look in the list."""
+    """Search a random sample of stored images without a report, and list those to review."""
     bundles, notes = ml_service.bundles_folder(), dict[str, str]()
     folder = bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION)
     loaded = _load(bundles, folder, options.feedback, notes)
@@ -82,9 +82,9 @@ def suggest(options: argparse.Namespace) -> Suggested:
     search = Search(int(time.time()), len(looks), _name(loaded.active), _name(loaded.candidate), notes)
     _store().replace(_listed(found, search.model, options.uploads), search)
     reasons = Counter(reason for each in found for reason in each.reasons)
-    command.warn(*(f"not looked for, {reason}: {why}" for reason, why in notes.items()))
-    told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-    command.say(f"{len(found)} of {len(looks)} images are worth a look{': ' if told else ''}{told}")
+    command.warn(*(f"not searched, {reason}: {why}" for reason, why in notes.items()))
+    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    command.say(f"{len(found)} of {len(looks)} images to review{': ' if counts else ''}{counts}")
     return Suggested(len(looks), len(found), dict(reasons), notes)
 
 
@@ -135,7 +135,7 @@ def _of_cases(
 
 
 def _sample(uploads: ImageStore, reported: set[str], most: int) -> list[str]:
-    """Return the names of at most so many images that nobody reported, other random ones each time."""
+    """Return the names of at most so many images without a report, other random ones each time."""
     salt = str(time.time_ns()).encode()
     names = (name for name in uploads.names() if name not in reported)
     return heapq.nsmallest(most, names, key=lambda name: hashlib.sha256(salt + name.encode()).digest())

@@ -1,4 +1,4 @@
-"""Which of some images are worth a look, and why: by what versions answer, and by what the images are like.
+"""Selection of images to review, with reasons: by the answers of versions, and by properties of the images.
 
 Features are compared by the cosine of their deviations from the mean of the training images.
 """
@@ -13,7 +13,7 @@ from inference.arrays import Floats
 from wire.orders.suggestions import DISPUTED, NEAR, UNLIKE, UNSURE
 from wire.tables.labels import key
 
-# Below this score the page says that it is hard to say, or perhaps.
+# Below this score the page labels the answer as uncertain.
 MAX_UNSURE = 0.5
 # An image is unlike all others where it is further from them than 99 in 100 of these are from one another.
 UNLIKE_QUANTILE = 0.01
@@ -44,14 +44,14 @@ class Known:
 
 
 class Found(NamedTuple):
-    """An image that is worth a look, with the reasons as wire.orders.suggestions has them."""
+    """An image to review, with the reasons as wire.orders.suggestions has them."""
 
     look: Look
     reasons: Mapping[str, str]
 
 
 def choose(looks: Sequence[Look], known: Known | None) -> list[Found]:
-    """Return the images that are worth a look: the first of each reason first."""
+    """Return the images to review: the first of each reason first."""
     strengths = [_by_answers(look) for look in looks]
     with_features = [at for at, look in enumerate(looks) if look.features is not None]
     if known is not None and with_features:
@@ -64,7 +64,7 @@ def choose(looks: Sequence[Look], known: Known | None) -> list[Found]:
     return [Found(looks[at], {name: text for name, (_, text) in strengths[at].items()}) for at in chosen]
 
 
-# How strongly each reason holds, and what is said of it.
+# How strongly each reason holds, and its description.
 _Strengths = dict[str, tuple[float, str]]
 
 

@@ -227,7 +227,7 @@ def imported_at(folder: Path) -> str:
 
 
 def remove(folder: Path) -> None:
-    """Remove a version that was made by improving another or imported, all at once; raise VersionError otherwise."""
+    """Remove a version that was made by improving another or imported, atomically; raise VersionError otherwise."""
     if not ((folder / RECORD_FILE).exists() or imported_at(folder)):
         reason = "was neither made by improve nor imported"
         raise VersionError(f"{identity(folder)} {reason}: remove its folder yourself, if it is to go")

@@ -208,7 +208,7 @@ class Classifier:
         return self._extended(job, scores, answer) if job.passes > 1 else answer
 
     def _extended(self, job: Job, scores: Scores, answer: Answer) -> Answer | Failure:
-        """Return an answer with the map, the preview or the candidate's answer that a job asks for."""
+        """Return an answer with the map, the preview or the candidate's answer that a job requests."""
         content = self.images.read_same(job.image, answer.sha256)
         if content is None:
             return Failure(job.id, "image_missing", f"{job.image!r} changed while it was classified")

@@ -270,7 +270,7 @@ def _run(loaded: Bundle, *options: str) -> bytes:
     command, pipe = [sys.executable, *COMMAND, *options], subprocess.PIPE
     with subprocess.Popen(command, cwd=MODEL, stdin=pipe, stdout=pipe, stderr=pipe) as child:  # noqa: S603
         if CHECK in options:
-            # Nobody waits for it, and a worker that has just taken a version has others to answer.
+            # No request waits for it, and a worker that has just taken a version has others to answer.
             with suppress(OSError):  # it may have ended
                 cpu.lower_thread_priority(cpu.LOWEST, child.pid)
         try:

@@ -1,4 +1,4 @@
-"""A candidate that gets a share of the live jobs beside the active version; only who asks receives its answers."""
+"""A candidate that gets a share of the live jobs next to the active version; its answers are sent only on request."""
 
 import logging
 import queue

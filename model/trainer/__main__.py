@@ -22,7 +22,7 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Training takes minutes; what takes longer than this hangs.
 ORDER_TIMEOUT_S = 3600.0
 CHILD_GRACE_S = 5.0
-# How often an idle trainer asks whether a search is due.
+# How often an idle trainer checks whether a search is due.
 SEARCH_CHECK_S = 60.0
 HERE = Path(__file__).resolve().parents[1]
 # Files next to the versions, written by the commands that choose among them.

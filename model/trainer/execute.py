@@ -33,7 +33,7 @@ log = logging.getLogger("trainer")
 
 # Redis may restart while an outcome is to be kept; the trainer renews its lease then.
 KEEP_ATTEMPTS, KEEP_PAUSE_S = 30, 1.0
-# What this process may take for a network that somebody has uploaded. A kernel without such a limit takes no notice.
+# The memory that this process may use for an uploaded network. A kernel without such a limit ignores it.
 MAX_IMPORT_BYTES, MAX_IMPORT_CPU_S = 4 * 1024**3, 600
 
 

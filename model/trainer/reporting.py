@@ -28,8 +28,8 @@ def typical_s(order: Order, done: Iterable[tuple[Order, Mapping[str, Any]]]) -> 
 class Reporter:
     """The listener of the commands of one order.
 
-    How many steps there are is known by the kind of order: `expect` says it. How long those to come take is estimated
-    from `typical_s`, the seconds of each step of an order that was like this one, by the pace of this one.
+    How many steps there are is known by the kind of order: `expect` returns it. How long those to come take is
+    estimated from `typical_s`, the seconds of each step of an order that was like this one, by the pace of this one.
     """
 
     def __init__(self, desk: TrainerDesk, begun: Progress, typical_s: Sequence[float] = ()) -> None:
@@ -69,7 +69,7 @@ class Reporter:
         typical_s = self._typical_s[: steps + 1]
         if len(typical_s) <= step:
             return 0.0
-        # The pace of this order is not known before something of it is done, and says little at first.
+        # The pace of this order is not known before something of it is done, and is inaccurate at first.
         spent_s, usual_s = self._begun_at[-1] - self._begun_at[0], sum(typical_s[:step])
         pace = min(max((spent_s + PRIOR_S) / (usual_s + PRIOR_S), 1 / MAX_PACE), MAX_PACE)
         of_step_s = pace * typical_s[step] - (time.monotonic() - self._begun_at[-1])

@@ -105,7 +105,7 @@ def _verdict(version: str) -> Result:
 def promote(order: Order, _: Reporter) -> Result:
     """Serve a version, as `cli.models promote` does; raise OrderRefused where the gate or a worker objects.
 
-    A network of another name can be served whatever the gate says: it has other answers by its nature.
+    A network of another name can be served regardless of the gate: its answers differ by design.
     """
     version, active = _named(order), _active()
     if version == active:  # the attempt before has come to its end
@@ -211,7 +211,7 @@ def transfers() -> Transfers:
 
 
 def suggest_images(_: Order, reporter: Reporter) -> Result:
-    """Look for images that are worth a look, as `cli.suggest` does."""
+    """Search for images to review, as `cli.suggest` does."""
     reporter.expect(SUGGEST_STEPS)
     return suggest.suggest(suggest.parser().parse_args([]))._asdict()
 

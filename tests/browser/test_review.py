@@ -289,7 +289,7 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     page.get_by_text("Nobody has looked yet.").wait_for()
     look(visitor, folder, "suggestions-empty")
     page.get_by_role("button", name="Look for images worth a look").press("Enter")
-    page.get_by_role("heading", name="images are worth a look").wait_for()
+    page.get_by_role("heading", name="images are suggested for review").wait_for()
     page.get_by_role("link", name="Look at them").click()
     page.get_by_text("Not looked for: near a taught class").wait_for()
     shown = page.locator(".case")

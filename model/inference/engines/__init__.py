@@ -19,7 +19,7 @@ MODULES = {
 
 
 class Engine(Protocol):
-    """A loaded model, which several threads may use at once; `name` is that of the engine, as ENGINE gives it."""
+    """A loaded model, which several threads may use concurrently; `name` is that of the engine, as ENGINE gives it."""
 
     name: str
 

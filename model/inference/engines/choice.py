@@ -1,6 +1,6 @@
 """ENGINE=auto: which engine computes, by the processor's features.
 
-A fixed table, so that equal machines choose alike and set-up measures nothing. Its figures are in
+A fixed table, so that equal machines choose the same and set-up measures nothing. Its figures are in
 docs/decisions/0003-engine.md.
 """
 
@@ -17,7 +17,7 @@ INSTALL: Final = "pip install --require-hashes --no-deps -r requirements/onnxrun
 
 
 class Choice(NamedTuple):
-    """The engine that computes, and why; `advice` says how to get a faster one, empty where there is none."""
+    """The engine that computes, and why; `advice` is how to get a faster one, empty where there is none."""
 
     engine: str
     reason: str

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, in batches: runs whatever ONNX can say (see docs/decisions/0003-engine.md)."""
+"""ONNX Runtime on the CPU, in batches: runs any ONNX graph (see docs/decisions/0003-engine.md)."""
 
 import numpy as np
 import onnxruntime

@@ -149,7 +149,7 @@ class ActivationMap:
 
 @dataclass(frozen=True, slots=True)
 class CandidateAnswer:
-    """What a version that is tried beside the active one predicts, best first; `version` is <model>/<version>."""
+    """The predictions of the version that is tried as shadow, best first; `version` is <model>/<version>."""
 
     version: str
     predictions: tuple[tuple[str, float], ...]

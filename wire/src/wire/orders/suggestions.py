@@ -1,4 +1,4 @@
-"""Images that nobody reported and that are worth a look: found by the trainer, shown by the api, gone once decided."""
+"""Unreported images to review: found by the trainer, shown by the api, gone once decided."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wire.redis.keys import Keys
 from wire.redis.pipeline import Pipeline, Script
 from wire.redis.resp import checked, pack
 
-# Why an image is worth a look. What is said of each reason stands in `Suggestion.reasons`.
+# Why an image is to be reviewed. The details of each reason are in `Suggestion.reasons`.
 UNSURE: Final = "unsure"  # the active version gives its best class a low score; nothing
 DISPUTED: Final = "disputed"  # the candidate answers otherwise; its class
 UNLIKE: Final = "unlike"  # no image in training is like it; nothing
@@ -68,7 +68,7 @@ class Suggestion:
 class Search:
     """How a list came about: when (seconds since 1970), among how many images, with which versions.
 
-    `notes` says which reasons could not be looked for, and why.
+    `notes` lists the reasons that could not be searched, and why.
     """
 
     at_s: int

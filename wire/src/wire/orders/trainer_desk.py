@@ -64,7 +64,7 @@ class TrainerDesk:
         return self._first()
 
     def order_search(self, every_s: int) -> bool:
-        """Order a search for images that are worth a look, unless one was ordered here less than `every_s` ago."""
+        """Order a search for images to review, unless one was ordered here less than `every_s` ago."""
         keys = self._keys
         if self._ask(pack("SET", keys.last_search, self._name, "NX", "EX", every_s)) is None:
             return False

@@ -1,4 +1,4 @@
--- Puts a list of images that are worth a look in the place of the one before.
+-- Replaces the list of images to review.
 --
 -- KEYS: the list. ARGV: the image and the entry of each.
 redis.call('DEL', KEYS[1])
