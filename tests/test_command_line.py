@@ -232,6 +232,20 @@ def test_without_a_service_one_image_and_json_are_the_same(service: Service, tmp
     assert len(here["predictions"]) == 3
 
 
+def test_a_file_that_ends_the_local_process_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(30):
+        (tmp_path / f"{seed:02}.jpg").write_bytes(jpeg(200, 150, seed=seed))
+    for name in ("11.jpg", "20.jpg"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b"sightline-fault:abort")
+    monkeypatch.setenv("FAULT_INJECTION", "1")
+    finished = run_locally(tmp_path, "-o", tmp_path / "results.csv")
+    assert finished.returncode == 1
+    assert "30 images, 30 of them now: 28 classified, 2 failed" in finished.stderr
+    failed = {row["file"]: row["error"] for row in rows(tmp_path / "results.csv") if row["error"]}
+    assert failed == dict.fromkeys(("11.jpg", "20.jpg"), "internal: the process ended with signal 6 on this file")
+
+
 def test_what_keeps_a_local_run_from_working_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(bad("truncated.jpg").content)
     refused = run_locally(tmp_path / "broken.jpg")

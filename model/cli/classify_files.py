@@ -23,6 +23,7 @@ from inference.arrays import Pixels
 from inference.decode import kind_of
 from inference.errors import UNSUPPORTED_TYPE, ImageError, InferenceError
 from inference.model import Model
+from serving import fault_injection
 
 # As the service calls a body that is no image, and one that has too many bytes.
 MALFORMED, TOO_LARGE = "malformed", "too_large"
@@ -45,9 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (InferenceError, OSError) as fault:
         _write({"fatal": f"no model can be loaded: {fault}"})
         return 1
-    # As many as are read ahead of the cores, so that none waits; a folder may have millions.
-    waiting: Queue[_File | None] = Queue(2 * cores * settings.MAX_BATCH_SIZE)
-    threads = [_Thread(loaded, waiting, cores, options.top_k) for _ in range(cores)]
+    count, batch = (1, 1) if options.one_at_a_time else (cores, settings.MAX_BATCH_SIZE)
+    # As many as are read ahead of the threads, so that none waits; a folder may have millions.
+    waiting: Queue[_File | None] = Queue(2 * count * batch)
+    threads = [_Thread(loaded, waiting, count, batch, options.top_k) for _ in range(count)]
     for thread in threads:
         thread.start()
     for number, line in enumerate(sys.stdin):
@@ -65,10 +67,10 @@ class _Thread(threading.Thread):
     A batch is what an engine gains from at most; those that compute one image after the other lose nothing by it.
     """
 
-    def __init__(self, loaded: Model, waiting: "Queue[_File | None]", threads: int, top_k: int) -> None:
+    def __init__(self, loaded: Model, waiting: "Queue[_File | None]", threads: int, batch: int, top_k: int) -> None:
         super().__init__(daemon=True)
         self._model, self._waiting, self._threads, self._top_k = loaded, waiting, threads, top_k
-        self._pixels = loaded.new_batch(settings.MAX_BATCH_SIZE)
+        self._pixels = loaded.new_batch(batch)
         self._version = f"{loaded.bundle.name}/{loaded.bundle.version}"
 
     def run(self) -> None:
@@ -111,6 +113,7 @@ class _Thread(threading.Thread):
         """Write the model's input for a file; report why there is none, where there is none."""
         try:
             content = files.read_regular(file.path, limits.MAX_BYTES)
+            fault_injection.obey(content)
             _check_is_image(content)
             self._model.prepare(content, out, settings.DECODE_BUDGET_S)
         except ImageError as fault:
@@ -157,6 +160,9 @@ def _write(document: dict[str, object]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     parser.add_argument("--top-k", type=int, default=1, metavar="K", help="classes for each image (default: 1)")
+    parser.add_argument(
+        "--one-at-a-time", action="store_true", help="in order, so that the file that ends the process is the next one"
+    )
     return parser
 
 

@@ -7,17 +7,22 @@ needs none of them.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from sightline import checkout
 from sightline.client import Prediction, ScoredLabel
 from sightline.results import Row
+
+# More than the process has under way for each core: batches in hand, and what it has read ahead.
+UNDER_WAY = 32
 
 
 class LocalError(Exception):
@@ -27,11 +32,33 @@ class LocalError(Exception):
 def classify(images: Mapping[str, Path], *, top_k: int = 1) -> Generator[Row, None, None]:
     """Yield the row of each image as it is classified, on all cores; with several classes if `top_k` is more than 1.
 
+    A file that ends the process has a row with its error: those that were under way then are classified one at a time.
+
     Raise NoCheckoutError where there is no checkout that is set up, and LocalError where its model cannot be used.
     """
-    if not images:
-        return
-    command = checkout.command("classify_files", "`classify --local`", ["--top-k", str(top_k)])
+    left, suspects = dict(images), 0
+    while left:
+        chosen = dict(islice(left.items(), suspects)) if suspects else dict(left)
+        status = yield from _run(chosen, left, top_k, one_at_a_time=suspects > 0)
+        if status > 0 or (status == 0 and chosen.keys() & left.keys()):
+            raise LocalError(f"the model's process ended with status {status}; run the same command again to continue")
+        if status == 0:
+            suspects = 0
+        elif suspects:
+            name = next(iter(left))
+            del left[name]
+            yield Row(name, error=f"internal: the process ended with signal {-status} on this file")
+            suspects -= 1
+        else:
+            suspects = UNDER_WAY * (os.cpu_count() or 1)
+
+
+def _run(
+    images: Mapping[str, Path], left: dict[str, Path], top_k: int, *, one_at_a_time: bool
+) -> Generator[Row, None, int]:
+    """Yield the rows of a process; remove them from those that are left, and return its exit status."""
+    words = ["--top-k", str(top_k), *(["--one-at-a-time"] if one_at_a_time else [])]
+    command = checkout.command("classify_files", "`classify --local`", words)
     # Ctrl-C is for this process, which then ends the other one.
     process = subprocess.Popen(  # noqa: S603  the checkout's own script
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -40,14 +67,14 @@ def classify(images: Mapping[str, Path], *, top_k: int = 1) -> Generator[Row, No
         raise AssertionError
     try:
         threading.Thread(target=_feed, args=(process.stdin, list(images.values())), daemon=True).start()
-        yield from _rows(process.stdout, list(images), top_k)
-        status = process.wait()
+        for row in _rows(process.stdout, list(images), top_k):
+            del left[row.file]
+            yield row
+        return process.wait()
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    if status:
-        raise LocalError(f"the model's process ended with status {status}; run the same command again to continue")
 
 
 def predict(content: bytes, *, top_k: int) -> Prediction:
@@ -69,18 +96,13 @@ def _feed(stdin: IO[bytes], paths: list[Path]) -> None:
 
 
 def _rows(stdout: IO[bytes], names: list[str], top_k: int) -> Iterator[Row]:
-    answered = 0
     for line in stdout:
+        if not line.endswith(b"\n"):  # it ended meanwhile
+            return
         answer: dict[str, Any] = json.loads(line)
         if "fatal" in answer:
             raise LocalError(str(answer["fatal"]))
-        answered += 1
         yield _row(names[answer["number"]], answer, top_k)
-    if answered < len(names):
-        missing = len(names) - answered
-        raise LocalError(
-            f"the model's process ended with {missing} images left; run the same command again to continue"
-        )
 
 
 def _row(name: str, answer: dict[str, Any], top_k: int) -> Row:
