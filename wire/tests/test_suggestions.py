@@ -1,4 +1,4 @@
-"""Images that are worth a look, in a real Redis: a list that is replaced as a whole, and shrinks with each decision."""
+"""Suggested images, in a real Redis: a list that is replaced as a whole, and shrinks with each decision."""
 
 from __future__ import annotations
 

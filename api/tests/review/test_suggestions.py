@@ -128,7 +128,7 @@ def test_a_decision_makes_a_case_like_that_of_a_report_and_takes_the_image_off_t
         (useless.image, "", "tabby"),
     ]
     assert {(row["score"], row["model"], row["model_version"], row["comment"]) for row in kept} == {
-        ("0.25", "net", "7", "worth a look")
+        ("0.25", "net", "7", "suggested")
     }
     assert [(row["decision"], row["label"], row["reviewer"]) for row in rows(DECISIONS_FILE)] == [
         ("accept", "tabby", "Ann"),

@@ -94,7 +94,7 @@ def groups(images: Mapping[str, Path], most: int) -> Iterator[Group]:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # told when it is read
+    except OSError:  # reported when it is read
         return 0
 
 

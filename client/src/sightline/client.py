@@ -23,7 +23,7 @@ TIMEOUT_S = 60.0
 ALIVE_TIMEOUT_S = 5.0
 # Statuses that mean "retry later", not "invalid image".
 BUSY = frozenset({408, 429, 503, 504})
-# Statuses that tell something of the client or of the address, not of an image.
+# Statuses that concern the client or the address, not an image.
 OF_ALL_REQUESTS = frozenset({401, 403, 404})
 # Images that a request may have.
 MAX_BATCH = 16

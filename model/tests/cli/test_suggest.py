@@ -1,4 +1,4 @@
-"""`suggest` lists what nobody reported and what is worth a look; erasing and deciding take images off the list."""
+"""`suggest` lists images without a report that need review; erasing and deciding take images off the list."""
 
 import hashlib
 from pathlib import Path

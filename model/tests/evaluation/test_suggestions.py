@@ -1,4 +1,4 @@
-"""Which images are worth a look: on features that are laid out by hand."""
+"""Which images are suggested: on features that are laid out by hand."""
 
 import numpy as np
 

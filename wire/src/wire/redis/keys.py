@@ -43,7 +43,7 @@ class Keys:
         self.startup_error = f"{self._tag}:trouble"
         self.rates = f"{self._tag}:rate:clients"
         # What the operator orders of the trainer; what came of each; how far the running one is; who the trainer is;
-        # the versions that it has; and the images that it has found worth a look.
+        # the versions that it has; and the images that it suggests for review.
         self.orders = f"{self._tag}:orders"
         self.order_outcomes = f"{self.orders}:outcomes"
         self.running_order = f"{self.orders}:running"
