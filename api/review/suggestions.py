@@ -32,7 +32,7 @@ from wire.tables.feedback import REOPEN
 # What decisions about these images name as the newest report that was shown: there was none, and the decision is about
 # the image.
 UPTO = 2**62
-COMMENT = "worth a look"
+COMMENT = "suggested"
 REASON = Text("reason", "query", "only images that are listed for this reason", "unsure", f"|{'|'.join(REASONS)}")
 START = WholeNumber("start", "query", "number of images to leave out", 0, lambda: MAX_SUGGESTIONS)
 SIZE = WholeNumber("size", "query", "number of images on a page", PAGE_SIZE, lambda: MAX_PAGE_SIZE)

@@ -285,13 +285,13 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     for seed in range(40, 46):
         assert client.upload("/predict", jpeg(64, 48, seed=seed), f"{seed}.jpg").status == 200
     enter(visitor)
-    page.get_by_role("link", name="Worth a look").click()
-    page.get_by_text("Nobody has looked yet.").wait_for()
+    page.get_by_role("link", name="Suggested").click()
+    page.get_by_text("No search yet.").wait_for()
     look(visitor, folder, "suggestions-empty")
     page.get_by_role("button", name="Look for images worth a look").press("Enter")
     page.get_by_role("heading", name="images are suggested for review").wait_for()
     page.get_by_role("link", name="Look at them").click()
-    page.get_by_text("Not looked for: near a taught class").wait_for()
+    page.get_by_text("Not searched: near a taught class").wait_for()
     shown = page.locator(".case")
     total = shown.count()
     assert total >= 3
