@@ -51,7 +51,7 @@ def judged(look: dict[str, Any], active: str, wanted: int, *, has_trainer: bool)
 
 
 def _trainer(orders: dict[str, Any], *, is_wanted: bool) -> Finding:
-    """Return whether somebody does what is ordered on /teach, /operate and /review."""
+    """Return whether a trainer runs the orders of /teach, /operate and /review."""
     waiting = orders["waiting"]
     waits = f"{waiting} {'order waits' if waiting == 1 else 'orders wait'}"
     if orders["has_trainer"]:
@@ -61,7 +61,7 @@ def _trainer(orders: dict[str, Any], *, is_wanted: bool) -> Finding:
         return bad("trainer", f"none runs, and {waits} for one", remedy)
     if is_wanted:
         return warning("trainer", "none runs; what is ordered on /teach would wait", remedy)
-    return good("trainer", "none, as TRAINER=0 says")
+    return good("trainer", "none, because of TRAINER=0")
 
 
 def _versions(workers: list[dict[str, str]], active: str) -> Iterator[Finding]:

@@ -354,4 +354,4 @@ def test_shared_stores_that_serve_are_said_to_and_what_they_lack_is_told(
 
 def test_a_trainer_that_nobody_wants_is_not_missed() -> None:
     found = named(workers.judged(look(has_trainer=False), "m/1", 2, has_trainer=False), "trainer")
-    assert (found.level, found.text) == ("good", "none, as TRAINER=0 says")
+    assert (found.level, found.text) == ("good", "none, because of TRAINER=0")

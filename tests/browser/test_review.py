@@ -288,7 +288,7 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     page.get_by_role("link", name="Suggested").click()
     page.get_by_text("No search yet.").wait_for()
     look(visitor, folder, "suggestions-empty")
-    page.get_by_role("button", name="Look for images worth a look").press("Enter")
+    page.get_by_role("button", name="Find images to review").press("Enter")
     page.get_by_role("heading", name="images are suggested for review").wait_for()
     page.get_by_role("link", name="Look at them").click()
     page.get_by_text("Not searched: near a taught class").wait_for()
