@@ -6,7 +6,6 @@ exports, for training and in the audit log.
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -21,7 +20,6 @@ from reports import submission
 from reports.record import report_store
 from reports.schema import MAX_LABEL, Report
 from reports.submission import Submission
-from storage.errors import KeyReused
 from storage.reports.port import MAX_PAGE_SIZE, OPEN, PAGE_SIZE, Card, ImageDecision
 from wire.orders import messages
 from wire.orders.order_book import OrderBook
@@ -115,7 +113,10 @@ def report(decisions: Sequence[ImageDecision]) -> None:
     found = _listed().find(list(meant))
     reported = report_store().reported(list(found))
     for image, one in found.items():
-        if image not in reported and stored.sha256_of(uploads.image_store(), one.filename) == image:
+        if image in reported or stored.sha256_of(uploads.image_store(), one.filename) != image:
+            continue
+        # Of several who decide at the same moment, one takes it off the list.
+        if _listed().remove([image]):
             _save(one, meant[image])
 
 
@@ -123,9 +124,7 @@ def _save(one: Suggestion, decision: ImageDecision) -> None:
     said = Report(one.filename, one.prediction, one.score)
     model, _, version = one.model.partition("/")
     details = {"label": decision.label, "comment": COMMENT, "model": model, "model_version": version}
-    key = f"{COMMENT}\0{one.image}"
-    with suppress(KeyReused):  # someone else has decided at the same moment
-        submission.save(Submission(said.text(), said, details, key), uploads.image_store())
+    submission.save(Submission(said.text(), said, details), uploads.image_store())
 
 
 def forget(images: Sequence[str]) -> None:

@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from review.suggestions import UPTO
 from sightline_testing import sample_images
 from sightline_testing.postgres_server import PostgresServer
 from sightline_testing.redis_server import RedisServer
@@ -22,6 +24,8 @@ from storage.images.opening import open_images
 from storage.reports.postgres import transfer
 from storage.s3 import Server
 from tests.serving import EchoWorker, Served, raw_image, serving, wait_until
+from wire.orders.suggestions import Search, Suggestion, Suggestions
+from wire.redis.address import Address
 from wire.tables.feedback import REPORTS_FILE
 
 KEY = "the-operators-key"
@@ -68,6 +72,29 @@ def predict(served: Served, image: bytes) -> str:
     status, headers, answer = served.ask_patiently(raw_image(image))
     assert status == 200, answer
     return headers["x-prediction-id"]
+
+
+def test_an_image_without_a_report_is_decided_about_where_images_and_reports_are_shared(
+    told: dict[str, Any], tmp_path: Path, redis_server: RedisServer, s3_server: S3Server
+) -> None:
+    place, image = "s3://images/suggested", sample_images.jpeg(64, 48)
+    told |= {**s3_server.settings, "IMAGE_STORE": place}
+    images = open_images(place, Server(s3_server.url, "us-east-1", KEY_OF_S3, SECRET_OF_S3))
+    name, sha256 = images.put(f"{'a' * 32}.jpg", image), hashlib.sha256(image).hexdigest()
+    found = Suggestion(sha256, name, "tabby", 0.25, "net/7", {"unsure": ""}, 0)
+    listed = Suggestions(Address(port=redis_server.port), "sightline", timeout_s=10.0)
+    listed.replace([found, replace(found, image="b" * 64, filename=f"{'b' * 32}.jpg")], Search(0, 2, "net/7"))
+    with host(tmp_path / "a", told) as served:
+        status, page = ask(served, "GET", "/review/suggestions")
+        assert (status, page.count(b"data-token=")) == (200, 1)
+        assert listed.read().suggestions == [found], "what the bucket does not hold leaves the list"
+        decision = {"image": sha256, "seen": "0", "upto": str(UPTO), "label": "lynx"}
+        status, answer = ask(served, "POST", "/review/images", {"decision": "correct", "images": [decision]})
+        assert (status, json.loads(answer)["images"][0]["status"]) == (200, "corrected")
+        [case] = [json.loads(line) for line in ask(served, "GET", "/review/cases.jsonl")[1].splitlines()]
+    assert case["label"] == "lynx"
+    assert listed.read().suggestions == []
+    assert images.read(name) == image
 
 
 def test_what_one_host_stores_another_reports_and_a_third_decides_is_one_row_of_the_same_bytes(
