@@ -21,7 +21,7 @@ from sightline import checkout
 from sightline.client import Prediction, ScoredLabel
 from sightline.results import Row
 
-# More than the process has under way for each core: batches in hand, and what it has read ahead.
+# More than the process has in progress for each core: batches in hand, and what it has read ahead.
 UNDER_WAY = 32
 
 
@@ -32,7 +32,7 @@ class LocalError(Exception):
 def classify(images: Mapping[str, Path], *, top_k: int = 1) -> Generator[Row, None, None]:
     """Yield the row of each image as it is classified, on all cores; with several classes if `top_k` is more than 1.
 
-    A file that ends the process has a row with its error: those that were under way then are classified one at a time.
+    A file that ends the process has a row with its error: those that were in progress are classified one at a time.
 
     Raise NoCheckoutError where there is no checkout that is set up, and LocalError where its model cannot be used.
     """
