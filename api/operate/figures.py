@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from storage.history.port import DAY, HOUR, MINUTE, Sum
 from storage.reports.port import OPEN, STATUSES, Quality
+from wire.orders.messages import DONE, SUGGEST, Known
 
 # Of a normal distribution, for an interval of 95 %.
 Z = 1.96
@@ -218,6 +219,32 @@ def counts_by_status(quality: Quality) -> dict[str, int]:
     for row in quality.reports:
         found[row["status"]] = found.get(row["status"], 0) + row["count"]
     return found
+
+
+class FeatureDistance(NamedTuple):
+    """What the trainer found of a sample of stored images, and when: see evaluation.suggestions.Distances in model/.
+
+    Where `images` is 0, `reason` says why nothing is known.
+    """
+
+    reason: str = ""
+    at: str = ""
+    images: int = 0
+    quantiles: Sequence[float] = ()
+    in_training: Sequence[float] = ()
+    furthest: Sequence[tuple[str, float]] = ()
+
+
+def feature_distance(orders: Iterable[Known]) -> FeatureDistance:
+    """Return the feature distance of the last search for images that are worth a look."""
+    for known in orders:
+        if known.order.kind == SUGGEST and known.outcome is not None and known.outcome.state == DONE:
+            result = known.outcome.result
+            at = datetime.fromtimestamp(known.order.at_ms / 1000, UTC).isoformat(timespec="seconds")
+            if found := result.get("distance"):
+                return FeatureDistance("", at, *(found[name] for name in FeatureDistance._fields[2:]))
+            return FeatureDistance(result.get("notes", {}).get("unlike", "there are too few images to compare"), at)
+    return FeatureDistance("the trainer has not looked at stored images yet")
 
 
 class Change(NamedTuple):

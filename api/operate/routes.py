@@ -108,6 +108,7 @@ def operate() -> str:
         reliability=charts.reliability(quality.reliability),
         confusion=quality.confusion,
         drift=figures.drift(now, sums(DAY, 14 * DAY, DRIFT)),
+        distance=figures.feature_distance(() if book is None else book.orders),
         book=book,
         classes=_classes(year, findings.attempt(classes.reviewed, ()), CLASS.read(request) or ""),
         wanted_class=CLASS.read(request) or "",
@@ -175,8 +176,8 @@ def _sum(sums: Sequence[Sum], name: str, key: str) -> int:
 def _classes(sums: Sequence[Sum], reviewed: Sequence[CaseClass], wanted: str) -> list[Class]:
     """Return the classes that have this in their name, those answered most often first, then those with most cases."""
     found = {label: Class(label, 0) for label in reports_labels.current()}
-    for each in reviewed:
-        found[each.label] = Class(each.label, 0, each.images, each.filename)
+    for known_by in reviewed:
+        found[known_by.label] = Class(known_by.label, 0, known_by.images, known_by.filename)
     for each in sums:
         if each.name == "label":
             known = found.get(each.detail, Class(each.detail, 0))

@@ -19,14 +19,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import ml_service
 from cli import command
 from evaluation import batch_prediction, suggestions
-from evaluation.suggestions import Found, Known, Look
+from evaluation.suggestions import Distances, Found, Known, Look
 from inference import bundle, cpu
 from inference.arrays import Floats
 from inference.errors import HeadError
@@ -43,12 +43,16 @@ REDIS_TIMEOUT_S = 10.0
 
 
 class Suggested(NamedTuple):
-    """How many images were searched, how many are listed, and for how many of them each reason holds."""
+    """How many images were searched, how many are listed, and for how many of them each reason holds.
+
+    `distance` has the fields of evaluation.suggestions.Distances; None where that cannot be known.
+    """
 
     looked_at: int
     listed: int
     reasons: dict[str, int]
     notes: dict[str, str]
+    distance: dict[str, Any] | None
 
 
 class _Versions(NamedTuple):
@@ -85,7 +89,20 @@ def suggest(options: argparse.Namespace) -> Suggested:
     command.warn(*(f"not searched, {reason}: {why}" for reason, why in notes.items()))
     counts = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     command.say(f"{len(found)} of {len(looks)} images to review{': ' if counts else ''}{counts}")
-    return Suggested(len(looks), len(found), dict(reasons), notes)
+    distance = _distance(looks, known, options.uploads)
+    return Suggested(len(looks), len(found), dict(reasons), notes, None if distance is None else distance._asdict())
+
+
+def _distance(looks: Sequence[Look], known: Known | None, uploads: ImageStore) -> Distances | None:
+    """Print and return how far the images are from training, without the names of those that were erased meanwhile."""
+    found = suggestions.distances(looks, known)
+    if found is None:
+        return None
+    command.say(
+        f"distance from training: median {found.quantiles[0]:.2f}, of its own images {found.in_training[0]:.2f}"
+    )
+    there = set(uploads.names())
+    return found._replace(furthest=[each for each in found.furthest if each[0] in there])
 
 
 def _store() -> Suggestions:

@@ -18,6 +18,7 @@ MAX_UNSURE = 0.5
 # An image is unlike all others where it is further from them than 99 in 100 of these are from one another.
 UNLIKE_QUANTILE = 0.01
 MIN_KNOWN, MIN_CASES = 50, 3
+MAX_FURTHEST, DIGITS = 12, 4
 SHORTEST = np.float32(1e-12)
 
 
@@ -50,6 +51,36 @@ class Found(NamedTuple):
     reasons: Mapping[str, str]
 
 
+class Distances(NamedTuple):
+    """How far images are from the nearest one in training, as 1 - cosine; for comparison, those in training.
+
+    `quantiles` and `in_training` are the median and the 95th percentile; `furthest` are the names of images and their
+    distances, the furthest first.
+    """
+
+    images: int
+    quantiles: tuple[float, float]
+    in_training: tuple[float, float]
+    furthest: list[tuple[str, float]]
+
+
+def distances(looks: Sequence[Look], known: Known | None) -> Distances | None:
+    """Return how far images are from training; None without features, or with too few images to compare with."""
+    found = [(look.filename, row) for look in looks if (row := look.features) is not None]
+    if known is None or not found or len(known.features) < MIN_KNOWN:
+        return None
+    likeness, among = _likeness(np.stack([row for _, row in found]), known)
+    own, usual = 1 - likeness.max(axis=1), 1 - among.max(axis=1)
+    order = np.argsort(-own)[:MAX_FURTHEST]
+    furthest = [(found[at][0], round(float(own[at]), DIGITS)) for at in order]
+    return Distances(len(found), _quantiles(own), _quantiles(usual), furthest)
+
+
+def _quantiles(values: Floats) -> tuple[float, float]:
+    median, high = np.quantile(values, (0.5, 0.95))
+    return round(float(median), DIGITS), round(float(high), DIGITS)
+
+
 def choose(looks: Sequence[Look], known: Known | None) -> list[Found]:
     """Return the images to review: the first of each reason first."""
     strengths = [_by_answers(look) for look in looks]
@@ -78,13 +109,9 @@ def _by_answers(look: Look) -> _Strengths:
 
 
 def _by_features(rows: Floats, predictions: Sequence[str], known: Known) -> list[_Strengths]:
-    mean = known.features.mean(axis=0)
-    others = _directions(known.features - mean)
-    likeness = _directions(rows - mean) @ others.T
-    among = others @ others.T
-    np.fill_diagonal(among, -np.inf)
+    likeness, among = _likeness(rows, known)
     found: list[_Strengths] = [{} for _ in predictions]
-    if len(others) >= MIN_KNOWN:
+    if len(known.features) >= MIN_KNOWN:
         limit = np.quantile(among.max(axis=1), UNLIKE_QUANTILE)
         for strengths, nearest in zip(found, likeness.max(axis=1), strict=True):
             if nearest < limit:
@@ -95,6 +122,15 @@ def _by_features(rows: Floats, predictions: Sequence[str], known: Known) -> list
         if label in limits and row.max() >= limits[label] and key(label) != key(prediction):
             strengths[NEAR] = (float(row.max()), label)
     return found
+
+
+def _likeness(rows: Floats, known: Known) -> tuple[Floats, Floats]:
+    """Return how like each row is to each image in training, and how like these are to one another."""
+    mean = known.features.mean(axis=0)
+    others = _directions(known.features - mean)
+    among = others @ others.T
+    np.fill_diagonal(among, -np.inf)
+    return _directions(rows - mean) @ others.T, among
 
 
 def _limits(among: Floats, labels: Sequence[str]) -> dict[str, float]:

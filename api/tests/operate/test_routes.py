@@ -146,3 +146,27 @@ def test_a_class_shows_its_answers_its_cases_and_one_of_them(client: FlaskClient
     assert "7 answers, 2 reviewed" in " ".join(panel.split())
     assert "/display/b.jpg" in panel or "b.jpg" in panel
     assert "tabby" not in panel
+
+
+def test_the_feature_distance_is_that_of_the_last_search_or_says_why_there_is_none(
+    client: FlaskClient, queue: RedisServer
+) -> None:
+    desk, own = (
+        TrainerDesk(address_of(settings), settings.REDIS_QUEUE, "tests"),
+        {"Origin": "http://localhost", **HEADERS},
+    )
+    assert desk.lead()
+    assert "Not known: the trainer has not looked" in page_of(client)
+
+    def search(result: dict[str, object]) -> str:
+        placed = client.post("/teach/orders", json={"kind": "suggest"}, headers=own).get_json()
+        desk.done(placed["id"], result)
+        return page_of(client)
+
+    found = {"images": 7, "quantiles": [0.5, 0.625], "in_training": [0.25, 0.375], "furthest": [["a.jpg", 0.75]]}
+    page = search({"looked_at": 7, "listed": 0, "notes": {}, "distance": found})
+    for piece in ("How far 7 stored images", ">0.50 <", "in training: 0.25", "<span>0.75</span>", "/a.jpg"):
+        assert piece in page
+    assert "Not known: <no> features." not in page
+    assert "Not known: &lt;no&gt; features." in search({"notes": {"unlike": "<no> features"}, "distance": None})
+    desk.leave()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.suggestions import Known, Look, choose
+from evaluation.suggestions import Known, Look, choose, distances
 from inference.arrays import Floats
 
 AXES = np.eye(60, dtype=np.float32)
@@ -54,3 +54,16 @@ def test_what_is_like_the_cases_of_a_class_and_answered_as_another_is_near_it() 
 
 def test_with_few_images_to_compare_with_nothing_is_unlike_them() -> None:
     assert reasons([look("a", features=AXES[55])], Known(AXES[:2], ["", ""])) == {}
+
+
+def test_the_distance_from_training_names_the_furthest_images() -> None:
+    looks = [look("like", features=AXES[3] + 0.1 * AXES[20]), look("unlike", features=AXES[55]), look("none")]
+    found = distances(looks, bank())
+    assert found is not None
+    assert found.images == 2
+    assert [name for name, _ in found.furthest] == ["unlike.jpg", "like.jpg"]
+    assert found.furthest[0][1] > 0.5 > found.in_training[1] >= found.in_training[0]
+    assert found.quantiles[0] > found.in_training[0]
+    assert distances(looks, None) is None
+    assert distances(looks[2:], bank()) is None
+    assert distances(looks, Known(AXES[:2], ["", ""])) is None
