@@ -316,7 +316,7 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     newest = page.locator(".case").first
     assert "bar chart" in newest.locator(".case-proposed").inner_text()
     newest.get_by_text("Erase the image").click()
-    newest.get_by_role("button", name="Erase for good").click()
+    newest.get_by_role("button", name="Erase permanently").click()
     page.get_by_role("heading", name="The image is erased").wait_for()
     visitor.open("/review?label=bar+chart&status=open")
     assert page.locator(".case").count() == 0
