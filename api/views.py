@@ -177,7 +177,7 @@ def predict() -> Response:
     """Return what is in an image: three keys, and more for those who ask."""
     asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # each look by the proxy is four calls
     options = PredictOptions.of(asked)
-    job_queue.check_room_early(asked)
+    job_queue.check_room_early(asked, options.client)
     started = time.perf_counter()
     files, is_batch = uploads.files_of(asked)
     options = options.with_form(asked)

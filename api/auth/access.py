@@ -7,10 +7,12 @@ Where API keys are used, the sender of an image is recorded next to the images. 
 that several senders of the same bytes each may see it.
 """
 
+import hashlib
 import hmac
 import ipaddress
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +32,7 @@ from wire.settings_parser import SettingError
 View = TypeVar("View", bound=Callable[..., Any])
 
 OPERATOR = "operator"
+UNKNOWN = "unknown"
 # No key of the file can have this name.
 OPERATOR_KEY = ApiKey("@operator", b"")
 # Requests by these methods cost next to nothing, and a page sends many of them.
@@ -124,12 +127,19 @@ def _key_of(request: Request) -> str:
     return (given.token or "") if given.type == "bearer" else (given.password or "")
 
 
+@lru_cache(maxsize=1024)
+def client_of(address: str | None, key: str = "") -> str:
+    """Return the client that an address or the name of an API key stands for, as letters and digits; empty for none."""
+    name = f"key:{key}" if key else _network_of(address)
+    return "" if name == UNKNOWN else hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
 def _network_of(address: str | None) -> str:
     """Return what belongs to one client: an IPv4 address, or the network of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
-        return "unknown"
+        return UNKNOWN
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
         return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -72,7 +72,12 @@ FEEDBACK = Counter("sightline_feedback", "Reports that were stored.", registry=_
 UPLOAD, _REPLY = STAGE.labels("upload"), STAGE.labels("reply")
 # Created at the start, so that the rate of what has never happened is 0.
 _dropped = {reason: DROPPED.labels(reason) for reason in ("expired", "cancelled", "rejected", "poison")}
-_REASONS = {errors.QueueFull: "rejected", errors.DeadlineExceeded: "expired", errors.Abandoned: "cancelled"}
+_REASONS = {
+    errors.QueueFull: "rejected",
+    errors.ShareUsed: "rejected",
+    errors.DeadlineExceeded: "expired",
+    errors.Abandoned: "cancelled",
+}
 _cache = {result: CACHE.labels(result) for result in ("hit", "miss")}
 # How often each version has answered with each class. Too many series for Prometheus; the history keeps them by day.
 _classes: dict[str, Counts[str]] = {}

@@ -55,7 +55,7 @@ def predict(
     known to have no room for all of them.
     """
     access.count_images(len(files))
-    job_queue.check_room(len(files))
+    job_queue.check_room(len(files), options.client)
     items = [_stored(file, images) for file in files]
     uploads.forget_body(request)
     threads = [

@@ -119,6 +119,7 @@ class _Queue:
             explain_rank=explain if isinstance(explain, int) else 0,
             explain_label=explain if isinstance(explain, str) else "",
             preview_side=options.preview_side,
+            client=options.client,
             candidate=options.candidate,
         )
         if options.sha256 and answer.sha256 not in {"", options.sha256}:
@@ -205,20 +206,23 @@ def submit_job(image: StoredImage, options: PredictOptions) -> str:
         )
 
 
-def check_room(count: int = 1) -> None:
+def check_room(count: int = 1, client: str = "") -> None:
     """Raise QueueFull where the queue is known to have no room for so many jobs; pass while its state is unknown.
 
     An empty queue takes any number of jobs: otherwise so many could never be sent.
     """
-    refusal = room_fault(count)
+    refusal = room_fault(count, client)
     if refusal is not None:
         metrics.count_drop(refusal)
         raise refusal
 
 
-def room_fault(count: int = 1) -> QueueFull | None:
-    """Return why the queue has no room for so many jobs; None where it has, or its state is unknown."""
-    return None if _process.queue is None else _process.queue.producer.room_fault(count)
+def room_fault(count: int = 1, client: str | None = "") -> QueueFull | None:
+    """Return why the queue has no room for so many jobs; None where it has, or its state is unknown.
+
+    `client` is whose jobs they are, empty for nobody's, None where that is not known yet.
+    """
+    return None if _process.queue is None else _process.queue.producer.room_fault(count, client)
 
 
 def queue_bound() -> int | None:
@@ -227,10 +231,10 @@ def queue_bound() -> int | None:
     return None if state is None else state.bound
 
 
-def check_room_early(request: Request) -> None:
+def check_room_early(request: Request, client: str = "") -> None:
     """Raise QueueFull before a large body is read, where the queue is known to be full."""
     if request.content_length is None or request.content_length > EARLY_REFUSAL_BYTES:
-        check_room()
+        check_room(client=client)
 
 
 def check_expensive(decode_ms: int) -> None:

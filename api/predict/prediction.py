@@ -80,6 +80,8 @@ class PredictOptions:
     tracestate: str = ""
     is_abandoned: Callable[[], bool] | None = None
     owner: str = ""
+    # Whose share of the queue its job is a part of, empty for nobody's.
+    client: str = ""
     job_id: str = ""
     # With the SHA-256 of the uploaded bytes the cache is used, and an answer about other bytes is refused.
     sha256: str = ""
@@ -98,6 +100,7 @@ class PredictOptions:
         timeout_ms = TIMEOUT_MS.read(request) if TIMEOUT_MS.name in headers else None
         explain = EXPLAIN.read(request) if EXPLAIN.name in query else None
         traceparent, tracestate = request.headers.get("traceparent", ""), request.headers.get("tracestate", "")
+        owner = access.caller() if settings.API_KEYS_FILE else ""
         is_traced = _TRACEPARENT.fullmatch(traceparent) is not None
         return cls(
             top_k=TOP_K.read(request) if TOP_K.name in query else None,
@@ -107,7 +110,8 @@ class PredictOptions:
             traceparent=traceparent if is_traced else "",
             tracestate=tracestate if is_traced and _TRACESTATE.fullmatch(tracestate) else "",
             is_abandoned=request.environ.get("sightline.client_gone"),
-            owner=access.caller() if settings.API_KEYS_FILE else "",
+            owner=owner,
+            client=access.client_of(request.remote_addr, owner),
         )
 
     def with_form(self, request: Request) -> Self:

@@ -12,6 +12,7 @@ import error_handlers
 import problems
 import settings
 import utils
+from auth import access
 from observability import metrics, tracing
 from problems import Problem
 from server.messages import problem_response
@@ -47,25 +48,30 @@ class Refusal(NamedTuple):
 class LoadShedder:
     """Refuses images while the queue has no room for another one, or while this process is overloaded.
 
-    `room_fault` returns why the queue has no room, None where it has room or its state is unknown; `bound` returns how
-    many jobs the queue takes, None where that is unknown.
+    `room_fault` returns why the queue has no room for so many jobs of a client (None: not known yet), None where it has
+    room or its state is unknown; `bound` returns how many jobs the queue takes, None where that is unknown.
     """
 
-    def __init__(self, room_fault: Callable[[], QueueFull | None], bound: Callable[[], int | None]) -> None:
+    def __init__(
+        self, room_fault: Callable[[int, str | None], QueueFull | None], bound: Callable[[], int | None]
+    ) -> None:
         self._room_fault = room_fault
         self._bound = bound
         paths = {"/predict", f"{settings.SCRIPT_NAME}/predict"}  # a proxy may have removed SCRIPT_NAME
         self._beginnings = tuple(f"{method} {path} ".encode() for method in ("POST", "PUT") for path in paths)
 
-    def refuse(self, received: bytes, lag_s: float, connections: int, *, closes: bool) -> Refusal | None:
+    def refuse(
+        self, received: bytes, lag_s: float, connections: int, *, closes: bool, address: str | None = None
+    ) -> Refusal | None:
         """Return the refusal of a request that begins with these bytes, None where it is to be read.
 
         `lag_s` is how far this process is behind, `connections` how many it holds; `closes` where the connection is to
-        be closed in any case.
+        be closed in any case. `address` is the other end of the connection; behind a proxy the client is another one.
         """
         if not received.startswith(self._beginnings) or settings.ACCESS_LOG:
             return None
-        problem = self.problem(lag_s, connections)
+        is_client = address and not settings.TRUSTED_PROXIES and not settings.API_KEYS_FILE
+        problem = self.problem(lag_s, connections, access.client_of(address) if is_client else None)
         refusal = None if problem is None else refusal_of(received, problem, closes=closes)
         if problem is not None and refusal is not None:
             metrics.count_refusal()
@@ -73,15 +79,15 @@ class LoadShedder:
                 tracing.state.spans.note_refusal(received, problem.code)
         return refusal
 
-    def problem(self, lag_s: float, connections: int) -> Problem | None:
-        """Return why there is no room for another image; None where there is."""
+    def problem(self, lag_s: float, connections: int, client: str | None = "") -> Problem | None:
+        """Return why there is no room for another image of a client; None where there is."""
         if lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
             bound = self._bound()
             # With few connections it is the machine that is busy, which passes.
             if bound is None or connections > bound:
                 detail = f"The service is overloaded: it is {lag_s:.1f} s behind with reading requests."
                 return Problem(503, "overloaded", detail, retry_after_s=problems.soon())
-        fault = self._room_fault()
+        fault = self._room_fault(1, client)
         return None if fault is None else error_handlers.problem_of(fault)
 
 

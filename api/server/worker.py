@@ -174,7 +174,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             if not parser.finish_body():
                 break
             reader.expect_head()
-            if (goes_on := self._refuse_early(reader, client)) is not None:
+            if (goes_on := self._refuse_early(reader, client, addr)) is not None:
                 if goes_on:
                     continue
                 break
@@ -187,14 +187,15 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             if self._closes_idle and reader.buf.tell() == 0:
                 break
 
-    def _refuse_early(self, reader: PacedReader, client: Any) -> bool | None:
+    def _refuse_early(self, reader: PacedReader, client: Any, addr: Any) -> bool | None:
         """Refuse a request for which there is no room before it is parsed; return None where it is to be read.
 
         Otherwise return whether another request may follow on this connection.
         """
         received = reader.read_head(self.cfg.limit_request_line)
         lag_s = max(monotonic() - self._due_at, 0.0)
-        refusal = self._refuse(received, lag_s, len(self._readers), closes=not self.alive)
+        address = addr[0] if isinstance(addr, tuple) and addr else None
+        refusal = self._refuse(received, lag_s, len(self._readers), closes=not self.alive, address=address)
         if refusal is None:
             reader.unread(received)
             return None

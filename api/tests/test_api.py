@@ -360,7 +360,7 @@ class TestAdmission:
     @pytest.fixture
     def _full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A look at a queue that is at its bound."""
-        monkeypatch.setattr(job_queue, "room_fault", lambda count=1: QueueFull(80, 80, 2.0))
+        monkeypatch.setattr(job_queue, "room_fault", lambda count=1, client="": QueueFull(80, 80, 2.0))
 
     @pytest.mark.usefixtures("_full")
     def test_a_queue_known_to_be_full_refuses_before_the_body_is_read(

@@ -119,7 +119,10 @@ def test_a_job_that_is_not_let_in_marks_its_admission_and_its_request(
 
 def test_what_is_refused_before_it_is_read_is_a_span_too(sent: Sent) -> None:
     large = raw_image(b"\xff\xd8\xff" + bytes(20_000), headers=f"Traceparent: {TRACEPARENT}\r\n")
-    assert LoadShedder(lambda: None, lambda: None).refuse(large, lag_s=60.0, connections=1, closes=True) is not None
+    assert (
+        LoadShedder(lambda count, client: None, lambda: None).refuse(large, lag_s=60.0, connections=1, closes=True)
+        is not None
+    )
     [http] = sent()
     assert (http.name, http.kind, http.trace_id, http.parent_id) == ("POST /predict", "server", TRACE_ID, PARENT_ID)
     assert (http.attributes["http.response.status_code"], http.attributes["sightline.outcome"]) == (503, "overloaded")

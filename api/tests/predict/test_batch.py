@@ -110,7 +110,7 @@ def wait_for_cache(client: FlaskClient) -> bool:
 def test_they_count_as_many_at_admission(
     client: FlaskClient, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_queue, "room_fault", lambda count=1: QueueFull(1, 3, 1.0) if count > 2 else None)
+    monkeypatch.setattr(job_queue, "room_fault", lambda count=1, client="": QueueFull(1, 3, 1.0) if count > 2 else None)
     fits = [(sample_images.jpeg(), "a.jpg"), (sample_images.jpeg(seed=1), "b.jpg")]
     assert post(client, *fits).status_code == 200
     answer = post(client, *fits, (sample_images.jpeg(seed=2), "c.jpg"))

@@ -26,7 +26,7 @@ def refused(request: bytes) -> Refusal:
 
 
 def shedder(fault: QueueFull | None = None, bound: int | None = 100) -> LoadShedder:
-    return LoadShedder(lambda: fault, lambda: bound)
+    return LoadShedder(lambda count, client: fault, lambda: bound)
 
 
 class TestProblem:

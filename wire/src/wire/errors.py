@@ -48,6 +48,10 @@ class QueueFull(WireError):  # noqa: N818  the name says what happened
         self.retry_after_s = wait_s + RETRY_JITTER_S * _random.uniform(0.5, 1.0)
 
 
+class ShareUsed(QueueFull):
+    """The client has as many jobs in the queue as it may have while others wait."""
+
+
 class NoWorker(WireError):  # noqa: N818  the name says what happened
     """No live worker is known; `startup_error` is why one could not start, empty where that is not known."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wire.decode_cost import extra_ms
-from wire.errors import QueueFull
+from wire.errors import QueueFull, ShareUsed
 from wire.messages import Job
 from wire.queue_stats import USUAL_STRETCH, Capacity
 from wire.redis.faults import RedisRefusal
@@ -30,9 +30,14 @@ SHARE_FOR_A_BURST: Final = 0.8
 # While an expensive image is being decoded, a worker of one consumer is left half of its processor.
 SHARE_BESIDE_EXPENSIVE: Final = 0.4
 EXPENSIVE_S: Final = 0.25
+# What a client may hold while others have jobs in the queue; and by how much a client that holds little may exceed the
+# bound, so that one that came first and fills the queue alone keeps nobody out.
+SHARE_OF_A_CLIENT: Final = 0.5
+SPARE: Final = 1.5
 # A lighter job counts as a usual one, so that Redis has few weights to add up.
 MIN_WEIGHT: Final = 1.0
 UNBOUNDED: Final = 2.0**53
+SHARE_IS_USED: Final = "this client's jobs are half of the queue, which is what a client may have while others wait"
 
 SUBMIT: Final = Script("admit", "submit")
 ENQUEUE: Final = Script("admit", "enqueue")
@@ -55,6 +60,9 @@ class Terms:
     share_per_ms: float = 0.0
     burst: int = 0
     burst_bound: float = 0.0
+    # Whose job it is, of letters and digits; and the depth up to which a client that holds little is admitted.
+    client: str = ""
+    spare: float = 0.0
 
     def words(
         self, keys: Keys, job: bytes, more_keys: Sequence[str] = (), more_arguments: Sequence[str | bytes | int] = ()
@@ -62,10 +70,12 @@ class Terms:
         """Return the run of a script that admits a job, or none (b""), with its own keys and arguments."""
         weight = repr((self.cost - 1) / self.cost_per_ms if self.cost - 1 >= MIN_WEIGHT else 0)
         room, beside = repr(max(self.bound - self.cost, 0)), repr(max(self.bound_beside - self.cost, 0))
-        all_keys = (self.stream, keys.weights[self.stream], self.other, keys.owed, *more_keys)
+        own_keys = self.stream, keys.weights[self.stream], self.other, keys.owed, keys.clients[self.stream]
+        all_keys = (*own_keys, *more_keys)
         burst = self.burst, repr(max(self.burst_bound - self.cost, 0))
         rates = repr(self.share_per_ms), *burst, repr(self.cost_per_ms)
-        return len(all_keys), *all_keys, room, beside, weight, job, *rates, *more_arguments
+        shares = self.client, repr(SHARE_OF_A_CLIENT * self.bound), repr(max(self.spare - self.cost, 0))
+        return len(all_keys), *all_keys, room, beside, weight, job, *rates, *shares, *more_arguments
 
 
 def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_queue_size: int) -> Terms:
@@ -77,9 +87,12 @@ def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_qu
     if decode_ms * capacity.slowness / 1000 > EXPENSIVE_S and capacity.expensive_consumers:
         return _expensive_terms(keys, capacity, job.passes, decode_ms, timeout_s, max_queue_size)
     bound, beside = bounds_for(capacity, timeout_s, max_queue_size)
-    burst = (0, 0) if max_queue_size else burst_for(capacity, timeout_s)
+    burst, in_time = burst_for(capacity, timeout_s)
     per_ms = cost_per_ms(capacity, capacity.usual_stretch)
-    return Terms(keys.jobs, keys.expensive, job.passes + decode_ms * per_ms, per_ms, bound, beside, 0.0, *burst)
+    terms = Terms(keys.jobs, keys.expensive, job.passes + decode_ms * per_ms, per_ms, bound, beside)
+    if not max_queue_size:
+        terms.burst, terms.burst_bound, terms.spare = burst, in_time, max(min(SPARE * bound, in_time), bound)
+    return terms
 
 
 def _expensive_terms(  # noqa: PLR0913, PLR0917  what the terms depend on
@@ -146,4 +159,6 @@ def admitted(reply: Any, terms: Terms, rate: float) -> list[Any]:
     depth, *found = reply
     if not found:
         raise QueueFull(depth, round(terms.bound), rate)
+    if found[0] == 0:
+        raise ShareUsed(depth, round(terms.bound), rate, SHARE_IS_USED)
     return [depth, *found]

@@ -14,10 +14,20 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, Final
 
-from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable
+from wire.errors import Abandoned, DeadlineExceeded, NoWorker, QueueFull, QueueUnavailable, ShareUsed
 from wire.messages import Answer, Job, JobFailed
 from wire.process.fork import renew_after_fork
-from wire.producer.admission import SUBMIT, Terms, admitted, bounds_for, burst_for, probe, terms_for
+from wire.producer.admission import (
+    SHARE_IS_USED,
+    SHARE_OF_A_CLIENT,
+    SUBMIT,
+    Terms,
+    admitted,
+    bounds_for,
+    burst_for,
+    probe,
+    terms_for,
+)
 from wire.producer.replies import Counts, Recovery, Replies, Waiter
 from wire.queue_stats import REFRESH_EVERY_S, STALE_AFTER_S, Admission, Capacity, Memory, QueueSnapshot, QueueStats
 from wire.redis.address import Address
@@ -28,6 +38,9 @@ from wire.redis.pipeline import Pipeline, Script, Words
 from wire.redis.resp import checked, pack
 
 UNTRACED: Final = nullcontext()
+# For so long a client that has its share of the queue is refused without another look at it.
+SHARE_USED_S: Final = 0.1
+MAX_NOTED_CLIENTS: Final = 1000
 UNKNOWN: Final = Capacity()
 # Runs a script with its words and returns its reply.
 Run = Callable[[Script, Words], Any]
@@ -69,6 +82,9 @@ class Producer:
         self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         self._counts = Counts()
+        # How many jobs each client waits for in this process; and until when a client was refused for its share.
+        self._held: dict[str, int] = {}
+        self._share_used: dict[str | None, float] = {}
         self._replies = replies = Replies(self._address, self.keys, self._name, self._counts)
         admission = Admission(self._bounds, replies.waiters.__len__, SUBMIT, functools.partial(probe, self.keys))
         self._stats = QueueStats(self._address, self._queue, timeout_s=self._redis_timeout_s, admission=admission)
@@ -92,6 +108,7 @@ class Producer:
         explain_label: str = "",
         preview_side: int = 0,
         candidate: bool = False,
+        client: str = "",
     ) -> Answer:
         """Submit a job and wait for its answer, with what else is wanted: see wire.messages.Job.
 
@@ -107,12 +124,17 @@ class Producer:
         waiter = Waiter(job, time.monotonic() + timeout_s, is_abandoned)
         if replies.waiters.setdefault(job.id, waiter) is not waiter:
             raise ValueError(f"job id {job.id!r} is in use: give each job an id of its own")
+        held = self._held
+        held[client] = held.get(client, 0) + 1
         try:
             with admission:
-                waiter.stream, (waiter.entry_id, *_) = self.admit(job, timeout_s)
+                waiter.stream, (waiter.entry_id, *_) = self.admit(job, timeout_s, client=client)
             return _wait(waiter)
         finally:
             replies.waiters.pop(job.id, None)
+            held[client] -= 1
+            if not held[client]:
+                del held[client]
             if waiter.reply is None and waiter.entry_id is not None:
                 recovery.withdraw(waiter.stream, waiter.entry_id)
 
@@ -126,6 +148,7 @@ class Producer:
         *,
         run: Run | None = None,
         needs_worker: bool = True,
+        client: str = "",
     ) -> tuple[str, list[Any]]:
         """Add a job on the terms of a caller with this timeout; return its stream, its entry and the script's results.
 
@@ -140,13 +163,18 @@ class Producer:
         capacity = UNKNOWN if snapshot is None else snapshot.capacity
         timeout_s = self._usual_timeout_s if timeout_s is None else timeout_s
         terms = terms_for(job, self.keys, capacity, timeout_s, self._max_queue_size)
-        own = len(self._replies.waiters)
+        terms.client, own = client, len(self._replies.waiters)
         try:
             words = terms.words(self.keys, job.encode(), keys, arguments)
             [reply] = (
                 self._pipeline.run(script, [words], self._redis_timeout_s) if run is None else [run(script, words)]
             )
             depth, *found = admitted(reply, terms, capacity.rate)
+        except ShareUsed:
+            if len(self._share_used) >= MAX_NOTED_CLIENTS:
+                self._share_used.clear()
+            self._share_used[client] = time.monotonic() + SHARE_USED_S
+            raise
         except QueueFull as full:
             self._note_refusal(stats, terms, full.depth, own - (job.reply_to == self._name))
             raise
@@ -158,14 +186,22 @@ class Producer:
             stats.found = depth + math.ceil(terms.cost), own
         return terms.stream, found
 
-    def room_fault(self, count: int = 1) -> QueueFull | None:
+    def room_fault(self, count: int = 1, client: str | None = "") -> QueueFull | None:
         """Return the refusal of so many usual jobs, by the rule of the script that admits them; None if there is room.
 
         It uses the known state, without a round trip: a job that passes may still be refused when it is submitted. An
-        empty queue admits any number, else they could never be sent, and so does one of unknown state.
+        empty queue admits any number, else they could never be sent, and so does one of unknown state. A `client` that
+        has few jobs here may have few elsewhere, and one that is not known yet (None), too.
         """
         snapshot, depth = self.snapshot(), self.depth()
-        if snapshot is None or depth == 0 or depth + count <= snapshot.bound:
+        if snapshot is None or depth == 0:
+            return None
+        if client in self._share_used and time.monotonic() < self._share_used[client]:
+            return ShareUsed(depth, snapshot.bound, snapshot.rate, SHARE_IS_USED)
+        if depth + count <= snapshot.bound:
+            return None
+        is_small = client is None or (client and 4 * self._held.get(client, 0) < SHARE_OF_A_CLIENT * snapshot.bound)
+        if is_small and not snapshot.expensive_depth and depth + count <= self._spare(snapshot):
             return None
         burst, burst_bound = burst_for(snapshot.capacity, self._usual_timeout_s)
         has_burst = not (self._max_queue_size or snapshot.expensive_depth)
@@ -174,6 +210,11 @@ class Producer:
         if has_burst and jobs + count <= burst and depth + count <= burst_bound:
             return None
         return QueueFull(depth, snapshot.bound, snapshot.rate)
+
+    def _spare(self, snapshot: QueueSnapshot) -> float:
+        """Return the depth up to which a client that holds little is admitted."""
+        job = Job("", "", "", 1)
+        return terms_for(job, self.keys, snapshot.capacity, self._usual_timeout_s, self._max_queue_size).spare
 
     def check_expensive(self, decode_ms: int, timeout_s: float) -> None:
         """Raise QueueFull where an expensive job like this one was refused lately, and there is no more room now.

@@ -35,6 +35,8 @@ class Keys:
         self.owed = f"{self._tag}:expensive:owed"
         # What the entries of each job stream cost beyond one usual job each, in milliseconds.
         self.weights = {stream: f"{stream}:weights_ms" for stream in (self.jobs, self.expensive)}
+        # Whose the entries of each job stream are.
+        self.clients = {stream: f"{stream}:clients" for stream in (self.jobs, self.expensive)}
         self.dead = f"{self._tag}:dead"
         self.workers = f"{self._tag}:workers"
         self.claim = f"{self._tag}:workers:claim"
