@@ -17,12 +17,12 @@ from tests.serving import PATIENCE_S, EchoWorker, Served, raw_image, read_answer
 from wire import Answer, Delivery, Failure
 
 POLITE, FLOODER = "127.0.0.2", "127.0.0.1"
-# More than the 150 that the queue takes within this deadline of a worker that publishes this rate, much less than it
+# More than the 136 that the queue takes within this deadline of a worker that publishes this rate, much less than it
 # really has: on a busy machine, too, what is accepted is done in time. And images as large as photographs.
-CONNECTIONS, TIMEOUT_S, RATE, IMAGE_BYTES = 190, 20, 30.0, 110_000
-REQUESTS = 16
+CONNECTIONS, TIMEOUT_S, RATE, IMAGE_BYTES = 170, 10, 20.0, 110_000
+REQUESTS = 8
 # Of one worker that takes so long for each.
-WORK_S = 0.01
+WORK_S = 0.02
 IMAGE = sample_images.jpeg(64, 48)
 
 

@@ -34,6 +34,7 @@ EXPENSIVE_S: Final = 0.25
 # bound, so that one that came first and fills the queue alone keeps nobody out.
 SHARE_OF_A_CLIENT: Final = 0.5
 SPARE: Final = 1.5
+SHARE_FOR_SPARE: Final = 0.9
 # A lighter job counts as a usual one, so that Redis has few weights to add up.
 MIN_WEIGHT: Final = 1.0
 UNBOUNDED: Final = 2.0**53
@@ -91,7 +92,8 @@ def terms_for(job: Job, keys: Keys, capacity: Capacity, timeout_s: float, max_qu
     per_ms = cost_per_ms(capacity, capacity.usual_stretch)
     terms = Terms(keys.jobs, keys.expensive, job.passes + decode_ms * per_ms, per_ms, bound, beside)
     if not max_queue_size:
-        terms.burst, terms.burst_bound, terms.spare = burst, in_time, max(min(SPARE * bound, in_time), bound)
+        terms.burst, terms.burst_bound = burst, in_time
+        terms.spare = max(min(SPARE * bound, SHARE_FOR_SPARE * capacity.rate * timeout_s), bound)
     return terms
 
 
