@@ -7,12 +7,9 @@ Where API keys are used, the sender of an image is recorded next to the images. 
 that several senders of the same bytes each may see it.
 """
 
-import hashlib
 import hmac
-import ipaddress
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +21,7 @@ from auth import api_keys, operator_session
 from auth.api_keys import ApiKey, KeyFile, KeyFileError
 from problems import Problem
 from server import edge
+from server.clients import network_of
 from storage.images.port import ImageStore
 from wire import RateLimiter
 from wire.redis.address import address_of
@@ -32,13 +30,10 @@ from wire.settings_parser import SettingError
 View = TypeVar("View", bound=Callable[..., Any])
 
 OPERATOR = "operator"
-UNKNOWN = "unknown"
 # No key of the file can have this name.
 OPERATOR_KEY = ApiKey("@operator", b"")
 # Requests by these methods cost next to nothing, and a page sends many of them.
 UNCOUNTED_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# A client that has one IPv6 address has a network of this many bits.
-IPV6_NETWORK_BITS = 64
 
 
 def open_to_all(view: View) -> View:
@@ -110,7 +105,7 @@ def _count(count: int, images: int = 1) -> None:
     if images > limit.count:
         detail = f"{of_this} has no room for {images} images, each of which counts as one. Send fewer at a time."
         raise Problem(429, "rate_limited", detail)
-    wait_s = limiter.wait_s(f"key:{key.name}" if key is not None else _network_of(request.remote_addr), limit, count)
+    wait_s = limiter.wait_s(f"key:{key.name}" if key is not None else network_of(request.remote_addr), limit, count)
     if wait_s > 0:
         raise Problem(429, "rate_limited", f"{of_this} is reached.", retry_after_s=math.ceil(wait_s))
 
@@ -125,24 +120,6 @@ def _key_of(request: Request) -> str:
     if given is None:
         return request.headers.get("X-API-Key", "")
     return (given.token or "") if given.type == "bearer" else (given.password or "")
-
-
-@lru_cache(maxsize=1024)
-def client_of(address: str | None, key: str = "") -> str:
-    """Return the client that an address or the name of an API key stands for, as letters and digits; empty for none."""
-    name = f"key:{key}" if key else _network_of(address)
-    return "" if name == UNKNOWN else hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-
-
-def _network_of(address: str | None) -> str:
-    """Return what belongs to one client: an IPv4 address, or the network of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return UNKNOWN
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def require_operator() -> AnyResponse | None:

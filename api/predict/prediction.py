@@ -21,6 +21,7 @@ from auth import access
 from images.uploads import FORM
 from openapi.operation import Parameter, Text, WholeNumber
 from openapi.schemas import Explanation, PredictResponse
+from server.clients import client_of
 from wire import ActivationMap, Answer
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class PredictOptions:
             tracestate=tracestate if is_traced and _TRACESTATE.fullmatch(tracestate) else "",
             is_abandoned=request.environ.get("sightline.client_gone"),
             owner=owner,
-            client=access.client_of(request.remote_addr, owner),
+            client=client_of(request.remote_addr, owner),
         )
 
     def with_form(self, request: Request) -> Self:

@@ -12,9 +12,9 @@ import error_handlers
 import problems
 import settings
 import utils
-from auth import access
 from observability import metrics, tracing
 from problems import Problem
+from server.clients import client_of
 from server.messages import problem_response
 from wire import QueueFull
 
@@ -71,7 +71,7 @@ class LoadShedder:
         if not received.startswith(self._beginnings) or settings.ACCESS_LOG:
             return None
         is_client = address and not settings.TRUSTED_PROXIES and not settings.API_KEYS_FILE
-        problem = self.problem(lag_s, connections, access.client_of(address) if is_client else None)
+        problem = self.problem(lag_s, connections, client_of(address) if is_client else None)
         refusal = None if problem is None else refusal_of(received, problem, closes=closes)
         if problem is not None and refusal is not None:
             metrics.count_refusal()
