@@ -224,7 +224,7 @@ def counts_by_status(quality: Quality) -> dict[str, int]:
 class FeatureDistance(NamedTuple):
     """What the trainer found of a sample of stored images, and when: see evaluation.suggestions.Distances in model/.
 
-    Where `images` is 0, `reason` says why nothing is known.
+    Where `images` is 0, `reason` is the reason why nothing is known.
     """
 
     reason: str = ""
@@ -236,7 +236,7 @@ class FeatureDistance(NamedTuple):
 
 
 def feature_distance(orders: Iterable[Known]) -> FeatureDistance:
-    """Return the feature distance of the last search for images that are worth a look."""
+    """Return the feature distance of the last search for images to review."""
     for known in orders:
         if known.order.kind == SUGGEST and known.outcome is not None and known.outcome.state == DONE:
             result = known.outcome.result
@@ -244,7 +244,7 @@ def feature_distance(orders: Iterable[Known]) -> FeatureDistance:
             if found := result.get("distance"):
                 return FeatureDistance("", at, *(found[name] for name in FeatureDistance._fields[2:]))
             return FeatureDistance(result.get("notes", {}).get("unlike", "there are too few images to compare"), at)
-    return FeatureDistance("the trainer has not looked at stored images yet")
+    return FeatureDistance("the trainer has not searched stored images yet")
 
 
 class Change(NamedTuple):

@@ -156,7 +156,7 @@ def test_the_feature_distance_is_that_of_the_last_search_or_says_why_there_is_no
         {"Origin": "http://localhost", **HEADERS},
     )
     assert desk.lead()
-    assert "Not known: the trainer has not looked" in page_of(client)
+    assert "Not known: the trainer has not searched" in page_of(client)
 
     def search(result: dict[str, object]) -> str:
         placed = client.post("/teach/orders", json={"kind": "suggest"}, headers=own).get_json()
