@@ -112,3 +112,13 @@ def _header_value(text: str) -> str:
 def soon() -> int:
     """Return 1 to 3 seconds, at random, so that clients do not all retry at the same time."""
     return 1 + secrets.randbelow(3)
+
+
+def texts(document: object, refusal: Problem) -> dict[str, str]:
+    """Return the fields of a JSON object or a form, all of which are texts; raise `refusal` where they are not.
+
+    Lone surrogates, which cannot be stored as UTF-8, become question marks.
+    """
+    if not isinstance(document, Mapping) or not all(isinstance(value, str) for value in document.values()):
+        raise refusal
+    return {name: value.encode("utf-8", "replace").decode() for name, value in document.items()}

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 import settings
 from auth import access, operator_session
 from openapi.operation import HTML, Answer, Body, Operation, Text, WholeNumber
-from problems import Problem
+from problems import Problem, texts
 from reports import audit
 from reports import labels as reports_labels
 from reports.record import report_store
@@ -273,12 +273,8 @@ def decide_images() -> ImagesDecided | AnyResponse:
 def decide() -> tuple[Decided, int] | AnyResponse:
     """Keep a decision about a report."""
     request.max_content_length = MAX_DECISION_BYTES
-    document: Any = request.get_json() if request.is_json else request.form
-    if not isinstance(document, Mapping) or not all(isinstance(value, str) for value in document.values()):
-        raise Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
-    # Lone surrogates cannot be stored as UTF-8.
-    fields = {name: value.encode("utf-8", "replace").decode() for name, value in document.items()}
-    decided = _decided(fields, audit.who())
+    refusal = Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
+    decided = _decided(texts(request.get_json() if request.is_json else request.form, refusal), audit.who())
     subject = {"report_id": decided["report_id"], "label": decided["label"]}
     audit.note("decide", subject, decided["status"])
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)

@@ -1,7 +1,6 @@
 """The page to teach the model: examples of a class, training, what came of it, and the versions to go back to."""
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -20,7 +19,7 @@ from images import uploads
 from images.multipart import MAX_IMAGES, MAX_OVERHEAD_BYTES
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
-from problems import Problem
+from problems import Problem, texts
 from reports import audit, classes, record
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
@@ -256,10 +255,9 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
 def place_order() -> tuple[OrderState, int] | AnyResponse:
     """Place an order."""
     request.max_content_length = MAX_ORDER_BYTES
-    document: Any = request.get_json() if request.is_json else _chosen(request.form)
-    if not isinstance(document, Mapping) or not all(isinstance(value, str) for value in document.values()):
-        raise Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
-    order_id = orders.place(document.get("kind", ""), document)
+    refusal = Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
+    fields = texts(request.get_json() if request.is_json else _chosen(request.form), refusal)
+    order_id = orders.place(fields.get("kind", ""), fields)
     if request.is_json:
         return _shown(orders.find(order_id)), 201
     return redirect(url_for("teach.order", order_id=order_id), 303)
