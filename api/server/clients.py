@@ -11,7 +11,7 @@ IPV6_NETWORK_BITS = 64
 
 @lru_cache(maxsize=1024)
 def client_of(address: str | None, key: str = "") -> str:
-    """Return the client that an address or the name of an API key stands for, as letters and digits; empty for none."""
+    """Return the client that an address or the name of an API key represents, as letters and digits; empty for none."""
     name = f"key:{key}" if key else network_of(address)
     return "" if name == UNKNOWN else hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
 

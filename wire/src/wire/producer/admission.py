@@ -31,7 +31,7 @@ SHARE_FOR_A_BURST: Final = 0.8
 SHARE_BESIDE_EXPENSIVE: Final = 0.4
 EXPENSIVE_S: Final = 0.25
 # What a client may hold while others have jobs in the queue; and by how much a client that holds little may exceed the
-# bound, so that one that came first and fills the queue alone keeps nobody out.
+# bound, so that one that came first and fills the queue alone keeps no one out.
 SHARE_OF_A_CLIENT: Final = 0.5
 SPARE: Final = 1.5
 SHARE_FOR_SPARE: Final = 0.9
