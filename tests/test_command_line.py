@@ -291,7 +291,7 @@ def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:
 def test_the_doctor_finds_all_well_or_says_what_is_not(service: Service) -> None:
     assert service.state_dir is not None
     port = service.url.rpartition(":")[2]
-    places = {"STATE_DIR": str(service.state_dir), "BUNDLES_FOLDER": str(BUNDLES)}
+    places = {"STATE_DIR": str(service.state_dir), "BUNDLES_FOLDER": str(BUNDLES), "TRAINER": "0"}
     told = os.environ | places | {"PORT": port, "MODEL_WORKERS": "1"}  # as `service` is started
     well = subprocess.run([COMMAND, "doctor"], env=told, capture_output=True, text=True, check=False)
     assert well.returncode == 0, well.stdout

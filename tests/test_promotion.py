@@ -130,7 +130,7 @@ def test_a_shadow_sees_live_jobs_and_answers_nobody(loop: FeedbackLoop) -> None:
     assert "decode and inference" in loop.done("cli.models", "shadow", "--status")
     loop.done("cli.models", "shadow", "--stop")
     wait_until(
-        lambda: "no worker has a version" in loop.done("cli.models", "shadow"), "the trial has ended", PATIENCE_S
+        lambda: "no worker has a second version" in loop.done("cli.models", "shadow"), "the trial has ended", PATIENCE_S
     )
 
 

@@ -121,6 +121,7 @@ def test_everything_works_below_the_path(browser: Browser, below: str, image: Pa
     page.keyboard.press("Enter")
     page.locator("#cases").wait_for()
     page.wait_for_function(OPENED)
+    page.locator('.case[aria-current="true"]').wait_for()  # the script listens from here on
     page.keyboard.press("m")
     page.locator(".case .map").wait_for()
     page.keyboard.press("a")

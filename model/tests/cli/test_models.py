@@ -78,7 +78,7 @@ def test_the_status_of_a_shadow_is_not_known_without_redis(
     assert models.main(["shadow"]) == 0
     monkeypatch.setattr(settings, "REDIS_PORT", 1)
     assert models.main(["shadow"]) == 1
-    assert "no worker has a version" not in capsys.readouterr().err
+    assert "no worker has a second version" not in capsys.readouterr().err
     assert bundles.is_dir()
 
 

@@ -78,7 +78,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["os system", "builtins eval", "torch load", "torch._utils _rebuild_tensor"])
 def test_only_the_names_that_the_checkpoint_needs_are_admitted(name: str) -> None:
     module, attribute = name.split()
-    with pytest.raises(CheckpointError, match=re.escape(f"asks for {module}.{attribute}, which is not admitted")):
+    with pytest.raises(CheckpointError, match=re.escape(f"requests {module}.{attribute}, which is not admitted")):
         checkpoint.read_tensors(legacy_checkpoint(f"c{module}\n{attribute}\n.".encode()))
 
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from sightline_testing.waiting import suspend, wait_for_end
 
 START_TIMEOUT_S = 20.0
 FIRST_PORT, PORTS_OF_A_PROCESS, MAX_PROCESSES = 20_000, 1_000, 12
+# Who asked for one may not listen on it yet.
+_returned: deque[int] = deque(maxlen=200)
 # Where suites run side by side, each one's processes are numbered from here.
 FIRST_PROCESS = "FIRST_TEST_PROCESS"
 
@@ -107,7 +110,7 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody holds at this moment.
+    """Return a TCP port that nobody holds at this moment, and that was not returned a moment ago.
 
     It is below the ephemeral ports, which any connection may take before the port is used, and in the range of this
     process of pytest-xdist.
@@ -116,8 +119,11 @@ def free_port() -> int:
     first = FIRST_PORT + process % MAX_PROCESSES * PORTS_OF_A_PROCESS
     while True:
         port = first + secrets.randbelow(PORTS_OF_A_PROCESS)
+        if port in _returned:
+            continue
         with closing(socket.socket()) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _returned.append(port)
             return port
 
 
