@@ -32,7 +32,10 @@ def documentation_start() -> Response:
 @router.route("/help/<path:filename>")
 @access.open_to_all
 @Operation(
-    "GET", "Return a file of the documentation site", {200: Answer("a page or another file", media_types=[HTML])}
+    "GET",
+    "Return a file of the documentation site",
+    {200: Answer("a page or another file", media_types=[HTML])},
+    problems=(404,),
 )
 def documentation_file(filename: str) -> Response:
     """Return a file of the site that `make docs` has built."""

@@ -1,8 +1,8 @@
 -- Defines admit(): adds a job to its stream if there is room, and returns the depth and the job's entry, or the depth
 -- alone where there is none. Without a job it adds nothing and returns the depth.
 --
--- KEYS: a job stream, its weights, the other job stream, what is owed, whose the entries of the stream are. ARGV: the largest depth at which the job is
--- admitted; the same while the other stream holds jobs; the job's weight; the job; the share, in photographs a
+-- KEYS: a job stream, its weights, the other job stream, what is owed, whose the entries of the stream are. ARGV: the
+-- largest depth at which the job is admitted; the same while the other stream holds jobs; the job's weight; the job; the share, in photographs a
 -- millisecond, or 0; below how many entries the stream takes a burst, and the largest depth for that; how many
 -- photographs a weight of 1 counts for; whose job it is, or empty; how much of the stream a client may hold while others
 -- have jobs there; the largest depth at which a client that holds little is admitted.
