@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import NotFound
@@ -27,23 +27,23 @@ FOR_A_YEAR = "public, max-age=31536000, immutable"
 FOR_NOW = "no-cache"
 # The endpoint that Flask's own static files would have; it needs no API key.
 ENDPOINT = "static"
+# Of the assets and the pages of the documentation.
+MAX_COMPRESSED = 512
 _DIGEST_CHARACTERS = 16
 _DIGEST = re.compile(f"[0-9a-f]{{{_DIGEST_CHARACTERS}}}")
 _IMPORT = re.compile(r'^(?:import|export)\b[^;]*?from "(\./[^"]+)";', re.MULTILINE)
 
 
 class Asset(NamedTuple):
-    """A file; `compressed` is empty where gzip would not make it smaller."""
+    """A file."""
 
     content: bytes
-    compressed: bytes
     media_type: str
 
-    @classmethod
-    def of(cls, path: Path, media_type: str) -> Self:
-        """Read a file."""
-        content = path.read_bytes()
-        return cls(content, _compressed(content), media_type)
+    @property
+    def compressed(self) -> bytes:
+        """Return the content after gzip, empty where that is not smaller."""
+        return _compressed(self.content)
 
 
 class Assets:
@@ -51,7 +51,7 @@ class Assets:
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._files = {
-            f"{prefix}{path.relative_to(folder).as_posix()}": Asset.of(path, MEDIA_TYPES[path.suffix])
+            f"{prefix}{path.relative_to(folder).as_posix()}": Asset(path.read_bytes(), MEDIA_TYPES[path.suffix])
             for prefix, folder in folders.items()
             for path in sorted(folder.rglob("*"))
             if path.suffix in MEDIA_TYPES
@@ -106,7 +106,7 @@ def install(app: Flask, folders: Mapping[str, Path]) -> None:
     app.jinja_env.globals |= {"asset": assets.address, "imported": assets.imported}
 
 
-@functools.cache  # tests make many applications of the same files
+@functools.lru_cache(MAX_COMPRESSED)  # when a file is first requested: a start does not wait for it
 def _compressed(content: bytes) -> bytes:
     compressed = gzip.compress(content, mtime=0)
     return compressed if len(compressed) < len(content) else b""

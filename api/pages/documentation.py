@@ -71,4 +71,4 @@ def _find(filename: str) -> Asset:
 @functools.lru_cache(CACHED_FILES)
 def _read(path: Path, changed_ns: int, size: int) -> Asset:
     """Return a file as it was at a time; the arguments other than the path belong to the key of the cache."""
-    return Asset.of(path, MEDIA_TYPES[path.suffix])
+    return Asset(path.read_bytes(), MEDIA_TYPES[path.suffix])

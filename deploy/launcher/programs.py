@@ -15,6 +15,7 @@ from launcher.supervision import Program
 API_GRACE_S, WORKER_GRACE_S = 5.0, 2.0
 # What it was doing is taken up again at the next start.
 TRAINER_GRACE_S = 10.0
+LOWEST_PRIORITY = 19
 
 
 # With these alone the api finds fault outside its settings.py. Where none is given, that module is all there is to
@@ -52,6 +53,7 @@ def stages(settings: Settings, listener: int) -> list[list[Program]]:
         environment,
         TRAINER_GRACE_S,
         says_ready=True,
+        niceness=LOWEST_PRIORITY,  # the start of the others, too, goes before
     )
     told = environment | {"LISTEN_FD": str(listener)}
     api = Program(

@@ -31,6 +31,7 @@ HURRIED_GRACE_S = 1.0
 # The environment variable of the descriptor that a program writes to once it serves.
 READY_FD = "READY_FD"
 PR_SET_PDEATHSIG = 1
+AUTOGROUP = Path("/proc/self/autogroup")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,6 +49,7 @@ class Program:
     pass_fds: tuple[int, ...] = ()  # open descriptors that it gets under the same numbers
     says_ready: bool = False  # whether it writes to READY_FD once it serves
     configuration: Path | None = None  # file or folder to look at after EX_CONFIG: a change may help
+    niceness: int = 0  # by how much its priority is lower than the launcher's
     orphans_finish: bool = False  # whether its children, once it has died, have its grace period to stop by themselves
 
 
@@ -155,7 +157,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=pass_fds,
-                preexec_fn=lambda: _prepare_child(launcher),  # noqa: PLW1509 - safe: the launcher has one thread
+                preexec_fn=lambda: _prepare_child(launcher, program.niceness),  # noqa: PLW1509 - safe: the launcher has one thread
             )
             on_failure.pop_all()
 
@@ -289,8 +291,13 @@ def _soonest(*moments: float | None) -> float | None:
     return min(known) if known else None
 
 
-def _prepare_child(launcher: int) -> None:
-    """Between fork and exec: take signals again, and be stopped should the launcher be killed."""
+def _prepare_child(launcher: int, niceness: int) -> None:
+    """Between fork and exec: take signals again, give way to others, and be stopped should the launcher be killed."""
+    if niceness:
+        os.nice(niceness)
+        # Where the system shares its cores by session, this one is of a session of its own.
+        with contextlib.suppress(OSError):
+            AUTOGROUP.write_text(f"{niceness}\n", encoding="ascii")
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if sys.platform == "linux":
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

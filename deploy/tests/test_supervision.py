@@ -142,6 +142,15 @@ def test_a_stop_signal_ends_every_program_the_last_stage_first(supervise: Callab
     assert run.output().endswith("ended\n")
 
 
+def test_a_program_has_the_priority_that_it_is_given(supervise: Callable[..., Run]) -> None:
+    usual, low = sleeper("usual"), sleeper("low")
+    run = supervise([[usual, (*low, {"niceness": 7})]])
+    eventually(lambda: run.pids("usual") and run.pids("low"), "both programs run")
+    own = os.getpriority(os.PRIO_PROCESS, run.process.pid)
+    found = [os.getpriority(os.PRIO_PROCESS, run.pids(name)[0]) - own for name in ("usual", "low")]
+    assert found == [0, min(7, 19 - own)]
+
+
 def test_what_does_not_stop_is_killed_with_everything_it_started(supervise: Callable[..., Run]) -> None:
     stubborn = "trap '' TERM; echo $$ >> stubborn; sleep 1000 & echo $! >> stubborn; while :; do wait; done"
     run = supervise([[("stubborn", stubborn)]])
