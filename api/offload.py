@@ -1,7 +1,7 @@
 """Work that waits for a disk, a lock or the network, kept away from the event loop that serves every client."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 from storage.errors import StorageStuck
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 # A disk or a lock that takes longer than this will not be there while the client waits.
 TIMEOUT_S = 10.0
 # Few: a disk serves one writer at a time, and each thread may be stuck with it.
 THREADS = 4
+# What one request waits for at the same time; others use the same remote place.
+AT_ONCE = 16
 _is_in_thread: ContextVar[bool] = ContextVar("_is_in_thread", default=False)
 
 
@@ -67,6 +70,15 @@ _disk = Pool(THREADS, TIMEOUT_S, StorageStuck)
 def run(work: Callable[[], Result]) -> Result:
     """Run `work` that waits for the disk or a lock; raise StorageStuck after TIMEOUT_S."""
     return _disk.run(work)
+
+
+def together(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return what `work` returns for each item, AT_ONCE at a time where gevent serves: it waits for I/O."""
+    if not is_served() or _is_in_thread.get():
+        return [work(item) for item in items]
+    from gevent.pool import Pool as Greenlets  # noqa: PLC0415  gevent is loaded already
+
+    return list(Greenlets(AT_ONCE).imap(work, items))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What the operator orders and decides, as rows of the audit log."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +26,16 @@ def who() -> str:
 
 def note(action: str, subject: Mapping[str, str], outcome: str = "", order: str = "", by: str = "") -> None:
     """Add a row about what the request does; raise OSError or StorageError where it cannot be kept."""
-    audit_log().add(AuditRow(by or who(), action, subject, outcome, request.remote_addr or "", order))
+    audit_log().add(_row(action, subject, outcome, order, by))
+
+
+def note_all(action: str, subjects: Sequence[tuple[Mapping[str, str], str]]) -> None:
+    """Add a row for each of these subjects with its outcome, in one piece; raise as `note` does."""
+    audit_log().add_all([_row(action, subject, outcome) for subject, outcome in subjects])
+
+
+def _row(action: str, subject: Mapping[str, str], outcome: str, order: str = "", by: str = "") -> AuditRow:
+    return AuditRow(by or who(), action, subject, outcome, request.remote_addr or "", order)
 
 
 @lru_cache(maxsize=8)

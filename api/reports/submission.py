@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -100,12 +100,27 @@ def save(submission: Submission, images: ImageStore) -> str:
     report, key = submission.report, submission.key
     line = one_line(submission.text)
     report_id = str(_id_of(key) if key else uuid.uuid4())
-    normalized = submission._replace(details=_normalized(submission.details))
-    cells = None if report is None else _cells(report_id, report, images, normalized)
+    cells = None
+    if report is not None:
+        digest = offload.run(lambda: _kept(images, report.filename)) if submission.is_visible else ""
+        cells = _cells(report_id, report, images, _normalized(submission.details), digest)
     content = _digest_of(line if report is None else report.filename, submission.details) if key else b""
     # Counted by the thread that keeps it, since the client may have stopped waiting for a slow disk.
     report_store().add(port.Report(report_id, line, cells, content), metrics.FEEDBACK.inc)
     return report_id
+
+
+def save_kept(submissions: Sequence[tuple[Submission, str]], images: ImageStore) -> None:
+    """Keep new reports without keys, each with the SHA-256 of its image, which is kept already: all or none.
+
+    Raises StorageFull where there is no room for reports.
+    """
+    reports = []
+    for each, digest in submissions:
+        report_id = str(uuid.uuid4())
+        cells = each.report and _cells(report_id, each.report, images, _normalized(each.details), digest)
+        reports.append(port.Report(report_id, one_line(each.text), cells))
+    report_store().add_all(reports, lambda: metrics.FEEDBACK.inc(len(reports)))
 
 
 def withdraw(report_id: str) -> None:
@@ -142,10 +157,11 @@ def _kept(images: ImageStore, name: str) -> str:
     return stored.sha256_of(images, name)
 
 
-def _cells(report_id: str, report: Report, images: ImageStore, submission: Submission) -> dict[str, str]:
-    digest = offload.run(lambda: _kept(images, report.filename)) if submission.is_visible else ""
+def _cells(
+    report_id: str, report: Report, images: ImageStore, details: Mapping[str, str], digest: str
+) -> dict[str, str]:
     return {
-        **submission.details,
+        **details,
         "report_id": report_id,
         "reported_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "image_path": images.location(report.filename),

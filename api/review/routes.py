@@ -283,8 +283,7 @@ def decide() -> tuple[Decided, int] | AnyResponse:
 def _note_decisions(outcomes: Sequence[Outcome]) -> None:
     """Add a row to the audit log for each status and label that was given; decisions.csv has each by itself."""
     kept = Counter((outcome.status, outcome.label) for outcome in outcomes if outcome.is_kept)
-    for (status, label), count in kept.items():
-        audit.note("decide", {"images": str(count), "label": label}, status)
+    audit.note_all("decide", [({"images": str(n), "label": label}, status) for (status, label), n in kept.items()])
 
 
 def _image_decided(outcome: Outcome) -> ImageDecided:

@@ -110,21 +110,22 @@ def report(decisions: Sequence[ImageDecision]) -> None:
     meant = {each.image: each for each in decisions if each.upto == UPTO and each.kind != REOPEN}
     if not meant:
         return
-    found = _listed().find(list(meant))
+    found, images = _listed().find(list(meant)), uploads.image_store()
     reported = report_store().reported(list(found))
-    for image, one in found.items():
-        if image in reported or stored.sha256_of(uploads.image_store(), one.filename) != image:
-            continue
-        # Of several who decide at the same moment, one takes it off the list.
-        if _listed().remove([image]):
-            _save(one, meant[image])
+    new = [each for image, each in found.items() if image not in reported]
+    unchanged = stored.kept(images, {each.filename: each.image for each in new})
+    # Of several who decide at the same moment, one takes an image off the list.
+    taken = _listed().remove([each.image for each in new if each.filename in unchanged])
+    submission.save_kept(
+        [(_submission(found[image], meant[image]), image) for image in found if image in taken], images
+    )
 
 
-def _save(one: Suggestion, decision: ImageDecision) -> None:
+def _submission(one: Suggestion, decision: ImageDecision) -> Submission:
     said = Report(one.filename, one.prediction, one.score)
     model, _, version = one.model.partition("/")
     details = {"label": decision.label, "comment": COMMENT, "model": model, "model_version": version}
-    submission.save(Submission(said.text(), said, details), uploads.image_store())
+    return Submission(said.text(), said, details)
 
 
 def forget(images: Sequence[str]) -> None:

@@ -73,3 +73,10 @@ for number in range(50):
     rows = [json.loads(line) for line in (tmp_path / AUDIT_FILE).read_text().splitlines()]
     for name in "abc":
         assert [row["subject"]["number"] for row in rows if row["who"] == name] == [str(each) for each in range(50)]
+
+
+def test_rows_of_one_request_are_kept_in_their_order(audit: AuditLog) -> None:
+    audit.add_all([])
+    audit.add_all([ROW._replace(order=str(number)) for number in range(3)])
+    audit.add(ROW._replace(order="last"))
+    assert [row.order for row in audit.newest(10)] == ["last", "2", "1", "0"]

@@ -25,7 +25,7 @@ def numbered(number: int) -> Suggestion:
 
 def test_before_a_search_there_is_neither_a_list_nor_a_search(listed: Suggestions) -> None:
     assert listed.read() == ([], None)
-    assert listed.remove([]) == 0
+    assert listed.remove([]) == set()
 
 
 def test_a_list_is_replaced_as_a_whole_and_read_in_its_order(listed: Suggestions) -> None:
@@ -37,7 +37,7 @@ def test_a_list_is_replaced_as_a_whole_and_read_in_its_order(listed: Suggestions
 
 def test_what_is_decided_leaves_the_list(listed: Suggestions) -> None:
     listed.replace([numbered(1), numbered(2)], SEARCH)
-    assert listed.remove([numbered(1).image, ONE.image]) == 1
+    assert listed.remove([numbered(1).image, ONE.image]) == {numbered(1).image}
     assert listed.read().suggestions == [numbered(2)]
 
 

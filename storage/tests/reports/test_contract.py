@@ -72,6 +72,33 @@ def test_a_report_is_counted_once_it_is_kept(reports: ReportStore) -> None:
     assert counted == ["kept"]
 
 
+def test_several_reports_are_kept_in_one_piece(reports: ReportStore, lines: Path) -> None:
+    add(reports, "before")
+    counted: list[str] = []
+    several = [report_of(name, b"", comment=f"about {name}", **image(name)) for name in ("c", "a", "b")]
+    reports.add_all([*several, Report(id_of("free"), "free text", None)], lambda: counted.append("kept"))
+    reports.add_all([])
+    add(reports, "after")
+    assert counted == ["kept"]
+    names = ["before", "c", "a", "b", "after"]
+    assert lines.read_text().splitlines() == [*names[:4], "free text", "after"]
+    assert [row["report_id"] for row in rows_in(lines)] == [id_of(name) for name in names]
+    assert [row["report_id"] for row in reversed(shown(reports))] == [id_of(name) for name in names]
+    assert found(reports, "a")["comment"] == "about a"
+
+
+def test_of_several_reports_none_is_kept_where_there_is_no_room(
+    request: pytest.FixtureRequest, reports: ReportStore, lines: Path
+) -> None:
+    small: ReportStore = FolderReports(lines, Limits(0, lambda folder: None))
+    if isinstance(reports, PostgresReports):
+        small = PostgresReports(request.getfixturevalue("database"), lines, 0)
+    with pytest.raises(ReportsFull):
+        small.add_all([report_of("a"), report_of("b")])
+    assert shown(reports) == []
+    assert not lines.exists() or lines.read_text() == ""
+
+
 def test_a_report_under_its_key_is_kept_once(reports: ReportStore, lines: Path) -> None:
     for comment in ("the same", "the same", "the same"):
         reports.add(report_of("a", b"a" * 16, comment=comment))

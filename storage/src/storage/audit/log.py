@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,9 +43,13 @@ class AuditRow(NamedTuple):
 class AuditLog(ABC):
     """Rows in the order in which they were added. Every method raises OSError or StorageError."""
 
-    @abstractmethod
     def add(self, row: AuditRow) -> None:
         """Add a row; it is kept, whole and once, when this returns."""
+        self.add_all([row])
+
+    @abstractmethod
+    def add_all(self, rows: Sequence[AuditRow]) -> None:
+        """Add rows in this order, in one piece."""
 
     @abstractmethod
     def newest(self, count: int) -> list[AuditRow]:
@@ -64,24 +68,26 @@ class AuditFile(AuditLog):
         self.path = folder / AUDIT_FILE
         self._run = run
 
-    def add(self, row: AuditRow) -> None:
-        """Append a line; what a writer that was killed has left of one is ended first, so that it spoils no other."""
-        line = json.dumps(row.bounded()._asdict(), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        self._run(lambda: self._append(line))
+    def add_all(self, rows: Sequence[AuditRow]) -> None:
+        """Append lines; what a writer that was killed has left of one is ended first, so that it spoils no other."""
+        texts = (json.dumps(row.bounded()._asdict(), ensure_ascii=False) for row in rows)
+        lines = "".join(f"{text}\n" for text in texts).encode("utf-8", "replace")
+        if lines:
+            self._run(lambda: self._append(lines))
 
     def newest(self, count: int) -> list[AuditRow]:
         """Read the file from its end."""
         rows: list[AuditRow] = self._run(lambda: self._newest(min(count, MAX_SHOWN)))
         return rows
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, lines: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(self.path, flags, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             size = os.fstat(file).st_size
-            whole = line if not size or os.pread(file, 1, size - 1) == b"\n" else b"\n" + line
+            whole = lines if not size or os.pread(file, 1, size - 1) == b"\n" else b"\n" + lines
             try:
                 while whole:
                     whole = whole[os.write(file, whole) :]

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Connection
@@ -10,7 +11,11 @@ from storage.audit.log import MAX_SHOWN, AuditLog, AuditRow
 from storage.reports.postgres.database import Database, ask
 
 _COLUMNS = ("row_id", "time", "who", "address", "action", "subject", "outcome", "order_id")
-_ADD = f"INSERT INTO audit ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608  our own words
+_ADD = f"""
+INSERT INTO audit ({", ".join(_COLUMNS)})
+SELECT {", ".join(_COLUMNS)} FROM unnest({", ".join(["?::text[]"] * len(_COLUMNS))}) WITH ORDINALITY
+  AS new ({", ".join(_COLUMNS)}, place) ORDER BY place ON CONFLICT DO NOTHING
+"""  # noqa: S608  our own words
 _NEWEST = f"SELECT {', '.join(_COLUMNS)} FROM audit ORDER BY seq DESC LIMIT ?"  # noqa: S608  as above
 
 
@@ -20,13 +25,12 @@ class PostgresAudit(AuditLog):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, row: AuditRow) -> None:
-        """Insert a row."""
-        kept = row.bounded()
-        subject = json.dumps(kept.subject, ensure_ascii=False)
-        # By its id the row is there once, also where it is added again since the connection was lost.
-        values = (uuid.uuid4().hex, kept.time, kept.who, kept.address, kept.action, subject, kept.outcome, kept.order)
-        self._database.run(lambda connection: ask(connection, _ADD, values))
+    def add_all(self, rows: Sequence[AuditRow]) -> None:
+        """Insert them."""
+        if not rows:
+            return
+        columns = [list(column) for column in zip(*map(_values, rows), strict=True)]
+        self._database.run(lambda connection: ask(connection, _ADD, columns))
 
     def newest(self, count: int) -> list[AuditRow]:
         """Read them."""
@@ -42,3 +46,10 @@ class PostgresAudit(AuditLog):
             ]  # fmt: skip
 
         return self._database.run(work)
+
+
+def _values(row: AuditRow) -> tuple[str, ...]:
+    kept = row.bounded()
+    subject = json.dumps(kept.subject, ensure_ascii=False)
+    # By its id the row is there once, also where it is added again since the connection was lost.
+    return uuid.uuid4().hex, kept.time, kept.who, kept.address, kept.action, subject, kept.outcome, kept.order

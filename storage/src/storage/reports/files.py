@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.reports.port import Cells, Decision
+from storage.reports.port import Cells, Decision, Report
 from wire.tables.csv_reader import HEAD_BYTES, form_of
 from wire.tables.csv_table import Table
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS
@@ -61,19 +61,35 @@ def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once |
 
     Return False, with nothing written, where the report was there already.
     """
+    return _append(lines, rows, [Report("", line, cells)], once)
+
+
+def append_all(lines: Path, rows: Path, reports: Sequence[Report], keys: Sequence[Key] = ()) -> None:
+    """Append the lines and rows of new reports, all or none, and keep these keys; on the disk when this returns.
+
+    Where the process is killed between the two, the keys are not kept: of rows with one `report_id` the first counts.
+    """
+    _append(lines, rows, reports, keys=keys)
+
+
+def _append(
+    lines: Path, rows: Path, reports: Sequence[Report], once: Once | None = None, keys: Sequence[Key] = ()
+) -> bool:
+    cells = [each.cells for each in reports if each.cells is not None]
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
         line_file = stack.enter_context(_opened(lines))
-        row_file = stack.enter_context(_opened(rows)) if cells is not None or rows.exists() else None
+        row_file = stack.enter_context(_opened(rows)) if cells or rows.exists() else None
         _settle(lock, lines, line_file, row_file)
-        entries = [_Entry(line_file, _end_last_line(line_file), line.encode("utf-8", "replace") + b"\n")]
+        encoded = "".join(f"{each.line}\n" for each in reports).encode("utf-8", "replace")
+        entries = [_Entry(line_file, _end_last_line(line_file), encoded)]
         if row_file is not None:
-            entries.append(_row_entry(row_file, REPORTS, [] if cells is None else [cells]))
+            entries.append(_row_entry(row_file, REPORTS, cells))
         if once is not None and once.is_there():
             return False
         _write_all_or_none(lock, lines.name, entries, once and once.key)
-        if once is not None:
-            _keep_key(lines.parent, once.key)
+        if kept := [*keys, *([] if once is None else [once.key])]:
+            _keep_keys(lines.parent, kept)
     return True
 
 
@@ -150,14 +166,15 @@ def find_key(folder: Path, report_id: bytes) -> Key | None:
     return None if at < 0 else _key_of(records[at : at + _KEY.size].ljust(_KEY.size, b"\0"))
 
 
-def _keep_key(folder: Path, key: Key) -> None:
-    """Keep a key in place of the oldest one. The report is safe, and so is its key in the CSV, where this fails."""
+def _keep_keys(folder: Path, keys: Sequence[Key]) -> None:
+    """Keep keys in place of the oldest ones. A report is safe, and so is its key in the CSV, where this fails."""
     try:
         with _opened(folder / KEYS_NAME, append=False) as file:
             head = os.pread(file, _KEY_COUNT.size, 0)
             [count] = _KEY_COUNT.unpack(head) if len(head) == _KEY_COUNT.size else (0,)
-            os.pwrite(file, _KEY.pack(*key), _KEY_COUNT.size + count % MAX_KEYS * _KEY.size)
-            os.pwrite(file, _KEY_COUNT.pack((count + 1) % 2**64), 0)
+            for number, key in enumerate(keys, count):
+                os.pwrite(file, _KEY.pack(*key), _KEY_COUNT.size + number % MAX_KEYS * _KEY.size)
+            os.pwrite(file, _KEY_COUNT.pack((count + len(keys)) % 2**64), 0)
     except OSError as error:
         LOG.warning("the key of a report cannot be kept in %s: %s", folder / KEYS_NAME, error)
 
@@ -269,7 +286,7 @@ def _settle(lock: int, path: Path, line_file: int, row_file: int | None = None) 
         parts.append((interrupted.row, row_file))
     if all(span.is_whole(file) for span, file in parts):
         if interrupted.key is not None:
-            _keep_key(path.parent, interrupted.key)
+            _keep_keys(path.parent, [interrupted.key])
     elif any(span.is_last(file) and not span.is_whole(file) for span, file in parts):
         for span, file in parts:
             if span.is_last(file):

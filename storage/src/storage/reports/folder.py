@@ -74,6 +74,17 @@ class FolderReports(ReportStore):
 
         self._run(work)
 
+    def add_all(self, reports: Sequence[Report], when_kept: Callable[[], None] = lambda: None) -> None:
+        """Append them to the files, in one piece."""
+
+        def work() -> None:
+            self._check_room()
+            files.append_all(self._lines, self._rows, reports)
+            when_kept()
+
+        if reports:
+            self._run(work)
+
     def find(self, report_id: str) -> Row | None:
         """Find it in the index."""
         found: Row | None = self._run(lambda: self._index.find(report_id))

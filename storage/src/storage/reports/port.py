@@ -223,6 +223,13 @@ class ReportStore(ABC):
         """
 
     @abstractmethod
+    def add_all(self, reports: Sequence[Report], when_kept: Callable[[], None] = lambda: None) -> None:
+        """Keep new reports, none of which came under a key: all of them or none. `when_kept` is called once, as above.
+
+        Raise OSError or StorageError where they cannot be kept, StorageFull where there is no room.
+        """
+
+    @abstractmethod
     def find(self, report_id: str) -> Row | None:
         """Return a report by its id."""
 

@@ -132,12 +132,13 @@ class Suggestions:
         replies = map(checked, self._pipeline.exchange(packet, len(images), self._timeout_s))
         return {each.image: each for each in _readable([reply for reply in replies if reply is not None])}
 
-    def remove(self, images: Sequence[str]) -> int:
-        """Take images off the list; return how many were on it."""
+    def remove(self, images: Sequence[str]) -> set[str]:
+        """Take images off the list; return those that were on it: of several callers, one gets each."""
         if not images:
-            return 0
-        removed: int = checked(self._pipeline.exchange(pack("HDEL", self._key, *images), 1, self._timeout_s)[0])
-        return removed
+            return set()
+        packet = b"".join(pack("HDEL", self._key, image) for image in images)
+        replies = self._pipeline.exchange(packet, len(images), self._timeout_s)
+        return {image for image, reply in zip(images, replies, strict=True) if checked(reply)}
 
 
 def _readable(entries: Iterable[bytes]) -> list[Suggestion]:

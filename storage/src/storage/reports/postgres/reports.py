@@ -47,11 +47,16 @@ NO_CONTENT = bytes(16)
 
 _SIZE = "SELECT pg_total_relation_size('reports') + pg_total_relation_size('lines') AS size"
 _ADD_KEY = "INSERT INTO report_keys (report_id, content) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING report_id"
-_ADD_LINE = """
-INSERT INTO lines (report_id, folder, line, is_filed) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq
+_ADD_LINES = """
+INSERT INTO lines (folder, is_filed, report_id, line)
+SELECT ?, ?, report_id, line FROM unnest(?::text[], ?::bytea[]) WITH ORDINALITY AS new (report_id, line, place)
+ORDER BY place ON CONFLICT DO NOTHING RETURNING report_id
 """
-_ADD_REPORT = f"""
-INSERT INTO reports (record, {", ".join(REPORT_COLUMNS)}) VALUES (?, {", ".join("?" * len(REPORT_COLUMNS))})
+_REPORT_ARRAYS = ", ".join(f"?::{'double precision' if name == 'score' else 'text'}[]" for name in REPORT_COLUMNS)
+_ADD_REPORTS = f"""
+INSERT INTO reports (record, {", ".join(REPORT_COLUMNS)})
+SELECT record, {", ".join(REPORT_COLUMNS)} FROM unnest(?::bytea[], {_REPORT_ARRAYS}) WITH ORDINALITY
+  AS new (record, {", ".join(REPORT_COLUMNS)}, place) ORDER BY place
 """  # noqa: S608  our own words
 _ADD_DECISIONS = """
 INSERT INTO decisions (digest, number, time, report_id, decision, label, label_key, reviewer)
@@ -110,7 +115,21 @@ class PostgresReports(ReportStore):
         if is_new:
             when_kept()
             if folder_id:
-                self._file(report)
+                self._file([report])
+
+    def add_all(self, reports: Sequence[Report], when_kept: Callable[[], None] = lambda: None) -> None:
+        """Keep them in the database, in one transaction, then in the files of this host."""
+        if not reports:
+            return
+        folder_id = self._identified()
+        try:
+            self._database.run(lambda connection: self._insert(connection, reports, folder_id))
+        except StorageError:
+            self._is_behind = True
+            raise
+        when_kept()
+        if folder_id:
+            self._file(reports)
 
     def find(self, report_id: str) -> Row | None:
         """Find it by its index."""
@@ -229,18 +248,26 @@ class PostgresReports(ReportStore):
 
     def _add(self, connection: Connection, report: Report, folder_id: str) -> bool:
         """Return False where the report is there already."""
-        asking = partial(ask, connection)
         if report.content and not self._is_new(connection, report):
             return False
+        return bool(self._insert(connection, [report], folder_id))
+
+    def _insert(self, connection: Connection, reports: Sequence[Report], folder_id: str) -> set[str]:
+        """Insert those reports that are not there yet; return their ids."""
+        asking = partial(ask, connection)
         if asking(_SIZE)[0]["size"] >= self._max_bytes:
             raise ReportsFull(port.too_many(self._max_bytes))
-        line = report.line.encode(UTF_8, "replace")
-        if not asking(_ADD_LINE, (report.report_id, folder_id, line, not folder_id)):
-            return False
-        if report.cells is not None:
-            cells = dict.fromkeys(REPORTS.columns, "") | dict(report.cells)
-            asking(_ADD_REPORT, (REPORTS.line(cells).encode(UTF_8, "replace"), *queries.report_values(cells)))
-        return True
+        lines = [each.line.encode(UTF_8, "replace") for each in reports]
+        ids = [each.report_id for each in reports]
+        added = {row["report_id"] for row in asking(_ADD_LINES, (folder_id, not folder_id, ids, lines))}
+        rows = []
+        for each in reports:
+            if each.report_id in added and each.cells is not None:
+                cells = dict.fromkeys(REPORTS.columns, "") | dict(each.cells)
+                rows.append((REPORTS.line(cells).encode(UTF_8, "replace"), *queries.report_values(cells)))
+        if rows:
+            asking(_ADD_REPORTS, [list(column) for column in zip(*rows, strict=True)])
+        return added
 
     def _is_new(self, connection: Connection, report: Report) -> bool:
         """Take the key of a report; raise KeyReused where it belongs to another one."""
@@ -256,16 +283,16 @@ class PostgresReports(ReportStore):
             raise KeyReused
         return False
 
-    def _file(self, report: Report) -> None:
-        """Append a report to the files of this host; it is kept, so nothing is the matter where that fails for now."""
+    def _file(self, reports: Sequence[Report]) -> None:
+        """Append new reports to the files of this host; they are kept, so it does no harm where that fails for now."""
         try:
-            self._run(lambda: self._append(report))
-            self._set_filed([report.report_id])
+            self._run(lambda: self._append_new(reports))
+            self._set_filed([each.report_id for each in reports])
             if self._is_behind:
                 self._file_pending()
         except (OSError, StorageError) as error:
             self._is_behind = True
-            LOG.warning("a report is kept in the database, and not yet in %s: %s", self._rows, error)
+            LOG.warning("reports are kept in the database, and not yet in %s: %s", self._rows, error)
 
     def _file_pending(self) -> None:
         """Append to the files what they lack, in the order in which it came."""
@@ -286,8 +313,14 @@ class PostgresReports(ReportStore):
                 self._run(partial(self._append, report))
             self._set_filed([row["report_id"] for row in rows])
 
+    def _append_new(self, reports: Sequence[Report]) -> None:
+        if len(reports) == 1:
+            self._append(reports[0])
+        else:
+            files.append_all(self._lines, self._rows, reports, list(map(_key_of, reports)))
+
     def _append(self, report: Report) -> None:
-        key = Key(UUID(report.report_id).bytes, report.content or NO_CONTENT)
+        key = _key_of(report)
         once = Once(key, lambda: files.find_key(self._lines.parent, key.report_id) is not None)
         files.append(self._lines, self._rows, report.line, report.cells, once)
 
@@ -307,6 +340,10 @@ class PostgresReports(ReportStore):
             except (OSError, StorageError) as error:
                 LOG.warning("reports are kept in the database alone, %s cannot be used: %s", self._lines.parent, error)
         return self._folder_id
+
+
+def _key_of(report: Report) -> Key:
+    return Key(UUID(report.report_id).bytes, report.content or NO_CONTENT)
 
 
 def _decide(asking: queries.Ask, decisions: Sequence[port.Cells], numbers: Mapping[str, int]) -> list[int]:
