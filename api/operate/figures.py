@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storage.history.port import DAY, HOUR, MINUTE, Sum
 from storage.reports.port import OPEN, STATUSES, Quality
@@ -211,6 +211,37 @@ def by_version(quality: Quality, answers: Mapping[str, int]) -> list[VersionQual
     for name, count in answers.items():
         found.setdefault(name or "unknown", VersionQuality(name or "unknown")).answers += count
     return sorted(found.values(), key=lambda each: (-each.answers, -each.reports, each.name))
+
+
+class Measured(NamedTuple):
+    """The accuracy of a version on so many labelled images, and by what it was measured."""
+
+    accuracy: Interval
+    images: int
+    source: str
+
+
+def accuracies(orders: Iterable[Known], qualities: Iterable[VersionQuality]) -> dict[str, Measured]:
+    """Return the accuracy of each version by its last evaluation, else by the reviews of its own answers."""
+    found: dict[str, Measured] = {}
+    for known in orders:
+        if known.outcome is not None and known.outcome.state == DONE:
+            for version, measured in _evaluated(known.outcome.result):
+                found.setdefault(version, measured)
+    for each in qualities:
+        if each.accuracy is not None:
+            found.setdefault(each.name, Measured(each.accuracy, each.reviewed, "reviewed answers"))
+    return found
+
+
+def _evaluated(result: Mapping[str, Any]) -> Iterator[tuple[str, Measured]]:
+    """Yield what an order measured of its two versions: see evaluation.summary in model/."""
+    for compared in result.get("comparisons", ()):
+        if "top1" in compared:
+            source = f"evaluated, {compared['title'].lower()}"
+            for version, top1 in zip((result["first"], result["version"]), compared["top1"], strict=True):
+                yield version, Measured(Interval(*top1), compared["images"], source)
+            return
 
 
 def counts_by_status(quality: Quality) -> dict[str, int]:

@@ -90,6 +90,7 @@ def operate() -> str:
         findings.add(f"No trainer is running: {waiting} {'order waits' if waiting == 1 else 'orders wait'} for one.")
     findings.look_at(snapshot)
     answers = {name: _sum(year, "version", name) for name in {each.key for each in year if each.name == "version"}}
+    versions_quality = figures.by_version(quality, answers)
     return render_template(
         "operate.html",
         now=figures.moment(now),
@@ -104,7 +105,8 @@ def operate() -> str:
         latency_chart=charts.latencies(traffic),
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.SIDE),
         counts=figures.counts_by_status(quality),
-        versions_quality=figures.by_version(quality, answers),
+        versions_quality=versions_quality,
+        accuracies=figures.accuracies(() if book is None else book.orders, versions_quality),
         reliability=charts.reliability(quality.reliability),
         confusion=quality.confusion,
         drift=figures.drift(now, sums(DAY, 14 * DAY, DRIFT)),

@@ -3,9 +3,10 @@ import math
 import pytest
 
 from operate import figures
-from operate.figures import CLIENT, SERVED, SERVER, WINDOWS, Interval
+from operate.figures import CLIENT, SERVED, SERVER, WINDOWS, Interval, Measured
 from storage.history.port import DAY, HOUR, MINUTE, Sum
 from storage.reports.port import Quality
+from wire.orders.messages import Known, Order, Outcome
 
 NOW = 1_700_049_630.0
 
@@ -112,3 +113,31 @@ def test_drift_compares_two_weeks() -> None:
     assert found.distance == pytest.approx(0.5)
     assert [each.label for each in found.changes] == ["cat", "dog", "lynx"]
     assert found.confidence == pytest.approx((0.95, 0.15))
+
+
+def evaluated(version: str, right: float, *, kind: str = "evaluate", state: str = "done") -> Known:
+    """An order that compared a version with m/1, on images without labels and on 40 reviewed cases."""
+    unlabelled = {"title": "Unreported images", "images": 9, "agreeing": 9, "notes": []}
+    top1 = [[0.5, 0.4, 0.6], [right, right - 0.1, right + 0.1]]
+    labelled = {"title": "Reviewed cases", "images": 40, "top1": top1}
+    result = {"version": version, "first": "m/1", "comparisons": [unlabelled, labelled]}
+    return Known(Order(kind, "Ann"), None, Outcome(state, 0, "", result))
+
+
+def test_the_accuracy_of_a_version_is_that_of_its_last_evaluation_else_of_the_reviews_of_its_answers() -> None:
+    reviewed = {"model_version": "", "count": 10, "correct": 8}
+    quality = Quality((), [{**reviewed, "model": "m", "model_version": version} for version in "13"], (), ())
+    orders = [
+        Known(Order("evaluate", "Ann")),
+        evaluated("m/2", 0.1, state="failed"),
+        evaluated("m/2", 0.9, kind="train"),
+        evaluated("m/2", 0.7),
+        Known(Order("export", "Ann"), None, Outcome("done", 0, "", {"images": 3})),
+    ]
+    found = figures.accuracies(orders, figures.by_version(quality, {}))
+    assert found == {
+        "m/1": Measured(Interval(0.5, 0.4, 0.6), 40, "evaluated, reviewed cases"),
+        "m/2": Measured(Interval(0.9, 0.8, 1.0), 40, "evaluated, reviewed cases"),
+        "m/3": Measured(figures.interval(8, 10) or Interval(0, 0, 0), 10, "reviewed answers"),
+    }
+    assert figures.accuracies((), ()) == {}

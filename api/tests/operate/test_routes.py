@@ -79,9 +79,8 @@ def test_its_figures_are_those_of_what_was_done(client: FlaskClient, worker: Ech
     assert "Ready. Nothing is wrong." in page
     for piece in ('id="requests">1230<', 'data-status="503">30<', 'id="hits">25%<', 'id="open-reports">2<'):
         assert piece in page
-    assert (
-        f'<tr data-version="{version}"><td>{version}</td><td class="number">1200</td><td class="number">3</td>' in page
-    )
+    numbers = '<td class="number">1200</td><td class="number">3</td>'
+    assert f'<tr data-version="{version}"><td dir="auto">{version}</td>{numbers}' in page
     assert '<td class="number">2.5</td>' in page
     assert 'tabby</span> → <strong dir="auto">lynx</strong></a> <span class="count">1</span>' in page
     assert "Class mix changed by</dt><dd>100%" in page
@@ -129,6 +128,10 @@ def test_versions_can_be_ordered_about_and_an_order_that_nobody_takes_is_told(
     assert counts == {"evaluate": 2, "promote": 2, "shadow": 2, "discard": 1}
     assert "it is &lt;broken&gt;" in page
     assert "No trainer is running" not in page
+    report("a", model="m", model_version="3", label="lynx")
+    report_store().decide(Decision("a", "correct", "lynx", "ann"))
+    row = page_of(client).partition('id="versions"')[2].partition("m/3</td>")[2].partition("</tr>")[0]
+    assert '0% <span class="fine">(0% to 79%) of 1</span><br>' in " ".join(row.split())
     own = {"Origin": "http://localhost", **HEADERS}
     assert client.post("/teach/orders", json={"kind": "shadow", "version": "m/3"}, headers=own).status_code == 201
     assert "No trainer is running: 1 order waits for one." in page_of(client)
