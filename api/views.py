@@ -45,6 +45,8 @@ from openapi.schemas import (
     NoImageResponse,
     PredictResponse,
 )
+from pages import samples
+from pages.samples import SAMPLE
 from predict import async_jobs, batch, heat_maps, job_queue
 from predict.prediction import (
     EXPLAIN,
@@ -91,15 +93,17 @@ def index() -> str:
         200: Answer("the page with the prediction", media_types=[HTML]),
         302: Answer("no image: redirect to the page", media_types=[HTML], headers=["Location"]),
     },
+    parameters=(SAMPLE,),
     body=Body(required=["file"], image_field="file"),
-    problems=OF_AN_IMAGE,
+    problems=(404, *OF_AN_IMAGE),
 )
 def upload_image() -> str | AnyResponse:
     """Answer the page's plain form."""
     try:
         job_queue.check_room_early(request)
-        started = time.perf_counter()
-        image = _stored(uploads.file_of(request, raw=False), request, started)
+        started, sample = time.perf_counter(), SAMPLE.read(request)
+        file = uploads.file_of(request, raw=False) if sample is None else samples.file_of(sample)
+        image = _stored(file, request, started)
     except (UnusableFile, uploads.NoImage) as error:
         flash(error.detail)
         return redirect(url_for("app_router.index"))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Route
+from playwright.sync_api import Route, expect
 
 from sightline_testing.browser import Visitor
 from sightline_testing.sample_images import bad, jpeg
@@ -68,6 +68,7 @@ def test_the_images_of_a_batch_that_failed_are_named_with_the_reason(
 
 def test_a_batch_without_failures_says_nothing_of_any(visitor: Visitor, tmp_path: Path) -> None:
     visitor.choose(*scenes(tmp_path, 3))
+    expect(visitor.page.locator(TILES).first).to_be_in_viewport(ratio=1)
     finished(visitor, 3)
     visitor.answer()
     assert not visitor.page.locator("#notice").is_visible()
@@ -78,7 +79,7 @@ def test_stop_stops_all_that_wait_and_they_can_be_taken_up_again(visitor: Visito
     visitor.page.route("**/predict*", lambda route: asked.append(route))  # noqa: PLW0108  Playwright takes functions alone
     with visitor.page.expect_request("**/predict*"):
         visitor.choose(*scenes(tmp_path, 4))
-    visitor.page.get_by_role("button", name="Stop").click()
+    visitor.page.get_by_role("button", name="Stop", exact=True).click()
     visitor.page.locator("#notice", has_text="4 images were stopped.").wait_for()
     visitor.page.wait_for_timeout(300)
     assert len(asked) <= AT_FIRST, "what had not begun was not sent"

@@ -80,7 +80,7 @@ def test_waiting_can_be_stopped_and_taken_up_again(visitor: Visitor, image: Path
     busy(visitor, times=1, retry_after="20")
     visitor.choose(image)
     visitor.page.get_by_role("button", name="Try now").wait_for()
-    visitor.page.get_by_role("button", name="Stop").press("Enter")
+    visitor.page.get_by_role("button", name="Stop", exact=True).press("Enter")
     assert "The image is still here" in visitor.error()
     assert visitor.focused() == "error-title", "the button is gone, and the keyboard is where the news stands"
     visitor.page.get_by_role("button", name="Try again").click()

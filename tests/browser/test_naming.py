@@ -114,7 +114,7 @@ def test_the_whole_drop_area_opens_the_file_dialog(visitor: Visitor, image: Path
 def test_a_sample_image_is_one_click_away(visitor: Visitor) -> None:
     samples = visitor.page.locator(".sample")
     assert samples.count() == SAMPLES
-    visitor.page.get_by_role("link", name="espresso").click()
+    visitor.page.get_by_role("button", name="espresso").click()
     visitor.answer()
     assert visitor.answer_name().lower() == "espresso"
     assert not visitor.page.locator("#samples").is_visible()

@@ -31,6 +31,12 @@ def test_the_plain_form_gives_the_same_answer(plain_visitor: Visitor, visit: Vis
     assert said == scripted.page.locator("#answer-opening").inner_text()
 
 
+def test_a_sample_image_is_answered_with_one_click(plain_visitor: Visitor) -> None:
+    plain_visitor.page.get_by_role("button", name="espresso").click()
+    assert plain_visitor.answer_name().lower() == "espresso"
+    assert plain_visitor.page.get_by_alt_text("The image you gave").evaluate("image => image.naturalWidth") > 0
+
+
 def test_the_plain_form_shows_the_stored_image(plain_visitor: Visitor, image: Path) -> None:
     send(plain_visitor, image)
     shown = plain_visitor.page.get_by_alt_text("The image you gave")

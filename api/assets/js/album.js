@@ -14,6 +14,7 @@ const looks = [];
 const rendered = new Map(); // the tiles that are in the page, by look
 let shown = null;
 let isDue = false;
+let isToBeSeen = false; // the tiles of several images that were chosen together, below the fold
 let onPick = () => {};
 
 /** Make the controls work: `onPick` gets a look whose tile is pressed, `onAgain` those that are to be tried again. */
@@ -31,7 +32,9 @@ export function enhance({ onPick: picked, onStop, onAgain }) {
 /** Add a batch of looks in front; those that are here stay where they are. */
 export function add(batch) {
   const known = new Set(looks);
-  looks.unshift(...batch.filter((look) => !known.has(look)));
+  const fresh = batch.filter((look) => !known.has(look));
+  looks.unshift(...fresh);
+  isToBeSeen ||= fresh.length > 1;
   schedule();
 }
 
@@ -84,6 +87,8 @@ function render() {
   place(found.slice(view.first, view.end), view.first, found.length);
   tiles.style.paddingTop = `${view.above}px`;
   tiles.style.paddingBottom = `${view.below}px`;
+  if (isToBeSeen) section.scrollIntoView();
+  isToBeSeen = false;
 }
 
 function renderHead(found) {
@@ -96,7 +101,7 @@ function renderHead(found) {
   part("history-count").textContent = words.join(" · ");
   part("history-bar").value = done / looks.length;
   part("history-bar").hidden = done === looks.length;
-  part("stop-all").hidden = done === looks.length || !part("busy").hidden;
+  part("stop-all").hidden = done === looks.length;
   part("again").hidden = !again || done < looks.length;
   part("again").textContent = `Try ${images(again)} again`;
   part("tiles-none").hidden = found.length > 0;

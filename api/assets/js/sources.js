@@ -49,12 +49,12 @@ function pasting(onFiles, onNothing) {
 
 function trying(onFiles, onNothing) {
   document.getElementById("samples")?.addEventListener("click", async (event) => {
-    const link = event.target.closest("a");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const address = event.target.closest("button")?.dataset.image;
+    if (!address) return;
     event.preventDefault();
     try {
-      const content = await fetchImage(link.href);
-      onFiles([new File([content], link.pathname.split("/").at(-1), { type: content.type })]);
+      const content = await fetchImage(address);
+      onFiles([new File([content], address.split("/").at(-1), { type: content.type })]);
     } catch (error) {
       onNothing(error.message);
     }

@@ -16,7 +16,7 @@ FIRST_LOAD_BYTES = 60_000
 
 
 def addresses(page: str) -> list[str]:
-    return re.findall(r'(?:href|src)="(/assets/[^"]+)"', page)
+    return re.findall(r'(?:href|src|data-image)="(/assets/[^"]+)"', page)
 
 
 def test_every_file_of_a_page_is_kept_for_a_year_under_an_address_of_its_content(client: FlaskClient) -> None:
