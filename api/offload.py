@@ -65,11 +65,18 @@ def _caught(work: Callable[[], Result]) -> tuple[Result | None, Exception | None
 
 
 _disk = Pool(THREADS, TIMEOUT_S, StorageStuck)
+# Reports wait for their lock, which other processes hold as well: images have to get past them, and they past images.
+_reports = Pool(THREADS, TIMEOUT_S, StorageStuck)
 
 
 def run(work: Callable[[], Result]) -> Result:
     """Run `work` that waits for the disk or a lock; raise StorageStuck after TIMEOUT_S."""
     return _disk.run(work)
+
+
+def run_for_reports(work: Callable[[], Result]) -> Result:
+    """Do the same for work with the files of reports."""
+    return _reports.run(work)
 
 
 def together(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

@@ -69,10 +69,10 @@ def _opened(lines: Path, max_bytes: int, url: str, _: int) -> ReportStore:
         opened = database()
         from storage.reports.postgres.reports import PostgresReports  # noqa: PLC0415  as above
 
-        return PostgresReports(opened, lines, max_bytes, offload.run)
+        return PostgresReports(opened, lines, max_bytes, offload.run_for_reports)
     limits = Limits(max_bytes, lambda folder: check_room(folder, 0, settings.MIN_FREE_BYTES))
     # A command waits until it is done.
-    return FolderReports(lines, limits, offload.run, INDEX_STEP_S if offload.is_served() else math.inf)
+    return FolderReports(lines, limits, offload.run_for_reports, INDEX_STEP_S if offload.is_served() else math.inf)
 
 
 def _limited(seconds: float) -> AbstractContextManager[None]:

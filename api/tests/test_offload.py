@@ -20,6 +20,15 @@ def others_go_on():
     os.write(writer, b"x")  # nobody else could: the loop is free
     assert waiting.get() == b"x"
 
+def images_go_on_while_reports_wait():
+    pipes = [os.pipe() for _ in range(offload.THREADS)]
+    waiting = [gevent.spawn(offload.run_for_reports, lambda pipe=pipe: read_from(pipe[0])) for pipe in pipes]
+    gevent.sleep(0.01)
+    assert offload.run(lambda: 7) == 7
+    for _, writer in pipes:
+        os.write(writer, b"x")
+    gevent.joinall(waiting)
+
 def what_is_raised_comes_back():
     try:
         offload.run(lambda: 1 // 0)
@@ -43,7 +52,8 @@ def a_log_on_a_full_disk_keeps_nobody_waiting():
     os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
     what_is_raised_comes_back()
 
-others_go_on(); what_is_raised_comes_back(); timeout_ends(); a_log_on_a_full_disk_keeps_nobody_waiting()
+others_go_on(); images_go_on_while_reports_wait()
+what_is_raised_comes_back(); timeout_ends(); a_log_on_a_full_disk_keeps_nobody_waiting()
 """
 
 

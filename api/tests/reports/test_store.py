@@ -250,11 +250,11 @@ def kept_in(files: tuple[Path, Path]) -> tuple[list[str], list[str]]:
 
 
 CALLS = ("open", "read", "pread", "write", "pwrite", "ftruncate", "fdatasync", "fsync", "fstat", "close")
-KEY = store.Key(b"k" * 16, b"c" * 16)
+KEY, OTHER_KEY = store.Key(b"k" * 16, b"c" * 16), store.Key(b"o" * 16, b"c" * 16)
 
 
 def kill(files: tuple[Path, Path], moment: str, at: int) -> bool:
-    """Let a process append a report and end itself with SIGKILL at a step; return whether it did.
+    """Let a process append two reports together and end itself with SIGKILL at a step; return whether it did.
 
     That is before a call of the system, after it, or when half of what it writes is written.
     """
@@ -263,8 +263,12 @@ def kill(files: tuple[Path, Path], moment: str, at: int) -> bool:
         steps = itertools.count(1)
         for name in CALLS:
             setattr(os, name, killed_at(at, steps, moment, getattr(os, name)))
-        text = "second " * 20
-        store.append(*files, text, row(2, text), store.Once(KEY, lambda: False))
+        texts, keys = ("second " * 20, "with it " * 20), (KEY, OTHER_KEY)
+        together = [
+            store.Addition(text, row(number, text), store.Once(key, lambda: False))
+            for number, (text, key) in enumerate(zip(texts, keys, strict=True), 2)
+        ]
+        store.append_due(*files, lambda: together)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
@@ -285,7 +289,7 @@ def killed_at(at: int, steps: Iterator[int], moment: str, call: Callable[..., An
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("moment", ["before", "half", "after"])
-def test_a_report_is_in_both_files_or_in_none_whenever_its_writer_is_killed(
+def test_reports_are_in_both_files_or_in_none_whenever_their_writer_is_killed(
     tmp_path: Path, moment: str, is_first: bool
 ) -> None:
     outcomes: list[tuple[bool, bool]] = []
@@ -299,11 +303,11 @@ def test_a_report_is_in_both_files_or_in_none_whenever_its_writer_is_killed(
             break
         store.heal(*files)
         is_kept = "second" in kept_in(files)[0]
-        expected = [*before, "second"] if is_kept else before
+        expected = [*before, "second", "with"] if is_kept else before
         assert kept_in(files) == (expected, expected), f"killed at step {at}"
-        is_key_kept = store.find_key(folder, KEY.report_id) is not None
-        assert is_kept or not is_key_kept
-        outcomes.append((is_kept, is_key_kept))
+        are_keys_kept = [store.find_key(folder, each.report_id) is not None for each in (KEY, OTHER_KEY)]
+        assert is_kept or not any(are_keys_kept)
+        outcomes.append((is_kept, all(are_keys_kept)))
         store.append(*files, "third", row(3, "third"))
         assert kept_in(files) == ([*expected, "third"],) * 2
     assert len(outcomes) > 15
@@ -322,7 +326,7 @@ def test_a_process_that_starts_takes_back_what_a_killed_one_has_written(serve: S
 
 def test_what_a_person_has_written_since_is_not_taken_back(files: tuple[Path, Path]) -> None:
     store.append(*files, "first", row(1, "first"))
-    at = next(at for at in range(1, 200) if kill(files, "after", at) and len(kept_in(files)[0]) == 2)
+    at = next(at for at in range(1, 200) if kill(files, "after", at) and len(kept_in(files)[0]) == 3)
     assert len(kept_in(files)[1]) == 1, f"killed at step {at}"
     for path in files:
         with path.open("a") as file:

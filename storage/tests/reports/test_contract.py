@@ -1,12 +1,17 @@
 """What holds for reports wherever they are kept."""
 
+import errno
+import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from storage.errors import DecidedMeanwhile, KeyReused, ReportsFull
+from storage.reports import files
+from storage.reports.files import Addition, Key, Once
 from storage.reports.folder import FolderReports, Limits
 from storage.reports.port import (
     MAX_REPORTS_SHOWN,
@@ -130,6 +135,67 @@ def test_many_senders_of_one_report_keep_it_once(reports: ReportStore, lines: Pa
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(send, range(8)))
     assert (len(shown(reports)), lines.read_text()) == (1, "a\n")
+
+
+def test_reports_that_come_while_others_are_written_are_written_together(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way = threading.Semaphore(0)
+
+    def run(work: Callable[[], object]) -> object:
+        under_way.release()
+        return work()
+
+    reports = FolderReports(lines, Limits(10**9, lambda folder: None), run)
+    add(reports, "first")
+    under_way.acquire()
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    with ThreadPoolExecutor(20) as pool:
+        with files.locked_reports(lines.parent):
+            sent = [pool.submit(reports.add, report_of(f"r{number}")) for number in range(20)]
+            for _ in sent:
+                under_way.acquire()
+        for each in sent:
+            each.result()
+    assert len({row["report_id"] for row in rows_in(lines)}) == 21
+    assert sorted(lines.read_text().split()) == ["first", *sorted(f"r{number}" for number in range(20))]
+    assert len(syncs) == 2, "both files, once for all"
+
+
+def test_what_keeps_one_report_out_does_not_keep_out_those_with_it(lines: Path) -> None:
+    def refused() -> bool:
+        raise KeyReused
+
+    def addition(name: str, is_there: Callable[[], bool]) -> Addition:
+        return Addition(name, None, Once(Key(name.encode() * 16, b"c" * 16), is_there))
+
+    due = [
+        addition("a", lambda: False),
+        addition("b", refused),
+        addition("c", lambda: True),
+        addition("d", lambda: False),
+    ]
+    results = files.append_due(lines, lines.with_name(REPORTS_FILE), lambda: due)
+    assert [each if isinstance(each, bool) else type(each) for each in results] == [True, KeyReused, False, True]
+    assert lines.read_text() == "a\nd\n"
+
+
+def test_a_report_that_cannot_be_written_does_not_keep_out_those_with_it(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def failing(file: int, data: bytes) -> int:
+        if b"poison" in bytes(data):
+            raise OSError(errno.EIO, "fault")
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", failing)
+    due = [Addition(name, None) for name in ("a", "poison", "c")]
+    results = files.append_due(lines, lines.with_name(REPORTS_FILE), lambda: due)
+    assert [each if isinstance(each, bool) else type(each) for each in results] == [True, OSError, True]
+    assert lines.read_text() == "a\nc\n"
 
 
 def test_no_more_than_the_limit_is_kept(request: pytest.FixtureRequest, reports: ReportStore, lines: Path) -> None:

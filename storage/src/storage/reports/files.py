@@ -35,9 +35,13 @@ _ID_BYTES = 64
 MAX_KEYS = 65_536
 _KEY = struct.Struct("<16s16s")
 _KEY_COUNT = struct.Struct("<Q24x")
-# In the lock's file, while a process writes: whose line it is; which file, from which byte on and how long are the line
-# and the row; the key that the report came under.
-_INTENT = struct.Struct("<IQQQQQQ32s")
+# Reports that are written together, and are on the disk at the same time.
+MAX_TOGETHER = 64
+# In the lock's file, while a process writes: whose lines they are; which file, from which byte on and how long are the
+# lines and the rows; then the keys that the reports came under.
+_INTENT = struct.Struct("<IQQQQQQ")
+# All of it is in one block of a disk, which is there once the first report was written.
+_INTENT_BYTES = _INTENT.size + MAX_TOGETHER * _KEY.size
 _TAIL_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 200
 
@@ -56,12 +60,24 @@ class Once(NamedTuple):
     is_there: Callable[[], bool]
 
 
-def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once | None = None) -> bool:
-    """Append `line`, and a row of `cells` where there are any: both or neither, on the disk when this returns.
+class Addition(NamedTuple):
+    """A report to append: its line, the cells of its row where it has one, and what keeps it from being there twice."""
 
-    Return False, with nothing written, where the report was there already.
-    """
-    return _append(lines, rows, [Report("", line, cells)], once)
+    line: str
+    cells: Cells | None
+    once: Once | None = None
+
+
+# Whether a report was appended: False where it was there already; else the error that kept it out.
+Appended = bool | Exception
+
+
+def append(lines: Path, rows: Path, line: str, cells: Cells | None, once: Once | None = None) -> bool:
+    """Append one report: see `append_due`. Return False, with nothing written, where it was there already."""
+    [appended] = append_due(lines, rows, lambda: [Addition(line, cells, once)])
+    if isinstance(appended, Exception):
+        raise appended
+    return appended
 
 
 def append_all(lines: Path, rows: Path, reports: Sequence[Report], keys: Sequence[Key] = ()) -> None:
@@ -69,28 +85,44 @@ def append_all(lines: Path, rows: Path, reports: Sequence[Report], keys: Sequenc
 
     Where the process is killed between the two, the keys are not kept: of rows with one `report_id` the first counts.
     """
-    _append(lines, rows, reports, keys=keys)
+    with _locked(lines.with_name(LOCK_NAME)) as lock, ExitStack() as stack:
+        additions = [Addition(each.line, each.cells) for each in reports]
+        _writer(stack, lock, lines, rows, additions).write(additions)
+        if keys:
+            _keep_keys(lines.parent, keys)
 
 
-def _append(
-    lines: Path, rows: Path, reports: Sequence[Report], once: Once | None = None, keys: Sequence[Key] = ()
-) -> bool:
-    cells = [each.cells for each in reports if each.cells is not None]
-    with ExitStack() as stack:
-        lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
-        line_file = stack.enter_context(_opened(lines))
-        row_file = stack.enter_context(_opened(rows)) if cells or rows.exists() else None
-        _settle(lock, lines, line_file, row_file)
-        encoded = "".join(f"{each.line}\n" for each in reports).encode("utf-8", "replace")
-        entries = [_Entry(line_file, _end_last_line(line_file), encoded)]
-        if row_file is not None:
-            entries.append(_row_entry(row_file, REPORTS, cells))
-        if once is not None and once.is_there():
-            return False
-        _write_all_or_none(lock, lines.name, entries, once and once.key)
-        if kept := [*keys, *([] if once is None else [once.key])]:
-            _keep_keys(lines.parent, kept)
-    return True
+def append_due(lines: Path, rows: Path, due: Callable[[], Sequence[Addition]]) -> list[Appended]:
+    """Append the reports that `due` returns, which is called under the lock; at most MAX_TOGETHER, no key twice.
+
+    Of each, the line and the row are appended, or neither; on the disk when this returns. What keeps one of them out
+    does not keep out the others. Return what became of each.
+    """
+    with _locked(lines.with_name(LOCK_NAME)) as lock, ExitStack() as stack:
+        additions = due()
+        if not additions:
+            return []
+        writer = _writer(stack, lock, lines, rows, additions)
+        appended = [_is_new(each) for each in additions]
+        new = [each for each, is_new in zip(additions, appended, strict=True) if is_new is True]
+        written = iter(writer.write_each(new))
+        return [next(written) if is_new is True else is_new for is_new in appended]
+
+
+def _is_new(addition: Addition) -> Appended:
+    try:
+        return addition.once is None or not addition.once.is_there()
+    except Exception as error:  # noqa: BLE001  that of one report
+        return error
+
+
+def _writer(stack: ExitStack, lock: int, lines: Path, rows: Path, additions: Sequence[Addition]) -> "_Writer":
+    """Open and settle the files; the CSV only where it is there or there will be a row."""
+    line_file = stack.enter_context(_opened(lines))
+    has_rows = any(each.cells is not None for each in additions) or rows.exists()
+    row_file = stack.enter_context(_opened(rows)) if has_rows else None
+    _settle(lock, lines, line_file, row_file)
+    return _Writer(lock, lines, line_file, row_file)
 
 
 def heal(lines: Path, rows: Path) -> None:
@@ -231,13 +263,46 @@ class _Intent(NamedTuple):
 
     line: _Span = _Span()
     row: _Span = _Span()
-    key: Key | None = None
+    keys: Sequence[Key] = ()
 
 
-def _write_all_or_none(lock: int, name: str, entries: list[_Entry], key: Key | None = None) -> None:
+class _Writer(NamedTuple):
+    """Appends to the files of reports, whose lock the caller holds."""
+
+    lock: int
+    lines: Path
+    line_file: int
+    row_file: int | None
+
+    def write_each(self, additions: Sequence[Addition]) -> list[Appended]:
+        """Append reports together; where that fails, each by itself. Return what became of each."""
+        if not additions:
+            return []
+        try:
+            self.write(additions)
+        except Exception as error:  # noqa: BLE001  the answer to who has sent it
+            if len(additions) == 1:
+                return [error]
+            return [result for each in additions for result in self.write_each([each])]
+        return [True] * len(additions)
+
+    def write(self, additions: Sequence[Addition]) -> None:
+        """Append reports, all or none, and keep their keys."""
+        text = "".join(f"{each.line}\n" for each in additions).encode("utf-8", "replace")
+        entries = [_Entry(self.line_file, _end_last_line(self.line_file), text)]
+        if self.row_file is not None:
+            cells = [each.cells for each in additions if each.cells is not None]
+            entries.append(_row_entry(self.row_file, REPORTS, cells))
+        keys = [each.once.key for each in additions if each.once is not None]
+        _write_all_or_none(self.lock, self.lines.name, entries, keys)
+        if keys:
+            _keep_keys(self.lines.parent, keys)
+
+
+def _write_all_or_none(lock: int, name: str, entries: list[_Entry], keys: Sequence[Key] = ()) -> None:
     spans = [number for each in entries for number in (os.fstat(each.file).st_ino, each.start, len(each.data))]
-    record = b"" if key is None else _KEY.pack(*key)
-    os.pwrite(lock, _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans)), record), 0)
+    intent = _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans))) + b"".join(_KEY.pack(*key) for key in keys)
+    os.pwrite(lock, intent.ljust(_INTENT_BYTES, b"\0"), 0)
     try:
         for entry in entries:
             _write(entry.file, entry.data)
@@ -249,7 +314,7 @@ def _write_all_or_none(lock: int, name: str, entries: list[_Entry], key: Key | N
                 os.ftruncate(entry.file, entry.start)
         raise
     finally:
-        os.pwrite(lock, bytes(_INTENT.size), 0)
+        os.pwrite(lock, bytes(_INTENT_BYTES), 0)
 
 
 def _write_header_again(entry: _Entry) -> None:
@@ -264,13 +329,15 @@ def _id_of(name: str) -> int:
 
 
 def _read_intent(lock: int, name: str) -> _Intent:
-    data = os.pread(lock, _INTENT.size, 0)
+    data = os.pread(lock, _INTENT_BYTES, 0)
     if len(data) < _INTENT.size:
         return _Intent()
-    found, *spans, record = _INTENT.unpack(data)
+    found, *spans = _INTENT.unpack_from(data)
     if found != _id_of(name):
         return _Intent()
-    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), _key_of(record))
+    records = (data[at : at + _KEY.size] for at in range(_INTENT.size, len(data) - _KEY.size + 1, _KEY.size))
+    keys = [key for record in records if (key := _key_of(record)) is not None]
+    return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), keys)
 
 
 def _settle(lock: int, path: Path, line_file: int, row_file: int | None = None) -> None:
@@ -285,13 +352,13 @@ def _settle(lock: int, path: Path, line_file: int, row_file: int | None = None) 
     if row_file is not None and interrupted.row.length:
         parts.append((interrupted.row, row_file))
     if all(span.is_whole(file) for span, file in parts):
-        if interrupted.key is not None:
-            _keep_keys(path.parent, [interrupted.key])
+        if interrupted.keys:
+            _keep_keys(path.parent, interrupted.keys)
     elif any(span.is_last(file) and not span.is_whole(file) for span, file in parts):
         for span, file in parts:
             if span.is_last(file):
                 os.ftruncate(file, span.start)
-    os.pwrite(lock, bytes(_INTENT.size), 0)
+    os.pwrite(lock, bytes(_INTENT_BYTES), 0)
 
 
 def _end_last_line(file: int, line_end: bytes = b"\n", table: Table | None = None) -> int:

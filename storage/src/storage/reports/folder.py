@@ -10,7 +10,8 @@ from uuid import UUID
 
 from storage.errors import IndexUnfinished, KeyReused, ReportsFull
 from storage.reports import erasure, files, port
-from storage.reports.files import Key, Once
+from storage.reports.appender import Appender
+from storage.reports.files import Addition, Key, Once
 from storage.reports.index import ReportIndex
 from storage.reports.port import (
     CaseClass,
@@ -60,19 +61,18 @@ class FolderReports(ReportStore):
         self._index = ReportIndex(self._folder, max_step_s)
         self._limits = limits
         self._run = run
+        self._appender = Appender(lines, self._rows, run, self._check_room)
 
     def add(self, report: Report, when_kept: Callable[[], None] = lambda: None) -> None:
         """Append it to the files."""
-
-        def work() -> None:
-            self._check_room()
-            # The id is made of the key, so the CSV shows which keys there were; the file of keys outlives its rows.
-            key = Key(UUID(report.report_id).bytes, report.content)
-            once = Once(key, lambda: self._is_there(report, key)) if report.content else None
-            if files.append(self._lines, self._rows, report.line, report.cells, once):
-                when_kept()
-
-        self._run(work)
+        # The id is made of the key, so the CSV shows which keys there were; the file of keys outlives its rows.
+        key = Key(UUID(report.report_id).bytes, report.content)
+        once = None
+        if report.content:
+            # The index may take long: not under the lock, for which all reports wait.
+            found: Row | None = self._run(lambda: self._known_row(report, key))
+            once = Once(key, lambda: self._is_there(report, key, found))
+        self._appender.add(Addition(report.line, report.cells, once), when_kept)
 
     def add_all(self, reports: Sequence[Report], when_kept: Callable[[], None] = lambda: None) -> None:
         """Append them to the files, in one piece."""
@@ -212,12 +212,24 @@ class FolderReports(ReportStore):
         if _size_of(self._lines) + _size_of(self._rows) >= self._limits.max_bytes:
             raise ReportsFull(port.too_many(self._limits.max_bytes))
 
-    def _is_there(self, report: Report, key: Key) -> bool:
-        """Return whether a report is kept; raise KeyReused where another one came under its key."""
+    def _known_row(self, report: Report, key: Key) -> Row | None:
+        """Return the row that came under the same key; None where the file of keys has the very report.
+
+        Raise StorageFull where there is no room for another report.
+        """
+        self._check_room()
+        if report.cells is None or files.find_key(self._folder, key.report_id) == key:
+            return None
+        return self._index.find(report.report_id)
+
+    def _is_there(self, report: Report, key: Key, found: Row | None) -> bool:
+        """Return whether a report is kept; raise KeyReused where another one came under its key.
+
+        `found` is the row that was there a moment ago; one that came since has its key in the file of keys.
+        """
         known = files.find_key(self._folder, key.report_id)
         if known == key:
             return True
-        found = None if report.cells is None else self._index.find(report.report_id)
         if known is None and found is None:
             return False
         if report.cells is None or found is None or port.statement(found) != report.statement():

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from storage.errors import KeyReused, ReportsFull, StorageError
 from storage.reports import erasure, files, port, queries
-from storage.reports.files import Key, Once
+from storage.reports.appender import Appender
+from storage.reports.files import Addition, Key, Once
 from storage.reports.folder import run_here
 from storage.reports.port import (
     CaseClass,
@@ -91,6 +92,7 @@ class PostgresReports(ReportStore):
         self._rows = lines.with_name(REPORTS_FILE)
         self._max_bytes = max_bytes
         self._run = run
+        self._appender = Appender(lines, self._rows, run)
         self._folder_id = ""
         # Whether there may be reports of this host that its files lack.
         self._is_behind = True
@@ -286,7 +288,7 @@ class PostgresReports(ReportStore):
     def _file(self, reports: Sequence[Report]) -> None:
         """Append new reports to the files of this host; they are kept, so it does no harm where that fails for now."""
         try:
-            self._run(lambda: self._append_new(reports))
+            self._append_new(reports)
             self._set_filed([each.report_id for each in reports])
             if self._is_behind:
                 self._file_pending()
@@ -310,19 +312,19 @@ class PostgresReports(ReportStore):
                 record = row["record"]
                 cells = None if record is None else REPORTS.read(bytes(record).decode(UTF_8))
                 report = Report(row["report_id"], bytes(row["line"]).decode(UTF_8), cells)
-                self._run(partial(self._append, report))
+                self._append(report)
             self._set_filed([row["report_id"] for row in rows])
 
     def _append_new(self, reports: Sequence[Report]) -> None:
         if len(reports) == 1:
             self._append(reports[0])
         else:
-            files.append_all(self._lines, self._rows, reports, list(map(_key_of, reports)))
+            self._run(lambda: files.append_all(self._lines, self._rows, reports, list(map(_key_of, reports))))
 
     def _append(self, report: Report) -> None:
         key = _key_of(report)
         once = Once(key, lambda: files.find_key(self._lines.parent, key.report_id) is not None)
-        files.append(self._lines, self._rows, report.line, report.cells, once)
+        self._appender.add(Addition(report.line, report.cells, once))
 
     def _set_filed(self, report_ids: list[str]) -> None:
         def work(connection: Connection) -> None:
