@@ -40,11 +40,11 @@ CONFIDENCE = 0.654321
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Come back once the condition holds; a test that waits in vain says for what."""
+    """Return once the condition holds; raise AssertionError with `what` after a timeout."""
     until = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > until:
-            raise AssertionError(f"waited {PATIENCE_S} s in vain: {what}")
+            raise AssertionError(f"timed out after {PATIENCE_S} s: {what}")
         time.sleep(0.02)
 
 

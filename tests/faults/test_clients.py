@@ -27,7 +27,7 @@ def test_slow_clients_are_let_go_and_the_others_are_served(keeper: Keeper, scale
             with Drip(system.url, SLOW_CLIENTS, scale.of(0.2, 1.0)) as drip:
                 time.sleep(scale.of(0.5, 5.0))
                 assert drip.open_count == SLOW_CLIENTS, "they were held while they still had time"
-                wait_until(lambda: not drip.open_count, "every slow client is let go", 60)
+                wait_until(lambda: not drip.open_count, "every slow client is disconnected", 60)
             lives_s = max(drip.closed_after_s)
         if scale.is_full:
             p99_s, usual_p99_s = (each.percentile_s(0.99, Outcome.RIGHT) for each in (load.ledger, usual))
@@ -50,7 +50,7 @@ def test_nobody_works_for_clients_that_went_away(system: System, scale: Scale) -
             before = system.last_job()
             ask_and_go(system.url, contents, count)
             wait_until(lambda: system.last_job() != before, "their jobs are in the queue")
-            wait_until(lambda: system.queue_depth() == 0, "their jobs were taken back")
+            wait_until(lambda: system.queue_depth() == 0, "their jobs were cancelled")
         assert_all_right(loaded(system, scale, scale.of(0.5, 5.0)))
 
 

@@ -86,7 +86,7 @@ def flood(system: System, scale: Scale, factor: float) -> Flood:
         end, used_s = time.monotonic(), time.process_time() - used_s
         load.rate = USUAL_SHARE * peak
         time.sleep(scale.of(1.0, 20.0))
-    wait_until(lambda: system.client.upload("/predict", system.asked[0].content).status == 200, "it is at ease", 60)
+    wait_until(lambda: system.client.upload("/predict", system.asked[0].content).status == 200, "the queue is open", 60)
     if scale.is_full:
         # A machine that others share is not always as fast: the peak is that of before and after.
         peak = (peak + peak_rate(system, 15.0)) / 2
@@ -103,7 +103,7 @@ def flood(system: System, scale: Scale, factor: float) -> Flood:
 
 
 def assert_withstood(ledger: Ledger) -> None:
-    """Everybody was answered or refused in due form; few were accepted in vain."""
+    """Check that each request was answered or properly refused, and that few accepted ones were late."""
     assert ledger.count(*TOLD) == len(ledger.entries), ledger
     assert ledger.count(Outcome.REFUSED) > ledger.count(Outcome.LATE), ledger
     assert ledger.count(Outcome.RIGHT) > ledger.count(Outcome.LATE), ledger
@@ -115,5 +115,5 @@ def assert_told_when_to_come(ledger: Ledger) -> None:
     refused = ledger.ended(Outcome.REFUSED)
     assert {each.code for each in refused} <= REFUSALS
     waits = {each.retry_after_s for each in refused}
-    assert len(waits) > 1, f"all are told to come back at the same time: {waits} s"
+    assert len(waits) > 1, f"all get the same Retry-After: {waits} s"
     assert all(wait is not None and 1 <= wait <= 10 for wait in waits)

@@ -59,7 +59,7 @@ def test_requests_are_refused_while_redis_is_out_of_memory(system: System, scale
         if scale.is_full:
             scale.judge("Redis out of memory", lost(ledger), note=ledger)
         assert_all_answered_or_refused(ledger)
-        assert ledger.counts()["refused queue_full"], f"nobody was told that the queue is full: {ledger}"
+        assert ledger.counts()["refused queue_full"], f"no request was refused as queue_full: {ledger}"
         assert pids == system.worker_pids() + system.api_pids(), "a process has died of it"
 
 

@@ -36,7 +36,7 @@ def test_a_full_disk_refuses_images_and_reports_and_tears_nothing(system: System
         scale.tell(f"disk full {times} times: {ledger}; {len(reports.accepted)} reports acknowledged, the others 507")
     assert ledger.count(Outcome.RIGHT) + ledger.counts()[FULL] == len(ledger.entries), ledger
     reports.check()
-    assert not list((system.state_dir / "uploads").glob(".*.part")), "half an image was left behind"
+    assert not list((system.state_dir / "uploads").glob(".*.part")), "an incomplete image was left behind"
     assert all(image.read_bytes().endswith(b"\xff\xd9") for image in (system.state_dir / "uploads").glob("*.jpg"))
 
 

@@ -63,7 +63,7 @@ def test_a_worker_that_grows_is_replaced_without_a_lost_request(keeper: Keeper) 
 
 def assert_replaced_under_load(system: System, before: int) -> None:
     with Load(system.url, system.asked, rate=RATE) as load:
-        wait_until(lambda: before not in system.worker_pids(), "the worker has made way", PATIENCE_S)
+        wait_until(lambda: before not in system.worker_pids(), "the worker was replaced", PATIENCE_S)
         system.wait_until_ready()
         time.sleep(0.5)
     assert load.ledger.count(Outcome.RIGHT) == len(load.ledger.entries), load.ledger
@@ -83,7 +83,7 @@ def unable(tmp_path: Path, keeper: Keeper, sabotage: Sabotage) -> Iterator[Clien
 
 def test_readiness_says_why_there_is_no_worker(unable: Client) -> None:
     wait_until(
-        lambda: "bundle.toml is missing" in readiness(unable).get("detail", ""), "the reason is told", PATIENCE_S
+        lambda: "bundle.toml is missing" in readiness(unable).get("detail", ""), "the reason is reported", PATIENCE_S
     )
     told = readiness(unable)
     assert told["code"] == "no_worker"

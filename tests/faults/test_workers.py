@@ -135,7 +135,7 @@ def stop_amid_work(system: System, pid: int) -> None:
         system.kill(pid, signal.SIGTERM)
     wait_until(lambda: pid not in system.worker_pids(), f"worker {pid} ends", PATIENCE_S)
     left = [job for job, consumer in system.in_hands() if f":{pid}:".encode() in consumer]
-    assert not left, f"worker {pid} was told to stop and left jobs in its hands: {left}"
+    assert not left, f"worker {pid} was stopped and left unfinished jobs: {left}"
 
 
 def give_poison(system: System, kinds: Sequence[str]) -> float:
@@ -148,7 +148,7 @@ def give_poison(system: System, kinds: Sequence[str]) -> float:
     seconds = time.monotonic() - begin
     assert [(each.status, each.json().get("code")) for each in responses] == [(500, "poison")] * len(kinds)
     wanted = [f"{hashlib.md5(image, usedforsecurity=False).hexdigest()}.jpg" for image in images.values()]
-    assert sorted(dead_images(system)) == sorted([*before, *wanted]), "others than the poison were given up"
+    assert sorted(dead_images(system)) == sorted([*before, *wanted]), "jobs other than the poison were abandoned"
     return seconds
 
 

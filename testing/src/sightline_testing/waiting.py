@@ -32,7 +32,7 @@ _patience = Patience()
 
 @contextmanager
 def hurried(share: float) -> Iterator[None]:
-    """Wait for so much shorter inside the block: where waiting in vain is what is expected."""
+    """Shorten the timeouts inside the block, where a timeout is expected."""
     _patience.share, before = share, _patience.share
     try:
         yield
@@ -52,7 +52,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WA
     while not condition():
         waited_s = time.monotonic() - began
         if waited_s > timeout_s:
-            raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
+            raise AssertionError(f"timed out after {timeout_s:g} s, waiting until {what}")
         time.sleep(min(max(SOONEST_S, waited_s * SHARE), LATEST_S))
 
 
@@ -75,7 +75,7 @@ def wait_for_end(process: subprocess.Popen[AnyStr], what: str, timeout_s: float 
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        raise AssertionError(f"waited {timeout_s:g} s in vain until {what}") from None
+        raise AssertionError(f"timed out after {timeout_s:g} s, waiting until {what}") from None
 
 
 @contextmanager
@@ -97,4 +97,4 @@ def ended_within(process: subprocess.Popen[AnyStr], what: str, timeout_s: float 
     finally:
         timer.cancel()
     if is_late.is_set():
-        raise AssertionError(f"waited {timeout_s:g} s in vain until {what}")
+        raise AssertionError(f"timed out after {timeout_s:g} s, waiting until {what}")
