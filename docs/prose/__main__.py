@@ -1,5 +1,8 @@
 """Check prose against the word list: `python docs/prose [FILE …]`, all files in Git by default; part of `make lint`.
 
+Without files, it also compares the Flesch reading ease of each page with reading_ease.txt: no page may be harder to
+read than it was before it was rewritten. `python docs/prose --scores` prints both values of each page.
+
 Markdown is passed to textlint as it is. Of other files only the text is passed: comments, docstrings, strings of more
 than one word, help texts, and what a template shows. Line numbers stay the same.
 """
@@ -14,11 +17,15 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from flesch import reading_ease
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 NPM = REPOSITORY / "requirements" / "npm"  # textlint finds its rules below the working directory
 # Globs of files that are still to be rewritten, one a line. It only ever gets shorter.
 UNFINISHED = (HERE / "unfinished.txt").read_text().split()
+# One page a line with its reading ease before it was rewritten; `-` for a page that is new since then.
+READING_EASE = HERE / "reading_ease.txt"
 Fragments = Iterator[tuple[int, str]]  # line, text
 
 
@@ -91,8 +98,36 @@ def checked(files: list[str]) -> list[str]:
     return [name for name in files if not any(fnmatch(name, glob) for glob in UNFINISHED)]
 
 
+def scores() -> list[tuple[str, float | None, float]]:
+    """Return each page in Git with its reading ease before and now; None before for a page that is new."""
+    before = dict(line.split() for line in READING_EASE.read_text().splitlines())
+    pages = [name for name in _run("git", "ls-files", "*.md").stdout.split() if (REPOSITORY / name).is_file()]
+    recorded = {page: None if before.get(page, "-") == "-" else float(before[page]) for page in pages}
+    return [(page, recorded[page], reading_ease((REPOSITORY / page).read_text())) for page in pages]
+
+
+def write_scores(*, only_worse: bool) -> int:
+    """Write pages with both values, and return how many are harder to read than before."""
+    rows = scores()
+    worse = {page for page, before, now in rows if before is not None and now < before}
+    for page, before, now in rows:
+        if page in worse:
+            advice = "use shorter sentences and plainer words"
+            sys.stdout.write(f"{page}: the Flesch reading ease is {now}, and was {before}: {advice}\n")
+        elif not only_worse:
+            sys.stdout.write(f"{page}: {'new' if before is None else before} -> {now}\n")
+    return len(worse)
+
+
 def main() -> int:
-    """Run textlint over the files and return its exit status."""
+    """Run the checks and return an exit status."""
+    if sys.argv[1:] == ["--scores"]:
+        return min(1, write_scores(only_worse=False))
+    worse = 0 if sys.argv[1:] else write_scores(only_worse=True)
+    return _textlint() or min(1, worse)
+
+
+def _textlint() -> int:
     names = sys.argv[1:] or checked(_run("git", "ls-files").stdout.split())
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
