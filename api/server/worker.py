@@ -72,7 +72,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._budget = Budget(settings.MAX_UPLOADS_BYTES)
         # Those whose last request is longest ago come first.
         self._readers: dict[PacedReader, None] = {}
-        self._due_at = float("inf")
+        self._due_at = math.inf  # nothing measures the lag
         self._closes_idle = False
         # Each look at gunicorn's own takes two calls, and a request takes twenty.
         self._settings = SimpleNamespace(
@@ -88,7 +88,6 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         """Serve until stopped; then finish the requests in progress, and close idle connections after a moment."""
-        gevent.spawn(self._measure_lag)
         servers = [self._started(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
@@ -114,10 +113,14 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.alive = False
 
     def _measure_lag(self) -> None:
-        """Keep the time at which this greenlet is due next: the time since then is the lag of the event loop."""
-        while True:
+        """Keep the time at which this greenlet is due next: the time since then is the lag of the event loop.
+
+        It ends with the last connection, so that a process without any is not woken 50 times a second.
+        """
+        while self._readers:
             self._due_at = monotonic() + TICK_S
             gevent.sleep(TICK_S)
+        self._due_at = math.inf
 
     def _wait_for_readers(self, seconds: float) -> None:
         until = monotonic() + seconds
@@ -138,6 +141,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         reader = PacedReader(client, self._timeouts, self._budget, Turns(READS_PER_PASS))
         self._make_room()
         self._readers[reader] = None
+        if self._due_at == math.inf:
+            self._due_at = monotonic() + TICK_S
+            gevent.spawn(self._measure_lag)
         try:
             self._serve(reader, listener.getsockname(), client, addr)
         except (ClientIdle, StopIteration, http_errors.NoMoreData):
