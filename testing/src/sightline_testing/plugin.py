@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+from xdist.remote import Producer  # type: ignore[import-untyped]  # has no types
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # as above
 
 import storage  # noqa: F401  else pytest takes the folder storage/, in which its tests lie, for the package of that name
 import wire  # noqa: F401  as above
@@ -21,8 +23,30 @@ EMPTY = "TRUNCATE lines, reports, decisions, renames, report_keys, audit, histor
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the files that are to be run first."""
+    """Take the files that are to be run first, and those that are to be run by one process."""
     parser.addoption("--begin-with", action="append", default=[], metavar="FILE", help="run this file's tests first")
+    parser.addoption(
+        "--together", action="append", default=[], metavar="FILE,FILE", help="run these files' tests in one process"
+    )
+
+
+class FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # as above
+    """Gives each process of pytest-xdist a file at a time, or several that share what is started once for a process."""
+
+    def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
+        super().__init__(config, log)
+        self._groups = [group.split(",") for group in config.getoption("--together")]
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return what the test is run together with: the first file of its group, or its own file."""
+        file: str = super()._split_scope(nodeid)
+        return next((group[0] for group in self._groups if file.endswith(tuple(group))), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Keep the files of --together together."""
+    return FilesTogether(config, log) if config.getoption("--together") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

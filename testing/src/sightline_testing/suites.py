@@ -32,6 +32,7 @@ class Suite:
     tests: str
     options: tuple[str, ...] = ()
     longest: tuple[str, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()  # files that share what a process starts once: a service, a browser
     is_parallel: bool = True
     is_short: bool = False  # one process: others would take longer to import what it needs than to run their share
 
@@ -64,6 +65,27 @@ class Totals:
 
 # Folders of tests/ with commands of their own.
 OF_THEIR_OWN = ("chart", "faults", "security", "clients", "containers", "gpu", "site")
+# A service costs seconds at its start, and a little for as long as it runs: what needs nothing special shares one.
+OF_THE_SHARED_SERVICE = (
+    *(
+        f"tests/browser/test_{name}.py"
+        for name in (
+            "access",
+            "batches",
+            "errors",
+            "maps",
+            "naming",
+            "operate",
+            "report",
+            "screenshots",
+            "without_scripts",
+            "words",
+        )
+    ),
+    "tests/test_integration.py",
+    "tests/test_protocols.py",
+)
+OF_A_BROWSER = tuple(f"tests/browser/test_{name}.py" for name in ("below_a_path", "feedback_loop", "review", "teach"))
 # In the order of their start: long ones first.
 SUITES = (
     Suite(
@@ -72,14 +94,16 @@ SUITES = (
         "tests",
         tuple(f"--ignore=tests/{name}" for name in OF_THEIR_OWN),
         longest=(
-            "tests/test_documented_commands.py",
+            "tests/browser/test_teach.py",
             "tests/browser/test_access.py",
+            "tests/test_documented_commands.py",
             "tests/test_running.py",
-            "tests/browser/test_feedback_loop.py",
+            "tests/test_command_line.py",
             "tests/test_promotion.py",
             "tests/test_own_models.py",
             "tests/test_exercise.py",
         ),
+        together=(OF_THE_SHARED_SERVICE, OF_A_BROWSER),
     ),
     Suite(
         "model",
@@ -212,6 +236,7 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
         options += ["--dist=loadfile", f"--numprocesses={processes}", "--max-worker-restart=0"]
     if suite.is_parallel and suite.longest:
         options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
+        options += [f"--together={','.join(files)}" for files in suite.together]
     is_long = any(os.environ.get(name) for name in LONG_FORMS)
     if not is_long:
         options.append(f"--timeout={TEST_LIMIT_S}")
