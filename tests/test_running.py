@@ -137,12 +137,16 @@ def test_when_the_address_is_told_an_image_is_answered_and_ctrl_c_leaves_nothing
     assert {each[0] for each in manager.states} <= {"READY=1", "WATCHDOG=1", "STOPPING=1"}, "gunicorn reports nothing"
 
 
-def test_stopping_answers_what_is_under_way(tmp_path: Path) -> None:
-    with running_service(tmp_path) as service, ThreadPoolExecutor(8) as pool:
+def test_stopping_answers_what_is_under_way_and_leaves_a_redis_that_was_named_alone(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    changes = {"REDIS_IP": redis_server.host, "REDIS_PORT": str(redis_server.port)}
+    with running_service(tmp_path, changes) as service, ThreadPoolExecutor(8) as pool:
         client = Client(service.url)
         assert service.launcher is not None
         sent = [pool.submit(client.upload, "/predict", good("baseline.jpg").content) for _ in range(8)]
-        sent[0].result()
+        assert sent[0].result().status == 200
+        assert not any("redis-server" in command for command in programs(tmp_path).values())
         service.launcher.send_signal(signal.SIGTERM)
         for request in sent:
             try:
@@ -150,6 +154,7 @@ def test_stopping_answers_what_is_under_way(tmp_path: Path) -> None:
             except ConnectionRefusedError:
                 continue  # it came after the door was closed
         assert service.launcher.wait(PATIENCE_S) == 0
+    assert redis_server.command("PING") == b"+PONG\r\n"
 
 
 def test_a_second_start_says_that_the_port_is_taken_and_by_what(
@@ -275,14 +280,6 @@ def is_answered(client: Client) -> bool:
         return client.upload("/predict", good("baseline.jpg").content).status == 200
     except OSError:
         return False
-
-
-def test_a_redis_that_is_named_is_used_and_left_alone(tmp_path: Path, redis_server: RedisServer) -> None:
-    changes = {"REDIS_IP": redis_server.host, "REDIS_PORT": str(redis_server.port)}
-    with running_service(tmp_path, changes) as service:
-        assert Client(service.url).upload("/predict", good("baseline.jpg").content).status == 200
-        assert not any("redis-server" in command for command in programs(tmp_path).values())
-    assert redis_server.command("PING") == b"+PONG\r\n"
 
 
 def test_a_setting_that_cannot_be_used_ends_the_start_in_one_line(tmp_path: Path) -> None:
