@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import settings
 from reports import record
+from reports.transfers import transfers
 from storage.errors import StorageError
 from storage.images import folder as image_folder
 from storage.images.folder import ImageFolder
-from storage.transfers.folder import Transfers
 from wire import __version__
 
 DAY_S = 86_400.0
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _clean_once(*, is_dry_run: bool) -> bool:
     """Clean up and print the result; return whether it came to its end."""
     if not is_dry_run:
-        Transfers(record.folder()).drop_old()
+        transfers().drop_old()
     if settings.IMAGE_STORE:
         sys.stdout.write(f"clean-up: images are in {settings.IMAGE_STORE}, where a rule of the bucket removes them\n")
         return True

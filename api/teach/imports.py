@@ -6,11 +6,9 @@ from pathlib import PurePosixPath
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
-import offload
 import settings
 from problems import Problem
-from reports import record
-from storage.transfers.folder import Transfers
+from reports import transfers
 from teach import orders
 
 # Larger ones are for `models import`: a form is held in memory until it is stored.
@@ -46,12 +44,12 @@ def place(fields: Mapping[str, str], files: MultiDict[str, FileStorage]) -> str:
                 400, "invalid_order", f"{(file.filename or '')[:100]!r} is no {expected}, as its tool named it."
             )
         contents[file.filename] = _content(file, MAX_TABLE_BYTES)
-    transfers = Transfers(record.folder())
-    upload = offload.run(lambda: transfers.receive(contents, settings.MIN_FREE_BYTES))
+    kept = transfers.transfers()
+    upload = transfers.run(lambda: kept.receive(contents, settings.MIN_FREE_BYTES))
     try:
         return orders.place_import({"upload": upload, **arguments})
     except BaseException:
-        offload.run(lambda: transfers.drop(upload))
+        transfers.run(lambda: kept.drop(upload))
         raise
 
 

@@ -10,7 +10,6 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 import error_handlers
-import offload
 import settings
 import utils
 import views
@@ -20,10 +19,9 @@ from images.multipart import MAX_IMAGES, MAX_OVERHEAD_BYTES
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
 from problems import Problem, texts
-from reports import audit, classes, record
+from reports import audit, classes, transfers
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
-from storage.transfers.folder import Transfers
 from teach import archive, examples, imports, orders
 from wire import WireError
 from wire.orders.messages import EXPORT, KINDS, Known
@@ -138,6 +136,7 @@ def teach() -> str:
         max_choices=MAX_CHOICES,
         presets=imports.PRESETS,
         max_model_bytes=imports.MAX_MODEL_BYTES,
+        shared=_shared(),
         orders=[_shown(each) for each in book.orders],
         has_trainer=book.has_trainer,
         versions=list(reversed(book.versions)),
@@ -331,16 +330,23 @@ def order(order_id: str) -> OrderState | str:
 def download_archive(order_id: str) -> AnyResponse:
     """Send an archive; it is kept for a day, until the next one is written, or until an image is erased."""
     known = orders.find(ORDER_ID.parse(order_id))
-    archive = Transfers(record.folder())
-    opened = offload.run(lambda: archive.open_archive(known.order.id)) if known.order.kind == EXPORT else None
+    archives = transfers.transfers()
+    opened = transfers.run(lambda: archives.open_archive(known.order.id)) if known.order.kind == EXPORT else None
     if opened is None:
-        raise Problem(404, "archive_gone", "This archive is not here, or no longer: export again.")
+        raise Problem(404, "archive_gone", f"This archive is not here, or no longer: export again. {_shared()}".strip())
     audit.note("download", {}, "sent", known.order.id)
     response = views.file_response(opened)
     response.content_type = "application/zip"
     response.headers["Content-Disposition"] = f'attachment; filename="reviewed-cases-{_moment(known)[:10]}.zip"'
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _shared() -> str:
+    """Return what a trainer on another host needs for imports and exports; empty where it has that."""
+    if settings.IMAGE_STORE:
+        return ""
+    return "A trainer on another host needs the same folder of reports, or IMAGE_STORE."
 
 
 def _wants_page() -> bool:

@@ -18,12 +18,12 @@ import settings
 from cli import command
 from inference.errors import CasesError, ModelError
 from registry import versions
+from serving import stored_images
 from storage.errors import ImageMissing, ImageTooLarge
 from storage.images.names import USUAL_SUFFIXES, is_plain
 from storage.images.port import ImageStore
 from storage.reports.folder import FolderReports, Limits
 from storage.reports.port import ReportStore
-from storage.transfers.folder import Transfers
 from wire import result_cache
 from wire.dead_letters import DeadLetters
 from wire.orders.suggestions import Suggestions
@@ -67,7 +67,7 @@ def erase(options: argparse.Namespace) -> Erasure:
     names |= erased.names
     trained = _forget_in_versions(names, sha256)
     pages = _remove_evaluations()
-    Transfers(Path(settings.FEEDBACK_FILEPATH).parent).drop_archives()
+    stored_images.transfers().drop_archives()
     answers = _forget_answers(names, sha256)
     found = Erasure(sum(images.erase(each) for each in sorted(names)), erased.reports, answers, pages, trained)
     if found[:3] == (0, 0, 0) and not trained:

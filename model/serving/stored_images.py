@@ -1,6 +1,7 @@
 """Reading a stored image by the name that a job gives, which may come from anyone who can write to Redis."""
 
 import logging
+from pathlib import Path
 
 import settings
 from inference.errors import IMAGE_MISSING, IMAGE_TOO_LARGE, STORAGE_UNAVAILABLE, ImageError
@@ -8,8 +9,12 @@ from storage.errors import ImageMissing, ImageTooLarge, StorageUnavailable
 from storage.images.opening import open_images
 from storage.images.port import ImageStore
 from storage.s3 import Server
+from storage.transfers.opening import open_transfers
+from storage.transfers.port import Transfers
 
 log = logging.getLogger(__name__)
+# For each request; a large file takes several.
+TRANSFER_TIMEOUT_S = 60.0
 
 
 def read(images: ImageStore, name: str) -> bytes:
@@ -29,6 +34,12 @@ def read(images: ImageStore, name: str) -> bytes:
 def open_store(place: str = "") -> ImageStore:
     """Return the images at a place, a folder or s3://bucket/prefix; without one, those of the settings."""
     return open_images(place or settings.IMAGE_STORE or settings.UPLOAD_FOLDER, server())
+
+
+def transfers() -> Transfers:
+    """Return the files on their way between the operator's browser and the trainer."""
+    folder = Path(settings.FEEDBACK_FILEPATH).parent
+    return open_transfers(folder, settings.IMAGE_STORE, server(TRANSFER_TIMEOUT_S))
 
 
 def server(timeout_s: float = 0.0) -> Server:

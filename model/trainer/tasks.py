@@ -15,7 +15,7 @@ from inference import bundle
 from inference.bundle import MODEL_FILE
 from inference.errors import ModelError
 from registry import versions
-from storage.transfers.folder import Transfers
+from serving import stored_images
 from trainer.reporting import Reporter
 from wire.orders import messages
 from wire.orders.messages import Order
@@ -40,7 +40,7 @@ def prepare() -> None:
 
     Files that orders of before have left for a download go in time.
     """
-    transfers().drop_old()
+    stored_images.transfers().drop_old()
     store = ml_service.model_store()
     if store is not None:
         store.mirror()
@@ -161,9 +161,12 @@ def erase(order: Order, _: Reporter) -> Result:
 def export(order: Order, reporter: Reporter) -> Result:
     """Write an archive of the reviewed cases for the operator's browser, as `cli.export FILE.zip` does."""
     reporter.expect(EXPORT_STEPS)
-    archive = transfers().archive(order.id)
+    transfers = stored_images.transfers()
+    archive = transfers.archive(order.id)
     written = exporting.export(exporting.parser().parse_args([str(archive)]))
-    return {**written._asdict(), "bytes": archive.stat().st_size}
+    size = archive.stat().st_size
+    transfers.publish(order.id)
+    return {**written._asdict(), "bytes": size}
 
 
 def import_network(order: Order, reporter: Reporter) -> Result:
@@ -173,10 +176,12 @@ def import_network(order: Order, reporter: Reporter) -> Result:
     given, bundles = order.arguments, ml_service.bundles_folder()
     if reporter.note and (made := _imported(reporter.note)):
         return {"version": made}  # the attempt before has come to its end
-    folder = transfers().received(given.get("upload", ""))
+    transfers = stored_images.transfers()
+    folder = transfers.received(given.get("upload", ""))
     if folder is None:
         raise OrderRefused(
-            "the uploaded files are not on this host, or no longer: the API and the trainer need one folder of reports"
+            "the uploaded files are not here, or no longer: the API and the trainer need one folder of reports, or "
+            "IMAGE_STORE"
         )
     name = given.get("name") or import_model.name_of(Path(given.get("file", "")))
     number = import_model.free_number(bundles, name) if bundle.is_name(name) else 1
@@ -192,7 +197,7 @@ def import_network(order: Order, reporter: Reporter) -> Result:
     except MemoryError:
         raise OrderRefused("the network needs more memory than a check may take") from None
     finally:
-        transfers().drop(folder.name)
+        transfers.drop(folder.name)
     store = ml_service.model_store()
     if store is not None:
         store.push(version)
@@ -203,11 +208,6 @@ def _imported(note: str) -> str:
     """Return the version of a number, in whichever precision; empty where there is none."""
     found = ml_service.bundles_folder().glob(f"{note}-*") if bundle.is_identity(note) else ()
     return next((versions.identity(folder) for folder in found), "")
-
-
-def transfers() -> Transfers:
-    """Return the files on their way between the operator's browser and the trainer."""
-    return Transfers(Path(settings.FEEDBACK_FILEPATH).parent)
 
 
 def suggest_images(_: Order, reporter: Reporter) -> Result:

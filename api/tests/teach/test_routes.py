@@ -17,7 +17,7 @@ from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from storage.audit.log import AuditFile, AuditRow
 from storage.reports.port import Filters
-from storage.transfers.folder import Transfers
+from storage.transfers.folder import FolderTransfers
 from teach import examples, imports
 from tests.reports.test_json_reports import problem_of
 from wire.orders import messages
@@ -219,7 +219,7 @@ def test_an_export_is_offered_for_download_as_long_as_it_is_there(
     operator: FlaskClient, application: Flask, trainer: TrainerDesk
 ) -> None:
     led = operator.post("/teach/orders", data={"kind": "export"}, headers=OWN)
-    order_id, transfers = led.location.rpartition("/")[2], Transfers(Path(settings.FEEDBACK_FILEPATH).parent)
+    order_id, transfers = led.location.rpartition("/")[2], FolderTransfers(Path(settings.FEEDBACK_FILEPATH).parent)
     assert problem_of(operator.get(f"{led.location}/archive")) == (404, "archive_gone")
     transfers.archive(order_id).write_bytes(b"PK" * 100_000)
     trainer.done(order_id, {"images": 1, "missing": 2, "bytes": 200_000})
@@ -251,7 +251,7 @@ def test_a_network_is_stored_for_the_trainer_and_its_import_ordered(
     led = operator.post("/teach/models", data=form, headers={**OWN, **PAGE})
     assert led.status_code == 303, led.text
     arguments = dict(trainer.find(led.location.rpartition("/")[2]).arguments)
-    folder = Transfers(Path(settings.FEEDBACK_FILEPATH).parent).received(arguments.pop("upload"))
+    folder = FolderTransfers(Path(settings.FEEDBACK_FILEPATH).parent).received(arguments.pop("upload"))
     assert folder is not None
     assert arguments == {"file": "my.onnx", "preset": "torchvision"}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {

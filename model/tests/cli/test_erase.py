@@ -15,7 +15,7 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.reviewed import FeedbackFiles
-from storage.transfers.folder import Transfers
+from storage.transfers.folder import FolderTransfers
 from tests.bundle_copies import NAME
 from tests.improving import work_on_a_copy
 from wire.messages import Answer
@@ -68,7 +68,7 @@ def test_an_erased_image_leaves_nothing_and_everything_else_stays(
     for question in questions:
         answer = replace(Answer("", (("tabby", 0.5),), "m", "1", bundle_digest="d"), sha256=question.image)
         cache.keep(question, 1, answer, cache.find(question, 1).slot)
-    archive = Transfers(files.feedback).archive("7-0")
+    archive = FolderTransfers(files.feedback).archive("7-0")
     assert export.main([str(archive)]) == 0
     assert archive.exists()
     assert erase.main([f"/display/{meant}"]) == 0

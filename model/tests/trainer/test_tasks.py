@@ -18,7 +18,7 @@ from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.reviewed import FeedbackFiles
-from storage.transfers.folder import Transfers
+from storage.transfers.folder import FolderTransfers
 from tests.bundle_copies import NAME
 from tests.improving import improved, train_on_less, work_on_a_copy
 from trainer import tasks, version_list
@@ -113,7 +113,7 @@ def test_what_is_promoted_provisionally_has_to_be_confirmed_and_can_be_rolled_ba
 
 def test_an_export_is_an_archive_for_the_browser(files: FeedbackFiles, reporter: Reporter) -> None:
     exported = tasks.export(replace(order(messages.EXPORT), id="7-0"), reporter)
-    archive = Transfers(files.feedback).open_archive("7-0")
+    archive = FolderTransfers(files.feedback).open_archive("7-0")
     assert archive is not None
     with archive, ZipFile(archive) as opened:
         names = opened.namelist()
@@ -130,7 +130,7 @@ def test_an_uploaded_network_is_imported_once_served_when_asked_twice_and_discar
     bring = order(messages.IMPORT, upload=upload, file="my stripes.onnx", preset="torchvision")
     assert tasks.import_network(bring, reporter) == {"version": "my-stripes/1-fp32"}
     assert bundle.load(bundles / "my-stripes" / "1-fp32").labels == ("across", "down")
-    assert Transfers(files.feedback).received(upload) is None
+    assert FolderTransfers(files.feedback).received(upload) is None
     # As after an attempt that was interrupted at its end.
     assert tasks.import_network(bring, reporter) == {"version": "my-stripes/1-fp32"}
     listed = version_list.versions_of(bundles)
@@ -171,14 +171,14 @@ def test_what_is_no_network_is_refused_in_words_and_removed(
         tasks.import_network(order(messages.IMPORT, upload=upload, file="x.onnx", **told), reporter)
     assert reason in str(refused.value)
     assert str(files.feedback) not in str(refused.value)
-    assert Transfers(files.feedback).received(upload) is None
+    assert FolderTransfers(files.feedback).received(upload) is None
     assert [path.name for path in Path(settings.BUNDLES_FOLDER).glob("*/*")] == ["1-int8"]
     with pytest.raises(OrderRefused, match="need one folder"):
         tasks.import_network(order(messages.IMPORT, upload=upload, file="x.onnx", **told), reporter)
 
 
 def uploaded(files: FeedbackFiles, contents: dict[str, bytes]) -> str:
-    return Transfers(files.feedback).receive(contents, 0)
+    return FolderTransfers(files.feedback).receive(contents, 0)
 
 
 def order(kind: str, **arguments: str) -> Order:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.waiting import wait_until
 from storage.audit.log import AuditFile
-from storage.transfers.folder import Transfers
+from storage.transfers.folder import FolderTransfers
 from tests.trainer.conftest import TrainerProbe
 from wire.orders.messages import DISCARD, DONE, FAILED, IMPORT, ROLL_BACK, RUNNING, TRAIN
 
@@ -78,7 +78,7 @@ def test_the_process_of_an_order_that_is_killed_alone_is_started_again(trainers:
 
 def test_a_network_that_would_take_all_memory_is_refused(trainers: TrainerProbe) -> None:
     files = {"model.onnx": swelling_network(), "labels.txt": b"a\nb\n"}
-    upload = Transfers(trainers.files.feedback).receive(files, 0)
+    upload = FolderTransfers(trainers.files.feedback).receive(files, 0)
     order_id = trainers.order(IMPORT, upload=upload, file="swelling.onnx", preset="torchvision")
     trainers.start()
     wait_until(lambda: trainers.known(order_id).state == FAILED, "it is refused", 120)

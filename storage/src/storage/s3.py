@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from storage.errors import StorageFull, StorageUnavailable
@@ -92,6 +93,14 @@ class Bucket:
     def put(self, key: str, data: bytes, sha256: str = "") -> None:
         """Store an object, and overwrite an existing one."""
         self._put(key, data, sha256, "overwrite")
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file of any size, in parts, and overwrite an existing object."""
+        self._call(lambda obstore, client: obstore.put(client, key, path))
+
+    def piece(self, key: str, start: int, length: int) -> bytes:
+        """Return bytes of an object that is there."""
+        return self._call(lambda obstore, client: bytes(obstore.get_range(client, key, start=start, length=length)))
 
     def get(self, key: str, check_size: Callable[[int], None] = lambda _: None) -> tuple[bytes, str] | None:
         """Return the bytes of an object and its ETag; None where there is none. `check_size` may refuse its size."""

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageFull
-from storage.transfers.folder import KEPT_S, Transfers
+from storage.transfers.folder import KEPT_S, FolderTransfers
 
 
 @pytest.fixture
-def transfers(tmp_path: Path) -> Transfers:
-    return Transfers(tmp_path / "feedback")
+def transfers(tmp_path: Path) -> FolderTransfers:
+    return FolderTransfers(tmp_path / "feedback")
 
 
-def test_what_is_uploaded_is_found_until_it_is_dropped(transfers: Transfers) -> None:
+def test_what_is_uploaded_is_found_until_it_is_dropped(transfers: FolderTransfers) -> None:
     transfer_id = transfers.receive({"model.onnx": b"graph", "labels.txt": b"cat\n"}, 0)
     folder = transfers.received(transfer_id)
     assert folder is not None
@@ -26,20 +26,20 @@ def test_what_is_uploaded_is_found_until_it_is_dropped(transfers: Transfers) -> 
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../exports", "/etc", "a/b", "\0", "x" * 200])
-def test_no_name_leads_elsewhere(transfers: Transfers, name: str) -> None:
+def test_no_name_leads_elsewhere(transfers: FolderTransfers, name: str) -> None:
     transfers.receive({"model.onnx": b""}, 0)
     transfers.drop(name)
     assert transfers.received(name) is None
     assert transfers.open_archive(name) is None
 
 
-def test_nothing_is_stored_without_room(transfers: Transfers, tmp_path: Path) -> None:
+def test_nothing_is_stored_without_room(transfers: FolderTransfers, tmp_path: Path) -> None:
     with pytest.raises(StorageFull):
         transfers.receive({"model.onnx": b"graph"}, 2**62)
     assert list((tmp_path / "feedback" / "transfers" / "imports").iterdir()) == []
 
 
-def test_there_is_one_archive_and_it_goes_with_the_others(transfers: Transfers) -> None:
+def test_there_is_one_archive_and_it_goes_with_the_others(transfers: FolderTransfers) -> None:
     assert transfers.drop_archives() == 0
     transfers.archive("1-0").write_bytes(b"first")
     transfers.archive("2-0").write_bytes(b"second")
@@ -52,7 +52,7 @@ def test_there_is_one_archive_and_it_goes_with_the_others(transfers: Transfers) 
     assert transfers.open_archive("2-0") is None
 
 
-def test_what_is_old_goes(transfers: Transfers) -> None:
+def test_what_is_old_goes(transfers: FolderTransfers) -> None:
     assert transfers.drop_old() == 0
     old = transfers.received(transfers.receive({"model.onnx": b"graph"}, 0))
     new = transfers.received(transfers.receive({"model.onnx": b"graph"}, 0))
