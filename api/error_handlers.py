@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 import problems
 import settings
+from openapi.negotiation import wants_page
 from problems import Problem, UnusableFile
 from storage import errors as storage_errors
 from wire import JobFailed
@@ -198,7 +199,7 @@ def _response(problem: Problem, pages: Mapping[str, Page]) -> Response:
         # The three keys of the contract and nothing else.
         return Response(problems.MALFORMED_BODY, 400, headers, mimetype="application/json")
     # A browser that navigates accepts HTML; programs do not ask for it.
-    if not is_predict and request.blueprint != PROTOCOLS and "text/html" in request.headers.get("Accept", ""):
+    if not is_predict and request.blueprint != PROTOCOLS and wants_page(request):
         text = render_template("error.html", status=problem.status, message=problem.detail)
         return Response(text, problem.status, headers)
     body = problem.body(instance=instance(), request_id=request_id())

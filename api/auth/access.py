@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 import settings
 from auth import api_keys, operator_session
 from auth.api_keys import ApiKey, KeyFile, KeyFileError
+from openapi.negotiation import wants_page
 from problems import Problem
 from server import edge
 from server.clients import network_of
@@ -129,7 +130,7 @@ def require_operator() -> AnyResponse | None:
     """
     if is_operator():
         return None
-    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+    if request.method == "GET" and wants_page(request):
         return redirect(url_for("door.login", next=request.full_path.rstrip("?")))
     raise Problem(401, "operator_key_needed", "This needs the operator's key: send it as Authorization: Bearer <key>.")
 

@@ -7,6 +7,7 @@ from werkzeug.exceptions import NotFound
 
 from auth import access
 from images import uploads
+from openapi.negotiation import wants_page
 from openapi.operation import HTML, JSON, Answer, Operation
 from openapi.schemas import ClassScore
 from predict import job_queue
@@ -56,7 +57,7 @@ def candidate(prediction_id: str) -> CandidateResponse | str:
         detail = "The worker that answered tries no version. Try again in a moment."
         raise Problem(503, "not_ready", detail, retry_after_s=1)
     scores: list[ClassScore] = [{"label": label, "score": round(score, 4)} for label, score in found.predictions]
-    if "text/html" in request.headers.get("Accept", ""):
+    if wants_page(request):
         return render_template(
             "candidate.html", answered=prediction, candidate=found.version, predictions=scores, filename=image.name
         )

@@ -11,14 +11,16 @@ from werkzeug.wrappers import Response as AnyResponse
 
 import settings
 from auth import access, operator_session
+from openapi.negotiation import sent_texts
 from openapi.operation import HTML, Answer, Body, Operation, Text, WholeNumber
-from problems import Problem, texts
+from problems import Problem
 from reports import audit
 from reports import labels as reports_labels
 from reports.record import report_store
 from reports.schema import MAX_LABEL
-from review import bulk, exports, suggestions
+from review import bulk, exports, listing, suggestions
 from review.exports import ALL, STATUS
+from review.listing import VIEW
 from storage.reports.port import (
     MAX_PAGE_SIZE,
     OPEN,
@@ -47,7 +49,6 @@ NEXT = Text("next", "query", "path to open after signing in", "/review", r"[^\x0
 MAX_BULK_BYTES = 256 * 1024
 MAX_SEEN_DIGITS = 19
 SIZES = (PAGE_SIZE, 100, MAX_PAGE_SIZE)
-VIEWS = ("list", "grid")
 LABEL = Text(
     "label", "query", "only images with this text in a predicted, proposed or decided label", "tabby", r"[^\x00]{0,200}"
 )
@@ -57,7 +58,6 @@ SINCE = Text("since", "query", "only images last reported on this day (UTC) or l
 UNTIL = Text("until", "query", "only images last reported on this day (UTC) or earlier", "2026-11-30", _DAY)
 ORDER = Text("order", "query", "order of the images", "newest", f"({'|'.join(ORDERS)})")
 SIZE = WholeNumber("size", "query", "number of images on a page", PAGE_SIZE, lambda: MAX_PAGE_SIZE)
-VIEW = Text("view", "query", "list or grid", "grid", f"({'|'.join(VIEWS)})")
 # A number as Python writes it: a score, or how many.
 PLACE = Text(
     "place",
@@ -192,21 +192,18 @@ def review() -> str:
     filters = Filters("" if status == ALL else status, key(label), query["model"] or "", keys, *days)
     order = Order(query["order"] or ORDERS[0], query["size"] or PAGE_SIZE)
     page = report_store().page(filters, order, _place_of(query["place"] or ""))
-    return render_template(
+    pages = [place and {"place": _token_of(place)} for place in (page.earlier, page.later)]
+    return listing.show(
         "review.html",
+        listing.Parameters(query, *pages),
+        page.labels,
         page=page,
+        cards=page.cards,
         filters=filters,
         order=order,
-        query={name: value for name, value in query.items() if value},
-        view=query["view"] or VIEWS[0],
         statuses=(*STATUSES, ALL),
         orders=ORDERS,
         sizes=sorted({*SIZES, order.size}),
-        max_label=MAX_LABEL,
-        labels=sorted({spelling.of(label) for label in page.labels}),
-        name_of=spelling.of,
-        is_new=lambda label: reports_labels.is_known(label) is False,
-        token_of=_token_of,
     )
 
 
@@ -272,9 +269,8 @@ def decide_images() -> ImagesDecided | AnyResponse:
 )
 def decide() -> tuple[Decided, int] | AnyResponse:
     """Keep a decision about a report."""
-    request.max_content_length = MAX_DECISION_BYTES
     refusal = Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
-    decided = _decided(texts(request.get_json() if request.is_json else request.form, refusal), audit.who())
+    decided = _decided(sent_texts(request, MAX_DECISION_BYTES, refusal), audit.who())
     subject = {"report_id": decided["report_id"], "label": decided["label"]}
     audit.note("decide", subject, decided["status"])
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)

@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, request
 
 import settings
 from auth import access
 from images import stored, uploads
 from openapi.operation import HTML, Answer, Operation, Text, WholeNumber
-from reports import labels as reports_labels
 from reports import submission
 from reports.record import report_store
-from reports.schema import MAX_LABEL, Report
+from reports.schema import Report
 from reports.submission import Submission
+from review import listing
+from review.listing import VIEW
 from storage.reports.port import MAX_PAGE_SIZE, OPEN, PAGE_SIZE, Card, ImageDecision
 from wire.orders import messages
 from wire.orders.order_book import OrderBook
@@ -34,8 +35,6 @@ COMMENT = "suggested"
 REASON = Text("reason", "query", "only images that are listed for this reason", "unsure", f"|{'|'.join(REASONS)}")
 START = WholeNumber("start", "query", "number of images to leave out", 0, lambda: MAX_SUGGESTIONS)
 SIZE = WholeNumber("size", "query", "number of images on a page", PAGE_SIZE, lambda: MAX_PAGE_SIZE)
-VIEWS = ("list", "grid")
-VIEW = Text("view", "query", "list or grid", "grid", f"({'|'.join(VIEWS)})")
 PARAMETERS = (REASON, START, SIZE, VIEW)
 
 
@@ -54,17 +53,21 @@ def add_routes(router: Blueprint) -> None:
 )
 def suggestions() -> str:
     """Show a page of the list, and how it came about."""
-    reason, start, view = REASON.read(request) or "", START.read(request) or 0, VIEW.read(request) or VIEWS[0]
+    query = {each.name: each.read(request) for each in PARAMETERS}
+    reason, start = str(query["reason"] or ""), int(query["start"] or 0)
     found, search = _listed().read()
     fitting = [each for each in found if not reason or reason in each.reasons]
     images = uploads.image_store()
     # A bucket is queried for each image in turn.
-    size = min(SIZE.read(request) or PAGE_SIZE, PAGE_SIZE if images.is_remote else MAX_PAGE_SIZE)
+    size = min(int(query["size"] or PAGE_SIZE), PAGE_SIZE if images.is_remote else MAX_PAGE_SIZE)
     shown = _there(fitting[start : start + size])
     book = OrderBook(address_of(settings), settings.REDIS_QUEUE).read()
-    spelling = reports_labels.spelling()
-    return render_template(
+    previous_page = {"start": max(0, start - size) or None} if start else None
+    next_page = {"start": start + size} if start + size < len(fitting) else None
+    return listing.show(
         "suggestions.html",
+        listing.Parameters(query, previous_page, next_page),
+        report_store().labels(),
         cards=[_card(each) for each in shown],
         reasons={each.image: each.reasons for each in shown},
         counts=Counter(name for each in found for name in each.reasons),
@@ -74,14 +77,6 @@ def suggestions() -> str:
         searched_at=_moment(search),
         last=next((each for each in book.orders if each.order.kind == messages.SUGGEST), None),
         has_trainer=book.has_trainer,
-        earlier=max(0, start - size) if start else None,
-        later=start + size if start + size < len(fitting) else None,
-        query={each.name: value for each in PARAMETERS if (value := each.read(request))},
-        view=view,
-        max_label=MAX_LABEL,
-        labels=sorted({spelling.of(label) for label in report_store().labels()}),
-        name_of=spelling.of,
-        is_new=lambda label: reports_labels.is_known(label) is False,
     )
 
 

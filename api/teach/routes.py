@@ -16,9 +16,10 @@ import views
 from auth import access
 from images import uploads
 from images.multipart import MAX_IMAGES, MAX_OVERHEAD_BYTES
+from openapi.negotiation import sent_texts, wants_page
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
-from problems import Problem, texts
+from problems import Problem
 from reports import audit, classes, transfers
 from reports.schema import MAX_LABEL
 from storage.errors import StorageError
@@ -163,7 +164,7 @@ def add_examples() -> ExamplesAdded | AnyResponse:
         raise Problem(400, "no_image", "No image was sent as form field 'file'. Choose images first.")
     added = [_added(file, label) for file in files]
     audit.note("examples", {"label": label, "images": str(sum(each["success"] for each in added))}, "kept")
-    if not _wants_page():
+    if not wants_page(request):
         return {"label": label, "examples": added}
     failed = [f"{each['name']}: {each['error']}" for each in added if not each["success"]]
     if failed:
@@ -192,7 +193,7 @@ def add_archive() -> ArchiveAdded | AnyResponse:
     kept = Counter(each["label"] for each in added if each["success"])
     for label, count in kept.items():
         audit.note("examples", {"label": label, "images": str(count), "from": "an archive"}, "kept")
-    if not _wants_page():
+    if not wants_page(request):
         return {"labels": dict(kept), "examples": added}
     failed = [f"{each['name']}: {each['error']}" for each in added if not each["success"]]
     flash(f"{sum(kept.values())} of {len(added)} images are examples now: {', '.join(kept) or 'of no class'}.")
@@ -253,9 +254,8 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
 )
 def place_order() -> tuple[OrderState, int] | AnyResponse:
     """Place an order."""
-    request.max_content_length = MAX_ORDER_BYTES
     refusal = Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
-    fields = texts(request.get_json() if request.is_json else _chosen(request.form), refusal)
+    fields = sent_texts(request, MAX_ORDER_BYTES, refusal, _chosen)
     order_id = orders.place(fields.get("kind", ""), fields)
     if request.is_json:
         return _shown(orders.find(order_id)), 201
@@ -298,7 +298,7 @@ def import_model() -> tuple[OrderState, int] | AnyResponse:
     request.max_content_length = imports.MAX_MODEL_BYTES + 3 * imports.MAX_TABLE_BYTES + MAX_OVERHEAD_BYTES
     files = request.files if request.mimetype == uploads.FORM else MultiDict()
     order_id = imports.place(request.form, files)
-    if not _wants_page():
+    if not wants_page(request):
         return _shown(orders.find(order_id)), 201
     return redirect(url_for("teach.order", order_id=order_id), 303)
 
@@ -314,7 +314,7 @@ def import_model() -> tuple[OrderState, int] | AnyResponse:
 def order(order_id: str) -> OrderState | str:
     """Show an order."""
     shown = _shown(orders.find(ORDER_ID.parse(order_id)))
-    if not _wants_page():
+    if not wants_page(request):
         return shown
     return render_template("order.html", order=shown, is_over=shown["state"] in {"done", "failed"})
 
@@ -347,10 +347,6 @@ def _shared() -> str:
     if settings.IMAGE_STORE:
         return ""
     return "A trainer on another host needs the same folder of reports, or IMAGE_STORE."
-
-
-def _wants_page() -> bool:
-    return "text/html" in request.headers.get("Accept", "")
 
 
 def _shown(known: Known) -> OrderState:

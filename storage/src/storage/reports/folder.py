@@ -13,22 +13,6 @@ from storage.reports import erasure, files, port
 from storage.reports.appender import Appender
 from storage.reports.files import Addition, Key, Once
 from storage.reports.index import ReportIndex
-from storage.reports.port import (
-    CaseClass,
-    Decision,
-    Erased,
-    Filters,
-    ImageDecision,
-    Order,
-    Outcome,
-    Page,
-    Place,
-    Quality,
-    Report,
-    ReportStore,
-    Row,
-    Run,
-)
 from wire.tables.csv_reader import Row as TableRow
 from wire.tables.csv_reader import TableReader
 from wire.tables.feedback import RENAMES, RENAMES_FILE, REPORTS_FILE
@@ -50,10 +34,10 @@ def run_here(work: Callable[[], object]) -> object:
     return work()
 
 
-class FolderReports(ReportStore):
+class FolderReports(port.ReportStore):
     """The reports next to a file of lines."""
 
-    def __init__(self, lines: Path, limits: Limits, run: Run = run_here, max_step_s: float = math.inf) -> None:
+    def __init__(self, lines: Path, limits: Limits, run: port.Run = run_here, max_step_s: float = math.inf) -> None:
         """A use waits for `max_step_s` at most for the index to be made: see ReportIndex."""
         self._lines = lines
         self._rows = lines.with_name(REPORTS_FILE)
@@ -63,18 +47,18 @@ class FolderReports(ReportStore):
         self._run = run
         self._appender = Appender(lines, self._rows, run, self._check_room)
 
-    def add(self, report: Report, when_kept: Callable[[], None] = lambda: None) -> None:
+    def add(self, report: port.Report, when_kept: Callable[[], None] = lambda: None) -> None:
         """Append it to the files."""
         # The id is made of the key, so the CSV shows which keys there were; the file of keys outlives its rows.
         key = Key(UUID(report.report_id).bytes, report.content)
         once = None
         if report.content:
             # The index may take long: not under the lock, for which all reports wait.
-            found: Row | None = self._run(lambda: self._known_row(report, key))
+            found: port.Row | None = self._run(lambda: self._known_row(report, key))
             once = Once(key, lambda: self._is_there(report, key, found))
         self._appender.add(Addition(report.line, report.cells, once), when_kept)
 
-    def add_all(self, reports: Sequence[Report], when_kept: Callable[[], None] = lambda: None) -> None:
+    def add_all(self, reports: Sequence[port.Report], when_kept: Callable[[], None] = lambda: None) -> None:
         """Append them to the files, in one piece."""
 
         def work() -> None:
@@ -85,20 +69,25 @@ class FolderReports(ReportStore):
         if reports:
             self._run(work)
 
-    def find(self, report_id: str) -> Row | None:
+    def find(self, report_id: str) -> port.Row | None:
         """Find it in the index."""
-        found: Row | None = self._run(lambda: self._index.find(report_id))
+        found: port.Row | None = self._run(lambda: self._index.find(report_id))
         return found
 
-    def page(self, filters: Filters, order: Order = Order(), place: Place | None = None) -> Page:  # noqa: B008  a tuple
+    def page(
+        self,
+        filters: port.Filters,
+        order: port.Order = port.Order(),  # noqa: B008  a tuple
+        place: port.Place | None = None,
+    ) -> port.Page:
         """Read the index."""
-        page: Page = self._run(lambda: self._index.page(filters, order, place))
+        page: port.Page = self._run(lambda: self._index.page(filters, order, place))
         return page
 
-    def decide(self, decision: Decision, seen: int | None = None) -> int:
+    def decide(self, decision: port.Decision, seen: int | None = None) -> int:
         """Append it to the file of decisions."""
 
-        def due() -> list[Decision]:
+        def due() -> list[port.Decision]:
             if seen is None:
                 return [decision]
             row = self._index.find(decision.report_id)
@@ -112,50 +101,50 @@ class FolderReports(ReportStore):
         number: int = self._run(work)
         return number
 
-    def decide_images(self, decisions: Sequence[ImageDecision]) -> list[Outcome]:
+    def decide_images(self, decisions: Sequence[port.ImageDecision]) -> list[port.Outcome]:
         """Append them to the file of decisions, in one piece."""
         images = [decision.image for decision in decisions]
         kept: set[str] = set()
 
-        def due() -> list[Decision]:
+        def due() -> list[port.Decision]:
             rows = self._index.reports_of(images)
             found = {each.image: port.due(each, rows[each.image]) for each in decisions}
             kept.update(image for image, some in found.items() if some is not None)
             return [each for some in found.values() for each in some or ()]
 
-        def work() -> list[Outcome]:
+        def work() -> list[port.Outcome]:
             files.append_decisions(self._folder, due)
             rows = self._index.reports_of(images)
             return [port.outcome(each, rows[each.image], is_kept=each.image in kept) for each in decisions]
 
-        outcomes: list[Outcome] = self._run(work)
+        outcomes: list[port.Outcome] = self._run(work)
         return outcomes
 
     def reported(self, images: Sequence[str]) -> set[str]:
         """Read the index."""
         if not images:
             return set()
-        rows: dict[str, list[Row]] = self._run(lambda: self._index.reports_of(images))
+        rows: dict[str, list[port.Row]] = self._run(lambda: self._index.reports_of(images))
         return {image for image, found in rows.items() if found}
 
-    def cases(self, after: int) -> list[Row]:
+    def cases(self, after: int) -> list[port.Row]:
         """Read the index."""
-        cases: list[Row] = self._run(lambda: self._index.cases(after))
+        cases: list[port.Row] = self._run(lambda: self._index.cases(after))
         return cases
 
-    def reports(self, after: int) -> list[Row]:
+    def reports(self, after: int) -> list[port.Row]:
         """Read the index."""
-        reports: list[Row] = self._run(lambda: self._index.reports(after))
+        reports: list[port.Row] = self._run(lambda: self._index.reports(after))
         return reports
 
-    def quality(self) -> Quality:
+    def quality(self) -> port.Quality:
         """Ask the index."""
-        found: Quality = self._run(self._index.quality)
+        found: port.Quality = self._run(self._index.quality)
         return found
 
-    def classes(self) -> list[CaseClass]:
+    def classes(self) -> list[port.CaseClass]:
         """Read the index."""
-        found: list[CaseClass] = self._run(self._index.classes)
+        found: list[port.CaseClass] = self._run(self._index.classes)
         return found
 
     def labels(self) -> list[str]:
@@ -177,16 +166,16 @@ class FolderReports(ReportStore):
         """Read the index."""
         yield from self._run(self._index.image_names)
 
-    def erase(self, names: Collection[str], sha256s: Collection[str]) -> Erased:
+    def erase(self, names: Collection[str], sha256s: Collection[str]) -> port.Erased:
         """Rewrite the files without them; the index is rebuilt, so that it has no trace of them either."""
 
-        def work() -> Erased:
+        def work() -> port.Erased:
             files.heal(self._lines, self._rows)
             erased = erasure.erase(self._lines, self._rows, names, sha256s)
             self._index.remove()
             return erased
 
-        erased: Erased = self._run(work)
+        erased: port.Erased = self._run(work)
         return erased
 
     def check(self) -> None:
@@ -212,7 +201,7 @@ class FolderReports(ReportStore):
         if _size_of(self._lines) + _size_of(self._rows) >= self._limits.max_bytes:
             raise ReportsFull(port.too_many(self._limits.max_bytes))
 
-    def _known_row(self, report: Report, key: Key) -> Row | None:
+    def _known_row(self, report: port.Report, key: Key) -> port.Row | None:
         """Return the row that came under the same key; None where the file of keys has the very report.
 
         Raise StorageFull where there is no room for another report.
@@ -222,7 +211,7 @@ class FolderReports(ReportStore):
             return None
         return self._index.find(report.report_id)
 
-    def _is_there(self, report: Report, key: Key, found: Row | None) -> bool:
+    def _is_there(self, report: port.Report, key: Key, found: port.Row | None) -> bool:
         """Return whether a report is kept; raise KeyReused where another one came under its key.
 
         `found` is the row that was there a moment ago; one that came since has its key in the file of keys.

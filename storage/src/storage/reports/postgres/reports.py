@@ -15,22 +15,6 @@ from storage.reports import erasure, files, port, queries
 from storage.reports.appender import Appender
 from storage.reports.files import Addition, Key, Once
 from storage.reports.folder import run_here
-from storage.reports.port import (
-    CaseClass,
-    Decision,
-    Erased,
-    Filters,
-    ImageDecision,
-    Order,
-    Outcome,
-    Page,
-    Place,
-    Quality,
-    Report,
-    ReportStore,
-    Row,
-    Run,
-)
 from storage.reports.postgres.database import Database, ask
 from storage.reports.queries import DECISION_COLUMNS, REPORT_COLUMNS, Faults
 from wire.tables.csv_table import UTF_8
@@ -83,10 +67,10 @@ _MEANT = "SELECT report_id, filename FROM reports WHERE filename = ANY(?) OR ima
 _SET_FILED = "UPDATE lines SET is_filed = true WHERE report_id = ANY(?)"
 
 
-class PostgresReports(ReportStore):
+class PostgresReports(port.ReportStore):
     """The reports of all hosts; `lines` is this host's file of lines."""
 
-    def __init__(self, database: Database, lines: Path, max_bytes: int, run: Run = run_here) -> None:
+    def __init__(self, database: Database, lines: Path, max_bytes: int, run: port.Run = run_here) -> None:
         self._database = database
         self._lines = lines
         self._rows = lines.with_name(REPORTS_FILE)
@@ -99,7 +83,7 @@ class PostgresReports(ReportStore):
         self._renames: tuple[tuple[str, str], ...] | None = None
         self._renames_read_at = 0.0
 
-    def add(self, report: Report, when_kept: Callable[[], None] = lambda: None) -> None:
+    def add(self, report: port.Report, when_kept: Callable[[], None] = lambda: None) -> None:
         """Keep it in the database, then in the files of this host."""
         folder_id = self._identified()
         attempts = iter(range(1, 10))
@@ -119,7 +103,7 @@ class PostgresReports(ReportStore):
             if folder_id:
                 self._file([report])
 
-    def add_all(self, reports: Sequence[Report], when_kept: Callable[[], None] = lambda: None) -> None:
+    def add_all(self, reports: Sequence[port.Report], when_kept: Callable[[], None] = lambda: None) -> None:
         """Keep them in the database, in one transaction, then in the files of this host."""
         if not reports:
             return
@@ -133,20 +117,25 @@ class PostgresReports(ReportStore):
         if folder_id:
             self._file(reports)
 
-    def find(self, report_id: str) -> Row | None:
+    def find(self, report_id: str) -> port.Row | None:
         """Find it by its index."""
         return self._database.run(lambda connection: queries.find(partial(ask, connection), report_id))
 
-    def page(self, filters: Filters, order: Order = Order(), place: Place | None = None) -> Page:  # noqa: B008  a tuple
+    def page(
+        self,
+        filters: port.Filters,
+        order: port.Order = port.Order(),  # noqa: B008  a tuple
+        place: port.Place | None = None,
+    ) -> port.Page:
         """Read the page and what stands around it."""
 
-        def work(connection: Connection) -> Page:
+        def work(connection: Connection) -> port.Page:
             page = queries.page(partial(ask, connection), filters, order, place, Faults())
             return page._replace(labels=_labels(connection)[: port.MAX_LABELS])
 
         return self._database.run(work)
 
-    def decide(self, decision: Decision, seen: int | None = None) -> int:
+    def decide(self, decision: port.Decision, seen: int | None = None) -> int:
         """Keep it while no one else decides about the report."""
         cells = decision.cells()
         digest = digest_of(cells)
@@ -162,11 +151,11 @@ class PostgresReports(ReportStore):
 
         return self._database.run(work)
 
-    def decide_images(self, decisions: Sequence[ImageDecision]) -> list[Outcome]:
+    def decide_images(self, decisions: Sequence[port.ImageDecision]) -> list[port.Outcome]:
         """Keep them while no one else decides about the images."""
         images = [decision.image for decision in decisions]
 
-        def work(connection: Connection) -> list[Outcome]:
+        def work(connection: Connection) -> list[port.Outcome]:
             asking = partial(ask, connection)
             rows = queries.reports_of(asking, images, "FOR UPDATE")
             found = {each.image: port.due(each, rows[each.image]) for each in decisions}
@@ -184,19 +173,19 @@ class PostgresReports(ReportStore):
         rows = self._database.run(lambda connection: queries.reports_of(partial(ask, connection), images))
         return {image for image, found in rows.items() if found}
 
-    def cases(self, after: int) -> list[Row]:
+    def cases(self, after: int) -> list[port.Row]:
         """Read the next ones."""
         return self._database.run(lambda connection: queries.cases(partial(ask, connection), after))
 
-    def reports(self, after: int) -> list[Row]:
+    def reports(self, after: int) -> list[port.Row]:
         """Read the next ones."""
         return self._database.run(lambda connection: queries.reports(partial(ask, connection), after))
 
-    def quality(self) -> Quality:
+    def quality(self) -> port.Quality:
         """Ask the table."""
         return self._database.run(lambda connection: queries.quality(partial(ask, connection)))
 
-    def classes(self) -> list[CaseClass]:
+    def classes(self) -> list[port.CaseClass]:
         """Add them up."""
         return self._database.run(lambda connection: queries.classes(partial(ask, connection)))
 
@@ -220,7 +209,7 @@ class PostgresReports(ReportStore):
         query = "SELECT DISTINCT filename FROM reports"
         yield from (row["filename"] for row in self._database.run(lambda connection: ask(connection, query)))
 
-    def erase(self, names: Collection[str], sha256s: Collection[str]) -> Erased:
+    def erase(self, names: Collection[str], sha256s: Collection[str]) -> port.Erased:
         """Delete the rows, and rewrite the files of this host without them."""
         contents = [sha256 for sha256 in sha256s if sha256]
 
@@ -236,7 +225,7 @@ class PostgresReports(ReportStore):
 
         meant, found = self._database.run(work)
         erased = self._run(lambda: erasure.erase(self._lines, self._rows, found, contents))
-        return Erased(max(len(meant), erased.reports), frozenset(found) | erased.names)
+        return port.Erased(max(len(meant), erased.reports), frozenset(found) | erased.names)
 
     def check(self) -> None:
         """Look at the revision of the tables."""
@@ -248,13 +237,13 @@ class PostgresReports(ReportStore):
         if self._identified():
             self._file_pending()
 
-    def _add(self, connection: Connection, report: Report, folder_id: str) -> bool:
+    def _add(self, connection: Connection, report: port.Report, folder_id: str) -> bool:
         """Return False where the report is there already."""
         if report.content and not self._is_new(connection, report):
             return False
         return bool(self._insert(connection, [report], folder_id))
 
-    def _insert(self, connection: Connection, reports: Sequence[Report], folder_id: str) -> set[str]:
+    def _insert(self, connection: Connection, reports: Sequence[port.Report], folder_id: str) -> set[str]:
         """Insert those reports that are not there yet; return their ids."""
         asking = partial(ask, connection)
         if asking(_SIZE)[0]["size"] >= self._max_bytes:
@@ -271,7 +260,7 @@ class PostgresReports(ReportStore):
             asking(_ADD_REPORTS, [list(column) for column in zip(*rows, strict=True)])
         return added
 
-    def _is_new(self, connection: Connection, report: Report) -> bool:
+    def _is_new(self, connection: Connection, report: port.Report) -> bool:
         """Take the key of a report; raise KeyReused where it belongs to another one."""
         asking = partial(ask, connection)
         if not asking(_ADD_KEY, (report.report_id, report.content)):
@@ -285,7 +274,7 @@ class PostgresReports(ReportStore):
             raise KeyReused
         return False
 
-    def _file(self, reports: Sequence[Report]) -> None:
+    def _file(self, reports: Sequence[port.Report]) -> None:
         """Append new reports to the files of this host; they are kept, so it does no harm where that fails for now."""
         try:
             self._append_new(reports)
@@ -311,17 +300,17 @@ class PostgresReports(ReportStore):
             for row in rows:
                 record = row["record"]
                 cells = None if record is None else REPORTS.read(bytes(record).decode(UTF_8))
-                report = Report(row["report_id"], bytes(row["line"]).decode(UTF_8), cells)
+                report = port.Report(row["report_id"], bytes(row["line"]).decode(UTF_8), cells)
                 self._append(report)
             self._set_filed([row["report_id"] for row in rows])
 
-    def _append_new(self, reports: Sequence[Report]) -> None:
+    def _append_new(self, reports: Sequence[port.Report]) -> None:
         if len(reports) == 1:
             self._append(reports[0])
         else:
             self._run(lambda: files.append_all(self._lines, self._rows, reports, list(map(_key_of, reports))))
 
-    def _append(self, report: Report) -> None:
+    def _append(self, report: port.Report) -> None:
         key = _key_of(report)
         once = Once(key, lambda: files.find_key(self._lines.parent, key.report_id) is not None)
         self._appender.add(Addition(report.line, report.cells, once))
@@ -344,7 +333,7 @@ class PostgresReports(ReportStore):
         return self._folder_id
 
 
-def _key_of(report: Report) -> Key:
+def _key_of(report: port.Report) -> Key:
     return Key(UUID(report.report_id).bytes, report.content or NO_CONTENT)
 
 
