@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BufferedReader
 
-from flask import Blueprint, Request, Response, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Request, Response, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
@@ -64,6 +64,7 @@ from reports import labels as reports_labels
 from reports import schema, submission
 from reports.schema import MAX_LABEL, Report, Reported, ReportRequest
 from reports.submission import Submission
+from server import edge
 from server.messages import IMAGE_POLICY
 from wire import WireError
 from wire.tables.labels import key as label_key
@@ -105,7 +106,7 @@ def upload_image() -> str | AnyResponse:
         file = uploads.file_of(request, raw=False) if sample is None else samples.file_of(sample)
         image = _stored(file, request, started)
     except (UnusableFile, uploads.NoImage) as error:
-        flash(error.detail)
+        edge.flash_all([error.detail])
         return redirect(url_for("app_router.index"))
     return _page(classify(image, PredictOptions.of(request, reads_choices=False)))
 

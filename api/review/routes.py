@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
-from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 import settings
@@ -21,6 +21,7 @@ from reports.schema import MAX_LABEL
 from review import bulk, exports, listing, suggestions
 from review.exports import ALL, STATUS
 from review.listing import VIEW
+from server import edge
 from storage.reports.port import (
     MAX_PAGE_SIZE,
     OPEN,
@@ -240,8 +241,7 @@ def decide_images() -> ImagesDecided | AnyResponse:
     _note_decisions(outcomes)
     if request.is_json:
         return {"success": True, "images": [_image_decided(outcome) for outcome in outcomes]}
-    for message in bulk.messages(asked, outcomes):
-        flash(message)
+    edge.flash_all(bulk.messages(asked, outcomes))
     back = request.form.get("back", "")
     return redirect(back if _OWN_PATH.fullmatch(back) else url_for("review.review"), 303)
 

@@ -1,12 +1,13 @@
 """The edge of the application: request ids, security headers, requests of other sites, and the session cookie."""
 
+import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, flash, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import MapAdapter
@@ -19,6 +20,9 @@ from server.messages import DEFAULT_HEADERS, SECURITY_HEADERS
 _DEFAULTS = {header[0].lower(): header for header in DEFAULT_HEADERS}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _USUAL_HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]+)?")
+# Of messages for the next page: in JSON, which base64 makes longer by a third; and of each.
+MAX_FLASHED_BYTES = 2400
+MAX_FLASHED_CHARACTERS = 300
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE = frozenset({"same-origin", "none"})
 
@@ -100,6 +104,25 @@ class LazySession(SecureCookieSessionInterface):
         """Set the cookie, unless the session is empty and was never read."""
         if session or session.accessed or session.modified:
             super().save_session(app, session, response)
+
+
+def flash_all(lines: Sequence[str]) -> None:
+    """Show messages on the next page, as many as the session's cookie has room for, and how many more there are.
+
+    A browser drops a cookie of more than 4 KB, and with it all messages.
+    """
+    left = MAX_FLASHED_BYTES - sum(map(_flashed_bytes, session.get("_flashes", ())))
+    for number, line in enumerate(lines):
+        shown = line if len(line) <= MAX_FLASHED_CHARACTERS else f"{line[: MAX_FLASHED_CHARACTERS - 1]}…"
+        left -= _flashed_bytes(shown)
+        if left < 0:
+            flash(f"And {len(lines) - number} more.")
+            break
+        flash(shown)
+
+
+def _flashed_bytes(content: object) -> int:
+    return len(json.dumps(["message", content]))
 
 
 class SessionBelowPath(LazySession):

@@ -29,6 +29,9 @@ MAX_LIST_BYTES = 512 * 1024
 MAX_DEPTH = 3
 _END = struct.Struct("<4s4H2LH")
 _END_MARK, _MAX_COMMENT = b"PK\x05\x06", 65_535
+# Of ZIP64, just before the end: it leads to a list with bounds of its own.
+_LOCATOR = struct.Struct("<4sLQL")
+_LOCATOR_MARK = b"PK\x06\x07"
 _ENCRYPTED = 1
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
@@ -45,7 +48,7 @@ class Found(NamedTuple):
 def images_in(file: IO[bytes]) -> Iterator[Found]:
     """Yield the images of an archive in its order; raise Problem, before the first one, where it cannot be used."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _MAX_COMMENT - _END.size))
+    file.seek(max(0, size - _MAX_COMMENT - _END.size - _LOCATOR.size))
     _check_list(file.read())
     try:
         with zipfile.ZipFile(file) as archive:
@@ -68,7 +71,8 @@ def _check_list(tail: bytes) -> None:
     if at < 0 or at + _END.size > len(tail):
         raise _refused("it is no ZIP archive")
     _, _, _, _, entries, list_bytes, _, _ = _END.unpack_from(tail, at)
-    # Values that stand for those of ZIP64, which the bounds have no use for, are above them.
+    if tail[max(0, at - _LOCATOR.size) : at].startswith(_LOCATOR_MARK):
+        raise _refused("it is in the form of archives above 4 GB (ZIP64)")
     if entries > MAX_ENTRIES or list_bytes > MAX_LIST_BYTES:
         raise _refused(f"it has more than {MAX_ENTRIES} entries, or very long names")
 
@@ -99,7 +103,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Found:
     try:
         with archive.open(entry) as file:
             return Found(label, name, file.read(entry.file_size))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as fault:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError) as fault:
         return Found(label, name, fault=f"it is damaged: {fault}")
 
 

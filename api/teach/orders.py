@@ -8,7 +8,7 @@ from flask import request
 import settings
 from problems import Problem
 from reports import audit
-from wire.errors import OrdersFull
+from wire.errors import MessageError, OrdersFull
 from wire.orders import messages
 from wire.orders.messages import Known, Order
 from wire.orders.order_book import Book, OrderBook
@@ -60,6 +60,8 @@ def _place(kind: str, arguments: Mapping[str, str]) -> str:
         order_id = _order_book(address_of(settings), settings.REDIS_QUEUE).place(order)
     except OrdersFull as refusal:
         raise Problem(409, "orders_full", f"{refusal}. Wait until the trainer has done some.") from None
+    except MessageError as refusal:
+        raise Problem(400, "invalid_order", f"The order is too long, {refusal}: name fewer classes.") from None
     audit.note(kind, order.subject, "ordered", order_id)
     return order_id
 

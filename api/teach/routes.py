@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -22,6 +22,7 @@ from openapi.schemas import Score
 from problems import Problem
 from reports import audit, classes, transfers
 from reports.schema import MAX_LABEL
+from server import edge
 from storage.errors import StorageError
 from teach import archive, examples, imports, orders
 from wire import WireError
@@ -33,8 +34,6 @@ router.before_request(access.require_operator)
 MAX_ORDER_BYTES = 64 * 1024
 # Of more, `improve --only` chooses.
 MAX_CHOICES = 300
-# Of an archive; a cookie holds them until the page is shown.
-MAX_FAULTS_SHOWN = 8
 STATES = ("queued", "running", "done", "failed")
 LABEL = Text("label", "query", "name of the class", "bar chart", r"[^\x00]{0,200}")
 ORDER_ID = Text("order_id", "query", "an order", "1764510000000-0", "[0-9]{1,19}-[0-9]{1,19}")
@@ -196,9 +195,8 @@ def add_archive() -> ArchiveAdded | AnyResponse:
     if not wants_page(request):
         return {"labels": dict(kept), "examples": added}
     failed = [f"{each['name']}: {each['error']}" for each in added if not each["success"]]
-    flash(f"{sum(kept.values())} of {len(added)} images are examples now: {', '.join(kept) or 'of no class'}.")
-    for line in failed[:MAX_FAULTS_SHOWN]:
-        flash(line)
+    summary = f"{sum(kept.values())} of {len(added)} images are examples now: {', '.join(kept) or 'of no class'}."
+    edge.flash_all([summary, *failed])
     return redirect(url_for("teach.teach"), 303)
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
 def test_many_processes_add_whole_rows(tmp_path: Path) -> None:
     program = """
 import sys
+import tracemalloc
 from pathlib import Path
 from storage.audit.log import AuditFile, AuditRow
 for number in range(50):
@@ -80,3 +82,16 @@ def test_rows_of_one_request_are_kept_in_their_order(audit: AuditLog) -> None:
     audit.add_all([ROW._replace(order=str(number)) for number in range(3)])
     audit.add(ROW._replace(order="last"))
     assert [row.order for row in audit.newest(10)] == ["last", "2", "1", "0"]
+
+
+def test_a_long_stretch_without_a_line_end_is_passed_over(tmp_path: Path) -> None:
+    log = AuditFile(tmp_path)
+    log.add(ROW._replace(order="before"))
+    with (tmp_path / AUDIT_FILE).open("ab") as file:
+        file.write(bytes(4_000_000))
+    log.add(ROW._replace(order="after"))
+    tracemalloc.start()
+    assert [row.order for row in log.newest(10)] == ["after", "before"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000, "it is not gathered, which would take the square of its length"

@@ -1,6 +1,7 @@
 """Archives of examples: what is taken, and what nobody is harmed by."""
 
 import io
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -77,6 +78,26 @@ def test_bombs_are_refused_before_anything_is_unpacked(monkeypatch: pytest.Monke
     assert "too many" in refusal(packed({f"a/{number}.jpg": bytes(range(256)) * 100 for number in range(5)}))
 
 
+def test_a_second_list_of_entries_in_the_form_of_zip64_is_not_read() -> None:
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    many = entry * (archive.MAX_LIST_BYTES // len(entry) + 2)
+    count = len(many) // len(entry)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(many), 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(many), 1)
+    for comment in (b"", b"a comment"):
+        end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry), 0, len(comment)) + comment
+        file = io.BytesIO(many + record + locator + end)
+        assert len(zipfile.ZipFile(file).infolist()) == count, "the library reads the longer list"
+        assert "ZIP64" in refusal(file)
+
+
+def test_a_name_that_is_damaged_in_one_place_fails_alone() -> None:
+    data = packed({"a/1.jpg": JPEG, "a/ü.jpg": JPEG, "a/3.jpg": JPEG}).getvalue()
+    broken = data.replace("ü".encode(), b"\xff\xff", 1)  # that before the image, not that of the list
+    faults = [each.fault for each in archive.images_in(io.BytesIO(broken))]
+    assert [bool(fault) for fault in faults] == [False, True, False]
+
+
 def test_an_entry_that_says_less_than_it_holds_gives_no_more_than_it_says() -> None:
     content = b"\0" * 50_000_000
     data = bytearray(packed({"a/1.jpg": content, "a/2.jpg": JPEG}).getvalue())
@@ -104,6 +125,20 @@ def test_an_image_that_is_too_large_encrypted_or_damaged_fails_alone(monkeypatch
     data[third + 8] |= 1
     faults = [each.fault for each in archive.images_in(io.BytesIO(bytes(data)))]
     assert [fault.split(":")[0].split(" ")[2] for fault in faults] == ["damaged", "more", "encrypted"]
+
+
+def test_the_next_page_shows_what_came_of_many_classes_with_long_names(
+    client: FlaskClient, queue: RedisServer, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "OPERATOR_KEY", KEY)
+    client.post("/review/login", data={"key": KEY, "name": "Ann"}, headers=OWN)
+    names = ["".join(chr(0x4E00 + hash((number, at)) % 20_000) for at in range(60)) for number in range(16)]
+    entries = {f"{name}/{place}.jpg": JPEG if place else b"x" for name in names for place in range(2)}
+    led = client.post("/teach/archive", data={"file": (packed(entries), "a.zip")}, headers=OWN | PAGE)
+    assert len(led.headers["Set-Cookie"]) < 4000, "browsers drop a larger one"
+    page = client.get("/teach").text
+    assert "16 of 32 images are examples now" in page
+    assert re.search(r"And \d+ more\.", page)
 
 
 def test_an_archive_makes_cases_of_each_class(

@@ -13,6 +13,8 @@ AUDIT_FILE = "audit.jsonl"
 # Of each text; a row names things and does not hold them.
 MAX_TEXT = 500
 BLOCK_BYTES = 64 * 1024
+# More than any row has.
+MAX_LINE_BYTES = 256 * 1024
 MAX_SHOWN = 1000
 
 Run = Callable[[Callable[[], Any]], Any]
@@ -130,5 +132,6 @@ def _lines_from_the_end(path: Path) -> Iterator[bytes]:
             file.seek(begin)
             first, *others = (file.read(at - begin) + rest).split(b"\n")
             yield from reversed(others)
-            at, rest = begin, first
+            # What is longer is no row, but what a power cut or another program has left.
+            at, rest = begin, first[:MAX_LINE_BYTES]
         yield rest
