@@ -1,1 +1,1 @@
-"""Speed of Sightline beside this machine's limit, the usual design and other serving systems."""
+"""Speed of Sightline, compared with this machine's limit, the usual design and other serving systems."""

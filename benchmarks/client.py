@@ -46,7 +46,7 @@ class Endpoint:
         return answer.status, json.loads(text) if text.startswith(b"{") else {}
 
     def outcome(self, content: bytes) -> str:
-        """Post one image; return its label, or in words what came instead."""
+        """Post one image; return its label, or a description of the response without one."""
         try:
             status, answer = self.post(content)
         except (OSError, http.client.HTTPException) as error:

@@ -49,7 +49,7 @@ class _Order:
 
 
 def loop_on_every_core(make_work: MakeWork, names: list[str], seconds: float, cores: int) -> list[dict[str, Any]]:
-    """Run each named piece of work alone, on all cores at once; return its rate and processor time for an image."""
+    """Run each named piece of work alone, on all cores in parallel; return its rate and processor time for an image."""
     # Engines keep threads of their own, which a fork would lose.
     context = multiprocessing.get_context("spawn")
     order = _Order(make_work, names, seconds, context.Barrier(cores), context.Queue())

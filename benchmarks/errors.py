@@ -2,7 +2,7 @@
 
 
 class BenchError(Exception):
-    """Something that ends a step of the bench; the others go on."""
+    """A fault that ends a step of the benchmark; the others continue."""
 
 
 class LoadError(BenchError):

@@ -1,7 +1,7 @@
 """Make the images that the load consists of, once, into a cache folder; run in the peers' environment.
 
 Every set is of distinct images. The sources are the labelled photographs where they are available, else images
-drawn by code with a natural spectrum. Each is cropped anew, scaled, and encoded at the quality that gives the size.
+drawn by code with a natural spectrum. Each is cropped again, scaled, and encoded at the quality that gives the size.
 """
 
 import io

@@ -53,7 +53,7 @@ def image_list(name: str, paths: Iterable[Path]) -> Path:
 
 
 def put_load(url: str, listing: Path, body: str, connections: int, seconds: float) -> LoadResult:
-    """Keep `connections` requests under way for `seconds` and return what came back."""
+    """Keep `connections` requests open for `seconds` and return the responses."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise LoadError("wrk is not installed; on Debian and Ubuntu: apt-get install wrk")

@@ -1,7 +1,7 @@
 """How fast the inbox opens, and how much memory the exports take, with very many reports.
 
 `python -m benchmarks.many_reports [REPORTS] [postgres]` writes them into a folder of its own, a third of them decided,
-starts the api on it without Redis and without workers, and asks. With `postgres` they are imported into a PostgreSQL of
+starts the api on it without Redis and without workers, and sends requests. `postgres` imports them into a PostgreSQL of
 its own and read from there.
 """
 
@@ -70,7 +70,7 @@ def write(folder: Path, count: int) -> None:
                 f"uploads/{image:032x}.jpg",
                 f"{image:064x}",
             )
-            said = (draw.choice(LABELS), "0.5123", "net", draw.choice("123"), label, "not what it says")
+            said = (draw.choice(LABELS), "0.5123", "net", draw.choice("123"), label, "another class")
             reports.write(",".join(f'"{cell}"' for cell in (*cells, *said)) + "\n")
             if number % 3 == 0:
                 decision = draw.choice(("accept", "correct", "reject"))

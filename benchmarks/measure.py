@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """What is put on a server: images (a list file), the kind of body, how many requests at once, how long."""
+    """What is put on a server: images (a list file), the kind of body, how many open requests, how long."""
 
     listing: Path
     body: str

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass
 
-# In the order in which they run; the last two only when asked for.
+# In the order in which they run; the last two only if they are named.
 EXPERIMENT_NAMES = ("accuracy", "limit", "speed", "sizes", "workers", "fp32", "depth", "cache", "peers", "tuning")
 DEFAULT_EXPERIMENTS = EXPERIMENT_NAMES[:-2]
 QUICK_EXPERIMENTS = ("accuracy", "limit", "speed", "sizes")
@@ -15,7 +15,7 @@ WARM_UP_S = 1.0
 
 @dataclass(frozen=True)
 class Options:
-    """One run: what is measured, how often, how long each load lasts, and whether an earlier run goes on."""
+    """One run: what is measured, how often, how long each load lasts, and whether an earlier run continues."""
 
     experiments: tuple[str, ...]
     systems: tuple[str, ...] | None
@@ -45,7 +45,7 @@ def _comma_separated(text: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="benchmarks", description="Measure Sightline beside this machine's limit and other serving systems."
+        prog="benchmarks", description="Compare Sightline with this machine's limit and other serving systems."
     )
     parser.add_argument("--quick", action="store_true", help="a look in under 5 minutes: one repeat, short loads")
     parser.add_argument("--only", type=_names(EXPERIMENT_NAMES), help=f"experiments, of {','.join(EXPERIMENT_NAMES)}")
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="latest",
         metavar="RUN",
-        help="go on with an earlier run (the latest, or the named folder of benchmarks/results)",
+        help="continue an earlier run (the latest, or the named folder of benchmarks/results)",
     )
     return parser
 

@@ -35,7 +35,7 @@ QUEUE = "queue"
 
 @dataclass(frozen=True)
 class Case:
-    """One load on a running system: body, set of images, requests at once, how much longer than others."""
+    """One load on a running system: body, set of images, open requests, how much longer than others."""
 
     body: str
     images: str
@@ -61,7 +61,7 @@ class Step:
 
 
 def plan(options: Options) -> list[Step]:
-    """Return the steps in their order; each repeat begins with another system, so that drift hits all alike."""
+    """Return the steps in their order; each repeat starts with another system, so that drift affects all of them."""
     steps: list[Step] = []
     for repeat in range(1, options.repeats + 1):
         for experiment in options.experiments:

@@ -16,7 +16,7 @@ PANELS = (("images_per_s", "images/s"), ("p99_ms", "p99, ms"), ("cpu_ms", "CPU m
 
 
 def draw(folder: Path) -> None:
-    """Write plot.png beside the run's summary."""
+    """Write plot.png next to the run's summary."""
     summary = json.loads((folder / "summary.json").read_text("utf-8"))
     series = _series(summary["lines"])
     if not series:

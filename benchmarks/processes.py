@@ -19,7 +19,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def tree(root: int) -> list[int]:
-    """Return a process, its descendants, and whatever else runs in its session."""
+    """Return a process, its descendants, and all other processes of its session."""
     stats = {pid: fields for pid in _all_pids() if (fields := _stat(pid)) is not None}
     found = {root} | {pid for pid, fields in stats.items() if int(fields[_SESSION]) == root}
     while more := {pid for pid, fields in stats.items() if int(fields[_PARENT]) in found} - found:
@@ -55,9 +55,9 @@ def _pss_bytes(pid: int) -> int:
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a running process started, in ticks since boot: with the pid it names one process for good."""
+    """Return when a running process started, in ticks since boot: with the pid it identifies one process."""
     fields = _stat(pid)
-    # A zombie runs no more; who started it has not looked yet.
+    # A zombie does not run any more; its parent has not waited for it yet.
     return None if fields is None or fields[_STATE] == "Z" else fields[_START_TIME]
 
 

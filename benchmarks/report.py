@@ -60,7 +60,10 @@ NOISY_CORES = 0.2
 
 TABLES = (
     Table(
-        "Accuracy beside fp32 with Pillow's bicubic, without a server", "accuracy", ("system", "precision"), ACCURACY
+        "Accuracy compared with fp32 with Pillow's bicubic, without a server",
+        "accuracy",
+        ("system", "precision"),
+        ACCURACY,
     ),
     Table(
         "This machine's limit: no network, no queue, every core", "limit", ("system", "precision", "part"), (RATE, CPU)
@@ -79,7 +82,7 @@ TABLES = (
 
 
 def report(results: Results) -> str:
-    """Return all tables and the targets as text, and leave both beside the results."""
+    """Return all tables and the targets as text, and write both next to the results."""
     lines = summarise(results.rows)
     machine = json.loads((results.folder / "machine.json").read_text("utf-8"))
     verdicts = judge(results.rows)

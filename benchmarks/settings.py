@@ -1,4 +1,4 @@
-"""What the servers under test and the image maker are told through the environment."""
+"""The settings of the servers under test and of the image maker, from the environment."""
 
 import os
 from pathlib import Path

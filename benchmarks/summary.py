@@ -52,7 +52,7 @@ def _figure(values: list[float]) -> Figure:
 def ratio(rows: list[Row], numerator: Row, denominator: Row, metric: str) -> Figure | None:
     """Return the ratio of two things' figures, formed within each repeat: the machine drifts."""
     above, below = _by_repeat(rows, numerator, metric), _by_repeat(rows, denominator, metric)
-    # Whoever answered nothing in a repeat gives no ratio for it.
+    # A system without answers in a repeat gives no ratio for it.
     both = sorted(repeat for repeat in above.keys() & below.keys() if below[repeat])
     if not both:
         return None

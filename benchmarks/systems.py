@@ -117,7 +117,7 @@ class Setting:
 def command_and_environment(
     system: System, setting: Setting, port: int, state: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command line that starts a system, to be run in the project's root, and what it is told."""
+    """Return the command line that starts a system, to be run in the project's root, and its environment."""
     if not system.module:
         return ["make", "--silent", "serve"], system.environment | _sightline_environment(setting, port)
     told = system.environment | {

@@ -35,7 +35,7 @@ class Verdict:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """Return every promise with what this run says of it."""
+    """Return every target with the result of this run."""
     return [
         *(
             _at_least(

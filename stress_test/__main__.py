@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def remember_machine(file: Path) -> None:
-    """Keep what the run's figures depend on; a run that goes on keeps what it began with."""
+    """Store what the run's figures depend on; a resumed run keeps the values of its start."""
     if not file.exists():
         file.write_text(json.dumps(facts(), indent=1) + "\n", "utf-8")
 

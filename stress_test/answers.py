@@ -1,4 +1,4 @@
-"""What is wrong with an answer to `POST /predict`; a status alone says little."""
+"""What is wrong with an answer to `POST /predict`, in addition to its status."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -195,8 +195,8 @@ def _failures(rows: list[Row]) -> list[Verdict]:
         return []
     failed = sum(row["all"]["failed"] + row["all"]["refused"] for row in chosen)
     asked = failed + sum(row["all"]["answered"] for row in chosen)
-    told = "; ".join(dict.fromkeys(fault for row in chosen for fault in row["faults"]))
-    return [Verdict(failed == 0, f"No failure: {failed} of {asked} requests failed{f' ({told})' if told else ''}.")]
+    faults = "; ".join(dict.fromkeys(fault for row in chosen for fault in row["faults"]))
+    return [Verdict(failed == 0, f"No failure: {failed} of {asked} requests failed{f' ({faults})' if faults else ''}.")]
 
 
 def _fairness(rows: list[Row]) -> list[Verdict]:
@@ -219,12 +219,12 @@ def _overload(rows: list[Row]) -> list[Verdict]:
 
 def _refusal(row: Row) -> Verdict:
     every = row["all"]
-    told = "; ".join(f"{fault}: {count}" for fault, count in row["faults"].items())
+    faults = "; ".join(f"{fault}: {count}" for fault, count in row["faults"].items())
     return Verdict(
         every["failed"] == 0 and every["refused"] > 0,
         f"Past the queue's bound of {row['bound']:.0f} ({row['users']} users): {every['answered']} answered, "
         f"{every['refused']} refused with 503 and Retry-After, {every['failed']} failed otherwise "
-        f"({told or 'nothing'}).",
+        f"({faults or 'nothing'}).",
     )
 
 

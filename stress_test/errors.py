@@ -2,4 +2,4 @@
 
 
 class StressError(Exception):
-    """Something that ends one run of the matrix; the others go on."""
+    """A fault that ends one run of the matrix; the others continue."""

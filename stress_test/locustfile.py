@@ -66,7 +66,7 @@ def add_options(parser: Any) -> None:
 def make_images(environment: Any, **_: Any) -> None:
     """Make the images while no clock runs yet."""
     if environment.parsed_options is not None and not environment.parsed_options.images:
-        # In a thread: Locust's clock stands while its own is busy, and the run time would be over at once.
+        # In a thread: Locust's clock stands while its own is busy, and the run would end immediately.
         gevent.get_hub().threadpool.apply(pool.make, (MADE_IMAGES,))
 
 
@@ -98,19 +98,19 @@ def record(name: str, response_time: float, exception: Any, start_time: float, r
 
 @events.test_stopping.add_listener
 def stop_record(environment: Any, **_: Any) -> None:
-    """Let what is under way finish; nothing new counts."""
+    """Wait for running requests; new ones do not count."""
     Load.recorder.stop(time.time())
 
 
 @events.test_stop.add_listener
 def write_record(environment: Any, **_: Any) -> None:
-    """Leave the record where `--record` says."""
+    """Write the record to the file of `--record`."""
     if environment.parsed_options.record:
         Path(environment.parsed_options.record).write_text(json.dumps(Load.recorder.document()), encoding="utf-8")
 
 
 class Visitor(FastHttpUser):
-    """Somebody, in a browser or by program; what they do next is drawn by weight."""
+    """A user, in a browser or by program; the next action is drawn by weight."""
 
     # A full queue answers long before; what takes longer than this was lost.
     connection_timeout = 30.0

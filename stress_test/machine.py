@@ -12,7 +12,7 @@ PROGRAMS = {"Docker": ("docker", "--version"), "docker-compose": ("docker-compos
 
 
 def facts() -> dict[str, Any]:
-    """Return them by name, in the order in which a reader asks."""
+    """Return the facts about the machine by name, in the order of the report."""
     programs = {name: said for name, command in PROGRAMS.items() if (said := _said(command))}
     return {
         **describe_machine(),

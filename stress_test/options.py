@@ -31,7 +31,7 @@ class Options:
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
-    """Read the command line; `--quick` changes what was not said otherwise."""
+    """Read the command line; `--quick` changes the defaults."""
     given = _parser().parse_args(arguments)
     quick = given.quick
     return Options(
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="a look in under 2 minutes, from `make serve`, without Docker")
     add("--only", type=_names(EXPERIMENTS), help=f"of {','.join(EXPERIMENTS)}")
     add("--target", choices=TARGETS, help="where the matrix runs (default compose, with --quick serve)")
-    add("--users", type=_numbers, help="users at once (default 1,8,32,128)")
+    add("--users", type=_numbers, help="numbers of concurrent users (default 1,8,32,128)")
     add("--instances", type=_numbers, help="model instances (default 1,2)")
     add("--batching", type=_switches, default=(False, True), help="off,on (default both)")
     add("--batch-size", type=int, default=8, help="most jobs together, with batching on (default %(default)s)")
@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--most-users", type=int, default=4000, help="that an overload may take (default %(default)s)")
     add("--port", type=int, default=8890, help="of the service under load (default %(default)s)")
     add("--project", default="sightline-stress", help="name of the compose project (default %(default)s)")
-    add("--resume", action="store_true", help="go on with the last run where it broke off")
-    add("--report-only", action="store_true", help="write the report of the last run anew")
+    add("--resume", action="store_true", help="continue with the last run where it broke off")
+    add("--report-only", action="store_true", help="write the report of the last run again")
     return parser
 
 

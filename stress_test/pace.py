@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class ClosedLoop:
-    """Each user asks again so many seconds after the last answer: a slow service is asked less."""
+    """Each user sends again so many seconds after the last answer: a slow service gets fewer requests."""
 
     least_s: float
     most_s: float
@@ -19,9 +19,9 @@ class ClosedLoop:
 
 @dataclass
 class ConstantRate:
-    """Requests fall due at a rate, whoever is free takes the next; a slow service is asked no less.
+    """Requests fall due at a rate, and any free user sends the next; a slow service gets no fewer requests.
 
-    Where nobody was free in time a request starts late: more users are needed, or the service is past its limit.
+    If no user was free in time, a request starts late: more users are needed, or the service is past its limit.
     """
 
     per_second: float

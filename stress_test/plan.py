@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stress_test.options import Options
 
-# Past the bound of the queue: more users than twice its places, each with one request under way.
+# Past the bound of the queue: more users than twice its places, each with one open request.
 USERS_OF_EACH_PLACE = 2.2
 EXERCISE_USERS = 100
 SERVE_SECONDS = 15.0
@@ -23,7 +23,7 @@ class Setup:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what api and model are told."""
+        """Return the settings of api and model."""
         return {
             "MAX_BATCH_SIZE": str(self.batch_size),
             "PRECISION": self.precision,
@@ -91,5 +91,5 @@ def _setup(options: Options, instances: int, batching: bool, target: str = "") -
 
 
 def _mixed(options: Options) -> tuple[str, ...]:
-    """Users that ask again at once: as many requests are under way as there are users."""
+    """Users that send the next request immediately: as many requests are open as there are users."""
     return ("--wait-min", "0", "--wait-max", "0", *(("--repeats", "0.5") if options.cache else ()))

@@ -17,7 +17,7 @@ DPI = 110
 
 
 def draw(file: Path) -> None:
-    """Write the plots beside the figures."""
+    """Write the plots next to the figures."""
     rows = json.loads(file.read_text("utf-8"))["rows"]
     _throughput(rows, file.with_name("throughput.png"))
     _cost(rows, file.with_name("cost.png"))

@@ -44,7 +44,7 @@ GRAIN_SIGMA = 60
 
 @dataclass(frozen=True)
 class Upload:
-    """A file to upload, of which size, and what is in it; without a label nobody knows."""
+    """A file to upload, its size, and its label, if that is known."""
 
     name: str
     content: bytes
@@ -67,7 +67,7 @@ class Pool:
         self._sizes = {name: sizes.get(name, 1.0) for name in self._of_size}
         self._repeats = repeats
         self._numbers = itertools.count(random.getrandbits(48))
-        # What somebody sends who has one file: a photograph, where there is one.
+        # What a user with one file sends: a photograph, where there is one.
         self.first = next((image for image in found if image.size == "photograph"), found[0])
 
     def next(self) -> tuple[Upload, bytes]:
@@ -87,7 +87,7 @@ def as_another_file(content: bytes, number: int) -> bytes:
 
 
 def read(folder: Path) -> list[Upload]:
-    """Read a folder's images, and what they show where its labels.csv (file,size,label) says so."""
+    """Read a folder's images, and their labels from its labels.csv (file,size,label), if there is one."""
     rows = {}
     if (folder / LABELS_FILE).exists():
         with (folder / LABELS_FILE).open(encoding="utf-8", newline="") as file:
@@ -108,7 +108,7 @@ def read(folder: Path) -> list[Upload]:
 
 
 def make(folder: Path, sizes: tuple[Size, ...] = SIZES) -> None:
-    """Make the images once; labels.csv is written last and says that all are there."""
+    """Make the images once; labels.csv is written last and marks the folder as complete."""
     if (folder / LABELS_FILE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ Request = tuple[float, str, float, int, str]
 
 
 class Recorder:
-    """Keeps the requests that begin once the warm-up is over."""
+    """Record the requests that start after the warm-up."""
 
     def __init__(self, begin: float) -> None:
         self.begin = begin
@@ -26,7 +26,7 @@ class Recorder:
             self.requests.append((at, name, round(took_ms, 1), status, fault))
 
     def stop(self, at: float) -> None:
-        """What begins later does not count; what is under way does."""
+        """Ignore requests that start later, but count those that are running."""
         self.end = at
 
     def document(self) -> dict[str, Any]:

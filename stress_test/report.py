@@ -32,7 +32,7 @@ def report(machine: dict[str, Any], rows: list[Row]) -> str:
     """Return REPORT.md."""
     sections = [
         "# Stress report",
-        "Written by `make stress` from the run itself; `stress_test/README.md` says how it is measured.",
+        "Written by `make stress` from the run itself. `stress_test/README.md` explains how it is measured.",
         _section("Verdicts", "\n".join(_verdict_lines(rows))),
         _section("What it shows", "\n\n".join(conclude(rows, int(machine["cores"])))),
         _section("Users by instances: images a second", _grid(rows, lambda row: f"{rate(row):.1f}")),

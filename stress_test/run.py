@@ -1,4 +1,4 @@
-"""Carries out one run: Locust beside the service, and a row of figures from what both left."""
+"""One run: Locust and the service, and a row of figures from the records of both."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def _overloaded(cell: Cell, target: Target, most_users: int) -> Row:
     _measured(target, LEARNING_USERS, LEARNING_SECONDS, 0.0, cell.behaviour)
     bound = scrape(f"{target.url}/metrics").get("sightline_queue_bound")
     if bound is None:
-        raise StressError(f"{target.url}/metrics does not tell the queue's bound")
+        raise StressError(f"{target.url}/metrics does not contain the queue's bound")
     users = min(most_users, round(bound * USERS_OF_EACH_PLACE))
     row = _measured(target, users, cell.seconds, 0.0, cell.behaviour)
     after = _measured(target, RECOVERY_USERS, RECOVERY_SECONDS, 0.0, cell.behaviour)

@@ -1,4 +1,4 @@
-"""What the service costs and how full its queue is, looked at every two seconds while the load runs."""
+"""What the service costs and how full its queue is, sampled every two seconds while the load runs."""
 
 import itertools
 import os
@@ -38,7 +38,7 @@ class Sample:
 
 
 class Sampler:
-    """Looks at the service in a thread of its own, from entering to leaving."""
+    """Sample the service in a thread of its own, while the block runs."""
 
     def __init__(self, target: Target, generator: int) -> None:
         self.samples: list[Sample] = []
@@ -62,7 +62,7 @@ class Sampler:
 
     def _look(self, with_memory: bool) -> Sample:
         pids = self._target.pids()
-        # This process looks on; it is no part of the service either.
+        # This process only measures; it is no part of the service either.
         pids[GENERATOR] = [*processes.tree(self._generator), os.getpid()]
         batches = [scrape(url) for url in self._target.metrics_urls]
         return Sample(
@@ -80,7 +80,7 @@ class Sampler:
 
 
 def scrape(url: str) -> dict[str, float]:
-    """Read metrics by name (a histogram's buckets by name and bound); nothing where nobody answers in time."""
+    """Read metrics by name (a histogram's buckets by name and bound); nothing without a response in time."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - an address of our own
             return parse(answer.read().decode())
@@ -89,7 +89,7 @@ def scrape(url: str) -> dict[str, float]:
 
 
 def parse(text: str) -> dict[str, float]:
-    """Read what /metrics says; series of one name that differ in other labels than `le` are added up."""
+    """Parse a response of /metrics; series of one name that differ in other labels than `le` are added up."""
     found: dict[str, float] = {}
     for name, labels, value in _SAMPLE.findall(text):
         bound = _BUCKET.search(labels)
@@ -110,7 +110,7 @@ def _buckets(told: list[dict[str, float]]) -> dict[str, float]:
 
 
 def summarise(samples: list[Sample], begin: float, end: float) -> dict[str, Any]:
-    """Return what the service cost between two moments, by the looks nearest to them."""
+    """Return what the service cost between two moments, by the samples nearest to them."""
     chosen = [sample for sample in samples if begin - INTERVAL_S <= sample.at <= end + INTERVAL_S]
     if len(chosen) < 2 or chosen[-1].at <= chosen[0].at:
         return {}

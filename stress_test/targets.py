@@ -59,7 +59,7 @@ class Serve:
         self.metrics_urls = [f"http://127.0.0.1:{FIRST_METRICS_PORT + number}/metrics" for number in range(workers)]
 
     def pids(self) -> dict[str, list[int]]:
-        """Tell the processes apart by their command lines."""
+        """Return the kind of each process, by its command line."""
         found: dict[str, list[int]] = {"api": [], "model": [], "redis": [], "launcher": []}
         for pid in processes.tree(self.launcher):
             found[_service_of(_command_line(pid))].append(pid)
@@ -123,7 +123,7 @@ class Compose:
         return finished.stdout
 
     def look(self) -> None:
-        """Find each container's first process, and where the workers tell their metrics."""
+        """Find each container's first process, and the addresses of the workers' metrics."""
         self.roots, self.metrics_urls = {}, []
         for service in ("api", "model", "redis"):
             for container in self.call("ps", "-q", service).split():

@@ -23,7 +23,7 @@ def commands() -> list[list[str]]:
 
 
 def main() -> None:
-    """Run until a signal says stop, then stop every child."""
+    """Run until a signal to stop, then stop every child."""
     signal.signal(signal.SIGTERM, _exit)
     settings.UPLOADS.mkdir(parents=True, exist_ok=True)
     children: list[subprocess.Popen[bytes]] = []

@@ -89,14 +89,14 @@ class Autoscaler:
 
 
 def per_pod(value: float, target: float, replicas: int) -> int:
-    """Return the replicas that an external metric of type AverageValue asks for."""
+    """Return the replicas that an external metric of type AverageValue requests."""
     if abs(value / (target * replicas) - 1) <= TOLERANCE:
         return replicas
     return math.ceil(value / target)
 
 
 def by_cpu(utilization: float, target: float, ready: int, replicas: int) -> int:
-    """Return the replicas that a resource metric asks for; pods that start count as idle where more are wanted."""
+    """Return the replicas that a resource metric requests; pods that start count as idle where more are wanted."""
     ratio = utilization / target
     if abs(ratio - 1) <= TOLERANCE:
         return replicas
@@ -247,7 +247,7 @@ class Simulation:
 
 
 STEP_AT, STEP_ENDS, LASTS_S = 300, 1200, 2400
-# How long the first 60 s of a step are looked at for what they refuse.
+# Seconds at the start of a step in which refusals are counted.
 FIRST_S = 60
 STEADY_PODS = 3
 STEADY = 0.65 * STEADY_PODS * POD_RATE
@@ -261,7 +261,7 @@ def step_of(factor: float, begin: float = STEP_AT) -> Load:
 # What the chart offers, and what its targets were chosen from.
 CHART = Scaling()
 CHART_BY_CPU = replace(CHART, utilization=0, cpu=0.7)
-# A busy processor says that more are needed, and not how many more: at 0.7 a step of 5 takes 83 s.
+# A busy processor shows that more are needed, but not how many more: at 0.7 a step of 5 takes 83 s.
 CHART_BY_CPU_ALONE = replace(CHART, queue_length=0, utilization=0, cpu=0.55)
 WAYS = {
     "`keda`: depth and CPU": CHART_BY_CPU,

@@ -1,4 +1,4 @@
-"""How fast `sightline classify` is beside wrk, which sends the same photographs to the same service, and what it costs.
+"""Speed and cost of `sightline classify`, compared with wrk, which sends the same photographs to the same service.
 
     .venv/bin/python -m benchmarks.own.batch_client [--rounds 5] [--images 768] [--group 1,8]
 
@@ -118,7 +118,7 @@ def summary(lines: list[Figures], wrk: list[Figures]) -> str:
 
 
 def say(line: str) -> None:
-    """Print at once."""
+    """Print without buffering."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.own.batch_page [IMAGES]
 
-Chromium chooses so many small files at once on the page of a real service. The contents are few, so that the result
+Chromium chooses many small files in one step on the page of a real service. The contents are few, so that the result
 cache answers most requests: what is measured is the page. It prints how long the longest task of the page's thread was,
 and how many there were above 50 ms (`longtask` of the browser), the longest gap between two frames, how long a filter
 takes, and the nodes and the JavaScript heap after a garbage collection. What `choosing` takes is the browser's own: an
@@ -34,11 +34,11 @@ OBSERVE = """() => {
 # From a key to the list that it leaves, drawn.
 FILTER = """async (text) => {
   const field = document.getElementById("filter-label");
-  const begun = performance.now();
+  const started = performance.now();
   field.value = text;
   field.dispatchEvent(new Event("input", { bubbles: true }));
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-  return performance.now() - begun;
+  return performance.now() - started;
 }"""
 
 
@@ -72,9 +72,9 @@ def measure(visitor: Visitor, images: list[Path]) -> None:
     visitor.open()
     page.evaluate(OBSERVE)
     before = metrics(visitor)
-    begun = time.monotonic()
+    started = time.monotonic()
     visitor.choose(*images)
-    print(f"{count} files chosen after {time.monotonic() - begun:.1f} s")
+    print(f"{count} files chosen after {time.monotonic() - started:.1f} s")
     report(visitor, "choosing")
     page.locator("#history-count", has_text=f" of {count}").wait_for()
     for step in range(20):
@@ -84,7 +84,7 @@ def measure(visitor: Visitor, images: list[Path]) -> None:
     page.evaluate(FILTER, "")
     report(visitor, "scrolling and filtering")
     page.locator("#history-count", has_text=f"{count} of {count}").wait_for(timeout=LONGEST_WAIT_MS)
-    took = time.monotonic() - begun
+    took = time.monotonic() - started
     print(f"{count} answered after {took:.0f} s: {count / took:.0f} a second")
     report(visitor, "the rest")
     print(f"filter at the end: {page.evaluate(FILTER, 'clock'):.0f} ms")

@@ -1,4 +1,4 @@
-"""What decoding takes by format and size, beside what wire.decode_cost estimates: the source of its coefficients.
+"""The cost of decoding by format and size, compared with the estimate of wire.decode_cost: source of its coefficients.
 
 python -m benchmarks.own.decode_cost [PART OF A NAME]     with model/ on the import path; about two minutes
 
@@ -44,7 +44,7 @@ def tiled(width: int, height: int) -> Image.Image:
 
 
 def png_of_rows(depth: int, colour: int, row_filter: int, *, is_interlaced: bool = False) -> bytes:
-    """Return a PNG of 25 megapixels whose rows are alike and all have this filter."""
+    """Return a PNG of 25 megapixels with equal rows that all have this filter."""
     draw = random.Random(5)
 
     def rows(width: int, height: int) -> bytes:

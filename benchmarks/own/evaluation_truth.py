@@ -1,8 +1,8 @@
-"""What cross-validation says of new classes beside the truth, and which wrong labels among the cases it finds.
+"""What cross-validation estimates for new classes, compared with the truth, and which wrong labels it finds.
 
     PYTHONPATH=.:model OPENBLAS_NUM_THREADS=1 .venv/bin/python -m benchmarks.own.evaluation_truth [--draws 10]
 
-Five drawn classes at once, on cached features. The estimate is the accuracy on the reviewed cases, as `evaluate` prints
+Five drawn classes, on cached features. The estimate is the accuracy on the reviewed cases, as `evaluate` prints
 it; the truth is that of the version itself on drawings that are neither cases nor traffic.
 """
 

@@ -1,4 +1,4 @@
-"""What reports are worth: makes versions from reported images by `improve.py` and counts what they name right.
+"""What reports gain: makes versions from reported images by `improve.py` and counts their right answers.
 
     PYTHONPATH=.:model .venv/bin/python -m benchmarks.own.feedback_loop [--draws 4] [--only new-classes ...]
 
@@ -48,7 +48,7 @@ class Made:
 
 
 class Lab:
-    """A folder of bundles, uploads and reports of its own, which each trial begins anew."""
+    """A folder of bundles, uploads and reports of its own, which each trial starts again."""
 
     def __init__(self, folder: Path, precision: str) -> None:
         self.folder = folder
@@ -153,7 +153,7 @@ def look_alikes(lab: Lab, draws: int) -> None:
             made = lab.improve()
             after = lab.drawn(made.version, old)
             share = lab.drawn(made.version, new) / UNSEEN
-            _say(f"{new} beside {old}, draw {draw}: {old} right {before} -> {after} of {UNSEEN}; {new} {share:.1%}")
+            _say(f"{new} and {old}, draw {draw}: {old} right {before} -> {after} of {UNSEEN}; {new} {share:.1%}")
 
 
 def _rotated(pixels: Pixels) -> Pixels:
@@ -213,13 +213,13 @@ def many(lab: Lab, draws: int, count: int = 100_000, images: int = 250) -> None:
 
 
 def poisoning(lab: Lab, draws: int) -> None:
-    """A hundred reports that call photographs by wrong names: reviewed by nobody, and accepted by mistake."""
+    """A hundred reports that call photographs by wrong names: not reviewed, and accepted by mistake."""
     del draws
     contents = [(each.path.read_bytes(), labelled()[at - 7].label) for at, each in enumerate(labelled())]
     lab.begin()
     for content, label in contents:
         lab.files.report(content, label)
-    _say(f"{len(contents)} wrong reports that nobody reviewed: {lab.command('cli.improve').stderr.strip()[-150:]}")
+    _say(f"{len(contents)} wrong reports without a review: {lab.command('cli.improve').stderr.strip()[-150:]}")
     lab.begin()
     lab.files.accept(contents)
     made = lab.improve()

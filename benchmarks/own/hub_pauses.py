@@ -27,7 +27,7 @@ from sightline_testing.sample_images import jpeg
 from sightline_testing.waiting import wait_until
 
 SENDERS, LONG_S, BYTES = 8, 0.05, 100_000
-# Jobs for later, which nobody does; deleted ones would need a worker, so there is room for all.
+# Async jobs that no worker does; deleting them would need a worker, so there is room for all.
 HEADERS = {"Content-Type": "image/jpeg", "Prefer": "respond-async"}
 # The api's own configuration, and a greenlet that notes its pauses.
 CONFIGURATION = """
@@ -41,14 +41,14 @@ _prepare = post_worker_init
 def _tick():
     import gevent
 
-    longest, count, begun = 0.0, 0, time.monotonic()
+    longest, count, started = 0.0, 0, time.monotonic()
     while True:
         before = time.monotonic()
         gevent.sleep(0.005)
         pause = time.monotonic() - before - 0.005
         longest, count = max(longest, pause), count + (pause > {long_s})
-        if time.monotonic() - begun > 0.5:
-            begun = time.monotonic()
+        if time.monotonic() - started > 0.5:
+            started = time.monotonic()
             Path({file!r}).write_text(f"{{longest}} {{count}}")
 
 

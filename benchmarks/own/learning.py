@@ -1,4 +1,4 @@
-"""What a fit learns and loses beside the method of release 0.1.0, on learning_images and learning_photographs.
+"""What a fit learns and loses, compared with the method of release 0.1.0, on learning_images and learning_photographs.
 
     pip download --no-deps scikit-image scikit-learn  # unpack both into PACKAGES
     apt-get download tuxpaint-stamps-default          # dpkg-deb -x; STAMPS is usr/share/tuxpaint/stamps in it
@@ -54,7 +54,7 @@ class Method:
 
 
 class Task(NamedTuple):
-    """So many of these kinds at once, with so many reports of each."""
+    """A number of these kinds together, with a number of reports of each."""
 
     kinds: Sequence[str]
     at_once: int
@@ -124,7 +124,7 @@ class Lab:
 
 
 def new_classes(lab: Lab, method: Method, draws: int, task: Task) -> str:
-    """New classes at once; without traffic, and with the photographs stored."""
+    """New classes together; without traffic, and with the photographs stored."""
     parts = []
     for has_traffic in (False, True):
         traffic = lab.photographs if has_traffic else lab.photographs[:0]
@@ -147,7 +147,7 @@ def new_classes(lab: Lab, method: Method, draws: int, task: Task) -> str:
 
 
 def look_alike(lab: Lab, method: Method, draws: int, new: str, old: str) -> str:
-    """A new class beside an old one, of which nothing is stored."""
+    """A new class and a similar old one, of which nothing is stored."""
     recalls, kept = [], []
     if old == "dogs":
         rows = np.isin(lab.bank.classes, DOGS)
@@ -169,7 +169,7 @@ def look_alike(lab: Lab, method: Method, draws: int, new: str, old: str) -> str:
 
 
 def unseen_photographs(lab: Lab, method: Method, draws: int, kinds: Sequence[str], reports: int) -> str:
-    """All classes at once with the whole bank: the photographs, none of whose classes it has."""
+    """All classes together with the whole bank: the photographs, none of whose classes it has."""
     found = [
         lab.points(lab.fit(method, lab.cases(kinds, reports, draw), lab.photographs[:0]), lab.photographs, lab.shown)
         for draw in range(draws)
@@ -247,14 +247,14 @@ def _rows(lab: Lab, draws: int) -> Iterable[tuple[str, Callable[[Method], str]]]
     yield "five drawn, 3 reports", lambda method: new_classes(lab, method, draws, Task(drawn, 5, 3))
     yield "sixteen drawn, 10 reports", lambda method: new_classes(lab, method, draws, Task(drawn, 16, 10))
     yield f"{len(real)} real, 10 reports", lambda method: new_classes(lab, method, draws, Task(real, len(real), 10))
-    yield "pie beside pinwheel", lambda method: look_alike(lab, method, draws, "pie", "pinwheel")
-    yield "code beside crossword", lambda method: look_alike(lab, method, draws, "dotted_code", "crossword_puzzle")
-    yield "blue dog beside dogs", lambda method: look_alike(lab, method, draws, "blue_dog", "dogs")
+    yield "pie and pinwheel", lambda method: look_alike(lab, method, draws, "pie", "pinwheel")
+    yield "code and crossword", lambda method: look_alike(lab, method, draws, "dotted_code", "crossword_puzzle")
+    yield "blue dog and dogs", lambda method: look_alike(lab, method, draws, "blue_dog", "dogs")
     count = len(everything)
-    yield f"{count} at once, 20 reports", lambda method: new_classes(lab, method, draws, Task(everything, count, 20))
+    yield f"{count} together, 20 reports", lambda method: new_classes(lab, method, draws, Task(everything, count, 20))
     # The stamps were pasted on these very photographs.
     clean = [name for name in everything if name not in real_images.STAMPS]
-    yield f"{len(clean)} at once, 20 reports", lambda method: unseen_photographs(lab, method, draws, clean, 20)
+    yield f"{len(clean)} together, 20 reports", lambda method: unseen_photographs(lab, method, draws, clean, 20)
 
 
 def _say(text: str) -> None:

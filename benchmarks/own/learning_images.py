@@ -1,6 +1,6 @@
 """Drawn images for benchmarks/own/learning.py, which were written after the constants of the fit were chosen.
 
-They are used for nothing else: sixteen new classes, look-alikes of old ones, and old ones drawn otherwise.
+They are used for nothing else: sixteen new classes, look-alikes of known ones, and other drawings of known ones.
 """
 
 from collections.abc import Callable, Mapping

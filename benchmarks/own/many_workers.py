@@ -1,4 +1,4 @@
-"""How well 1 to 200 workers share one queue, and what Redis sends while nobody asks anything.
+"""How well 1 to 200 workers share one queue, and what Redis sends while there are no requests.
 
     .venv/bin/python -m benchmarks.own.many_workers [--workers 1,8,32,100,200] [--seconds 10]
 
@@ -176,7 +176,7 @@ class StubWorker(threading.Thread):
 
 
 def say(line: str) -> None:
-    """Print at once."""
+    """Print without buffering."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""What images in object storage cost beside images in a folder: services of both kinds measured in turn, in one run.
+"""The cost of images in object storage, compared with a folder: services of both kinds measured in turn, in one run.
 
     .venv/bin/python -m benchmarks.own.object_storage [--seconds 8] [--rounds 3]
 
@@ -105,7 +105,7 @@ def measured(system: System, helpers: list[int], seconds: float) -> Row:
 
 
 def copies() -> Iterator[bytes]:
-    """Yield images that nobody has sent before, of about 100 KB."""
+    """Yield new images of about 100 KB."""
     question = Question(encode(photograph(), "JPEG", quality=92), "")
     while True:
         yield question.copy(secrets.token_bytes(16))

@@ -2,7 +2,7 @@
 
     PYTHONPATH=api:. .venv/bin/python -m benchmarks.own.prediction_path [--list]
 
-Calls the WSGI application with a form that holds one small JPEG, beside a real Redis and a worker without a model. The
+Calls the WSGI application with a form that holds one small JPEG, with a real Redis and a worker without a model. The
 first requests warm everything up; the last one is counted with sys.setprofile.
 """
 

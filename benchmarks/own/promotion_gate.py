@@ -195,7 +195,7 @@ def _mistakes(
 
 
 def trial(world: World, version: Version, counts: Counter[tuple[str, str]], *, has_traffic: bool) -> None:
-    """Count whether a version is harmed or good, and what the gate says, unless there are enough of its kind."""
+    """Count whether a version is harmed or good, and the gate's decision, unless there are enough of its kind."""
     kinds = sorted({label for label, _ in version.rows} & set(world.features.new_kinds))
     stored = world.traffic([*kinds, *world.features.old_kinds], is_stored=has_traffic)
     held_out, rehearsed = stored[: len(stored) // 4], stored[len(stored) // 4 :]

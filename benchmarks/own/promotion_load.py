@@ -52,7 +52,7 @@ class Run:
 
 
 def steady(loop: FeedbackLoop, images: Sequence[bytes], rate: float, until: Callable[[], bool]) -> Run:
-    """Requests at fixed moments, each by whichever client is free, until told to stop."""
+    """Send requests at fixed moments, each by any free client, until stopped."""
     run, lock, begin = Run(), threading.Lock(), time.monotonic()
     numbers = iter(range(10**9))
 
@@ -76,13 +76,13 @@ def steady(loop: FeedbackLoop, images: Sequence[bytes], rate: float, until: Call
 
 
 def lasting(seconds: float) -> Callable[[], bool]:
-    """Says when so many seconds have passed."""
+    """Return a condition that is true after this number of seconds."""
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
 
 
 def promoting(loop: FeedbackLoop, rounds: int, took: list[float]) -> Callable[[], bool]:
-    """Promote and roll back, so often each; says when that is done."""
+    """Promote and roll back, a number of times each; return a condition that is true when this is done."""
     finished = threading.Event()
 
     def work() -> None:

@@ -3,7 +3,7 @@
 python -m benchmarks.own.queue_depth > benchmarks/own/queue_depth.csv     about three minutes, little processor time
 
 Redis, admission and the consumers are the real ones; the workers sleep in place of an engine, so that what they can do
-does not depend on the machine. Requests come at random times (Poisson), whatever became of those before.
+does not depend on the machine. Requests come at random times (Poisson), regardless of those before.
 """
 
 import csv

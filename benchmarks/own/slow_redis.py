@@ -1,8 +1,8 @@
-"""How long 64 look-ups of cached answers, and 64 predictions, take at once where Redis takes 30 ms to answer.
+"""How long 64 look-ups of cached answers, and 64 predictions, take in parallel if Redis takes 30 ms to answer.
 
     .venv/bin/python -m benchmarks.own.slow_redis [--delay-ms 30 --callers 64]
 
-Runs them from greenlets, as the api does, beside a real Redis behind a relay that delays its replies, and a worker
+Runs them from greenlets, as the api does, with a real Redis behind a relay that delays its replies, and a worker
 without a model. A prediction takes two replies: that of its submission and its answer.
 """
 
@@ -62,7 +62,7 @@ def measure(port: int, callers: int) -> None:
 
 
 def report(what: str, callers: int, call: Callable[[int], object]) -> None:
-    """Run a call for each caller at once, and print how long they took."""
+    """Run a call for each caller in parallel, and print how long they took."""
 
     def timed(number: int) -> float:
         begin = time.monotonic()
@@ -72,7 +72,9 @@ def report(what: str, callers: int, call: Callable[[int], object]) -> None:
     jobs = [gevent.spawn(timed, number) for number in range(callers)]
     gevent.joinall(jobs, raise_error=True)
     taken = [job.value for job in jobs]
-    sys.stdout.write(f"{callers} {what} at once: median {statistics.median(taken):.1f} ms, max {max(taken):.1f} ms\n")
+    sys.stdout.write(
+        f"{callers} {what} in parallel: median {statistics.median(taken):.1f} ms, max {max(taken):.1f} ms\n"
+    )
 
 
 if __name__ == "__main__":

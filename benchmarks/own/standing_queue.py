@@ -3,7 +3,7 @@
 Run while Sightline runs in the bench's state folder, with deploy/ on the import path:
 python -m benchmarks.own.standing_queue ROOT_PID SECONDS DEPTH [DEPTH ...]     print one row for each depth as JSON
 
-Each of DEPTH greenlets asks for one image after the other, so the queue keeps its depth. The processor time is that
+Each of DEPTH greenlets requests one image after the other, so the queue keeps its depth. The processor time is that
 of the running system (workers, Redis, and the api, which has nothing to do) over a window in which the queue stands.
 """
 
@@ -35,7 +35,7 @@ JOBS_IN_HAND = 16
 
 
 class Crowd:
-    """So many producers, each with one job under way at any time."""
+    """Several producers, each with one open job at any time."""
 
     def __init__(self, producer: Producer, depth: int, images: list[str]) -> None:
         self.answers = 0

@@ -1,4 +1,4 @@
-"""How long it takes to decide about 500 suggested images at once: a request of the page to a running api.
+"""How long it takes to decide about 500 suggested images together: a request of the page to a running api.
 
 `python -m benchmarks.own.suggestions [postgres]`: reports in the files of a folder, or in a PostgreSQL of its own. Each
 image has 110 KB and a class of its own, which makes a row of the audit log for each.

@@ -1,4 +1,4 @@
-"""What a job costs a worker beside decoding and inference: processor time of a consumer's thread, less those two.
+"""What a job costs a worker without decoding and inference: processor time of a consumer's thread, less those two.
 
     PYTHONPATH=model:. .venv/bin/python -m benchmarks.own.worker_overhead FOLDER [--jobs 2000] [--batch 8] [--rounds 5]
 
@@ -21,7 +21,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUEUE = "benchmark"
-# Another process sends the jobs, all at once, so that neither its time nor their arrival is measured.
+# Another process sends the jobs, all together, so that neither its time nor their arrival is measured.
 SEND = """
 import socket, sys
 connection = socket.create_connection(sys.argv[1:3])
@@ -124,7 +124,7 @@ def measure(server: Any, options: argparse.Namespace) -> None:
             rows.append((own - decoding - inferring, whole - own, decoding, inferring))
     worker.stop()
     beside, others, decoding, inferring = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"beside decode and inference {beside:.3f} ms; decode {decoding:.3f} ms, inference {inferring:.3f} ms a job")
+    print(f"without decode and inference {beside:.3f} ms; decode {decoding:.3f} ms, inference {inferring:.3f} ms a job")
     print(f"rounds: {' '.join(f'{row[0]:.3f}' for row in rows)}; the process' other threads {others:.3f} ms a job")
 
 

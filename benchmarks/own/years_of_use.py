@@ -126,7 +126,7 @@ class Service:
         return max(self.base.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)
 
     def line(self, folder: Path) -> float:
-        """Print what a version is worth and how large it is; return its top-1 in points."""
+        """Print the accuracy and the size of a version; return its top-1 in points."""
         head, labels = head_of(folder), bundle.load(folder).labels
         top1 = 100 * float((head.logits(self.unseen).argmax(axis=1) == self.shown).mean())
         found = [

@@ -63,7 +63,7 @@ def test_pods_are_added_at_once_and_removed_slowly_and_late() -> None:
     scaler = Autoscaler(CHART)
     assert scaler.decide(0, 3, 40) == 9  # two times as many more in 15 s
     assert scaler.decide(15, 9, 40) == 27
-    assert scaler.decide(30, 27, 5) == 27  # for 120 s it is the most that was asked for
+    assert scaler.decide(30, 27, 5) == 27  # for 120 s it is the highest number so far
     assert scaler.decide(150, 27, 5) == 20  # a quarter in a minute
     assert scaler.decide(165, 20, 5) == 20
     assert scaler.decide(210, 20, 5) == 15

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def row(users: int, images: float, *, instances: int = 1, batch_size: int = 1, **changes: Any) -> dict[str, Any]:
-    """A run of the matrix on two cores that nobody else uses."""
+    """A run of the matrix on two cores that no other process uses."""
     p50_ms = 1000 * users / images
     times = {"p50_ms": p50_ms, "p95_ms": 1.2 * p50_ms, "p99_ms": 1.4 * p50_ms, "max_ms": 1.5 * p50_ms}
     counts = {"answered": round(images * 40), "refused": 0, "failed": 0, "per_second": images}

@@ -25,7 +25,7 @@ def test_at_a_constant_rate_requests_fall_due_however_slow_the_answers() -> None
     clock = Clock()
     pace = ConstantRate(10.0, clock)
     assert [pace.wait_s() for _ in range(3)] == pytest.approx([0.0, 0.1, 0.2])
-    clock.now = 1.0  # nobody was free for a while: what is due is made up for at once
+    clock.now = 1.0  # no user was free for a while: the requests that are due start immediately
     assert [pace.wait_s() for _ in range(8)] == [0.0] * 8
     assert pace.wait_s() == pytest.approx(0.1)
 

@@ -1,4 +1,4 @@
-"""What is run unless told otherwise, and what a quick look leaves out."""
+"""What is run by default, and what a quick run leaves out."""
 
 import pytest
 

@@ -23,7 +23,7 @@ def test_what_begins_before_the_warm_up_is_over_or_after_the_end_does_not_count(
     recorder.add(10.0, "predict", 5.0, 200, "")
     recorder.stop(20.0)
     recorder.add(20.1, "predict", 5.0, 200, "")
-    recorder.add(19.9, "predict", 5.0, 200, "")  # it was under way at the end
+    recorder.add(19.9, "predict", 5.0, 200, "")  # it was running at the end
     assert [request[0] for request in recorder.document()["requests"]] == [10.0, 19.9]
 
 

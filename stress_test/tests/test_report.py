@@ -1,4 +1,4 @@
-"""REPORT.md holds the tables that were asked for, and nothing that was not measured."""
+"""REPORT.md has the requested tables, and no figure that was not measured."""
 
 from stress_test.report import report
 from stress_test.tests.rows import exercise, matrix, overload, row

@@ -1,4 +1,4 @@
-"""Looks at a service become its costs."""
+"""Samples of a service give its costs."""
 
 import pytest
 

@@ -32,14 +32,14 @@ FLAGS = (
 )
 # The first has no window around its pages, which takes as much processor time as these.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-# The scheme decides about colours, and the width about the arrangement; FULL=1 looks at each with each.
+# The scheme sets the colours, and the width sets the layout; FULL=1 combines each with each.
 Scheme = Literal["light", "dark"]
 VIEWS: tuple[tuple[Scheme, int], ...] = (("dark", 360), ("light", 1280))
 if os.environ.get("FULL"):
     VIEWS += (("light", 360), ("dark", 1280))
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
 TIMEOUT_MS = 60_000
-# Chromium ends all requests under way when an address of the machine comes or goes, such as that of a container: a page
+# Chromium aborts all open requests when an address of the machine comes or goes, such as that of a container: a page
 # that loads then may be without its scripts.
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 MAX_LOADS = 10
@@ -90,7 +90,7 @@ def running_chromium(executable: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """Somebody in front of one page of the service; `complaints` is what the browser found wrong with it."""
+    """A visitor of one page of the service; `complaints` lists the faults that the browser found."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -101,7 +101,7 @@ class Visitor:
         page.on("console", self._hear)
         page.on("requestfailed", self._note_failure)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
-        # Taking file dialogs over begins with the first listener; begun only when a key is pressed, it can be too late.
+        # File dialogs are intercepted from the first listener on; when a key is pressed, it can be too late for that.
         page.on("filechooser", lambda _: None)
 
     def open(self, path: str = "/") -> None:
@@ -151,7 +151,7 @@ class Visitor:
         ]
 
     def answer_name(self) -> str:
-        """Read what the answer says in large letters."""
+        """Return the heading of the answer."""
         return self.page.locator("#answer-name").inner_text()
 
     def report(self) -> None:
@@ -164,12 +164,12 @@ class Visitor:
         self.page.locator("#report-line", has_text="Thank you. Your report is saved.").wait_for()
 
     def error(self) -> str:
-        """Wait for the section that says what went wrong, and read it."""
+        """Wait for the section with the error, and return its text."""
         self.page.wait_for_selector("#error:not([hidden])")
         return self.page.locator("#error-line").inner_text()
 
     def spoken(self) -> str:
-        """Give what was said to screen readers last."""
+        """Return the last announcement to screen readers."""
         return self.page.locator("#announcement").inner_text()
 
     def focused(self) -> str:
@@ -203,7 +203,7 @@ class Visitor:
     def barriers(self, *without: str) -> Sequence[str]:
         """Give what axe-core finds in the way of people with disabilities, by all but these rules: rule and element.
 
-        And what nobody can see: images that are shown and have no content.
+        It also returns images that are shown and have no content.
         """
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
@@ -216,6 +216,6 @@ class Visitor:
         self._is_interrupted |= request.failure == NETWORK_CHANGED
 
     def _hear(self, message: ConsoleMessage) -> None:
-        # A failed request is told by the page, in words; that the browser notes it as well is not a fault of the page.
+        # The page itself reports a failed request; that the browser logs it as well is not a fault of the page.
         if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
             self.complaints.append(f"{message.type}: {message.text}")

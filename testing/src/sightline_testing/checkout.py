@@ -22,7 +22,7 @@ from sightline_testing.stripes import network, write_images, write_labels
 KIND = "sheet_music"
 # What examples import, by the names of their files.
 NETWORKS = ("my", "stripes", "resnet50", "vit")
-# What `make` tells the commands it runs; a `make` below it is to know nothing of it.
+# The variables that `make` sets for its commands; a nested `make` must not get them.
 _OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "SUITES", "STATE_DIR"}
 JSON = {"Content-Type": "application/json"}
 
@@ -89,7 +89,7 @@ def running_checkout(folder: Path) -> Iterator[Checkout]:
 
 
 def settings(state: Path) -> dict[str, str]:
-    """What a small service of a test's own is told."""
+    """The settings of a small service for one test."""
     return {"BUNDLES_FOLDER": str(state / "bundles"), "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60"}
 
 

@@ -31,7 +31,7 @@ class Response:
 
 
 class Client:
-    """Speaks to one service, with a connection for each request; `headers` go with each."""
+    """A client of one service, with a connection for each request; `headers` are sent with each."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(url)

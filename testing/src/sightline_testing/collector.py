@@ -86,7 +86,7 @@ class Collector:
 
 @contextmanager
 def collecting(*, port: int = 0, is_deaf: bool = False) -> Iterator[Collector]:
-    """Run a collector, on a free port unless told which."""
+    """Run a collector, on a free port by default."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     server.collector = collector = Collector(f"http://127.0.0.1:{server.server_port}", is_deaf)  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -35,7 +35,7 @@ FeatureExtractor(bundle.load(folder), "openvino", 1).of_synthetic(SYNTHETIC_IMAG
 
 @dataclass(frozen=True)
 class FeedbackLoop:
-    """The service, its files, and what its operator's commands are told."""
+    """The service, its files, and the settings of its operator's commands."""
 
     service: Service
     files: FeedbackFiles
@@ -65,7 +65,7 @@ class FeedbackLoop:
         return finished.stdout
 
     def ask(self, content: bytes) -> tuple[str, str]:
-        """What is said of an image, and by which version."""
+        """The prediction for an image, and its version."""
         path = "/predict?" + urlencode({"top_k": 1})
         response = Client(self.service.url).send("POST", path, content, {"Content-Type": "image/jpeg"})
         assert response.status == 200, response.text
@@ -83,7 +83,7 @@ def copy_default_bundle(bundles: Path, source: Path = BUNDLES) -> None:
 
 
 def _use_once(bundles: Path) -> None:
-    """Have what is computed of the default version kept beside it, once for all processes."""
+    """Store what is computed of the default version next to it, once for all processes."""
     with (bundles / ".first-use").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not list((bundles / BASE).glob("compiled/features-*")):

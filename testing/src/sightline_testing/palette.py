@@ -8,7 +8,7 @@ COLOURS = 64
 
 
 def small_png(png: bytes) -> bytes:
-    """The same image in few colours: a third of the bytes, and nobody sees it."""
+    """The same image in few colours: a third of the bytes, without a visible difference."""
     few = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     out = io.BytesIO()
     few.save(out, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""The labelled photographs that lie beside a checkout: for measuring, never copied into the repository."""
+"""The labelled photographs in a folder next to a checkout: for measuring, never copied into the repository."""
 
 import csv
 import os
@@ -36,7 +36,7 @@ def labelled() -> tuple[Photograph, ...]:
 def required() -> tuple[Photograph, ...]:
     """Return the photographs, or skip the test that needs them (where nothing may be skipped: fail it)."""
     if not labelled():
-        message = f"no labelled photographs in {FOLDER}; IMAGENET_DIR says where they are"
+        message = f"no labelled photographs in {FOLDER}; set IMAGENET_DIR to their folder"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -50,7 +50,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the files of --begin-with first, and after them those of many tests: what is long shall not be begun last."""
+    """Put the files of --begin-with first, and after them those of many tests, so that long files do not start last."""
     wanted: list[str] = config.getoption("--begin-with")
     if not wanted:
         return

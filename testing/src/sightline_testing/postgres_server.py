@@ -68,7 +68,7 @@ class PostgresServer:
             (self._folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def start_again(self) -> None:
-        """Start or resume it, whatever a test has left it as."""
+        """Start or resume it, in any state in which a test has left it."""
         if self._process is None:
             self.start()
         else:
@@ -86,7 +86,7 @@ class PostgresServer:
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Resume a paused server."""
         self._send(signal.SIGCONT)
 
     def close(self) -> None:

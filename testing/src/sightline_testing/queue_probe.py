@@ -110,7 +110,7 @@ class QueueProbe:
         return names
 
     def close(self) -> None:
-        """Close whatever the test has opened."""
+        """Close all connections that the test has opened."""
         for producer in self._producers:
             producer.close()
         for heartbeat in self._heartbeats:

@@ -144,7 +144,7 @@ class RedisGroup:
             try:
                 ask(self.sentinels[0].port, "SENTINEL", "FAILOVER", NAME, *how)
                 return
-            except Exception:  # one is under way, or no replica is good enough yet
+            except Exception:  # a failover is running, or no replica is good enough yet
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)

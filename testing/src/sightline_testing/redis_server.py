@@ -20,7 +20,7 @@ from sightline_testing.waiting import suspend, wait_for_end
 
 START_TIMEOUT_S = 20.0
 FIRST_PORT, PORTS_OF_A_PROCESS, MAX_PROCESSES = 20_000, 1_000, 12
-# Who asked for one may not listen on it yet.
+# The test that got a port may not listen on it yet.
 _returned: deque[int] = deque(maxlen=200)
 # Where suites run side by side, each one's processes are numbered from here.
 FIRST_PROCESS = "FIRST_TEST_PROCESS"
@@ -69,7 +69,7 @@ class RedisServer:
         suspend(self.pid)
 
     def resume(self) -> None:
-        """Let a paused process go on."""
+        """Resume a paused process."""
         os.kill(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody holds at this moment, and that was not returned a moment ago.
+    """Return a TCP port that is free at this moment, and that was not returned a moment ago.
 
     It is below the ephemeral ports, which any connection may take before the port is used, and in the range of this
     process of pytest-xdist.

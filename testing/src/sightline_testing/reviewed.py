@@ -47,7 +47,7 @@ class FeedbackFiles:
             self.decide(self.report(content, label), "accept", label)
 
     def accept_copies(self, images: Sequence[tuple[bytes, str]], count: int) -> None:
-        """As many accepted reports as asked for, each of a stored file of its own, which share their content.
+        """A number of accepted reports, each of a stored file of its own, which share their content.
 
         No row has a SHA-256, so each counts as an image of its own.
         """

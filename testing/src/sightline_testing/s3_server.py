@@ -55,7 +55,7 @@ class S3Server:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a service is told of it, but for the place of what it keeps."""
+        """The settings with which a service uses it, without the address of its objects."""
         return {"S3_ENDPOINT": self.url, "S3_ACCESS_KEY_ID": KEY, "S3_SECRET_ACCESS_KEY": SECRET}
 
     def bucket(self, place: str, timeout_s: float = 5.0) -> Bucket:
@@ -123,7 +123,7 @@ class S3Server:
         suspend(self.pid)
 
     def resume(self) -> None:
-        """Let a paused process go on."""
+        """Resume a paused process."""
         os.kill(self.pid, signal.SIGCONT)
 
 

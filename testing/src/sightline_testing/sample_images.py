@@ -1,7 +1,7 @@
 """Test images made by code: none is stored here, and the one photograph comes with PyWavelets (CC0).
 
-GOOD and BAD hold them by file name. Every good image shows `scene()`, so that whatever names one of them names
-all of them alike; every bad one says with which failure code (see wire's Failure) it has to be refused.
+GOOD and BAD hold them by file name. Every good image shows `scene()`, so that the label of one of them is
+the label of all; every bad one has the failure code (see wire's Failure) with which it must be refused.
 """
 
 import io
@@ -172,7 +172,7 @@ def png_chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 def run_length_bmp(width: int, height: int, runs: bytes, bits: int = 8) -> bytes:
-    """A BMP of runs of 8 or 4 bits a pixel, as told, with a palette of greys."""
+    """A BMP of runs of 8 or 4 bits a pixel, with a palette of greys."""
     palette = b"".join(bytes((255 * each // (2**bits - 1),) * 3) + b"\0" for each in range(2**bits))
     at = 54 + len(palette)
     file = struct.pack("<2sIHHI", b"BM", at + len(runs), 0, 0, at)

@@ -45,7 +45,7 @@ def environment(state_dir: Path, port: int, changes: Mapping[str, str] | None = 
         "BUNDLES_FOLDER": str(BUNDLES),
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "MODEL_WORKERS": "1",  # a start is cheaper by a third; what needs two asks for them
+        "MODEL_WORKERS": "1",  # a start is cheaper by a third; tests that need two set it
         "TRAINER": "0",  # likewise
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")}

@@ -15,7 +15,7 @@ CONNECT_S = 10.0
 
 
 class SlowRedis:
-    """A relay before a Redis; commands pass at once, replies after `latency_s` and not while they are held."""
+    """A relay before a Redis; commands pass immediately, replies after `latency_s` and not while they are held."""
 
     def __init__(self, port: int, latency_s: float = 0.0) -> None:
         self._redis_port = port

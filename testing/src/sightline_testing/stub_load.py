@@ -20,14 +20,14 @@ from wire.errors import NotReplicated, NoWorker
 from wire.redis.address import Address
 
 REFUSALS: Final = (QueueUnavailable, QueueFull, NoWorker, NotReplicated)
-# So long that nothing but a loss makes a caller wait in vain.
+# So long that a caller times out only if its job is lost.
 TIMEOUT_S: Final = 30.0
 PAUSE_S: Final = 0.02
 
 
 @dataclass
 class Outcomes:
-    """What became of what was asked; moments are of the monotonic clock."""
+    """The outcomes of the requests; times are of the monotonic clock."""
 
     answered: int = 0
     refused: list[float] = field(default_factory=list)

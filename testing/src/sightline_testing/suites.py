@@ -1,7 +1,7 @@
 """`make test`: runs every suite in the place its imports expect, and adds up what they found.
 
 api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Two suites run at a
-time, since tests often wait; what each prints is shown when it ends, or when the whole run is told to end.
+time, since tests often wait; what each prints is shown when it ends, or when the whole run is stopped.
 """
 
 import os
@@ -25,7 +25,7 @@ RESULTS = REPOSITORY / "var" / "test-results"
 
 @dataclass(frozen=True)
 class Suite:
-    """A folder to run pytest in, and what to run there; the files that take longest are begun first."""
+    """A folder to run pytest in, and what to run there; the files that take longest start first."""
 
     name: str
     folder: str
@@ -212,7 +212,7 @@ def run_alone(suite: Suite) -> Totals:
 
 def run_beside(suite: Suite, number: int) -> Totals:
     """Run a suite while another one runs, and show what it printed when it has ended."""
-    _say(f"--- {suite.name} has begun")
+    _say(f"--- {suite.name} has started")
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / f"{suite.name}.log").open("w+b") as output:
         totals = run(suite, PROCESSES, number * PROCESSES, output)
@@ -288,7 +288,7 @@ def _end(suite: Suite, process: subprocess.Popen[bytes]) -> None:
 
 
 def _show_what_ran(signal_number: int, _frame: object) -> None:
-    """Show what the suites that run have printed: whoever ends the run wants to know where it stood."""
+    """Show what the running suites have printed, so that an aborted run shows its progress."""
     for log in RESULTS.glob("*.log"):
         if not log.with_suffix(".xml").exists():
             _say(f"--- {log.stem} had printed\n{log.read_text(errors='replace')}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import AnyStr
 
 WAIT_S = 30.0
-# For a process that was told to end; one that is killed needs no limit.
+# For a process that has to stop by itself; one that is killed needs no limit.
 END_S = 60.0
 # Each look takes processor time from what is waited for; one after a twentieth of the wait so far is hardly late.
 SOONEST_S, LATEST_S, SHARE = 0.005, 0.05, 0.05
@@ -46,7 +46,7 @@ def patience_s(seconds: float) -> float:
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
-    """Wait for a condition; raises AssertionError in words when it does not come true."""
+    """Wait for a condition; raise AssertionError with a description if it does not become true."""
     timeout_s = patience_s(timeout_s)
     began = time.monotonic()
     while not condition():
@@ -57,7 +57,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = WA
 
 
 def suspend(pid: int) -> None:
-    """Stop a process where it stands, and return when it has: until its threads have been run to notice, they go on."""
+    """Stop a process, and return when all of its threads have stopped."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: set(_states(pid)) <= {"T", "t", "Z", "X"}, f"process {pid} has stopped")
 
@@ -69,7 +69,7 @@ def _states(pid: int) -> Iterator[str]:
 
 
 def wait_for_end(process: subprocess.Popen[AnyStr], what: str, timeout_s: float = END_S) -> int:
-    """Return the exit status of a process that was told to end; if it does not, kill it and raise AssertionError."""
+    """Return the exit status of a process that has to stop; if it does not, kill it and raise AssertionError."""
     try:
         return process.wait(timeout_s)
     except subprocess.TimeoutExpired:

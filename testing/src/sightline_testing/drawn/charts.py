@@ -41,7 +41,7 @@ class _Bars:
     stacked: bool
 
     def draw(self, group: int, values: list[float]) -> None:
-        """Draw one group: values from 0 to 1 beside or on top of each other."""
+        """Draw one group: values from 0 to 1 next to or on top of each other."""
         left, top, right, bottom = self.box
         slot = ((bottom - top) if self.lying else (right - left)) / self.groups
         width = slot * (1 - self.gap) / (1 if self.stacked else len(values))

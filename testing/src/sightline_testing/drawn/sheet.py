@@ -41,7 +41,7 @@ DRAWN_LARGER = 2  # drawn at twice the size and scaled down: smooth edges
 
 
 class Sheet:
-    """Paper, pen and a palette; `number` draws whatever else varies."""
+    """Paper, pen and a palette; `number` draws all that varies."""
 
     def __init__(self, number: Random, *, aspect: tuple[float, float] = (0.7, 1.6), dark: float = 0.12) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""A pinwheel on its stick: the old class that stands beside the pie chart."""
+"""A pinwheel on its stick: the old class that resembles the pie chart."""
 
 import math
 from random import Random

@@ -1,4 +1,4 @@
-"""Figures that a full run measures and holds against what was asked of them."""
+"""Figures that a full run measures and compares with their targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured, and what is asked: at most `most`, at least `least`."""
+    """A measured value and its target: at most `most`, at least `least`."""
 
     what: str
     value: float
@@ -22,5 +22,5 @@ class Figure:
 
     def __str__(self) -> str:
         asked = [f"at {kind} {bound:g}" for kind, bound in (("least", self.least), ("most", self.most))]
-        told = ", ".join(each for each in asked if not each.endswith("inf"))
-        return f"{self.what} {self.value:.3g} {self.unit} ({told or 'not asked'}){'' if self.is_met else ' MISSED'}"
+        bounds = ", ".join(each for each in asked if not each.endswith("inf"))
+        return f"{self.what} {self.value:.3g} {self.unit} ({bounds or 'no target'}){'' if self.is_met else ' MISSED'}"

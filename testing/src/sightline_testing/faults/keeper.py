@@ -37,14 +37,14 @@ class Scale:
         return full if self.is_full else short
 
     def tell(self, text: str) -> None:
-        """Show a figure, and keep it beside the results of the tests."""
+        """Show a figure, and write it to the results of the tests."""
         sys.stdout.write(f"{text}\n")
         FIGURES.parent.mkdir(parents=True, exist_ok=True)
         with FIGURES.open("a", encoding="utf-8") as file:
             file.write(f"{text}\n")
 
     def judge(self, what: str, *figures: Figure, note: object = "") -> None:
-        """Tell the figures in one line, whatever they are; then AssertionError names those that are missed."""
+        """Write all figures in one line; then raise AssertionError for those that are missed."""
         self.tell(f"{what}: {'; '.join(map(str, figures))}{f' [{note}]' if note else ''}")
         missed = [str(figure) for figure in figures if not figure.is_met]
         assert not missed, f"{what}: {'; '.join(missed)}"

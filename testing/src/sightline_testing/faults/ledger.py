@@ -67,7 +67,7 @@ class Ledger:
     """All requests of one load, in the order in which they were sent."""
 
     entries: list[Entry] = field(default_factory=list)
-    doubled: int = 0  # answers that nobody had asked for
+    doubled: int = 0  # answers without a request
 
     def counts(self) -> Counter[str]:
         """How many ended in which way; with the code where it was no right answer."""

@@ -15,7 +15,7 @@ from wire import QueueUnavailable
 
 PATIENCE_S = 60.0
 MB = 1024 * 1024
-# An allocator keeps some of what a storm has taken; growth without end is what the soak looks for.
+# An allocator keeps some memory after a storm; the soak test detects unbounded growth.
 SLACK_MB = 96.0
 SLACK_FILES = 24
 SLACK_THREADS = 8
@@ -39,7 +39,7 @@ def holdings(system: System) -> dict[str, Holdings]:
 
 
 def check(system: System, before: dict[str, Holdings], *, dead_letters: int = 0) -> None:
-    """Wait until nothing is left over; AssertionError says what is."""
+    """Wait until nothing is left over; raise AssertionError with what is."""
     until = time.monotonic() + patience_s(PATIENCE_S)
     while found := [*_left_in_redis(system, dead_letters), *_grown(system, before)]:
         assert time.monotonic() < until, f"left over after {patience_s(PATIENCE_S):g} s: {'; '.join(found)}"

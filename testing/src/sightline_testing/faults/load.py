@@ -1,6 +1,6 @@
 """A load over raw sockets that costs little itself: open loop at a rate, or closed loop with so many clients.
 
-Open loop: a request leaves when it is due, whatever became of those before it; its time counts from then.
+Open loop: a request is sent when it is due, regardless of those before it; its time counts from then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST_IDLE_S = 5.0
 
 
 class Connection:
-    """One connection and the request that is under way on it, if any."""
+    """One connection and its open request, if any."""
 
     __slots__ = ("entry", "idle_since", "inbox", "outbox", "socket")
 
@@ -169,7 +169,7 @@ class Load:
             self._break(connection, Outcome.CUT_OFF)
             return
         except OSError:
-            # Whether there is an answer already, as to what is too large to be read, shows when it is looked for.
+            # An early answer, as for a body that is too large, is only noticed by a read.
             connection.outbox = memoryview(b"")
         self._poll.modify(connection.socket, select.EPOLLIN)
 
@@ -254,7 +254,7 @@ def _head(host: str, headers: Mapping[str, str]) -> bytes:
 
 
 def _is_open(connection: socket.socket) -> bool:
-    """Whether the other side has not said goodbye yet."""
+    """Whether the other side has not closed the connection yet."""
     try:
         connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

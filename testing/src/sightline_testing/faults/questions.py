@@ -35,7 +35,7 @@ class Question:
 
 
 def questions(client: Client, width: int = 256) -> list[Question]:
-    """Every image with its score, which the idle service is asked for; AssertionError where a label is not right."""
+    """Return every image with its score, from the idle service; raise AssertionError for a wrong label."""
     return [_with_score(question, client) for question in _images(width)]
 
 

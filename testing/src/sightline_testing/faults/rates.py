@@ -1,4 +1,4 @@
-"""How many requests a second: few in a short run; in a full one what this machine has time for, whatever is hurt."""
+"""How many requests a second: few in a short run; in a full one what this machine has time for."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def peak_rate(system: System, seconds: float) -> float:
 
 
 def goodput_of(ledger: Ledger, begin: float, end: float) -> float:
-    """The right answers a second that came in this time (monotonic seconds), whenever they were asked for."""
+    """The right answers a second that came in this time (monotonic seconds), for requests of any time."""
     return sum(begin <= each.ended_at < end for each in ledger.ended(Outcome.RIGHT)) / (end - begin)

@@ -62,7 +62,7 @@ NOTHING = Sabotage("nothing")
 
 
 def load(file: Path) -> dict[str, list[Sabotage]]:
-    """Read which sabotages each test has to notice, by the test's name; the file says how it is written."""
+    """Read which sabotages each test has to notice, by the test's name; the file explains its format."""
     found: dict[str, list[Sabotage]] = {}
     for twin in tomllib.loads(file.read_text(encoding="utf-8"))["twin"]:
         patches = [Patch(**patch) for patch in twin.get("patches", ())]

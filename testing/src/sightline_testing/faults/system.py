@@ -1,4 +1,4 @@
-"""The running service and its processes, to be killed, stopped and looked at one by one."""
+"""The running service and its processes, to be killed, stopped and inspected one by one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class System:
     def pids(self, part: str) -> list[int]:
         """The processes whose command line holds this text: ml_service, gunicorn or redis-server; oldest first."""
         found = [pid for pid, command in processes(self.launcher_pid).items() if part in command]
-        return sorted(found, key=started)  # ids begin anew at some number: they do not tell who is older
+        return sorted(found, key=started)  # ids wrap around: they do not show which process is older
 
     def worker_pids(self) -> list[int]:
         """The model workers."""
@@ -81,9 +81,9 @@ class System:
         return self.client.get("/readyz")
 
     def wait_until_ready(self, workers: int | None = None) -> None:
-        """Come back when every worker is there and the api says so."""
+        """Return when every worker runs and the api reports ready."""
         wanted = self.workers if workers is None else workers
-        with hurried(1.0):  # nobody waits for this in vain
+        with hurried(1.0):  # this does not time out
             wait_until(lambda: self._is_ready(wanted), f"{wanted} workers are ready", PATIENCE_S)
 
     def kill(self, pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
@@ -103,7 +103,7 @@ class System:
 
     @contextmanager
     def held_workers(self) -> Iterator[None]:
-        """Hold every worker still for the length of the block: what is asked meanwhile is under way until its end."""
+        """Stop every worker while the block runs: requests of that time stay open until its end."""
         for pid in self.worker_pids():
             self.kill(pid, signal.SIGSTOP)
         try:
@@ -162,7 +162,7 @@ def running_system(  # noqa: PLR0913  all but the first two go by keyword
 ) -> Iterator[System]:
     """Run the service of `source` until the block ends; with the Redis behind a socket, or with its own."""
     told = {"MODEL_WORKERS": str(workers), "PYTHONPATH": str(source / "deploy")}
-    # Each question is a job, or nothing would be lost whatever breaks.
+    # Each request is a job; cached answers would hide a loss.
     told |= {"RESULT_CACHE": "0", **dict(changes or {})}
     if redis_socket:
         told["REDIS_SOCKET"] = redis_socket

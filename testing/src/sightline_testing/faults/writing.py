@@ -46,7 +46,7 @@ class Writing:
 
     def _ids(self, writer: str, reports: int) -> Iterator[tuple[str, str]]:
         for number in range(reports):
-            comment = f'{writer}, report {number}:\nit says "no", and more'
+            comment = f'{writer}, report {number}:\nit is "no", and more'
             yield comment, self._sent(f"{writer}-{number}", comment)
 
     def _sent(self, key: str, comment: str) -> str:
@@ -56,7 +56,7 @@ class Writing:
             try:
                 response = self._client.send("POST", "/feedback", body, headers)
             except (OSError, HTTPException):
-                pass  # it was killed; whether the report is kept, nobody knows
+                pass  # it was killed; the report may be stored or not
             else:
                 assert response.status == ANSWERED or response.status >= 500, response.text
                 if response.status == ANSWERED:

@@ -1,1 +1,1 @@
-"""What strangers send: mutants, bombs, broken requests and payloads, all made by code."""
+"""What attackers send: mutants, bombs, broken requests and payloads, all made by code."""

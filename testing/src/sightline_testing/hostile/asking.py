@@ -1,4 +1,4 @@
-"""Sending many images at once over connections that stay open, and the memory that this costs the service."""
+"""Send many images in parallel over connections that stay open, and the memory that this costs the service."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sender:
             connection.close()
 
     def send(self, content: bytes, *, as_form: bool = True) -> Reply:
-        """Send an image to /predict, and again where the service says that it is busy."""
+        """Send an image to /predict, and again if the service is busy."""
         for _ in range(RETRIES):
             reply = self._send(content, as_form=as_form)
             if reply.status != 503:
@@ -69,7 +69,7 @@ class Sender:
 
     def _send(self, content: bytes, *, as_form: bool) -> Reply:
         connection: HTTPConnection | None = getattr(self._own, "connection", None)
-        # The service lets go of connections on which nothing is asked for a while.
+        # The service closes connections that are idle for a while.
         if connection is None or time.monotonic() - self._own.used_at > MAX_IDLE_S:
             connection = self._own.connection = HTTPConnection(*self._place, timeout=TIMEOUT_S)
             self._open.append(connection)

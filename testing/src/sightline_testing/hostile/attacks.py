@@ -36,7 +36,7 @@ class Target:
 
     @contextmanager
     def connection(self, until: float) -> Iterator[socket.socket]:
-        """Open a connection whose calls end when the attack does, and read away whatever comes back."""
+        """Open a connection whose calls end when the attack does, and discard all responses."""
         with socket.create_connection((self.host, self.port), timeout=CONNECT_TIMEOUT_S) as connection:
             connection.settimeout(max(until - time.monotonic(), 0.01))
             reader = threading.Thread(target=_read_all, args=(connection,), daemon=True)
@@ -99,7 +99,7 @@ def pipelined_requests_on_many_connections(target: Target, until: float) -> None
 
 
 def pipelined_unread_bodies(target: Target, until: float) -> None:
-    """Send requests whose bodies nobody reads, without waiting for answers."""
+    """Send requests whose bodies are never read, without waiting for answers."""
     request = target.head("POST /livez HTTP/1.1", "Content-Length: 60000") + bytes(60_000)
     _send_on(target, until, b"", request * 10)
 
@@ -134,7 +134,7 @@ def endless_trailers(target: Target, until: float) -> None:
 
 
 def heads_in_small_packets(target: Target, until: float) -> None:
-    """Send the larger part of a long head at once, and the rest in many small packets."""
+    """Send the larger part of a long head in one packet, and the rest in many small packets."""
     begin = b"GET /livez HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(90))
     _send_small(target, until, begin, b"y")
 
@@ -146,7 +146,7 @@ def bodies_in_small_packets(target: Target, until: float) -> None:
 
 
 def bodies_after_the_answer(target: Target, until: float) -> None:
-    """Go on sending a body that was refused for its length."""
+    """Continue to send a body that was refused for its length."""
     begin = target.head("POST /predict HTTP/1.1", "Content-Type: image/jpeg", "Content-Length: 10000000000")
     _send_on(target, until, begin, bytes(1_000_000), connections=4)
 

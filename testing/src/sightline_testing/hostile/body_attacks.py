@@ -9,7 +9,7 @@ import time
 from sightline_testing.hostile.attacks import CONNECT_TIMEOUT_S, Target, repeat
 
 MIB = 1024**2
-# What base64 of the largest image takes, and a little less than what one may have beside it.
+# What base64 of the largest image takes, and a little less than the rest of a document may have.
 JSON_BYTES = 26 * MIB
 IMAGE_BYTES = 19 * MIB
 SMALL_JSON_BYTES = 60_000

@@ -1,6 +1,6 @@
 """Small files that are dear to decode, or pretend to be large; each with the status and the code it is answered with.
 
-REFUSED and HARMLESS hold them by name: the harmless ones are answered, since what is dear in them is never looked at.
+REFUSED and HARMLESS hold them by name: the harmless ones are answered, since their expensive part is never read.
 Those that are answered at their price are in sightline_testing.hostile.expensive.
 """
 
@@ -107,7 +107,7 @@ def _flat_webp(width: int, height: int, **options: object) -> bytes:
 
 
 def _looping_exif(entries: int) -> bytes:
-    """A directory that says it is endless and points at itself."""
+    """A directory that is endless, because it points at itself."""
     entry = struct.pack("<HHII", 0x8769, 4, 1, 8)
     return b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, entries) + entry * 100 + struct.pack("<I", 8)
 
@@ -154,7 +154,7 @@ def _pages(*others: Image.Image) -> bytes:
 _LAUGHS = b"<!DOCTYPE l [<!ENTITY a '" + b"ha" * 99 + b"'><!ENTITY b '" + b"&a;" * 99 + b"'>]><svg>&b;</svg>"
 
 REFUSED: Mapping[str, Bomb] = {
-    # Sides, shape and area, told by the header.
+    # Sides, shape and area, as in the header.
     "thin.png": Bomb(*LARGE, lambda: _flat_png(1, 30_000)),
     "flat.png": Bomb(*LARGE, lambda: _flat_png(30_000, 1)),
     "aspect_51.png": Bomb(*LARGE, lambda: _flat_png(51 * 8, 8)),
@@ -205,7 +205,7 @@ REFUSED: Mapping[str, Bomb] = {
     "data_far_away.bmp": Bomb(*BROKEN, lambda: _bmp(80, 80, offset=2**31)),
     "chunk_of_two_gigabytes.png": Bomb(*BROKEN, lambda: PNG_SIGNATURE + struct.pack(">I4s", 2**31 - 1, b"IHDR")),
     "longer_than_it_is.webp": Bomb(*BROKEN, lambda: b"RIFF\xff\xff\xff\x7fWEBPVP8L" + _lossless_header(8, 8)),
-    # Kinds of JPEG that nobody needs.
+    # Kinds of JPEG that are not supported.
     "lossless.jpg": Bomb(*UNSUPPORTED, lambda: jpegs.header_alone(64, 64, jpegs.LOSSLESS)),
     "arithmetic.jpg": Bomb(*UNSUPPORTED, lambda: jpegs.header_alone(64, 64, jpegs.ARITHMETIC)),
     "12_bits.jpg": Bomb(*BROKEN, lambda: jpegs.header_alone(64, 64, jpegs.EXTENDED, depth=12)),

@@ -1,4 +1,4 @@
-"""What an attack does to everybody else: polite clients, /livez, memory, processes."""
+"""The effect of an attack on others: polite clients, /livez, memory, processes."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _old_bmp() -> bytes:
 
 
 def _rgb_jpeg() -> bytes:
-    """Red, green and blue stored as they are, said by an Adobe marker."""
+    """Red, green and blue stored as they are, as an Adobe marker declares."""
     return encode(scene(), "JPEG", quality=97, keep_rgb=True)
 
 

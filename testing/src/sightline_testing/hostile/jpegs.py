@@ -49,7 +49,7 @@ def scan(components: Sequence[int], data: bytes, band: Span = (0, 63), bits: Spa
 
 
 def progressive(width: int, height: int, scans: int, components: int = 3) -> bytes:
-    """A valid progressive JPEG of one grey: as many scans as told (up to 14 x (components + 1)), hardly any bytes."""
+    """A valid progressive JPEG of one grey: with `scans` scans (up to 14 x (components + 1)), hardly any bytes."""
     body = b"".join(piece for _, piece in zip(range(scans), _scans(width, height, components), strict=False))
     return START + tables() + frame(PROGRESSIVE, width, height, components) + body + END
 
@@ -97,7 +97,7 @@ def _scans(width: int, height: int, components: int) -> Iterator[bytes]:
 
 
 def _empty_blocks(count: int) -> bytes:
-    """Entropy data that says "nothing" of so many blocks."""
+    """Entropy data in which a number of blocks are empty."""
     digits = ""
     while count:
         length = min(count.bit_length() - 1, RUN_LENGTHS - 1)

@@ -1,10 +1,10 @@
-"""The figures that a run of tests/security came to, told at its end."""
+"""The figures of a run of tests/security, printed at its end."""
 
 from __future__ import annotations
 
 
 class Measured:
-    """What was measured, in words."""
+    """A measured figure as a line of text."""
 
     def __init__(self) -> None:
         self.told: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Texts that are markup, formulas or line breaks to whoever forgets that they are text; and who would fall for them."""
+"""Texts that act as markup, formulas or line breaks where they are not escaped, and readers that would run them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b"
 
 
 class Page(HTMLParser):
-    """Reads a page as a browser does and keeps whatever would be alive in it."""
+    """Parse a page as a browser does and collect active content."""
 
     LOADING = frozenset({"src", "href", "action", "formaction", "data", "srcdoc", "content", "poster"})
 
@@ -119,6 +119,6 @@ class Page(HTMLParser):
 
 
 def _leads_away(address: str) -> bool:
-    """Whether an address runs something, or belongs to somebody else."""
+    """Whether an address runs code, or is on another host."""
     scheme = address.strip().lower().partition(":")[0]
     return scheme in {"javascript", "data", "vbscript"} or address.strip().startswith("//") or MARK in address.lower()

@@ -26,7 +26,7 @@ TOO_LARGE: Statuses = frozenset({413})
 HEADERS_TOO_LARGE: Statuses = frozenset({400, 431})
 NOT_FOUND: Statuses = frozenset({404})
 # The name is the client's affair: only its suffix counts, and what is stored is named by us. We close our side of the
-# connection at once, which is taken for going away (408) where the answer needs a while.
+# connection immediately, which counts as a disconnect (408) where the answer needs a while.
 ANSWERED_OR_REFUSED: Statuses = frozenset({200, 400, 408, 413})
 
 
@@ -38,7 +38,7 @@ class Attack(NamedTuple):
 
 
 def request(line: str = "POST /predict HTTP/1.1", *headers: str, body: bytes = b"", length: bool = True) -> bytes:
-    """A request with Host and, unless told otherwise, the length of its body."""
+    """A request with Host and, by default, the length of its body."""
     lines = [line, "Host: localhost", *headers, *([f"Content-Length: {len(body)}"] if length else [])]
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body
 
@@ -287,7 +287,7 @@ def answers_to(
 ) -> list[tuple[int, dict[str, str], bytes]]:
     """Send bytes over a connection of their own, close our side, and give every answer until the other side closes.
 
-    `closes` says whether we do; else the request has to ask for it.
+    If `closes` is false, the request itself has to ask for it by a header.
     """
     with closing(socket.create_connection(address, timeout=TIMEOUT_S)) as connection:
         with suppress(OSError):  # it may have answered and gone already

@@ -1,4 +1,4 @@
-"""Image files of odd kinds, made by code: what encoders, cameras and damaged disks write, beside the usual forms.
+"""Image files of odd kinds, made by code: what encoders, cameras and damaged disks write, besides the usual forms.
 
 Each yields the image that it shows, to be compared with what is decoded, or the code that it has to be refused with.
 """

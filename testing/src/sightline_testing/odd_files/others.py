@@ -1,4 +1,4 @@
-"""GIF, BMP and WebP of odd kinds, and what only looks like an image."""
+"""GIF, BMP and WebP of odd kinds, and files that only resemble an image."""
 
 import struct
 from functools import partial

@@ -105,7 +105,7 @@ def _cut(share: float, content: bytes) -> bytes:
 
 
 def with_size(content: bytes, width: int, height: int) -> bytes:
-    """Return a HEIC or AVIF each of whose items says that it has this size."""
+    """Return a HEIC or AVIF in which each item declares this size."""
     parts = content.split(b"ispe\0\0\0\0")
     size = b"ispe\0\0\0\0" + struct.pack(">II", width, height)
     return parts[0] + b"".join(size + part[8:] for part in parts[1:])
