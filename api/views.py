@@ -265,8 +265,9 @@ def show_prediction(prediction_id: str) -> str:
 )
 def activation_map(filename: str, label: str) -> Response:
     """Return the heat map of a class in a stored image, as an image."""
-    image = uploads.stored_image(image_store(), filename)
-    if image is None or not access.may_see(image_store(), filename):
+    images = image_store()
+    image = uploads.stored_image(images, filename) if access.may_see(images, filename) else None
+    if image is None:
         raise NotFound
     prediction = classify(image, replace(PredictOptions.of(request, reads_choices=False), explain=label))
     response = Response(heat_maps.png(prediction), content_type="image/png")

@@ -33,6 +33,8 @@ FORM, URL_ENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 _FORMS = frozenset({FORM, URL_ENCODED, "text/plain", ""})
 # Hashing and writing more than this takes long enough for others to notice.
 BLOCKING_BYTES = 1024**2
+# Stored images whose cost is remembered, some 200 bytes each.
+MAX_COSTS = 4096
 # Requests to S3 at a time in each process, and seconds beyond its timeout within which one has to get a thread.
 S3_THREADS, S3_GRACE_S = 32, 0.3
 # SageMaker calls an image of any kind application/x-image. Under any other type an image is taken, too: curl, axios and
@@ -273,12 +275,20 @@ def forget_body(request: Request) -> None:
 
 
 def stored_image(images: ImageStore, name: str) -> StoredImage | None:
-    """Return an image that is stored already, by its name; None where there is none."""
+    """Return an image that is stored already, by its name; None where there is none.
+
+    A request for one has a few bytes, the image up to 20 MB: its cost is estimated once, not each time.
+    """
     opened = stored.open_stored(images, name)
     if opened is None:
         return None
     with opened[0] as file:
-        return StoredImage(name, decode_ms=decode_ms(file.read()))
+        cost = _costs.get((images, name))
+        if cost is None:
+            cost = _costs[images, name] = offload.run(lambda: decode_ms(file.read()))
+            if len(_costs) > MAX_COSTS:
+                del _costs[next(iter(_costs))]
+    return StoredImage(name, decode_ms=cost)
 
 
 class _Entry(NamedTuple):
@@ -340,3 +350,5 @@ class RecentUploads:
 
 
 _recent = RecentUploads()
+# Milliseconds that decoding takes, by the store and name of an image; a name keeps its content.
+_costs: dict[tuple[ImageStore, str], int] = {}

@@ -42,8 +42,9 @@ def address_of(filename: str) -> str:
 )
 def preview(filename: str) -> Response:
     """Return a stored image as a small JPEG."""
-    image = uploads.stored_image(uploads.image_store(), filename)
-    if image is None or not access.may_see(uploads.image_store(), filename):
+    images = uploads.image_store()
+    image = uploads.stored_image(images, filename) if access.may_see(images, filename) else None
+    if image is None:
         raise NotFound
     content = job_queue.preview(image, PredictOptions.of(request, reads_choices=False), SIDE)
     if not content:

@@ -77,6 +77,26 @@ def test_a_form_may_hold_a_data_url_as_a_text(folder: Path, raw: bool) -> None:
         receive(MemoryRequest(broken.get_environ()), folder, raw=raw)
 
 
+def test_a_stored_image_is_read_for_its_cost_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = image_folder(folder)
+    names = [images.put(f"{number}.jpg", JPEG + bytes(number)) for number in range(3)]
+    read: list[int] = []
+
+    def estimate(content: bytes) -> int:
+        read.append(len(content))
+        return 7
+
+    monkeypatch.setattr(uploads, "decode_ms", estimate)
+    monkeypatch.setattr(uploads, "_costs", {})
+    monkeypatch.setattr(uploads, "MAX_COSTS", 2)
+    found = [uploads.stored_image(images, name) for name in names for _ in range(2)]
+    assert [image and image.decode_ms for image in found] == [7] * 6
+    assert read == [len(JPEG), len(JPEG) + 1, len(JPEG) + 2]
+    assert len(uploads._costs) == 2
+    images.erase(names[2])
+    assert uploads.stored_image(images, names[2]) is None
+
+
 def test_of_a_body_that_is_no_image_no_more_is_read_than_tells_it(folder: Path) -> None:
     request = request_with(b"words" * 1_000, "text/plain")
     with pytest.raises(UnusableFile, match="text/plain"):
