@@ -127,7 +127,7 @@ def test_everything_works_below_the_path(browser: Browser, below: str, image: Pa
     page.keyboard.press("a")
     page.locator(".case:not([data-status=open])").wait_for()
     with page.expect_download() as archive:
-        page.get_by_role("link", name="images by label").click()
+        page.get_by_role("link", name="download the ZIP").click()
     assert archive.value.suggested_filename == "cases.zip"
     assert {cookie["path"] for cookie in context.cookies()} == {urlsplit(below).path}
     page.get_by_role("button", name="Sign out").click()

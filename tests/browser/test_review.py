@@ -261,7 +261,7 @@ def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
     report(visitor, tmp_path, 7, "a name that is so long that it can hardly be the name of anything " * 2)
     visitor.open("/review/login")
     look(visitor, folder, "login")
-    enter(visitor)
+    enter(visitor, "Ann-Kathrin von und zu Hohenstein")
     visitor.open(f"/review?size={FEW}")
     visitor.page.locator('.case[aria-current="true"] .case-map').click()
     visitor.page.locator(".case .map").wait_for()
