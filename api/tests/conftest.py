@@ -70,7 +70,7 @@ def client(application: Flask) -> FlaskClient:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names that the model was asked about; it answers ANSWER to each, without any queue."""
+    """The names of the images sent to the model; it answers ANSWER to each, without any queue."""
     names: list[str] = []
 
     def answer(image_name: str) -> tuple[str, float]:

@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 class EchoWorker:
-    """A model worker without a model: it answers LABELS in order, or what `reply` says."""
+    """A model worker without a model: it answers LABELS in order, or the result of `reply`."""
 
     def __init__(self, port: int, version: str = VERSION, rate: float = 100.0) -> None:
         address = Address(port=port)
@@ -59,7 +59,7 @@ class EchoWorker:
         # What it reports of the bytes that it read: without a folder to read from, nothing.
         self.digest_of: Callable[[str], str] = lambda image: ""
         self.reply: Callable[[Delivery], Answer | Failure | None] = self._answer
-        # What it tries beside what it serves.
+        # Its shadow version.
         self.shadow = ""
         self._consumer = Consumer(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
         info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
@@ -107,7 +107,7 @@ class EchoWorker:
         return replace(answer, candidate=CandidateAnswer(self.shadow, best[1:]))
 
     def _map(self, job: Job) -> ActivationMap:
-        """What speaks for any class stands at the left, in the middle square of an image that is as wide as two."""
+        """Return a heat map with all evidence on the left of the centre square, in an image of two squares."""
         label = job.explain_label or LABELS[job.explain_rank - 1]
         return ActivationMap(label, 2, 2, (3.0, -1.0, 2.0, -2.0), (400, 200), (100, 0, 300, 200), DRAWN)
 

@@ -1,4 +1,4 @@
-"""The contract of the routes, seen from outside; the model is substituted as the contract says, and no Redis runs."""
+"""The contract of the routes, seen from outside; the model is substituted as the contract allows, and no Redis runs."""
 
 import hashlib
 import io
@@ -345,7 +345,7 @@ class TestPredict:
 
 
 def fresh(value: Any) -> Any:
-    """Give a form's value with a stream that nobody has read."""
+    """Return a form's value with an unread stream."""
     return (io.BytesIO(value[0].getvalue()), value[1]) if isinstance(value, tuple) else value
 
 
@@ -395,7 +395,7 @@ class TestDisplay:
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF", "TIFF"])
     def test_a_stored_image_is_served_as_what_it_is(self, client: FlaskClient, asked: list[str], kind: str) -> None:
         content = sample_images.encode(sample_images.scene(64, 48), kind)
-        # A name that says something else, as clients do.
+        # A name with another suffix, as some clients send.
         assert client.post("/predict", data=form(content, name="image.jpg")).status_code == 200
         answer = client.get(f"/display/{asked[0]}")
         assert answer.data == content

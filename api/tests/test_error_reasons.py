@@ -1,4 +1,4 @@
-"""Every failure says why: in headers, in the access log, and as a problem document for whoever asks for one."""
+"""Every failure has its reason: in headers, in the access log, and as a problem document on request."""
 
 import base64
 import io

@@ -91,7 +91,7 @@ def test_nobody_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch) 
 def test_without_a_worker_the_caller_hears_so(queue: RedisServer) -> None:
     job_queue.open_queue()
     wait_until(lambda: job_queue.queue_state() is not None, "the queue's state is known")
-    wait_until(lambda: _refusal() is NoWorker, "the grace for restarting workers is over")
+    wait_until(lambda: _refusal() is NoWorker, "the grace for restarting workers has ended")
 
 
 def _refusal() -> type[Exception] | None:

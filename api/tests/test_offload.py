@@ -17,7 +17,7 @@ def others_go_on():
     reader, writer = os.pipe()
     waiting = gevent.spawn(offload.run, lambda: read_from(reader))
     gevent.sleep(0.01)
-    os.write(writer, b"x")  # nobody else could: the loop is free
+    os.write(writer, b"x")  # no other thread could: the loop is free
     assert waiting.get() == b"x"
 
 def images_go_on_while_reports_wait():

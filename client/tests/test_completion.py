@@ -1,4 +1,4 @@
-"""Completion as somebody at a terminal meets it: a real shell, keys that are pressed, and what the line shows then."""
+"""Completion as a user of a terminal has it: a real shell, pressed keys, and the resulting line."""
 
 import contextlib
 import os

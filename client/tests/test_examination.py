@@ -1,4 +1,4 @@
-"""What is said of a service that answers oddly: a server of the test's own in its place."""
+"""The report on a service with unusual responses: a server of the test takes its place."""
 
 import json
 import threading

@@ -32,7 +32,7 @@ def test_files_that_are_not_sent_are_counted_by_kind(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", HEADS["jpeg"])
     put(tmp_path, "no-image.jpg", b"notes")
     put(tmp_path, "notes.txt", b"notes")
-    put(tmp_path, "BM.txt", b"BM is how this note begins, and it goes on")
+    put(tmp_path, "BM.txt", b"BM is how this note begins, and more text follows")
     put(tmp_path, "film.mp4", b"\0\0\0\x20ftypisom")
     put(tmp_path, "._a.jpg", b"\0\5\x16\7")
     put(tmp_path, "@eaDir/a.jpg", HEADS["jpeg"])

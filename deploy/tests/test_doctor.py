@@ -57,7 +57,7 @@ def test_an_environment_that_does_not_run_is_told(own: Settings, tmp_path: Path)
 
 def test_packages_that_are_not_as_pinned_are_named(own: Settings, tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    # A link would look for the environment beside itself.
+    # A link would search for the environment next to itself.
     python = tmp_path / ".venv" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)

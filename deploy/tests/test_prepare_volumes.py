@@ -1,4 +1,4 @@
-"""The one-shot that prepares docker-compose's volumes, beside a service that is at work in them."""
+"""The one-shot that prepares docker-compose's volumes, while a service uses them."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_a_folder_in_which_files_come_and_go_is_given_to_its_owner(tmp_path: Pat
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     with subprocess.Popen([sys.executable, "-c", CHURN, tmp_path]) as program:
         try:
-            wait_until(lambda: any(tmp_path.glob("folder*")), "the other program has begun")
+            wait_until(lambda: any(tmp_path.glob("folder*")), "the other program has started")
             for _ in range(500):
                 give(tmp_path, OWNER)
             assert program.poll() is None

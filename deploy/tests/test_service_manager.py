@@ -1,4 +1,4 @@
-"""What systemd hears of the launcher where it reads late."""
+"""What systemd receives from the launcher if it reads late."""
 
 import socket
 from pathlib import Path
@@ -27,6 +27,6 @@ def test_ready_is_said_again_once_a_manager_that_reads_late_has_room(
         assert manager.recv(100) == b"READY=1\nSTATUS=serving"
         assert manager.recv(100) == b"WATCHDOG=1"
         told.alive()
-        assert manager.recv(100) == b"WATCHDOG=1", "it was said twice"
+        assert manager.recv(100) == b"WATCHDOG=1", "it was sent twice"
         with pytest.raises(BlockingIOError):
             manager.recv(100)

@@ -218,7 +218,7 @@ def test_the_version_is_printed(command: list[str]) -> None:
 
 
 def test_every_part_knows_the_settings_of_the_others() -> None:
-    """A misspelt one is told from one that another process reads."""
+    """A misspelt one is distinguished from one that another process reads."""
     names = {
         name
         for _, folder, module in settings_tables.PARTS

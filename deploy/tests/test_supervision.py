@@ -257,7 +257,7 @@ def test_a_program_whose_configuration_is_wrong_is_not_started_again_until_that_
     run = supervise(
         [[("worker", line, {"configuration": tmp_path / "bundles"}), ("broken", "echo $$ >> broken; exit 3")]]
     )
-    # Meanwhile others are started again, and looked after.
+    # Meanwhile others are restarted and supervised.
     eventually(lambda: len(run.pids("broken")) >= 5, "the other one was started five times")
     assert len(run.pids("worker")) == 1
     assert f"its configuration is wrong: it is started again when something changes in {tmp_path / 'bundles'}" in (
@@ -301,7 +301,7 @@ class TestASystemThatHasNoRoomForAnotherProcess:
         self, supervise: Callable[..., Run], tmp_path: Path
     ) -> None:
         run = supervise([[sleeper("redis"), ("worker", "echo $$ >> ../worker; exec sleep 1000", {"folder": "late"})]])
-        eventually(lambda: "worker cannot be started ([Errno 2] No such file" in run.output(), "it says so")
+        eventually(lambda: "worker cannot be started ([Errno 2] No such file" in run.output(), "it is logged")
         (tmp_path / "late").mkdir()
         eventually(lambda: run.pids("worker"), "it runs once it can")
         assert len(run.pids("redis")) == 1

@@ -1,4 +1,4 @@
-"""The systemd unit: what systemd itself says of it, without running it."""
+"""The systemd unit, verified by systemd itself, without running it."""
 
 import re
 import shutil

@@ -10,7 +10,7 @@ from inference.bundle import DESCRIPTION_FILE, SCHEMA
 from registry import versions
 
 NAME = "efficientnet-lite0"
-SMALLEST_FORM = 1024**2  # findings about a graph, which are kept beside its forms, have a few bytes
+SMALLEST_FORM = 1024**2  # findings about a graph, which are stored next to its forms, have a few bytes
 
 
 def of_graph(bundles: Path, model: bytes, labels: tuple[str, ...], size: tuple[int, int], **changes: str) -> Path:

@@ -9,7 +9,7 @@ import settings
 hypothesis.settings.register_profile("sightline", deadline=None)
 hypothesis.settings.load_profile("sightline")
 
-# Wherever the tests run from, as long as nothing else was said: the bundles that set-up made.
+# The default, from any working folder: the bundles that set-up made.
 INSTALLED = Path(__file__).resolve().parents[2] / "var" / "bundles"
 
 
@@ -17,7 +17,7 @@ INSTALLED = Path(__file__).resolve().parents[2] / "var" / "bundles"
 def bundles() -> Path:
     folder = Path(settings.BUNDLES_FOLDER) if settings.BUNDLES_FOLDER else INSTALLED
     if not (folder / "efficientnet-lite0").is_dir():
-        pytest.fail(f"no default bundle in {folder}: `make install` builds it, BUNDLES_FOLDER says where it is")
+        pytest.fail(f"no default bundle in {folder}: `make install` builds it, and BUNDLES_FOLDER names its folder")
     return folder
 
 

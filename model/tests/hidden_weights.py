@@ -47,7 +47,7 @@ def weights(told: bytes) -> bytes:
 
 
 def usual(location: str) -> bytes:
-    """What a tensor says whose numbers are in another file."""
+    """The fields of a tensor whose numbers are in another file."""
     told = field(EXTERNAL_DATA, entry("location", location)) + field(EXTERNAL_DATA, entry("length", str(WEIGHT_BYTES)))
     return told + field(DATA_LOCATION, TensorProto.EXTERNAL)
 

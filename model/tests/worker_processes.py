@@ -25,7 +25,7 @@ def workers(producer: Producer) -> int:
 
 
 def wait_for_workers(producer: Producer, count: int) -> None:
-    wait_until(lambda: workers(producer) == count, f"{count} workers were heard of", TIMEOUT_S)
+    wait_until(lambda: workers(producer) == count, f"{count} workers are registered", TIMEOUT_S)
 
 
 def model_of(named: Answer | QueueSnapshot) -> str:

@@ -1,4 +1,4 @@
-"""Whatever asks for `images` runs on each implementation: a folder, and a bucket of a real S3 server."""
+"""All tests with `images` run on each implementation: a folder, and a bucket of a real S3 server."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A bucket whose server, key or place does not serve: one error that says why, and nothing that was stored is lost."""
+"""A bucket with a failing server, key or address: one error with the reason, and no stored data is lost."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whatever asks for Redis runs on each redis-server found: the embedded 6.2, and the PATH's where there is one."""
+"""All tests with Redis run on each redis-server found: the embedded 6.2, and the PATH's where there is one."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
     api, worker = users["sightline-api"], users["sightline-worker"]
     producer = Producer(api, queue.name, redis_timeout_s=10.0)
     idle = Heartbeat(worker, queue.name, WorkerInfo("idle", "host", "none", "0", "none"), ())
-    idle.start()  # or the producer may have looked already and refuse for want of a worker
+    idle.start()  # or the producer may have polled already and refuse because there is no worker
     wait_until(lambda: producer.refresh().workers, "the idle worker is known")
     with pytest.raises(DeadlineExceeded):
         producer.submit("withdrawn.jpg", timeout_s=0.05)
@@ -100,7 +100,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         assert cache.find(question, 5).answer
         jobs = AsyncJobs(producer, max_jobs=10)
         handle = jobs.enqueue("dog.jpg", timeout_s=WAIT_S)
-        wait_until(lambda: jobs.find(handle).reply is not None, "the job that was handed in is done")
+        wait_until(lambda: jobs.find(handle).reply is not None, "the submitted job is done")
         jobs.cancel(handle)
         letters = DeadLetters(users["sightline-operator"], queue.name)
         [letter] = letters.newest()

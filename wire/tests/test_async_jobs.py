@@ -1,4 +1,4 @@
-"""Jobs that are handed in and asked for later, with a real Redis and a worker without a model."""
+"""Jobs that are submitted and fetched later, with a real Redis and a worker without a model."""
 
 import itertools
 import re
@@ -65,7 +65,7 @@ def test_a_failure_is_an_answer_too(make: Make, address: Address, queue: QueuePr
 def test_a_job_whose_time_is_up_says_so(make: Make, address: Address, queue: QueueProbe) -> None:
     jobs = make()
     handle = enqueue(jobs, timeout_s=0.001)
-    time.sleep(0.05)  # whoever finds it now finds it too late
+    time.sleep(0.05)  # a worker that finds it now finds it too late
     with StandInWorker(address, queue.name) as worker:
         reply = reply_to(jobs, handle)
         assert worker.seen == []

@@ -46,7 +46,7 @@ INFO_BYTES = (
 
 
 def publish(queue: QueueProbe, name: str, age_ms: int, version: str = "1", precision: str = "") -> None:
-    """List a worker as one that was last heard of so long ago."""
+    """Register a worker with a heartbeat of that age."""
     now_ms = time_ms(queue.redis("TIME"))
     info = WorkerInfo(name, "h", "m", version, "p", seen_ms=now_ms - age_ms, precision=precision)
     queue.redis("HSET", queue.keys.workers, name, info.encode())

@@ -22,7 +22,7 @@ LATER = {"Prefer": "respond-async"}
 
 
 class Asker(NamedTuple):
-    """Somebody with a key, or without one."""
+    """A client with a key, or without one."""
 
     client: FlaskClient
     key: str = ""
@@ -73,7 +73,7 @@ def make(tmp_path: Path, uploads_folder: Path, worker: EchoWorker, monkeypatch: 
         application = create_app()
         application.config["UPLOAD_FOLDER"] = str(uploads_folder)
         client = application.test_client()
-        wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
         return client
 
     return made

@@ -213,7 +213,7 @@ def test_it_works_while_other_programs_remove_and_rename_files(folder: Path, rep
     with subprocess.Popen([sys.executable, "-c", CHURN, folder, reports], stdin=subprocess.PIPE, text=True) as program:
         assert program.stdin is not None
         print(kept, file=program.stdin, flush=True)
-        wait_until(lambda: any(reports.glob("decisions*")), "the other program has begun")
+        wait_until(lambda: any(reports.glob("decisions*")), "the other program has started")
         try:
             for number in range(200):
                 gone = keep(folder, str(number).encode(), 400)

@@ -69,12 +69,12 @@ def _no_earlier_result(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ready(client: FlaskClient, worker: EchoWorker) -> FlaskClient:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     return client
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, folder: Path, error: int, *, reads: bool = False) -> None:
-    """Have the operating system refuse every way to write to a folder, or whatever is done there."""
+    """Have the operating system refuse every write to a folder, or all access to it."""
 
     def failing(name: str) -> Callable[..., Any]:
         usual = getattr(os, name)
@@ -111,7 +111,7 @@ def test_an_upload_that_cannot_be_stored_has_a_problem_and_no_traceback(
         fail_with(failing, uploads_folder, error)
         assert [send(ready, unknown) for _ in range(3)] == [expected] * 3
         assert [record.exc_info for record in caplog.records] == [None]
-        # What is stored is answered, under whatever name it comes, and shown.
+        # A stored image is answered, under any name, and shown.
         assert [send(ready, known, name) for name in ("a.jpg", "b.jpeg", "blob")] == [(200, "")] * 3
         assert ready.get(f"/display/{stored_names(uploads_folder)[0]}").data == known
         not_ready = ready.get("/readyz")

@@ -142,7 +142,7 @@ def test_clients_of_other_systems_need_no_name_either(
 
 
 def test_a_job_and_several_images_at_once_need_no_names(client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     assert send(client, body(b"", image), headers={"Prefer": "respond-async"}) == 202
     parts = [body(name, image).removesuffix(b"--x--\r\n") for name in NAMES[:12]]
     answer = client.post(

@@ -17,12 +17,12 @@ from problems import UnusableFile
 
 IMAGE = bytes(range(256)) * 36 + b"x"
 MIB = 1024**2
-# A few pieces, and what a document may have beside its images.
+# A few pieces, and what a document may have besides its images.
 SOON = 2 * json_stream.READ_BYTES
 
 
 class Pieces:
-    """A stream that gives whatever lengths it likes."""
+    """A stream that returns pieces of any length."""
 
     def __init__(self, body: bytes, lengths: random.Random) -> None:
         self._body = BytesIO(body)

@@ -14,7 +14,7 @@ from problems import Problem
 
 BOUNDARY = b"----sightline"
 PART = b'Content-Disposition: form-data; name="file"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-# Bytes from which boundaries, line ends and what looks nearly like them arise often.
+# Bytes that often form boundaries, line ends and near misses of them.
 tricky = st.lists(st.sampled_from([b"\r\n", b"--", b"-", b"\r", b"\n", b"----sightlin", b"x", b"\0", b"\xff"])).map(
     b"".join
 )

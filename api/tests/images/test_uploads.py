@@ -51,7 +51,7 @@ def form_request(content: bytes, name: str, field: str = "file") -> MemoryReques
     "content_type",
     [
         *("image/jpeg", "image/png", "image/x-whatever", "application/octet-stream", None),
-        "application/x-www-form-urlencoded",  # of curl, axios and Java, where nobody names a type
+        "application/x-www-form-urlencoded",  # of curl, axios and Java, without an explicit type
         *("text/plain", "text/plain; charset=utf-8", "text/html", "application/pdf", "application/json"),
     ],
 )
@@ -222,8 +222,10 @@ def test_an_expensive_image_that_is_known_to_find_no_room_is_not_stored(
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(send, 0)
-        wait_until(lambda: (now := job_queue.queue_state()) is not None and now.expensive_depth == 1, "it waits")
-        # Nobody knows yet that there is no room.
+        wait_until(
+            lambda: (now := job_queue.queue_state()) is not None and now.expensive_depth == 1, "the job is queued"
+        )
+        # No one knows yet that there is no room.
         assert send(1) == (503, True)
         assert send(2) == (503, False)
         assert send(1) == (503, True)

@@ -25,7 +25,7 @@ def test_the_process_lives_whatever_else_is_down(client: FlaskClient, monkeypatc
 
 
 def test_it_is_ready_with_redis_and_a_worker(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     assert client.get("/readyz").get_json() == {
         "status": "ready",
         "model_version": f"{MODEL}/{VERSION}",
@@ -34,7 +34,7 @@ def test_it_is_ready_with_redis_and_a_worker(client: FlaskClient, worker: EchoWo
 
 
 def test_what_a_worker_cannot_follow_is_told_though_it_is_ready(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     report_startup_error(Address(port=worker.port), settings.REDIS_QUEUE, "bundles/active is empty")
     ready = client.get("/readyz").get_json()
     assert ready["startup_error"] == ready["trouble"] == "bundles/active is empty"
@@ -80,7 +80,7 @@ def test_with_a_queue_that_is_full_and_stands_still_it_is_not_ready(
     monkeypatch.setattr(health, "STANDSTILL_S", 0.2)
     monkeypatch.setattr(settings, "MAX_QUEUE_SIZE", 5)
     address, keys = Address(port=worker.port), Keys(settings.REDIS_QUEUE)
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     leave_orphans(address, keys, 5)
     wait_until(lambda: client.get("/readyz").status_code == 503, "it is not ready")
     answer = json.loads(client.get("/readyz").data)
@@ -97,7 +97,7 @@ def test_with_a_queue_that_stands_still_and_has_room_it_is_ready(
 ) -> None:
     monkeypatch.setattr(health, "STANDSTILL_S", 0.0)
     monkeypatch.setattr(settings, "MAX_QUEUE_SIZE", 5)
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     leave_orphans(Address(port=worker.port), Keys(settings.REDIS_QUEUE), 4)
     assert [client.get("/readyz").status_code for _ in range(5)] == [200] * 5
 

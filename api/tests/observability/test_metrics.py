@@ -75,7 +75,7 @@ def test_answers_are_counted_by_route_and_status(client: FlaskClient, asked: lis
 
 
 def test_what_comes_back_from_the_queue_is_timed(client: FlaskClient, worker: EchoWorker, image: bytes) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     before = told(client)
     assert client.post("/predict", data=image, content_type="image/jpeg").status_code == 200
     after = grown(before, told(client))
@@ -94,7 +94,7 @@ VERSIONED: dict[str, dict[str, Any]] = {
 def test_every_route_that_predicts_is_counted_for_the_version_that_answered(
     client: FlaskClient, worker: EchoWorker, route: str
 ) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     before, version = told(client), f"{MODEL}/{VERSION}"
     asked = dict(VERSIONED[route])
     if isinstance(asked.get("data"), dict):
@@ -135,7 +135,7 @@ def test_the_cache_is_counted(
     client: FlaskClient, worker: EchoWorker, image: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "RESULT_CACHE", True)
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     before = told(client)
     for _ in range(2):
         client.post("/predict", data=image, content_type="image/jpeg")
@@ -178,7 +178,7 @@ def test_a_report_is_counted(client: FlaskClient) -> None:
 
 
 def test_the_queue_and_its_workers_are_told(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     now = told(client)
     assert now["sightline_redis_up", ()] == 1
     assert now["sightline_queue_depth", ()] == 0
@@ -251,7 +251,7 @@ def test_the_metrics_are_told_while_the_queue_is_full(
     serve: Serve, redis_server: RedisServer, echo_that_sleeps: EchoWorker
 ) -> None:
     with serve(REDIS_PORT=redis_server.port, MAX_QUEUE_SIZE=1, REQUEST_TIMEOUT_S=30) as served:
-        wait_until(lambda: metrics_of(served).get(("sightline_workers", ()), 0) == 1, "the worker is heard of")
+        wait_until(lambda: metrics_of(served).get(("sightline_workers", ()), 0) == 1, "the worker is registered")
         waiting = served.connect()
         waiting.sendall(raw_image(sample_images.jpeg(64, 48)))
         wait_until(lambda: metrics_of(served)["sightline_queue_depth", ()] == 1, "the queue is full")

@@ -1,4 +1,4 @@
-"""What becomes a span in the api, as a collector has it; tests/test_traces.py looks at the whole service."""
+"""What becomes a span in the api, as a collector has it; tests/test_traces.py tests the whole service."""
 
 import os
 import subprocess
@@ -76,7 +76,7 @@ def test_off_nothing_of_it_is_loaded() -> None:
 def test_a_request_is_a_span_below_its_callers_and_the_job_is_told_of_it(
     traced: FlaskClient, worker: EchoWorker, sent: Sent, image: bytes
 ) -> None:
-    wait_until(lambda: traced.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: traced.get("/readyz").status_code == 200, "the worker is registered")
     jobs: list[str] = []
     answer = worker.reply
     worker.reply = lambda delivery: jobs.append(delivery.job.traceparent) or answer(delivery)  # type: ignore[func-returns-value]
@@ -94,7 +94,7 @@ def test_a_request_is_a_span_below_its_callers_and_the_job_is_told_of_it(
 def test_several_images_of_one_request_are_admitted_below_one_span(
     traced: FlaskClient, worker: EchoWorker, sent: Sent
 ) -> None:
-    wait_until(lambda: traced.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: traced.get("/readyz").status_code == 200, "the worker is registered")
     files = [(BytesIO(sample_images.jpeg(seed=seed)), f"{seed}.jpg") for seed in range(3)]
     assert traced.post("/predict", data={"file": files}).status_code == 200
     http, *admissions = sent()

@@ -1,4 +1,4 @@
-"""Jobs that nobody waits for, over HTTP."""
+"""Asynchronous jobs over HTTP."""
 
 import json
 from contextlib import closing
@@ -20,7 +20,7 @@ LATER = {"Prefer": "respond-async"}
 
 @pytest.fixture
 def ready(client: FlaskClient, worker: EchoWorker) -> EchoWorker:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     return worker
 
 
@@ -164,7 +164,7 @@ def test_jobs_are_taken_while_no_worker_is_alive_where_an_autoscaler_starts_some
     answer = hand_in(client, image)
     assert answer.status_code == 202
     assert client.get(answer.headers["Location"]).get_json()["status"] == "pending"
-    # Whoever waits is told at once.
+    # A waiting client gets the answer immediately.
     assert client.post("/predict", data=image, content_type="image/jpeg").headers["X-Error-Code"] == "no_worker"
 
 

@@ -23,7 +23,7 @@ MALFORMED = {"success": False, "prediction": None, "score": None}
 
 @pytest.fixture
 def ready(client: FlaskClient, worker: EchoWorker) -> EchoWorker:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     return worker
 
 

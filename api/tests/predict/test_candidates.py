@@ -1,4 +1,4 @@
-"""What the version that is tried answers: asked of a worker, only by who asks for it, and for whom the answer is."""
+"""Answers of the shadow version: only on request, and only for clients that may use the prediction."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ TRIED = "echo-net/8"
 def prediction_id(client: FlaskClient, worker: EchoWorker, image: bytes) -> str:
     """An answer of a worker that tries a version."""
     worker.shadow = TRIED
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     wait_until(lambda: "Compare with version" in client.get("/").text, "its candidate is known")
     found: str = predict(client, image, "?top_k=1").get_json()["prediction_id"]
     return found

@@ -24,7 +24,7 @@ Explain = Callable[[str], dict[str, Any]]
 @pytest.fixture
 def stored(client: FlaskClient, worker: EchoWorker, image: bytes) -> str:
     """The name of an image that the service has."""
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     name: str = predict(client, image, "?top_k=1").get_json()["filename"]
     return name
 

@@ -31,7 +31,7 @@ def noted(worker: EchoWorker) -> list[int]:
 @pytest.fixture
 def stored(client: FlaskClient, worker: EchoWorker) -> str:
     """The name of a HEIC that the service has."""
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
     content = encode(scene(64, 48), "HEIF", **FAST_HEIC)
     name: str = predict(client, content, "?top_k=1").get_json()["filename"]
     return name

@@ -14,7 +14,7 @@ from wire.messages import FailureCode
 
 @pytest.fixture(autouse=True)
 def _heard_of(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
 
 
 def predict(client: FlaskClient, image: bytes, query: str = "", **headers: str) -> TestResponse:

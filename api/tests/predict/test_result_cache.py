@@ -1,4 +1,4 @@
-"""The result cache behind `model_predict`, with a real Redis and a worker that notes what it was asked."""
+"""The result cache behind `model_predict`, with a real Redis and a worker that records its jobs."""
 
 import hashlib
 import threading
@@ -44,7 +44,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def worker(worker: EchoWorker) -> EchoWorker:
-    """A worker that the api has heard of and that says what it read, without which nothing is kept."""
+    """A registered worker that reports the digest of the bytes that it read, without which nothing is cached."""
     await_served(VERSION)
     worker.digest_of = digest_of
     return worker
@@ -68,7 +68,7 @@ def await_served(version: str | None) -> None:
 
 
 def asked(sha256: str = SHA256, name: str = "", top_k: int = 5, explain_rank: int = 0) -> Prediction:
-    """Ask as a request would, until there is an answer; unless told otherwise, the file holds what was uploaded."""
+    """Request a prediction until there is an answer; by default, the file holds the uploaded bytes."""
     name = name or f"{sha256}.jpg"
     token = current_options.set(PredictOptions(sha256=sha256, top_k=top_k, timeout_s=PATIENCE_S, explain=explain_rank))
     try:
@@ -363,7 +363,7 @@ def test_a_job_goes_on_for_those_who_wait_when_the_client_that_asked_first_is_go
         wait_until(lambda: is_in_queue(image + b"\0"), "the one after the second has asked, too")
         first.close()
         other.close()
-        wait_until(lambda: not is_in_queue(image + b"\0"), "the job that nobody waits for is taken back")
+        wait_until(lambda: not is_in_queue(image + b"\0"), "the job without a waiting client is cancelled")
         assert is_in_queue(image)
         release.set()
         status, headers, _ = read_answer(second)

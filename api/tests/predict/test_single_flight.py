@@ -16,7 +16,7 @@ MANY = 50
 
 
 class Model:
-    """What the leaders of flights ask: it notes who asked and answers, or fails, once it is told to."""
+    """The model behind single flights: it records its callers, and answers or fails on command."""
 
     def __init__(self) -> None:
         self.asked: list[IsAbandoned | None] = []
@@ -49,7 +49,7 @@ class Airport:
     def lead(self, timeout_s: float = PATIENCE_S, is_abandoned: IsAbandoned | None = None) -> Future[tuple[str, bool]]:
         """Ask as the first, and come back once the model is being asked."""
         leader = self.ask(timeout_s, is_abandoned)
-        wait_until(lambda: self.model.asked != [], "the leader asks")
+        wait_until(lambda: self.model.asked != [], "the leader calls the model")
         return leader
 
     def follow(
@@ -73,7 +73,7 @@ def airport() -> Iterator[Airport]:
             yield airport
         finally:
             airport.model.release.set()
-    assert airport.single_flight._calls == {}, "a question is still under way"
+    assert airport.single_flight._calls == {}, "a call is still running"
 
 
 def test_who_asks_the_same_meanwhile_gets_the_answer_of_the_first(airport: Airport) -> None:

@@ -16,7 +16,7 @@ PREDICT = f"/v1/models/{MODEL}:predict"
 
 @pytest.fixture(autouse=True)
 def known(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
 
 
 @pytest.mark.parametrize("path", [PREDICT, "/v1/models/default:predict", f"/v1/models/{MODEL}/versions/1:predict"])

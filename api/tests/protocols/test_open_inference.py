@@ -27,7 +27,7 @@ ROUNDED = [round(score, 4) for score in SCORES]
 
 @pytest.fixture
 def ready(client: FlaskClient, worker: EchoWorker) -> EchoWorker:
-    wait_until(lambda: client.get("/v2/health/ready").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/v2/health/ready").status_code == 200, "the worker is registered")
     wait_until(lambda: client.get(f"/v2/models/{MODEL}").get_json().get("outputs", [{}])[-1]["shape"][1] > 0, "labels")
     return worker
 

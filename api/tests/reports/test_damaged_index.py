@@ -1,4 +1,4 @@
-"""Whatever becomes of the files of the index, they are made anew from the CSV files, and no request fails for it."""
+"""After any damage to its files, the index is built again from the CSV files, and no request fails for it."""
 
 import os
 import sqlite3

@@ -160,7 +160,7 @@ def test_what_a_spreadsheet_has_saved_is_read_and_written_on(client: FlaskClient
     report(client, "after the edit, größer")
     report(client, "'=once more")
     assert shown(client) == [*before, "after the edit, größer", "'=once more"]
-    # Saved once more, with what was appended.
+    # Saved again, with the appended rows.
     size = csv_path.stat().st_size
     assert size
     assert faults(client) == []

@@ -64,7 +64,7 @@ def test_an_image_is_reported_by_its_name_and_the_model_is_asked_what_it_says(
     [
         ([], (400, "invalid_report")),
         ({"label": "lynx"}, (400, "invalid_report")),
-        ({"report": "it is a lynx"}, (400, "invalid_report")),  # a form's field: said, rather than lost
+        ({"report": "it is a lynx"}, (400, "invalid_report")),  # a form's field: refused, rather than lost
         ({"filename": 7}, (400, "invalid_report")),
         ({"filename": "a.jpg", "labels": "lynx"}, (400, "invalid_report")),
         ({"filename": "a.jpg", "label": "x" * 201}, (400, "invalid_report")),
@@ -141,7 +141,7 @@ def test_the_pages_of_other_sites_report_nothing(
 
 
 def heard_of(client: FlaskClient) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is heard of")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
 
 
 def test_a_label_is_kept_as_the_model_spells_it_and_an_unknown_one_is_kept_and_flagged(

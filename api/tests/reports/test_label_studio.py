@@ -48,7 +48,7 @@ def tasks(client: FlaskClient, query: str = "") -> list[dict[str, Any]]:
 
 
 def exported(client: FlaskClient, **said: Any) -> list[dict[str, Any]]:
-    """The tasks as Label Studio exports them once somebody has labelled them."""
+    """The tasks as Label Studio exports them once they are labelled."""
     made = {"id": 9, "completed_by": 3, "was_cancelled": False, "ground_truth": False, "lead_time": 2.5}
     times = {"created_at": "2026-11-30T12:00:00.000000Z", "updated_at": "2026-11-30T12:00:01.000000Z"}
     return [

@@ -167,7 +167,7 @@ def test_for_one_image_the_last_decision_counts_and_not_the_last_report(client: 
     assert [(case["label"], case["report_id"]) for case in exported(client)] == [("lynx", "first")]
     decide(client, "second", "correct", "ocelot", **HEADERS)
     assert [case["label"] for case in exported(client)] == ["ocelot"]
-    # What a rejected report said is not believed; what was decided about another one stands.
+    # The label of a rejected report is not used; the decision about another one is kept.
     decide(client, "second", "reject", **HEADERS)
     assert [case["label"] for case in exported(client)] == ["lynx"]
 

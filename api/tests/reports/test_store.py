@@ -56,7 +56,7 @@ def test_a_last_line_that_somebody_left_open_is_ended(files: tuple[Path, Path]) 
 
 
 class KilledError(BaseException):
-    """Stands for the moment at which a writer is killed."""
+    """The moment at which a writer is killed."""
 
 
 def cut(
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_both_files_as_they_were_and_they_work_again(files: t
     store.append(lines, rows, "1", row(1))
     pid = os.fork()
     if pid == 0:
-        # The size limit stands for the full disk; it would bind the whole test run, so a child takes it on.
+        # The size limit simulates the full disk; it would bind the whole test run, so a child process sets it.
         resource.setrlimit(resource.RLIMIT_FSIZE, (lines.stat().st_size + 300, lines.stat().st_size + 300))
         try:
             # The line fits and the row does not.

@@ -1,4 +1,4 @@
-"""A report can be taken back by its reporter, who alone was told its id, until a reviewer has decided about it."""
+"""A report can be withdrawn by its reporter, the only one who has its id, until a reviewer has decided on it."""
 
 import csv
 from pathlib import Path

@@ -66,7 +66,7 @@ def test_who_accepts_takes_what_most_reports_of_each_image_say(reported: FlaskCl
 def test_the_form_does_the_same_and_leads_back_to_its_list(reported: FlaskClient, folder: Path) -> None:
     answer = send_form(reported, "accept", cards(reported), back="/review?view=grid")
     assert (answer.status_code, answer.location) == (303, "/review?view=grid")
-    assert len(decided(folder)[1:]) == 3, "what nobody has named is left out"
+    assert len(decided(folder)[1:]) == 3, "images that were not named are left out"
     assert "2 images: accepted." in reported.get("/review?view=grid").text
     answer = send_form(reported, "correct", cards(reported), label="bar chart", back="//evil.example")
     assert answer.location == "/review"

@@ -40,7 +40,7 @@ def folder(application: Flask) -> Path:
 
 @pytest.fixture
 def operator(client: FlaskClient) -> FlaskClient:
-    """Somebody who has shown the key in a browser."""
+    """A user who has signed in with the key in a browser."""
     answer = client.post("/review/login", data={"key": KEY, "name": "Ann"}, headers=OWN)
     assert answer.status_code == 303
     return client

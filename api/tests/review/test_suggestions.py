@@ -1,4 +1,4 @@
-"""Images that nobody reported: who sees them, why they are listed, and what a decision makes of them."""
+"""Unreported images: who has access to them, why they are listed, and the effect of a decision."""
 
 import csv
 import hashlib

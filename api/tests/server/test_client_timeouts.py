@@ -9,7 +9,7 @@ from problems import Problem
 from server import client_timeouts
 from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Share, Turns
 
-# Far apart, so that which deadline it was can be told without looking at a clock.
+# Far apart, so that the deadline can be identified without a clock.
 LONG_S = 3600.0
 SHORT_S = 0.05
 
@@ -28,7 +28,7 @@ def reader_on(ours: socket.socket, budget: Budget | None = None, **seconds: floa
 
 
 class Clock:
-    """Goes only when told to."""
+    """A worker that stops only on request."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -297,7 +297,7 @@ def test_word_to_go_on_is_sent_once_and_only_where_the_body_is_waited_for(
 
 
 class Uploads:
-    """Bodies that arrive at once, each as fast as the others, and take a moment to be stored."""
+    """Bodies that arrive in parallel, each as fast as the others, and take a moment to be stored."""
 
     PIECE = 2_000
 

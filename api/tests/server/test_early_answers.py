@@ -11,7 +11,7 @@ from sightline_testing.redis_server import RedisServer
 from tests.serving import PATIENCE_S, Served, read_answer, serving
 
 PIECES = 16
-# More than gunicorn reads at once of a body, for answers that depend on how it begins.
+# More of a body than gunicorn reads in one piece, for answers that depend on its start.
 FIRST_PIECE = bytes(2000)
 SIZES = (20_000, 3_000_000)
 BIG = 100_000_000
@@ -28,7 +28,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that asks for keys."""
+    """A server that requires keys."""
     folder = tmp_path_factory.mktemp("keyed")
     (folder / "api_keys").write_text(f"alice {'0' * 64}\n")
     with serving(folder, {"REDIS_PORT": 1, "API_KEYS_FILE": folder / "api_keys"}) as running:
@@ -37,7 +37,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, redis_process: RedisServer) -> Iterator[Served]:
-    """A server that lets everybody ask once a day."""
+    """A server that allows each client one request a day."""
     redis_process.command("FLUSHALL")
     with serving(
         tmp_path_factory.mktemp("limited"), {"REDIS_PORT": redis_process.port, "RATE_LIMIT": "1/day"}
@@ -141,7 +141,7 @@ def test_who_waits_for_word_is_not_told_to_send_what_is_refused(served: Served, 
         client.sendall(head)
         status, told, _ = read_answer(stream)
         assert (status, told["connection"]) == (404, "close")
-        # Nobody can know whether what comes next is the body: the connection ends.
+        # It is unknown whether the next bytes are the body: the connection is closed.
         client.sendall(bytes(60_000))
         client.shutdown(socket.SHUT_WR)
         assert stream.read() == b""

@@ -115,7 +115,7 @@ class TestRefusalOf:
 
 @pytest.fixture(scope="module")
 def full(redis_process: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose queue takes two jobs, and both places are taken by jobs that nobody answers."""
+    """A server whose queue takes two jobs, and both places are taken by jobs that are never answered."""
     redis_process.command("FLUSHALL")
     told = {"REDIS_PORT": redis_process.port, "REQUEST_TIMEOUT_S": 600, "MAX_QUEUE_SIZE": 2}
     served = serving(tmp_path_factory.mktemp("full"), told)

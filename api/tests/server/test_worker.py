@@ -28,7 +28,7 @@ from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_image, read_a
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # See IDLE_GRACE_S in server/worker.py.
 LONGER_THAN_IDLE_GRACE_S = 1.5
-# The producer looks every 0.1 s whether clients have gone.
+# The producer checks every 0.1 s whether clients have disconnected.
 LONGER_THAN_A_LOOK_S = 0.5
 HEAD_OF_AN_IMAGE = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
@@ -50,7 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server without Redis and with little patience."""
+    """A server without Redis and with short timeouts."""
     patience = dict.fromkeys(("HEAD_TIMEOUT_S", "UPLOAD_PACE_S", "IDLE_TIMEOUT_S", "SEND_TIMEOUT_S"), 1)
     with serving(tmp_path_factory.mktemp("quick"), {"REDIS_PORT": 1, **patience}) as running:
         yield running
@@ -319,7 +319,7 @@ class TestFairness:
     FLOOD = 3000
 
     def answered_before_another_client(self, served: Served, request: bytes) -> int:
-        """Send a request thousands of times at once, then one over another connection; count the answers before its."""
+        """Pipeline a request thousands of times, send one over another connection, and count the answers before its."""
         [worker] = served.workers()
         with closing(served.connect()) as flooding, closing(served.connect()) as other:
             flooding.setblocking(False)
@@ -451,7 +451,7 @@ class TestWithAWorker:
         self, serve: Serve, worker: EchoWorker, image: bytes
     ) -> None:
         told = {"REDIS_PORT": worker.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "IDLE_TIMEOUT_S": 3600}
-        # On a busy machine the process may have closed its connections before it can be stopped: then once more.
+        # On a busy machine the process may have closed its connections before it can be stopped: then try again.
         while True:
             with serve(**told) as server, ExitStack() as stack:
                 connections = [stack.enter_context(closing(server.connect())) for _ in range(16)]

@@ -1,4 +1,4 @@
-"""Archives of examples: what is taken, and what nobody is harmed by."""
+"""Archives of examples: which are accepted, and which are refused without harm."""
 
 import io
 import re
@@ -101,7 +101,7 @@ def test_a_name_that_is_damaged_in_one_place_fails_alone() -> None:
 def test_an_entry_that_says_less_than_it_holds_gives_no_more_than_it_says() -> None:
     content = b"\0" * 50_000_000
     data = bytearray(packed({"a/1.jpg": content, "a/2.jpg": JPEG}).getvalue())
-    # In both places where an archive says how large an entry is.
+    # In both places where an archive declares the size of an entry.
     at = data.find(struct.pack("<L", len(content)))
     while at >= 0:
         data[at : at + 4] = struct.pack("<L", 1000)

@@ -37,7 +37,7 @@ def _operator(queue: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def operator(client: FlaskClient) -> FlaskClient:
-    """Somebody who has shown the key in a browser."""
+    """A user who has signed in with the key in a browser."""
     assert client.post("/review/login", data={"key": KEY, "name": "Ann"}, headers=OWN).status_code == 303
     return client
 

@@ -28,7 +28,7 @@ def test_a_worker_that_may_not_write_there_need_not_compile(
     folder = own / bundle_copies.NAME / "1-int8"
     kept = list((folder / compiled.FOLDER).iterdir())
     assert len(kept) == 2  # the form, and that there are heat maps
-    monkeypatch.setattr(openvino_engine, "with_preprocessing", None)  # what compiling anew would begin with
+    monkeypatch.setattr(openvino_engine, "with_preprocessing", None)  # the first step of compiling again
     engines.load("openvino", bundle.load(folder), streams=4, cores=4)
     written = [file.stat().st_mtime_ns for file in kept]
     assert compile_bundle.main([]) == 0

@@ -30,7 +30,7 @@ def test_reviewed_images_lie_in_a_folder_for_each_label_with_both_lists(
     files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.accept([(b"one", "pie_chart"), (b"two", "'=cmd()")])
-    files.report(b"nobody looked at it", "pie_chart")
+    files.report(b"not reviewed", "pie_chart")
     assert run(files, tmp_path / "out") == 0
     assert "\n2 images in " in capsys.readouterr().out
     with (tmp_path / "out" / "cases.csv").open(newline="") as file:
@@ -125,12 +125,12 @@ def test_any_label_and_any_comment_is_exported(files: FeedbackFiles, tmp_path: P
 def test_where_the_export_fails_nothing_is_left(
     files: FeedbackFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A table that stops being one, a full disk: what is said is so, and the folder can be used again."""
+    """A table that breaks off, a full disk: the error is right, and the folder can be used again."""
     files.accept([(b"one" * 1000, "x"), (b"two" * 1000, "y")])
     for is_new in (True, False):
         pid = os.fork()
         if pid == 0:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # stands for the full disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # simulates the full disk
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             os._exit(run(files, tmp_path / "out"))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

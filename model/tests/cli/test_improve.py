@@ -103,7 +103,7 @@ def test_reports_that_nobody_reviewed_change_nothing(files: FeedbackFiles, capsy
     record = versions.record_of(Path(settings.BUNDLES_FOLDER) / "efficientnet-lite0" / "2-int8")
     assert record is not None
     assert {case.label for case in record.cases} == {"bar_chart"}
-    assert record.images == ()  # what somebody called wrong does not hold the model to its answer either
+    assert record.images == ()  # reported images do not keep the model's answer either
 
 
 @pytest.mark.usefixtures("few_synthetic_images")
@@ -169,7 +169,7 @@ def test_a_class_keeps_its_number_in_every_later_version(files: FeedbackFiles) -
     reports.write_text(reports.read_text() + before.partition("\n")[2])
     assert improved(files) == 0
     assert labels_of("3-int8") == (*base, pie, sheet, plan)
-    # What nothing shows any more is never answered, and the number is nobody else's.
+    # A class without cases is never answered, and no other class gets its number.
     scores = scores_of("3-int8", kinds[pie] + kinds[sheet] + kinds[plan])
     assert scores[:, len(base)].max() < 1e-6
     assert scores[:, len(base) + 2].max() > 0.5

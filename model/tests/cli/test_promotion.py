@@ -104,7 +104,7 @@ def test_a_version_that_was_taught_wrong_labels_is_refused_and_force_overrules(
     (loop.bundles / "active").write_text("efficientnet-lite0/good\n")
     label(tmp_path / "labelled", KIND, 10)
     label(tmp_path / "labelled", OTHER, 10)
-    # A reviewer accepts reports of somebody who calls one kind by the other's name.
+    # A reviewer accepts reports that name one kind as the other.
     taught_wrong = FeedbackFiles(tmp_path / "uploads", tmp_path / "feedback")
     taught_wrong.accept((drawing_jpeg(kind, seed), kind) for kind in (KIND, OTHER) for seed in range(8))
     taught_wrong.accept((drawing_jpeg(KIND, seed), OTHER) for seed in range(200, 250 if FULL else 212))

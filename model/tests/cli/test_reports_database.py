@@ -19,7 +19,7 @@ def files(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(command, "known_labels", lambda: ("tabby",))
     files = FeedbackFiles(tmp_path / "uploads", tmp_path / "feedback")
     files.accept([(b"one", "bar chart"), (b"two", "feedback.csv")])
-    files.report(b"nobody looked at it", "pie chart")
+    files.report(b"not reviewed", "pie chart")
     database = transfer.open_database(database_url)
     transfer.import_folder(database, files.feedback)
     database.close()

@@ -41,5 +41,5 @@ def test_folders_are_named_as_people_write_labels(tmp_path: Path) -> None:
         "0.jpg": "tiger_cat",
         "1.jpg": "tiger_cat",
         "2.jpg": "tabby",
-        "3.jpg": "tiger%20cat",  # nobody exports it so
+        "3.jpg": "tiger%20cat",  # no export has this name
     }

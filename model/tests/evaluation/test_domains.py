@@ -126,7 +126,7 @@ def test_errors_that_a_rotation_mends_are_named(version: Model, tmp_path: Path) 
     for seed in range(8):
         path = tmp_path / f"{seed}.jpg"
         path.write_bytes(drawing_jpeg("bar_chart", seed))
-        # Whatever the version says of the turned image is what it shows; A is wrong of the image as it is.
+        # The answers for the turned images are right; A is wrong for the image as it is.
         pair = Pair(path, "", (("other", 0.9),), (("other", 0.9),))
         ((_, pixels),) = domains._read(version, [pair])
         found.append(pair._replace(label=domains._top1(version, np.rot90(pixels, 3))))

@@ -138,7 +138,7 @@ def test_a_class_that_the_active_version_had_learned_is_lost(draw: np.random.Gen
 def test_the_active_version_is_not_judged_on_images_that_it_was_trained_on_either(
     draw: np.random.Generator, base: Head
 ) -> None:
-    # A class of a single image: whoever was trained on it knows it, and nobody else.
+    # A class of a single image: only a version that was trained on it knows it.
     features = np.concatenate([of_kind(draw, 0, 10), of_kind(draw, 1, 1)])
     made = subject(base, features, [OLD] * 10 + [OLD + 1], typical(draw, 200))
     assert made.head.logits(features).argmax(axis=1)[-1] == OLD + 1

@@ -168,7 +168,7 @@ PIPELINES: dict[str, tuple[dict[str, Any], Any]] = {
     ),
 }
 # Of 255, averaged over all pixels of all photographs: where the part of the image is the same, and where it may lie
-# half a pixel beside, since the libraries round its edges after they have scaled the image. So many keep their label.
+# shifted by half a pixel, since the libraries round edges after they have scaled the image. So many keep their label.
 SAME_PART, MOST_DEVIATION, LEAST_ALIKE = 1.4, 8.5, 0.85
 EVERY = 1 if os.environ.get("FULL") else 4
 
@@ -186,7 +186,7 @@ def hundred() -> list[tuple[bytes, Image.Image]]:
 
 
 def classified(model: Model, pixels: np.ndarray[Any, Any]) -> list[int]:
-    """Return the classes that the default network sees in these pixels, in a square of its own size."""
+    """Return the classes of the default network for these pixels, in a square of its own size."""
     squares = [
         each if each.shape[:2] == (224, 224) else np.asarray(Image.fromarray(each).resize((224, 224)))
         for each in pixels

@@ -1,4 +1,4 @@
-"""`cli.models import`: from an ONNX file to a bundle that serves, or a sentence that says why not."""
+"""`cli.models import`: from an ONNX file to a bundle that serves, or an error with the reason."""
 
 from contextlib import redirect_stdout
 from io import StringIO

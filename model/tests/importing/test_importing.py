@@ -192,7 +192,7 @@ NORMALISATIONS: dict[str, Callable[[Image.Image], Floats]] = {
     "keras-caffe": as_keras_caffe,
     "pixels": as_pixels,
 }
-# The network whose answer is its own input, so that one sees what arrives there.
+# A network whose output is its input, so that tests can check the input.
 SIZE = 12
 
 

@@ -166,7 +166,7 @@ ENDS: dict[str, tuple[Callable[[str], list[Any]], list[Any], list[str]]] = {
         [value("given", TensorProto.DOUBLE, [1, 2])],
         [],
     ),
-    "a class beside the scores": (
+    "a class in addition to the scores": (
         lambda logits: [
             node("Softmax", [logits], ["given"], axis=1),
             node("ArgMax", ["given"], ["label"], axis=1, keepdims=0),

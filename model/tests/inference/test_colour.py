@@ -1,4 +1,4 @@
-"""Colour profiles and gamma: the model sees the colours that a browser shows."""
+"""Colour profiles and gamma: the model gets the colours that a browser shows."""
 
 import struct
 import zlib
@@ -128,7 +128,7 @@ def test_the_gamma_of_a_png_counts(gamma: float) -> None:
     stored = encode(image().point([round(255 * (value / 255) ** (2.2 * gamma)) for value in range(256)] * 3), "PNG")
     assert difference(stored, plain) > 5
     assert difference(with_gamma(stored, gamma), plain) < 1.5
-    # What says that it is sRGB is.
+    # An image that is declared as sRGB is sRGB.
     assert difference(with_gamma(stored, gamma, png_chunk(b"sRGB", b"\0")), stored) == 0
 
 

@@ -5,23 +5,23 @@ from pathlib import Path
 from inference import cpu
 
 MODEL = Path(__file__).resolve().parents[2]
-# Two threads, one from before and one from after, tell their niceness.
+# Two threads, one from before and one from after, report their niceness.
 PROGRAM = """
 import os, threading
 from queue import SimpleQueue
 from inference import cpu
-go, told = SimpleQueue(), SimpleQueue()
+go, reported = SimpleQueue(), SimpleQueue()
 usual = os.getpriority(os.PRIO_PROCESS, 0)
 def tell():
     go.get()
-    told.put(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - usual)
+    reported.put(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - usual)
 before = threading.Thread(target=tell)
 before.start()
 cpu.lower_priority({niceness})
 after = threading.Thread(target=tell)
 after.start()
 go.put(None), go.put(None)
-print(told.get(), told.get(), os.getpriority(os.PRIO_PROCESS, 0) - usual)
+print(reported.get(), reported.get(), os.getpriority(os.PRIO_PROCESS, 0) - usual)
 """
 
 

@@ -1,4 +1,4 @@
-"""A network that refers to weights in another file, by whatever trick: neither imported, nor loaded, nor promoted."""
+"""A network that refers to weights in another file, in any way: neither imported, nor loaded, nor promoted."""
 
 import hashlib
 import json

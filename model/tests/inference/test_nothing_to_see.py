@@ -55,6 +55,6 @@ def test_one_colour_is_all_pixels_alike_but_for_the_noise_of_an_encoder() -> Non
     assert is_of_one_colour(pixels)
     pixels[::3] += 2
     assert is_of_one_colour(pixels)
-    pixels[5, 7, 2] += 3  # beside those that are looked at first
+    pixels[5, 7, 2] += 3  # not one of those that are checked first
     assert not is_of_one_colour(pixels)
     assert not is_of_one_colour(np.asarray(scene(224, 224)))

@@ -1,4 +1,4 @@
-"""Where it looked, by the real model: the map is exact, and lies where the thing is."""
+"""Heat maps by the real model: the map is exact, and covers the object."""
 
 import io
 import math
@@ -64,7 +64,7 @@ def test_the_mean_of_each_class_s_map_is_its_logit(
     labels = [label for label, _ in model.top_k(scores[0], 5)]
     means = [np.mean(explained(model, photograph, label=label).values) for label in labels]
     told = [float(scores[0][model.bundle.labels.index(label)]) for label in labels]
-    # What softmax makes of logits tells them up to a constant; int8 rounds the features on their way.
+    # The softmax determines logits up to a constant; int8 rounds the features on their way.
     found = probabilities(np.array([means], np.float32), "logits")[0]
     assert found == pytest.approx(np.array(told) / sum(told), abs=1e-3 if model.bundle.precision == "fp32" else 0.05)
 

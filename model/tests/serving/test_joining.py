@@ -24,7 +24,7 @@ def test_a_worker_of_another_precision_waits_and_says_why_until_the_queue_is_fre
     wait_for_workers(producer, 1)
     port = free_port()
     other = start(PRECISION="fp32", METRICS_PORT=str(port))
-    wait_until(lambda: "MODEL_CLASS" in why(producer), "it says why", TIMEOUT_S)
+    wait_until(lambda: "MODEL_CLASS" in why(producer), "the reason is published", TIMEOUT_S)
     theirs, own = "efficientnet-lite0 int8", "efficientnet-lite0 fp32"
     assert f"of the queue {QUEUE} serve {theirs}, and this one has {own}. Set MODEL_CLASS" in why(producer)
     answer = Client(f"http://127.0.0.1:{port}").get("/readyz")
@@ -56,7 +56,7 @@ def test_a_worker_that_waits_joins_once_it_is_promoted_to_what_the_others_serve(
     start(BUNDLES_FOLDER=str(own[0]))
     wait_for_workers(producer, 1)
     waiting = start(BUNDLES_FOLDER=str(own[1]))
-    wait_until(lambda: "MODEL_CLASS" in why(producer), "it says why", TIMEOUT_S)
+    wait_until(lambda: "MODEL_CLASS" in why(producer), "the reason is published", TIMEOUT_S)
     activate(own[1], INT8, FP32, PROMOTED)
     wait_for_workers(producer, 2)
     assert waiting.poll() is None
@@ -68,7 +68,7 @@ def test_a_worker_that_waits_joins_once_it_is_promoted_to_what_the_others_serve(
 
 def test_of_two_kinds_that_start_at_once_one_serves(start: Start, producer: Producer) -> None:
     waiting = [start(PRECISION=precision) for precision in ("int8", "fp32")]
-    wait_until(lambda: "MODEL_CLASS" in why(producer), "one says why", TIMEOUT_S)
+    wait_until(lambda: "MODEL_CLASS" in why(producer), "one publishes the reason", TIMEOUT_S)
     wait_for_workers(producer, 1)
     assert [each.poll() for each in waiting] == [None, None]
     waiting[0].send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a worker tells of itself, over its own port."""
+"""The metrics of a worker, on its own port."""
 
 import socket
 from http.client import HTTPConnection

@@ -1,4 +1,4 @@
-"""What becomes a span in a worker, as a collector has it; tests/test_traces.py looks at the whole service."""
+"""What becomes a span in a worker, as a collector has it; tests/test_traces.py tests the whole service."""
 
 import logging
 import math

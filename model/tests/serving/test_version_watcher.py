@@ -1,4 +1,4 @@
-"""What a worker does about the version that it is to serve; loading is a function here, the looks are real."""
+"""How a worker follows the version that it must serve; loading is a function here, the polls are real."""
 
 import fcntl
 import threading
@@ -21,7 +21,7 @@ from tests.bundle_copies import copied, sealed
 
 @dataclass
 class Seen:
-    """What a watch was told to look at, and what it has handed over."""
+    """The input of a watcher, and the versions that it has passed on."""
 
     ready: Model
     wanted: tuple[Path, Trial | None] | Exception
@@ -224,4 +224,4 @@ def test_broken_versions_that_take_turns_are_each_tried_once(seen: Seen) -> None
     for at in range(12):
         seen.wanted = Path(f"b/{'mn'[at % 2]}/torn"), Trial("m/torn" if at % 3 else "n/torn", 0.25 + at % 2 / 2)
         watcher.poll()
-    assert len(seen.tried) == 4  # two that are to be served, two that are to be tried, whatever their shares
+    assert len(seen.tried) == 4  # two that are to be served, two shadows, for any shares

@@ -91,7 +91,7 @@ def test_memory_that_is_given_back_in_time_is_no_growth(reasons: list[str], monk
     monkeypatch.setattr("serving.watchdog.resident_mb", lambda: next(sizes))
     watchdog = Watchdog(reasons.append, hang_s=60, max_growth_mb=50, max_failures=3)
     watchdog.start()
-    wait_until(lambda: next(sizes) == 120.0, "the peak is over")
+    wait_until(lambda: next(sizes) == 120.0, "the peak has passed")
     watchdog.stop()
     assert not reasons
 

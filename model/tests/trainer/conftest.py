@@ -23,7 +23,7 @@ from wire.orders.order_book import OrderBook
 
 @dataclass
 class TrainerProbe:
-    """Starts trainers, places orders, and looks at what they leave behind."""
+    """Start trainers, place orders, and inspect their results."""
 
     queue: QueueProbe
     folder: Path
@@ -37,7 +37,7 @@ class TrainerProbe:
 
     @property
     def book(self) -> OrderBook:
-        """The orders as the api sees them."""
+        """The orders as the api reads them."""
         return OrderBook(self.queue.address, self.queue.name, timeout_s=10.0)
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -71,7 +71,7 @@ class TrainerProbe:
         return found
 
     def versions(self) -> list[str]:
-        """Return everything that lies beside the versions, drafts included."""
+        """Return all files next to the versions, drafts included."""
         return sorted(path.name for path in (self.bundles / "efficientnet-lite0").iterdir())
 
     def log(self) -> str:

@@ -14,7 +14,7 @@ from storage.transfers.folder import FolderTransfers
 from tests.trainer.conftest import TrainerProbe
 from wire.orders.messages import DISCARD, DONE, FAILED, IMPORT, ROLL_BACK, RUNNING, TRAIN
 
-MAX_PSS_KB = 15_000  # 9,200 beside another Python process
+MAX_PSS_KB = 15_000  # 9,200 with another Python process
 
 
 def test_a_trainer_at_rest_is_small_publishes_versions_and_does_orders_in_turn(trainers: TrainerProbe) -> None:

@@ -44,7 +44,7 @@ def test_what_is_no_augmentation_is_named(value: str, tmp_path: Path) -> None:
 
 
 def views(draw: np.random.Generator, first: int, mirrored: int) -> list[np.ndarray]:
-    """Ten images that one feature tells, and that have another one when they are mirrored."""
+    """Ten images that one feature identifies, and that have another one when they are mirrored."""
     found = []
     for _ in range(10):
         rows = draw.normal(0, 1, (5, 20)).astype(np.float32)

@@ -81,7 +81,7 @@ def test_when_there_are_too_many_every_label_gets_its_share_and_the_newest_stay(
 
 
 def report_again(files: FeedbackFiles, content: bytes, number: int, name: str = "", **changed: str) -> str:
-    """Report a stored image once more, under another name if there is one; return the report's id."""
+    """Report a stored image again, under another name if there is one; return the report's id."""
     files.report(content, "x")
     path = files.feedback / REPORTS_FILE
     *lines, last = path.read_text().splitlines(keepends=True)

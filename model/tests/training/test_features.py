@@ -15,7 +15,7 @@ from training.progress import Item
 
 
 class Computed:
-    """Whether features were computed since it was last looked at, by the progress that this reports."""
+    """Whether features were computed since the last call, by the reported progress."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []

@@ -115,7 +115,7 @@ def test_an_image_that_is_there_needs_no_space(folder: Path) -> None:
 def test_a_disk_that_is_full_leaves_no_half_image(folder: Path) -> None:
     pid = os.fork()
     if pid == 0:
-        # The size limit stands for the full disk; it would bind the whole test run, so a child takes it on.
+        # The size limit simulates the full disk; it would bind the whole test run, so a child process sets it.
         os._exit(_store_with_a_limit(folder))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
     assert names(folder) == []
@@ -160,7 +160,7 @@ def test_images_of_one_md5_that_processes_store_at_once_never_share_a_name(folde
         if [(folder / str(number) / each[number]).read_bytes() for each in names] != COLLIDING
     ]
     assert shared == []
-    assert all(COLLIDING_NAME in pair for pair in zip(*names, strict=True)), "nobody got the free name"
+    assert all(COLLIDING_NAME in pair for pair in zip(*names, strict=True)), "no thread got the free name"
 
 
 @pytest.mark.parametrize("link_fault", [0, errno.EPERM])

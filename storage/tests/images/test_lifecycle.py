@@ -1,4 +1,4 @@
-"""The rules by which a real S3 server removes what is old: set, read, and set again beside rules of others."""
+"""The rules by which a real S3 server removes old objects: set, read, and set again next to other rules."""
 
 import secrets
 from xml.etree import ElementTree

@@ -19,7 +19,7 @@ def limits() -> Limits:
 
 @pytest.fixture
 def lines(tmp_path: Path) -> Path:
-    """The file of lines; feedback.csv is beside it."""
+    """The file of lines; feedback.csv is next to it."""
     return tmp_path / "feedback" / "feedback"
 
 

@@ -333,7 +333,7 @@ def test_the_inbox_is_filtered_by_status_label_model_and_day(reports: ReportStor
 
 
 def about(card: Card, kind: str, label: str = "", reviewer: str = "ann") -> ImageDecision:
-    """Return a decision about what a reviewer sees."""
+    """Return a decision about what the inbox shows."""
     return ImageDecision(card.image, kind, label, reviewer, card.seen, card.upto)
 
 

@@ -23,7 +23,7 @@ def test_an_upload_is_found_on_another_host_until_it_is_dropped(hosts: tuple[Buc
     api, trainer = hosts
     transfer_id = api.receive(FILES, 0)
     folder = trainer.received(transfer_id)
-    assert trainer.received(transfer_id) == folder, "an order that was interrupted is begun again"
+    assert trainer.received(transfer_id) == folder, "an order that was interrupted is started again"
     assert folder is not None
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     trainer.drop(transfer_id)

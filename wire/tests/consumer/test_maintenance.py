@@ -119,7 +119,7 @@ def test_a_worker_without_consumers_is_refused(queue: QueueProbe) -> None:
 def test_waiting_for_redis_with_an_answer_in_hand_is_not_hanging(queue: QueueProbe) -> None:
     consumer = Consumer(queue.address, queue.name, "answering", lease_ms=LEASE_MS, max_batch_s=0.05)
     delivery = take(queue, consumer)
-    wait_until(lambda: consumer.stuck(time.monotonic()) == ["long"], "the batch is over its time")
+    wait_until(lambda: consumer.stuck(time.monotonic()) == ["long"], "the batch has exceeded its time")
     queue.server.pause()
     answering = threading.Thread(target=consumer.answer, args=([(delivery, answer_for(delivery.job))],))
     answering.start()
@@ -138,7 +138,7 @@ def maintenance(queue: QueueProbe, *, lease_ms: int = 60_000, max_batch_s: float
 
 
 def orphan(queue: QueueProbe, count: int = 1, *, ttl_ms: int = 60_000) -> None:
-    """Leave jobs that were delivered and that nobody holds."""
+    """Leave delivered jobs that no consumer holds."""
     for number in range(count):
         queue.add(f"{number}.jpg", ttl_ms=ttl_ms)
     forget(queue)
@@ -233,7 +233,7 @@ def test_orphans_from_before_the_clock_was_set_back_are_done(queue: QueueProbe) 
 
 
 def test_what_a_dead_worker_held_is_ended_where_the_clock_was_set_back(queue: QueueProbe) -> None:
-    """Redis then says that it was idle for no time at all, until its clock is again where it was."""
+    """Redis then reports an idle time of zero, until its clock has caught up."""
     entry_id = add_ahead(queue, ttl_ms=100)
     deliver(queue, "dead")
     upkeep = maintenance(queue, lease_ms=1, max_batch_s=0.1)

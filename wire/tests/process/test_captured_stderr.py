@@ -1,4 +1,4 @@
-"""Whatever a process prints to standard error is a line of its log."""
+"""All output of a process to standard error becomes lines of its log."""
 
 import json
 import subprocess

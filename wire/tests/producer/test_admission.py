@@ -78,7 +78,7 @@ def test_what_takes_longer_than_a_quarter_of_a_second_goes_to_its_own_stream() -
     assert terms_for(job(250), KEYS, [modern()], 5.0, 0).stream == KEYS.jobs
     assert terms_for(job(260), KEYS, [modern()], 5.0, 0).stream == KEYS.expensive
     assert terms_for(job(130), KEYS, [modern(slowness=2.0)], 5.0, 0).stream == KEYS.expensive
-    # Nobody would take it from there while only workers of an earlier release are alive.
+    # No worker would take it from there while only workers of an earlier release are alive.
     assert terms_for(job(260), KEYS, [worker(100)], 5.0, 0).stream == KEYS.jobs
     assert terms_for(job(260), KEYS, [worker(100), modern()], 5.0, 0).stream == KEYS.expensive
 

@@ -17,7 +17,7 @@ JOBS = 20
 
 @contextmanager
 def waiting_callers(queue: QueueProbe, producer: Producer) -> Iterator[list[Future[Answer]]]:
-    """Have callers wait for jobs that nobody works on yet."""
+    """Have callers wait for jobs that no worker has taken yet."""
     queue.announce()
     with ThreadPoolExecutor(JOBS) as pool:
         futures = [pool.submit(producer.submit, f"{number}.jpg", timeout_s=WAIT_S) for number in range(JOBS)]
@@ -76,7 +76,7 @@ def test_a_worker_at_work_while_redis_dies_answers_afterwards(start_redis: Calla
         for _ in range(3):
             seen = len(worker.seen)
             futures = [pool.submit(ask_until_let_in, producer) for _ in range(40)]
-            wait_until(functools.partial(has_seen_more, worker, seen), "work goes on")
+            wait_until(functools.partial(has_seen_more, worker, seen), "work continues")
             queue.server.kill()
             queue.server.start()
             assert first_labels(futures) == ["cat.jpg"] * 40
@@ -89,7 +89,7 @@ def has_seen_more(worker: StandInWorker, than: int) -> bool:
 
 
 def ask_until_let_in(producer: Producer) -> Answer:
-    """Ask as a client would that tries again when it is told that the queue is away."""
+    """Request as a client that tries again if the queue is unavailable."""
     answers: list[Answer] = []
 
     def is_answered() -> bool:
@@ -136,7 +136,7 @@ def test_a_job_that_somebody_keeps_removing_is_not_fought_for(queue: QueueProbe)
             looks.add(getattr(producer.snapshot(), "as_of", 0.0))
             return len(looks)
 
-        wait_until(lambda: looks_made() > 12, "it would have been found missing once more")
+        wait_until(lambda: looks_made() > 12, "it would have been found missing again")
         assert producer.counts().resubmitted == 3
         assert queue.depth() == 0
         producer.close()

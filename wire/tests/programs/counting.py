@@ -1,4 +1,4 @@
-"""Asks to be let in again and again, itself and in children that it forks; prints how often each of them was."""
+"""Send requests to a rate limit repeatedly, from this process and forked children; print the admissions of each."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A worker that takes a batch, says so, and never answers; whoever started it kills it."""
+"""A worker that takes a batch, prints this, and never answers; the test kills it."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Asks, forks, and asks in parent and children at once; prints one line for each answer."""
+"""Send a job, fork, and send jobs from parent and children in parallel; print one line for each answer."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What gunicorn's gevent workers do: make the producer, fork, patch, and serve many requests at once from greenlets."""
+"""What gunicorn's gevent workers do: make the producer, fork, patch, and serve requests in parallel from greenlets."""
 
 import os
 import sys

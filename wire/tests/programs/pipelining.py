@@ -1,4 +1,4 @@
-"""Two hundred greenlets over one connection; prints how many waited at once, and how often the loop was free."""
+"""Two hundred greenlets over one connection; prints how many waited in parallel, and how often the loop was free."""
 
 from gevent import monkey
 
@@ -31,7 +31,7 @@ def ask(number: int) -> bytes:
 
 
 def give_up() -> bool:
-    """Ask without the patience to wait for the answer."""
+    """Send a request without waiting for the answer."""
     try:
         line.exchange(pack("ECHO", "late"), 1, 0.001)
     except QueueUnavailable:

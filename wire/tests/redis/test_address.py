@@ -1,4 +1,4 @@
-"""Where Redis is, as a URL says it: in the words that users of other clients know."""
+"""The address of Redis as a URL, in the syntax of other clients."""
 # ruff: noqa: S106  a test has no secrets
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def test_a_job_that_too_few_replicas_have_is_refused_and_taken_back(group: Redis
         replica.pause()
         try:
             wait_until(lambda: is_refused(load.jobs), "it is refused: 1 of 2 replicas")
-            # Not asked again at once, and nothing of it is left.
+            # It is not queried again immediately, and its connection is closed.
             with pytest.raises(NotReplicated, match="1 of 2 replicas"):
                 load.jobs.enqueue("third.jpg", timeout_s=WAIT_S)
             wait_until(lambda: load.producer.refresh().jobs == 0, "nothing is in the queue")
@@ -115,7 +115,7 @@ def is_refused(jobs: AsyncJobs) -> bool:
 
 
 def test_connections_to_a_primary_that_was_replaced_are_ended_though_it_answers(group: RedisGroup) -> None:
-    """The Sentinels name another one at once; the one before goes on as a primary for seconds."""
+    """The Sentinels name a new primary immediately; the old one stays a primary for seconds."""
     before = group.primary()
     with closing(Connection(group.address, "test")) as connection:
         connection.exchange(pack("SET", "key", "1"), 1, WAIT_S)
@@ -219,7 +219,7 @@ def test_a_cluster_may_be_asked_at_any_node(tmp_path_factory: pytest.TempPathFac
 
 
 def test_the_jobs_of_a_worker_host_that_is_cut_off_are_answered_by_others(queue: QueueProbe) -> None:
-    """It takes jobs, is told nothing, and is back after a while with answers that nobody needs any more."""
+    """It takes jobs, is cut off, and returns after a while with outdated answers."""
     lease_s = 1.0
     with (
         SlowRedis(queue.server.port) as cable,

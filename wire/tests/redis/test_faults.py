@@ -1,4 +1,4 @@
-"""What an operator is told where Redis is there and cannot be used."""
+"""The error that an operator gets if Redis runs but cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis over TLS: the same as without, and what is told where the two do not agree."""
+"""Redis over TLS: the same as without, and the error if the settings of both sides differ."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def address(port: int, authority: Authority, client: Certificate) -> Address:
 
 
 def fault_of(address: Address, timeout_s: float = WAIT_S) -> str:
-    """Return what is said of a connection that cannot be made."""
+    """Return the error of a connection that cannot be made."""
     with closing(Connection(address, "test")) as opened, pytest.raises(QueueUnavailable) as caught:
         opened.exchange(pack("PING"), 1, timeout_s)
     return str(caught.value)

@@ -51,7 +51,7 @@ def test_a_row_cut_short_is_told_from_a_whole_one(cells: dict[str, str], data: s
     line = TABLE.line(cells)
     assert not TABLE.is_torn(line)
     kept = data.draw(st.integers(0, len(line) - 1))
-    # Between the two quotes that stand for one in the last cell, a row cannot be told from a whole one.
+    # Cut between two quotes that escape one in the last cell, a row seems complete.
     assume(not (line[kept - 1] == line[kept] == '"'))
     assert kept == 0 or TABLE.is_torn(line[:kept])
 

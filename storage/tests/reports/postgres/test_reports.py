@@ -91,7 +91,7 @@ def test_a_server_that_takes_no_writes_any_more_is_left_for_the_one_that_does(
 
 
 class LostError(Exception):
-    """Stands for the moment at which a process is killed."""
+    """The moment at which a process is killed."""
 
 
 @pytest.mark.parametrize("step", ["_append", "_set_filed"])

@@ -1,4 +1,4 @@
-"""From the files of hosts into a database, and from there into files that the service can go on with."""
+"""From the files of hosts into a database, and from there into files that the service can use."""
 
 import csv
 from pathlib import Path
@@ -28,7 +28,7 @@ def fill(reports: ReportStore) -> None:
 
 
 def seen_in(reports: ReportStore) -> list[tuple[object, ...]]:
-    """What the inbox shows of each report, but what a database numbers anew."""
+    """The fields of each report in the inbox, without those that a database numbers again."""
     numbers = {"seq", "decision"}
     cases = shown(reports)
     return [tuple(value for name, value in sorted(case.items()) if name not in numbers) for case in cases]
@@ -131,7 +131,7 @@ def test_an_export_is_a_folder_that_the_service_can_go_on_with(
 
 
 def test_an_export_writes_over_nothing(database: Database, tmp_path: Path) -> None:
-    (tmp_path / REPORTS_FILE).write_text("of somebody")
+    (tmp_path / REPORTS_FILE).write_text("of another program")
     with pytest.raises(FileExistsError):
         transfer.export_folder(database, tmp_path)
-    assert (tmp_path / REPORTS_FILE).read_text() == "of somebody"
+    assert (tmp_path / REPORTS_FILE).read_text() == "of another program"
