@@ -1,6 +1,6 @@
 """How a label is spelled: as the model spells it, whose labels workers publish, and as reviewers have renamed it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from predict import job_queue
@@ -24,8 +24,14 @@ def spelling() -> Spelling:
 
 def is_known(label: str) -> bool | None:
     """Return whether the model has a class of that label; None while its labels are not known."""
+    return not newness()(label) if current() else None
+
+
+def newness() -> Callable[[str], bool]:
+    """Return a function that says whether a label is new to the model of now; while its labels are unknown, none is."""
     labels, renames = current(), report_store().renames()
-    return _names(labels, renames).issuperset((_spelling(labels, renames).of(label),)) if labels else None
+    spelled, names = _spelling(labels, renames), _names(labels, renames)
+    return lambda label: bool(labels) and spelled.of(label) not in names
 
 
 @lru_cache(maxsize=2)

@@ -41,6 +41,6 @@ def show(template: str, parameters: Parameters, labels: Iterable[str], **own: An
         max_label=MAX_LABEL,
         labels=sorted({spelling.of(label) for label in labels}),
         name_of=spelling.of,
-        is_new=lambda label: reports_labels.is_known(label) is False,
+        is_new=reports_labels.newness(),
         **own,
     )
