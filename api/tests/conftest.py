@@ -1,5 +1,6 @@
 """What the api's tests share: an application with folders of its own, images, a worker that echoes, a real server."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,40 +9,66 @@ import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.routing import Rule
 
 import settings
 import views
 from app import create_app
+from pages.assets import Asset
 from predict import job_queue
 from reports import record
+from server.edge import Site
 from sightline_testing import sample_images
+from sightline_testing.plugin import EXAMPLES
 from sightline_testing.redis_server import RedisServer
-from tests.serving import EchoWorker, Served, digest_in, serving
+from tests.serving import API, EchoWorker, Served, digest_in, serving
 from wire.tables.feedback import REPORTS_FILE
 
 # No test judges speed: a busy machine may take any time for an example.
-hypothesis.settings.register_profile("sightline", deadline=None)
+hypothesis.settings.register_profile("sightline", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("sightline")
 
 ANSWER = ("tabby", 0.876543)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def builders() -> Iterator[None]:
-    """Compile what builds the URLs of a route once for all applications, which takes most of the time of each."""
-    compile_builder = Rule._compile_builder
-    compiled: dict[tuple[str, str, bool], Callable[..., tuple[str, str]]] = {}
+def compiled() -> Iterator[None]:
+    """Compile routes and templates and read assets once for all applications, which takes most of the time of each."""
+    compile_rule = Rule.compile
+    rules: dict[tuple[str, ...], Rule] = {}
 
-    def once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        key = repr(rule._trace), repr(rule.defaults), append_unknown
-        if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
+    def once(rule: Rule) -> None:
+        said = (rule.defaults, rule.subdomain, rule.host, rule.strict_slashes, rule.merge_slashes)
+        first = rules.setdefault((rule.rule, repr(said)), rule)
+        if first is rule:
+            compile_rule(rule)
+            return
+        rule._parts, rule._trace, rule._converters = first._parts, first._trace, first._converters
+        rule.arguments |= first.arguments
+        # These are methods of the first rule, of which they read the converters.
+        rule._build, rule._build_unknown = first._build, first._build_unknown
 
+    read, kept = Asset.of, functools.cache(Asset.of)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Rule, "_compile_builder", once)
+        patched.setattr(Rule, "compile", once)
+        patched.setattr(Site, "jinja_options", Site.jinja_options | {"bytecode_cache": CompiledTemplates()})
+        patched.setattr(Asset, "of", lambda path, kind: (kept if API in path.parents else read)(path, kind))
         yield
+
+
+class CompiledTemplates(BytecodeCache):
+    """The code of each template, in memory."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
 
 
 @pytest.fixture
