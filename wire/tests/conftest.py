@@ -8,12 +8,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from sightline_testing.plugin import missing
+from sightline_testing.plugin import EXAMPLES, missing
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer, redis_binaries
 
 # No test judges speed: a busy machine may take any time for an example.
-hypothesis.settings.register_profile("sightline", deadline=None)
+hypothesis.settings.register_profile("sightline", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("sightline")
 
 BINARIES = redis_binaries()

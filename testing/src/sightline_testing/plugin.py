@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -20,6 +21,9 @@ from sightline_testing.s3_server import S3Server
 from sightline_testing.service import kill_what_was_left
 
 EMPTY = "TRUNCATE lines, reports, decisions, renames, report_keys, audit, history RESTART IDENTITY"
+
+# How many cases Hypothesis tries of each property.
+EXAMPLES = 100 if os.environ.get("FULL") else 30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,6 +81,25 @@ def pytest_configure() -> None:
     os.environ.setdefault("COMMAND_NICENESS", "0")
     # The same scores on every processor; each engine has tests of its own.
     os.environ.setdefault("ENGINE", "openvino")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None]:
+    """Have one process of pytest-xdist compile the tests, and the others load what it has compiled.
+
+    Rewriting the assertions takes most of a collection, and processes that start together would all do it.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    folder = os.open(session.config.invocation_params.dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        return (yield)
+    finally:
+        os.close(folder)
 
 
 def pytest_unconfigure() -> None:
