@@ -1,7 +1,6 @@
 """What the api's tests share: an application with folders of its own, images, a worker that echoes, a real server."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from werkzeug.routing import Rule
 import settings
 import views
 from app import create_app
-from pages.assets import Asset
+from pages import assets
 from predict import job_queue
 from reports import record
 from server.edge import Site
@@ -49,11 +48,19 @@ def compiled() -> Iterator[None]:
         # These are methods of the first rule, of which they read the converters.
         rule._build, rule._build_unknown = first._build, first._build_unknown
 
-    read, kept = Asset.of, functools.cache(Asset.of)
+    read, kept = assets.Assets, dict[str, assets.Assets]()
+
+    def read_once(folders: Mapping[str, Path]) -> assets.Assets:
+        if not all(API in folder.parents for folder in folders.values()):
+            return read(folders)  # a test writes them
+        if repr(folders) not in kept:
+            kept[repr(folders)] = read(folders)
+        return kept[repr(folders)]
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Rule, "compile", once)
         patched.setattr(Site, "jinja_options", Site.jinja_options | {"bytecode_cache": CompiledTemplates()})
-        patched.setattr(Asset, "of", lambda path, kind: (kept if API in path.parents else read)(path, kind))
+        patched.setattr(assets, "Assets", read_once)
         yield
 
 
