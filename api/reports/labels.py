@@ -28,7 +28,7 @@ def is_known(label: str) -> bool | None:
 
 
 def newness() -> Callable[[str], bool]:
-    """Return a function that says whether a label is new to the model of now; while its labels are unknown, none is."""
+    """Return the check whether a label is new to the current model; while its labels are unknown, none is."""
     labels, renames = current(), report_store().renames()
     spelled, names = _spelling(labels, renames), _names(labels, renames)
     return lambda label: bool(labels) and spelled.of(label) not in names
