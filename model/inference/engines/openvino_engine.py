@@ -4,6 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from io import BytesIO
 
 import numpy as np
@@ -43,8 +44,8 @@ FORM = "openvino form 2"
 def load(bundle: Bundle, *, streams: int, cores: int) -> "OpenVinoEngine":
     """Load the graph for one image at a time, which measures no slower than batches; raise EngineError.
 
-    Twice: one thread for each stream, and all cores on one image for the request that comes alone. From a compiled form
-    that takes a fifth of the time of compiling, and both read their constants in one copy of it.
+    Twice: one thread for each stream, and, at the first image that comes alone, all cores on one image. From a compiled
+    form that takes a fifth of the time of compiling, and both read their constants in one copy of it.
     """
     core = openvino.Core()
     streams = min(streams, cores)
@@ -83,12 +84,16 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, core: openvino.Core, form: bytes, threads: tuple[Options, Options], output: str) -> None:
-        several, alone = threads
+        self.core, self.threads, self.output = core, threads, output
         self.form = openvino.Tensor(openvino.Type.u8, [len(form)])
         self.form.data[:] = np.frombuffer(form, np.uint8)
-        self.narrow = _Requests(core.import_model(self.form, "CPU", several))
-        self.wide = self.narrow if alone == several else _Requests(core.import_model(self.form, "CPU", alone))
-        self.output = output
+        self.narrow = _Requests(core.import_model(self.form, "CPU", threads[0]))
+
+    @cached_property
+    def wide(self) -> "_Requests":
+        """All cores on one image; warming up asks for it, whereas commands, which have many images, never do."""
+        several, alone = self.threads
+        return self.narrow if alone == several else _Requests(self.core.import_model(self.form, "CPU", alone))
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Return probabilities for each image of the batch."""
