@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -65,6 +66,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return (*named, len(wanted))[0], -counts[item.path]
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Have one process of a suite compile each file of tests, and the others wait and read what it has stored.
+
+    All of them collect the same files in the same order, and to rewrite the assertions takes most of the time.
+    """
+    if not isinstance(collector, pytest.Module) or _is_compiled(collector.path):
+        return (yield)
+    with collector.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return (yield)
+
+
+def _is_compiled(path: Path) -> bool:
+    """Return whether pytest has compiled this file since it was changed."""
+    compiled = path.parent.glob(f"__pycache__/{path.stem}.*pytest*.pyc")
+    return any(each.stat().st_mtime >= path.stat().st_mtime for each in compiled)
 
 
 @pytest.hookimpl(tryfirst=True)
