@@ -1,7 +1,9 @@
 """GIF, BMP and WebP of odd kinds, and files that only resemble an image."""
 
 import struct
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -10,7 +12,7 @@ from sightline_testing import sample_images
 from sightline_testing.odd_files import EXACT, LOSSY, ROUNDED, SIZE, Odd, OddFile, again, original
 from sightline_testing.sample_images import IMAGE_BROKEN, STORED_BY_ORIENTATION, UNSUPPORTED_TYPE, encode
 
-LOSSLESS = {"lossless": True, "method": 0}
+LOSSLESS: Mapping[str, Any] = {"lossless": True, "method": 0}
 CUTS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
 BMP_HEADERS = {12: "core", 40: "info", 52: "v2", 56: "v3", 64: "os2", 108: "v4", 124: "v5"}
 
@@ -25,19 +27,43 @@ def files() -> Odd:
     yield from _no_images()
 
 
-def _file(name: str, content: bytes, shows: Image.Image, tolerance: float = EXACT) -> OddFile:
-    return OddFile(name, lambda: content, lambda: shows, tolerance)
+Make = Callable[[], bytes]
+
+
+def _file(
+    name: str, content: bytes | Make, shows: Image.Image | Callable[[], Image.Image], tolerance: float = EXACT
+) -> OddFile:
+    """Return a file; what takes long to make is given as what makes it once it is needed."""
+    make = content if callable(content) else partial(bytes, content)
+    return OddFile(name, make, shows if callable(shows) else shows.copy, tolerance)
+
+
+def _edited(make: Make, edit: Callable[[bytes], bytes]) -> Make:
+    return lambda: edit(make())
+
+
+@cache
+def _indexed(colours: int) -> Image.Image:
+    return original().quantize(colours, Image.Quantize.FASTOCTREE)
+
+
+@cache
+def _gif(colours: int, is_interlaced: int) -> bytes:
+    return encode(_indexed(colours), "GIF", interlace=is_interlaced)
+
+
+def _shown_gif(colours: int) -> Image.Image:
+    return _indexed(colours).convert("RGB")
 
 
 def _gifs() -> Odd:
     for colours in (2, 4, 16, 64, 256):
-        indexed = original().quantize(colours, Image.Quantize.FASTOCTREE)
         for is_interlaced in (0, 1):
-            content = encode(indexed, "GIF", interlace=is_interlaced)
+            make, shown = partial(_gif, colours, is_interlaced), partial(_shown_gif, colours)
             name = f"{colours} colours {is_interlaced}"
-            yield _file(f"{name} 87a.gif", b"GIF87a" + content[6:], indexed.convert("RGB"))
-            yield _file(f"{name} 89a.gif", b"GIF89a" + content[6:], indexed.convert("RGB"))
-            yield _file(f"{name} without trailer.gif", content.rstrip(b";"), indexed.convert("RGB"))
+            yield _file(f"{name} 87a.gif", _edited(make, lambda content: b"GIF87a" + content[6:]), shown)
+            yield _file(f"{name} 89a.gif", _edited(make, lambda content: b"GIF89a" + content[6:]), shown)
+            yield _file(f"{name} without trailer.gif", _edited(make, lambda content: content.rstrip(b";")), shown)
     indexed = original().quantize(256, Image.Quantize.FASTOCTREE)
     still, shows = encode(indexed, "GIF"), indexed.convert("RGB")
     colours_end = 13 + (3 << (still[10] & 7) + 1)
@@ -133,23 +159,21 @@ def _fifteen_bits(image: Image.Image) -> bytes:
 def _webps() -> Odd:
     for quality in (60, 95):
         for method in (0, 6):
-            content = encode(original(), "WEBP", quality=quality, method=method)
-            yield _file(
-                f"lossy {quality} {method}.webp", content, again(original(), "WEBP", quality=quality, method=method)
-            )
-    lossless = encode(original(), "WEBP", **LOSSLESS)
+            shown = partial(again, original(), "WEBP", quality=quality, method=method)
+            yield _file(f"lossy {quality} {method}.webp", _webp(quality=quality, method=method), shown)
+    lossless = cache(_webp(**LOSSLESS))
     yield _file("lossless.webp", lossless, original())
-    yield _file("trailing zeros.webp", lossless + bytes(99), original())
-    yield _file("trailing script.webp", lossless + b"<script>", original())
+    yield _file("trailing zeros.webp", _edited(lossless, lambda content: content + bytes(99)), original())
+    yield _file("trailing script.webp", _edited(lossless, lambda content: content + b"<script>"), original())
     clear = sample_images.transparent()
     white = Image.new("RGB", clear.size, (255, 255, 255))
     white.paste(clear, mask=clear.getchannel("A"))
     for is_lossless in (False, True):
         for is_exact in (False, True):
-            content = encode(clear, "WEBP", lossless=is_lossless, exact=is_exact, quality=95)
+            content = partial(encode, clear, "WEBP", lossless=is_lossless, exact=is_exact, quality=95)
             yield _file(f"transparent {is_lossless} {is_exact}.webp", content, white, EXACT if is_lossless else LOSSY)
         others = [ImageOps.invert(original())]
-        animated = encode(original(), "WEBP", save_all=True, append_images=others, lossless=is_lossless, quality=95)
+        animated = _webp(save_all=True, append_images=others, lossless=is_lossless, quality=95)
         yield _file(f"animated {is_lossless}.webp", animated, original(), EXACT if is_lossless else LOSSY)
     for orientation in range(1, 9):
         stored = original()
@@ -157,14 +181,18 @@ def _webps() -> Odd:
             stored = stored.transpose(STORED_BY_ORIENTATION[orientation])
         for name, skipped in (("exif", 0), ("bare exif", 6)):
             block = sample_images.exif(orientation)[skipped:]
-            content = encode(stored, "WEBP", **LOSSLESS, exif=block)
+            content = partial(encode, stored, "WEBP", **LOSSLESS, exif=block)
             yield _file(f"orientation {orientation} {name}.webp", content, original())
     for length in (1, 6, 9, 20):
-        content = encode(original(), "WEBP", **LOSSLESS, exif=sample_images.exif(6)[:length])
-        yield _file(f"exif cut at {length}.webp", content, original())
+        short = _webp(**LOSSLESS, exif=sample_images.exif(6)[:length])
+        yield _file(f"exif cut at {length}.webp", short, original())
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for name, icc in {"srgb": profile, "damaged": profile[:40], "zeros": bytes(9)}.items():
-        yield _file(f"{name} profile.webp", encode(original(), "WEBP", **LOSSLESS, icc_profile=icc), original())
+        yield _file(f"{name} profile.webp", _webp(**LOSSLESS, icc_profile=icc), original())
+
+
+def _webp(**options: Any) -> Make:
+    return partial(encode, original(), "WEBP", **options)
 
 
 def _small() -> Odd:
@@ -178,10 +206,14 @@ def _small() -> Odd:
 
 def _cut() -> Odd:
     for kind in ("PNG", "GIF", "BMP", "WEBP"):
-        content = encode(original(), kind)
+        make = cache(partial(encode, original(), kind))
         for share in CUTS:
-            cut = content[: int(len(content) * share)]
-            yield OddFile(f"cut at {share}.{kind.lower()}", partial(bytes, cut), code=IMAGE_BROKEN)
+            cut = _edited(make, partial(_cut_off, share))
+            yield OddFile(f"cut at {share}.{kind.lower()}", cut, code=IMAGE_BROKEN)
+
+
+def _cut_off(share: float, content: bytes) -> bytes:
+    return content[: int(len(content) * share)]
 
 
 def _no_images() -> Odd:

@@ -2,7 +2,9 @@
 
 import struct
 import zlib
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,10 @@ PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 HOLE = (60, 80)  # rows and columns of a corner that is transparent
 
 Samples = NDArray[np.uint16]
+Make = Callable[[], bytes]
 
 
+@cache
 def samples_of(colour: int, depth: int) -> tuple[Samples, Image.Image]:
     """Return the numbers of a PNG of this kind, and what they show; those with alpha have a transparent corner."""
     most = 2**depth - 1
@@ -90,7 +94,7 @@ def damaged(chunk: bytes) -> bytes:
 
 
 def files() -> Odd:
-    """Yield them all."""
+    """Yield them all; what takes long to make is made once it is needed."""
     yield from _kinds()
     yield from _transparent_colours()
     yield from _orientations()
@@ -100,26 +104,42 @@ def files() -> Odd:
     yield from _refused()
 
 
-def _same(name: str, content: bytes) -> OddFile:
-    return OddFile(f"{name}.png", lambda: content, original)
+def _same(name: str, make: Make) -> OddFile:
+    return OddFile(f"{name}.png", make, original)
 
 
-def _refuse(name: str, content: bytes, code: str = IMAGE_BROKEN) -> OddFile:
-    return OddFile(f"{name}.png", lambda: content, code=code)
+def _refuse(name: str, make: Make, code: str = IMAGE_BROKEN) -> OddFile:
+    return OddFile(f"{name}.png", make, code=code)
+
+
+@cache
+def _plain() -> bytes:
+    return encode(original(), "PNG")
+
+
+def _edited(edit: Callable[[bytes], bytes], make: Make = _plain) -> Make:
+    return lambda: edit(make())
+
+
+def _of_kind(colour: int, depth: int, **options: Any) -> bytes:
+    return png(samples_of(colour, depth)[0], colour, depth, **options)
+
+
+def _shown(colour: int, depth: int) -> Image.Image:
+    return samples_of(colour, depth)[1]
 
 
 def _kinds() -> Odd:
     for colour, depths in DEPTHS.items():
         for depth in depths:
-            numbers, shows = samples_of(colour, depth)
             chunks = palette(depth) if colour == INDEXED else b""
             for is_interlaced in (False, True):
                 for filtering in (0, 1, 2):
-                    content = png(
-                        numbers, colour, depth, chunks=chunks, is_interlaced=is_interlaced, filtering=filtering
+                    make = partial(
+                        _of_kind, colour, depth, chunks=chunks, is_interlaced=is_interlaced, filtering=filtering
                     )
                     name = f"colour {colour} depth {depth} {is_interlaced} filter {filtering}"
-                    yield OddFile(f"{name}.png", partial(bytes, content), partial(shows.copy), ROUNDED)
+                    yield OddFile(f"{name}.png", make, partial(_shown, colour, depth), ROUNDED)
 
 
 def _transparent_colours() -> Odd:
@@ -127,37 +147,52 @@ def _transparent_colours() -> Odd:
         for depth in depths:
             if colour in (GREY_ALPHA, RGBA):
                 continue
-            numbers, shows = samples_of(colour, depth)
-            key = numbers[0, 0]
-            hidden = np.asarray(shows).copy()
-            hidden[(numbers == key).all(axis=2)] = 255
-            chunk = png_chunk(b"tRNS", key.astype(">u2").tobytes())
-            if colour == INDEXED:
-                chunk = palette(depth) + png_chunk(b"tRNS", b"\xff" * int(key[0]) + b"\0")
             for is_interlaced in (False, True):
-                content = png(numbers, colour, depth, chunks=chunk, is_interlaced=is_interlaced)
+                make = partial(_with_key, colour, depth, is_interlaced=is_interlaced)
                 name = f"transparent colour {colour} depth {depth} {is_interlaced}"
-                yield OddFile(f"{name}.png", partial(bytes, content), partial(Image.fromarray, hidden), ROUNDED)
+                yield OddFile(f"{name}.png", make, partial(_without_key, colour, depth), ROUNDED)
             if colour != INDEXED:
-                content = png(numbers, colour, depth, chunks=damaged(chunk))
+                make = partial(_with_key, colour, depth, is_damaged=True)
                 name = f"transparent colour {colour} depth {depth} damaged"
-                yield OddFile(f"{name}.png", partial(bytes, content), partial(shows.copy), ROUNDED)
+                yield OddFile(f"{name}.png", make, partial(_shown, colour, depth), ROUNDED)
+
+
+def _with_key(colour: int, depth: int, *, is_interlaced: bool = False, is_damaged: bool = False) -> bytes:
+    """Return a PNG in which the colour of the first pixel is transparent."""
+    numbers, _ = samples_of(colour, depth)
+    key = numbers[0, 0]
+    chunk = png_chunk(b"tRNS", key.astype(">u2").tobytes())
+    if colour == INDEXED:
+        chunk = palette(depth) + png_chunk(b"tRNS", b"\xff" * int(key[0]) + b"\0")
+    chunks = damaged(chunk) if is_damaged else chunk
+    return png(numbers, colour, depth, chunks=chunks, is_interlaced=is_interlaced)
+
+
+def _without_key(colour: int, depth: int) -> Image.Image:
+    numbers, shows = samples_of(colour, depth)
+    hidden = np.asarray(shows).copy()
+    hidden[(numbers == numbers[0, 0]).all(axis=2)] = 255
+    return Image.fromarray(hidden)
+
+
+@cache
+def _stored(orientation: int) -> Image.Image:
+    turned = STORED_BY_ORIENTATION.get(orientation)
+    return original() if turned is None else original().transpose(turned)
 
 
 def _orientations() -> Odd:
     for orientation in range(1, 9):
-        stored = original()
-        if orientation in STORED_BY_ORIENTATION:
-            stored = stored.transpose(STORED_BY_ORIENTATION[orientation])
-        content = encode(stored, "PNG")
+        content = cache(partial(encode, _stored(orientation), "PNG"))
         for order in "<>":
             chunk = png_chunk(b"eXIf", sample_images.exif(orientation, byte_order=order)[6:])
-            yield _same(f"orientation {orientation} {order == '<'}", with_chunk(content, chunk))
-        for name, passed_over in {
-            "late": with_chunk(content, chunk, is_late=True),
-            "damaged": with_chunk(content, damaged(chunk)),
+            yield _same(f"orientation {orientation} {order == '<'}", _edited(partial(with_chunk, chunk=chunk), content))
+        for name, edit in {
+            "late": partial(with_chunk, chunk=chunk, is_late=True),
+            "damaged": partial(with_chunk, chunk=damaged(chunk)),
         }.items():
-            yield OddFile(f"orientation {orientation} {name}.png", partial(bytes, passed_over), partial(stored.copy))
+            make = _edited(edit, content)
+            yield OddFile(f"orientation {orientation} {name}.png", make, partial(_stored, orientation))
 
 
 def _other_chunks() -> Odd:
@@ -169,13 +204,12 @@ def _other_chunks() -> Odd:
         b"zTXt": b"Comment\0\0" + zlib.compress(b"text"), b"iTXt": b"Comment\0\0\0\0\0text", b"acTL": bytes(8),
         b"cICP": bytes(4), b"mDCV": bytes(24), b"prVt": b"?" * 99, b"XxXx": b"?",
     }  # fmt: skip
-    content = encode(original(), "PNG")
     for kind, payload in chunks.items():
         name, chunk = kind.decode(), png_chunk(kind, payload)
-        yield _same(f"{name}", with_chunk(content, chunk))
-        yield _same(f"{name} late", with_chunk(content, chunk, is_late=True))
-        yield _same(f"{name} damaged", with_chunk(content, damaged(chunk)))
-        yield _same(f"{name} empty", with_chunk(content, png_chunk(kind, b"")))
+        yield _same(f"{name}", _edited(partial(with_chunk, chunk=chunk)))
+        yield _same(f"{name} late", _edited(partial(with_chunk, chunk=chunk, is_late=True)))
+        yield _same(f"{name} damaged", _edited(partial(with_chunk, chunk=damaged(chunk))))
+        yield _same(f"{name} empty", _edited(partial(with_chunk, chunk=png_chunk(kind, b""))))
 
 
 def _data_chunks() -> Odd:
@@ -186,19 +220,20 @@ def _data_chunks() -> Odd:
     empty = png_chunk(b"IDAT", b"")
     for size in (37, 1_000, 8_192, len(data) - 1):
         parts = [png_chunk(b"IDAT", data[begin : begin + size]) for begin in range(0, len(data), size)]
-        yield _same(f"data in parts of {size}", start + b"".join(parts) + END)
-        yield _same(f"data in parts of {size} and none", start + empty + empty.join(parts) + empty + END)
-    yield _same("wrong check sum of the data", start + damaged(png_chunk(b"IDAT", data)) + END)
-    yield _refuse("data missing", start + END)
-    yield _refuse("empty data", start + empty + END)
+        yield _same(f"data in parts of {size}", partial(bytes, start + b"".join(parts) + END))
+        yield _same(
+            f"data in parts of {size} and none", partial(bytes, start + empty + empty.join(parts) + empty + END)
+        )
+    yield _same("wrong check sum of the data", partial(bytes, start + damaged(png_chunk(b"IDAT", data)) + END))
+    yield _refuse("data missing", partial(bytes, start + END))
+    yield _refuse("empty data", partial(bytes, start + empty + END))
     for missing in (9, 100, len(data) // 2):
-        yield _refuse(f"{missing} bytes of the data missing", start + png_chunk(b"IDAT", data[:-missing]) + END)
-    yield _same("more data than rows", start + png_chunk(b"IDAT", data + bytes(99)) + END)
+        short = start + png_chunk(b"IDAT", data[:-missing]) + END
+        yield _refuse(f"{missing} bytes of the data missing", partial(bytes, short))
+    yield _same("more data than rows", partial(bytes, start + png_chunk(b"IDAT", data + bytes(99)) + END))
 
 
 def _ends() -> Odd:
-    content = encode(original(), "PNG")
-    bare = content[: -len(END)]
     ends = {
         "missing": b"",
         "partial": END[:7],
@@ -207,33 +242,49 @@ def _ends() -> Odd:
         "text": b"\0\0\0\x63tEXthello",
     }
     for name, end in ends.items():
-        yield _same(f"end {name}", bare + end)
-    for name, trailer in {"zeros": bytes(999), "script": b"<script>", "png": content, "end": END}.items():
-        yield _same(f"trailing {name}", content + trailer)
+        yield _same(f"end {name}", _edited(partial(_with_end, end)))
+    for name, trailer in {"zeros": bytes(999), "script": b"<script>", "end": END}.items():
+        yield _same(f"trailing {name}", _edited(partial(_followed, trailer)))
+    yield _same("trailing png", _edited(lambda content: content + content))
+    yield _same("animated", _animated)
+    yield _same("animated, the end cut", lambda: _animated()[: _animated().index(b"fdAT") + 2_000])
+    other = ImageOps.invert(original())
+    yield OddFile("default image.png", partial(_animated, other, default_image=True), partial(other.copy), EXACT)
+
+
+def _with_end(end: bytes, content: bytes) -> bytes:
+    return content[: -len(END)] + end
+
+
+def _followed(trailer: bytes, content: bytes) -> bytes:
+    return content + trailer
+
+
+def _animated(first: Image.Image | None = None, **options: Any) -> bytes:
     others = [ImageOps.invert(original())]
-    animated = encode(original(), "PNG", save_all=True, append_images=others, duration=50)
-    yield _same("animated", animated)
-    yield _same("animated, the end cut", animated[: animated.index(b"fdAT") + 2_000])
-    separate = encode(others[0], "PNG", save_all=True, append_images=others, duration=50, default_image=True)
-    yield OddFile("default image.png", partial(bytes, separate), partial(others[0].copy), EXACT)
+    return encode(first or original(), "PNG", save_all=True, append_images=others, duration=50, **options)
 
 
 def _refused() -> Odd:
-    content = encode(original(), "PNG")
-    header = content[8:33]
+    fields = struct.pack(">IIBBBBB", *SIZE, 8, RGB, 0, 0, 0)
+    header = png_chunk(b"IHDR", fields)
     for name, flags in {"2002": b"\x30\0\x20\2", "2006": b"\x50\0\x20\6"}.items():
-        yield _refuse(f"apple {name}", SIGNATURE + png_chunk(b"CgBI", flags) + content[8:], UNSUPPORTED_TYPE)
-    yield _refuse("header damaged", SIGNATURE + damaged(header) + content[33:])
-    yield _refuse("header twice", SIGNATURE + header + header + content[33:])
-    yield _refuse("header missing", SIGNATURE + content[33:])
-    yield _refuse("header late", SIGNATURE + png_chunk(b"tEXt", b"Comment\0text") + content[8:])
-    numbers, _ = samples_of(INDEXED, 8)
-    yield _refuse("palette missing", png(numbers, INDEXED, 8))
-    yield _refuse("palette damaged", png(numbers, INDEXED, 8, chunks=damaged(palette(8))))
-    yield _refuse("palette empty", png(numbers, INDEXED, 8, chunks=png_chunk(b"PLTE", b"")))
+        yield _refuse(f"apple {name}", _headed(png_chunk(b"CgBI", flags) + header), UNSUPPORTED_TYPE)
+    yield _refuse("header damaged", _headed(damaged(header)))
+    yield _refuse("header twice", _headed(header + header))
+    yield _refuse("header missing", _headed(b""))
+    yield _refuse("header late", _headed(png_chunk(b"tEXt", b"Comment\0text") + header))
+    yield _refuse("palette missing", partial(_of_kind, INDEXED, 8))
+    yield _refuse("palette damaged", partial(_of_kind, INDEXED, 8, chunks=damaged(palette(8))))
+    yield _refuse("palette empty", partial(_of_kind, INDEXED, 8, chunks=png_chunk(b"PLTE", b"")))
     for colour, depth in ((1, 8), (5, 8), (7, 8), (2, 4), (3, 16), (0, 7), (6, 1)):
         wrong = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *SIZE, depth, colour, 0, 0, 0))
-        yield _refuse(f"kind {colour} of {depth} bits", SIGNATURE + wrong + content[33:])
-    for place, name in ((27, "filtering"), (28, "interlacing")):
-        body = content[12:place] + b"\7" + content[place + 1 : 29]
-        yield _refuse(f"unknown {name}", SIGNATURE + png_chunk(b"IHDR", body[4:]) + content[33:])
+        yield _refuse(f"kind {colour} of {depth} bits", _headed(wrong))
+    for place, name in ((11, "filtering"), (12, "interlacing")):
+        unknown = fields[:place] + b"\7" + fields[place + 1 :]
+        yield _refuse(f"unknown {name}", _headed(png_chunk(b"IHDR", unknown)))
+
+
+def _headed(header: bytes) -> Make:
+    """Return what makes a PNG with this in place of its header."""
+    return _edited(lambda content: SIGNATURE + header + content[33:])
