@@ -1,14 +1,18 @@
 """What the tests of `improve`, and of the commands that work on its versions, have in common."""
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 import pytest
 
 import settings
 from cli import improve
-from inference import model
+from inference import engines, model
+from inference.arrays import Batch, Scores
+from inference.bundle import Bundle
+from inference.engines import Engine
 from inference.model import Model
 from sightline_testing.feedback_loop import copy_default_bundle
 from sightline_testing.reviewed import FeedbackFiles
@@ -16,6 +20,7 @@ from tests.bundle_copies import NAME
 from training import gathering, train
 
 FULL = bool(os.environ.get("FULL"))
+SHARED_ENGINES = 6
 
 
 def work_on_a_copy(bundles: Path, folder: Path, patched: pytest.MonkeyPatch) -> Path:
@@ -26,8 +31,41 @@ def work_on_a_copy(bundles: Path, folder: Path, patched: pytest.MonkeyPatch) -> 
 
 
 def use(bundles: Path, patched: pytest.MonkeyPatch) -> None:
-    """Have the commands work on this folder of bundles."""
+    """Have the commands work on this folder of bundles, and share networks in engines and what these have computed.
+
+    A command has a process of its own otherwise, so that each of a test would load and compute the same again.
+    """
     patched.setattr(settings, "BUNDLES_FOLDER", str(bundles))
+    if not FULL:
+        patched.setattr(engines, "load", _shared)
+
+
+class _Remembering:
+    """An engine that computes each batch once: the same pixels have the same scores."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+        self._known: dict[bytes, Scores] = {}
+
+    def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
+        key = hashlib.sha256(batch.tobytes()).digest()
+        if key not in self._known:
+            self._known[key] = self._engine.predict(batch, is_alone=is_alone)
+        return self._known[key].copy()
+
+
+_load = engines.load
+_engines: dict[Hashable, Engine] = {}
+
+
+def _shared(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
+    """Return the engine with this graph in it, of the last few that were loaded."""
+    key = (name, bundle.model, bundle.preprocessing, bundle.output, streams, cores)
+    engine = _engines.pop(key, None) or _Remembering(_load(name, bundle, streams=streams, cores=cores))
+    _engines[key] = engine
+    for oldest in list(_engines)[:-SHARED_ENGINES]:
+        del _engines[oldest]
+    return engine
 
 
 def train_on_less(patched: pytest.MonkeyPatch, synthetic_images: int, folds: int = 2) -> None:

@@ -1,4 +1,4 @@
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from inference import preprocessing
 from inference.arrays import Pixels
-from inference.decode import View
+from inference.decode import View, decode
 from inference.errors import BundleError
 from inference.preprocessing import Preprocessing
 from sightline_testing import sample_images
@@ -84,11 +84,21 @@ def encoded_noise(size: tuple[int, int]) -> tuple[Image.Image, bytes, bytes]:
     return image, sample_images.encode(image, "PNG", compress_level=0), jpeg
 
 
-@pytest.mark.parametrize("size", UNEVEN)
-@pytest.mark.parametrize("interpolation", PILLOWS)
+_decode_once = lru_cache(maxsize=2)(decode)  # a PNG and a JPEG
+
+
+@pytest.fixture
+def _decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an image decoded once for all interpolations, on which decoding does not depend."""
+    monkeypatch.setattr(preprocessing, "decode", _decode_once)
+
+
+@pytest.mark.usefixtures("_decoded_once")
+@pytest.mark.parametrize("interpolation", PILLOWS)  # varies fastest
 @pytest.mark.parametrize(
     "changes", [{"resize": "stretch"}, {"resize": "stretch", "size": [96, 320]}, {"size": [320, 96]}]
 )
+@pytest.mark.parametrize("size", UNEVEN)
 def test_no_more_of_fine_grain_is_left_than_pillows_filter_leaves(
     size: tuple[int, int], interpolation: str, changes: dict[str, Any]
 ) -> None:
@@ -117,7 +127,7 @@ def test_a_large_jpeg_looks_like_the_same_image_decoded_in_full() -> None:
 @pytest.mark.parametrize("changes", [{}, {"resize": "stretch", "size": [160, 192]}])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_turned_image_is_seen_upright(orientation: int, changes: dict[str, Any]) -> None:
-    upright = prepared(sample_images.encode(sample_images.scene(), "PNG"), **changes)
+    upright = prepared(encoded_scene(sample_images.scene().size), **changes)
     assert distance(prepared(sample_images.turned_jpeg(orientation), **changes), upright) < 2.5
 
 

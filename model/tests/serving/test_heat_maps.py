@@ -37,7 +37,7 @@ def model(request: pytest.FixtureRequest, bundles: Path) -> Model:
     return load(bundles / "efficientnet-lite0" / request.param, "openvino", streams=1, cores=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def photograph() -> bytes:
     return sample_images.encode(sample_images.photograph(), "PNG")
 
