@@ -11,6 +11,7 @@ vary as photographs do (Lee, Mumford and Huang, "Occlusion models for natural im
 """
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,14 @@ def _skewed(draw: np.random.Generator, pixels: Pixels, *, may_mirror: bool) -> P
 
 def synthetic_images(count: int, height: int, width: int) -> Iterator[Pixels]:
     """Yield `count` images, the same each time."""
-    textures = [_noise(np.random.default_rng((SEED, at)), height, width) for at in range(4)]
+    textures = _textures(height, width)
     for index in range(count):
         yield _image(np.random.default_rng((SEED, 1, index)), height, width, textures)
+
+
+@lru_cache(maxsize=1)
+def _textures(height: int, width: int) -> list[Numbers]:
+    return [_noise(np.random.default_rng((SEED, at)), height, width) for at in range(4)]
 
 
 def _image(draw: np.random.Generator, height: int, width: int, textures: list[Numbers]) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def _weights() -> dict[str, np.ndarray[Any, Any]]:
     return {"edges": edges, "none": np.zeros(5), "mix": mix, "which": which, "bias": np.zeros(2)}
 
 
+@lru_cache(maxsize=256)
 def image(label: str, seed: int = 0, width: int = 320, height: int = 240) -> bytes:
     """A PNG of stripes that run this way, with noise."""
     draw = np.random.default_rng(seed)
