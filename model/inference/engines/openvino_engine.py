@@ -91,7 +91,7 @@ class OpenVinoEngine:
 
     @cached_property
     def wide(self) -> "_Requests":
-        """All cores on one image; warming up asks for it, whereas commands, which have many images, never do."""
+        """Return the graph with all cores on one image, loaded at the first call: that of the warm-up."""
         several, alone = self.threads
         return self.narrow if alone == several else _Requests(self.core.import_model(self.form, "CPU", alone))
 
