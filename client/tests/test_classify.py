@@ -1,6 +1,7 @@
 """Many images against a service that answers some requests badly."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,6 +126,24 @@ def test_an_image_that_breaks_the_connection_fails_alone(tmp_path: Path) -> None
     with serving() as service:
         found = classified(service, folder_of(tmp_path, contents), tmp_path / "results.csv")
     assert {name: error for name, error in found.items() if error} == {"30a.jpg": "connection_lost"}
+
+
+def test_what_is_no_regular_file_fails_alone_and_is_not_waited_for(tmp_path: Path) -> None:
+    images = folder_of(tmp_path, {"a.jpg": b"image", "z.jpg": b"image"})
+    os.mkfifo(tmp_path / "pipe.jpg")
+    images |= {name: tmp_path / name for name in ("pipe.jpg", "nul\0.jpg", "gone.jpg")} | {"device": Path("/dev/zero")}
+    with serving() as service:
+        found = classified(service, images, tmp_path / "results.csv")
+    failed = {name for name, error in found.items() if error == "cannot be read"}
+    assert failed == {"pipe.jpg", "nul\\0.jpg", "gone.jpg", "device"}
+    assert sum(service.sizes) == 2
+
+
+def test_a_file_that_is_too_large_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.reading.MAX_FILE_BYTES", 5)
+    with serving() as service:
+        found = classified(service, folder_of(tmp_path, {"a": b"image", "b": b"image2"}), tmp_path / "results.csv")
+    assert found == {"a": "", "b": "too_large"}
 
 
 def test_a_key_that_is_missing_ends_the_run(tmp_path: Path) -> None:

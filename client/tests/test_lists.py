@@ -31,3 +31,12 @@ def test_an_empty_list_is_said_to_be_so(tmp_path: Path) -> None:
 def test_standard_input_is_a_list_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a.jpg\n/b.jpg\n")))
     assert paths_in("-") == [Path("a.jpg"), Path("/b.jpg")]
+
+
+def test_a_list_that_is_no_table_or_does_not_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.csv").write_text("path\n" + "a" * 200_000)
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        paths_in(str(tmp_path / "list.csv"), "path")
+    monkeypatch.setattr("sightline.reading.MAX_FILE_BYTES", 1000)
+    with pytest.raises(OSError, match="more than 1000 bytes"):
+        paths_in("/dev/zero")

@@ -35,6 +35,22 @@ def test_half_a_row_is_taken_away(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("content", ["a" * 200_000, "a\rb\n"])
+def test_a_table_that_is_damaged_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.csv"
+    damaged = f"{','.join(COLUMNS)}\n{content}\n".encode()
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="no table of results"):
+        Results(path)
+    assert path.read_bytes() == damaged
+
+
+def test_a_device_is_written_to_and_not_read() -> None:
+    with Results(Path("/dev/zero")) as results:
+        results.add(Row("a.jpg"))
+        assert results.has("a.jpg")
+
+
 def test_another_file_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "notes.csv"
     path.write_text("my,own,notes\n")
@@ -44,7 +60,7 @@ def test_another_file_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 NAMES = ["two\nlines.jpg", "two\\nlines.jpg", "cr\r.jpg", "ls\u2028.jpg", "nel\x85.jpg", "vt\x0b.jpg", "ff\x0c.jpg"]
-NAMES += ["fs\x1c.jpg", '"quoted",.jpg', " blank ", "\udcff.jpg", "\\", "\\\\", "=1+1.jpg"]
+NAMES += ["nul\0.jpg", "fs\x1c.jpg", '"quoted",.jpg', " blank ", "\udcff.jpg", "\\", "\\\\", "=1+1.jpg"]
 
 
 def test_every_name_is_found_again_by_the_next_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ work does.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -14,14 +15,13 @@ from typing import NamedTuple
 
 from sightline.client import OF_ALL_REQUESTS, Client, Prediction, Refused, ServiceError, Unreachable
 from sightline.pacing import REQUESTS, Pacing
+from sightline.reading import read_regular
 from sightline.results import Results, Row
 
 # A service that is being restarted is waited for.
 PATIENCE_S = 60.0
 # A file with which the connection breaks so often, while the service answers others, is at fault itself.
 MAX_BREAKS = 3
-# Above every limit of a service; such a file is not even read.
-MAX_FILE_BYTES = 256 * 1024**2
 # What a request has at most; a larger image goes by itself.
 GROUP_IMAGES, GROUP_BYTES = 8, 1024**2
 # A service that is busy, as opposed to one that cannot do anything now.
@@ -94,7 +94,7 @@ def groups(images: Mapping[str, Path], most: int) -> Iterator[Group]:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # reported when it is read
+    except (OSError, ValueError):  # reported when it is read
         return 0
 
 
@@ -113,12 +113,12 @@ class _Run:
         images: list[_Image] = []
         for name, path in group:
             try:
-                if path.stat().st_size > MAX_FILE_BYTES:
-                    yield Row(name, error=f"too_large: the file has more than {MAX_FILE_BYTES} bytes")
-                else:
-                    images.append(_Image(name, path.read_bytes()))
+                images.append(_Image(name, read_regular(path)))
             except OSError as fault:
-                yield Row(name, error=f"cannot be read: {fault.strerror}")
+                is_large = fault.errno == errno.EFBIG
+                yield Row(name, error=f"{'too_large' if is_large else 'cannot be read'}: {fault.strerror}")
+            except ValueError as fault:  # no file can have this name
+                yield Row(name, error=f"cannot be read: {fault}")
         yield from self._answered(images)
 
     def _answered(self, left: list[_Image]) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from sightline.client import Client, Refused, ServiceError, Unreachable
 from sightline.findings import Page, wants_colour
 from sightline.lists import paths_in
 from sightline.local import LocalError
+from sightline.reading import read_all
 from sightline.results import JsonLines, Results
 from sightline.selection import Selection, select
 
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _classify(client: Client, options: argparse.Namespace) -> int:
     if options.images == [Path("-")]:
-        return _print_predictions(client, "-", sys.stdin.buffer.read(), options)
+        return _print_predictions(client, "-", read_all(sys.stdin.buffer, "standard input"), options)
     # An image of a list that fails has a row with its error; the others are still classified.
     if missing := [path for path in options.named if not path.exists()]:
         return _fail(f"there is no {missing[0]}")
@@ -60,7 +61,9 @@ def _classify(client: Client, options: argparse.Namespace) -> int:
     if options.json and options.output is not None:
         return _fail("--json prints to standard output; give it without -o")
     if is_one_file and options.output is None:
-        return _print_predictions(client, str(options.images[0]), options.images[0].read_bytes(), options)
+        with options.images[0].open("rb") as file:
+            content = read_all(file, str(options.images[0]))
+        return _print_predictions(client, str(options.images[0]), content, options)
     selection = select(options.images)
     output = options.output or Path(RESULTS)
     with JsonLines() if options.json else Results(None if str(output) == "-" else output) as results:

@@ -7,6 +7,8 @@ import io
 import sys
 from pathlib import Path
 
+from sightline.reading import read_all
+
 STANDARD_INPUT = "-"
 
 
@@ -17,9 +19,16 @@ def paths_in(source: str, column: str = "") -> list[Path]:
     ValueError where it has no such column or names no paths.
     """
     is_standard_input = source == STANDARD_INPUT
-    content = sys.stdin.buffer.read() if is_standard_input else Path(source).read_bytes()
+    if is_standard_input:
+        content = read_all(sys.stdin.buffer, "standard input")
+    else:
+        with Path(source).open("rb") as file:
+            content = read_all(file, source)
     text = content.decode("utf-8-sig", "surrogateescape")
-    names = _cells(source, text, column) if column else text.splitlines()
+    try:
+        names = _cells(source, text, column) if column else text.splitlines()
+    except csv.Error as fault:
+        raise ValueError(f"{source} cannot be read as CSV: {fault}") from None
     folder = Path() if is_standard_input else Path(source).parent
     paths = [folder / name.strip() for name in names if name.strip()]
     if not paths:

@@ -19,11 +19,11 @@ COLUMNS = ("file", "prediction", "score", "error", "prediction_id", "model_versi
 # Beyond this a cell is cut: a table has to stay readable, and csv has a limit of its own.
 MAX_CELL = 2000
 # A row is one line, so a partial row is recognisable; the escapes are unambiguous.
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r"})
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
 class Row(NamedTuple):
-    """The outcome for one image; backslashes and line breaks in a name are written as escapes."""
+    """The outcome for one image; backslashes, line breaks and NUL in a name are written as escapes."""
 
     file: str
     prediction: str = ""
@@ -107,12 +107,15 @@ class JsonLines(Results):
 
 def _mend(path: Path) -> dict[str, str]:
     """Return the error of each file that has a row; remove half a row, which a killed run may have left."""
-    if not path.exists():
+    if not path.is_file():  # not there, or a device or a pipe
         return {}
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     # Rows end at line feeds alone: a file's name may hold anything else that Unicode calls a line break.
-    rows = list(csv.reader(io.StringIO(whole.decode("utf-8", "surrogateescape"), newline="\n")))
+    try:
+        rows = list(csv.reader(io.StringIO(whole.decode("utf-8", "surrogateescape"), newline="\n")))
+    except csv.Error as fault:
+        raise ValueError(f"{path} is no table of results: {fault}") from None
     if rows and tuple(rows[0]) != COLUMNS:
         raise ValueError(f"{path} is no table of results: its first line is not {','.join(COLUMNS)}")
     if whole != content:
