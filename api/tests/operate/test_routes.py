@@ -134,7 +134,9 @@ def test_versions_can_be_ordered_about_and_an_order_that_nobody_takes_is_told(
     assert '0% <span class="fine">(0% to 79%) of 1</span><br>' in " ".join(row.split())
     own = {"Origin": "http://localhost", **HEADERS}
     assert client.post("/teach/orders", json={"kind": "shadow", "version": "m/3"}, headers=own).status_code == 201
-    assert "No trainer is running: 1 order waits for one." in page_of(client)
+    page = page_of(client)
+    assert "No trainer is running: 1 order waits for one." in page
+    assert '<ul class="findings">' in page.partition('<div role="alert">')[2], "a list that is an alert is no list"
     assert desk.lead()
     assert "No trainer is running" not in page_of(client)
     desk.leave()
