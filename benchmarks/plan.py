@@ -11,6 +11,7 @@ from benchmarks.systems import (
     MOSEC,
     MOSEC_DRAFT,
     MOSEC_SINGLE,
+    MOSEC_WIDE,
     NAIVE,
     SIGHTLINE,
     SIGHTLINE_CACHED,
@@ -96,6 +97,8 @@ def _speed(repeat: int, options: Options) -> Iterator[Step]:
     for system in (NAIVE, LITSERVE, MOSEC, MOSEC_SINGLE, SIGHTLINE):
         cases = tuple(Case(body, PHOTOGRAPHS, number) for body in system.bodies for number in connections)
         yield Step("speed", system.name, repeat, INT8, cases)
+    # For a lone request only: with more, its cores would be shared by fewer workers.
+    yield Step("speed", MOSEC_WIDE.name, repeat, INT8, _raw([PHOTOGRAPHS], 1))
 
 
 def _sizes(repeat: int, options: Options) -> Iterator[Step]:

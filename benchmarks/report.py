@@ -85,7 +85,7 @@ def report(results: Results) -> str:
     """Return all tables and the targets as text, and write both next to the results."""
     lines = summarise(results.rows)
     machine = json.loads((results.folder / "machine.json").read_text("utf-8"))
-    verdicts = judge(results.rows)
+    verdicts = judge(results.rows, has_vnni="vnni" in machine["vector instructions"])
     sections = [", ".join(f"{name}: {value}" for name, value in machine.items())]
     sections += _noise_warning(results.rows)
     sections += [text for table in TABLES if (text := _table_text(table, lines))]

@@ -28,6 +28,7 @@ PORT = int(os.environ.get("BENCH_PORT", "8000"))
 WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))
 MAX_BATCH_SIZE = int(os.environ.get("BENCH_MAX_BATCH_SIZE", "1"))
 MAX_BATCH_WAIT_MS = int(os.environ.get("BENCH_MAX_BATCH_WAIT_MS", "0"))
+THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 PILLOW_DRAFT = os.environ.get("BENCH_PILLOW_DRAFT", "0") == "1"
 REDIS_SOCKET = os.environ.get("BENCH_REDIS_SOCKET", "")
 UPLOADS = Path(os.environ.get("BENCH_UPLOADS", ""))

@@ -43,6 +43,7 @@ class Tuning:
     wait_ms: int = 0
     workers: int = CORES
     draft: bool = False
+    threads: int = 1
 
 
 def _peer(name: str, title: str, tuning: Tuning) -> System:
@@ -53,6 +54,7 @@ def _peer(name: str, title: str, tuning: Tuning) -> System:
         "BENCH_MAX_BATCH_SIZE": str(tuning.batch),
         "BENCH_MAX_BATCH_WAIT_MS": str(tuning.wait_ms),
         "BENCH_PILLOW_DRAFT": str(int(tuning.draft)),
+        "BENCH_THREADS": str(tuning.threads),
     }
     return System(name, title, Pipeline.PILLOW_ONNX, route, (body,), module, kind if own else "", told)
 
@@ -76,6 +78,7 @@ NAIVE = System("naive", "usual design", Pipeline.PILLOW_ONNX, "/predict", ("mult
 # The best of TUNINGS: most images for a core second. Without batches Mosec answers a lone request soonest.
 MOSEC = _peer("mosec", "Mosec", Tuning(8, 1))
 MOSEC_SINGLE = _peer("mosec-single", "Mosec, no batches", Tuning())
+MOSEC_WIDE = _peer("mosec-wide", "Mosec, one worker on all cores", Tuning(workers=1, threads=CORES))
 MOSEC_DRAFT = _peer("mosec-draft", "Mosec, Pillow with draft", Tuning(8, 1, draft=True))
 LITSERVE = _peer("litserve", "LitServe", Tuning(8, 1))
 BENTOML = _peer("bentoml", "BentoML", Tuning(8, 1))
@@ -97,7 +100,7 @@ TUNINGS = (
 )
 
 ALL_PEERS = (BENTOML, PYTRITON, RAY_SERVE, LITSERVE, MOSEC)
-COMPARED = (NAIVE, *ALL_PEERS, MOSEC_SINGLE, MOSEC_DRAFT, SIGHTLINE, SIGHTLINE_CACHED)
+COMPARED = (NAIVE, *ALL_PEERS, MOSEC_SINGLE, MOSEC_WIDE, MOSEC_DRAFT, SIGHTLINE, SIGHTLINE_CACHED)
 SYSTEMS = {system.name: system for system in (*COMPARED, *TUNINGS)}
 
 

@@ -1,4 +1,4 @@
-"""Mosec: one stage of single-threaded workers, one for each core, raw image bodies."""
+"""Mosec: one stage of workers, by default one with one thread for each core; raw image bodies."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ class ImageClassifier(mosec.Worker):  # type: ignore[misc]
     """Decode on arrival, then one run of the model for what Mosec hands over together."""
 
     def __init__(self) -> None:
-        self._classifier = PillowOnnxClassifier(settings.BUNDLE, threads=1, draft=settings.PILLOW_DRAFT)
+        self._classifier = PillowOnnxClassifier(settings.BUNDLE, threads=settings.THREADS, draft=settings.PILLOW_DRAFT)
 
     def deserialize(self, data: bytes) -> Pixels:
         """Decode one request body."""
@@ -32,6 +32,6 @@ if __name__ == "__main__":
         num=settings.WORKERS,
         max_batch_size=settings.MAX_BATCH_SIZE,
         max_wait_time=settings.MAX_BATCH_WAIT_MS,
-        env=[{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}] * settings.WORKERS,
+        env=[{"OMP_NUM_THREADS": str(settings.THREADS), "OPENBLAS_NUM_THREADS": "1"}] * settings.WORKERS,
     )
     server.run()
