@@ -1,4 +1,4 @@
-"""What ncnn, MNN and LiteRT take for the default network, beside OpenVINO and ONNX Runtime, and what they answer.
+"""Measure ncnn, MNN and LiteRT on the default network, with OpenVINO and ONNX Runtime: time and scores.
 
     python -m venv /tmp/engines
     /tmp/engines/bin/pip install numpy opencv-python-headless simplejpeg pillow onnx openvino onnxruntime \

@@ -5,7 +5,7 @@
 Needs what `make bench` has prepared (`python -m benchmarks --only accuracy`): photographs of about 110 KB. Starts the
 service with two workers and without the result cache. Before and after each flood the peak is measured, by 32 clients
 in a closed loop; goodput is the right answers a second of the flood in percent of the mean of both. Requests leave at
-fixed moments, from this process, whose processor time is stated: nobody is served with what it takes. Where it cannot
+fixed moments, from this process, whose processor time is stated, as the service does not have it. Where it cannot
 send as much as wanted, `sent` is below `times`. Latencies count from the moment at which a request was sent; `behind`
 is the 99th percentile of how much later that was than due. Takes less than four minutes on an idle machine.
 """
@@ -148,7 +148,7 @@ def taken_s(entry: Entry) -> float:
 
 
 def say(line: str) -> None:
-    """Print at once."""
+    """Print immediately."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -32,7 +32,7 @@ CLIENTS = 32
 IMAGES = 16
 PEAK_S = 10.0
 PAUSE_S = 4.0  # between a promotion and its rollback, and before the next one
-# Every request is to be a job; and commands yield to those who answer, as they do unless told otherwise.
+# Every request is to be a job; and commands yield to those who answer, as they do by default.
 SETTINGS = {"RESULT_CACHE": "0", "COMMAND_NICENESS": "19"}
 
 
