@@ -2,6 +2,7 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from tests.inference.test_onnx_file import with_external_weights
 MODEL = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["1-int8", "1-fp32"])
+@pytest.fixture(scope="module", params=["1-int8", "1-fp32"])
 def loaded(request: pytest.FixtureRequest, bundles: Path) -> Bundle:
     return replace(bundle.load(bundles / "efficientnet-lite0" / request.param), output="probabilities")
 
 
+@lru_cache(maxsize=16)  # most tests compare with those of the same networks
 def outputs(loaded: Bundle, engine: str = "openvino") -> np.ndarray:
     pixels = np.random.default_rng(0).integers(0, 256, (2, *loaded.preprocessing.size, 3), dtype=np.uint8)
     return engines.load(engine, loaded, streams=1, cores=1).predict(pixels)
