@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from docs.site import rooms
 
-from sightline_testing.imports import ROOTS, cycles, module_graph, room_graph
+from sightline_testing.imports import ROOTS, cycles, module_graph, room_graph, syntax_tree
 from sightline_testing.service import REPOSITORY
 
 PLACES = (
@@ -102,13 +102,13 @@ def sources(folder: str) -> Iterator[Path]:
 
 
 @cache
-def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(), str(file))
+def imported(file: Path) -> tuple[tuple[str, int], ...]:
+    """Return the first name of each import of a file, with its line."""
+    return tuple(_imported(file))
 
 
-def imported(file: Path) -> Iterator[tuple[str, int]]:
-    """Yield the first name of each import of a file, with its line."""
-    for node in ast.walk(tree(file)):
+def _imported(file: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(syntax_tree(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
@@ -147,7 +147,7 @@ def test_the_environment_is_read_in_a_settings_module_alone() -> None:
 def reads_of_the_environment(file: Path) -> Iterator[int]:
     """Yield the lines with os.environ, os.getenv, or either of them imported by name."""
     names = {"environ", "environb", "getenv"}
-    for node in ast.walk(tree(file)):
+    for node in ast.walk(syntax_tree(file)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
             if node.attr in names:
                 yield node.lineno
@@ -171,7 +171,7 @@ def test_nobody_outside_wire_names_a_redis_key() -> None:
         at(file, node.lineno)
         for root in ("api", "model")
         for file in sources(root)
-        for node in ast.walk(tree(file))
+        for node in ast.walk(syntax_tree(file))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and key.search(node.value)
     ] == []
 
@@ -181,7 +181,7 @@ def test_a_root_holds_packages_and_few_modules(root: str, most: int) -> None:
     folder = REPOSITORY / ROOTS[root][0]
     assert len(list(folder.glob("*.py"))) <= most
     packages = [file.parent for file in folder.glob("*/__init__.py") if file.parent.name != "tests"]
-    assert [package.name for package in packages if not ast.get_docstring(tree(package / "__init__.py"))] == []
+    assert [package.name for package in packages if not ast.get_docstring(syntax_tree(package / "__init__.py"))] == []
 
 
 @pytest.mark.parametrize("root", ROOTS)

@@ -67,7 +67,8 @@ def test_the_next_version_runs_beside_this_one_on_the_same_files(checkout: Check
 def serving(folder: Path, script: str) -> Iterator[None]:
     """Run commands that go on until Ctrl-C, which is pressed when the block ends."""
     command = ["bash", "-euc", script]
-    with subprocess.Popen(command, cwd=folder, env=environment(folder), start_new_session=True) as process:
+    small = {"MODEL_WORKERS": "1", "TRAINER": "0"}  # what there is more of takes its time to start
+    with subprocess.Popen(command, cwd=folder, env=environment(folder) | small, start_new_session=True) as process:
         try:
             yield
         finally:

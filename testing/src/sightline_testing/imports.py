@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from sightline_testing.service import REPOSITORY
@@ -16,6 +17,13 @@ ROOTS = {
 Graph = dict[str, set[str]]
 
 
+@cache
+def syntax_tree(file: Path) -> ast.Module:
+    """Return what a file holds; parsed once, as it is when first asked for."""
+    return ast.parse(file.read_text(), str(file))
+
+
+@cache
 def module_graph(root: str) -> Graph:
     """Return the modules of a root of ROOTS, each with those of the same root that it imports."""
     folder, prefix = ROOTS[root]
@@ -60,7 +68,7 @@ def _name(file: Path, folder: str) -> str:
 
 def _imported(file: Path, prefix: str, known: Mapping[str, Path]) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+    for node in ast.walk(syntax_tree(file)):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
