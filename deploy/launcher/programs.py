@@ -15,6 +15,7 @@ from launcher.supervision import Program
 API_GRACE_S, WORKER_GRACE_S = 5.0, 2.0
 # What it was doing is taken up again at the next start.
 TRAINER_GRACE_S = 10.0
+# Of commands, and of the trainer that runs them, unless COMMAND_NICENESS says otherwise.
 LOWEST_PRIORITY = 19
 
 
@@ -53,7 +54,7 @@ def stages(settings: Settings, listener: int) -> list[list[Program]]:
         environment,
         TRAINER_GRACE_S,
         says_ready=True,
-        niceness=LOWEST_PRIORITY,  # the start of the others, too, goes before
+        niceness=_niceness_of_commands(environment),  # the start of the others, too, goes before
     )
     told = environment | {"LISTEN_FD": str(listener)}
     api = Program(
@@ -82,6 +83,12 @@ def check(settings: Settings, stages: Sequence[Sequence[Program]]) -> None:
         if done.returncode:
             [*_, reason] = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise SettingError(reason.removeprefix("wire.settings_parser.SettingError: "))
+
+
+def _niceness_of_commands(environment: Mapping[str, str]) -> int:
+    """Return COMMAND_NICENESS; the lowest priority where it is not set, or where check() is about to refuse it."""
+    told = environment.get("COMMAND_NICENESS", "")
+    return int(told) if told.isdecimal() else LOWEST_PRIORITY
 
 
 def _metrics_port(settings: Settings, number: int) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The operator's page: its figures are those of what was done, and they keep up without a reload."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +22,7 @@ def counted(service: Service) -> int:
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if OF_IMAGES.match(line))
 
 
-def test_the_figures_are_those_of_what_was_done_and_keep_up(
-    visit: Visit, service: Service, image: Path, tmp_path: Path
-) -> None:
+def test_the_figures_are_those_of_what_was_done_and_keep_up(visit: Visit, service: Service, image: Path) -> None:
     assert service.state_dir is not None
     visitor = visit("/operate")
     page = visitor.page
@@ -38,8 +35,7 @@ def test_the_figures_are_those_of_what_was_done_and_keep_up(
     assert counted(service) == before + 3
     requests = page.locator("#requests")
     expect(requests).to_have_text(str(before + 3), timeout=60_000)
-    folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
     for view in visitor.views():
         assert visitor.overflow() == 0, view
         assert visitor.barriers() == [], view
-        page.screenshot(path=folder / f"operate-{view}.png", full_page=True)
+        visitor.photograph("SCREENSHOTS_DIR", f"operate-{view}", full_page=True)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -246,53 +245,51 @@ def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, reviewed_s
     kept(visitor, 1)
 
 
-def look(visitor: Visitor, folder: Path, page: str) -> None:
-    """Find no barrier and no sideways scrolling on the page as it stands; keep an image of each look that it has."""
+def look(visitor: Visitor, page: str) -> None:
+    """Find no barrier and no sideways scrolling in any view; SCREENSHOTS_DIR names a folder for images of them."""
     for view in visitor.views():
         assert visitor.overflow() == 0, (page, view)
         assert visitor.barriers() == [], (page, view)
-        visitor.page.screenshot(path=folder / f"{page}-{view}.png")
+        visitor.photograph("SCREENSHOTS_DIR", f"{page}-{view}")
 
 
 def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
     visitor: Visitor, reviewed_service: Service, tmp_path: Path
 ) -> None:
-    folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
     report(visitor, tmp_path, 7, "a name that is so long that it can hardly be the name of anything " * 2)
     visitor.open("/review/login")
-    look(visitor, folder, "login")
+    look(visitor, "login")
     enter(visitor, "Ann-Kathrin von und zu Hohenstein")
     visitor.open(f"/review?size={FEW}")
     visitor.page.locator('.case[aria-current="true"] .case-map').click()
     visitor.page.locator(".case .map").wait_for()
-    look(visitor, folder, "review")
+    look(visitor, "review")
     reported(reviewed_service, FEW, "grid", label="a name that is so long that it takes several lines in a small card")
     reported(reviewed_service, 2, "rtl", label="قطة فارسية", comment="هذه قطة", prediction="كلب")
     visitor.open(f"/review?view=grid&size={2 * FEW}")
     for shown in ("several lines", "قطة"):
         visitor.page.locator(".case", has_text=shown).first.wait_for()
     visitor.page.locator(".case-select input").first.check()
-    look(visitor, folder, "review-grid")
+    look(visitor, "review-grid")
     visitor.page.locator(".case").first.focus()
     visitor.page.keyboard.press("f")
     visitor.page.locator("#zoom[open]").wait_for()
-    look(visitor, folder, "review-zoom")
+    look(visitor, "review-zoom")
     visitor.open("/review?label=nobody-said-that")
     visitor.page.get_by_text("No reports here.").wait_for()
-    look(visitor, folder, "review-empty")
+    look(visitor, "review-empty")
 
 
 def test_images_that_nobody_reported_are_found_decided_about_and_erased(
-    visitor: Visitor, reviewed_service: Service, tmp_path: Path
+    visitor: Visitor, reviewed_service: Service
 ) -> None:
-    page, folder = visitor.page, Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
-    client, before = Client(reviewed_service.url), len(decisions(reviewed_service))
+    page, client, before = visitor.page, Client(reviewed_service.url), len(decisions(reviewed_service))
     for seed in range(40, 46):
         assert client.upload("/predict", jpeg(64, 48, seed=seed), f"{seed}.jpg").status == 200
     enter(visitor)
     page.get_by_role("link", name="Suggested").click()
     page.get_by_text("No search yet.").wait_for()
-    look(visitor, folder, "suggestions-empty")
+    look(visitor, "suggestions-empty")
     page.get_by_role("button", name="Find images to review").press("Enter")
     page.get_by_role("heading", name="images are suggested for review").wait_for()
     page.get_by_role("link", name="Look at them").click()
@@ -300,7 +297,7 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     shown = page.locator(".case")
     total = shown.count()
     assert total >= 3
-    look(visitor, folder, "suggestions")
+    look(visitor, "suggestions")
     shown.first.focus()
     page.keyboard.press("a")
     kept(visitor, 1)
@@ -316,7 +313,7 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     ]
     visitor.open("/review/suggestions?view=grid")
     assert shown.count() == total - 2
-    look(visitor, folder, "suggestions-grid")
+    look(visitor, "suggestions-grid")
     visitor.open("/review")
     newest = page.locator(".case").first
     assert "bar chart" in newest.locator(".case-proposed").inner_text()

@@ -1,6 +1,5 @@
 """Teaching in the browser: ten examples dropped, trained, judged, served, and taken back again."""
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -43,28 +42,28 @@ def visitor(browser: Browser, loop: FeedbackLoop) -> Iterator[Visitor]:
 def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     visitor: Visitor, loop: FeedbackLoop, tmp_path: Path
 ) -> None:
-    page, folder = visitor.page, Path(os.environ.get("TEACH_IMAGES", tmp_path / "shots"))
+    page = visitor.page
     unseen = drawing_jpeg(KIND, UNSEEN)
     assert loop.ask(unseen)[0] != LABEL
     sign_in(visitor)
     visitor.open("/teach")
     page.get_by_text("as delivered").wait_for()
-    look_at(visitor, folder / "1-empty")
+    look_at(visitor, "1-empty")
     page.get_by_label("Name of the class").fill(LABEL)
     began = time.monotonic()
     page.get_by_label("Images", exact=True).set_input_files(drawn(tmp_path))
     page.get_by_role("button", name="Add examples").click()
     page.get_by_text("Today the model takes").wait_for()
     assert page.locator(".example:has(img[src])").count() == len(EXAMPLES)
-    look_at(visitor, folder / "2-examples")
+    look_at(visitor, "2-examples")
     page.get_by_role("button", name="Train").click()
     page.locator("#order[data-state=queued], #order[data-state=running]").wait_for()
-    look_at(visitor, folder / "3-training", is_moving=True)
+    look_at(visitor, "3-training", is_moving=True)
     page.get_by_role("heading", name=f"{NEW} is made").wait_for(timeout=TRAIN_TIMEOUT_MS)
     found = page.get_by_role("row", name=f"New: {LABEL}").inner_text()
     assert re.search(rf"\d+ of {len(EXAMPLES)}\s+found", found), found
     print(page.get_by_text("on the processor").inner_text())  # noqa: T201  what is asked for
-    look_at(visitor, folder / "4-evaluation")
+    look_at(visitor, "4-evaluation")
     page.get_by_label("Serve it all the same, provisionally").check()
     page.get_by_role("button", name="Promote").click()
     page.get_by_role("heading", name=f"{NEW} is served").wait_for(timeout=TRAIN_TIMEOUT_MS)
@@ -72,7 +71,7 @@ def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     print(f"from ten examples to the new class in service: {took_s:.1f} s")  # noqa: T201  what is asked for
     assert loop.ask(unseen) == (LABEL, NEW)
     visitor.open("/teach")
-    look_at(visitor, folder / "5-versions")
+    look_at(visitor, "5-versions")
     page.get_by_role("button", name="Roll back to it").click()
     page.get_by_role("heading", name=f"{BASE} is served").wait_for()
     assert loop.ask(unseen)[1] == BASE
@@ -80,17 +79,17 @@ def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     assert [(row.action, row.outcome) for row in rows if row.order] == [
         (kind, outcome) for kind in ("train", "promote", "rollback") for outcome in ("ordered", "done")
     ]
-    export(visitor, folder)
-    bring(visitor, folder)
+    export(visitor)
+    bring(visitor)
     assert loop.ask(stripes.image("across", 5)) == ("across", "stripes/1-fp32")
 
 
-def export(visitor: Visitor, folder: Path) -> None:
+def export(visitor: Visitor) -> None:
     """Export the cases and look into the archive."""
     visitor.open("/teach")
     visitor.page.get_by_role("button", name="Export").click()
     visitor.page.get_by_role("heading", name="The archive is ready").wait_for(timeout=TRAIN_TIMEOUT_MS)
-    look_at(visitor, folder / "6-export")
+    look_at(visitor, "6-export")
     with visitor.page.expect_download() as sent:
         visitor.page.get_by_role("link", name="Download").click()
     with ZipFile(sent.value.path()) as archive:
@@ -98,7 +97,7 @@ def export(visitor: Visitor, folder: Path) -> None:
     assert len(names) == len(EXAMPLES)
 
 
-def bring(visitor: Visitor, folder: Path) -> None:
+def bring(visitor: Visitor) -> None:
     """Import a network of one's own, compare it, and serve it in place of the other."""
     page = visitor.page
     visitor.open("/teach")
@@ -107,13 +106,13 @@ def bring(visitor: Visitor, folder: Path) -> None:
         sent: FilePayload = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
         page.get_by_label(label).first.set_input_files(sent)
     page.get_by_label("How images are prepared").select_option("torchvision")
-    look_at(visitor, folder / "7-import")
+    look_at(visitor, "7-import")
     page.get_by_role("button", name="Import").click()
     page.get_by_role("heading", name="stripes/1-fp32 is imported").wait_for(timeout=TRAIN_TIMEOUT_MS)
-    look_at(visitor, folder / "8-imported")
+    look_at(visitor, "8-imported")
     page.get_by_role("button", name="Evaluate").click()
     page.get_by_role("heading", name=f"stripes/1-fp32 beside {BASE}").wait_for(timeout=TRAIN_TIMEOUT_MS)
-    look_at(visitor, folder / "9-other-network")
+    look_at(visitor, "9-other-network")
     page.get_by_label("Serve it in place of the other network").check()
     page.get_by_role("button", name="Promote").click()
     page.get_by_role("heading", name="stripes/1-fp32 is served").wait_for(timeout=TRAIN_TIMEOUT_MS)
@@ -135,11 +134,10 @@ def drawn(folder: Path) -> list[Path]:
     return paths
 
 
-def look_at(visitor: Visitor, path: Path, *, is_moving: bool = False) -> None:
-    """Look for barriers and overflow in each view, and keep what it looks like."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def look_at(visitor: Visitor, name: str, *, is_moving: bool = False) -> None:
+    """Look for barriers and overflow in each view; TEACH_IMAGES names a folder for images of it."""
     for view in visitor.views():
         if not is_moving:  # it may be another page by then
             assert visitor.barriers() == []
             assert visitor.overflow() == 0
-        visitor.page.screenshot(path=f"{path}-{view}.png", full_page=True)
+        visitor.photograph("TEACH_IMAGES", f"{name}-{view}", full_page=True)

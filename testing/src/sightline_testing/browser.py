@@ -212,6 +212,14 @@ class Visitor:
         broken: list[str] = self.page.evaluate(_BROKEN_IMAGES)
         return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]] + broken
 
+    def photograph(self, variable: str, name: str, **options: Any) -> None:
+        """Keep what the page looks like as <name>.png, in the folder that this environment variable names, if it does.
+
+        `options` are those of Playwright's screenshot.
+        """
+        if folder := os.environ.get(variable):
+            self.page.screenshot(path=Path(folder, f"{name}.png"), **options)
+
     def _note_failure(self, request: Request) -> None:
         self._is_interrupted |= request.failure == NETWORK_CHANGED
 
