@@ -15,7 +15,7 @@ from launcher.supervision import Program
 API_GRACE_S, WORKER_GRACE_S = 5.0, 2.0
 # What it was doing is taken up again at the next start.
 TRAINER_GRACE_S = 10.0
-# Of commands, and of the trainer that runs them, unless COMMAND_NICENESS says otherwise.
+# Of commands, and of the trainer that runs them, where COMMAND_NICENESS is not set.
 LOWEST_PRIORITY = 19
 
 

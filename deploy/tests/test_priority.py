@@ -1,4 +1,4 @@
-"""The trainer has the priority of the commands that it runs, so that whoever waits for these can give it more."""
+"""The trainer has the priority of the commands that it runs, so that anyone who waits for these can raise it."""
 
 from pathlib import Path
 

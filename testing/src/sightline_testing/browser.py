@@ -213,7 +213,7 @@ class Visitor:
         return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]] + broken
 
     def photograph(self, variable: str, name: str, **options: Any) -> None:
-        """Keep what the page looks like as <name>.png, in the folder that this environment variable names, if it does.
+        """Write a screenshot to <name>.png in the folder that this environment variable names; without it, do nothing.
 
         `options` are those of Playwright's screenshot.
         """

@@ -19,7 +19,7 @@ Graph = dict[str, set[str]]
 
 @cache
 def syntax_tree(file: Path) -> ast.Module:
-    """Return what a file holds; parsed once, as it is when first asked for."""
+    """Return what a file holds; parsed once, at the first call."""
     return ast.parse(file.read_text(), str(file))
 
 
