@@ -14,7 +14,7 @@ const looks = [];
 const rendered = new Map(); // the tiles that are in the page, by look
 let shown = null;
 let isDue = false;
-let isToBeSeen = false; // the tiles of several images that were chosen together, below the fold
+let isFollowed = false; // whether the tiles are kept in view, until the images are done or the visitor does something
 let onPick = () => {};
 
 /** Make the controls work: `onPick` gets a look whose tile is pressed, `onAgain` those that are to be tried again. */
@@ -27,6 +27,9 @@ export function enhance({ onPick: picked, onStop, onAgain }) {
   part("download-json").addEventListener("click", () => save("sightline.json", "application/json", json(chosen())));
   addEventListener("scroll", schedule, { passive: true });
   addEventListener("resize", schedule);
+  for (const act of ["wheel", "touchstart", "pointerdown", "keydown"]) {
+    addEventListener(act, () => { isFollowed = false; }, { passive: true });
+  }
 }
 
 /** Add a batch of looks in front; those that are here stay where they are. */
@@ -34,7 +37,7 @@ export function add(batch) {
   const known = new Set(looks);
   const fresh = batch.filter((look) => !known.has(look));
   looks.unshift(...fresh);
-  isToBeSeen ||= fresh.length > 1;
+  isFollowed ||= fresh.length > 1;
   schedule();
 }
 
@@ -49,6 +52,10 @@ export function mark(look) {
   shown = look;
   for (const each of rendered.keys()) each.isChanged = true;
   schedule();
+}
+
+function isDone({ state }) {
+  return state === "answered" || state === "failed";
 }
 
 function canTryAgain({ state, error }) {
@@ -87,12 +94,12 @@ function render() {
   place(found.slice(view.first, view.end), view.first, found.length);
   tiles.style.paddingTop = `${view.above}px`;
   tiles.style.paddingBottom = `${view.below}px`;
-  if (isToBeSeen) section.scrollIntoView();
-  isToBeSeen = false;
+  if (isFollowed) section.scrollIntoView();
+  if (looks.every(isDone)) isFollowed = false;
 }
 
 function renderHead(found) {
-  const done = looks.filter(({ state }) => state === "answered" || state === "failed").length;
+  const done = looks.filter(isDone).length;
   const failed = looks.filter(({ state }) => state === "failed").length;
   const again = looks.filter(canTryAgain).length;
   const words = [`${done} of ${looks.length}`];

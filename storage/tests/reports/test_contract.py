@@ -11,8 +11,9 @@ import pytest
 
 from storage.errors import DecidedMeanwhile, KeyReused, ReportsFull
 from storage.reports import files
-from storage.reports.files import Addition, Key, Once
+from storage.reports.files import Addition, Once
 from storage.reports.folder import FolderReports, Limits
+from storage.reports.keys import Key
 from storage.reports.port import (
     MAX_REPORTS_SHOWN,
     Card,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from storage.reports import files
+from storage.reports.descriptors import sync_folder
 from storage.reports.port import Erased
 from wire.tables.csv_reader import Row, TableReader
 from wire.tables.csv_table import Table
@@ -88,7 +89,7 @@ def _cut(path: Path, spans: list[_Span]) -> None:
         target.flush()
         os.fsync(target.fileno())
     draft.replace(path)
-    files.sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _copy(source: BinaryIO, target: BinaryIO, begin: int, end: int) -> None:

@@ -4,22 +4,20 @@ Many processes write at the same time and any of them may be killed at any momen
 have saved the CSV with a spreadsheet, and log rotation may take a file away. A report counts once both files are on the
 disk: one lock for both, what an interrupted writer left behind is healed, and what cannot be written whole is taken
 back. A row is written as the file that it goes to is: its encoding, its delimiter and the order of its columns.
-
-A file of fixed size holds the keys under which reports came lately, so that a retry finds its report even after a
-spreadsheet has saved the CSV without its row, or log rotation has moved the row away.
 """
 
-import fcntl
 import logging
 import os
 import struct
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from storage.reports.descriptors import locked, opened
+from storage.reports.keys import KEY, Key, keep_keys, key_of
 from storage.reports.port import Cells, Decision, Report
 from wire.tables.csv_reader import HEAD_BYTES, form_of
 from wire.tables.csv_table import Table
@@ -28,29 +26,17 @@ from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS
 LOG = logging.getLogger("sightline.reports")
 
 LOCK_NAME = ".feedback.lock"
-KEYS_NAME = ".report_keys"
 ID_NAME = ".folder_id"
 _ID_BYTES = 64
-# 2 MiB. A key that so many others have followed is searched in the CSV alone.
-MAX_KEYS = 65_536
-_KEY = struct.Struct("<16s16s")
-_KEY_COUNT = struct.Struct("<Q24x")
 # Reports that are written together, and are on the disk at the same time.
 MAX_TOGETHER = 64
 # In the lock's file, while a process writes: whose lines they are; which file, from which byte on and how long are the
 # lines and the rows; then the keys that the reports came under.
 _INTENT = struct.Struct("<IQQQQQQ")
 # All of it is in one block of a disk, which is there once the first report was written.
-_INTENT_BYTES = _INTENT.size + MAX_TOGETHER * _KEY.size
+_INTENT_BYTES = _INTENT.size + MAX_TOGETHER * KEY.size
 _TAIL_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 200
-
-
-class Key(NamedTuple):
-    """The id of a report, which is made of its key, and a digest of the report's content."""
-
-    report_id: bytes
-    content: bytes
 
 
 class Once(NamedTuple):
@@ -85,11 +71,11 @@ def append_all(lines: Path, rows: Path, reports: Sequence[Report], keys: Sequenc
 
     Where the process is killed between the two, the keys are not kept: of rows with one `report_id` the first counts.
     """
-    with _locked(lines.with_name(LOCK_NAME)) as lock, ExitStack() as stack:
+    with locked(lines.with_name(LOCK_NAME)) as lock, ExitStack() as stack:
         additions = [Addition(each.line, each.cells) for each in reports]
         _writer(stack, lock, lines, rows, additions).write(additions)
         if keys:
-            _keep_keys(lines.parent, keys)
+            keep_keys(lines.parent, keys)
 
 
 def append_due(lines: Path, rows: Path, due: Callable[[], Sequence[Addition]]) -> list[Appended]:
@@ -98,7 +84,7 @@ def append_due(lines: Path, rows: Path, due: Callable[[], Sequence[Addition]]) -
     Of each, the line and the row are appended, or neither; on the disk when this returns. What keeps one of them out
     does not keep out the others. Return what became of each.
     """
-    with _locked(lines.with_name(LOCK_NAME)) as lock, ExitStack() as stack:
+    with locked(lines.with_name(LOCK_NAME)) as lock, ExitStack() as stack:
         additions = due()
         if not additions:
             return []
@@ -118,9 +104,9 @@ def _is_new(addition: Addition) -> Appended:
 
 def _writer(stack: ExitStack, lock: int, lines: Path, rows: Path, additions: Sequence[Addition]) -> "_Writer":
     """Open and settle the files; the CSV only where it is there or there will be a row."""
-    line_file = stack.enter_context(_opened(lines))
+    line_file = stack.enter_context(opened(lines))
     has_rows = any(each.cells is not None for each in additions) or rows.exists()
-    row_file = stack.enter_context(_opened(rows)) if has_rows else None
+    row_file = stack.enter_context(opened(rows)) if has_rows else None
     _settle(lock, lines, line_file, row_file)
     return _Writer(lock, lines, line_file, row_file)
 
@@ -130,9 +116,9 @@ def heal(lines: Path, rows: Path) -> None:
     if not lines.with_name(LOCK_NAME).exists():
         return
     with ExitStack() as stack:
-        lock = stack.enter_context(_locked(lines.with_name(LOCK_NAME)))
-        line_file = stack.enter_context(_opened(lines))
-        _settle(lock, lines, line_file, stack.enter_context(_opened(rows)) if rows.exists() else None)
+        lock = stack.enter_context(locked(lines.with_name(LOCK_NAME)))
+        line_file = stack.enter_context(opened(lines))
+        _settle(lock, lines, line_file, stack.enter_context(opened(rows)) if rows.exists() else None)
 
 
 def append_decision(folder: Path, decision: Decision) -> None:
@@ -143,7 +129,7 @@ def append_decision(folder: Path, decision: Decision) -> None:
 def append_decisions(folder: Path, due: Callable[[], Sequence[Decision]]) -> None:
     """Append the decisions that `due` returns, which is called under the lock: all of them or none."""
     path = folder / DECISIONS_FILE
-    with _locked(path.with_name(f".{path.stem}.lock")) as lock, _opened(path) as file:
+    with locked(path.with_name(f".{path.stem}.lock")) as lock, opened(path) as file:
         _settle(lock, path, file)
         decisions = due()
         if decisions:
@@ -154,65 +140,26 @@ def append_decisions(folder: Path, due: Callable[[], Sequence[Decision]]) -> Non
 @contextmanager
 def locked_reports(folder: Path) -> Iterator[None]:
     """Keep all processes from appending to the reports of a folder."""
-    with _locked(folder / LOCK_NAME):
+    with locked(folder / LOCK_NAME):
         yield
 
 
 @contextmanager
 def locked_decisions(folder: Path) -> Iterator[None]:
     """Keep all processes from appending to the decisions of a folder."""
-    with _locked(folder / f".{Path(DECISIONS_FILE).stem}.lock"):
+    with locked(folder / f".{Path(DECISIONS_FILE).stem}.lock"):
         yield
 
 
 def folder_id(folder: Path) -> str:
     """Return what the folder is known by in a database of all hosts; made at the first use."""
-    with _locked(folder / LOCK_NAME), _opened(folder / ID_NAME, append=False) as file:
+    with locked(folder / LOCK_NAME), opened(folder / ID_NAME, append=False) as file:
         known = os.pread(file, _ID_BYTES, 0).decode("ascii", "replace").strip()
         if not known:
             known = str(uuid.uuid4())
             os.pwrite(file, f"{known}\n".encode(), 0)
             os.fdatasync(file)
     return known
-
-
-def kept_keys(folder: Path) -> Iterator[Key]:
-    """Yield the keys under which reports came lately, in any order."""
-    with suppress(FileNotFoundError), (folder / KEYS_NAME).open("rb") as file:
-        file.seek(_KEY_COUNT.size)
-        while len(record := file.read(_KEY.size)) == _KEY.size:
-            if key := _key_of(record):
-                yield key
-
-
-def find_key(folder: Path, report_id: bytes) -> Key | None:
-    """Return the key with this id; None where there is none, or the file cannot be read. The caller holds the lock."""
-    try:
-        with _opened(folder / KEYS_NAME, append=False) as file:
-            records = os.pread(file, MAX_KEYS * _KEY.size, _KEY_COUNT.size)
-    except OSError:
-        return None
-    at = records.find(report_id)
-    while at >= 0 and at % _KEY.size:
-        at = records.find(report_id, at + 1)
-    return None if at < 0 else _key_of(records[at : at + _KEY.size].ljust(_KEY.size, b"\0"))
-
-
-def _keep_keys(folder: Path, keys: Sequence[Key]) -> None:
-    """Keep keys in place of the oldest ones. A report is safe, and so is its key in the CSV, where this fails."""
-    try:
-        with _opened(folder / KEYS_NAME, append=False) as file:
-            head = os.pread(file, _KEY_COUNT.size, 0)
-            [count] = _KEY_COUNT.unpack(head) if len(head) == _KEY_COUNT.size else (0,)
-            for number, key in enumerate(keys, count):
-                os.pwrite(file, _KEY.pack(*key), _KEY_COUNT.size + number % MAX_KEYS * _KEY.size)
-            os.pwrite(file, _KEY_COUNT.pack((count + len(keys)) % 2**64), 0)
-    except OSError as error:
-        LOG.warning("the key of a report cannot be kept in %s: %s", folder / KEYS_NAME, error)
-
-
-def _key_of(record: bytes) -> Key | None:
-    return Key(*_KEY.unpack(record)) if any(record) else None
 
 
 def _row_entry(file: int, table: Table, rows: Sequence[Cells]) -> "_Entry":
@@ -296,12 +243,12 @@ class _Writer(NamedTuple):
         keys = [each.once.key for each in additions if each.once is not None]
         _write_all_or_none(self.lock, self.lines.name, entries, keys)
         if keys:
-            _keep_keys(self.lines.parent, keys)
+            keep_keys(self.lines.parent, keys)
 
 
 def _write_all_or_none(lock: int, name: str, entries: list[_Entry], keys: Sequence[Key] = ()) -> None:
     spans = [number for each in entries for number in (os.fstat(each.file).st_ino, each.start, len(each.data))]
-    intent = _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans))) + b"".join(_KEY.pack(*key) for key in keys)
+    intent = _INTENT.pack(_id_of(name), *spans, *[0] * (6 - len(spans))) + b"".join(KEY.pack(*key) for key in keys)
     os.pwrite(lock, intent.ljust(_INTENT_BYTES, b"\0"), 0)
     try:
         for entry in entries:
@@ -335,8 +282,8 @@ def _read_intent(lock: int, name: str) -> _Intent:
     found, *spans = _INTENT.unpack_from(data)
     if found != _id_of(name):
         return _Intent()
-    records = (data[at : at + _KEY.size] for at in range(_INTENT.size, len(data) - _KEY.size + 1, _KEY.size))
-    keys = [key for record in records if (key := _key_of(record)) is not None]
+    records = (data[at : at + KEY.size] for at in range(_INTENT.size, len(data) - KEY.size + 1, KEY.size))
+    keys = [key for record in records if (key := key_of(record)) is not None]
     return _Intent(_Span(*spans[:3]), _Span(*spans[3:]), keys)
 
 
@@ -353,7 +300,7 @@ def _settle(lock: int, path: Path, line_file: int, row_file: int | None = None) 
         parts.append((interrupted.row, row_file))
     if all(span.is_whole(file) for span, file in parts):
         if interrupted.keys:
-            _keep_keys(path.parent, interrupted.keys)
+            keep_keys(path.parent, interrupted.keys)
     elif any(span.is_last(file) and not span.is_whole(file) for span, file in parts):
         for span, file in parts:
             if span.is_last(file):
@@ -382,38 +329,6 @@ def _end_last_line(file: int, line_end: bytes = b"\n", table: Table | None = Non
 def _truncated(file: int, size: int) -> int:
     os.ftruncate(file, size)
     return size
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold the lock of a folder's reports; the descriptor is closed, and with it the lock, even when we are killed."""
-    with _opened(path, append=False) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-
-
-@contextmanager
-def _opened(path: Path, *, append: bool = True) -> Iterator[int]:
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else 0)
-    try:
-        file = os.open(path, flags)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, flags | os.O_CREAT, 0o640)
-        sync_folder(path.parent)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def sync_folder(path: Path) -> None:
-    """Write the entries of a folder to the disk: a new file's name must survive a power cut like its content."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _write(file: int, data: bytes) -> None:

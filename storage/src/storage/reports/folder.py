@@ -11,8 +11,9 @@ from uuid import UUID
 from storage.errors import IndexUnfinished, KeyReused, ReportsFull
 from storage.reports import erasure, files, port
 from storage.reports.appender import Appender
-from storage.reports.files import Addition, Key, Once
+from storage.reports.files import Addition, Once
 from storage.reports.index import ReportIndex
+from storage.reports.keys import Key, find_key
 from wire.tables.csv_reader import Row as TableRow
 from wire.tables.csv_reader import TableReader
 from wire.tables.feedback import RENAMES, RENAMES_FILE, REPORTS_FILE
@@ -207,7 +208,7 @@ class FolderReports(port.ReportStore):
         Raise StorageFull where there is no room for another report.
         """
         self._check_room()
-        if report.cells is None or files.find_key(self._folder, key.report_id) == key:
+        if report.cells is None or find_key(self._folder, key.report_id) == key:
             return None
         return self._index.find(report.report_id)
 
@@ -216,7 +217,7 @@ class FolderReports(port.ReportStore):
 
         `found` is the row that was there a moment ago; one that came since has its key in the file of keys.
         """
-        known = files.find_key(self._folder, key.report_id)
+        known = find_key(self._folder, key.report_id)
         if known == key:
             return True
         if known is None and found is None:

@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 from storage.errors import KeyReused, ReportsFull, StorageError
 from storage.reports import erasure, files, port, queries
 from storage.reports.appender import Appender
-from storage.reports.files import Addition, Key, Once
+from storage.reports.files import Addition, Once
 from storage.reports.folder import run_here
+from storage.reports.keys import Key, find_key
 from storage.reports.postgres.database import Database, ask
 from storage.reports.queries import DECISION_COLUMNS, REPORT_COLUMNS, Faults
 from wire.tables.csv_table import UTF_8
@@ -312,7 +313,7 @@ class PostgresReports(port.ReportStore):
 
     def _append(self, report: port.Report) -> None:
         key = _key_of(report)
-        once = Once(key, lambda: files.find_key(self._lines.parent, key.report_id) is not None)
+        once = Once(key, lambda: find_key(self._lines.parent, key.report_id) is not None)
         self._appender.add(Addition(report.line, report.cells, once))
 
     def _set_filed(self, report_ids: list[str]) -> None:

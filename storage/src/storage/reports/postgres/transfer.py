@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from storage.reports import files
+from storage.reports.keys import kept_keys
 from storage.reports.port import STATUS_OF
 from storage.reports.postgres.database import Database, ask, storable
 from storage.reports.postgres.reports import NUMBER_BITS, digest_of, number_of
@@ -173,7 +174,7 @@ class _Import:
         return count
 
     def _keys(self) -> Iterator[Values]:
-        for each in files.kept_keys(self._folder):
+        for each in kept_keys(self._folder):
             if any(each.content):
                 yield str(UUID(bytes=each.report_id)), each.content
 
