@@ -3,7 +3,6 @@
 import base64
 import json
 import random
-import textwrap
 import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
@@ -152,7 +151,12 @@ def test_a_small_document_is_bounded_too() -> None:
 
 def wrapped(width: int, end: str) -> Callable[[bytes], str]:
     """Encode as encoders that break lines do."""
-    return lambda content: "".join(text + end for text in textwrap.wrap(in_text(content), width))
+
+    def encode(content: bytes) -> str:
+        text = in_text(content)
+        return "".join(text[at : at + width] + end for at in range(0, len(text), width))
+
+    return encode
 
 
 ENCODERS: dict[str, Callable[[bytes], str]] = {
