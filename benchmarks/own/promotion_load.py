@@ -1,13 +1,14 @@
 """What promotions cost those who are being served: ten of them, with as many rollbacks, under steady load.
 
-    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load [--share 0.7] [--seconds 20] [--rounds 10]
-    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load --share 0.5 --seconds 10 --rounds 3 --no-shadow
+    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load [--share 0.7] [--seconds 40] [--rounds 10]
+    PYTHONPATH=. .venv/bin/python -m benchmarks.own.promotion_load --share 0.5 --seconds 20 --rounds 5 --no-shadow
 
-Finds out what the service can do at most, then sends so large a share of it at fixed moments, once in peace and once
-while versions change, and once with a shadow. Latency counts from the moment at which a request was due; a change, from
-the moment at which it was decided until every worker serves the other version. The commands run at their usual low
-priority. Takes less than four minutes on an idle machine, with the options of the second line less than two. Printed
-at the end is the processor time of a command and, for each change, of the workers beyond what they take in peace.
+Finds out what the service can do at most, then sends so large a share of it at fixed moments: in rounds, each in peace
+and then while the version changes and changes back, and at last with a shadow. Latency counts from the moment at which
+a request was due; a change, from the moment at which it was decided until every worker serves the other version. The
+commands run at their usual low priority. Takes about four minutes on an idle machine, with the options of the second
+line two. Printed at the end is the processor time of a command and, for each change, of the workers beyond what they
+take in peace.
 """
 
 import argparse
@@ -49,6 +50,12 @@ class Run:
         """Return what one request in a hundred waits longer than."""
         return statistics.quantiles(self.latencies_ms, n=100)[98]
 
+    def add(self, other: "Run") -> None:
+        """Add another period of the same kind."""
+        self.latencies_ms += other.latencies_ms
+        self.answers |= other.answers
+        self.faults += other.faults
+
     def row(self, period: str, in_peace: "Run") -> str:
         """Return a line of the table."""
         p50, times = statistics.median(self.latencies_ms), self.p99_ms / in_peace.p99_ms
@@ -87,21 +94,44 @@ def lasting(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
-def promoting(loop: FeedbackLoop, rounds: int, took: list[float]) -> Callable[[], bool]:
-    """Promote and roll back, a number of times each; return a condition that is true when this is done."""
+def promoting(loop: FeedbackLoop, took: list[float]) -> Callable[[], bool]:
+    """Promote and roll back once; returns when that is done."""
     finished = threading.Event()
 
     def work() -> None:
         try:
-            for _ in range(rounds):
-                for words in (("promote", NEW, "--force"), ("rollback",)):
-                    took.append(float(loop.done("cli.models", *words).split()[-2]))  # "... after 1.2 s"
-                    time.sleep(PAUSE_S)
+            for words in (("promote", NEW, "--force"), ("rollback",)):
+                took.append(float(loop.done("cli.models", *words).split()[-2]))  # "... after 1.2 s"
+                time.sleep(PAUSE_S)
         finally:
             finished.set()
 
     threading.Thread(target=work, daemon=True).start()
     return finished.is_set
+
+
+def in_rounds(
+    loop: FeedbackLoop, images: Sequence[bytes], rate: float, options: argparse.Namespace
+) -> tuple[Run, Run, list[float], str]:
+    """Load in peace and while versions change, in turn; return both, how long each change took, and what it cost."""
+    peace, run = Run(), Run()
+    took: list[float] = []
+    ratios: list[float] = []
+    usual_s = changing_s = command_s = 0.0
+    for _ in range(options.rounds):
+        began = _spent_s(loop)
+        calm = steady(loop, images, rate, lasting(options.seconds / options.rounds))
+        usual_s, began = usual_s + _spent_s(loop) - began, _spent_s(loop)
+        commands = _children_s()
+        changed = steady(loop, images, rate, promoting(loop, took))
+        changing_s, command_s = changing_s + _spent_s(loop) - began, command_s + _children_s() - commands
+        ratios.append(changed.p99_ms / calm.p99_ms)
+        peace.add(calm)
+        run.add(changed)
+    beyond_s = changing_s - usual_s / len(peace.latencies_ms) * len(run.latencies_ms)
+    costs = f"a command {command_s / len(took):.2f} s, a change in all workers {beyond_s / len(took):.2f} s"
+    listed = ", ".join(f"{each:.1f}" for each in ratios)
+    return peace, run, took, f"p99 of a round, of that in the seconds before: {listed}\nprocessor time: {costs}"
 
 
 def main() -> None:
@@ -110,7 +140,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--share", type=float, default=0.7, help="of the peak (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of load in peace (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of load in peace, in all (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="a promotion and a rollback each (default: %(default)s)")
     parser.add_argument("--no-shadow", action="store_true", help="leave out the period with a shadow")
     options = parser.parse_args()
@@ -122,23 +152,15 @@ def main() -> None:
         rate = options.share * peak
         _say(f"peak {peak:.0f} images/s, so {rate:.0f} images/s\n")
         _say("| period | answered | failed | p50 | p99 | times p99 in peace |\n|---|---|---|---|---|---|")
-        began = _spent_s(loop)
-        peace = steady(loop, images, rate, lasting(options.seconds))
-        in_peace = _spent_s(loop) - began
+        peace, run, took, notes = in_rounds(loop, images, rate, options)
         _say(peace.row("in peace", peace))
-        took: list[float] = []
-        began, commands = _spent_s(loop), _children_s()
-        run = steady(loop, images, rate, promoting(loop, options.rounds, took))
-        changing, commands = _spent_s(loop) - began, _children_s() - commands
         _say(run.row(f"{options.rounds} promotions, {options.rounds} rollbacks", peace))
         if not options.no_shadow:
             loop.done("cli.models", "shadow", NEW, "--share", "0.1")
             time.sleep(PAUSE_S)
             shadowed = steady(loop, images, rate, lasting(options.seconds))
             _say(shadowed.row("with a shadow of 10 %", peace))
-        usual = in_peace / len(peace.latencies_ms) * len(run.latencies_ms)
-        each, changes = commands / len(took), len(took)
-        _say(f"\nprocessor time: a command {each:.2f} s, a change in all workers {(changing - usual) / changes:.2f} s")
+        _say(f"\n{notes}")
         _say("\n| change | slowest | each |\n|---|---|---|")
         for name, seconds in (("promotion", took[::2]), ("rollback", took[1::2])):
             _say(f"| {name} | {max(seconds):.1f} s | {', '.join(f'{each:.1f}' for each in seconds)} |")
