@@ -131,7 +131,9 @@ def in_rounds(
     beyond_s = changing_s - usual_s / len(peace.latencies_ms) * len(run.latencies_ms)
     costs = f"a command {command_s / len(took):.2f} s, a change in all workers {beyond_s / len(took):.2f} s"
     listed = ", ".join(f"{each:.1f}" for each in ratios)
-    return peace, run, took, f"p99 of a round, of that in the seconds before: {listed}\nprocessor time: {costs}"
+    middle = statistics.median(ratios)
+    notes = f"p99 of a round, of that in the seconds before: {listed}; median {middle:.1f}\nprocessor time: {costs}"
+    return peace, run, took, notes
 
 
 def main() -> None:
