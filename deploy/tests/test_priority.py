@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from launcher import programs, settings
+from launcher.errors import SettingError
 
 
 @pytest.mark.parametrize(
@@ -18,5 +19,5 @@ def test_the_trainer_has_the_priority_of_commands(tmp_path: Path, told: dict[str
 
 def test_a_priority_that_is_none_is_left_to_the_check_of_the_settings(tmp_path: Path) -> None:
     read = settings.read({"REDIS_IP": "192.0.2.7", "STATE_DIR": str(tmp_path), "COMMAND_NICENESS": "high"})
-    with pytest.raises(settings.SettingError, match="COMMAND_NICENESS='high'"):
+    with pytest.raises(SettingError, match="COMMAND_NICENESS='high'"):
         programs.check(read, programs.stages(read, listener=7))
