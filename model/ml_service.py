@@ -55,7 +55,7 @@ def predict(image_name: str) -> tuple[str, float]:
 
 
 def classify_process() -> None:
-    """Serve jobs from Redis until SIGTERM or SIGINT; then finish what is under way."""
+    """Serve jobs from Redis until SIGTERM or SIGINT; then finish the running jobs."""
     # Unlike an Event's, this put() may interrupt itself: a second signal cannot lock up the handler of the first.
     ends: SimpleQueue[str] = SimpleQueue()
     if threading.current_thread() is threading.main_thread():

@@ -1,6 +1,6 @@
 """The rules of the house, read from the syntax trees: who may import whom, and what may stand where.
 
-docs/architecture.md says why.
+docs/architecture.md gives the reasons.
 """
 
 import ast
@@ -72,7 +72,7 @@ FORBIDDEN_IMPORTS = (
     ("deploy/doctor", {"wire", "redis", "hiredis", "flask", "numpy", "onnx", "tqdm"}),
 )
 ROOTS_WITH_A_SETTINGS_MODULE = ("api", "model", "deploy/launcher")
-# What the Python client of Redis, or the protocol under it, is called; only wire/ speaks to it.
+# The names of the Python client of Redis and of its protocol; only wire/ uses it.
 REDIS_CLIENTS = {"redis", "hiredis"}
 CONTRACT_MODULES = {"api": ("app", "settings", "utils", "views", "middleware"), "model": ("settings", "ml_service")}
 
@@ -191,7 +191,7 @@ def test_no_module_and_no_package_is_in_a_cycle(root: str) -> None:
 
 
 def test_the_diagram_of_the_packages_is_that_of_the_code() -> None:
-    assert rooms.arrows_in(rooms.DIAGRAM) == rooms.arrows(), "make architecture draws it anew"
+    assert rooms.arrows_in(rooms.DIAGRAM) == rooms.arrows(), "make architecture draws it again"
 
 
 def test_an_http_status_is_chosen_in_the_api_alone() -> None:

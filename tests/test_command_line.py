@@ -280,7 +280,7 @@ def test_a_wrong_answer_is_reported_by_its_id(service: Service) -> None:
     with Client(service.url) as client:
         prediction = client.classify(jpeg(), top_k=3)
     assert len(prediction.predictions) == 3
-    finished = run(service, "report", prediction.id, "--label", "a chart", "--comment", "not what it says")
+    finished = run(service, "report", prediction.id, "--label", "a chart", "--comment", "not this class")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip()
     unknown = run(service, "report", "nothing")

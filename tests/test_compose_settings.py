@@ -12,17 +12,17 @@ from sightline_testing.settings_tables import PAGE
 SERVICES = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
 GPU = yaml.safe_load((REPOSITORY / "docker-compose.gpu.yml").read_text())["services"]["model"]["environment"]
 PAGES = {"api": ("api", "janitor"), "model worker": ("model", "operator")}
-URL_SAYS_IT = "REDIS_URL says it, which is always set here"
+URL_SAYS_IT = "part of REDIS_URL, which is always set here"
 MOUNTED = "the mounted folder"
 REASONS = {
-    "HOST": "whoever is on the container's networks reaches it; PORT says where the host does",
+    "HOST": "the container's networks can reach it; PORT is the port of the host",
     "PORT": "that of the host: see `ports`",
     "LISTEN_FD": "of the launcher",
     "READY_FD": "of the launcher",
     "UPLOAD_FOLDER": MOUNTED,
     "FEEDBACK_FILEPATH": MOUNTED,
     "METRICS_HOST": "the inner network",
-    "METRICS_PORT": "where deploy/monitoring/prometheus.yml looks",
+    "METRICS_PORT": "the port in deploy/monitoring/prometheus.yml",
     "OTEL_SERVICE_NAME": "each part has its own",
     "ENGINE": "the image has one; that of docker-compose.gpu.yml another",
     "DEVICE": "of docker-compose.gpu.yml",
@@ -30,7 +30,7 @@ REASONS = {
     "FAULT_INJECTION": "for tests only",
     "REDIS_URL_FILE": "REDIS_URL wins, which is always set here",
 } | dict.fromkeys(("REDIS_IP", "REDIS_PORT", "REDIS_DB_ID", "REDIS_SOCKET"), URL_SAYS_IT)
-# What all services that use it have to be told alike; a user of Redis is each one's own.
+# The same for all services that use it; each one has its own user of Redis.
 SHARED = re.compile(
     r"IMAGE_STORE|S3_|DATABASE_URL|MODEL_STORE|MODEL_CLASS|FORMATS|REDIS_(?!USERNAME)|BUNDLES_FOLDER|LOG_"
 )

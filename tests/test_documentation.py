@@ -1,4 +1,4 @@
-"""What the documentation says is so: every setting is listed, every link leads somewhere."""
+"""The documentation is right: every setting is listed, and every link has a target."""
 
 import re
 from pathlib import Path

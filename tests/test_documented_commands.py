@@ -1,4 +1,4 @@
-"""Every command of the documentation is run: here, in a checkout with a running service, or where ELSEWHERE says."""
+"""Every command of the documentation is run, here with a running service, or in the place that ELSEWHERE names."""
 
 import os
 import re

@@ -16,11 +16,11 @@ TESTS = Path(exercise.__file__).parent
 IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache", ".hypothesis", "static", "feedback")
 
 
-@pytest.mark.parametrize("has_our_tests", [True, False], ids=["beside our tests", "in place of our tests"])
+@pytest.mark.parametrize("has_our_tests", [True, False], ids=["next to our tests", "in place of our tests"])
 @pytest.mark.parametrize("root", ["api", "model"])
 def test_the_exercises_tests_pass(root: str, has_our_tests: bool, tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / root, tmp_path / root, ignore=IGNORED)
-    # pytest looks for settings in the folders above, too.
+    # pytest searches for settings in the folders above, too.
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     tests = tmp_path / root / "tests"
     if not has_our_tests:

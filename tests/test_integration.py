@@ -184,7 +184,7 @@ def test_photographs_are_named_rightly_and_as_the_model_itself_names_them(client
 
 
 def ask_the_model_directly(names: list[str]) -> dict[str, Any]:
-    """Return what ml_service.predict says, in a process of its own and without Redis."""
+    """Return the result of ml_service.predict, in a process of its own and without Redis."""
     finished = subprocess.run(
         [sys.executable, "-c", ASK_DIRECTLY, *names],
         cwd=REPOSITORY / "model",

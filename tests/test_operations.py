@@ -65,7 +65,7 @@ def test_the_next_version_runs_beside_this_one_on_the_same_files(checkout: Check
 
 @contextmanager
 def serving(folder: Path, script: str) -> Iterator[None]:
-    """Run commands that go on until Ctrl-C, which is pressed when the block ends."""
+    """Run commands that continue until Ctrl-C, which is pressed when the block ends."""
     command = ["bash", "-euc", script]
     small = {"MODEL_WORKERS": "1", "TRAINER": "0"}  # what there is more of takes its time to start
     with subprocess.Popen(command, cwd=folder, env=environment(folder) | small, start_new_session=True) as process:

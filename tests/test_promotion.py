@@ -43,7 +43,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackLoop]:
 
 @dataclass
 class Load:
-    """Clients that ask about the same few images again and again, and keep what they were told."""
+    """Clients that send the same few images repeatedly, and record the answers."""
 
     loop: FeedbackLoop
     images: list[bytes]
@@ -92,8 +92,8 @@ def test_promotion_and_rollback_under_load_fail_and_mix_up_nothing(loop: Feedbac
                     expected.add((number, label, named))
     assert load.faults == []
     assert load.answered > 0
-    assert len(expected) == 2 * len(images)  # each version always says the same of an image ...
-    assert load.heard <= expected  # ... and nobody was told anything else
+    assert len(expected) == 2 * len(images)  # each version always gives the same answer for an image ...
+    assert load.heard <= expected  # ... and there were no other answers
     assert {label for _, label, version in expected if version == NEW} > {KIND, OTHER}
     assert not {label for _, label, version in expected if version == OLD} & {KIND, OTHER}
 
@@ -141,12 +141,12 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(loop: FeedbackLoop) -> 
     finished = loop.command("cli.models", "promote", "torn", "--force")
     assert finished.returncode == 1
     assert "SHA-256" in finished.stderr
-    # Somebody writes it into `active` all the same.
+    # It is written into `active` by hand.
     (bundles / "active").write_text(f"{MODEL}/torn\n")
     log = loop.service.state_dir / "launcher.log" if loop.service.state_dir else Path()
     wait_until(lambda: "torn cannot be loaded" in log.read_text(), "a worker has tried", PATIENCE_S)
     assert loop.ask(drawing_jpeg(KIND, 1000))[1] == OLD
-    wait_until(lambda: "torn cannot be loaded" in startup_error(loop), "the api says why", PATIENCE_S)
+    wait_until(lambda: "torn cannot be loaded" in startup_error(loop), "the api reports the reason", PATIENCE_S)
     for content, reason in ((b"\xff\xfe", "is not UTF-8"), (b"", "is empty"), (b"m/\0", "expected <model>/<version>")):
         (bundles / "active").write_bytes(content)
         wait_until(partial(is_told, loop, reason), reason, PATIENCE_S)
@@ -161,7 +161,7 @@ def is_told(loop: FeedbackLoop, reason: str) -> bool:
 
 
 def startup_error(loop: FeedbackLoop) -> str:
-    """What /readyz says of versions that are not followed, besides that it is ready."""
+    """Return the `startup_error` of /readyz about versions that cannot be loaded."""
     response = Client(loop.service.url).send("GET", "/readyz")
     assert response.status == 200
     return str(response.json().get("startup_error", ""))

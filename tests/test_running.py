@@ -56,7 +56,7 @@ def state_dir(service: Service) -> Path:
 
 
 class ServiceManager:
-    """A socket in the place of systemd's, and the states that came to it, which are read at once as systemd does."""
+    """A socket in the place of systemd's, and the received states, which are read immediately as by systemd."""
 
     def __init__(self, path: Path) -> None:
         self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
@@ -100,7 +100,7 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 def programs(state_dir: Path) -> dict[int, str]:
     """Return the command line of every process of this state folder, by its id.
 
-    Told by its environment; Redis writes its title over that, and the title holds the path of its socket.
+    Identified by its environment; Redis overwrites that with its title, which holds the path of its socket.
     """
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -173,7 +173,7 @@ def test_a_second_start_says_that_the_port_is_taken_and_by_what(
     assert second.returncode == 1
     told = re.search(rf"Port {port} of 127\.0\.0\.1 is taken by pid (\d+) \((.*)\)\.", second.stdout)
     assert told is not None, second.stdout
-    # The launcher holds the port for the api; which of the processes that share it is told does not matter.
+    # The launcher holds the port for the api; any of the processes that share it may get the request.
     assert int(told[1]) in programs(state_dir)
     assert told[2] == programs(state_dir)[int(told[1])][: len(told[2])]
 

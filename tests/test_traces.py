@@ -24,7 +24,7 @@ CLOCK_NS = 2_000_000
 
 
 def told(endpoint: str, **changes: str) -> dict[str, str]:
-    """Tell a service where its spans go, and to send them often."""
+    """Return settings with a collector's address and a short export interval."""
     return {
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -93,7 +93,7 @@ def test_the_stages_of_a_request_follow_one_another_within_it(service: Service, 
     assert all(span.start <= span.end for span in ordered)
     assert all(before.start <= after.start + CLOCK_NS for before, after in pairwise(ordered))
     assert all(before.end <= after.start for before, after in pairwise(ordered[2:]))
-    # The answer is under way to the client before the worker has heard that it arrived.
+    # The answer is sent to the client before the worker gets its acknowledgement.
     assert all(http.start - CLOCK_NS <= span.start <= http.end for span in ordered)
 
 
@@ -104,7 +104,7 @@ def test_a_trace_begins_here_where_the_caller_has_none(service: Service, collect
     def begun() -> set[str]:
         return {span.trace_id for span in collector.spans if span.trace_id not in before and not span.parent_id}
 
-    wait_until(lambda: len(begun()) == 1, "a trace has begun", PATIENCE_S)
+    wait_until(lambda: len(begun()) == 1, "a trace has started", PATIENCE_S)
     trace_of(collector, begun().pop(), STAGES)
 
 
@@ -229,7 +229,7 @@ def test_health_and_metrics_are_no_traces_and_what_the_caller_does_not_record_is
     collector: Collector, tmp_path: Path
 ) -> None:
     silent, heard = secrets.token_hex(16), secrets.token_hex(16)
-    # Nothing is sent before the end: what arrives was sent by processes that were told to stop.
+    # Nothing is sent before the end: what arrives was sent by processes that had to stop.
     with running_service(tmp_path, told(collector.url, OTEL_BSP_SCHEDULE_DELAY="3600000")) as service:
         assert ask(service, silent, jpeg(seed=8), flags="00").status == 200
         assert ask(service, heard, jpeg(seed=9)).status == 200
@@ -247,7 +247,7 @@ def test_a_collector_that_is_away_costs_no_request_and_two_lines_in_the_log(tmp_
     with running_service(tmp_path, told(endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="1")) as service:
         answers = [ask(service, secrets.token_hex(16), jpeg(seed=seed)) for seed in range(20)]
         complaint = f"{endpoint}' takes no spans"
-        wait_until(lambda: printed(tmp_path).count(complaint) == 2, "api and worker have said it", PATIENCE_S)
+        wait_until(lambda: printed(tmp_path).count(complaint) == 2, "api and worker have printed it", PATIENCE_S)
         answers += [ask(service, secrets.token_hex(16), jpeg(seed=seed)) for seed in range(20, 40)]
         assert service.launcher is not None
         assert stop(service.launcher) == 0

@@ -1,9 +1,9 @@
 """Metrics of the api and of the queue, which Prometheus reads at /metrics.
 
-Under gunicorn every process counts in files of a folder that they share (gunicorn.conf.py), and the one that is asked
-adds them up. What happens is noted in memory and added to the files by `fold`: ten times a second by the server, and
-before anything is read here. The state of the queue is the one that each process holds anyway, so that a scrape never
-waits.
+Under gunicorn every process counts in files of a folder that they share (gunicorn.conf.py), and the one that gets a
+scrape adds them up. What happens is noted in memory and added to the files by `fold`: ten times a second by the server,
+and before anything is read here. The state of the queue is the one that each process holds anyway, so that a scrape
+never waits.
 """
 
 import gzip

@@ -68,8 +68,8 @@ class PredictOptions:
 
     `top_k` is how many classes the answer lists; None for the three keys of the contract alone. `timeout_s` is how long
     the client waits; None for REQUEST_TIMEOUT_S. `explain` is a class whose heat map is wanted: its rank (from 1), its
-    name, or 0 for none. `preview_side` is how long the sides of a preview are at most, 0 for none. `candidate` asks
-    for the answer of the version that is tried, too. `owner` is the name
+    name, or 0 for none. `preview_side` is how long the sides of a preview are at most, 0 for none. `candidate` requests
+    the answer of the shadow version, too. `owner` is the name
     of the caller's API key, empty without API keys.
     """
 

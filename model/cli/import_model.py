@@ -1,6 +1,6 @@
 """Make a bundle of a network of your own: `cli.models import my.onnx --labels labels.txt --preset torchvision`.
 
-The graph is checked, tried on an image in the engine that will serve it, and written as a bundle, all at once.
+The graph is checked, tried on an image in the engine that will serve it, and written as a bundle in one step.
 --quantize also makes a version in int8, and compares both.
 """
 

@@ -94,7 +94,7 @@ def page(names: tuple[str, str], comparisons: Sequence[Comparison]) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(names[1])} beside {escape(names[0])}</title><style>{STYLE.read_text()}</style>"
+        f"<title>{escape(names[1])} compared with {escape(names[0])}</title><style>{STYLE.read_text()}</style>"
         f"<h1>Two versions side by side</h1><p>{made_at}</p>"
         f'<div><span class="key a">A: <code>{escape(names[0])}</code></span></div>'
         f'<div><span class="key b">B: <code>{escape(names[1])}</code></span></div>{sections}</html>\n'

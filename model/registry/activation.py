@@ -1,6 +1,6 @@
 """Which version is served, which is tried as shadow, and what was served before.
 
-All three are files in the folder of bundles. Workers read them several times a second; each is replaced at once,
+All three are files in the folder of bundles. Workers read them several times a second; each is replaced atomically,
 by one process at a time.
 """
 

@@ -4,7 +4,7 @@ import pytest
 
 from stress_test.sampling import Sample, parse, summarise
 
-METRICS = """# HELP sightline_queue_depth Jobs that wait or are under way.
+METRICS = """# HELP sightline_queue_depth Jobs that are queued or running.
 sightline_queue_depth 7.0
 sightline_batch_size_bucket{le="1.0"} 3.0
 sightline_batch_size_bucket{le="+Inf"} 5.0

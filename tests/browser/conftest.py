@@ -40,7 +40,7 @@ def visit(browser: Browser, service: Service) -> Iterator[Visit]:
 
 @pytest.fixture
 def visitor(visit: Visit) -> Visitor:
-    """Somebody at a desktop, in front of the page."""
+    """A visitor at a desktop, in front of the page."""
     return visit()
 
 
@@ -52,7 +52,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photograph(tmp_path: Path) -> Path:
-    """A photograph of what PHOTOGRAPH_LABEL says."""
+    """A photograph of the class PHOTOGRAPH_LABEL."""
     return written(tmp_path, "photograph.png", encode(sample_images.photograph(), "PNG"))
 
 

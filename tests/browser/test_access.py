@@ -1,4 +1,4 @@
-"""Everybody can use it: no barrier that axe-core knows, no sideways scrolling, no motion for who wants none."""
+"""Accessibility: no fault that axe-core detects, no sideways scrolling, no motion if the visitor prefers none."""
 
 import os
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_the_description_of_the_api_has_no_barrier_and_scrolls_sideways_nowhere(
     visitor = visit("/docs")
     assert {view: visitor.overflow() for view in visitor.views() if visitor.overflow()} == {}
     assert visitor.barriers("color-contrast") == []
-    # Its sections are alike, and the contrast of each takes as long as all else: the first and last ones will do.
+    # Its sections have the same layout, and contrast takes as long as all else: the first and last ones are enough.
     if not FULL:
         visitor.page.evaluate(
             "document.querySelectorAll('.docs-operation').forEach("

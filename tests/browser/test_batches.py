@@ -1,4 +1,4 @@
-"""Several images at once: each has its tile and its result, failures are named, and Stop stops them all."""
+"""Several images together: each has its tile and its result, failures are named, and Stop stops them all."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from sightline_testing.browser import Visitor
 from sightline_testing.sample_images import bad, jpeg
 
 MANY, BAD = 300, 5
-AT_FIRST = 2  # under way at once
+AT_FIRST = 2  # open requests
 TILES = "#tiles .tile"
 BUSY = {"status": 503, "code": "queue_full", "detail": "Too many images are waiting.", "success": False}
 
@@ -57,7 +57,7 @@ def test_the_images_of_a_batch_that_failed_are_named_with_the_reason(
     assert "damaged.jpg: JPEG cannot be decoded" in said
     assert "words.png is not an image that can be read here." in said
     assert "nothing.gif is empty." in said
-    assert visitor.spoken().startswith("3 of 5 images have no answer."), "a screen reader hears it too"
+    assert visitor.spoken().startswith("3 of 5 images have no answer."), "a screen reader gets it too"
     tiles = visitor.page.locator(TILES)
     assert tiles.count() == len(files)
     assert "damaged.jpg: JPEG cannot be decoded" in tiles.filter(has_text="damaged.jpg").inner_text()
@@ -82,7 +82,7 @@ def test_stop_stops_all_that_wait_and_they_can_be_taken_up_again(visitor: Visito
     visitor.page.get_by_role("button", name="Stop", exact=True).click()
     visitor.page.locator("#notice", has_text="4 images were stopped.").wait_for()
     visitor.page.wait_for_timeout(300)
-    assert len(asked) <= AT_FIRST, "what had not begun was not sent"
+    assert len(asked) <= AT_FIRST, "images that had not started were not sent"
     assert visitor.page.locator(TILES).count() == 4
     visitor.page.unroute_all(behavior="ignoreErrors")
     visitor.page.locator(TILES, has_text="scene3.jpg").click()
@@ -139,7 +139,7 @@ def test_a_batch_of_300_keeps_every_result_and_only_the_tiles_in_view(visitor: V
 
 
 class AtOnce:
-    """How many requests for a prediction were under way at once."""
+    """Return the number of requests for a prediction that were open at the same time."""
 
     def __init__(self, visitor: Visitor) -> None:
         self.most = self._now = 0

@@ -1,4 +1,4 @@
-"""What goes wrong is said in words, with what to do about it, and waiting is done for the visitor."""
+"""Errors are shown with what to do about them, and the page waits and tries again for the visitor."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_a_file_that_is_no_image_is_refused_in_words(
     file.write_bytes(content)
     visitor.choose(file)
     assert visitor.error().startswith(said)
-    assert said in visitor.spoken(), "a screen reader hears it too"
+    assert said in visitor.spoken(), "a screen reader gets it too"
     assert not visitor.page.get_by_role("button", name="Try again").is_visible(), "it would not help"
 
 

@@ -41,13 +41,13 @@ def visitor(browser: Browser, loop: FeedbackLoop) -> Iterator[Visitor]:
 
 
 class Album:
-    """Images of the story, all of one size, where somebody wants them."""
+    """Images of the story, all of one size, if they are requested."""
 
     def __init__(self) -> None:
         self._folder = os.environ.get("STORY_IMAGES")
 
     def keep(self, name: str, page: Page, part: str) -> None:
-        """Keep what the upper part of this element looks like, if anybody wants it."""
+        """Keep a screenshot of the upper part of this element, if it is requested."""
         if not self._folder:
             return
         page.evaluate("scrollTo(0, 0)")
@@ -87,7 +87,7 @@ def test_a_wrong_answer_reported_reviewed_learned_and_promoted_is_right(
 
 
 def see_the_other_version(visitor: Visitor, image: Path) -> None:
-    """Ask on the page what the version says that is tried, and again without scripts."""
+    """Request the answer of the shadow version on the page, and again without scripts."""
     page, link = visitor.page, visitor.page.get_by_role("link", name=f"Compare with version {NEW}")
     visitor.open()
     while not page.locator("#answer-compare").count():  # until the workers have loaded it
@@ -124,7 +124,7 @@ def drawn(folder: Path, seed: int) -> Path:
 
 
 def answer_to(visitor: Visitor, image: Path) -> tuple[str, str]:
-    """Give an image on the page; what is said of it, and by which version."""
+    """Upload an image on the page; return its prediction and the version."""
     visitor.open()
     visitor.choose(image)
     visitor.page.get_by_alt_text(f"The image you gave: {image.name}").wait_for()

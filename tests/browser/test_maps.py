@@ -1,4 +1,4 @@
-"""Where did it look? A map over the image for any of the five predictions, when somebody asks."""
+"""Where? A heat map over the image for any of the five predictions, on request."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_prediction_shows_where_it_was_seen_and_hides_it_again(
 ) -> None:
     visitor.choose(photograph)
     prediction = visitor.answer()[place]
-    assert visitor.page.locator("#view .map").count() == 0, "nobody has asked"
+    assert visitor.page.locator("#view .map").count() == 0, "no map was requested"
     button = visitor.page.locator(".prediction-map").nth(place)
     button.click()
     visitor.page.locator("#view .map").wait_for()
@@ -123,7 +123,7 @@ def test_a_map_that_cannot_be_had_says_nothing_about_the_next_image(
     visitor.page.get_by_alt_text("The image you gave: scene.jpg").wait_for()
     visitor.answer()
     for route in held:
-        route.fulfill(status=422, json={"detail": "This model cannot say where it looked.", "code": "not_explainable"})
+        route.fulfill(status=422, json={"detail": "This model has no heat maps.", "code": "not_explainable"})
     visitor.page.wait_for_timeout(300)
     assert not visitor.page.locator("#notice").is_visible()
 
@@ -150,7 +150,7 @@ def test_a_map_is_waited_for_until_a_busy_worker_has_loaded_what_makes_it(visito
 def test_a_map_that_cannot_be_had_is_told_in_words(visitor: Visitor, image: Path) -> None:
     visitor.choose(image)
     visitor.answer()
-    refusal = {"detail": "This model cannot say where it looked.", "code": "not_explainable"}
+    refusal = {"detail": "This model has no heat maps.", "code": "not_explainable"}
     visitor.page.route("**/maps/**", lambda route: route.fulfill(status=422, json=refusal))
     visitor.page.locator(".prediction-map").first.click()
     visitor.page.get_by_text(refusal["detail"]).first.wait_for()

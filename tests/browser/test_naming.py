@@ -18,7 +18,7 @@ RIGHT = PHOTOGRAPH_LABEL.replace("_", " ")
 
 
 def answered(visitor: Visitor, image: Path) -> list[tuple[str, float]]:
-    """What the service itself says of an image."""
+    """The prediction of the service for an image."""
     upload: FilePayload = {"name": image.name, "mimeType": "image/jpeg", "buffer": image.read_bytes()}
     response = visitor.page.request.post(f"{visitor.url}/predict?top_k={FIVE}", multipart={"file": upload})
     return [(prediction["label"], prediction["score"]) for prediction in response.json()["predictions"]]
@@ -197,7 +197,7 @@ def test_too_many_bytes_are_scaled_down_by_the_browser(visitor: Visitor, tmp_pat
     large = tmp_path / "large.bmp"
     content = good("colour.bmp").content
     limit = int(visitor.page.locator("#stage").get_attribute("data-max-upload-bytes") or 0)
-    large.write_bytes(content + bytes(limit + 1 - len(content)))  # what follows an image in its file is not looked at
+    large.write_bytes(content + bytes(limit + 1 - len(content)))  # the bytes after an image in its file are ignored
     visitor.choose(large)
     assert len(visitor.answer()) == FIVE
     assert "scaled down by this browser" in visitor.page.locator("#answer-origin").inner_text()

@@ -17,7 +17,7 @@ OF_IMAGES = re.compile(
 
 
 def counted(service: Service) -> int:
-    """Return how many requests with images the service has answered, as it says to Prometheus."""
+    """Return the number of answered requests with images, from /metrics."""
     lines = Client(service.url).get("/metrics").text.splitlines()
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if OF_IMAGES.match(line))
 

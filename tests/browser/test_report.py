@@ -1,4 +1,4 @@
-"""That's wrong: in one step it asks what it is, and what became of the report is said."""
+"""That's wrong: the page requests the right label in one step, and shows the outcome of the report."""
 
 import csv
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_a_report_can_be_taken_back_and_sent_again(visitor: Visitor, service: Se
 def test_the_labels_of_the_model_are_offered_while_one_types(visitor: Visitor, image: Path) -> None:
     visitor.choose(image)
     visitor.answer()
-    assert visitor.page.locator("#labels option").count() == 0, "nobody has begun to type"
+    assert visitor.page.locator("#labels option").count() == 0, "no text was typed"
     visitor.page.locator("#report-label").focus()
     offered = visitor.page.locator('#labels option[value="tiger cat"]')
     offered.wait_for(state="attached")

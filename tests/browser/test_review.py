@@ -22,7 +22,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def reviewed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service of its own: an operator's key that the tests know, and an inbox that nobody else fills."""
+    """A service of its own: an operator key that the tests know, and an inbox that no other test fills."""
     told = {"OPERATOR_KEY": KEY, "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60", "TRAINER": "1"}
     with running_service(tmp_path_factory.mktemp("reviewed"), told) as service:
         yield service
@@ -143,7 +143,7 @@ def test_images_that_no_browser_shows_are_seen_in_the_inbox(visitor: Visitor, re
 
 
 MANY = 500
-# Cases are alike, and what looks for barriers in them takes as long for each: several in a row, and several rows.
+# All cases have the same layout, and the check takes as long for each: several in a row, and several rows.
 FEW = 6
 
 

@@ -111,7 +111,7 @@ def bring(visitor: Visitor) -> None:
     page.get_by_role("heading", name="stripes/1-fp32 is imported").wait_for(timeout=TRAIN_TIMEOUT_MS)
     look_at(visitor, "8-imported")
     page.get_by_role("button", name="Evaluate").click()
-    page.get_by_role("heading", name=f"stripes/1-fp32 beside {BASE}").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    page.get_by_role("heading", name=f"stripes/1-fp32 compared with {BASE}").wait_for(timeout=TRAIN_TIMEOUT_MS)
     look_at(visitor, "9-other-network")
     page.get_by_label("Serve it in place of the other network").check()
     page.get_by_role("button", name="Promote").click()
@@ -135,7 +135,7 @@ def drawn(folder: Path) -> list[Path]:
 
 
 def look_at(visitor: Visitor, name: str, *, is_moving: bool = False) -> None:
-    """Look for barriers and overflow in each view; TEACH_IMAGES names a folder for images of it."""
+    """Check each view for accessibility faults and overflow; TEACH_IMAGES names a folder for screenshots."""
     for view in visitor.views():
         if not is_moving:  # it may be another page by then
             assert visitor.barriers() == []

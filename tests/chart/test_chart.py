@@ -297,7 +297,7 @@ def test_no_pod_gets_variables_of_services_or_more_rights_than_it_needs(everythi
 
 def test_roll_outs_replace_one_pod_at_a_time_and_take_none_away_first(everything: list[Object]) -> None:
     for each in of_kind(everything, "Deployment"):
-        if each["metadata"]["name"] == "release-sightline-trainer":  # nobody waits for it
+        if each["metadata"]["name"] == "release-sightline-trainer":  # no client waits for it
             assert (each["spec"]["strategy"], each["spec"]["replicas"]) == ({"type": "Recreate"}, 1)
             continue
         assert each["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
@@ -326,7 +326,7 @@ def test_a_pod_has_the_time_that_its_stop_needs(request_s: float) -> None:
     objects = objects_of(merged(MINIMAL, changes))
     grace_s = {name: spec.get("terminationGracePeriodSeconds", 0) for name, spec in pod_specs(objects)}
     assert grace_s["release-sightline-api"] >= 7 + 1 + request_s + 3
-    assert grace_s["release-sightline-model-cpu"] >= 60 + 20  # an expensive image beside other work
+    assert grace_s["release-sightline-model-cpu"] >= 60 + 20  # an expensive image with other work
     api = container_of(objects, "release-sightline-api")
     assert api["lifecycle"]["preStop"] == {"exec": {"command": ["sleep", "7"]}}
     assert environment_of(objects, "release-sightline-api")["REQUEST_TIMEOUT_S"] == str(request_s)

@@ -34,7 +34,7 @@ def label(service: Service, image: Path) -> str:
 
 
 def run(*command: str | Path, cwd: Path = HERE) -> str:
-    """Return what a program prints; where it is not there, nothing can be said about it."""
+    """Return the output of a program; skip the test if it is not installed."""
     if shutil.which(str(command[0])) is None:
         missing(f"{command[0]} is not installed: `make test-clients` installs what it needs")
     finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
@@ -87,7 +87,7 @@ CURL = {
     "compressed": ("--compressed", "-F", "file=@cat.jpg"),
     "HTTP/1.0": ("--http1.0", "-F", "file=@cat.jpg"),
     "an upgrade to HTTP/2": ("--http2", "--data-binary", "@cat.jpg"),
-    "asked to go on first": ("-H", "Expect: 100-continue", "-F", "file=@cat.jpg"),
+    "with Expect: 100-continue": ("-H", "Expect: 100-continue", "-F", "file=@cat.jpg"),
 }
 
 

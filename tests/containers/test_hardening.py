@@ -1,6 +1,6 @@
 """The running containers of docker-compose: who they are, and what they can neither change nor reach.
 
-On request, beside a stack that runs: `SIGHTLINE_URL=http://127.0.0.1 make test SUITES=containers`.
+On request, with a running stack: `SIGHTLINE_URL=http://127.0.0.1 make test SUITES=containers`.
 """
 
 import json
@@ -20,25 +20,25 @@ MAX_UPLOAD_BYTES = 20 * 1024**2
 FACTS = "id -u; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status"
 REACH = """
 import json, socket
-told = {}
+reached = {}
 for host, port in (("1.1.1.1", 53), ("api", 5000), ("redis", 6379)):
     try:
         socket.create_connection((host, port), 3).close()
-        told[host] = True
+        reached[host] = True
     except OSError:
-        told[host] = False
-print(json.dumps(told))
+        reached[host] = False
+print(json.dumps(reached))
 """
 WRITE = """
 import json, pathlib
-told = {}
+reached = {}
 for folder in ("/", "/src", "/src/bundles", "/src/uploads", "/src/secrets", "/opt", "/etc", "/tmp"):
     try:
         (pathlib.Path(folder) / "written").write_text("x")
-        told[folder] = True
+        reached[folder] = True
     except OSError:
-        told[folder] = False
-print(json.dumps(told))
+        reached[folder] = False
+print(json.dumps(reached))
 """
 
 
@@ -55,21 +55,21 @@ def sender() -> Sender:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_container_is_nobody_special(service: str) -> None:
     user, *facts = inside(service, "sh", "-c", FACTS).split("\n")
-    told = dict(line.split(":\t") for line in facts if line)
+    reached = dict(line.split(":\t") for line in facts if line)
     assert int(user) != 0
-    assert {told[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
-    assert told["NoNewPrivs"] == "1"
-    assert told["Seccomp"] == "2"
+    assert {reached[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert reached["NoNewPrivs"] == "1"
+    assert reached["Seccomp"] == "2"
 
 
 def test_a_worker_can_change_nothing_but_its_temporary_files() -> None:
-    told = json.loads(inside("model", "python", "-c", WRITE))
-    assert [folder for folder, is_written in told.items() if is_written] == ["/tmp"]  # noqa: S108  the container's
+    reached = json.loads(inside("model", "python", "-c", WRITE))
+    assert [folder for folder, is_written in reached.items() if is_written] == ["/tmp"]  # noqa: S108  the container's
 
 
 def test_a_worker_reaches_its_queue_and_nothing_outside() -> None:
-    told = json.loads(inside("model", "python", "-c", REACH))
-    assert (told["redis"], told["1.1.1.1"]) == (True, False)
+    reached = json.loads(inside("model", "python", "-c", REACH))
+    assert (reached["redis"], reached["1.1.1.1"]) == (True, False)
 
 
 def test_each_service_sees_its_own_secrets_alone() -> None:

@@ -57,7 +57,7 @@ def statuses(client: Client, images: int = IMAGES) -> Counter[int]:
 
 @contextmanager
 def under_load(client: Client) -> Iterator[None]:
-    """Ask all through the block; whatever becomes of these, nobody knows."""
+    """Send requests all through the block; their outcomes are not checked."""
     is_over = False
 
     def ask() -> None:

@@ -1,6 +1,6 @@
 """One service for all tests that can share it.
 
-FULL=1 takes the durations of docs/reliability.md and asserts its times. TWINS=1 runs each test once more for each of
+FULL=1 takes the durations of docs/reliability.md and asserts its times. TWINS=1 runs each test again for each of
 its broken twins (twins.toml): the service with one protection taken out, which it has to notice.
 """
 
@@ -17,7 +17,7 @@ from sightline_testing.waiting import hurried
 
 TWINS = load(Path(__file__).with_name("twins.toml"))
 LOG_SHOWN = 20_000
-# Twins wait in vain: no need to do so for as long as a slow machine may take to come to something.
+# Twins time out: they need not wait for as long as a slow machine may take.
 TWINS_PATIENCE = 1 / 4
 
 
@@ -65,7 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Have a twin pass only where its test fails, and says what it has to say."""
+    """Have a twin pass only if its test fails with the expected message."""
     if not _is_twin(pyfuncitem):
         return (yield)
     sabotage = pyfuncitem.funcargs["sabotage"]
@@ -79,7 +79,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         pytest.fail(f"nothing was noticed without {sabotage.what}")
     told = f"{pyfuncitem.function.__name__} | {sabotage.what} | {said.partition(chr(10))[0]}"
     Scale(is_full=False).tell(f"twin | {told}")
-    assert re.search(sabotage.says, said), f"it was to say {sabotage.says!r}, and said {said!r}"
+    assert re.search(sabotage.says, said), f"expected a message like {sabotage.says!r}, got {said!r}"
     return True
 
 
@@ -101,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for, which does not count as skipped; the twins come last."""
+    """Leave out tests that were not selected, which do not count as skipped; the twins come last."""
     left_out = [item for item in items if _is_left_out(item)]
     items[:] = sorted((item for item in items if item not in left_out), key=_is_twin)
     config.hook.pytest_deselected(items=left_out)

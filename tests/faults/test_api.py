@@ -1,4 +1,4 @@
-"""The api is restarted and killed: nobody is turned away, and only what was under way in a killed process is lost."""
+"""The api is restarted and killed: no request is refused, and only running requests of a killed process are lost."""
 
 import itertools
 import signal
@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 AT_STAKE = 2
 # Between the count and the kill, at the most.
 SENT_MEANWHILE = 10
-# In which the api hears of the signal, before what is under way in it can be answered.
+# In which the api gets the signal, before its running requests can be answered.
 HEARD_S = 0.3
 
 
@@ -48,8 +48,8 @@ def test_a_killed_api_loses_only_what_was_under_way_in_it(system: System, scale:
                 wait_for_answers(load)
         ledger = load.ledger
         if scale.is_full:
-            scale.tell(f"api killed {kills} times: {ledger}; at most {under_way} were under way")
-        # Those who waited for a new one come all at once.
+            scale.tell(f"api killed {kills} times: {ledger}; at most {under_way} were open")
+        # The clients that waited for a new one come all together.
         assert ledger.count(Outcome.RIGHT, Outcome.LOST, Outcome.REFUSED) == len(ledger.entries), ledger
         assert kills <= ledger.count(Outcome.LOST) <= under_way, ledger
         assert not ledger.doubled
@@ -64,7 +64,7 @@ def test_the_api_is_back_within_three_seconds_however_often_it_is_killed(system:
             begin, before = time.monotonic(), system.api_pids()
             system.kill_api()
             wait_until(lambda: set(system.api_pids()).isdisjoint(before), "it has ended", PATIENCE_S)  # noqa: B023
-            # Whoever asks meanwhile is kept waiting by the socket, which outlives it.
+            # Requests meanwhile wait in the socket, which outlives it.
             wait_until(partial(_answers, system), "it answers again", PATIENCE_S)
             away_s.append(time.monotonic() - begin)
     scale.judge("api killed again and again", Figure("away", max(away_s), most=3.0), note=f"{len(away_s)} times")
@@ -104,7 +104,7 @@ def restart(system: System, load: Load, with_signal: signal.Signals) -> None:
 
 
 def wait_for_requests_under_way(load: Load) -> None:
-    wait_until(lambda: load.under_way >= AT_STAKE, "requests are under way", PATIENCE_S)
+    wait_until(lambda: load.under_way >= AT_STAKE, "requests are running", PATIENCE_S)
 
 
 def wait_for_answers(load: Load) -> None:

@@ -22,7 +22,7 @@ from sightline_testing.waiting import wait_until
 
 RATE = 15.0
 SKEW_S = 5
-# Shorter than the clocks are apart: whoever compared them would drop what has time, or do what has none.
+# Shorter than the clocks are apart: code that compared them would drop jobs that have time, or do jobs that have none.
 DEADLINE_MS = 2_000
 TOO_SHORT_MS = 1_000
 AT_STAKE = 10
@@ -90,7 +90,7 @@ def test_work_that_nobody_waits_for_is_dropped_by_a_worker_that_is_behind(skewed
 
 
 def kinds_of_replies(system: System) -> Counter[str]:
-    """How many answers and failures nobody has read yet."""
+    """Return the numbers of unread answers and failures."""
     names = system.redis("KEYS", system.keys.replies("*").replace("{", "[{]"))
     entries = [entry for name in names for entry in system.redis("XRANGE", name, "-", "+")]
     return Counter(fields[0].decode() for _, fields in entries)

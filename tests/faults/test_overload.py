@@ -1,4 +1,4 @@
-"""More requests than can be done: as many as ever are done in time, and the others are told at once when to come."""
+"""More requests than capacity: goodput stays, and the others immediately get a Retry-After."""
 
 import os
 import time
@@ -49,7 +49,7 @@ def test_goodput_stays_in_a_flood(keeper: Keeper, scale: Scale, factor: float, s
 class Flood(NamedTuple):
     """The right answers a second at the peak and in the flood; what became of the requests before, in and 2 s after.
 
-    And the share of the machine that whoever floods it takes himself, which nobody is served with.
+    And the share of the machine that the flooding clients take, which is not available to the service.
     """
 
     peak: float

@@ -26,7 +26,7 @@ from wire.redis.resp import pack
 RATE = 15.0
 AT_STAKE = 5
 AWAY = "redis_unavailable"
-# Between the look at what is under way and the moment at which it is known that Redis is away.
+# Between the count of running requests and the moment at which it is known that Redis is down.
 SENT_MEANWHILE = 5
 
 
@@ -166,7 +166,7 @@ def assert_survives(system: System, scale: Scale, what: str, hurt: Callable[[Sys
 
 
 def assert_told_of_the_outage(ledger: Ledger, scale: Scale, what: str, seen: tuple[float, float, int]) -> None:
-    """Judge an outage; what was under way as it began has a deadline shorter than it lasts in a full run."""
+    """Judge an outage; requests that were open at its start have a deadline shorter than it lasts in a full run."""
     not_ready_s, back_at, under_way = seen
     if scale.is_full:
         scale.judge(

@@ -17,7 +17,7 @@ ALL_EACH = 10
 
 @pytest.fixture
 def system(keeper: Keeper) -> Iterator[System]:
-    """A service that nobody has to share its reports with."""
+    """A service whose reports no other test uses."""
     keeper.stop()
     yield keeper.give()
     keeper.stop()

@@ -49,7 +49,7 @@ class Watched:
         return 3600 * sum((at - mean_s) * (look.memory_mb - mean_mb) for at, look in pairs) / apart
 
     def course(self) -> str:
-        """Its memory at five moments: whether it grew by and by, or at once."""
+        """Its memory at five moments: whether it grew slowly or suddenly."""
         last = len(self.looks) - 1
         return f"{self.name} {', '.join(f'{self.looks[last * part // 4].memory_mb:.1f}' for part in range(5))} MB"
 

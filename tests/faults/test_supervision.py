@@ -1,4 +1,4 @@
-"""Workers that ail make way for fresh ones; one that cannot start says why, where people look."""
+"""Failing workers are replaced; one that cannot start publishes the reason in /readyz."""
 
 import time
 from collections.abc import Iterator

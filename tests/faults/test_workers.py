@@ -25,7 +25,7 @@ LEASE_S = 1.0
 PATIENCE_S = 120.0
 RESTART_S = 3.0
 MAX_BATCH_S = 3
-# Long deadlines also in the full run: a poison has to use up its deliveries before its caller is told.
+# Long deadlines also in the full run: a poison has to use up its deliveries before its caller gets the error.
 POISONED = {**USUAL, "REQUEST_TIMEOUT_S": "55", "MAX_BATCH_S": f"{MAX_BATCH_S}"}
 LONGEST_S = 4 * (LEASE_S + MAX_BATCH_S + RESTART_S)
 POISONS = ("abort", "memory", "hang", "hang-locked")
@@ -78,7 +78,7 @@ def test_no_request_fails_when_workers_are_restarted_one_by_one(system: System, 
 
 def test_poison_is_answered_with_an_error_and_harms_no_innocent_job(keeper: Keeper, scale: Scale) -> None:
     system = keeper.give(POISONED)
-    # All at once is harsher, one by one can be timed.
+    # All together is harsher, one by one can be timed.
     groups: list[tuple[str, ...]] = scale.of([POISONS], [(kind,) for kind in POISONS])
     times: list[Figure] = []
     with Load(system.url, system.asked, rate=usual_rate(system, scale, 10.0)) as load:
@@ -99,7 +99,7 @@ def test_poison_is_answered_with_an_error_and_harms_no_innocent_job(keeper: Keep
 
 
 def kill_alternately(system: System, scale: Scale) -> Iterator[float]:
-    """Kill a worker some time after it said it was ready, then the other; yields how long each took to come back."""
+    """Kill a worker some time after it reports ready, then the other; yield how long each took to restart."""
     until = time.monotonic() + scale.of(0.0, 300.0)
     for count in itertools.count():
         if count >= scale.of(3, 0) and time.monotonic() >= until:

@@ -20,7 +20,7 @@ def test_a_rate_holds_over_several_processes_and_is_told(tmp_path: Path) -> None
         answers = list(pool.map(lambda number: client.post_form("/feedback", {"report": f"{number}"}), range(ASKED)))
         counted = Counter(answer.status for answer in answers)
         assert counted.keys() == {200, 429}
-        # Where Redis seems away for a moment, requests are let in: that may happen on a busy machine, and is told.
+        # If Redis seems down for a moment, requests are admitted: that may happen on a busy machine, and is logged.
         assert counted[200] >= ALLOWED
         assert counted[200] <= ALLOWED * 1.05 or "not counted for a moment" in printed(tmp_path)
         refused = next(answer for answer in answers if answer.status == 429)

@@ -1,6 +1,6 @@
 """While one client attacks, others are served: rightly, in time, from the same processes and in the same memory.
 
-An attack is a function of sightline_testing.hostile.attacks, or of a module beside it; one row in ATTACKS adds it.
+An attack is a function of sightline_testing.hostile.attacks, or of a module next to it; one row in ATTACKS adds it.
 FULL=1 attacks for 30 s each and asserts times.
 """
 
@@ -64,7 +64,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A service that asks for keys, of which polite clients and attackers have one."""
+    """A service that requires keys, of which polite clients and attackers have one."""
     state_dir = tmp_path_factory.mktemp("keyed") / "state"
     headers = authorization(add_key(state_dir, "polite"))
     with running_system(state_dir, SETTINGS, headers=headers) as system:

@@ -14,7 +14,7 @@ PROXY = yaml.safe_load((REPOSITORY / "deploy" / "compose.scale.yml").read_text()
 ALL: dict[str, dict[str, Any]] = {**SERVICES, "proxy": PROXY}
 # The one that gives the mounted folders to the others: root, without a network, and gone when it is done.
 ONE_SHOT = "init"
-# They look at what is inside, and this machine alone looks at them; neither runs unless it is asked for.
+# They inspect the service, and only this machine can reach them; neither runs by default.
 WATCHERS = {name for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
 INSIDE = [name for name in SERVICES if name not in {ONE_SHOT, "api", *WATCHERS}]
 

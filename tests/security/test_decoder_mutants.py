@@ -19,7 +19,7 @@ IS_FULL = bool(os.environ.get("FULL"))
 # Of the formats of before together, and of each of the others.
 COUNTS = {"": 2_000_000, "HEIC": 100_000, "AVIF": 100_000, "TIFF": 100_000}
 SHORT_COUNTS = {"": 25_000, "HEIC": 1_000, "AVIF": 1_000, "TIFF": 2_000}
-# FULL=1 looks at others than CI does.
+# FULL=1 uses other ones than CI does.
 SEED = 1 if IS_FULL else 0
 PROCESSES = max(1, len(os.sched_getaffinity(0)))
 PROGRAM = Path(__file__).parent / "programs" / "decode_mutants.py"

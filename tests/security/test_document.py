@@ -1,4 +1,4 @@
-"""SECURITY.md says what is so: its limits, its files and its commands."""
+"""SECURITY.md is right: its limits, its files and its commands."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""One image in sixty encodings: whatever a file's insides look like, the same image gets the same answer."""
+"""One image in sixty encodings: for any encoding, the same image gets the same answer."""
 
 import pytest
 

@@ -43,7 +43,7 @@ def examples_with_keys(is_full: bool) -> int:
 
 
 def ready_to_explain(client: Client, key: str = "") -> None:
-    """Come back once every worker answers maps: the first who asks one may be told to come again."""
+    """Return once every worker answers maps: the first request to one may get a Retry-After."""
     headers = {"Content-Type": "image/jpeg", "X-API-Key": key}
 
     def answers_in_a_row() -> bool:
@@ -57,7 +57,7 @@ def test_the_api_is_what_it_says_it_is(
 ) -> None:
     ready_to_explain(Client(service.url))
     key = (state_dir / "operator_key").read_text()
-    # Nobody guesses the key that the way in asks for.
+    # The required key cannot be guessed.
     options = ("--header", f"X-API-Key: {key}", "--exclude-path", "/review/login")
     finished = schemathesis(service.url, examples, tmp_path, *options)
     assert finished.returncode == 0, finished.stdout[-20_000:] + finished.stderr

@@ -22,7 +22,7 @@ def encodable(text: str) -> bool:
 
 
 def check_is_dead(text: str, content_type: str) -> None:
-    """A page holds nothing alive of a payload; whatever else it is says that it is no page."""
+    """Check that a page holds no active part of a payload, and that another response is no page."""
     if content_type.startswith("text/html"):
         assert Page(text).alive == []
     else:
@@ -30,7 +30,7 @@ def check_is_dead(text: str, content_type: str) -> None:
 
 
 def test_the_reader_of_pages_knows_what_is_alive() -> None:
-    """Else the tests below would pass whatever came back."""
+    """Without this, the tests below would pass for any response."""
     contexts = ("<p>{}</p>", '<p title="{}">', "<p title='{}'>", "<p title={}>")
     for payload in MARKUP[:10]:
         assert any(Page(context.format(payload)).alive for context in contexts), payload
@@ -120,7 +120,7 @@ def test_a_report_of_another_shape_is_no_row(client: Client, state_dir: Path) ->
 
 
 def fields_of(payload: str) -> dict[str, str]:
-    """What a report's form may say beside the report, cut to its limits."""
+    """The further fields of a report's form, cut to their limits."""
     return {"comment": payload[:2000], **dict.fromkeys(("label", "model", "model_version"), payload[:200])}
 
 

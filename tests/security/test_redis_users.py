@@ -72,7 +72,7 @@ class Redis:
 
 
 class GuardedServer(RedisServer):
-    """A server that lets nobody in without a password, this class neither."""
+    """A server that requires a password, also from this class."""
 
     def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]") -> None:
         wait_until(lambda: process.poll() is not None or b"NOAUTH" in self.answer_to_a_stranger(), "Redis answers")
@@ -212,7 +212,7 @@ def held(redis: Redis) -> dict[str, object]:
 
 
 def wait_until_loaded(redis: Redis) -> Address:
-    """Return the auditor; strangers are refused while the file is still being loaded, so the server seems ready."""
+    """Return the auditor; clients without a password are refused during the load, so the server seems ready."""
     auditor = Address(port=redis.server.port, username="auditor", password="auditor")  # noqa: S106  a test's own
     wait_until(lambda: is_loaded(redis, auditor), "Redis has loaded its file")
     return auditor
@@ -326,7 +326,7 @@ def test_the_documented_rights_are_the_delivered_ones() -> None:
 
 def test_compose_gives_each_service_its_own_user_and_no_ones_secrets_but_its_own() -> None:
     services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
-    # What stands in the environment comes first: whoever names a Redis of their own names its user.
+    # The environment comes first: users who name their own Redis name its user, too.
     users = {name: service.get("environment", {}).get("REDIS_USERNAME", "") for name, service in services.items()}
     usual = {name: re.sub(r"^\$\{REDIS_USERNAME-(.*)\}$", r"\1", user) for name, user in users.items() if user}
     assert usual == {

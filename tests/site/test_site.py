@@ -1,4 +1,4 @@
-"""The documentation site that `make docs` has built: whole, readable by everybody, and dependent on nobody."""
+"""The documentation site that `make docs` has built: complete, accessible, and without other hosts."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from sightline_testing.service import REPOSITORY, START_TIMEOUT_S
 
 SITE = Path(os.environ.get("STATE_DIR") or REPOSITORY / "var").resolve() / "site"
 PAGES = sorted(str(page.relative_to(SITE)) for page in SITE.rglob("*.html"))
-# One of each kind; the pages are made alike.
+# One of each kind; all pages have the same template.
 LOOKED_AT = ("index.html", "getting-started.html", "architecture.html", "settings.html")
 PREFIX = "/a/b"
 # Paths that .dockerignore lets into the context of an image.

@@ -158,8 +158,8 @@ def test_what_a_spreadsheet_has_saved_is_read_and_written_on(client: FlaskClient
     EDITS[name](csv_path)
     assert shown(client) == before
     report(client, "after the edit, größer")
-    report(client, "'=once more")
-    assert shown(client) == [*before, "after the edit, größer", "'=once more"]
+    report(client, "'=again")
+    assert shown(client) == [*before, "after the edit, größer", "'=again"]
     # Saved again, with the appended rows.
     size = csv_path.stat().st_size
     assert size

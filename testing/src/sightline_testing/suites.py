@@ -205,7 +205,7 @@ def run_all(suites: Sequence[Suite]) -> list[Totals]:
 
 
 def run_alone(suite: Suite) -> Totals:
-    """Run a suite by itself; what it prints is shown at once."""
+    """Run a suite by itself; what it prints is shown immediately."""
     _say(f"--- {suite.name}")
     return run(suite)
 

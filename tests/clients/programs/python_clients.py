@@ -65,7 +65,7 @@ def pieces() -> Iterator[bytes]:
 
 
 async def ask_with_httpx() -> None:
-    """Send files, bytes and JSON, and streams at once."""
+    """Send files, bytes and JSON, and streams in parallel."""
 
     async def streamed() -> AsyncIterator[bytes]:
         for piece in pieces():
@@ -81,7 +81,7 @@ async def ask_with_httpx() -> None:
         LABELS[f"httpx, {way}"] = httpx.post(PREDICT, timeout=TIMEOUT_S, **body).json()["prediction"]
     async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
         answers = await asyncio.gather(*(client.post(PREDICT, content=streamed()) for _ in range(4)))
-    LABELS["httpx, streams at once"] = answers[3].json()["prediction"]
+    LABELS["httpx, parallel streams"] = answers[3].json()["prediction"]
 
 
 def ask_with_triton(model: str) -> None:
@@ -153,7 +153,7 @@ def output(response: Any, name: str) -> Any:
 
 
 def kind(*, is_binary: bool) -> str:
-    """Return how a tensor is sent, in words."""
+    """Return a description of how a tensor is sent."""
     return "binary" if is_binary else "JSON"
 
 

@@ -1,4 +1,4 @@
-"""`make fuzz`: each target for MINUTES, from seeds made here; what it finds lies in STATE_DIR/fuzz."""
+"""`make fuzz`: each target for MINUTES, from seeds made here; its findings are in STATE_DIR/fuzz."""
 
 import os
 import subprocess

@@ -18,7 +18,7 @@ MODULES = (
 )
 
 with atheris.instrument_imports(include=[*MODULES, "images.uploads", "images.json_stream"]):
-    # By name: the checker of types sees these tests beside model/, which has modules of the same names.
+    # By name: the checker of types reads these tests with model/, which has modules of the same names.
     api_keys, forms, open_inference, reports, signatures = map(import_module, MODULES)
 
 

@@ -1,7 +1,7 @@
 """Decode a range of mutants as a worker would, in a process whose memory is limited; print what became of them.
 
 Run with model/ on PYTHONPATH: decode_mutants.py FIRST LAST SEED PROGRESS_FILE [KIND]. The file always holds the number
-of the mutant at hand, so that whoever finds the process dead knows which one killed it.
+of the mutant at hand, so that after a crash it is known which one killed it.
 """
 
 import collections

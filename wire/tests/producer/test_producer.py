@@ -152,7 +152,7 @@ def test_the_depth_by_now_is_that_of_others_at_the_last_look_and_the_own_at_once
     with ThreadPoolExecutor(3) as pool:
         for number in range(3):
             pool.submit(producer.submit, f"own-{number}.jpg", timeout_s=WAIT_S, is_abandoned=gone.is_set)
-        wait_until(lambda: producer.depth() == 5, "what is submitted counts at once")
+        wait_until(lambda: producer.depth() == 5, "submitted jobs count immediately")
         wait_until(lambda: producer.in_flight() == 3, "all wait in the queue")
         assert (producer.refresh().depth, producer.depth()) == (5, 5)
         gone.set()

@@ -24,7 +24,7 @@ def test_a_step_that_fails_is_told_of_and_tried_again(caplog: pytest.LogCaptureF
         loop.start()
         assert done.wait(WAIT_S)
         loop.stop()
-    # Loops of other tests' connections may go on.
+    # Loops of other tests' connections may continue.
     messages = [record.message for record in caplog.records if record.message.startswith("steps: ")]
     assert messages[:2] == ["steps: away", "steps: unexpected fault"]
     assert "steps: works again" in messages

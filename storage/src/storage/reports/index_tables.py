@@ -215,7 +215,7 @@ def _decision_of(row: Row) -> tuple[Value, ...]:
 
 
 def faults_in(connection: sqlite3.Connection, limit: int) -> tuple[int, list[str]]:
-    """Return how many lines of the CSV files cannot be read, and what is wrong with the first of them, in words."""
+    """Return how many lines of the CSV files cannot be read, and a description of the fault of the first."""
     count = connection.execute("SELECT coalesce(sum(faults), 0) FROM sources").fetchone()[0]
     rows = connection.execute("SELECT source, line, reason FROM faults ORDER BY source DESC, line LIMIT ?", (limit,))
     return count, [f"{source}, line {line} {reason}" for source, line, reason in rows]

@@ -206,7 +206,7 @@ class PostgresReports(port.ReportStore):
         return self._renames
 
     def image_names(self) -> Iterator[str]:
-        """Read them at once."""
+        """Read all of them in one query."""
         query = "SELECT DISTINCT filename FROM reports"
         yield from (row["filename"] for row in self._database.run(lambda connection: ask(connection, query)))
 
