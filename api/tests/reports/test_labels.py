@@ -15,7 +15,7 @@ import settings
 from reports import schema, submission
 from storage.images.folder import image_folder
 from storage.reports import files as store
-from storage.reports import port
+from storage.reports import keys, port
 from tests.reports.test_json_reports import rows_of
 from tests.review.test_routes import HEADERS, KEY, decide, decided, report, shown
 from tests.serving import EchoWorker, wait_until
@@ -152,7 +152,7 @@ def test_a_retry_is_the_same_report_whatever_has_become_known_since(
 
     first = send()
     if not is_file_of_keys_kept:
-        (folder / store.KEYS_NAME).unlink()
+        (folder / keys.KEYS_NAME).unlink()
     request.getfixturevalue("worker")
     wait_until(lambda: client.get("/readyz").status_code == 200, "the worker has a heartbeat")
     assert [first, send()] == [(201, first[1], 200)] * 2

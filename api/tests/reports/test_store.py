@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from storage.reports import descriptors, keys
 from storage.reports import files as store
 from tests.conftest import Serve
 from tests.serving import API, wait_until
@@ -231,7 +232,7 @@ def expected_comment(name: str) -> str:
 def test_a_writer_waits_for_the_one_before(files: tuple[Path, Path]) -> None:
     lines, rows = files
     store.append(lines, rows, "1", None)
-    with store._locked(lines.with_name(store.LOCK_NAME)):
+    with descriptors.locked(lines.with_name(store.LOCK_NAME)):
         waiting = threading.Thread(target=store.append, args=(lines, rows, "2", None))
         waiting.start()
         waiting.join(0.2)
@@ -250,7 +251,7 @@ def kept_in(files: tuple[Path, Path]) -> tuple[list[str], list[str]]:
 
 
 CALLS = ("open", "read", "pread", "write", "pwrite", "ftruncate", "fdatasync", "fsync", "fstat", "close")
-KEY, OTHER_KEY = store.Key(b"k" * 16, b"c" * 16), store.Key(b"o" * 16, b"c" * 16)
+KEY, OTHER_KEY = keys.Key(b"k" * 16, b"c" * 16), keys.Key(b"o" * 16, b"c" * 16)
 
 
 def kill(files: tuple[Path, Path], moment: str, at: int) -> bool:
@@ -305,7 +306,7 @@ def test_reports_are_in_both_files_or_in_none_whenever_their_writer_is_killed(
         is_kept = "second" in kept_in(files)[0]
         expected = [*before, "second", "with"] if is_kept else before
         assert kept_in(files) == (expected, expected), f"killed at step {at}"
-        are_keys_kept = [store.find_key(folder, each.report_id) is not None for each in (KEY, OTHER_KEY)]
+        are_keys_kept = [keys.find_key(folder, each.report_id) is not None for each in (KEY, OTHER_KEY)]
         assert is_kept or not any(are_keys_kept)
         outcomes.append((is_kept, all(are_keys_kept)))
         store.append(*files, "third", row(3, "third"))
