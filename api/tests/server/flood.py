@@ -18,7 +18,7 @@ FLOODER: Final = "127.0.0.1"
 # As large as photographs.
 IMAGE_BYTES: Final = 110_000
 IMAGE: Final = sample_images.jpeg(64, 48)
-# Much shorter than any client is asked to wait, and long enough that the machine has time for the service.
+# Much shorter than any Retry-After, and long enough that the machine has time for the service.
 PAUSE_S: Final = 0.3
 SHARE: Final = "the flooder's share is used"
 WITHOUT_A_TIME: Final = "503 without Retry-After"
