@@ -170,7 +170,7 @@ def logout() -> AnyResponse:
     name = operator_session.name_of(request)
     operator_session.end(request, response)
     if name is not None:
-        audit.note("sign out", {}, by=name)
+        audit.note_done("sign out", {}, by=name)
     return response
 
 
@@ -237,7 +237,6 @@ def decide_images() -> ImagesDecided | AnyResponse:
     decisions = bulk.decisions(asked, audit.who(), names)
     suggestions.report(decisions)
     outcomes = report_store().decide_images(decisions)
-    suggestions.forget([each.image for each in decisions if each.upto == suggestions.UPTO])
     _note_decisions(outcomes)
     if request.is_json:
         return {"success": True, "images": [_image_decided(outcome) for outcome in outcomes]}
@@ -272,14 +271,14 @@ def decide() -> tuple[Decided, int] | AnyResponse:
     refusal = Problem(400, "invalid_decision", "A decision is an object of texts: report_id, decision, label.")
     decided = _decided(sent_texts(request, MAX_DECISION_BYTES, refusal), audit.who())
     subject = {"report_id": decided["report_id"], "label": decided["label"]}
-    audit.note("decide", subject, decided["status"])
+    audit.note_done("decide", subject, decided["status"])
     return (decided, 201) if request.is_json else redirect(url_for("review.review"), 303)
 
 
 def _note_decisions(outcomes: Sequence[Outcome]) -> None:
     """Add a row to the audit log for each status and label that was given; decisions.csv has each by itself."""
     kept = Counter((outcome.status, outcome.label) for outcome in outcomes if outcome.is_kept)
-    audit.note_all("decide", [({"images": str(n), "label": label}, status) for (status, label), n in kept.items()])
+    audit.note_all_done("decide", [({"images": str(n), "label": label}, status) for (status, label), n in kept.items()])
 
 
 def _image_decided(outcome: Outcome) -> ImageDecided:

@@ -5,7 +5,8 @@ exports, for training and in the audit log.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -22,6 +23,7 @@ from reports.submission import Submission
 from review import listing
 from review.listing import VIEW
 from storage.reports.port import MAX_PAGE_SIZE, OPEN, PAGE_SIZE, Card, ImageDecision
+from wire.errors import QueueUnavailable
 from wire.orders import messages
 from wire.orders.order_book import OrderBook
 from wire.orders.suggestions import MAX_SUGGESTIONS, REASONS, Search, Suggestion, Suggestions
@@ -101,19 +103,29 @@ def _card(one: Suggestion) -> Card:
 
 
 def report(decisions: Sequence[ImageDecision]) -> None:
-    """Make a report of each image of the list that a decision is about; raise what keeping a report raises."""
+    """Report each image of the list that a decision is about and take it off the list; raise what that raises."""
     meant = {each.image: each for each in decisions if each.upto == UPTO and each.kind != REOPEN}
     if not meant:
         return
+    # Of several who decide at the same moment, one reports an image. It stays on the list until its report is kept.
+    claimed = _listed().claim(list(meant))
+    try:
+        _report({image: each for image, each in meant.items() if image in claimed})
+    finally:
+        # A claim ends by itself, too.
+        with suppress(QueueUnavailable):
+            _listed().release(claimed)
+
+
+def _report(meant: Mapping[str, ImageDecision]) -> None:
     found, images = _listed().find(list(meant)), uploads.image_store()
     reported = report_store().reported(list(found))
     new = [each for image, each in found.items() if image not in reported]
     unchanged = stored.kept(images, {each.filename: each.image for each in new})
-    # Of several who decide at the same moment, one takes an image off the list.
-    taken = _listed().remove([each.image for each in new if each.filename in unchanged])
-    submission.save_kept(
-        [(_submission(found[image], meant[image]), image) for image in found if image in taken], images
-    )
+    kept = [each for each in new if each.filename in unchanged]
+    submission.save_kept([(_submission(each, meant[each.image]), each.image) for each in kept], images)
+    # What was reported before, or is gone, needs no decision here either.
+    _listed().remove(list(found))
 
 
 def _submission(one: Suggestion, decision: ImageDecision) -> Submission:
@@ -121,11 +133,6 @@ def _submission(one: Suggestion, decision: ImageDecision) -> Submission:
     model, _, version = one.model.partition("/")
     details = {"label": decision.label, "comment": COMMENT, "model": model, "model_version": version}
     return Submission(said.text(), said, details)
-
-
-def forget(images: Sequence[str]) -> None:
-    """Take images off the list that were decided about."""
-    _listed().remove(images)
 
 
 def _listed() -> Suggestions:

@@ -142,10 +142,12 @@ def test_the_documented_rights_suffice_to_place_and_to_do_orders(queue: QueuePro
     assert book.find(order_id) is not None
     search = Search(0, 0, "m/1")
     Suggestions(users["sightline-trainer"], queue.name, timeout_s=10.0).replace([], search)
-    assert Suggestions(users["sightline-operator"], queue.name, timeout_s=10.0).remove(["a"]) == set()
+    Suggestions(users["sightline-operator"], queue.name, timeout_s=10.0).remove(["a"])
     suggested = Suggestions(users["sightline-api"], queue.name, timeout_s=10.0)
     suggested.find(["a"])
     suggested.remove(["a"])
+    assert suggested.claim(["a"]) == {"a"}
+    suggested.release(["a"])
     assert suggested.read() == ([], search)
     assert trainer.order_search(3600)
     trainer.leave()

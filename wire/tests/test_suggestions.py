@@ -8,7 +8,7 @@ import pytest
 
 from sightline_testing.queue_probe import QueueProbe
 from wire.errors import MessageError
-from wire.orders.suggestions import MAX_SUGGESTIONS, UNSURE, Search, Suggestion, Suggestions
+from wire.orders.suggestions import CLAIMED_S, MAX_SUGGESTIONS, UNSURE, Search, Suggestion, Suggestions
 
 ONE = Suggestion("ab" * 32, "one.jpg", "tabby", 0.25, "m/1", {UNSURE: ""}, 0)
 SEARCH = Search(1764510000, 40, "m/1", "m/2", {"near": "no class was taught"})
@@ -25,7 +25,7 @@ def numbered(number: int) -> Suggestion:
 
 def test_before_a_search_there_is_neither_a_list_nor_a_search(listed: Suggestions) -> None:
     assert listed.read() == ([], None)
-    assert listed.remove([]) == set()
+    listed.remove([])
 
 
 def test_a_list_is_replaced_as_a_whole_and_read_in_its_order(listed: Suggestions) -> None:
@@ -37,8 +37,18 @@ def test_a_list_is_replaced_as_a_whole_and_read_in_its_order(listed: Suggestions
 
 def test_what_is_decided_leaves_the_list(listed: Suggestions) -> None:
     listed.replace([numbered(1), numbered(2)], SEARCH)
-    assert listed.remove([numbered(1).image, ONE.image]) == {numbered(1).image}
+    listed.remove([numbered(1).image, ONE.image])
     assert listed.read().suggestions == [numbered(2)]
+
+
+def test_of_several_who_claim_an_image_one_has_it_until_it_is_released(listed: Suggestions, queue: QueueProbe) -> None:
+    assert listed.claim([]) == set()
+    assert listed.claim(["a", "b"]) == {"a", "b"}
+    assert listed.claim(["b", "c"]) == {"c"}
+    assert 0 < queue.redis("TTL", f"{queue.keys.suggestions}:claimed:a") <= CLAIMED_S
+    listed.release(["b"])
+    listed.release([])
+    assert listed.claim(["a", "b"]) == {"b"}
 
 
 def test_the_list_is_bounded(listed: Suggestions) -> None:

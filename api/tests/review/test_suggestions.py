@@ -166,6 +166,35 @@ def test_of_two_people_the_second_is_shown_what_the_first_has_decided(
     assert len(rows(REPORTS_FILE)) == len(rows(DECISIONS_FILE)) == 1
 
 
+def test_an_image_stays_on_the_list_until_its_report_is_kept(
+    operator: FlaskClient, listed: Suggestions, images: list[Suggestion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed.replace(images, SEARCH)
+    token = {"image": images[0].image, "seen": "0", "upto": str(UPTO), "label": "tabby"}
+    with monkeypatch.context() as full:
+        full.setattr(settings, "MIN_FREE_BYTES", 2**62)
+        answer = operator.post("/review/images", json={"decision": "accept", "images": [token]}, headers=OWN)
+        assert answer.status_code == 507
+    assert listed.read().suggestions == images
+    [decided] = decide(operator, "accept", images[0], label="tabby")
+    assert decided["is_kept"]
+    assert len(rows(REPORTS_FILE)) == 1
+
+
+def test_an_image_that_someone_else_is_reporting_is_not_reported_twice(
+    operator: FlaskClient, listed: Suggestions, images: list[Suggestion]
+) -> None:
+    listed.replace(images, SEARCH)
+    everyone = [each.image for each in images]
+    assert listed.claim(everyone[:1]) == set(everyone[:1])
+    assert listed.claim(everyone[:2]) == {everyone[1]}
+    assert [each["is_kept"] for each in decide(operator, "reject", *images)] == [False, False, True, True]
+    assert len(rows(REPORTS_FILE)) == 2
+    listed.release(everyone)
+    assert [each["is_kept"] for each in decide(operator, "reject", *images[:2])] == [True, True]
+    assert listed.claim(everyone) == set(everyone)
+
+
 def test_what_is_gone_or_was_reported_meanwhile_leaves_the_list(
     operator: FlaskClient, listed: Suggestions, images: list[Suggestion], uploads_folder: Path
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final, NamedTuple, Self
@@ -25,6 +26,8 @@ REASONS: Final = (UNSURE, DISPUTED, UNLIKE, NEAR)
 MAX_SUGGESTIONS: Final = 500
 MAX_ENTRY_BYTES: Final = 4096
 MAX_RANK: Final = 2**31
+# Longer than a report waits for the disk; the claim of a process that was killed ends by itself.
+CLAIMED_S: Final = 60
 _ABOUT: Final = "about"
 _REPLACE: Final = Script("replace_suggestions")
 
@@ -132,13 +135,29 @@ class Suggestions:
         replies = map(checked, self._pipeline.exchange(packet, len(images), self._timeout_s))
         return {each.image: each for each in _readable([reply for reply in replies if reply is not None])}
 
-    def remove(self, images: Sequence[str]) -> set[str]:
-        """Take images off the list; return those that were on it: of several callers, one gets each."""
+    def claim(self, images: Sequence[str]) -> set[str]:
+        """Return those of these images that the caller alone may report, until `release` or for CLAIMED_S seconds."""
         if not images:
             return set()
-        packet = b"".join(pack("HDEL", self._key, image) for image in images)
-        replies = self._pipeline.exchange(packet, len(images), self._timeout_s)
-        return {image for image, reply in zip(images, replies, strict=True) if checked(reply)}
+        # It is read again, since commands may run twice.
+        mine = uuid.uuid4().hex
+        claims = [self._claim(image) for image in images]
+        packet = b"".join(pack("SET", key, mine, "NX", "EX", CLAIMED_S) + pack("GET", key) for key in claims)
+        replies = [checked(reply) for reply in self._pipeline.exchange(packet, 2 * len(images), self._timeout_s)]
+        return {image for image, owner in zip(images, replies[1::2], strict=True) if owner == mine.encode()}
+
+    def release(self, images: Collection[str]) -> None:
+        """Let others claim these images."""
+        if images:
+            checked(self._pipeline.exchange(pack("DEL", *map(self._claim, images)), 1, self._timeout_s)[0])
+
+    def _claim(self, image: str) -> str:
+        return f"{self._key}:claimed:{image}"
+
+    def remove(self, images: Collection[str]) -> None:
+        """Take images off the list."""
+        if images:
+            checked(self._pipeline.exchange(pack("HDEL", self._key, *images), 1, self._timeout_s)[0])
 
 
 def _readable(entries: Iterable[bytes]) -> list[Suggestion]:
