@@ -1,5 +1,7 @@
 """What the operator orders and decides, as rows of the audit log."""
 
+import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,6 +14,9 @@ import settings
 from auth import access, operator_session
 from reports import record
 from storage.audit.log import AuditFile, AuditLog, AuditRow
+from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 def audit_log() -> AuditLog:
@@ -25,13 +30,31 @@ def who() -> str:
 
 
 def note(action: str, subject: Mapping[str, str], outcome: str = "", order: str = "", by: str = "") -> None:
-    """Add a row about what the request does; raise OSError or StorageError where it cannot be kept."""
+    """Add a row about what the request is about to do; raise OSError or StorageError where it cannot be kept."""
     audit_log().add(_row(action, subject, outcome, order, by))
 
 
-def note_all(action: str, subjects: Sequence[tuple[Mapping[str, str], str]]) -> None:
-    """Add a row for each of these subjects with its outcome, in one piece; raise as `note` does."""
-    audit_log().add_all([_row(action, subject, outcome) for subject, outcome in subjects])
+def note_done(action: str, subject: Mapping[str, str], outcome: str = "", order: str = "", by: str = "") -> None:
+    """Add a row about what the request has done; likewise as `note_all_done`."""
+    _add_or_log([_row(action, subject, outcome, order, by)])
+
+
+def note_all_done(action: str, subjects: Sequence[tuple[Mapping[str, str], str]]) -> None:
+    """Add a row for each of these subjects with its outcome, in one piece; log the rows where they cannot be kept.
+
+    An error would have what is done repeated.
+    """
+    _add_or_log([_row(action, subject, outcome) for subject, outcome in subjects])
+
+
+def _add_or_log(rows: Sequence[AuditRow]) -> None:
+    try:
+        audit_log().add_all(rows)
+    except (OSError, StorageError) as error:
+        for row in rows:
+            log.error(
+                "the audit log could not be written (%s); its row: %s", error, json.dumps(row.bounded()._asdict())
+            )
 
 
 def _row(action: str, subject: Mapping[str, str], outcome: str, order: str = "", by: str = "") -> AuditRow:

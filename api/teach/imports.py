@@ -10,6 +10,7 @@ import settings
 from problems import Problem
 from reports import transfers
 from teach import orders
+from wire.orders.messages import Known
 
 # Larger ones are for `models import`: a form is held in memory until it is stored.
 MAX_MODEL_BYTES = 128_000_000
@@ -27,8 +28,8 @@ _CONFIGURATIONS = ("config.json", "preprocessor_config.json")
 _SIZE = re.compile(r"\d{1,4}(x\d{1,4})?")
 
 
-def place(fields: Mapping[str, str], files: MultiDict[str, FileStorage]) -> str:
-    """Store the files of a form, order their import, and return the order's id; raise Problem."""
+def place(fields: Mapping[str, str], files: MultiDict[str, FileStorage]) -> Known:
+    """Store the files of a form, order their import, and return the order; raise Problem."""
     graphs = _sent(files, "model")
     if len(graphs) != 1:
         raise Problem(400, "invalid_order", "To import a network, send its ONNX file as form field 'model'.")

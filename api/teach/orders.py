@@ -1,6 +1,7 @@
 """The orders of the operator: placed here, done by the trainer. Each is a row of the audit log; so is its outcome."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from flask import request
@@ -44,17 +45,17 @@ def find(order_id: str) -> Known:
     return known
 
 
-def place(kind: str, given: Mapping[str, str]) -> str:
-    """Have the trainer do an order and return its id; raise Problem or QueueUnavailable."""
+def place(kind: str, given: Mapping[str, str]) -> Known:
+    """Have the trainer do an order and return it; raise Problem or QueueUnavailable."""
     return _place(kind, _arguments(kind, given))
 
 
-def place_import(arguments: Mapping[str, str]) -> str:
-    """Have the trainer import a network whose files are there, and return the order's id; likewise."""
+def place_import(arguments: Mapping[str, str]) -> Known:
+    """Have the trainer import a network whose files are there, and return the order; likewise."""
     return _place(messages.IMPORT, arguments)
 
 
-def _place(kind: str, arguments: Mapping[str, str]) -> str:
+def _place(kind: str, arguments: Mapping[str, str]) -> Known:
     order = Order(kind, audit.who(), request.remote_addr or "", arguments)
     try:
         order_id = _order_book(address_of(settings), settings.REDIS_QUEUE).place(order)
@@ -62,8 +63,9 @@ def _place(kind: str, arguments: Mapping[str, str]) -> str:
         raise Problem(409, "orders_full", f"{refusal}. Wait until the trainer has done some.") from None
     except MessageError as refusal:
         raise Problem(400, "invalid_order", f"The order is too long, {refusal}: name fewer classes.") from None
-    audit.note(kind, order.subject, "ordered", order_id)
-    return order_id
+    audit.note_done(kind, order.subject, "ordered", order_id)
+    # Nothing is asked of Redis for it: an error would have the order placed twice.
+    return Known(replace(order, id=order_id), None)
 
 
 def _arguments(kind: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -162,7 +162,7 @@ def add_examples() -> ExamplesAdded | AnyResponse:
     if not any(file.filename for file in files):
         raise Problem(400, "no_image", "No image was sent as form field 'file'. Choose images first.")
     added = [_added(file, label) for file in files]
-    audit.note("examples", {"label": label, "images": str(sum(each["success"] for each in added))}, "kept")
+    audit.note_done("examples", {"label": label, "images": str(sum(each["success"] for each in added))}, "kept")
     if not wants_page(request):
         return {"label": label, "examples": added}
     failed = [f"{each['name']}: {each['error']}" for each in added if not each["success"]]
@@ -191,7 +191,7 @@ def add_archive() -> ArchiveAdded | AnyResponse:
     added = [_unpacked(found) for found in archive.images_in(files[0].stream)]
     kept = Counter(each["label"] for each in added if each["success"])
     for label, count in kept.items():
-        audit.note("examples", {"label": label, "images": str(count), "from": "an archive"}, "kept")
+        audit.note_done("examples", {"label": label, "images": str(count), "from": "an archive"}, "kept")
     if not wants_page(request):
         return {"labels": dict(kept), "examples": added}
     failed = [f"{each['name']}: {each['error']}" for each in added if not each["success"]]
@@ -254,10 +254,10 @@ def place_order() -> tuple[OrderState, int] | AnyResponse:
     """Place an order."""
     refusal = Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
     fields = sent_texts(request, MAX_ORDER_BYTES, refusal, _chosen)
-    order_id = orders.place(fields.get("kind", ""), fields)
+    placed = orders.place(fields.get("kind", ""), fields)
     if request.is_json:
-        return _shown(orders.find(order_id)), 201
-    return redirect(url_for("teach.order", order_id=order_id), 303)
+        return _shown(placed), 201
+    return redirect(url_for("teach.order", order_id=placed.order.id), 303)
 
 
 def _chosen(form: MultiDict[str, str]) -> dict[str, str]:
@@ -295,10 +295,10 @@ def import_model() -> tuple[OrderState, int] | AnyResponse:
     """Store a network of the operator's own, and have the trainer check and import it."""
     request.max_content_length = imports.MAX_MODEL_BYTES + 3 * imports.MAX_TABLE_BYTES + MAX_OVERHEAD_BYTES
     files = request.files if request.mimetype == uploads.FORM else MultiDict()
-    order_id = imports.place(request.form, files)
+    placed = imports.place(request.form, files)
     if not wants_page(request):
-        return _shown(orders.find(order_id)), 201
-    return redirect(url_for("teach.order", order_id=order_id), 303)
+        return _shown(placed), 201
+    return redirect(url_for("teach.order", order_id=placed.order.id), 303)
 
 
 @router.route("/orders/<order_id>", methods=["GET"])

@@ -166,6 +166,20 @@ def test_an_order_is_placed_followed_and_shown(operator: FlaskClient, applicatio
     assert (row.action, row.outcome, row.order, row.who) == ("evaluate", "ordered", order["id"], "Ann")
 
 
+def test_what_is_done_is_answered_as_done_if_the_audit_log_fails(
+    operator: FlaskClient, asked: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Path(settings.FEEDBACK_FILEPATH).parent / "audit.jsonl"
+    log.unlink()
+    log.mkdir()
+    placed = operator.post("/teach/orders", json={"kind": "evaluate", "version": "m/2-int8"}, headers=OWN)
+    assert placed.status_code == 201, placed.text
+    assert placed.get_json()["id"] in caplog.text
+    assert give(operator, "lynx", image(0)).get_json()["examples"][0]["success"]
+    assert '"label": "lynx"' in caplog.text
+    assert operator.post("/review/logout", headers=OWN).status_code == 303
+
+
 def test_a_form_orders_too_and_leads_to_the_page_of_the_order(operator: FlaskClient, trainer: TrainerDesk) -> None:
     led = operator.post("/teach/orders", data={"kind": "rollback"}, headers=OWN)
     assert led.status_code == 303
