@@ -64,7 +64,7 @@ def _place(kind: str, arguments: Mapping[str, str]) -> Known:
     except MessageError as refusal:
         raise Problem(400, "invalid_order", f"The order is too long, {refusal}: name fewer classes.") from None
     audit.note_done(kind, order.subject, "ordered", order_id)
-    # Nothing is asked of Redis for it: an error would have the order placed twice.
+    # Redis is not queried for it: an error would have the order placed twice.
     return Known(replace(order, id=order_id), None)
 
 
