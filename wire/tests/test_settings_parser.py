@@ -141,3 +141,28 @@ def test_the_path_of_a_service_ends_without_a_slash(text: str, path: str) -> Non
 def test_what_is_no_path_of_a_service_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match=re.escape(f"SCRIPT_NAME={text!r} is no path of a service: write a path")):
         read(SCRIPT_NAME=text).script_name()
+
+
+@pytest.mark.parametrize("text", ["5\n6", "a\tb", "\udcff\udcfe", "a\x7fb"])
+def test_text_that_no_setting_can_have_is_refused_without_its_value(text: str) -> None:
+    with pytest.raises(SettingError, match=r"^KEY has a line break, a control character or bytes that are not UTF-8"):
+        Declarations({"KEY": text}).secret("KEY", "a key")
+    with pytest.raises(SettingError, match=r"^PLACE has"):
+        Declarations({"PLACE": text})("PLACE", "", "a place")
+
+
+def test_a_file_of_a_secret_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingError, match=r"^KEY_FILE=.*it is not UTF-8"):
+        Declarations({"KEY_FILE": str(tmp_path / "key")}).secret("KEY", "a key")
+
+
+@pytest.mark.parametrize(
+    "text", ["abc", "s3.example:9000", "ftp://s3.example", "http://", "http://[", "http://x:99999"]
+)
+def test_what_is_no_address_of_a_server_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match=r"^S3_ENDPOINT="):
+        Declarations({"S3_ENDPOINT": text}).object_storage()
+    with pytest.raises(SettingError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT="):
+        Declarations({"OTEL_EXPORTER_OTLP_ENDPOINT": text}).traces("tests")
+    assert Declarations({"S3_ENDPOINT": "https://s3.example:9000"}).object_storage()[1] == "https://s3.example:9000"

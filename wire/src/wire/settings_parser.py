@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from wire.process.limits import FORMATS, NAME_FORM, is_token
 from wire.process.unknown_settings import is_injected
@@ -27,6 +28,8 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?", re.ASCII)
 # Parts of a path that need no escape in a URL, in a header or in a cookie; none that leads back.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+", re.ASCII)
+# Control characters, and what Python makes of bytes that are not UTF-8.
+_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # What Redis and the system take as a whole number.
 _LARGEST = 2**63 - 1
 
@@ -83,6 +86,9 @@ class Declarations:
 
     def _text(self, name: str) -> str:
         text = self._environment.get(name, "").strip()
+        if _UNUSABLE.search(text):
+            # Without its value, which may be a secret.
+            raise SettingError(f"{name} has a line break, a control character or bytes that are not UTF-8: remove them")
         return "" if is_injected(name, text) else text
 
     def secret(self, name: str, explanation: str) -> tuple[str, str]:
@@ -96,6 +102,8 @@ class Declarations:
             secret = Path(file).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise SettingError(f"{name}_FILE={file!r} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise SettingError(f"{name}_FILE={file!r} cannot be read: it is not UTF-8") from None
         if not secret:
             raise SettingError(f"{name}_FILE={file!r} is empty: write the {name} into it")
         return secret, file
@@ -160,12 +168,26 @@ class Declarations:
         """Declare the settings of images in object storage, which are the same on both sides; return their values."""
         return (
             self.place("IMAGE_STORE", "Where images are kept: s3://bucket/prefix; empty: in UPLOAD_FOLDER."),
-            self("S3_ENDPOINT", "", "Address of the S3 server, such as https://s3.example:9000; empty: that of AWS."),
+            self._server(
+                "S3_ENDPOINT", "", "Address of the S3 server, such as https://s3.example:9000; empty: that of AWS."
+            ),
             self("S3_REGION", "us-east-1", "Region of the buckets."),
             self("S3_ACCESS_KEY_ID", "", "Access key; empty: what AWS_* variables or the machine's role provide."),
             *self.secret("S3_SECRET_ACCESS_KEY", "Secret of that access key."),
             self("S3_TIMEOUT_S", 2.0, "Seconds that a request to S3 may take.", at_least=0.1, at_most=60),
         )
+
+    def _server(self, name: str, default: str, explanation: str) -> str:
+        """Declare the address of an HTTP server and return it."""
+        value = self(name, default, explanation)
+        try:
+            parts = urlsplit(value)
+            is_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_server = False
+        if value and not is_server:
+            raise SettingError(f"{name}={value!r} is no address of a server: write http://HOST:PORT or https://HOST")
+        return value
 
     def place(self, name: str, explanation: str) -> str:
         """Declare the address of something in a bucket, s3://bucket or s3://bucket/prefix, and return it."""
@@ -211,7 +233,7 @@ class Declarations:
         where = "Where traces go: none, otlp (a collector), or console (standard output)."
         return (
             self("OTEL_TRACES_EXPORTER", "none", where, choices=exporters),
-            self("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, "Base address of the collector, for OTLP over HTTP."),
+            self._server("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, "Base address of the collector, for OTLP over HTTP."),
             self("OTEL_SERVICE_NAME", service, "Name of this part of the service in traces and metrics."),
         )
 
