@@ -14,7 +14,6 @@ import sys
 import tempfile
 import tokenize
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 
 from flesch import reading_ease
@@ -22,8 +21,6 @@ from flesch import reading_ease
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 NPM = REPOSITORY / "requirements" / "npm"  # textlint finds its rules below the working directory
-# Globs of files that are still to be rewritten, one a line. It only ever gets shorter.
-UNFINISHED = (HERE / "unfinished.txt").read_text().split()
 # One page a line with its reading ease before it was rewritten; `-` for a page that is new since then.
 READING_EASE = HERE / "reading_ease.txt"
 Fragments = Iterator[tuple[int, str]]  # line, text
@@ -93,11 +90,6 @@ def text_of(file: Path) -> str | None:
     return "\n".join(lines[1:])
 
 
-def checked(files: list[str]) -> list[str]:
-    """Return the files that are not waiting to be rewritten."""
-    return [name for name in files if not any(fnmatch(name, glob) for glob in UNFINISHED)]
-
-
 def scores() -> list[tuple[str, float | None, float]]:
     """Return each page in Git with its reading ease before and now; None before for a page that is new."""
     before = dict(line.split() for line in READING_EASE.read_text().splitlines())
@@ -128,7 +120,7 @@ def main() -> int:
 
 
 def _textlint() -> int:
-    names = sys.argv[1:] or checked(_run("git", "ls-files").stdout.split())
+    names = sys.argv[1:] or _run("git", "ls-files").stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             text = text_of(REPOSITORY / name) if (REPOSITORY / name).is_file() else None

@@ -176,6 +176,7 @@ def test_tiles_below_the_window_are_there_for_the_keyboard(visit: Callable[..., 
     visitor = visit(viewport={"width": 360, "height": 500})
     visitor.choose(*scenes(tmp_path, 12))
     finished(visitor, 12)
+    visitor.page.evaluate("scrollTo(0, 0)")
     assert not visitor.page.locator("#tiles").evaluate("tiles => tiles.getBoundingClientRect().top < innerHeight")
     visitor.page.locator("#download-json").focus()
     for number in range(12):

@@ -64,7 +64,7 @@ class Job:
 
 @dataclass
 class Caller:
-    """Somebody who hands in jobs, with an API key or without."""
+    """A client that submits jobs, with an API key or without."""
 
     url: str
     key: str = ""
@@ -177,7 +177,7 @@ def forged(own: Job, answered: list[Job], waiting: list[Job], chance: random.Ran
 
 
 def told_all(own: Job, answered: list[Job], waiting: list[Job], chance: random.Random) -> Iterator[Try]:
-    """Give requests by whoever has seen everything but the key of the one that it belongs to."""
+    """Give requests of a client that has seen everything except the API key of the owner."""
     guesses = forged(own, answered, waiting, chance)
     while True:
         job = chance.choice(answered)
@@ -218,7 +218,7 @@ def forged_handle(own: Job, other: Job, chance: random.Random) -> str:
 
 
 def forged_prediction(own: Job, other: Job, chance: random.Random) -> str:
-    """Give an id that says something about an image of another, or what the own one does not say."""
+    """Give an id that claims something about an image of another, or a result that the own image does not have."""
     begin, _, rest = own.prediction_id.partition(".")
     signed = bytearray(base64.urlsafe_b64decode(rest + "=" * (-len(rest) % 4)))
     signature, note = bytes(signed[:16]), bytes(signed[16:])

@@ -1,4 +1,4 @@
-"""A flood of photographs over new connections: what is accepted is answered, and one address keeps nobody out."""
+"""A flood of photographs over new connections: what is accepted is answered, and one address keeps no one out."""
 
 import time
 from collections import Counter
