@@ -83,7 +83,11 @@ def take_labels(options: argparse.Namespace) -> int:
     reports = record.report_store()
     spelling = labels.spelling().extended(reports.labels())
     counts, faults = Counter[str](), 0
-    for labelled in label_studio.read(json.loads(options.file.read_bytes())):
+    try:
+        document = json.loads(options.file.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{options.file} is nested too deeply to be an export of Label Studio") from None
+    for labelled in label_studio.read(document):
         try:
             counts[_decide(labelled, reports, spelling)] += 1
         except (ValueError, DecidedMeanwhile) as fault:

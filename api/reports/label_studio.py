@@ -25,6 +25,8 @@ from wire.tables.labels import key
 FOLDER, IMAGES, TASKS_FILE, CONFIG_FILE = "sightline", "images", "tasks.json", "config.xml"
 LABEL, OTHER, REPORT = "label", "other", "report"
 REPORTER = "reporter"
+# Decisions are numbered in 63 bits.
+MAX_DECISION = 2**63
 # The form of a prediction or a decision for each kind of control that may hold a label.
 _VALUES = ("choices", "text", "taxonomy")
 _CONFIG = """<View>
@@ -97,15 +99,15 @@ def read(document: Any) -> Iterator[Labelled]:
             found[0] if len(found) == 1 else "",
             rejected,
             f"Label Studio {who}".strip(),
-            seen if isinstance(seen, int) else None,
+            seen if isinstance(seen, int) and abs(seen) < MAX_DECISION else None,
         )
 
 
 def _latest(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each task once: JSON-MIN has one for each annotation, of which the latest counts."""
-    latest: dict[object, dict[str, Any]] = {}
+    latest: dict[str, dict[str, Any]] = {}
     for number, task in enumerate(tasks):
-        name = task.get("id", f"number {number}")
+        name = str(task.get("id", f"number {number}"))
         if name not in latest or _time_of(task) > _time_of(latest[name]):
             latest[name] = task
     return list(latest.values())
@@ -169,12 +171,12 @@ def _interface(known: Iterable[str]) -> str:
 
 def _annotation(task: Mapping[str, Any]) -> tuple[dict[str, list[str]], str]:
     """Return the values of the latest annotation of a task, by control, and who made it."""
-    made = [each for each in task["annotations"] if isinstance(each, dict) and not each.get("was_cancelled")]
+    made = [each for each in _list(task["annotations"]) if isinstance(each, dict) and not each.get("was_cancelled")]
     if not made:
         return {}, ""
     latest = max(made, key=_time_of)
     controls: dict[str, list[str]] = {}
-    for part in latest.get("result") or ():
+    for part in _list(latest.get("result")):
         with suppress(KeyError, TypeError, IndexError):
             controls.setdefault(part["from_name"], []).extend(_texts(part["value"]))
     author = latest.get("completed_by")
@@ -190,6 +192,13 @@ def _flat(task: Mapping[str, Any]) -> tuple[dict[str, list[str]], str]:
 
 def _texts(value: Mapping[str, Any]) -> list[str]:
     """Return the texts of the value of a control; of a place in a taxonomy, the last."""
-    given: str | list[Any] = next((value[name] for name in _VALUES if name in value), [])
-    each = [given] if isinstance(given, str) else given
-    return [str(text[-1] if isinstance(text, list) else text) for text in each]
+    given: object = next((value[name] for name in _VALUES if name in value), [])
+    each = [given] if isinstance(given, str) else _list(given)
+    texts = (text[-1] if isinstance(text, list) and text else text for text in each)
+    # Half a surrogate pair, which JSON may hold, is no text.
+    return [str(text).encode("utf-8", "replace").decode() for text in texts if isinstance(text, str | float | int)]
+
+
+def _list(value: object) -> list[Any]:
+    """Return what is a list, of a file that anyone may have written."""
+    return value if isinstance(value, list) else []

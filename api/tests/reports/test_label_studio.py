@@ -239,3 +239,21 @@ def test_an_annotation_of_another_kind_is_no_label(folder: Path, annotations: li
 def test_only_the_operator_takes_the_archive(client: FlaskClient) -> None:
     assert client.get("/review/label-studio.zip").status_code == 401
     assert client.get("/review/label-studio.zip", headers=OWN | {"Accept": "text/html"}).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"id": [1], "label": "lynx"},
+        {"id": {}, "annotations": None},
+        {"id": 1, "annotations": 5},
+        {"id": 1, "annotations": [{"result": 5}]},
+        {"id": 1, "annotations": [{"result": [{"from_name": "label", "value": {"taxonomy": [[], 5]}}]}]},
+        {"id": 1, "label": 7, "report": {"choices": 9}, "decision": 10**4000},
+        {"id": 1, "label": "\ud800", "report_id": []},
+    ],
+)
+def test_a_task_of_any_form_is_read(task: dict[str, object]) -> None:
+    [labelled] = label_studio.read([task])
+    assert labelled.label in {"", "lynx", "?", "5"}
+    assert labelled.seen is None
