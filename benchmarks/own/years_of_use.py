@@ -39,7 +39,7 @@ from sightline_testing.reviewed import FeedbackFiles
 from training import classes, feature_bank, train
 from training.feature_bank import FEATURE_BANK_FILE, FeatureBank
 from training.gathering import Sources, gather
-from training.progress import silent
+from training.progress import Progress, silent
 
 EVERY = 10  # versions from one line to the next
 NEW_CLASS_EVERY = 4  # versions
@@ -62,9 +62,10 @@ class Extractor:
         del augment
         return (None if content is None else self._row(content.decode()) for content in contents)
 
-    def of_pixels(self, images: Iterable[Pixels]) -> Iterator[Floats]:
-        """Yield the features of the synthetic images."""
-        return (self.features.synthetic[at][None] for at, _ in enumerate(images))
+    def of_synthetic(self, count: int, progress: Progress) -> Floats:
+        """Return a row for each of so many synthetic images."""
+        del progress
+        return self.features.synthetic[:count]
 
     def _row(self, content: str) -> Floats:
         shown, number = content.split()
