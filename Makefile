@@ -156,7 +156,7 @@ lint: ## Develop: Check style, types and prose (needs Node.js 20 or newer)
 	npm ci --silent --prefix requirements/npm && requirements/npm/node_modules/.bin/biome lint --error-on-warnings .
 	$(RUN) docs/prose
 	cd api && ../$(RUN) -c "from app import app; print(app.test_client().get('/openapi.json').text)" | node ../requirements/npm/validate_openapi.mjs
-	MYPYPATH=deploy:model $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test docs  # Locust is not installed
+	MYPYPATH=deploy:model:docs/prose $(MYPY) --exclude stress_test/locustfile tests benchmarks stress_test docs  # Locust is not installed
 
 bench: install ## Develop: Measure speed and compare it with other systems (BENCH=--quick: 5 minutes)
 	@$(RUN) -m benchmarks $(BENCH)

@@ -95,7 +95,7 @@ def index() -> str:
         302: Answer("no image: redirect to the page", media_types=[HTML], headers=["Location"]),
     },
     parameters=(SAMPLE,),
-    body=Body(required=["file"], image_field="file"),
+    body=Body(image_field="file"),
     problems=(404, *OF_AN_IMAGE),
 )
 def upload_image() -> str | AnyResponse:
@@ -103,6 +103,8 @@ def upload_image() -> str | AnyResponse:
     try:
         job_queue.check_room_early(request)
         started, sample = time.perf_counter(), SAMPLE.read(request)
+        if sample is not None and request.content_length:
+            raise UnusableFile("Choose a file or a sample image, not both.")
         file = uploads.file_of(request, raw=False) if sample is None else samples.file_of(sample)
         image = _stored(file, request, started)
     except (UnusableFile, uploads.NoImage) as error:

@@ -26,3 +26,9 @@ def test_a_sample_is_stored_and_answered_as_if_it_were_sent(
 @pytest.mark.parametrize(("name", "status"), [("nothing", 404), ("../secret", 400), ("", 400)])
 def test_what_is_no_sample_is_refused(client: FlaskClient, name: str, status: int) -> None:
     assert client.post("/", query_string={"sample": name}).status_code == status
+
+
+def test_a_file_beside_a_sample_is_refused_on_the_page(client: FlaskClient) -> None:
+    answer = client.post("/?sample=espresso", data={"file": (samples.folder() / "cat.jpg").open("rb")})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert "not both" in client.get("/").text
