@@ -126,11 +126,13 @@ def _parsed(url: str) -> Address:
     scheme = url.partition("://")[0].lower()
     if scheme not in _SCHEMES or "://" not in url:
         raise ValueError(f"does not begin with one of {', '.join(f'{each}://' for each in _SCHEMES)}")
-    parts = urlsplit(url)
+    # urlsplit is for one host: since 2025 it refuses a list with an IPv6 address.
+    [authority] = re.findall(r"(?s)://([^/?#]*)", url)[:1]
+    parts = urlsplit(url.replace(f"://{authority}", "://", 1))
     if parts.fragment or url.endswith("#"):
         raise ValueError("has a fragment: write # as %23 in a password")
     parameters = _parameters(parts.query)
-    login, _, hosts = parts.netloc.rpartition("@")
+    login, _, hosts = authority.rpartition("@")
     username, _, password = login.partition(":")
     address = Address(username=unquote(username), password=unquote(password))
     if scheme == "unix":
