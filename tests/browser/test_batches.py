@@ -102,12 +102,12 @@ def test_images_of_a_visit_stay_at_hand_in_their_order_the_newest_first(
     visitor.choose(image)
     visitor.page.get_by_alt_text("The image you gave: scene.jpg").wait_for()
     visitor.answer()
-    names = [note.inner_text() for note in visitor.page.locator(f"{TILES} .tile-note").all()]
-    assert names == ["scene.jpg", "scene0.jpg", "scene1.jpg", "scene2.jpg"]
+    names = visitor.page.locator(f"{TILES} .tile-note")
+    expect(names).to_have_text(["scene.jpg", "scene0.jpg", "scene1.jpg", "scene2.jpg"])
     tile = visitor.page.locator(TILES).nth(2)
     tile.click()
     visitor.page.get_by_alt_text("The image you gave: scene1.jpg").wait_for()
-    assert tile.get_attribute("aria-current") == "true"
+    expect(tile).to_have_attribute("aria-current", "true")
     assert visitor.answer_name().lower() == tile.locator(".tile-name").inner_text().lower()
 
 

@@ -115,13 +115,8 @@ def test_everything_works_below_the_path(browser: Browser, below: str, image: Pa
         page.get_by_role("link", name="openapi.json").first.click()
     assert described.value.json()["servers"] == [{"url": urlsplit(below).path}]
 
-    visitor.open("/review")
-    page.get_by_label("Your name").fill("Ann")
-    page.get_by_label("Operator key").fill(KEY)
-    page.keyboard.press("Enter")
-    page.locator("#cases").wait_for()
+    visitor.sign_in(KEY)
     page.wait_for_function(OPENED)
-    page.locator('.case[aria-current="true"]').wait_for()  # the script listens from here on
     page.keyboard.press("m")
     page.locator(".case .map").wait_for()
     page.keyboard.press("a")

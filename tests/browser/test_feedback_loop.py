@@ -149,11 +149,7 @@ def report(visitor: Visitor, album: Album | None) -> None:
 
 def review(visitor: Visitor, album: Album) -> None:
     """Accept every report, by keyboard and with the operator's key."""
-    visitor.open("/review")
-    visitor.page.get_by_label("Your name").fill("Ann")
-    visitor.page.get_by_label("Operator key").fill(KEY)
-    visitor.page.keyboard.press("Enter")
-    visitor.page.locator("#cases").wait_for()
+    visitor.sign_in(KEY)
     album.keep("3-review", visitor.page, "#review")
     for done in range(1, len(OTHERS) + 2):
         visitor.page.keyboard.press("a")

@@ -55,11 +55,7 @@ def report(visitor: Visitor, folder: Path, seed: int, label: str) -> None:
 
 
 def enter(visitor: Visitor, name: str = "Ann") -> None:
-    visitor.open("/review")
-    visitor.page.get_by_label("Your name").fill(name)
-    visitor.page.get_by_label("Operator key").fill(KEY)
-    visitor.page.keyboard.press("Enter")
-    visitor.page.locator("#cases").wait_for()
+    visitor.sign_in(KEY, name)
 
 
 def decisions(service: Service) -> list[tuple[str, str, str]]:

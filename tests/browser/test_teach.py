@@ -45,7 +45,7 @@ def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     page = visitor.page
     unseen = drawing_jpeg(KIND, UNSEEN)
     assert loop.ask(unseen)[0] != LABEL
-    sign_in(visitor)
+    visitor.sign_in(KEY)
     visitor.open("/teach")
     page.get_by_text("as delivered").wait_for()
     look_at(visitor, "1-empty")
@@ -116,14 +116,6 @@ def bring(visitor: Visitor) -> None:
     page.get_by_label("Serve it in place of the other network").check()
     page.get_by_role("button", name="Promote").click()
     page.get_by_role("heading", name="stripes/1-fp32 is served").wait_for(timeout=TRAIN_TIMEOUT_MS)
-
-
-def sign_in(visitor: Visitor) -> None:
-    visitor.open("/review")
-    visitor.page.get_by_label("Your name").fill("Ann")
-    visitor.page.locator("#key").fill(KEY)
-    visitor.page.keyboard.press("Enter")
-    visitor.page.locator("#cases").wait_for()
 
 
 def drawn(folder: Path) -> list[Path]:

@@ -3,14 +3,14 @@
 import base64
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect, sync_playwright
 
 # What Playwright switches off, whose list this one replaces, and the suggestions below Chromium's address bar, which
 # take as long for each new page as the page itself.
@@ -80,7 +80,8 @@ def needed_chromium() -> str:
 
 @contextmanager
 def running_chromium(executable: str) -> Iterator[Browser]:
-    """Run a browser until the block ends."""
+    """Run a browser until the block ends, and have `expect` wait as long as all else does."""
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         try:
@@ -105,19 +106,43 @@ class Visitor:
         page.on("filechooser", lambda _: None)
 
     def open(self, path: str = "/") -> None:
-        """Go to a page of the service; again where the machine's network changed while it was loaded."""
+        """Go to a page of the service, and wait until its scripts listen."""
+        self._load(lambda: self.page.goto(self.url + path))
+
+    @contextmanager
+    def navigation(self) -> Iterator[None]:
+        """Wait until the scripts of the page listen to which the block leads, by a link or a form."""
+        self._is_interrupted = False
+        with self.page.expect_navigation():
+            yield
+        if self._is_interrupted:
+            self._load(self.page.reload)
+
+    def sign_in(self, key: str, name: str = "Ann") -> None:
+        """Open the inbox with the operator's key."""
+        self.open("/review")
+        self.page.get_by_label("Your name").fill(name)
+        self.page.get_by_label("Operator key").fill(key)
+        with self.navigation():
+            self.page.keyboard.press("Enter")
+        self.page.locator("#cases").wait_for()
+
+    def _load(self, load: Callable[[], object]) -> None:
+        """Load a page, again where the machine's network changed meanwhile.
+
+        Scripts of type "module" have run when the load event comes: pages need no other mark that they listen.
+        """
         for _ in range(MAX_LOADS):
             self._is_interrupted = False
             try:
-                self.page.goto(self.url + path)
-                self.page.wait_for_load_state()
+                load()
             except Error as fault:
                 if NETWORK_CHANGED not in fault.message:
                     raise
                 continue
             if not self._is_interrupted:
                 return
-        raise AssertionError(f"the machine's network changed during each of {MAX_LOADS} loads of {path}")
+        raise AssertionError(f"the machine's network changed during each of {MAX_LOADS} loads of {self.page.url}")
 
     def choose(self, *files: Path) -> None:
         """Choose files in the file dialog."""
