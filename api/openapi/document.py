@@ -25,9 +25,9 @@ from problems import MEDIA_TYPE, ProblemDocument
 Schema = dict[str, Any]
 
 VERSION = "1"
-# Methods that every route answers by itself, and the page's own files.
+# Methods that every route answers by itself; the page's own files, and a redirect to a page that is described.
 UNDESCRIBED_METHODS = frozenset({"HEAD", "OPTIONS"})
-UNDESCRIBED_ENDPOINTS = frozenset({"static"})
+UNDESCRIBED_ENDPOINTS = frozenset({"static", "help.documentation_start"})
 SAFE_METHODS = frozenset({"GET"})
 # Statuses of problems that every request, and every request that changes something, can be answered with.
 ALWAYS = (400, 408, 414, 417, 431, 500)

@@ -23,7 +23,6 @@ def help_page() -> str:
 
 @router.route("/help/")
 @access.open_to_all
-@Operation("GET", "Lead to the documentation site", {302: Answer("its first page")})
 def documentation_start() -> Response:
     """Redirect to the first page, from which relative links work."""
     return redirect(url_for(documentation.ENDPOINT, filename=documentation.START))

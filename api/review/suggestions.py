@@ -35,7 +35,7 @@ from wire.tables.feedback import REOPEN
 UPTO = 2**62
 COMMENT = "suggested"
 REASON = Text("reason", "query", "only images that are listed for this reason", "unsure", f"|{'|'.join(REASONS)}")
-START = WholeNumber("start", "query", "number of images to leave out", 0, lambda: MAX_SUGGESTIONS)
+START = WholeNumber("start", "query", "number of images to leave out", PAGE_SIZE, lambda: MAX_SUGGESTIONS)
 SIZE = WholeNumber("size", "query", "number of images on a page", PAGE_SIZE, lambda: MAX_PAGE_SIZE)
 PARAMETERS = (REASON, START, SIZE, VIEW)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -37,7 +38,7 @@ def test_every_route_is_described(application: Flask, document: dict[str, dict[s
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method)
         for rule in application.url_map.iter_rules()
-        if rule.endpoint != "static"
+        if rule.endpoint not in {"static", "help.documentation_start"}
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert described == routes
@@ -137,6 +138,20 @@ def test_a_well_known_validator_finds_it_valid(monkeypatch: pytest.MonkeyPatch, 
             assert bool(operation["security"]) <= bool(keys), (path, method)
             for response in operation["responses"].values():
                 assert "X-Request-Id" in response["headers"]
+
+
+def test_every_example_is_one_that_its_schema_allows(document: dict[str, Any]) -> None:
+    operations = [operation for each in document["paths"].values() for operation in each.values()]
+    parameters = [parameter for each in operations for parameter in each.get("parameters", ())]
+    examples = [(each["name"], each["schema"], each["example"]) for each in parameters if "example" in each]
+    assert {"top_k", "start", "X-Request-Timeout-Ms"} <= {name for name, _, _ in examples}
+    validators = [(name, jsonschema.Draft202012Validator(schema), example) for name, schema, example in examples]
+    assert [(name, example) for name, validator, example in validators if not validator.is_valid(example)] == []
+
+
+def test_no_described_path_ends_in_a_slash(document: dict[str, Any]) -> None:
+    """Linters of descriptions, such as Redocly's, count it as an error."""
+    assert [path for path in document["paths"] if path.endswith("/") and path != "/"] == []
 
 
 def asked_in_every_way(client: FlaskClient) -> Iterator[TestResponse]:
