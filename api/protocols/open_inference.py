@@ -63,9 +63,14 @@ class InferRequest:
         """Return whether an answer names classes by their index among all."""
         return any(output.classes or output.name == PROBABILITIES for output in self.outputs)
 
+    @property
+    def needs_every_class(self) -> bool:
+        """Return whether an answer lists the scores of all classes."""
+        return any(output.name == PROBABILITIES and not output.classes for output in self.outputs)
+
     def top_k(self, classes: int) -> int:
         """Return how many classes an answer has to list, of so many that there are."""
-        every = [classes for output in self.outputs if output.name == PROBABILITIES and not output.classes]
+        every = [classes] if self.needs_every_class else []
         return max([*every, *(min(output.classes, classes or output.classes) for output in self.outputs), 1])
 
 

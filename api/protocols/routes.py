@@ -20,6 +20,7 @@ from problems import Problem
 from protocols import hugging_face, open_inference, tf_serving, triton
 from protocols.served import ANY_MODEL, served, serving
 from wire import __version__
+from wire.process.limits import MAX_CLASSES
 
 router = Blueprint("protocols", __name__)
 
@@ -214,8 +215,10 @@ def infer(model: str, version: str = "") -> Response:
         detail = "The classes of the model are not known yet. Ask again."
         raise Problem(503, "not_ready", detail, retry_after_s=problems.soon())
     top_k = asked.top_k(len(labels))
-    if top_k > settings.MAX_TOP_K:
-        raise Problem(400, "malformed", f"{top_k} classes of each image are more than MAX_TOP_K={settings.MAX_TOP_K}.")
+    # A model's own outputs are not a choice of the client, as ranks are.
+    most, its_name = (MAX_CLASSES, "") if asked.needs_every_class else (settings.MAX_TOP_K, "MAX_TOP_K=")
+    if top_k > most:
+        raise Problem(400, "malformed", f"{top_k} classes of each image are more than {its_name}{most}.")
     options = replace(PredictOptions.of(request), top_k=top_k, explain=0)
     if asked.timeout_s is not None and TIMEOUT_MS.name not in request.headers:
         options = replace(options, timeout_s=min(asked.timeout_s, settings.REQUEST_TIMEOUT_S))

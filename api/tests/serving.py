@@ -51,7 +51,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 class EchoWorker:
     """A model worker without a model: it answers LABELS in order, or the result of `reply`."""
 
-    def __init__(self, port: int, version: str = VERSION, rate: float = 100.0) -> None:
+    def __init__(self, port: int, version: str = VERSION, rate: float = 100.0, labels: Sequence[str] = LABELS) -> None:
         address = Address(port=port)
         self.port = port
         self.version = version
@@ -64,7 +64,7 @@ class EchoWorker:
         self._consumer = Consumer(address, "sightline", f"echo-{version}", lease_ms=1000, max_batch_s=10)
         info = WorkerInfo(f"echo-{version}", "here", MODEL, version, "none", max_batch=8)
         self._heartbeat = Heartbeat(
-            address, "sightline", info, LABELS, speed=lambda: {"rate": rate}, shadow=lambda: (self.shadow, {})
+            address, "sightline", info, labels, speed=lambda: {"rate": rate}, shadow=lambda: (self.shadow, {})
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)

@@ -181,10 +181,10 @@ def test_bytes_that_are_no_message_are_one_error_with_evidence(kind: type[Job | 
         ("ttl_ms", "5"),
         ("ttl_ms", 10**12),
         ("top_k", 0),
-        ("top_k", 1001),
+        ("top_k", 10_001),
         ("traceparent", 1),
         ("explain_rank", -1),
-        ("explain_rank", 1001),
+        ("explain_rank", 10_001),
         ("explain_label", 1),
     ],
 )

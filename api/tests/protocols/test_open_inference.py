@@ -3,8 +3,9 @@
 import base64
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -19,6 +20,7 @@ from protocols import open_inference
 from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from tests.serving import CONFIDENCE, LABELS, MODEL, VERSION, EchoWorker, wait_until
+from wire import Answer
 
 INFER = f"/v2/models/{MODEL}/infer"
 SCORES = [CONFIDENCE / (rank + 1) for rank in range(len(LABELS))]
@@ -333,6 +335,45 @@ def test_probabilities_are_as_exact_as_the_model_s(client: FlaskClient, ready: E
     outputs = [{"name": name} for name in ("probabilities", "score")]
     probabilities, score = client.post(INFER, json=request(sample_images.jpeg(), outputs=outputs)).get_json()["outputs"]
     assert (probabilities["data"], score["data"]) == (scores, scores[:1])
+
+
+@contextmanager
+def model_of(client: FlaskClient, queue: RedisServer, count: int) -> Iterator[list[float]]:
+    """Let a worker serve a model of so many classes, and give their scores in the order of its labels."""
+    labels = [f"class {number}" for number in range(count)]
+    scores = [0.5 / (rank + 1) for rank in range(count)]
+    with EchoWorker(queue.port, labels=labels) as worker:
+        listed = tuple(zip(labels, scores, strict=True))
+        worker.reply = lambda delivery: Answer(delivery.job.id, listed[: delivery.job.top_k], MODEL, VERSION)
+        wait_until(lambda: client.get("/v2/health/ready").status_code == 200, "the worker is registered")
+        described = f"/v2/models/{MODEL}"
+        wait_until(lambda: client.get(described).get_json()["outputs"][-1]["shape"][1] == count, "labels")
+        yield scores
+
+
+@pytest.mark.parametrize("most", [3, 1_000])
+def test_a_model_of_more_classes_than_an_answer_lists_has_its_probabilities(
+    client: FlaskClient, queue: RedisServer, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Such as the default model of 1,000 classes once it has learned another one."""
+    monkeypatch.setattr(settings, "MAX_TOP_K", most)
+    with model_of(client, queue, 1_001) as scores:
+        answer = client.post(INFER, json=request(sample_images.jpeg(), outputs=[{"name": "probabilities"}]))
+        assert answer.status_code == 200
+        assert answer.get_json()["outputs"][0]["data"] == scores
+        outputs = [{"name": "probabilities", "parameters": {"classification": 4}}]
+        answer = client.post(INFER, json=request(sample_images.jpeg(), outputs=outputs))
+        assert answer.status_code == (200 if most >= 4 else 400)
+
+
+def test_a_model_of_more_classes_than_a_worker_lists_has_no_probabilities(
+    client: FlaskClient, queue: RedisServer
+) -> None:
+    with model_of(client, queue, 10_001):
+        answer = client.post(INFER, json=request(sample_images.jpeg(), outputs=[{"name": "probabilities"}]))
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed")
+        assert "10001 classes of each image are more than 10000" in answer.get_json()["detail"]
+        assert client.post(INFER, json=request(sample_images.jpeg())).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/models/nonsense/infer", INFER, "/v2/models/default/infer", "/predictions/other"])

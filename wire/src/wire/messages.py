@@ -13,7 +13,7 @@ from typing import Literal, Self, cast, get_args
 
 from wire.codec import VERSION, Fields, bytes_of, encode_json, evidence_of
 from wire.errors import MessageError, WireError
-from wire.process.limits import MAX_DECODE_MS, MAX_JOB_BYTES, MAX_REPLY_BYTES, MAX_TOP_K, MAX_TTL_MS, is_token
+from wire.process.limits import MAX_CLASSES, MAX_DECODE_MS, MAX_JOB_BYTES, MAX_REPLY_BYTES, MAX_TTL_MS, is_token
 
 MAX_MAP_SIDE = 128
 MAX_PREVIEW_SIDE = 1024
@@ -102,9 +102,9 @@ class Job:
             image=fields.file_name("image"),
             reply_to=fields.token("reply_to"),
             ttl_ms=fields.integer("ttl_ms", 1, MAX_TTL_MS),
-            top_k=fields.integer("top_k", 1, MAX_TOP_K, default=5),
+            top_k=fields.integer("top_k", 1, MAX_CLASSES, default=5),
             traceparent=fields.text("traceparent", default=""),
-            explain_rank=fields.integer("explain_rank", 0, MAX_TOP_K, default=0),
+            explain_rank=fields.integer("explain_rank", 0, MAX_CLASSES, default=0),
             explain_label=fields.text("explain_label", default=""),
             decode_ms=fields.integer("decode_ms", 0, MAX_DECODE_MS, default=0),
             tracestate=fields.text("tracestate", default=""),

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 from wire.codec import Fields, bytes_of
 from wire.errors import MessageError
 from wire.messages import Answer
-from wire.process.limits import MAX_TOP_K
+from wire.process.limits import MAX_CLASSES
 from wire.redis.address import Address
 from wire.redis.faults import RedisRefusal
 from wire.redis.keys import Keys
@@ -142,7 +142,7 @@ class _Entry:
         served = Served(**{name: fields.text(name, default=_DEFAULTS.get(name)) for name in Served._fields})
         question = Question(fields.text("picture"), served)
         warnings = tuple(fields.text("warnings", default="").split())
-        return cls(question, fields.integer("top_k", 1, MAX_TOP_K), fields.pairs("predictions"), warnings)
+        return cls(question, fields.integer("top_k", 1, MAX_CLASSES), fields.pairs("predictions"), warnings)
 
 
 def _is_forbidden(refusal: RedisRefusal) -> bool:

@@ -5,10 +5,12 @@ Nothing here depends on another module, so that settings may be read before anyt
 
 import re
 
-# A job is a few hundred bytes. An answer holds at most MAX_TOP_K labels of a bundle, whose file of labels has 4 MiB.
+# A job is a few hundred bytes. An answer holds at most MAX_CLASSES labels of a bundle, whose file of labels has 4 MiB.
 MAX_JOB_BYTES = 16_384
 MAX_REPLY_BYTES = 8_388_608
 MAX_TTL_MS = 24 * 3_600_000
+# Classes that one job can ask for, such as all of a model, and those that MAX_TOP_K can let a client ask for by rank.
+MAX_CLASSES = 10_000
 MAX_TOP_K = 1000
 # More than any image within the limits takes.
 MAX_DECODE_MS = 3_600_000
