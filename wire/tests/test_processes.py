@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sightline_testing.queue_probe import QueueProbe
-from sightline_testing.waiting import WAIT_S, wait_until
+from sightline_testing.waiting import WAIT_S, suspend, wait_until
 from sightline_testing.workers import StandInWorker, answer_for
 from wire import Answer, Delivery
 
 PROGRAMS = Path(__file__).parent / "programs"
+LONGER_THAN_IT_WAITS_S = 1.2
 
 
 def command(program: str, queue: QueueProbe) -> list[str]:
@@ -54,6 +57,16 @@ def test_greenlets_wait_side_by_side_and_never_block_the_loop(queue: QueueProbe)
     assert ticks > 0
     assert queue.reply_streams() == []
     wait_until(lambda: (queue.depth(), queue.pending()) == (0, 0), "the killed greenlet's job is gone too")
+
+
+def test_a_process_that_was_held_up_together_with_redis_still_receives_the_reply(queue: QueueProbe) -> None:
+    with subprocess.Popen(command("held_up.py", queue), stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "asking\n"
+        suspend(program.pid)
+        time.sleep(LONGER_THAN_IT_WAITS_S)
+        program.send_signal(signal.SIGCONT)
+        assert program.stdout.read() == "[b'PONG']\n"
 
 
 def test_whether_a_loop_runs_is_known_without_letting_another_greenlet_run() -> None:

@@ -159,7 +159,8 @@ class QueueStats:
         self.found = (0, 0)
         # What the last read of the list of workers gave, and when that was.
         self._listed, self._labels_digest, self._bounds = EMPTY, "", (0, 0)
-        self._worker_seen_at = -math.inf
+        # The first of the last looks that found no live worker; None where the last one found some.
+        self._workerless_since: float | None = -math.inf
         # The number of usual jobs and the oldest of them, and since when they are these.
         self._front = (0, b"", -math.inf)
         self._refusal = (0.0, -math.inf)
@@ -186,9 +187,12 @@ class QueueStats:
         past_s = time.monotonic() - at
         return depth - rate_per_s * past_s if past_s <= REFUSAL_HOLDS_S else 0.0
 
-    def worker_seen_within(self, seconds: float) -> bool:
-        """Return whether the list named a live worker in the last seconds."""
-        return time.monotonic() - self._worker_seen_at < seconds
+    def has_workers_within(self, seconds: float) -> bool:
+        """Return whether there is a live worker, or no look has found that there was none more than `seconds` ago.
+
+        Looks count, and not the time since a worker was seen: on a machine that stood still, nobody was.
+        """
+        return self._workerless_since is None or time.monotonic() - self._workerless_since < seconds
 
     def refresh(self, *, workers: bool = True) -> QueueSnapshot:
         """Read the depth, and the list of workers if asked to or once a second; raise QueueUnavailable."""
@@ -245,7 +249,9 @@ class QueueStats:
     ) -> QueueSnapshot:
         live = live_workers(published, now_ms)
         if live:
-            self._worker_seen_at = now
+            self._workerless_since = None
+        elif self._workerless_since is None:
+            self._workerless_since = now
         capacity = Capacity.of(live)
         self._bounds = self._admission.bounds(capacity)
         return replace(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,6 +120,29 @@ def test_a_worker_that_is_being_restarted_finds_the_jobs_that_came_meanwhile(que
         wait_until(queue.depth, "the job waits")
         with StandInWorker(queue.address, queue.name):
             assert answer.result(WAIT_S).predictions[0][0] == "cat.jpg"
+
+
+def test_the_grace_begins_when_no_worker_is_found_not_when_one_was_last_seen(
+    queue: QueueProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is seen while the machine stands still, and after that this side may look before a worker has continued.
+    now = [0.0]
+    monkeypatch.setattr(queue_stats, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stats = QueueStats(queue.address, queue.name, timeout_s=WAIT_S)
+    assert not stats.has_workers_within(3.0)
+    worker = WorkerInfo("w-1", "h", "m", "1", "p", seen_ms=2**62)
+    monkeypatch.setattr(queue_stats, "live_workers", lambda published, now_ms: (worker,) if published else ())
+    queue.redis("HSET", queue.keys.workers, worker.id, worker.encode())
+    stats.refresh()
+    now[0] = 100.0
+    assert stats.has_workers_within(3.0)
+    queue.redis("DEL", queue.keys.workers)
+    stats.refresh()
+    now[0] = 102.0
+    stats.refresh()
+    assert stats.has_workers_within(3.0)
+    now[0] = 103.0
+    assert not stats.has_workers_within(3.0)
 
 
 def test_a_full_queue_refuses_with_its_depth_and_adds_nothing(queue: QueueProbe) -> None:

@@ -51,8 +51,8 @@ class Producer:
 
     Opens nothing until it is used, and is reset in a child process after a fork. Where gevent has patched the process,
     it is for greenlets, not for the real threads of gevent's pool. `max_queue_size` bounds the queue, in photographs;
-    0: by what the workers can do within `timeout_s`. `worker_grace_s` is for how long jobs are still admitted after the
-    last live worker was seen: one that is being restarted finds them. `redis_timeout_s` is how long Redis may take
+    0: by what the workers can do within `timeout_s`. `worker_grace_s` is for how long jobs are still admitted once
+    no worker is found to be alive: one that is being restarted finds them. `redis_timeout_s` is how long Redis may take
     before it counts as away.
     """
 
@@ -278,7 +278,7 @@ class Producer:
         replies.close(self.exchange)
 
     def _check_worker_seen(self, snapshot: QueueSnapshot) -> None:
-        if not self._stats.worker_seen_within(self._worker_grace_s):
+        if not self._stats.has_workers_within(self._worker_grace_s):
             raise NoWorker(snapshot.startup_error)
 
     def _fresh_snapshot(self) -> QueueSnapshot | None:

@@ -40,6 +40,8 @@ CLOSE_S: Final = 5.0
 # A replica that is there has what was written within a few milliseconds.
 REPLICATED_WITHIN_MS: Final = 200
 BEST_EFFORT_TIMEOUT_S: Final = 0.1
+# A process that wakes so long after its time-out was held up.
+HELD_UP_S: Final = 0.1
 # After a fault no one waits for Redis for as long; then one caller probes it, and the others continue.
 OPEN_S: Final = 1.0
 
@@ -88,15 +90,14 @@ class Pipeline:
     def exchange(self, packet: bytes, replies: int, timeout_s: float = WORKER_TIMEOUT_S) -> list[Any]:
         """Send commands and return their replies, those that Redis refused as exceptions: see `checked`.
 
-        Raise QueueUnavailable, at the latest after timeout_s.
+        Raise QueueUnavailable, at the latest after timeout_s, in which this process ran.
         """
         if not replies:
             return []
         call = _Call(packet, replies)
         try:
             self._channel.add(call)
-            # A process that was itself kept waiting for the CPU finds the time over and the replies there.
-            if not (call.done.wait(timeout_s) or call.done.wait(SHORTEST_WAIT_S)):
+            if not _has_come(call.done, timeout_s):
                 raise unavailable(self._address, TimeoutError(f"it did not answer within {timeout_s:g} s"))
         finally:
             call.is_awaited = False
@@ -147,6 +148,19 @@ class Pipeline:
     def renew(self) -> None:
         """Reset the state in a forked child, where the thread is not and the lock may be held for ever."""
         self._channel = _Channel(self._address, self._name)
+
+
+def _has_come(done: threading.Event, timeout_s: float) -> bool:
+    """Wait for a call's end for so long, and return whether it has come.
+
+    A process that was itself kept waiting for the CPU finds the time over, and the replies there. After a longer time
+    Redis may have stood still as well, as everything does on a machine that was suspended: it gets its time again.
+    """
+    begin = time.monotonic()
+    if done.wait(timeout_s):
+        return True
+    was_held_up = time.monotonic() - begin > timeout_s + HELD_UP_S
+    return done.wait(timeout_s if was_held_up else SHORTEST_WAIT_S)
 
 
 def _is_unknown_script(reply: Any) -> bool:
