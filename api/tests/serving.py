@@ -31,7 +31,7 @@ from wire import (
 from wire.messages import CandidateAnswer
 
 API = Path(__file__).parent.parent
-PATIENCE_S = 30.0
+PATIENCE_S = 100.0
 MODEL, VERSION = "echo-net", "7"
 LABELS = ("tabby", "tiger_cat", "carpenter's_kit", "=cmd", "ocelot", "lynx", "puma", "lion")
 DRAWN = b"\x89PNG, as a worker draws it"

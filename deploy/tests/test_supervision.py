@@ -15,7 +15,7 @@ import pytest
 from launcher import supervision
 
 FOLDER = Path(__file__).resolve().parents[1]
-TIMEOUT_S = 30.0
+TIMEOUT_S = 100.0
 
 # The name of a program, what the shell runs, and perhaps further arguments of a Program.
 Told = tuple[str, str] | tuple[str, str, dict[str, object]]

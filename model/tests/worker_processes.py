@@ -7,14 +7,21 @@ from pathlib import Path
 
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
-from wire import Answer, Producer, QueueSnapshot, QueueUnavailable
+from wire import Address, Answer, Producer, QueueSnapshot, QueueUnavailable, WorkerInfo
 from wire.redis.keys import GROUP
 
 MODEL = Path(__file__).resolve().parents[1]
 QUEUE = "worker-test"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 Process = subprocess.Popen[str]
 Start = Callable[..., Process]
+
+
+def patient_producer(port: int, queue: str = QUEUE) -> Producer:
+    """Return a producer that waits for a slow Redis, and for workers that take long to start or stand still."""
+    return Producer(
+        Address(port=port), queue, max_queue_size=10_000, redis_timeout_s=TIMEOUT_S, worker_grace_s=10 * TIMEOUT_S
+    )
 
 
 def workers(producer: Producer) -> int:
@@ -24,16 +31,29 @@ def workers(producer: Producer) -> int:
         return 0
 
 
+def state_of(producer: Producer) -> QueueSnapshot:
+    """Return the state of the queue once it names a live worker, which one that stood still does not at once."""
+    states: list[QueueSnapshot] = []
+
+    def names_a_worker() -> bool:
+        states.append(producer.refresh())
+        return bool(states[-1].workers)
+
+    wait_until(names_a_worker, "a worker is registered", TIMEOUT_S)
+    return states[-1]
+
+
 def wait_for_workers(producer: Producer, count: int) -> None:
     wait_until(lambda: workers(producer) == count, f"{count} workers are registered", TIMEOUT_S)
 
 
-def model_of(named: Answer | QueueSnapshot) -> str:
+def model_of(named: Answer | QueueSnapshot | WorkerInfo) -> str:
     return f"{named.model}/{named.version}"
 
 
 def is_announced(producer: Producer, version: str) -> bool:
-    return model_of(producer.refresh()) == version
+    """Return whether the live workers serve this version; of one that stands still, the last known is no news."""
+    return any(model_of(worker) == version for worker in state_of(producer).workers)
 
 
 def ask_all(pool: ThreadPoolExecutor, producer: Producer, images: list[str]) -> list[Future[Answer]]:

@@ -70,7 +70,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
     monkeypatch.setattr(maintenance, "REAP_AFTER_MS", 100)
     monkeypatch.setattr(maintenance, "REAP_EVERY_S", 0.01)
     api, worker = users["sightline-api"], users["sightline-worker"]
-    producer = Producer(api, queue.name, redis_timeout_s=10.0)
+    producer = Producer(api, queue.name, redis_timeout_s=60.0)
     idle = Heartbeat(worker, queue.name, WorkerInfo("idle", "host", "none", "0", "none"), ())
     idle.start()  # or the producer may have polled already and refuse because there is no worker
     wait_until(lambda: producer.refresh().workers, "the idle worker is known")
@@ -94,7 +94,7 @@ def test_the_documented_rights_suffice_for_all_that_each_side_does(
         wait_until(lambda: queue.depth() == 0, "all is settled")
         wait_until(lambda: b"gone" not in names(queue), "the idle consumer is reaped")
         keeper.stop()
-        cache = ResultCache(api, queue.name, max_entries=1, ttl_s=60, timeout_s=10.0)
+        cache = ResultCache(api, queue.name, max_entries=1, ttl_s=60, timeout_s=60.0)
         question = Question("ab" * 32, Served(answer.model, answer.version, "none", "none"))
         cache.keep(question, 5, replace(answer, sha256=question.image), cache.find(question, 5).slot)
         assert cache.find(question, 5).answer
@@ -124,7 +124,7 @@ def test_the_documented_rights_suffice_to_clear_the_queue(queue: QueueProbe, use
 
 
 def test_the_documented_rights_suffice_to_place_and_to_do_orders(queue: QueueProbe, users: dict[str, Address]) -> None:
-    book = OrderBook(users["sightline-api"], queue.name, timeout_s=10.0)
+    book = OrderBook(users["sightline-api"], queue.name, timeout_s=60.0)
     trainer = TrainerDesk(users["sightline-trainer"], queue.name, "trainer")
     assert trainer.lead()
     order_id = book.place(Order(TRAIN, "Ann"))
@@ -141,9 +141,9 @@ def test_the_documented_rights_suffice_to_place_and_to_do_orders(queue: QueuePro
     assert [each.state for each in book.read().orders] == ["done"]
     assert book.find(order_id) is not None
     search = Search(0, 0, "m/1")
-    Suggestions(users["sightline-trainer"], queue.name, timeout_s=10.0).replace([], search)
-    Suggestions(users["sightline-operator"], queue.name, timeout_s=10.0).remove(["a"])
-    suggested = Suggestions(users["sightline-api"], queue.name, timeout_s=10.0)
+    Suggestions(users["sightline-trainer"], queue.name, timeout_s=60.0).replace([], search)
+    Suggestions(users["sightline-operator"], queue.name, timeout_s=60.0).remove(["a"])
+    suggested = Suggestions(users["sightline-api"], queue.name, timeout_s=60.0)
     suggested.find(["a"])
     suggested.remove(["a"])
     assert suggested.claim(["a"]) == {"a"}
@@ -151,7 +151,7 @@ def test_the_documented_rights_suffice_to_place_and_to_do_orders(queue: QueuePro
     assert suggested.read() == ([], search)
     assert trainer.order_search(3600)
     trainer.leave()
-    QueueStats(users["sightline-trainer"], queue.name, timeout_s=10.0).refresh()
+    QueueStats(users["sightline-trainer"], queue.name, timeout_s=60.0).refresh()
     assert queue.redis("ACL", "LOG") == []
 
 

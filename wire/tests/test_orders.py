@@ -19,7 +19,7 @@ ORDER = Order(TRAIN, "Ann", "192.0.2.1", {"label": "bar chart"})
 
 @pytest.fixture
 def book(queue: QueueProbe) -> OrderBook:
-    return OrderBook(queue.address, queue.name, timeout_s=10.0)
+    return OrderBook(queue.address, queue.name, timeout_s=60.0)
 
 
 @pytest.fixture

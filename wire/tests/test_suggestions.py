@@ -16,7 +16,7 @@ SEARCH = Search(1764510000, 40, "m/1", "m/2", {"near": "no class was taught"})
 
 @pytest.fixture
 def listed(queue: QueueProbe) -> Suggestions:
-    return Suggestions(queue.address, queue.name, timeout_s=10.0)
+    return Suggestions(queue.address, queue.name, timeout_s=60.0)
 
 
 def numbered(number: int) -> Suggestion:

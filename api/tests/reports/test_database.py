@@ -82,7 +82,7 @@ def test_an_image_without_a_report_is_decided_about_where_images_and_reports_are
     images = open_images(place, Server(s3_server.url, "us-east-1", KEY_OF_S3, SECRET_OF_S3))
     name, sha256 = images.put(f"{'a' * 32}.jpg", image), hashlib.sha256(image).hexdigest()
     found = Suggestion(sha256, name, "tabby", 0.25, "net/7", {"unsure": ""}, 0)
-    listed = Suggestions(Address(port=redis_server.port), "sightline", timeout_s=10.0)
+    listed = Suggestions(Address(port=redis_server.port), "sightline", timeout_s=60.0)
     listed.replace([found, replace(found, image="b" * 64, filename=f"{'b' * 32}.jpg")], Search(0, 2, "net/7"))
     with host(tmp_path / "a", told) as served:
         status, page = ask(served, "GET", "/review/suggestions")

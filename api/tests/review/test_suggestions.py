@@ -32,7 +32,7 @@ SEARCH = Search(1764510000, 40, "net/7", "net/8", {"near": "the version was taug
 @pytest.fixture(autouse=True)
 def listed(queue: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Suggestions:
     monkeypatch.setattr(settings, "OPERATOR_KEY", KEY)
-    found = Suggestions(address_of(settings), settings.REDIS_QUEUE, timeout_s=10.0)
+    found = Suggestions(address_of(settings), settings.REDIS_QUEUE, timeout_s=60.0)
     found.replace([], SEARCH)
     return found
 

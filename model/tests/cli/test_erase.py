@@ -63,7 +63,7 @@ def test_an_erased_image_leaves_nothing_and_everything_else_stays(
 ) -> None:
     meant, other = files.upload(MEANT), files.upload(OTHER)
     (files.uploads / meant.replace(".jpg", ".jpeg")).write_bytes(MEANT)
-    cache = ResultCache(queue.address, queue.name, max_entries=1200, ttl_s=60, timeout_s=10.0)
+    cache = ResultCache(queue.address, queue.name, max_entries=1200, ttl_s=60, timeout_s=60.0)
     questions = [Question(digest(content), SERVED) for content in (MEANT, OTHER)]
     for question in questions:
         answer = replace(Answer("", (("tabby", 0.5),), "m", "1", bundle_digest="d"), sha256=question.image)

@@ -31,7 +31,7 @@ def listed(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Sugges
     probe = QueueProbe(redis_server)
     monkeypatch.setattr(settings, "REDIS_PORT", redis_server.port)
     monkeypatch.setattr(settings, "REDIS_QUEUE", probe.name)
-    return Suggestions(probe.address, probe.name, timeout_s=10.0)
+    return Suggestions(probe.address, probe.name, timeout_s=60.0)
 
 
 @pytest.fixture

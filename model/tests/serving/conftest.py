@@ -8,8 +8,8 @@ import pytest
 
 from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
-from tests.worker_processes import MODEL, QUEUE, Process, Start
-from wire import Address, Producer
+from tests.worker_processes import MODEL, QUEUE, Process, Start, patient_producer
+from wire import Producer
 
 
 @pytest.fixture
@@ -23,8 +23,7 @@ def folder(uploads: Path) -> Path:
 
 @pytest.fixture
 def producer(redis_server: RedisServer) -> Iterator[Producer]:
-    # A busy machine may answer late; these tests are about workers.
-    producer = Producer(Address(port=redis_server.port), QUEUE, max_queue_size=10_000, redis_timeout_s=5.0)
+    producer = patient_producer(redis_server.port)
     yield producer
     producer.close()
 

@@ -11,8 +11,17 @@ from registry.activation import PROMOTED, activate
 from sightline_testing.client import Client
 from sightline_testing.redis_server import RedisServer, free_port
 from sightline_testing.waiting import wait_until
-from tests.worker_processes import QUEUE, TIMEOUT_S, Start, is_announced, model_of, wait_for_workers
-from wire import Address, Producer
+from tests.worker_processes import (
+    QUEUE,
+    TIMEOUT_S,
+    Start,
+    is_announced,
+    model_of,
+    patient_producer,
+    state_of,
+    wait_for_workers,
+)
+from wire import Producer
 
 INT8, FP32 = (f"efficientnet-lite0/1-{precision}" for precision in ("int8", "fp32"))
 
@@ -29,12 +38,12 @@ def test_a_worker_of_another_precision_waits_and_says_why_until_the_queue_is_fre
     assert f"of the queue {QUEUE} serve {theirs}, and this one has {own}. Set MODEL_CLASS" in why(producer)
     answer = Client(f"http://127.0.0.1:{port}").get("/readyz")
     assert (answer.status, answer.text.strip()) == (503, why(producer))
-    assert len(producer.refresh().workers) == 1
-    with closing(Producer(Address(port=redis_server.port), f"{QUEUE}.large", redis_timeout_s=5.0)) as large:
+    wait_for_workers(producer, 1)
+    with closing(patient_producer(redis_server.port, f"{QUEUE}.large")) as large:
         start(PRECISION="fp32", MODEL_CLASS="large")
         wait_for_workers(large, 1)
         # Each class knows what its workers serve, which is when answers are kept.
-        assert (served := large.refresh().served) is not None
+        assert (served := state_of(large).served) is not None
         assert served.version == "1-fp32"
         assert model_of(large.submit("0.jpg", timeout_s=TIMEOUT_S)) == FP32
         assert model_of(producer.submit("0.jpg", timeout_s=TIMEOUT_S)) == INT8

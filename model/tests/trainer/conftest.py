@@ -38,7 +38,7 @@ class TrainerProbe:
     @property
     def book(self) -> OrderBook:
         """The orders as the api reads them."""
-        return OrderBook(self.queue.address, self.queue.name, timeout_s=10.0)
+        return OrderBook(self.queue.address, self.queue.name, timeout_s=60.0)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a trainer."""
@@ -84,7 +84,7 @@ class TrainerProbe:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
         for process in self.running:
-            process.wait(timeout=30)
+            process.wait(timeout=120)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def desk(redis_server: RedisServer) -> Iterator[TrainerDesk]:
     probe = QueueProbe(redis_server)
     desk = TrainerDesk(probe.address, probe.name, "tests")
     assert desk.lead()
-    desk.book = OrderBook(probe.address, probe.name, timeout_s=10.0)  # type: ignore[attr-defined]
+    desk.book = OrderBook(probe.address, probe.name, timeout_s=60.0)  # type: ignore[attr-defined]
     yield desk
     desk.leave()
 

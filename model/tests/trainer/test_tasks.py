@@ -46,7 +46,7 @@ def files(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fee
 def reporter(redis_server: RedisServer) -> Iterator[Reporter]:
     """The reporter of an order, with the lease of its trainer."""
     probe = QueueProbe(redis_server)
-    order_id = OrderBook(probe.address, probe.name, timeout_s=10.0).place(Order(messages.TRAIN, "Ann"))
+    order_id = OrderBook(probe.address, probe.name, timeout_s=60.0).place(Order(messages.TRAIN, "Ann"))
     desk = TrainerDesk(probe.address, probe.name, "tests")
     assert desk.lead()
     yield Reporter(desk, Progress(order_id))

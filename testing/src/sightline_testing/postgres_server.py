@@ -17,7 +17,7 @@ from typing import Any
 from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import suspend, wait_for_end
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 100.0
 # Nothing survives a power cut, which no test makes; what is killed survives all the same.
 OPTIONS = ("fsync=off", "shared_buffers=16MB", "max_connections=60", "listen_addresses=127.0.0.1")
 DEBIAN = Path("/usr/lib/postgresql")

@@ -16,7 +16,9 @@ from wire.redis.pipeline import Pipeline
 from wire.redis.resp import checked, pack
 
 QUEUE = "test"
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
+# Workers of a test may take long to start, or stand still as the machine does.
+PATIENT = {"redis_timeout_s": TIMEOUT_S, "worker_grace_s": 3600.0}
 
 
 class QueueProbe:
@@ -69,8 +71,8 @@ class QueueProbe:
         return self._consumers[-1]
 
     def producer(self, **options: Any) -> Producer:
-        """Return a producer that is closed after the test, and that waits for a slow Redis on a busy machine."""
-        self._producers.append(Producer(self.address, QUEUE, **{"redis_timeout_s": TIMEOUT_S} | options))
+        """Return a producer that is closed after the test, and that waits for a slow Redis and workers."""
+        self._producers.append(Producer(self.address, QUEUE, **PATIENT | options))
         return self._producers[-1]
 
     def announce(self, worker_id: str = "idle", *, labels: Sequence[str] = (), **facts: Any) -> None:

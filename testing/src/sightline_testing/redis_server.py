@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sightline_testing.waiting import suspend, wait_for_end
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 100.0
 FIRST_PORT, PORTS_OF_A_PROCESS, MAX_PROCESSES = 20_000, 1_000, 12
 # The test that got a port may not listen on it yet.
 _returned: deque[int] = deque(maxlen=200)

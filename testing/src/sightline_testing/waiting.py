@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import AnyStr
 
-WAIT_S = 30.0
+WAIT_S = 100.0
 # For a process that has to stop by itself; one that is killed needs no limit.
-END_S = 60.0
+END_S = 100.0
 # Each look takes processor time from what is waited for; one after a twentieth of the wait so far is hardly late.
 SOONEST_S, LATEST_S, SHARE = 0.005, 0.05, 0.05
 

@@ -8,7 +8,7 @@ from wire.rate_limit import Rate
 
 CHILDREN = 3
 TRIES = 200
-limiter = RateLimiter(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=10.0)
+limiter = RateLimiter(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=60.0)
 
 
 def ask() -> None:

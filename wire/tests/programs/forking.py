@@ -6,13 +6,15 @@ import sys
 from wire import Address, Producer
 
 CHILDREN = 3
-producer = Producer(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=10.0)
+producer = Producer(
+    Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=60.0, worker_grace_s=3600.0, redis_timeout_s=60.0
+)
 
 
 def ask(who: str) -> None:
     """Ask a few times."""
     for number in range(5):
-        answer = producer.submit(f"{who}-{number}.jpg", timeout_s=30)
+        answer = producer.submit(f"{who}-{number}.jpg", timeout_s=100)
         os.write(1, f"{answer.predictions[0][0]}\n".encode())
 
 

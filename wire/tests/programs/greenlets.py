@@ -6,7 +6,14 @@ import sys
 from wire import Address, Producer
 
 GREENLETS = 200
-producer = Producer(Address(port=int(sys.argv[1])), sys.argv[2], timeout_s=10.0, max_queue_size=1000)
+producer = Producer(
+    Address(port=int(sys.argv[1])),
+    sys.argv[2],
+    timeout_s=60.0,
+    max_queue_size=1000,
+    worker_grace_s=3600.0,
+    redis_timeout_s=60.0,
+)
 
 if os.fork():
     _, status = os.wait()
@@ -28,7 +35,7 @@ def ask(number: int) -> str:
     global in_flight, most_in_flight  # noqa: PLW0603  one small program
     in_flight += 1
     most_in_flight = max(most_in_flight, in_flight)
-    answer = producer.submit(f"{number}.jpg", timeout_s=30, is_abandoned=lambda: False)
+    answer = producer.submit(f"{number}.jpg", timeout_s=100, is_abandoned=lambda: False)
     in_flight -= 1
     return answer.predictions[0][0]
 
@@ -41,15 +48,15 @@ def tick() -> None:
         ticks += 1
 
 
-producer.submit("first.jpg", timeout_s=30)
+producer.submit("first.jpg", timeout_s=100)
 gevent.spawn(tick)
 jobs = [gevent.spawn(ask, number) for number in range(GREENLETS)]
 gevent.joinall(jobs, raise_error=True)
 assert [job.value for job in jobs] == [f"{number}.jpg" for number in range(GREENLETS)]
-killed = gevent.spawn(producer.submit, "held.jpg", timeout_s=30)
+killed = gevent.spawn(producer.submit, "held.jpg", timeout_s=100)
 gevent.sleep(0.1)
 killed.kill()
-producer.submit("last.jpg", timeout_s=30)
+producer.submit("last.jpg", timeout_s=100)
 producer.close()
 os.write(1, f"{most_in_flight} {ticks}\n".encode())
 os._exit(0)

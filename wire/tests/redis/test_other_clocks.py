@@ -57,7 +57,7 @@ def test_jobs_that_wait_do_not_expire_by_the_clock_of_another_redis(first: Redis
         may_go_on.wait()
         return answer_for(delivery.job)
 
-    producer = Producer(address, "test", timeout_s=TIMEOUT_S, redis_timeout_s=10.0, worker_grace_s=60)
+    producer = Producer(address, "test", timeout_s=TIMEOUT_S, redis_timeout_s=60.0, worker_grace_s=60)
     jobs = AsyncJobs(producer, max_jobs=1000)
     with StandInWorker(address, "test", respond, lease_ms=1000, max_jobs=1) as worker:
         sweeps = Maintenance(address, "test", worker.consumer.name, lease_ms=1000, max_batch_s=60)
