@@ -32,7 +32,7 @@ def workers(producer: Producer) -> int:
 
 
 def state_of(producer: Producer) -> QueueSnapshot:
-    """Return the state of the queue once it names a live worker, which one that stood still does not at once."""
+    """Return the state of the queue once it names a live worker: one that stood still is missing for a moment."""
     states: list[QueueSnapshot] = []
 
     def names_a_worker() -> bool:

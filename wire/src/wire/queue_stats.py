@@ -159,7 +159,7 @@ class QueueStats:
         self.found = (0, 0)
         # What the last read of the list of workers gave, and when that was.
         self._listed, self._labels_digest, self._bounds = EMPTY, "", (0, 0)
-        # The first of the last looks that found no live worker; None where the last one found some.
+        # When the last reads began to find no live worker; None where the last one found some.
         self._workerless_since: float | None = -math.inf
         # The number of usual jobs and the oldest of them, and since when they are these.
         self._front = (0, b"", -math.inf)
@@ -188,9 +188,9 @@ class QueueStats:
         return depth - rate_per_s * past_s if past_s <= REFUSAL_HOLDS_S else 0.0
 
     def has_workers_within(self, seconds: float) -> bool:
-        """Return whether there is a live worker, or no look has found that there was none more than `seconds` ago.
+        """Return whether there is a live worker, or there has been none for less than these seconds.
 
-        Looks count, and not the time since a worker was seen: on a machine that stood still, nobody was.
+        They begin with the first read that finds none. After the machine stood still, none has been seen for long.
         """
         return self._workerless_since is None or time.monotonic() - self._workerless_since < seconds
 
