@@ -28,7 +28,7 @@ from pages import assets, documentation, samples, shell
 from pages import routes as page_routes
 from predict import async_jobs, candidates, job_queue, previews
 from protocols import routes
-from reports import record
+from reports import idempotency, record
 from review import routes as review_routes
 from server import edge, path_prefix
 from server.load_shedding import LoadShedder
@@ -60,6 +60,7 @@ def create_app() -> Flask:
     samples.install(app)
     documentation.install(app)
     shell.install(app)
+    idempotency.install(app)
     previews.install(app)
     candidates.install(app)
     # What "not set since" means for app.config["UPLOAD_FOLDER"].

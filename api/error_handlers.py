@@ -40,6 +40,11 @@ _WIRE_ERRORS: Mapping[type[wire_errors.WireError], tuple[int, str, str]] = {
     wire_errors.QueueUnavailable: (503, "redis_unavailable", "The queue cannot be reached."),
     wire_errors.DeadlineExceeded: (504, "deadline_exceeded", ""),
     wire_errors.Abandoned: (408, "client_gone", "The client disconnected before the answer was there."),
+    wire_errors.OrderKeyReused: (
+        422,
+        "idempotency_key_reused",
+        "This Idempotency-Key came with another order before.",
+    ),
     wire_errors.UnknownJob: (404, "unknown_job", "There is no such job; answers are kept for two minutes."),
 }
 # An empty detail is that of the error.

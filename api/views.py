@@ -60,8 +60,8 @@ from predict.prediction import (
     json_response,
 )
 from problems import Problem, UnusableFile
+from reports import idempotency, schema, submission
 from reports import labels as reports_labels
-from reports import schema, submission
 from reports.schema import MAX_LABEL, Report, Reported, ReportRequest
 from reports.submission import Submission
 from server import edge
@@ -296,11 +296,12 @@ def labels() -> LabelList:
         200: Answer("the report of the form is stored", media_types=[HTML]),
         201: Answer("the JSON report is stored", Reported),
     },
-    parameters=(submission.IDEMPOTENCY_KEY,),
+    parameters=(idempotency.KEY,),
     body=Body(
         fields={
             "report": "free text, or {'filename': '<stored name>', 'prediction': '<class>', 'score': <score>}",
             **schema.DETAILS,
+            idempotency.FIELD: idempotency.FIELD_MEANING,
         },
         document=ReportRequest,
     ),
@@ -311,7 +312,7 @@ def feedback() -> str | tuple[Reported, int]:
     if request.method != "POST":
         return render_template("feedback.html", report=None)
     request.max_content_length = MAX_REPORT_BYTES
-    key = submission.key_of(request)
+    key = idempotency.key_of(request)
     # An empty object is as if nothing were reported.
     if request.is_json and request.get_json() != {}:
         return _report(key), 201

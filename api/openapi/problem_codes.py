@@ -122,7 +122,9 @@ PROBLEM_CODES: Mapping[str, ProblemCode] = {
         "Omit `explain`, or use a model that ends in a mean and one linear layer.",
     ),
     "idempotency_key_reused": ProblemCode(
-        422, "The `Idempotency-Key` was used for a different report.", "Use a new key for each report."
+        422,
+        "The `Idempotency-Key` was used for a different report or order.",
+        "Use a new key for each report and order.",
     ),
     "rate_limited": ProblemCode(
         429, "The rate limit of the key or address is reached.", "Wait for `Retry-After` seconds, or send fewer images."

@@ -1,6 +1,5 @@
 """Reports on their way in: which image they are about, whether they came before, and saving them."""
 
-import hashlib
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -8,16 +7,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from flask import Request
-
 import offload
 from auth import access
 from images import stored
 from observability import metrics
-from openapi.operation import Text
 from predict.prediction import Prediction
 from problems import Problem
-from reports import labels, schema
+from reports import idempotency, labels, schema
 from reports.record import report_store
 from reports.schema import Report
 from storage.errors import DecidedMeanwhile
@@ -32,13 +28,6 @@ log = logging.getLogger(__name__)
 UNKNOWN_ID = "This prediction_id was not given out by this service, or by a host of it that has another SECRET_KEY."
 # Who has decided about a report that was withdrawn.
 REPORTER = "the reporter"
-IDEMPOTENCY_KEY = Text(
-    "Idempotency-Key",
-    "header",
-    "chosen by the client; a repeated report with the same key is stored once",
-    "8e03978e-40d5-43e8-bc93-6894a57f9324",
-    r"[\x21-\x7e]{1,255}",
-)
 
 
 class Submission(NamedTuple):
@@ -53,12 +42,6 @@ class Submission(NamedTuple):
     details: Mapping[str, str]
     key: str = ""
     is_visible: bool = True
-
-
-def key_of(request: Request) -> str:
-    """Return the key under which a report counts once, empty for none; each API key has its own."""
-    key = IDEMPOTENCY_KEY.read(request)
-    return "" if key is None else f"{access.caller()}\0{key}"
 
 
 def read(document: Any, images: ImageStore) -> tuple[Prediction | None, str, dict[str, str]]:
@@ -139,12 +122,11 @@ def withdraw(report_id: str) -> None:
 
 
 def _id_of(key: str) -> uuid.UUID:
-    return uuid.UUID(bytes=hashlib.sha256(b"sightline report\0" + key.encode()).digest()[:16], version=4)
+    return uuid.UUID(bytes=idempotency.digest("sightline report", key), version=4)
 
 
 def _digest_of(subject: str, details: Mapping[str, str]) -> bytes:
-    content = "\0".join((subject, details.get("label", ""), details.get("comment", "")))
-    return hashlib.sha256(content.encode("utf-8", "replace")).digest()[:16]
+    return idempotency.digest(subject, details.get("label", ""), details.get("comment", ""))
 
 
 def _normalized(details: Mapping[str, str]) -> dict[str, str]:

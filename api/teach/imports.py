@@ -1,15 +1,17 @@
 """A network of the operator's own: its files, taken from a form and stored for the trainer. Nothing here reads them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
 import settings
 from problems import Problem
-from reports import transfers
+from reports import idempotency, transfers
 from teach import orders
+from wire.errors import OrderKeyReused
 from wire.orders.messages import Known
 
 # Larger ones are for `models import`: a form is held in memory until it is stored.
@@ -28,8 +30,11 @@ _CONFIGURATIONS = ("config.json", "preprocessor_config.json")
 _SIZE = re.compile(r"\d{1,4}(x\d{1,4})?")
 
 
-def place(fields: Mapping[str, str], files: MultiDict[str, FileStorage]) -> Known:
-    """Store the files of a form, order their import, and return the order; raise Problem."""
+def place(fields: Mapping[str, str], files: MultiDict[str, FileStorage], key: str) -> Known:
+    """Store the files of a form, order their import once for each key that is not empty, and return the order.
+
+    Raise Problem, OrderKeyReused, or QueueUnavailable where it is not known whether the order was placed.
+    """
     graphs = _sent(files, "model")
     if len(graphs) != 1:
         raise Problem(400, "invalid_order", "To import a network, send its ONNX file as form field 'model'.")
@@ -46,12 +51,23 @@ def place(fields: Mapping[str, str], files: MultiDict[str, FileStorage]) -> Know
             )
         contents[file.filename] = _content(file, MAX_TABLE_BYTES)
     kept = transfers.transfers()
-    upload = transfers.run(lambda: kept.receive(contents, settings.MIN_FREE_BYTES))
+    upload, content = transfers.run(
+        lambda: (kept.receive(contents, settings.MIN_FREE_BYTES), _digest(arguments, contents))
+    )
     try:
-        return orders.place_import({"upload": upload, **arguments})
-    except BaseException:
+        placed = orders.place_import({"upload": upload, **arguments}, key, content)
+    except (Problem, OrderKeyReused):
         transfers.run(lambda: kept.drop(upload))
         raise
+    # After any other error the order may be there all the same, and files that nothing needs go after a day.
+    if not placed.is_new:
+        transfers.run(lambda: kept.drop(upload))
+    return placed.known
+
+
+def _digest(arguments: Mapping[str, str], contents: Mapping[str, bytes]) -> bytes:
+    texts: Iterable[str | bytes] = chain(*sorted(arguments.items()), *sorted(contents.items()))
+    return idempotency.digest(*texts)
 
 
 def _options(fields: Mapping[str, str]) -> dict[str, str]:

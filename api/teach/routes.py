@@ -20,7 +20,7 @@ from openapi.negotiation import sent_texts, wants_page
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
 from problems import Problem
-from reports import audit, classes, transfers
+from reports import audit, classes, idempotency, transfers
 from reports.schema import MAX_LABEL
 from server import edge
 from storage.errors import StorageError
@@ -234,6 +234,7 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
         201: Answer("the order is queued", OrderState),
         303: Answer("the order is queued: redirect to its page", media_types=[HTML]),
     },
+    parameters=(idempotency.KEY,),
     body=Body(
         fields={
             "kind": "kind of the order",
@@ -243,18 +244,19 @@ def _added(file: FileStorage, label: str) -> ExampleAdded:
             "image": "name of the image to erase",
             "only": "a class to train on, several times for several; all by default",
             "choose": "1 if `only` names every class to train on",
+            idempotency.FIELD: idempotency.FIELD_MEANING,
         },
         required=["kind"],
         choices={"kind": tuple(orders.ARGUMENTS)},
         document=OrderRequest,
     ),
-    problems=(401, 409, 415, 503),
+    problems=(401, 409, 415, 422, 503),
 )
 def place_order() -> tuple[OrderState, int] | AnyResponse:
     """Place an order."""
     refusal = Problem(400, "invalid_order", "An order is an object of texts: kind, version.")
     fields = sent_texts(request, MAX_ORDER_BYTES, refusal, _chosen)
-    placed = orders.place(fields.get("kind", ""), fields)
+    placed = orders.place(fields.get("kind", ""), fields, idempotency.key_of(request)).known
     if request.is_json:
         return _shown(placed), 201
     return redirect(url_for("teach.order", order_id=placed.order.id), 303)
@@ -277,6 +279,7 @@ def _chosen(form: MultiDict[str, str]) -> dict[str, str]:
         201: Answer("the order is queued", OrderState),
         303: Answer("the order is queued: redirect to its page", media_types=[HTML]),
     },
+    parameters=(idempotency.KEY,),
     body=Body(
         fields={
             "model": "the ONNX file",
@@ -285,17 +288,18 @@ def _chosen(form: MultiDict[str, str]) -> dict[str, str]:
             "preset": "how images are prepared",
             "name": "of the network; by default that of the file",
             "size": "of the input, where the graph leaves it open",
+            idempotency.FIELD: idempotency.FIELD_MEANING,
         },
         required=["model"],
         choices={"preset": tuple(imports.PRESETS)},
     ),
-    problems=(401, 409, 503, 507),
+    problems=(401, 409, 422, 503, 507),
 )
 def import_model() -> tuple[OrderState, int] | AnyResponse:
     """Store a network of the operator's own, and have the trainer check and import it."""
     request.max_content_length = imports.MAX_MODEL_BYTES + 3 * imports.MAX_TABLE_BYTES + MAX_OVERHEAD_BYTES
     files = request.files if request.mimetype == uploads.FORM else MultiDict()
-    placed = imports.place(request.form, files)
+    placed = imports.place(request.form, files, idempotency.key_of(request))
     if not wants_page(request):
         return _shown(placed), 201
     return redirect(url_for("teach.order", order_id=placed.order.id), 303)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sightline_testing.queue_probe import QueueProbe
+from sightline_testing.slow_redis import SlowRedis
 from sightline_testing.waiting import wait_until
-from wire.errors import MessageError, OrdersFull
+from wire.errors import MessageError, OrderKeyReused, OrdersFull
 from wire.orders import order_book, trainer_desk
 from wire.orders.messages import DONE, FAILED, QUEUED, RUNNING, SUGGEST, TRAIN, Order, Outcome, Progress
-from wire.orders.order_book import OrderBook
+from wire.orders.order_book import Once, OrderBook, Placed
 from wire.orders.trainer_desk import Taken, TrainerDesk
+from wire.redis.address import Address
 
 ORDER = Order(TRAIN, "Ann", "192.0.2.1", {"label": "bar chart"})
 
@@ -171,3 +174,23 @@ def test_the_bytes_of_an_order_and_of_its_outcome() -> None:
     for hostile in (b'{"v":1,"kind":"rm","by":"","address":""}', b'{"v":1,"kind":"train","by":1,"address":""}', b"{"):
         with pytest.raises(MessageError):
             Order.decode(hostile, "1-0")
+
+
+def test_an_order_whose_reply_is_lost_is_placed_once_however_often_it_is_sent(queue: QueueProbe) -> None:
+    once = Once(b"k" * 16, b"train")
+    with SlowRedis(queue.address.port) as relay, ThreadPoolExecutor(2) as pool:
+        book = OrderBook(Address(port=relay.port), queue.name, timeout_s=10.0)
+        first = book.place(ORDER)  # so that Redis knows the script
+        relay.hold()
+        keyless, keyed = pool.submit(book.place, ORDER), pool.submit(book.place_once, ORDER, once)
+        known = OrderBook(queue.address, queue.name, timeout_s=10.0)
+        wait_until(lambda: len(known.read().orders) == 3, "both orders are written, and their replies are held")
+        relay.cut()
+        relay.let_go()
+        # The pipeline sends them again on another connection.
+        found = {first, keyless.result(), keyed.result().order_id}
+    assert found == {each.order.id for each in known.read().orders}
+    assert known.place_once(ORDER, once) == Placed(keyed.result().order_id, is_new=False)
+    with pytest.raises(OrderKeyReused):
+        known.place_once(Order(TRAIN, "Ann"), Once(once.key, b"other"))
+    assert len(known.read().orders) == 3

@@ -1,5 +1,6 @@
 /* "That's wrong": which answer, and what the image really shows. */
 
+import { randomKey } from "./keys.js";
 import { fetchLabels, sendReport, withdrawReport } from "./service.js";
 import { spoken } from "./words.js";
 
@@ -31,9 +32,4 @@ async function offerLabels() {
 function keyOf(said) {
   if (!keys.has(said)) keys.set(said, randomKey());
   return keys.get(said);
-}
-
-// Not randomUUID, which pages without TLS lack.
-function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,4 +1,6 @@
-/* What every page does: times in the visitor's own zone, and the state of the service in the header. */
+/* What every page does: times in the visitor's own zone, keys of forms, and the state of the service in the header. */
+
+import { randomKey } from "./keys.js";
 
 const CHECK_EVERY_MS = 30_000;
 const STATES = { no_worker: ["down", "No model worker"], queue_full: ["busy", "Busy"] };
@@ -6,6 +8,10 @@ const STATES = { no_worker: ["down", "No model worker"], queue_full: ["busy", "B
 const status = document.getElementById("status");
 
 for (const time of document.querySelectorAll("time[datetime]")) localize(time);
+// A page that the browser has kept may have its forms sent again, for another order.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const field of document.getElementsByName("idempotency_key")) field.value = randomKey();
+});
 setInterval(() => { if (!document.hidden) check(); }, CHECK_EVERY_MS);
 
 /** Write a time as in the visitor's country, with the zone. */

@@ -403,3 +403,17 @@ def test_rotation_while_many_write_doubles_nothing(tmp_path: Path, rotate: Calla
     # What comes between the copy and the truncation of a file is lost: it takes the lock to avoid that.
     expected = {f"{name}-{number}" for name in names for number in range(reports)}
     assert set(kept) == expected if rotate is rename else set(kept) <= expected
+
+
+def test_the_form_of_a_page_that_is_sent_again_counts_once_and_with_another_label_again(
+    client: FlaskClient, asked: list[str], image: bytes, csv_path: Path
+) -> None:
+    page = client.post("/", data={"file": (io.BytesIO(image), "a.jpg")}).text
+    report = unescape(re.findall(r'name="report" id="report" value="([^"]+)"', page)[0])
+    [key] = re.findall(r'name="idempotency_key" value="([0-9a-f]{32})"', page)
+    form = {"report": report, "idempotency_key": key, "label": "lynx"}
+    for label in ("lynx", "lynx", "ocelot", "lynx"):
+        assert client.post("/feedback", data={**form, "label": label}).status_code == 200
+    assert [row["label"] for row in csv.DictReader(io.StringIO(csv_path.read_text()))] == ["lynx", "ocelot"]
+    answer = client.post("/feedback", data={**form, "idempotency_key": "x"})
+    assert (answer.status_code, answer.headers["X-Error-Code"]) == (400, "invalid_parameter")

@@ -1,6 +1,7 @@
 """Teaching over HTTP: who may, what becomes of examples, and what is ordered of the trainer."""
 
 import json
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,10 +16,11 @@ import settings
 from reports import record
 from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
+from sightline_testing.slow_redis import SlowRedis
 from storage.audit.log import AuditFile, AuditRow
 from storage.reports.port import Filters
 from storage.transfers.folder import FolderTransfers
-from teach import examples, imports
+from teach import examples, imports, orders
 from tests.reports.test_json_reports import problem_of
 from wire.orders import messages
 from wire.orders.trainer_desk import TrainerDesk
@@ -416,3 +418,63 @@ RESULT = {
     "lines": ["made m/2-int8"],
     "warnings": [],
 }
+
+
+@pytest.mark.parametrize("as_form", [True, False], ids=["form", "JSON"])
+def test_an_order_whose_reply_was_lost_is_placed_once_when_it_is_sent_again(
+    operator: FlaskClient, application: Flask, monkeypatch: pytest.MonkeyPatch, as_form: bool
+) -> None:
+    key = re.findall(r'name="idempotency_key" value="([0-9a-f]{32})"', operator.get("/teach").text)[0]
+    form, other = {"kind": "train", "idempotency_key": key}, {"kind": "rollback", "idempotency_key": key}
+
+    def send(order: dict[str, str]) -> TestResponse:
+        if as_form:
+            return operator.post("/teach/orders", data=order, headers=OWN)
+        keyed = {"Idempotency-Key": order["idempotency_key"], **OWN}
+        return operator.post("/teach/orders", json={"kind": order["kind"]}, headers=keyed)
+
+    def id_of(answer: TestResponse) -> str:
+        return answer.location.rpartition("/")[2] if as_form else str(answer.get_json()["id"])
+
+    with SlowRedis(settings.REDIS_PORT) as relay:
+        with monkeypatch.context() as patched:
+            patched.setattr(settings, "REDIS_PORT", relay.port)
+            first = send({"kind": "suggest", "idempotency_key": "0" * 32})  # so that Redis knows the script
+            relay.hold()
+            lost = send(form)
+            relay.cut()
+        assert (lost.status_code, "Retry-After" in lost.headers) == (503, True)
+    sent = [send(form), send(form)]
+    assert {answer.status_code for answer in sent} == {303 if as_form else 201}
+    [again] = set(map(id_of, sent))
+    with application.test_request_context():
+        assert [each.order.id for each in orders.book().orders] == [again, id_of(first)]
+    # The answer to the first was lost, so it has no row.
+    assert [row.outcome for row in rows(application)] == ["ordered", "ordered again", "ordered again"]
+    if as_form:
+        assert id_of(send(other)) != again  # of a page that the browser has kept
+    else:
+        assert problem_of(send(other)) == (422, "idempotency_key_reused")
+
+
+def test_an_import_whose_reply_was_lost_keeps_its_files_and_is_placed_once(
+    operator: FlaskClient, application: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Idempotency-Key": "one", **OWN}
+
+    def send(content: bytes = b"a graph") -> TestResponse:
+        form = {"model": (BytesIO(content), "my.onnx"), "preset": "torchvision"}
+        return operator.post("/teach/models", data=form, headers=headers)
+
+    with SlowRedis(settings.REDIS_PORT) as relay, monkeypatch.context() as patched:
+        patched.setattr(settings, "REDIS_PORT", relay.port)
+        assert operator.post("/teach/orders", json={"kind": "suggest"}, headers=OWN).status_code == 201
+        relay.hold()
+        assert send().status_code == 503
+    assert send().status_code == 201
+    assert problem_of(send(b"another graph")) == (422, "idempotency_key_reused")
+    with application.test_request_context():
+        known, _ = orders.book().orders
+    received = FolderTransfers(Path(settings.FEEDBACK_FILEPATH).parent).received(known.order.arguments["upload"])
+    assert received is not None
+    assert [path.name for path in received.parent.iterdir()] == [received.name]

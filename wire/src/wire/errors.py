@@ -88,3 +88,7 @@ class OrdersFull(WireError):  # noqa: N818  the name says what happened
     def __init__(self, bound: int) -> None:
         super().__init__(f"{bound} orders wait for the trainer already, as many as may")
         self.bound = bound
+
+
+class OrderKeyReused(WireError):  # noqa: N818  the name says what happened
+    """Another order has come under the same key before."""

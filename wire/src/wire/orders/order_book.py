@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from wire.errors import MessageError, OrdersFull
+from wire.errors import MessageError, OrderKeyReused, OrdersFull
 from wire.orders.messages import MAX_ORDER_BYTES, MAX_VERSIONS_BYTES, Known, Order, Outcome, Progress
 from wire.redis.address import Address
 from wire.redis.connection import CALLER_TIMEOUT_S
@@ -16,8 +17,23 @@ from wire.redis.resp import checked, pack
 
 # Orders that wait or run; more are not ordered by hand.
 MAX_WAITING: Final = 20
-ORDER_FIELD: Final = "order"
+# What place_order.lua returns of an order whose key has come with another one.
+OTHER_CONTENT: Final = -1
 PLACE_ORDER: Final = Script("place_order")
+
+
+class Once(NamedTuple):
+    """The key under which an order counts once, and a digest of its content: of another one it is refused."""
+
+    key: bytes
+    content: bytes = b""
+
+
+class Placed(NamedTuple):
+    """The id of an order, and whether it was placed now; else it was there already."""
+
+    order_id: str
+    is_new: bool
 
 
 class Book(NamedTuple):
@@ -38,15 +54,25 @@ class OrderBook:
 
     def place(self, order: Order) -> str:
         """Have an order done and return its id; raise OrdersFull, or MessageError where it is too large."""
+        # The pipeline may send it twice.
+        return self.place_once(order, Once(os.urandom(16))).order_id
+
+    def place_once(self, order: Order, once: Once) -> Placed:
+        """Have an order done, once for each key as long as the order is remembered.
+
+        Raise OrdersFull, OrderKeyReused, or MessageError where it is too large.
+        """
         data, keys = order.encode(), self._keys
         if len(data) > MAX_ORDER_BYTES:
             raise MessageError(f"an order of {len(data)} bytes, where {MAX_ORDER_BYTES} are the limit")
-        words = (2, keys.orders, keys.order_outcomes, MAX_WAITING, data)
+        words = (2, keys.orders, keys.order_outcomes, MAX_WAITING, data, *once)
         [reply] = self._pipeline.run(PLACE_ORDER, [words], self._timeout_s)
-        if (entry_id := checked(reply)) is None:
+        if (placed := checked(reply)) is None:
             raise OrdersFull(MAX_WAITING)
-        placed: bytes = entry_id
-        return placed.decode()
+        entry_id, added = placed
+        if added == OTHER_CONTENT:
+            raise OrderKeyReused
+        return Placed(entry_id.decode(), bool(added))
 
     def find(self, order_id: str) -> Known | None:
         """Return an order; None where there is none of that id, or it is forgotten."""

@@ -7,6 +7,7 @@ An order that was running when its trainer died is still the first without an ou
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -68,10 +69,8 @@ class TrainerDesk:
         keys = self._keys
         if self._ask(pack("SET", keys.last_search, self._name, "NX", "EX", every_s)) is None:
             return False
-        order = Order(SUGGEST, "trainer").encode()
-        return (
-            self._ask(pack("EVAL", text_of("place_order"), 2, keys.orders, keys.order_outcomes, 1, order)) is not None
-        )
+        words = (2, keys.orders, keys.order_outcomes, 1, Order(SUGGEST, "trainer").encode(), os.urandom(16), b"")
+        return self._ask(pack("EVAL", text_of("place_order"), *words)) is not None
 
     def begin(self, taken: Taken) -> bool:
         """Note that an order is being done; return False where another trainer has the lease."""
