@@ -1,7 +1,7 @@
 """Requests that count once however often they are sent: reports, and orders to the trainer.
 
-A program sends the header `Idempotency-Key`. The forms of our pages have a field of the same meaning, which is made
-anew each time a page is sent: reloading a form's answer, or pressing its button twice, changes nothing.
+A program sends the header `Idempotency-Key`. The forms of our pages have a field of the same meaning, which is
+different each time a page is sent: reloading the response to a form, or pressing its button twice, changes nothing.
 """
 
 import hashlib

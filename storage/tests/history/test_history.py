@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageStuck
+from storage.history import port
 from storage.history.folder import FolderHistory
 from storage.history.port import DAY, HOUR, KEPT_S, MINUTE, History, Sample, Sum
 from storage.history.postgres import PostgresHistory
@@ -46,15 +47,30 @@ def test_samples_are_added_up_by_minute_hour_and_day(history: History) -> None:
     assert {each.name for each in history.read(DAY, 0, NOON * 2, ["answers", "other"])} == {"answers", "other"}
 
 
-def test_each_period_is_kept_for_its_time_and_labels_by_day_alone(history: History) -> None:
-    history.add(NOON, [ONE, Sample("label", "net/1", "tabby", 1)])
-    for period, kept_s in KEPT_S.items():
-        history.add(NOON + kept_s, [ONE])
-        assert len(history.read(period, NOON, NOON + period, ["answers"])) == 1
-        history.add(NOON + kept_s + period, [ONE])
-        assert history.read(period, NOON, NOON + 1, ["answers"]) == []
+def test_each_period_is_kept_for_its_time(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "KEPT_S", {MINUTE: 2 * MINUTE, HOUR: 2 * HOUR, DAY: 3 * DAY})
+    for minute in range(5):
+        history.add(NOON + minute * MINUTE, [ONE])
+    kept = [each.at for each in history.read(MINUTE, 0, NOON * 2, ["answers"])]
+    assert kept == [NOON + minute * MINUTE for minute in (2, 3, 4)]
+    for day in range(1, 6):
+        history.add(NOON + day * DAY, [ONE])
+    assert [len(history.read(period, 0, NOON * 2, ["answers"])) for period in KEPT_S] == [3, 3, 4]
+
+
+def test_labels_are_kept_by_day_alone(history: History) -> None:
     history.add(NOON, [Sample("label", "net/1", "tabby", 1)])
     assert [len(history.read(period, 0, NOON * 2, ["label"])) for period in KEPT_S] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("ahead_s", [30 * DAY, 4000 * DAY, -4000 * DAY])
+def test_a_clock_that_was_wrong_for_a_while_removes_nothing(history: History, ahead_s: int) -> None:
+    for day in range(3):
+        history.add(NOON + day * DAY, [ONE])
+    for minute in range(3):
+        history.add(NOON + 2 * DAY + ahead_s + minute * MINUTE, [ONE])
+    history.add(NOON + 2 * DAY + MINUTE, [ONE])
+    assert [len(history.read(period, NOON - DAY, NOON + 3 * DAY, ["answers"])) for period in KEPT_S] == [4, 3, 3]
 
 
 def test_many_writers_at_once_lose_nothing(history: History) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86_400
-# How long the sums of each period are kept, in seconds.
+# How long the sums of each period are kept at least, in seconds.
 KEPT_S: Final = {MINUTE: 26 * HOUR, HOUR: 9 * DAY, DAY: 400 * DAY}
 # What has hundreds of details is kept by day alone.
 BY_DAY: Final = frozenset({"label"})
@@ -19,7 +19,12 @@ _ADD: Final = f"""
 INSERT INTO history ({", ".join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (period, at, name, key, detail) DO UPDATE SET amount = history.amount + excluded.amount
 """  # noqa: S608  our own words
-_FORGET: Final = "DELETE FROM history WHERE period = ? AND at < ?"
+_IS_ANY_OLD: Final = "SELECT at FROM history WHERE period = ? AND at < ? LIMIT 1"
+_FORGET: Final = """
+DELETE FROM history WHERE period = ? AND at < ? AND at < (
+  SELECT MIN(at) FROM (SELECT DISTINCT at FROM history WHERE period = ? ORDER BY at DESC LIMIT ?) AS newest
+)
+"""
 _READ: Final = "SELECT at, name, key, detail, amount FROM history WHERE period = ? AND at >= ? AND at < ?"
 
 
@@ -55,7 +60,10 @@ class History(ABC):
 
 
 def add(ask: Ask, now: float, samples: Sequence[Sample]) -> None:
-    """Add samples, and remove the sums that have had their time."""
+    """Add samples, and remove the sums that have had their time, the oldest ones of more than fit into that time.
+
+    By the clock alone, one reading that is days ahead would remove everything.
+    """
     rows = [
         (period, int(now) // period * period, *sample)
         for period in KEPT_S
@@ -66,7 +74,9 @@ def add(ask: Ask, now: float, samples: Sequence[Sample]) -> None:
     for row in sorted(rows):
         ask(_ADD, row)
     for period, kept_s in KEPT_S.items():
-        ask(_FORGET, (period, int(now) - kept_s))
+        before = int(now) - kept_s
+        if ask(_IS_ANY_OLD, (period, before)):
+            ask(_FORGET, (period, before, period, kept_s // period + 1))
 
 
 def read(ask: Ask, period: int, since: float, until: float, names: Collection[str]) -> list[Sum]:
