@@ -357,7 +357,7 @@ def test_json_is_one_object_for_one_image_and_a_line_for_each_of_several(service
     assert run(service, "classify", "--json", photos, "-o", "x.csv").returncode == 1
 
 
-@pytest.mark.parametrize("words", [(), ("classify",), ("report",), ("doctor",)])
+@pytest.mark.parametrize("words", [(), ("classify",), ("report",), ("doctor",), ("completion",)])
 def test_every_command_has_the_version(words: tuple[str, ...]) -> None:
     done = subprocess.run([COMMAND, *words, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"sightline {__version__}\n"

@@ -140,8 +140,12 @@ def _service_options(url: str, key: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--url", default=url, help=f"address of the service; default: {ADDRESS}")
     parser.add_argument("--key", default=key, help="API key, if the service requires one")
-    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
+    _add_version(parser)
     return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
 
 
 _EXAMPLES = """\
@@ -220,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=_doctor)
     one = commands.add_parser("completion", help="print a completion script for bash or zsh")
+    _add_version(one)
     one.set_defaults(run=_completion)
     return parser
 
