@@ -94,13 +94,12 @@ def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its
         wait_until(partial(is_announced, producer, after), f"{after} was announced", TIMEOUT_S)
         assert [model_of(producer.submit("0.jpg", timeout_s=TIMEOUT_S)) for _ in range(4)] == [after] * 4
     for version in versions:
-        found = partial(are_maps_checked, own / version)
-        wait_until(found, "whether there are heat maps was checked", TIMEOUT_S)
+        key = compiled.key(heat_maps.FINDING, bundle.load(own / version).digest)
+        wait_until(partial(are_maps_found, own / version, key), "whether there are heat maps was checked", TIMEOUT_S)
 
 
-def are_maps_checked(folder: Path) -> bool:
-    key = compiled.key(heat_maps.FINDING, bundle.load(folder).digest)
-    return compiled.kept(folder, key) == b""
+def are_maps_found(folder: Path, finding: str) -> bool:
+    return compiled.kept(folder, finding) == b""
 
 
 def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_for_the_first(

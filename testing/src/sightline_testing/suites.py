@@ -1,7 +1,8 @@
 """`make test`: runs every suite in the place its imports expect, and adds up what they found.
 
 api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Two suites run at a
-time, since tests often wait; what each prints is shown when it ends, or when the whole run is stopped.
+time, since tests often wait, and beside them the short ones, one after the other; what each prints is shown when it
+ends, or when the whole run is stopped.
 """
 
 import os
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 from xml.etree import ElementTree
 
@@ -21,6 +23,11 @@ from sightline_testing.redis_server import FIRST_PROCESS
 from sightline_testing.service import REPOSITORY
 
 RESULTS = REPOSITORY / "var" / "test-results"
+CORES = os.cpu_count() or 1
+# Processes of a suite, whether it runs alone or as one of two: many tests wait for something, so there is work for one
+# more than there are cores. Services belong to a file.
+PROCESSES = CORES + 1
+AT_A_TIME = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Suite:
     together: tuple[tuple[str, ...], ...] = ()  # files that share what a process starts once: a service, a browser
     is_parallel: bool = True
     is_short: bool = False  # one process: others would take longer to import what it needs than to run their share
+    processes: int = PROCESSES  # fewer where tests rarely wait: each process collects the tests and starts its servers
 
 
 @dataclass
@@ -117,6 +125,7 @@ SUITES = (
             "tests/cli/test_evaluate.py",
             "tests/default_model/test_bundle_graphs.py",
         ),
+        processes=CORES,
     ),
     Suite(
         "api",
@@ -129,7 +138,7 @@ SUITES = (
         ),
     ),
     Suite("wire", "wire", "tests"),
-    Suite("storage", "storage", "tests"),
+    Suite("storage", "storage", "tests", longest=("tests/test_s3.py",), processes=CORES),
     Suite("launcher", "deploy", "tests"),
     Suite("client", "client", "tests", is_short=True),
     Suite("benchmarks", ".", "benchmarks/tests", is_short=True),
@@ -150,11 +159,6 @@ SUITE_LIMIT_S = 2400
 # The long forms of faults and attacks take as long as they take.
 LONG_FORMS = ("FULL", "TWINS")
 _running: list[subprocess.Popen[bytes]] = []
-CORES = os.cpu_count() or 1
-# Processes of a suite, whether it runs alone or as one of two: many tests wait for something, so there is work for one
-# more than there are cores. Services belong to a file.
-PROCESSES = CORES + 1
-AT_A_TIME = 2
 # Commands of their own, since they take minutes.
 # One at a time: they judge what a flood or a killed process does to everything else on the machine.
 FAULTS = Suite("faults", ".", "tests/faults", is_parallel=False)
@@ -197,11 +201,15 @@ def main(names: list[str]) -> int:
 
 
 def run_all(suites: Sequence[Suite]) -> list[Totals]:
-    """Run the suites, two at a time where all of them allow it, and return the totals of each."""
+    """Run the suites, two at a time and a short one where all of them allow it, and return the totals of each."""
     if len(suites) < AT_A_TIME or not all(suite.is_parallel for suite in suites):
         return [run_alone(suite) for suite in suites]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        return list(pool.map(run_beside, suites, range(len(suites))))
+    firsts: SimpleQueue[int] = SimpleQueue()
+    for number in range(AT_A_TIME + 1):
+        firsts.put(number * PROCESSES)
+    with ThreadPoolExecutor(AT_A_TIME) as pool, ThreadPoolExecutor(1) as short:
+        runs = [(short if suite.is_short else pool).submit(run_beside, suite, firsts) for suite in suites]
+        return [each.result() for each in runs]
 
 
 def run_alone(suite: Suite) -> Totals:
@@ -210,18 +218,25 @@ def run_alone(suite: Suite) -> Totals:
     return run(suite)
 
 
-def run_beside(suite: Suite, number: int) -> Totals:
-    """Run a suite while another one runs, and show what it printed when it has ended."""
+def run_beside(suite: Suite, firsts: "SimpleQueue[int]") -> Totals:
+    """Run a suite while others run, and show what it printed when it has ended.
+
+    `firsts` holds the numbers from which no running suite counts its processes.
+    """
     _say(f"--- {suite.name} has started")
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / f"{suite.name}.log").open("w+b") as output:
-        totals = run(suite, PROCESSES, number * PROCESSES, output)
+        first = firsts.get()
+        try:
+            totals = run(suite, first, output)
+        finally:
+            firsts.put(first)
         output.seek(0)
         _say(f"--- {suite.name}\n{output.read().decode(errors='replace')}--- {suite.name}: {totals}")
     return totals
 
 
-def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[bytes] | None = None) -> Totals:
+def run(suite: Suite, first: int = 0, output: IO[bytes] | None = None) -> Totals:
     """Run one suite and return its totals; a run that broke off counts as a failure.
 
     `first` is the number of its first process among those of all suites that run at the same time.
@@ -233,7 +248,7 @@ def run(suite: Suite, processes: int = PROCESSES, first: int = 0, output: IO[byt
     options = [*PYTEST_OPTIONS, f"--junitxml={report}", *suite.options]
     if suite.is_parallel and not suite.is_short:
         # A process that a test took along is not replaced: the same test would take the next one along, without end.
-        options += ["--dist=loadfile", f"--numprocesses={processes}", "--max-worker-restart=0"]
+        options += ["--dist=loadfile", f"--numprocesses={suite.processes}", "--max-worker-restart=0"]
     if suite.is_parallel and suite.longest:
         options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
         options += [f"--together={','.join(files)}" for files in suite.together]
