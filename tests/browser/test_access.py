@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import expect
 
 from sightline_testing.browser import Visitor
 from sightline_testing.sample_images import bad
@@ -13,14 +13,6 @@ from sightline_testing.sample_images import bad
 Visit = Callable[..., Visitor]
 FULL = bool(os.environ.get("FULL"))
 PHONE = {"width": 360, "height": 740}
-
-
-def held(page: Page) -> list[Route]:
-    """Hold back the next answer, so that the page stays busy."""
-    routes: list[Route] = []
-    hold = lambda route: routes.append(route)  # noqa: E731, PLW0108 -- Playwright marks its handlers, and can no method
-    page.route("**/predict*", hold, times=1)
-    return routes
 
 
 def barriers(visitor: Visitor) -> dict[str, list[str]]:
@@ -35,11 +27,11 @@ def barriers(visitor: Visitor) -> dict[str, list[str]]:
 def test_no_state_of_the_page_has_a_barrier_or_scrolls_sideways(visit: Visit, image: Path, tmp_path: Path) -> None:
     visitor = visit()
     found = {"start": barriers(visitor)}
-    routes = held(visitor.page)
+    held = visitor.hold("**/predict*")
     visitor.choose(image)
     visitor.page.locator("[data-state=busy] #view img").wait_for()
     found["busy"] = barriers(visitor)
-    routes[0].continue_()
+    held.wait().continue_()
     visitor.answer()
     found["answer"] = barriers(visitor)
     visitor.report()
@@ -69,7 +61,7 @@ def test_the_description_of_the_api_has_no_barrier_and_scrolls_sideways_nowhere(
 @pytest.mark.parametrize("path", ["/feedback", "/review", "/there-is-no-such-page"])
 def test_no_other_page_has_a_barrier_or_scrolls_sideways(visit: Visit, path: str) -> None:
     visitor = visit(path)
-    assert visitor.page.get_by_role("link", name="Sightline").is_visible()
+    expect(visitor.page.get_by_role("link", name="Sightline")).to_be_visible()
     assert barriers(visitor) == {}
 
 
@@ -84,7 +76,8 @@ def test_no_page_that_the_plain_form_leads_to_has_a_barrier_or_scrolls_sideways(
     for file, wait in ((damaged, visitor.error), (image, visitor.answer)):
         visitor.open()
         visitor.choose(file)
-        visitor.page.get_by_role("button", name="Name it").click()
+        with visitor.navigation():
+            visitor.page.get_by_role("button", name="Name it").click()
         wait()
         found[file.name] = barriers(visitor)
     visitor.report()
@@ -107,11 +100,14 @@ def test_the_plain_form_fits_a_phone(visit: Visit, image: Path, *, scripts: bool
 @pytest.mark.parametrize(("wish", "moves"), [("reduce", False), ("no-preference", True)])
 def test_nothing_moves_for_who_wants_no_motion(visit: Visit, image: Path, wish: str, *, moves: bool) -> None:
     visitor = visit(reduced_motion=wish)
-    held(visitor.page)
+    visitor.hold("**/predict*")
     visitor.choose(image)
     visitor.page.locator("[data-state=busy] #view img").wait_for()
-    running = visitor.page.evaluate("document.getAnimations().some((one) => one.playState === 'running')")
-    assert running is moves
+    running = "document.getAnimations().some((one) => one.playState === 'running')"
+    if moves:
+        visitor.page.wait_for_function(running)
+    else:
+        assert not visitor.page.evaluate(running)
 
 
 def test_the_answer_is_spoken_without_moving_the_keyboard(visitor: Visitor, image: Path) -> None:
@@ -124,14 +120,14 @@ def test_the_answer_is_spoken_without_moving_the_keyboard(visitor: Visitor, imag
 
 
 def test_the_policy_of_the_page_runs_no_inline_script(visitor: Visitor) -> None:
-    ran = visitor.page.evaluate(
-        """() => {
-          const script = document.createElement("script");
-          script.textContent = "window.ran = true";
-          document.body.append(script);
-          return window.ran === true;
-        }"""
-    )
+    with visitor.page.expect_console_message(lambda message: "Content Security Policy" in message.text):
+        ran = visitor.page.evaluate(
+            """() => {
+              const script = document.createElement("script");
+              script.textContent = "window.ran = true";
+              document.body.append(script);
+              return window.ran === true;
+            }"""
+        )
     assert not ran
-    assert any("Content Security Policy" in complaint for complaint in visitor.complaints)
     visitor.complaints.clear()

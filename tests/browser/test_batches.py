@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,8 @@ def test_the_images_of_a_batch_that_failed_are_named_with_the_reason(
     assert "nothing.gif is empty." in said
     assert visitor.spoken().startswith("3 of 5 images have no answer."), "a screen reader gets it too"
     tiles = visitor.page.locator(TILES)
-    assert tiles.count() == len(files)
-    assert "damaged.jpg: JPEG cannot be decoded" in tiles.filter(has_text="damaged.jpg").inner_text()
+    expect(tiles).to_have_count(len(files))
+    expect(tiles.filter(has_text="damaged.jpg: JPEG cannot be decoded")).to_have_count(1)
     visitor.page.locator(TILES, has_text="nothing.gif").click()
     assert visitor.error() == "nothing.gif is empty."
     assert visitor.page.locator("#view img").count() == 0, "no image of another file"
@@ -75,18 +76,17 @@ def test_a_batch_without_failures_says_nothing_of_any(visitor: Visitor, tmp_path
 
 
 def test_stop_stops_all_that_wait_and_they_can_be_taken_up_again(visitor: Visitor, tmp_path: Path) -> None:
-    asked: list[Route] = []
-    visitor.page.route("**/predict*", lambda route: asked.append(route))  # noqa: PLW0108  Playwright takes functions alone
-    with visitor.page.expect_request("**/predict*"):
-        visitor.choose(*scenes(tmp_path, 4))
+    asked = visitor.hold("**/predict*", most=None)
+    visitor.choose(*scenes(tmp_path, 4))
+    asked.wait()
     visitor.page.get_by_role("button", name="Stop", exact=True).click()
     visitor.page.locator("#notice", has_text="4 images were stopped.").wait_for()
     visitor.page.wait_for_timeout(300)
-    assert len(asked) <= AT_FIRST, "images that had not started were not sent"
-    assert visitor.page.locator(TILES).count() == 4
+    assert len(asked.routes) <= AT_FIRST, "images that had not started were not sent"
+    expect(visitor.page.locator(TILES)).to_have_count(4)
     visitor.page.unroute_all(behavior="ignoreErrors")
     visitor.page.locator(TILES, has_text="scene3.jpg").click()
-    assert visitor.page.locator("#error-title").inner_text() == "Stopped"
+    expect(visitor.page.locator("#error-title")).to_have_text("Stopped")
     visitor.page.locator("#try-again").click()
     visitor.answer()
     assert visitor.page.get_by_alt_text("The image you gave: scene3.jpg").count() == 1
@@ -116,11 +116,12 @@ def test_a_batch_of_300_keeps_every_result_and_only_the_tiles_in_view(visitor: V
     contents = [jpeg(32, 24, seed=seed) for seed in range(10)]
     files = [written(tmp_path, f"{number:03}.jpg", contents[number % 10]) for number in range(MANY - BAD)]
     files += [written(tmp_path, f"bad{number}.jpg", bad("truncated.jpg").content) for number in range(BAD)]
-    under_way = AtOnce(visitor)
+    visitor.page.evaluate(f"performance.setResourceTimingBufferSize({10 * MANY})")
+    busy_line = visitor.texts("#busy-line")
     visitor.choose(*files)
-    visitor.page.locator("#busy-line", has_text=f" of {MANY}").wait_for()
     finished(visitor, MANY)
-    assert 1 < under_way.most <= 6
+    busy_line.wait_for(f" of {MANY}")
+    assert 1 < most_at_once(visitor) <= 6
     assert f"{BAD} without an answer" in visitor.page.locator("#history-count").inner_text()
     assert visitor.page.locator(TILES).count() < MANY / 2
     rows = list(csv.DictReader(io.StringIO(downloaded(visitor, "Download CSV"))))
@@ -135,22 +136,19 @@ def test_a_batch_of_300_keeps_every_result_and_only_the_tiles_in_view(visitor: V
     visitor.page.locator("#history-count:not(:has-text('shown'))").wait_for()
     visitor.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     visitor.page.locator(TILES, has_text=files[-1].name).wait_for()
-    assert visitor.page.locator(TILES, has_text=files[0].name).count() == 0
+    expect(visitor.page.locator(TILES, has_text=files[0].name)).to_have_count(0)
 
 
-class AtOnce:
-    """Return the number of requests for a prediction that were open at the same time."""
-
-    def __init__(self, visitor: Visitor) -> None:
-        self.most = self._now = 0
-        visitor.page.on("request", lambda request: self._count(request.url, 1))
-        visitor.page.on("requestfinished", lambda request: self._count(request.url, -1))
-        visitor.page.on("requestfailed", lambda request: self._count(request.url, -1))
-
-    def _count(self, url: str, by: int) -> None:
-        if "/predict?" in url:
-            self._now += by
-            self.most = max(self.most, self._now)
+def most_at_once(visitor: Visitor) -> int:
+    """Return how many requests for a prediction were open at the same time, by the clock of the page."""
+    spans: list[tuple[float, float]] = visitor.page.evaluate(
+        """() => performance.getEntriesByType("resource").filter(({ name }) => name.includes("/predict?"))
+             .map(({ startTime, responseEnd }) => [startTime, responseEnd])"""
+    )
+    assert len(spans) >= MANY
+    # What ends at the moment at which the next one starts is not open at the same time.
+    changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    return max(accumulate(by for _, by in changes))
 
 
 def test_tiles_are_filtered_by_label_and_by_low_score(visitor: Visitor, photograph: Path, tmp_path: Path) -> None:
@@ -177,11 +175,13 @@ def test_tiles_below_the_window_are_there_for_the_keyboard(visit: Callable[..., 
     visitor.choose(*scenes(tmp_path, 12))
     finished(visitor, 12)
     visitor.page.evaluate("scrollTo(0, 0)")
-    assert not visitor.page.locator("#tiles").evaluate("tiles => tiles.getBoundingClientRect().top < innerHeight")
+    expect(visitor.page.locator("#tiles")).not_to_be_in_viewport()
     visitor.page.locator("#download-json").focus()
     for number in range(12):
         visitor.page.keyboard.press("Tab")
-        visitor.page.locator(TILES, has_text=f"scene{number}.jpg").and_(visitor.page.locator(":focus")).wait_for()
+        expect(visitor.page.locator(TILES, has_text=f"scene{number}.jpg")).to_be_focused()
+        # The tiles after it are drawn in the next frame.
+        visitor.page.locator(TILES, has_text=f"scene{min(number + 1, 11)}.jpg").wait_for()
 
 
 def test_a_busy_service_gets_fewer_images_at_a_time_and_none_is_lost(visitor: Visitor, tmp_path: Path) -> None:
@@ -194,8 +194,9 @@ def test_a_busy_service_gets_fewer_images_at_a_time_and_none_is_lost(visitor: Vi
             route.continue_()
 
     visitor.page.route("**/predict*", answer)
+    busy_line = visitor.texts("#busy-line")
     visitor.choose(*scenes(tmp_path, 8))
-    visitor.page.locator("#busy-line", has_text="Too many images are waiting. Trying again in 1 second.").wait_for()
     finished(visitor, 8)
+    busy_line.wait_for("Too many images are waiting. Trying again in 1 second.")
     assert "without" not in visitor.page.locator("#history-count").inner_text()
-    assert visitor.page.locator(".tile[data-state=answered]").count() == 8
+    expect(visitor.page.locator(".tile[data-state=answered]")).to_have_count(8)

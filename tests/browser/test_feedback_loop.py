@@ -91,7 +91,7 @@ def see_the_other_version(visitor: Visitor, image: Path) -> None:
     page, link = visitor.page, visitor.page.get_by_role("link", name=f"Compare with version {NEW}")
     visitor.open()
     while not page.locator("#answer-compare").count():  # until the workers have loaded it
-        page.reload()
+        visitor.reload()
     assert answer_to(visitor, image)[1] == BASE
     link.press("Enter")
     page.locator("#compared", has_text=f"{NEW}: {LABEL}").wait_for()

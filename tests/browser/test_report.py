@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Request, Route
+from playwright.sync_api import Request
 
 from sightline_testing.browser import Visitor
 from sightline_testing.service import Service
@@ -154,15 +154,13 @@ def test_a_report_that_does_not_arrive_says_nothing_about_the_next_image(
 ) -> None:
     visitor.choose(photograph)
     visitor.answer()
-    held: list[Route] = []
-    visitor.page.route("**/feedback*", lambda route: held.append(route))  # noqa: PLW0108  Playwright takes functions alone
-    with visitor.page.expect_request("**/feedback*"):
-        visitor.report()
+    held = visitor.hold("**/feedback*")
+    visitor.report()
+    request = held.wait()
     visitor.choose(image)
     visitor.page.get_by_alt_text("The image you gave: scene.jpg").wait_for()
     visitor.answer()
-    for route in held:
-        route.abort()
+    request.abort()
     visitor.page.wait_for_timeout(300)
     assert visitor.page.locator("#report-line").inner_text() == "Not right? What is it?"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Browser, FilePayload
+from playwright.sync_api import Browser, FilePayload, expect
 
 from sightline_testing import stripes
 from sightline_testing.browser import Visitor
@@ -53,11 +53,11 @@ def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     began = time.monotonic()
     page.get_by_label("Images", exact=True).set_input_files(drawn(tmp_path))
     page.get_by_role("button", name="Add examples").click()
-    page.get_by_text("Today the model takes").wait_for()
-    assert page.locator(".example:has(img[src])").count() == len(EXAMPLES)
+    page.get_by_text("Today the model takes").wait_for(timeout=TRAIN_TIMEOUT_MS)
+    expect(page.locator(".example:has(img[src])")).to_have_count(len(EXAMPLES))
     look_at(visitor, "2-examples")
-    page.get_by_role("button", name="Train").click()
-    page.locator("#order[data-state=queued], #order[data-state=running]").wait_for()
+    with visitor.navigation():
+        page.get_by_role("button", name="Train").click()
     look_at(visitor, "3-training", is_moving=True)
     page.get_by_role("heading", name=f"{NEW} is made").wait_for(timeout=TRAIN_TIMEOUT_MS)
     found = page.get_by_role("row", name=f"New: {LABEL}").inner_text()
@@ -73,7 +73,7 @@ def test_a_class_is_taught_served_and_taken_back_in_the_browser(
     visitor.open("/teach")
     look_at(visitor, "5-versions")
     page.get_by_role("button", name="Roll back to it").click()
-    page.get_by_role("heading", name=f"{BASE} is served").wait_for()
+    page.get_by_role("heading", name=f"{BASE} is served").wait_for(timeout=TRAIN_TIMEOUT_MS)
     assert loop.ask(unseen)[1] == BASE
     rows = reversed(AuditFile(loop.files.feedback).newest(100))
     assert [(row.action, row.outcome) for row in rows if row.order] == [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from sightline_testing.browser import Visitor
 from sightline_testing.sample_images import bad, good
@@ -18,7 +19,8 @@ def plain_visitor(visit: Visit) -> Visitor:
 
 def send(visitor: Visitor, file: Path) -> None:
     visitor.choose(file)
-    visitor.page.get_by_role("button", name="Name it").click()
+    with visitor.navigation():
+        visitor.page.get_by_role("button", name="Name it").click()
 
 
 def test_the_plain_form_gives_the_same_answer(plain_visitor: Visitor, visit: Visit, image: Path) -> None:
@@ -32,7 +34,8 @@ def test_the_plain_form_gives_the_same_answer(plain_visitor: Visitor, visit: Vis
 
 
 def test_a_sample_image_is_answered_with_one_click(plain_visitor: Visitor) -> None:
-    plain_visitor.page.get_by_role("button", name="espresso").click()
+    with plain_visitor.navigation():
+        plain_visitor.page.get_by_role("button", name="espresso").click()
     assert plain_visitor.answer_name().lower() == "espresso"
     assert plain_visitor.page.get_by_alt_text("The image you gave").evaluate("image => image.naturalWidth") > 0
 
@@ -49,7 +52,7 @@ def test_the_plain_report_is_thanked_for(plain_visitor: Visitor, image: Path, la
     send(plain_visitor, image)
     plain_visitor.page.locator("#report-label").fill(label)
     plain_visitor.report()
-    assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "Thank you"
+    expect(plain_visitor.page.get_by_role("heading", level=1)).to_have_text("Thank you")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "words.jpg"])
@@ -58,7 +61,7 @@ def test_the_plain_form_refuses_in_words(plain_visitor: Visitor, tmp_path: Path,
     file.write_bytes(bad("text.jpg").content)
     send(plain_visitor, file)
     assert len(plain_visitor.error()) > len("No.")
-    assert plain_visitor.page.get_by_role("heading", level=1).inner_text() == "What is in the image?"
+    expect(plain_visitor.page.get_by_role("heading", level=1)).to_have_text("What is in the image?")
 
 
 def test_the_report_of_a_rendered_answer_is_sent_by_script_where_there_are_scripts(

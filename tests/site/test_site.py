@@ -76,19 +76,19 @@ def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(page: s
 
 @pytest.mark.parametrize("page", ["index.html", "how-to/tune.html"])
 def test_search_works_on_pages_opened_from_disk(browser: Browser, page: str) -> None:
-    opened = browser.new_page()
-    opened.goto((SITE / page).as_uri())
-    opened.click(".md-search__input")
-    opened.keyboard.type("backup")
-    opened.wait_for_selector(".md-search-result__link")
-    opened.close()
+    visitor = Visitor(browser.new_page(), f"{SITE.as_uri()}/")
+    visitor.open(page)
+    visitor.page.click(".md-search__input")
+    visitor.page.keyboard.type("backup")
+    visitor.page.wait_for_selector(".md-search-result__link")
+    visitor.page.close()
 
 
 def test_every_code_block_has_a_copy_button(browser: Browser) -> None:
-    opened = browser.new_page()
-    opened.goto((SITE / "getting-started.html").as_uri())
-    opened.wait_for_selector(".md-code__button")
-    opened.close()
+    visitor = Visitor(browser.new_page(), f"{SITE.as_uri()}/")
+    visitor.open("getting-started.html")
+    visitor.page.wait_for_selector(".md-code__button")
+    visitor.page.close()
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +138,9 @@ def is_live(address: str) -> bool:
 def test_the_service_serves_the_site_with_working_search_and_links(browser: Browser, address: str) -> None:
     visitor = Visitor(browser.new_page(), address.removesuffix("/help"))
     visitor.open()
-    visitor.page.click("footer >> text=Documentation")
-    visitor.page.wait_for_url(f"{address}/index.html")
+    with visitor.navigation():
+        visitor.page.click("footer >> text=Documentation")
+    assert visitor.page.url == f"{address}/index.html"
     visitor.page.click(".md-search__input")
     visitor.page.keyboard.type("backup")
     visitor.page.click(".md-search-result__link >> nth=0")

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 # What Playwright switches off, whose list this one replaces, and the suggestions below Chromium's address bar, which
 # take as long for each new page as the page itself.
@@ -43,10 +53,18 @@ TIMEOUT_MS = 60_000
 # that loads then may be without its scripts.
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 MAX_LOADS = 10
+POLL_MS = 20
 
 _CLIPBOARD_WRITE = """async (encoded) => {
   const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
   await navigator.clipboard.write([new ClipboardItem({"image/png": new Blob([bytes], {type: "image/png"})})]);
+}"""
+
+_TEXTS = """(element) => {
+  const texts = [];
+  const options = {characterData: true, childList: true, subtree: true};
+  new MutationObserver(() => texts.push(element.textContent)).observe(element, options);
+  return texts;
 }"""
 
 _BROKEN_IMAGES = """() => [...document.images]
@@ -90,6 +108,43 @@ def running_chromium(executable: str) -> Iterator[Browser]:
             browser.close()
 
 
+class Texts:
+    """Every text that an element gets from now on, so that a test need not be there while a short one is shown."""
+
+    def __init__(self, element: Locator) -> None:
+        self._page = element.page
+        self._texts = element.evaluate_handle(_TEXTS)
+
+    def all(self) -> list[str]:
+        """Return all of them, in their order."""
+        texts: list[str] = self._texts.json_value()
+        return texts
+
+    def wait_for(self, part: str) -> None:
+        """Wait until this has been part of a text."""
+        shown = "([texts, part]) => texts.some((text) => text.includes(part))"
+        self._page.wait_for_function(shown, arg=[self._texts, part])
+
+
+class Held:
+    """Requests that get no answer before the test lets them, so that the page continues to wait for it."""
+
+    def __init__(self, page: Page, addresses: str, most: int | None) -> None:
+        self.routes: list[Route] = []
+        self._page = page
+
+        def hold(route: Route) -> None:
+            self.routes.append(route)
+
+        page.route(addresses, hold, times=most)
+
+    def wait(self) -> Route:
+        """Wait for the first one, and return it."""
+        while not self.routes:
+            self._page.wait_for_timeout(POLL_MS)
+        return self.routes[0]
+
+
 class Visitor:
     """A visitor of one page of the service; `complaints` lists the faults that the browser found."""
 
@@ -116,7 +171,7 @@ class Visitor:
         with self.page.expect_navigation():
             yield
         if self._is_interrupted:
-            self._load(self.page.reload)
+            self.reload()
 
     def sign_in(self, key: str, name: str = "Ann") -> None:
         """Open the inbox with the operator's key."""
@@ -144,6 +199,23 @@ class Visitor:
                 return
         raise AssertionError(f"the machine's network changed during each of {MAX_LOADS} loads of {self.page.url}")
 
+    def reload(self) -> None:
+        """Load the page again, and wait until its scripts listen."""
+        self._load(self.page.reload)
+
+    def stop_clock(self) -> None:
+        """Let time pass for the page by `page.clock.run_for` alone."""
+        self.page.clock.install(time=0)
+        self.page.clock.pause_at(3_600)
+
+    def texts(self, selector: str) -> Texts:
+        """Note every text of an element from now on."""
+        return Texts(self.page.locator(selector))
+
+    def hold(self, addresses: str, most: int | None = 1) -> Held:
+        """Hold the next requests to addresses of this pattern back, at most so many; None for all."""
+        return Held(self.page, addresses, most)
+
     def choose(self, *files: Path) -> None:
         """Choose files in the file dialog."""
         self.page.set_input_files("#file", list(files))
@@ -165,6 +237,7 @@ class Visitor:
     def answer(self) -> list[ShownPrediction]:
         """Wait for the answer and read its lines."""
         self.page.wait_for_selector("#answer:not([hidden]) .prediction")
+        self.page.wait_for_load_state()  # where the server rendered it, its lines arrive one after the other
         lines = self.page.locator("#predictions .prediction").all()
         return [
             ShownPrediction(
@@ -191,6 +264,7 @@ class Visitor:
     def error(self) -> str:
         """Wait for the section with the error, and return its text."""
         self.page.wait_for_selector("#error:not([hidden])")
+        self.page.wait_for_load_state()
         return self.page.locator("#error-line").inner_text()
 
     def spoken(self) -> str:
@@ -214,7 +288,8 @@ class Visitor:
         raise AssertionError(message)
 
     def overflow(self) -> int:
-        """Give by how many pixels the page is wider than its window."""
+        """Give by how many pixels the page is wider than its window, once it is loaded."""
+        self.page.wait_for_load_state()
         width: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return width
 
@@ -228,8 +303,9 @@ class Visitor:
     def barriers(self, *without: str) -> Sequence[str]:
         """Give what axe-core finds in the way of people with disabilities, by all but these rules: rule and element.
 
-        It also returns images that are shown and have no content.
+        It also returns images that are shown and have no content. A page is checked once it is loaded.
         """
+        self.page.wait_for_load_state()
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
         options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in without}}
