@@ -13,6 +13,7 @@ from collections import Counter as Counts
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from flask import Blueprint, Flask, Request, Response, current_app, has_request_context, request
@@ -34,6 +35,8 @@ NO_ENDPOINT = "none"
 # Metrics are very similar: more takes longer and saves little.
 GZIP_LEVEL = 3
 TEXT = "text/plain"
+# Beginnings of media types that an answer of /metrics has; any other one is left out of Accept.
+_FORMATS = ("application/openmetrics-text", TEXT, "text/*", "*/*")
 # Versions of the model with labels of their own in one process; further ones share OTHER.
 MAX_VERSIONS, OTHER = 32, "other"
 _VERSION = "sightline.model_version"
@@ -96,7 +99,7 @@ def install(app: Flask, queue_state: Callable[[], QueueSnapshot | None]) -> None
 def metrics() -> Response:
     """Return the metrics of all processes and of the queue, in the format that Accept requests."""
     try:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        encode, content_type = choose_encoder(_preferred_format())
     except TypeError:  # the version in Accept is no version
         encode, content_type = choose_encoder("")
     response = Response(encode(_Scrape(current_app)), content_type=content_type)
@@ -105,6 +108,12 @@ def metrics() -> Response:
         response.data = gzip.compress(response.data, GZIP_LEVEL)
         response.content_encoding = "gzip"
     return response
+
+
+def _preferred_format() -> str:
+    """Return the media type that Accept prefers; the client library has the formats, and ignores the preference."""
+    accepted = [(quality, each) for each, quality in request.accept_mimetypes if quality and each.startswith(_FORMATS)]
+    return max(accepted, key=itemgetter(0))[1] if accepted else ""
 
 
 class _Scrape:

@@ -206,6 +206,24 @@ def test_openmetrics_is_for_those_who_ask_for_it(client: FlaskClient) -> None:
     assert answer.text.endswith("# EOF\n")
 
 
+OPENMETRICS, PLAIN = "application/openmetrics-text; version=1.0.0", "text/plain; version=0.0.4"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (f"{OPENMETRICS};q=0.5, {PLAIN};q=0.9", PLAIN),
+        (f"{PLAIN};q=0.2, {OPENMETRICS};q=0.5", OPENMETRICS),
+        (f"{OPENMETRICS};q=0, {PLAIN}", PLAIN),
+        (f"{OPENMETRICS};q=0.1, */*;q=0.8", PLAIN),
+        (f"application/vnd.google.protobuf;q=0.6, {PLAIN};q=0.3, {OPENMETRICS};q=0.5, */*;q=0.1", OPENMETRICS),
+        ("application/json", PLAIN),
+    ],
+)
+def test_the_format_is_the_one_that_is_preferred(client: FlaskClient, accept: str, expected: str) -> None:
+    assert client.get("/metrics", headers={"Accept": accept}).content_type.startswith(expected)
+
+
 @pytest.mark.parametrize("version", ["x", "1.x", "", "9" * 5000, "1.0.0\t"])
 @pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
 def test_a_version_that_does_not_exist_is_answered(client: FlaskClient, kind: str, version: str) -> None:
