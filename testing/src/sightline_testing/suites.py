@@ -1,7 +1,7 @@
 """`make test`: runs every suite in the place its imports expect, and adds up what they found.
 
 api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Two suites run at a
-time, since tests often wait, and beside them the short ones, one after the other; what each prints is shown when it
+time, since tests often wait, and next to them the short ones, one after the other; what each prints is shown when it
 ends, or when the whole run is stopped.
 """
 
