@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -14,14 +15,21 @@ from werkzeug.routing import Rule
 import settings
 import views
 from app import create_app
+from auth import access
+from operate import routes
 from pages import assets
 from predict import job_queue
 from reports import record
+from review import suggestions
 from server.edge import Site
 from sightline_testing import sample_images
 from sightline_testing.plugin import EXAMPLES
 from sightline_testing.redis_server import RedisServer
-from tests.serving import API, EchoWorker, Served, digest_in, serving
+from teach import orders
+from tests.serving import API, PATIENCE_S, EchoWorker, Served, digest_in, serving
+from wire import Producer, RateLimiter, ResultCache
+from wire.orders.order_book import OrderBook
+from wire.orders.suggestions import Suggestions
 from wire.tables.feedback import REPORTS_FILE
 
 # No test judges speed: a busy machine may take any time for an example.
@@ -61,6 +69,19 @@ def compiled() -> Iterator[None]:
         patched.setattr(Rule, "compile", once)
         patched.setattr(Site, "jinja_options", Site.jinja_options | {"bytecode_cache": CompiledTemplates()})
         patched.setattr(assets, "Assets", read_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """Have the applications of this process wait for a slow Redis and for workers that stand still for a while."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(job_queue, "Producer", partial(Producer, worker_grace_s=3600.0, redis_timeout_s=PATIENCE_S))
+        patched.setattr(job_queue, "ResultCache", partial(ResultCache, timeout_s=PATIENCE_S))
+        patched.setattr(access, "RateLimiter", partial(RateLimiter, timeout_s=PATIENCE_S))
+        for module in (orders, routes, suggestions):
+            patched.setattr(module, "OrderBook", partial(OrderBook, timeout_s=PATIENCE_S))
+        patched.setattr(suggestions, "Suggestions", partial(Suggestions, timeout_s=PATIENCE_S))
         yield
 
 

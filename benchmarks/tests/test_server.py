@@ -29,7 +29,7 @@ def test_a_grandchild_that_ignores_the_polite_signal_is_ended_too(
     system = System("stubborn", "stubborn", Pipeline.PILLOW_ONNX, "/", ("raw",), module="stubborn")
 
     with Server(system, Setting()) as server:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while len(server.pids()) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         started = server.pids()

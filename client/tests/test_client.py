@@ -148,8 +148,9 @@ def slow(connection: socket.socket) -> None:
 def test_a_request_that_the_service_has_is_not_sent_again(rest: Answer, timeout_s: float) -> None:
     """It is slow, or its answer broke off: the image would be computed twice."""
     serve, requests = kept_then(rest)
-    with serving(serve, serve) as url, Client(url, timeout_s=timeout_s) as client:
+    with serving(serve, serve) as url, Client(url) as client:
         client.ready()
+        client._own.connection.sock.settimeout(timeout_s)
         with pytest.raises(Unreachable):
             client.classify(b"x")
     assert requests == [0, 1]

@@ -64,7 +64,7 @@ class Run:
 def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
-    def start(stages: list[list[Told]], grace_s: float = 1.0) -> Run:
+    def start(stages: list[list[Told]], grace_s: float = TIMEOUT_S) -> Run:
         runs.append(Run(tmp_path, stages, grace_s))
         return runs[-1]
 
@@ -72,6 +72,10 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     for run in runs:
         run.process.kill()
         run.process.wait()
+
+
+# What is ignored stays so in what the shell runs.
+STUBBORN = "trap '' TERM; echo $$ >> {0}; exec sleep 1000"
 
 
 def sleeper(name: str) -> tuple[str, str]:
@@ -106,9 +110,9 @@ def test_a_program_that_always_fails_is_tried_without_end_and_at_growing_interva
     supervise: Callable[..., Run],
 ) -> None:
     run = supervise([[("broken", "echo $$ >> broken; exit 3"), sleeper("other")]])
-    eventually(lambda: len(pauses(run)) >= 3, "three attempts that had to wait")
+    # After an attempt that took long, since the machine stood still, the intervals begin again.
+    eventually(lambda: max(pauses(run), default=0.0) >= 4 * supervision.FIRST_INTERVAL_S, "they grow")
     assert "broken ended (exit status 3); starting it again\n" in run.output()
-    assert pauses(run) == sorted(pauses(run))
     assert len(run.pids("other")) == 1
 
 
@@ -153,7 +157,7 @@ def test_a_program_has_the_priority_that_it_is_given(supervise: Callable[..., Ru
 
 def test_what_does_not_stop_is_killed_with_everything_it_started(supervise: Callable[..., Run]) -> None:
     stubborn = "trap '' TERM; echo $$ >> stubborn; sleep 1000 & echo $! >> stubborn; while :; do wait; done"
-    run = supervise([[("stubborn", stubborn)]])
+    run = supervise([[("stubborn", stubborn)]], 1.0)
     eventually(lambda: len(run.pids("stubborn")) == 2, "the program and its child run")
     assert run.stop() == 0
     assert "stubborn does not stop by itself; killing it" in run.output()
@@ -161,9 +165,10 @@ def test_what_does_not_stop_is_killed_with_everything_it_started(supervise: Call
 
 
 def test_a_second_stop_signal_is_not_kept_waiting(supervise: Callable[..., Run]) -> None:
-    run = supervise([[("stubborn", "trap '' TERM; echo $$ >> stubborn; while :; do sleep 0.01; done")]], 2 * TIMEOUT_S)
+    run = supervise([[("stubborn", STUBBORN.format("stubborn"))]], 2 * TIMEOUT_S)
     eventually(lambda: run.pids("stubborn"), "the program runs")
     run.process.send_signal(signal.SIGINT)
+    eventually(lambda: "stopping" in run.output(), "it stops")
     time.sleep(0.2)
     assert run.process.poll() is None
     assert run.stop() == 0
@@ -242,11 +247,14 @@ class TestAProgramThatSaysWhenItIsReady:
 
     def test_it_waits_for_a_second_at_most_where_somebody_kills_it_before(self, supervise: Callable[..., Run]) -> None:
         run = supervise([[("worker", "echo $$ >> worker; exec sleep 1000", {"says_ready": True})]])
-        for killed in range(6):
+        killed = 0
+        # One that lived for long, since the machine stood still, is started again sooner.
+        while killed < 6 or longest_pause(run, "worker") <= 0.5:
             eventually(lambda: run.pids("worker")[killed:], "it runs again")  # noqa: B023 - called now
             os.kill(run.pids("worker")[killed], signal.SIGKILL)
-        eventually(lambda: run.pids("worker")[6:], "it runs again")
-        assert 0.5 < longest_pause(run, "worker") <= supervision.LONGEST_INTERVAL_FROM_OUTSIDE_S
+            killed += 1
+        eventually(lambda: run.pids("worker")[killed:], "it runs again")
+        assert longest_pause(run, "worker") <= supervision.LONGEST_INTERVAL_FROM_OUTSIDE_S
 
 
 def test_a_program_whose_configuration_is_wrong_is_not_started_again_until_that_changes(
@@ -264,7 +272,8 @@ def test_a_program_whose_configuration_is_wrong_is_not_started_again_until_that_
         run.output()
     )
     (tmp_path / "bundles" / "other").touch()
-    eventually(lambda: len(run.pids("worker")) == 2, "it tries with what has changed")
+    eventually(lambda: run.output().count("its configuration is wrong") == 2, "it tries with what has changed")
+    assert len(run.pids("worker")) == 2
     (tmp_path / "bundles" / "good").touch()
     eventually(lambda: len(run.pids("worker")) == 3, "it tries again")
     assert is_running(run.pids("worker")[2])
@@ -315,17 +324,15 @@ class TestASystemThatHasNoRoomForAnotherProcess:
         assert len(list(Path(f"/proc/{run.process.pid}/fd").iterdir())) < 15
 
 
-STUBBORN = "trap '' TERM; echo $$ >> {0}; while :; do sleep 0.01; done"
-
-
 def test_the_programs_of_a_stage_are_given_their_time_together(supervise: Callable[..., Run]) -> None:
-    names = [f"worker{number}" for number in range(8)]
-    run = supervise([[(name, STUBBORN.format(name)) for name in names]], 2.0)
+    names, grace_s = [f"worker{number}" for number in range(20)], 2.0
+    run = supervise([[(name, STUBBORN.format(name)) for name in names]], grace_s)
     eventually(lambda: all(run.pids(name) for name in names), "all run")
     begun = time.monotonic()
     assert run.stop() == 0
-    assert time.monotonic() - begun < 8 * 2.0 / 2
-    assert run.output().count("does not stop by itself; killing it") == 8
+    # One after the other they would take as long for certain, however fast the machine is; together, a twentieth.
+    assert time.monotonic() - begun < len(names) * grace_s
+    assert run.output().count("does not stop by itself; killing it") == len(names)
 
 
 def test_a_second_stop_signal_is_for_every_program_that_is_left(supervise: Callable[..., Run]) -> None:

@@ -15,7 +15,7 @@ FILES = {"model.onnx": secrets.token_bytes(3 * 1024**2), "labels.txt": b"cat\n"}
 def hosts(s3_server: S3Server, tmp_path: Path) -> tuple[BucketTransfers, BucketTransfers]:
     """The api's host and the trainer's, which have nothing but the bucket in common."""
     place = f"s3://images/{secrets.token_hex(4)}"
-    api, trainer = (BucketTransfers(s3_server.bucket(place, 30.0), tmp_path / name) for name in ("api", "trainer"))
+    api, trainer = (BucketTransfers(s3_server.bucket(place), tmp_path / name) for name in ("api", "trainer"))
     return api, trainer
 
 

@@ -58,7 +58,7 @@ class S3Server:
         """The settings with which a service uses it, without the address of its objects."""
         return {"S3_ENDPOINT": self.url, "S3_ACCESS_KEY_ID": KEY, "S3_SECRET_ACCESS_KEY": SECRET}
 
-    def bucket(self, place: str, timeout_s: float = 5.0) -> Bucket:
+    def bucket(self, place: str, timeout_s: float = 60.0) -> Bucket:
         """Return a bucket, as a client of its own."""
         return Bucket(place, Server(self.url, "us-east-1", KEY, SECRET, timeout_s))
 

@@ -47,6 +47,7 @@ def environment(state_dir: Path, port: int, changes: Mapping[str, str] | None = 
         "PORT": str(port),
         "MODEL_WORKERS": "1",  # a start is cheaper by a third; tests that need two set it
         "TRAINER": "0",  # likewise
+        "REQUEST_TIMEOUT_S": "60",  # a busy machine may take longer than five seconds
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")}
     return inherited | own | dict(changes or {})

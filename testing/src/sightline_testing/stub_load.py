@@ -21,7 +21,7 @@ from wire.redis.address import Address
 
 REFUSALS: Final = (QueueUnavailable, QueueFull, NoWorker, NotReplicated)
 # So long that a caller times out only if its job is lost.
-TIMEOUT_S: Final = 30.0
+TIMEOUT_S: Final = 100.0
 PAUSE_S: Final = 0.02
 
 
@@ -72,7 +72,7 @@ class StubLoad:
         # Why each async job has no answer yet; empty where it has.
         self.left: dict[str, str] = {}
         self._queue, self._lease_ms, self._work_s = queue, lease_ms, work_s
-        self.producer = Producer(address, queue, timeout_s=TIMEOUT_S, worker_grace_s=10.0)
+        self.producer = Producer(address, queue, timeout_s=TIMEOUT_S, worker_grace_s=TIMEOUT_S)
         self.jobs = AsyncJobs(self.producer, max_jobs=100_000, wait_replicas=wait_replicas)
         self._stop = threading.Event()
         self._numbers = count(1)
@@ -101,7 +101,7 @@ class StubLoad:
     def wait_for_answers(self, number: int = 20) -> float:
         """Come back when so many more were answered that are asked from now on; return when that was the first time."""
         begin = time.monotonic()
-        wait_until(lambda: sum(at > begin for at in self.outcomes.right) >= number, "answers come", 60)
+        wait_until(lambda: sum(at > begin for at in self.outcomes.right) >= number, "answers come")
         return time.monotonic()
 
     def _call(self) -> None:

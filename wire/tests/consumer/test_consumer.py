@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -299,8 +300,8 @@ def test_an_answer_waits_for_redis_to_come_back(start_redis: Callable[..., Queue
 def test_an_answer_that_nobody_waits_for_any_more_is_given_up(start_redis: Callable[..., QueueProbe]) -> None:
     queue = start_redis()
     consumer = queue.consumer()
-    queue.add("a.jpg", ttl_ms=100)
-    batch = receive(consumer)
+    queue.add("a.jpg")
+    batch = [replace(each, deadline=time.monotonic() + 0.1) for each in receive(consumer)]
     queue.server.kill()
     with pytest.raises(QueueUnavailable):
         answer(consumer, batch)

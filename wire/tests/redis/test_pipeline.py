@@ -227,7 +227,10 @@ def test_a_connection_over_which_nothing_comes_is_replaced(
     line: Pipeline, slow: SlowRedis, queue: QueueProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "SILENCE_S", 0.1)
+    wait_until(lambda: works(line), "it is connected")  # in less than that, at some time
+    monkeypatch.setattr(pipeline, "SILENCE_S", 3600.0)
     own = line.exchange(CLIENT_ID, 1, WAIT_S)
+    monkeypatch.setattr(pipeline, "SILENCE_S", 0.1)
     slow.hold()
     refused(lambda: line.exchange(PING, 1, 0.05))
     wait_until(lambda: b"name=test " not in queue.server.command("CLIENT", "LIST"), "the connection is closed")
@@ -237,8 +240,12 @@ def test_a_connection_over_which_nothing_comes_is_replaced(
 
 def test_an_idle_connection_stays(line: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "SILENCE_S", 0.02)
+    wait_until(lambda: works(line), "it is connected")  # in less than that, at some time
+    monkeypatch.setattr(pipeline, "SILENCE_S", 3600.0)
     own = line.exchange(CLIENT_ID, 1, WAIT_S)
+    monkeypatch.setattr(pipeline, "SILENCE_S", 0.02)
     time.sleep(0.2)
+    monkeypatch.setattr(pipeline, "SILENCE_S", 3600.0)
     assert line.exchange(CLIENT_ID, 1, WAIT_S) == own
 
 

@@ -14,12 +14,14 @@ from wire.process.fork import renew_after_fork
 from wire.redis.address import Address, Place
 from wire.redis.faults import ClosedAtOnce, ProtocolFault, RedisRefusal, WrongServer, is_of_wrong_server
 from wire.redis.resp import pack
-from wire.redis.sockets import SHORTEST_WAIT_S, connected
+from wire.redis.sockets import HELD_UP_S, SHORTEST_WAIT_S, connected
 
 if TYPE_CHECKING:
     from wire.redis.tls import TlsSession
 
 READ_BYTES: Final = 64 * 1024
+# What a read that was held up gets in addition.
+AGAIN_S: Final = 1.0
 _INCOMPLETE: Final = object()
 
 
@@ -89,11 +91,18 @@ class Link:
 
     def read(self, until: float) -> Any:
         """Return the next reply, which may be a RedisRefusal; raise TimeoutError past `until`, or another OSError."""
+        was_held_up = False
         while (reply := self._reader.gets()) is _INCOMPLETE:
             # At least a moment even when it is late: a process that was itself kept waiting for the CPU finds the time
             # over and the reply there.
             self._socket.settimeout(max(until - time.monotonic(), SHORTEST_WAIT_S))
-            self._feed()
+            try:
+                self._feed()
+            except TimeoutError:
+                now = time.monotonic()
+                if was_held_up or now < until + HELD_UP_S:
+                    raise
+                was_held_up, until = True, now + AGAIN_S
         self._refusals.check()
         return reply
 

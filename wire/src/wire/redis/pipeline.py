@@ -27,7 +27,7 @@ from wire.redis.link import Link
 from wire.redis.resp import checked, pack, pack_command
 from wire.redis.routes import route_to
 from wire.redis.scripts import text_of
-from wire.redis.sockets import SHORTEST_WAIT_S
+from wire.redis.sockets import HELD_UP_S, SHORTEST_WAIT_S
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,6 @@ CLOSE_S: Final = 5.0
 # A replica that is there has what was written within a few milliseconds.
 REPLICATED_WITHIN_MS: Final = 200
 BEST_EFFORT_TIMEOUT_S: Final = 0.1
-# A process that wakes so long after its time-out was held up.
-HELD_UP_S: Final = 0.1
 # After a fault no one waits for Redis for as long; then one caller probes it, and the others continue.
 OPEN_S: Final = 1.0
 
@@ -153,8 +151,7 @@ class Pipeline:
 def _has_come(done: threading.Event, timeout_s: float) -> bool:
     """Wait for a call's end for so long, and return whether it has come.
 
-    A process that was itself kept waiting for the CPU finds the time over, and the replies there. After a longer time
-    Redis may have stood still as well, as everything does on a machine that was suspended: it gets its time again.
+    A process that was itself kept waiting for the CPU finds the time over, and the replies there.
     """
     begin = time.monotonic()
     if done.wait(timeout_s):
@@ -299,10 +296,12 @@ class _Channel:
             self._unsent.clear()
             self._send(b"".join([call.packet for call in self._calls]))
         while True:
+            begin = time.monotonic()
             try:
                 replies = link.receive()
             except TimeoutError:
-                if self._is_overdue():
+                was_held_up = time.monotonic() - begin > SILENCE_S + HELD_UP_S
+                if self._is_overdue() and not was_held_up:
                     raise
                 continue
             for reply in replies:

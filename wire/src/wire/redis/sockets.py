@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Final
 from wire.redis.address import Place
 
 SHORTEST_WAIT_S: Final = 0.001
+# A process that wakes so long after its time-out was held up. Redis may have been held up with it, as everything is on
+# a machine that was suspended: it gets its time again.
+HELD_UP_S: Final = 0.1
 
 
 def connected(place: Place, until: float) -> socket.socket:
