@@ -178,14 +178,15 @@ def test_a_report_is_counted(client: FlaskClient) -> None:
 
 
 def test_the_queue_and_its_workers_are_told(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
+    wait_until(lambda: told(client).get(("sightline_workers", ())) == 1, "the worker is registered")
     now = told(client)
     assert now["sightline_redis_up", ()] == 1
     assert now["sightline_queue_depth", ()] == 0
     assert now["sightline_queue_bound", ()] > 0
-    assert now["sightline_workers", ()] == 1
-    assert now["sightline_worker_up", (MODEL, VERSION, f"echo-{VERSION}")] == 1
     assert ("sightline_queue_oldest_age_seconds", ()) in now
+    wait_until(
+        lambda: told(client).get(("sightline_worker_up", (MODEL, VERSION, f"echo-{VERSION}"))) == 1, "it is named"
+    )
 
 
 def test_without_redis_the_metrics_are_told_all_the_same(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
