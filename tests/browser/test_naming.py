@@ -47,6 +47,12 @@ def test_the_image_is_shown_and_described_by_its_name(visitor: Visitor, image: P
     assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") == 480
 
 
+def test_an_image_that_was_chosen_before_the_script_ran_is_classified(visitor: Visitor, image: Path) -> None:
+    with visitor.before_scripts("/", "main"):
+        visitor.choose(image)
+    assert len(visitor.answer()) == FIVE
+
+
 def test_an_image_can_be_dropped_anywhere(visitor: Visitor, image: Path) -> None:
     visitor.drop(image)
     assert len(visitor.answer()) == FIVE

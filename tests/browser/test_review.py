@@ -245,6 +245,22 @@ def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, reviewed_s
     kept(visitor, 1)
 
 
+def test_what_is_typed_while_the_script_is_loaded_stays_in_its_field(
+    visitor: Visitor, reviewed_service: Service
+) -> None:
+    reported(reviewed_service, 2, "early", label="serval")
+    enter(visitor)
+    before = decisions(reviewed_service)
+    with visitor.before_scripts("/review?label=serval", "review"):
+        visitor.page.locator(".case [name=label]").last.focus()
+        visitor.page.keyboard.type("c")
+    visitor.page.keyboard.type("aracal")
+    expect(visitor.page.locator(".case [name=label]").last).to_have_value("caracal")
+    visitor.page.keyboard.press("Enter")
+    kept(visitor, 1)
+    assert decisions(reviewed_service) == [*before, ("correct", "caracal", "Ann")]
+
+
 def look(visitor: Visitor, page: str) -> None:
     """Find no barrier and no sideways scrolling in any view; SCREENSHOTS_DIR names a folder for images of them."""
     for view in visitor.views():

@@ -74,7 +74,9 @@ def test_the_report_of_a_rendered_answer_is_sent_by_script_where_there_are_scrip
         multipart={"file": {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": image.read_bytes()}},
     )
     visitor.page.route("**/rendered", lambda route: route.fulfill(body=page.text(), content_type="text/html"))
-    visitor.open("/rendered")
+    with visitor.before_scripts("/rendered", "main"):
+        visitor.page.locator("#report-label").focus()
+    expect(visitor.page.locator("#labels option").first).to_be_attached()
     visitor.answer()
     visitor.report()
     visitor.reported()

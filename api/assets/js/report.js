@@ -9,7 +9,8 @@ const field = document.getElementById("report-label");
 const keys = new Map(); // one for each report, so that sending it again adds nothing
 
 // A thousand names are fetched when a visitor is about to type one.
-field.addEventListener("focus", offerLabels, { once: true });
+if (document.activeElement === field) offerLabels();
+else field.addEventListener("focus", offerLabels, { once: true });
 
 /** Report the answer to a look, or the one that the server rendered; give the report's id once it is kept. */
 export async function report(look, { isUnsure }) {

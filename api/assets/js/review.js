@@ -47,8 +47,16 @@ part("select-none").addEventListener("click", () => select(() => false));
 document.addEventListener("keydown", listen);
 countSelected();
 offerLabels();
-const first = cases.find(isOpen) ?? cases[0];
-if (first) show(first);
+begin();
+
+// Who types already, or has gone elsewhere, stays there: what is typed next must not be taken for shortcuts.
+function begin() {
+  const focused = document.activeElement ?? document.body;
+  const first = focused.closest(".case") ?? cases.find(isOpen) ?? cases[0];
+  if (!first) return;
+  if (focused === document.body) show(first);
+  else mark(first);
+}
 
 // Browsers that keep nothing for pages throw.
 function remembered() {

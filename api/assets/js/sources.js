@@ -12,11 +12,13 @@ export function listen({ onFiles, onNothing }) {
 }
 
 function choosing(input, onFiles) {
-  input.addEventListener("change", () => {
+  const take = () => {
     const files = [...input.files];
     input.value = ""; // so that the same file can be chosen again
     if (files.length) onFiles(files);
-  });
+  };
+  input.addEventListener("change", take);
+  take(); // what was chosen while this script was loaded
 }
 
 // The whole page is the target: visitors need not aim.

@@ -165,6 +165,16 @@ class Visitor:
         self._load(lambda: self.page.goto(self.url + path))
 
     @contextmanager
+    def before_scripts(self, path: str, script: str) -> Iterator[None]:
+        """Be on a page before this script of it runs, which listens when the block has ended."""
+        held = self.hold(f"**/js/{script}.*")
+        self.page.goto(self.url + path, wait_until="commit")
+        held.wait()
+        yield
+        held.routes[0].continue_()
+        self.page.wait_for_load_state()
+
+    @contextmanager
     def navigation(self) -> Iterator[None]:
         """Wait until the scripts of the page listen to which the block leads, by a link or a form."""
         self._is_interrupted = False
