@@ -178,7 +178,8 @@ def test_a_report_is_counted(client: FlaskClient) -> None:
 
 
 def test_the_queue_and_its_workers_are_told(client: FlaskClient, worker: EchoWorker) -> None:
-    wait_until(lambda: told(client).get(("sightline_workers", ())) == 1, "the worker is registered")
+    wait_until(lambda: client.get("/readyz").status_code == 200, "the worker is registered")
+    wait_until(lambda: told(client).get(("sightline_workers", ())) == 1, "the worker is counted")
     now = told(client)
     assert now["sightline_redis_up", ()] == 1
     assert now["sightline_queue_depth", ()] == 0
