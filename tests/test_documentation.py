@@ -1,6 +1,7 @@
 """The documentation is right: every setting is listed, and every link has a target."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,16 @@ def test_all_requirements_agree_on_every_version() -> None:
     assert "openvino-telemetry" not in pinned
     with_torch = [file.name for file in REPOSITORY.glob("requirements/*.txt") if "\ntorch==" in file.read_text()]
     assert with_torch == ["torch.txt"], "only the GPU image needs PyTorch"
+
+
+def test_the_check_of_prose_finds_a_hard_sentence_and_a_phrase_that_a_line_break_parts() -> None:
+    prose = runpy.run_path(str(REPOSITORY / "docs" / "prose"))
+    page = "Choose an image. The page shows its class.\n"
+    hard = "Notwithstanding architectural considerations, interoperability necessitates configurability.\n"
+    [before] = prose["scores"]({"a.md": page}, "")
+    pages = {"a.md": page, "b.md": page + hard, "new.md": hard}
+    found = prose["scores"](pages, f"a.md {before.now}\nb.md {before.now}")
+    assert [(row.page, row.is_worse) for row in found] == [("a.md", False), ("b.md", True), ("new.md", False)]
+    broken = "The answer comes at\nonce.\n\nIt was good at\n\nonce.\n\n> It is\n> worth it.\n```\nat\nonce\n```\n"
+    faults = [(1, "Avoid using “at once”, use “immediately” instead"), (8, "Avoid using “is worth”")]
+    assert sorted(prose["broken_phrases"](broken)) == faults

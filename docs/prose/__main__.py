@@ -4,7 +4,8 @@ Without files, it also compares the Flesch reading ease of each page with readin
 read than it was before it was rewritten. `python docs/prose --scores` prints both values of each page.
 
 Markdown is passed to textlint as it is. Of other files only the text is passed: comments, docstrings, strings of more
-than one word, help texts, and what a template shows. Line numbers stay the same.
+than one word, help texts, and what a template shows. Line numbers stay the same. Phrases that a line break parts
+are found without textlint.
 """
 
 import io
@@ -13,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from flesch import reading_ease
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 NPM = REPOSITORY / "requirements" / "npm"  # textlint finds its rules below the working directory
+WORDS = HERE / "words.txt"
 # One page a line with its reading ease before it was rewritten; `-` for a page that is new since then.
 READING_EASE = HERE / "reading_ease.txt"
 Fragments = Iterator[tuple[int, str]]  # line, text
@@ -90,25 +93,36 @@ def text_of(file: Path) -> str | None:
     return "\n".join(lines[1:])
 
 
-def scores() -> list[tuple[str, float | None, float]]:
-    """Return each page in Git with its reading ease before and now; None before for a page that is new."""
-    before = dict(line.split() for line in READING_EASE.read_text().splitlines())
-    pages = [name for name in _run("git", "ls-files", "*.md").stdout.split() if (REPOSITORY / name).is_file()]
-    recorded = {page: None if before.get(page, "-") == "-" else float(before[page]) for page in pages}
-    return [(page, recorded[page], reading_ease((REPOSITORY / page).read_text())) for page in pages]
+class Score(NamedTuple):
+    """The reading ease of a page before it was rewritten, None for one that is new since then, and now."""
+
+    page: str
+    before: float | None
+    now: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Return whether the page is harder to read than before."""
+        return self.before is not None and self.now < self.before
+
+
+def scores(pages: Mapping[str, str], recorded: str) -> list[Score]:
+    """Return the score of each page by its text; `recorded` has the values of before, as READING_EASE."""
+    before = {page: float(value) for page, value in map(str.split, recorded.splitlines()) if value != "-"}
+    return [Score(page, before.get(page), reading_ease(text)) for page, text in pages.items()]
 
 
 def write_scores(*, only_worse: bool) -> int:
     """Write pages with both values, and return how many are harder to read than before."""
-    rows = scores()
-    worse = {page for page, before, now in rows if before is not None and now < before}
-    for page, before, now in rows:
-        if page in worse:
+    names = [name for name in _run("git", "ls-files", "*.md").stdout.split() if (REPOSITORY / name).is_file()]
+    rows = scores({name: (REPOSITORY / name).read_text() for name in names}, READING_EASE.read_text())
+    for row in rows:
+        if row.is_worse:
             advice = "use shorter sentences and plainer words"
-            sys.stdout.write(f"{page}: the Flesch reading ease is {now}, and was {before}: {advice}\n")
+            sys.stdout.write(f"{row.page}: the Flesch reading ease is {row.now}, and was {row.before}: {advice}\n")
         elif not only_worse:
-            sys.stdout.write(f"{page}: {'new' if before is None else before} -> {now}\n")
-    return len(worse)
+            sys.stdout.write(f"{row.page}: {'new' if row.before is None else row.before} -> {row.now}\n")
+    return sum(row.is_worse for row in rows)
 
 
 def main() -> int:
@@ -116,18 +130,32 @@ def main() -> int:
     if sys.argv[1:] == ["--scores"]:
         return min(1, write_scores(only_worse=False))
     worse = 0 if sys.argv[1:] else write_scores(only_worse=True)
-    return _textlint() or min(1, worse)
-
-
-def _textlint() -> int:
     names = sys.argv[1:] or _run("git", "ls-files").stdout.split()
+    texts = {name: text_of(REPOSITORY / name) for name in names if (REPOSITORY / name).is_file()}
+    prose = {name: text for name, text in texts.items() if text is not None}
+    broken = [f"{name}:{line}: {fault}\n" for name, text in prose.items() for line, fault in broken_phrases(text)]
+    sys.stdout.writelines(broken)
+    return _textlint(prose) or min(1, worse + len(broken))
+
+
+def broken_phrases(text: str) -> Fragments:
+    """Yield each phrase of the word list that a line break parts, which textlint does not find, and where it begins."""
+    prose = re.sub(r"^( *)(```|~~~).*?^ *\2", _newlines, text, flags=re.DOTALL | re.MULTILINE)
+    for entry in WORDS.read_text().splitlines():
+        phrase, _, better = (part.strip() for part in entry.partition(">"))
+        for gap in re.finditer(" ", phrase):
+            parts = (r"\s+".join(map(re.escape, part.split())) for part in (phrase[: gap.start()], phrase[gap.end() :]))
+            for found in re.finditer(r"\b" + r"[ \t]*\n[ \t]*(?:> )?".join(parts) + r"\b", prose, re.IGNORECASE):
+                advice = f", use “{better}” instead" if better else ""
+                yield prose.count("\n", 0, found.start()) + 1, f"Avoid using “{phrase}”{advice}"
+
+
+def _textlint(prose: Mapping[str, str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            text = text_of(REPOSITORY / name) if (REPOSITORY / name).is_file() else None
-            if text is not None:
-                copy = Path(folder) / f"{name.removesuffix('.md')}.md"
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(text.replace("\n", " \n"))  # the rule misses a word right before a line break
+        for name, text in prose.items():
+            copy = Path(folder) / f"{name.removesuffix('.md')}.md"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text.replace("\n", " \n"))  # the rule misses a word right before a line break
         textlint = ("node_modules/.bin/textlint", "--config", str(HERE / "textlintrc.js"), "--format", "unix", folder)
         finished = _run(*textlint, folder=NPM)
     sys.stdout.write(re.sub(rf"^{folder}/(.*?)\.md:", r"\1:", finished.stdout, flags=re.MULTILINE) + finished.stderr)

@@ -1,7 +1,7 @@
 """Renews and checks what the default bundles rest on: `python -m default_model.development calibrate|golden|torch`.
 
-calibrate FOLDER  measures the activation ranges with every other .JPEG of the folder; the rest can show what they are
-                  worth (`python -m cli.evaluate`). Afterwards the int8 bundle has another SHA-256. `--model lite1`
+calibrate FOLDER  measures the activation ranges with every other .JPEG of the folder; the rest can show their
+                  quality (`python -m cli.evaluate`). Afterwards the int8 bundle has another SHA-256. `--model lite1`
                   measures those of another variant.
 golden            writes golden.toml after a wanted change of a graph, with the packages of requirements/lite1.txt and
                   lite2.txt. Look at the difference, and give the bundles new
