@@ -113,7 +113,16 @@ def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_servi
         expect(visitor.page.locator(f'[data-count="{name}"]')).to_have_text(count)
     visitor.page.keyboard.press("m")
     visitor.page.locator('.case[aria-current="true"] .map').wait_for()
+    fields, first = visitor.page.get_by_label("Reported from"), visitor.page.locator(".case").first
+    visitor.page.set_viewport_size({"width": 360, "height": 740})
+    visitor.open("/review?label=cat")
+    expect(first).to_be_in_viewport()
+    expect(fields).to_be_hidden()
+    visitor.page.get_by_text("Filters and order (1 in use)").click()
+    expect(fields).to_be_visible()
+    visitor.page.set_viewport_size({"width": 1280, "height": 800})
     visitor.open("/review?status=corrected")
+    expect(fields).to_be_visible()
     expect(visitor.page.get_by_text("bar chart").first).to_be_visible()
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("link", name="JSON lines").click()
