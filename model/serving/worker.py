@@ -18,6 +18,7 @@ import numpy as np
 import simplejpeg
 
 import settings
+from inference import memory
 from inference.model import Model
 from serving import batching, heat_maps, metrics, stored_images, tracing
 from serving.classifier import Classifier, Occupancy
@@ -113,6 +114,7 @@ class Worker:
         metrics.name(self.name, bundle.name, bundle.version, self.model.engine_name)
         described = f"{bundle.name}/{bundle.version}, {self.model.engine_name}, {len(self.consumers)} consumers"
         log.info("%s: ready: %s", self.name, described)
+        memory.give_back()
         heat_maps.check(bundle)
 
     def obstacle(self) -> str:
