@@ -23,6 +23,9 @@ OTHER_ENGINE = (
     "ENGINE=onnxruntime runs every operation of ONNX: "
     ".venv/bin/python -m pip install --require-hashes --no-deps -r requirements/onnxruntime.txt"
 )
+# Domains of the operations that ONNX Runtime has in addition to those without a domain.
+DOMAINS = ("ai.onnx.", "com.microsoft.")
+OWN_OPERATIONS = "No engine here has operations of another domain: export the network with those of ONNX alone"
 LONGEST_REASON = 400
 TIMED = 7
 BRIGHTEST = 255.0
@@ -87,8 +90,10 @@ def _compiled(bundle: Bundle, tensors: Sequence[str]) -> openvino.CompiledModel:
 
 def _explanation(fault: str, engine: str) -> str:
     if unknown := UNKNOWN.search(fault):
-        names = ", ".join(sorted({name.rpartition("-")[0] or name for name in unknown[1].strip().split(", ")}))
-        return f"OpenVINO cannot compute {names}, which the graph uses. {OTHER_ENGINE}"
+        names = sorted({name.rpartition("-")[0] or name for name in unknown[1].strip().split(", ")})
+        foreign = any("." in name and not name.startswith(DOMAINS) for name in names)
+        remedy = OWN_OPERATIONS if foreign else OTHER_ENGINE
+        return f"OpenVINO cannot compute {', '.join(names)}, which the graph uses. {remedy}"
     reason = " ".join(fault.split())
     shown = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
     remedy = "" if engine.startswith("onnxruntime") else f" {OTHER_ENGINE}"

@@ -87,7 +87,7 @@ class Graph:
     def _shapes(self) -> dict[str, tuple[int | None, ...]]:
         try:
             graph = onnx.shape_inference.infer_shapes(self.model).graph
-        except (ValueError, RuntimeError):  # operations that the library does not know: their shapes are unknown
+        except (ValueError, RuntimeError, onnx.shape_inference.InferenceError):  # operations that the library lacks
             graph = self.model.graph
         values = (*graph.input, *graph.value_info, *graph.output)
         return {

@@ -284,12 +284,25 @@ REFUSED: dict[str, tuple[Callable[[Core], bytes], list[str], str]] = {
     "four channels": (lambda _: stripes_of(["N", 4, 28, 28], "Flatten"), [], "images come in 3 channels"),
     "no batch": (lambda _: stripes_of([3, 28, 28], "Flatten"), [], "3 dimensions; four dimensions are expected"),
     "a video": (lambda _: stripes_of([1, 3, 8, 28, 28], "Flatten"), [], "5 dimensions; four dimensions are expected"),
+    "an operation of a domain without a version": (
+        lambda core: foreign(exports.torchvision(core).content),
+        [],
+        "OpenVINO cannot compute my.operations.Identity, which the graph uses. No engine here has",
+    ),
     "whole numbers of 64 bits": (
         lambda _: stripes_of(["N", 3, 28, 28], "Cast", TensorProto.INT64),
         [],
         "'image', int64 (N, 3, 28, 28); pixels come as float32, float16, bfloat16, float64 or uint8",
     ),
 }
+
+
+def foreign(content: bytes) -> bytes:
+    """A graph whose last operation is of a domain that it does not import."""
+    model = load_from_string(content)
+    model.graph.node[-1].domain = "my.operations"
+    changed: bytes = model.SerializeToString()
+    return changed
 
 
 def stripes_of(shape: list[Any], operation: str, kind: int = exports.FLOAT) -> bytes:

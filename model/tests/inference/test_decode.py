@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference import limits
 from inference.decode import View, decode, decode_by_pillow
 from inference.errors import IMAGE_BROKEN, IMAGE_TOO_LARGE, UNSUPPORTED_TYPE, ImageError
 from inference.limits import MAX_BYTES, MAX_PIXELS
 from sightline_testing import sample_images
 from sightline_testing.hostile import jpegs
+from sightline_testing.service import REPOSITORY
 from wire.decode_cost import decode_ms
 
 # The default of DECODE_BUDGET_S.
@@ -251,6 +253,14 @@ def test_a_panorama_is_taken_as_a_jpeg_of_one_scan(size: tuple[int, int], view: 
     assert min(found.pixels.shape[:2]) >= 224
     assert found.pixels.size < 3 * MAX_PIXELS
     assert len(content) < MAX_BYTES
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/files-and-formats.md"])
+def test_the_limits_are_documented(page: str) -> None:
+    text = " ".join((REPOSITORY / page).read_text().split())
+    sides = (f"{limits.MAX_SCALED_SIDE:,}", f"{limits.MAX_SIDE:,}")
+    megapixels = (str(limits.MAX_SCALED_PIXELS // 10**6), str(limits.MAX_PIXELS // 10**6))
+    assert [limit for limit in (*sides, *megapixels, f"{limits.MAX_ASPECT} times") if limit not in text] == []
 
 
 @pytest.mark.parametrize("size", [(30_016, 3_200), (30_000, 512)])
