@@ -1,9 +1,10 @@
-"""One service for all tests that need nothing special of it."""
+"""Services that tests share: one for all that need nothing special of it, and one whose versions they change."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from sightline_testing.feedback_loop import FeedbackLoop, running_loop
 from sightline_testing.service import Service, some_service
 
 
@@ -12,3 +13,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # An answer that takes long on a slow machine is no error of what is tested.
     with some_service(tmp_path_factory.mktemp("service"), {"REQUEST_TIMEOUT_S": "60"}) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackLoop]:
+    """Two workers and the operator's commands; each test leaves the default version active, and nothing to roll back.
+
+    Every question is a job.
+    """
+    with running_loop(tmp_path_factory.mktemp("two-workers"), {"RESULT_CACHE": "0"}) as loop:
+        yield loop

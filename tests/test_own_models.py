@@ -6,13 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sightline_testing import stripes
-from sightline_testing.feedback_loop import BASE, FeedbackLoop, running_loop
+from sightline_testing.feedback_loop import BASE, FeedbackLoop
 from sightline_testing.service import REPOSITORY
 
 COMMAND = Path(sys.executable).with_name("sightline")
@@ -20,9 +19,8 @@ LABELS = stripes.LABELS
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackLoop]:
-    with running_loop(tmp_path_factory.mktemp("own")) as loop:
-        yield loop
+def loop(two_workers: FeedbackLoop) -> FeedbackLoop:
+    return two_workers
 
 
 def models(loop: FeedbackLoop, folder: Path, *words: str) -> str:

@@ -1,8 +1,7 @@
 """`make test`: runs every suite in the place its imports expect, and adds up what they found.
 
-api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Two suites run at a
-time, since tests often wait, and next to them the short ones, one after the other; what each prints is shown when it
-ends, or when the whole run is stopped.
+api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Three suites run at
+a time, since tests often wait; what each prints is shown when it ends, or when the whole run is stopped.
 """
 
 import os
@@ -14,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
@@ -24,10 +24,11 @@ from sightline_testing.service import REPOSITORY
 
 RESULTS = REPOSITORY / "var" / "test-results"
 CORES = os.cpu_count() or 1
-# Processes of a suite, whether it runs alone or as one of two: many tests wait for something, so there is work for one
-# more than there are cores. Services belong to a file.
-PROCESSES = CORES + 1
-AT_A_TIME = 2
+# Processes of a suite, whether it runs alone or as one of three. Services belong to a file.
+PROCESSES = CORES
+# Of one whose tests wait for most of their time.
+PROCESSES_THAT_WAIT = CORES + 1
+AT_A_TIME = 3
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Suite:
     together: tuple[tuple[str, ...], ...] = ()  # files that share what a process starts once: a service, a browser
     is_parallel: bool = True
     is_short: bool = False  # one process: others would take longer to import what it needs than to run their share
-    processes: int = PROCESSES  # fewer where tests rarely wait: each process collects the tests and starts its servers
+    processes: int = PROCESSES  # each of them collects all the tests, and starts servers of its own
 
 
 @dataclass
@@ -93,6 +94,7 @@ OF_THE_SHARED_SERVICE = (
     "tests/test_integration.py",
     "tests/test_protocols.py",
 )
+OF_TWO_WORKERS = ("tests/test_promotion.py", "tests/test_own_models.py")
 OF_A_BROWSER = tuple(f"tests/browser/test_{name}.py" for name in ("below_a_path", "feedback_loop", "review", "teach"))
 # In the order of their start: long ones first.
 SUITES = (
@@ -105,13 +107,17 @@ SUITES = (
             "tests/browser/test_teach.py",
             "tests/browser/test_access.py",
             "tests/test_documented_commands.py",
-            "tests/test_running.py",
-            "tests/test_command_line.py",
             "tests/test_promotion.py",
             "tests/test_own_models.py",
+            "tests/test_running.py",
+            "tests/test_command_line.py",
+            "tests/test_object_storage.py",
+            "tests/test_traces.py",
+            "tests/test_operations.py",
             "tests/test_exercise.py",
         ),
-        together=(OF_THE_SHARED_SERVICE, OF_A_BROWSER),
+        together=(OF_THE_SHARED_SERVICE, OF_A_BROWSER, OF_TWO_WORKERS),
+        processes=PROCESSES_THAT_WAIT,
     ),
     Suite(
         "model",
@@ -125,7 +131,6 @@ SUITES = (
             "tests/cli/test_evaluate.py",
             "tests/default_model/test_bundle_graphs.py",
         ),
-        processes=CORES,
     ),
     Suite(
         "api",
@@ -135,11 +140,20 @@ SUITES = (
             "tests/server/test_worker.py",
             "tests/observability/test_metrics.py",
             "tests/server/test_load_shedding.py",
+            "tests/reports/test_database.py",
+            "tests/server/test_floods.py",
+            "tests/test_offload.py",
         ),
     ),
-    Suite("wire", "wire", "tests"),
-    Suite("storage", "storage", "tests", longest=("tests/test_s3.py",), processes=CORES),
-    Suite("launcher", "deploy", "tests"),
+    Suite(
+        "wire",
+        "wire",
+        "tests",
+        longest=("tests/redis/test_failover.py", "tests/test_costs.py", "tests/producer/test_replies.py"),
+        processes=PROCESSES_THAT_WAIT,
+    ),
+    Suite("storage", "storage", "tests", longest=("tests/test_s3.py",)),
+    Suite("launcher", "deploy", "tests", longest=("tests/test_supervision.py",)),
     Suite("client", "client", "tests", is_short=True),
     Suite("benchmarks", ".", "benchmarks/tests", is_short=True),
     Suite("stress", ".", "stress_test/tests", is_short=True),
@@ -201,15 +215,14 @@ def main(names: list[str]) -> int:
 
 
 def run_all(suites: Sequence[Suite]) -> list[Totals]:
-    """Run the suites, two at a time and a short one where all of them allow it, and return the totals of each."""
-    if len(suites) < AT_A_TIME or not all(suite.is_parallel for suite in suites):
+    """Run the suites, some at a time where all of them allow it, and return the totals of each."""
+    if len(suites) == 1 or not all(suite.is_parallel for suite in suites):
         return [run_alone(suite) for suite in suites]
     firsts: SimpleQueue[int] = SimpleQueue()
-    for number in range(AT_A_TIME + 1):
-        firsts.put(number * PROCESSES)
-    with ThreadPoolExecutor(AT_A_TIME) as pool, ThreadPoolExecutor(1) as short:
-        runs = [(short if suite.is_short else pool).submit(run_beside, suite, firsts) for suite in suites]
-        return [each.result() for each in runs]
+    for number in range(AT_A_TIME):
+        firsts.put(number * max(suite.processes for suite in suites))
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return list(pool.map(run_beside, suites, repeat(firsts)))
 
 
 def run_alone(suite: Suite) -> Totals:
