@@ -95,7 +95,7 @@ class Pipeline:
         call = _Call(packet, replies)
         try:
             self._channel.add(call)
-            if not _has_come(call.done, timeout_s):
+            if not (call.done.wait(timeout_s) or _has_come_late(call, timeout_s)):
                 raise unavailable(self._address, TimeoutError(f"it did not answer within {timeout_s:g} s"))
         finally:
             call.is_awaited = False
@@ -148,16 +148,13 @@ class Pipeline:
         self._channel = _Channel(self._address, self._name)
 
 
-def _has_come(done: threading.Event, timeout_s: float) -> bool:
-    """Wait for a call's end for so long, and return whether it has come.
+def _has_come_late(call: _Call, timeout_s: float) -> bool:
+    """Return whether a call that was waited for that long has come to its end after all.
 
     A process that was itself kept waiting for the CPU finds the time over, and the replies there.
     """
-    begin = time.monotonic()
-    if done.wait(timeout_s):
-        return True
-    was_held_up = time.monotonic() - begin > timeout_s + HELD_UP_S
-    return done.wait(timeout_s if was_held_up else SHORTEST_WAIT_S)
+    was_held_up = time.monotonic() - call.sent_at > timeout_s + HELD_UP_S
+    return call.done.wait(timeout_s if was_held_up else SHORTEST_WAIT_S)
 
 
 def _is_unknown_script(reply: Any) -> bool:
