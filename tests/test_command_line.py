@@ -269,7 +269,7 @@ def test_an_absent_service_ends_the_run_at_once(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=200,
         )
         assert finished.returncode == 1
         assert "make serve" in finished.stderr

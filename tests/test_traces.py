@@ -18,7 +18,7 @@ from sightline_testing.waiting import wait_until
 
 PARENT_ID = "00f067aa0ba902b7"
 STAGES = ["POST /predict", "admit", "decode", "infer", "queue", "reply", "upload"]
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 # How far clocks that count milliseconds may be off.
 CLOCK_NS = 2_000_000
 

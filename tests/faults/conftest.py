@@ -18,7 +18,7 @@ from sightline_testing.waiting import hurried
 TWINS = load(Path(__file__).with_name("twins.toml"))
 LOG_SHOWN = 20_000
 # Twins time out: they need not wait for as long as a slow machine may take.
-TWINS_PATIENCE = 1 / 4
+TWINS_PATIENCE = 1 / 8
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from sightline_testing.waiting import wait_for_end
 REPOSITORY = Path(__file__).resolve().parents[3]
 BUNDLES = REPOSITORY / "var" / "bundles"
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 200.0
+STOP_TIMEOUT_S = 120.0
 READY = "ready: "
 _launched: list[subprocess.Popen[bytes]] = []
 
