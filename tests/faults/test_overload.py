@@ -81,12 +81,15 @@ def flood(system: System, scale: Scale, factor: float) -> Flood:
         begin, used_s = time.monotonic(), time.process_time()
         load.rate = factor * peak
         while time.monotonic() < begin + scale.of(4.0, 60.0):
-            assert {system.client.get(path).status for path in HEALTH} == {200}
+            health = {path: system.client.get(path) for path in HEALTH}
+            # After a standstill of the machine, no worker has been seen for a moment.
+            failed = [path for path, told in health.items() if told.status != 200 and '"no_worker"' not in told.text]
+            assert not failed
             time.sleep(0.2)
         end, used_s = time.monotonic(), time.process_time() - used_s
         load.rate = USUAL_SHARE * peak
         time.sleep(scale.of(1.0, 20.0))
-    wait_until(lambda: system.client.upload("/predict", system.asked[0].content).status == 200, "the queue is open", 60)
+    wait_until(lambda: system.client.upload("/predict", system.asked[0].content).status == 200, "the queue is open")
     if scale.is_full:
         # A machine that others share is not always as fast: the peak is that of before and after.
         peak = (peak + peak_rate(system, 15.0)) / 2

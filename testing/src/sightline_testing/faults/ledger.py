@@ -81,6 +81,17 @@ class Ledger:
         """How many ended in one of these ways."""
         return len(self.ended(*outcomes))
 
+    def failed(self) -> list[Entry]:
+        """Those that were not answered right, without the refusals for want of a worker.
+
+        The api waits three seconds for one, and on a slow machine a worker takes longer to start or to continue.
+        """
+        return [
+            each
+            for each in self.entries
+            if each.outcome is not Outcome.RIGHT and not (each.outcome is Outcome.REFUSED and each.code == "no_worker")
+        ]
+
     def share(self, *outcomes: Outcome) -> float:
         """Which share of them all ended in one of these ways."""
         return self.count(*outcomes) / max(len(self.entries), 1)
