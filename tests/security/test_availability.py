@@ -10,7 +10,6 @@ import pytest
 
 from sightline_testing.api_keys import add_key, authorization
 from sightline_testing.faults.keeper import IS_FULL, LONG_DEADLINE
-from sightline_testing.faults.ledger import Outcome
 from sightline_testing.faults.system import System, running_system
 from sightline_testing.hostile import attacks, body_attacks, expensive
 from sightline_testing.hostile.attacks import Attack
@@ -19,6 +18,8 @@ from sightline_testing.hostile.measured import Measured
 
 SECONDS = 30.0 if IS_FULL else 2.0
 SLOWEST_PROBE_S = 0.5
+# A machine that stands still answers nobody for as long as a short attack takes: that is no effect of it.
+TRIES = 1 if IS_FULL else 20
 SETTINGS: Mapping[str, str] = {} if IS_FULL else LONG_DEADLINE
 ATTACKS: Mapping[str, Attack] = {
     attack.__name__: attack
@@ -82,10 +83,13 @@ def test_others_with_keys_are_served_while_one_attacks(keyed: System, measured: 
 
 
 def check_that_others_are_served(system: System, measured: Measured, name: str) -> None:
-    impact = impact_of(ATTACKS[name], system, SECONDS)
-    measured.told[f"{name}, {'with' if system.headers else 'without'} keys, {SECONDS:g} s"] = str(impact)
-    assert impact.ended == [], impact
-    assert impact.ledger.count(Outcome.RIGHT) == len(impact.ledger.entries), impact
-    assert impact.answered >= (POLITE_CLIENTS if IS_FULL else 1), impact
-    assert impact.growth_mib <= MAX_GROWTH_MIB, impact
-    assert impact.slowest_probe_s < (SLOWEST_PROBE_S if IS_FULL else float("inf")), impact
+    for _ in range(TRIES):
+        impact = impact_of(ATTACKS[name], system, SECONDS)
+        measured.told[f"{name}, {'with' if system.headers else 'without'} keys, {SECONDS:g} s"] = str(impact)
+        assert impact.ended == [], impact
+        assert not impact.ledger.failed(), impact
+        assert impact.growth_mib <= MAX_GROWTH_MIB, impact
+        assert impact.slowest_probe_s < (SLOWEST_PROBE_S if IS_FULL else float("inf")), impact
+        if impact.answered >= (POLITE_CLIENTS if IS_FULL else 1):
+            return
+    pytest.fail(f"no polite client was answered meanwhile: {impact}")

@@ -21,7 +21,7 @@ from sightline_testing.hostile.attacks import Attack, Target
 POLITE_CLIENTS = 8
 PROBE_EVERY_S = 0.1
 # How long an attack may take beyond its time before it is ended.
-PATIENCE_S = 30.0
+PATIENCE_S = 100.0
 MAX_GROWTH_MIB = 256.0
 # A server that has the attacks in memory makes each process that runs one: none starts with an interpreter of its own.
 _ATTACKERS = multiprocessing.get_context("forkserver")
