@@ -41,6 +41,9 @@ CHANGE_TIMEOUT_S = 60.0
 POLL_EVERY_S = 0.2
 # An outage may be as short as a restart of Redis.
 REDIS_TIMEOUT_S = 5.0
+# For as long, one more than a heartbeat, the list of workers has to stay the same: on a machine that stood still, no
+# worker has one until it continues.
+SETTLED_S = 1.5
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -255,10 +258,17 @@ def _summary(name: str, each: list[Mapping[str, float]]) -> str:
 def _await_workers(promoted: Bundle) -> int:
     """Wait until every worker serves it and every api knows; return 1 where that is not so, or cannot be known."""
     version, begin = f"{promoted.name}/{promoted.version}", time.monotonic()
+    served, since = None, begin
     while True:
         workers, reason = _workers_now()
         others = [info for info in workers if not _serves(info, promoted)]
-        if not (others or reason) or time.monotonic() - begin >= (CHANGE_TIMEOUT_S if others else REDIS_TIMEOUT_S):
+        now = time.monotonic()
+        if (found := {info.id: info not in others for info in workers}) != served:
+            served, since = found, now
+        if not (others or reason):
+            if now - since >= SETTLED_S or now - begin >= CHANGE_TIMEOUT_S:
+                break
+        elif now - begin >= (CHANGE_TIMEOUT_S if others else REDIS_TIMEOUT_S):
             break
         time.sleep(POLL_EVERY_S)
     if reason:
@@ -273,8 +283,9 @@ def _await_workers(promoted: Bundle) -> int:
     if not workers:
         command.say(f"{version} is active; no worker has a heartbeat, those that start will serve it")
         return 0
-    took_s = time.monotonic() - begin
-    time.sleep(STALE_AFTER_S)  # until then an api may not know, and give a kept answer of the other version
+    took_s = since - begin
+    # Until then an api may not know, and give a kept answer of the other version.
+    time.sleep(max(STALE_AFTER_S - (time.monotonic() - since), 0.0))
     command.say(f"{version} is active; {len(workers)} workers serve it after {took_s:.1f} s")
     return 0
 

@@ -12,3 +12,4 @@ def no_workers(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> No
     """Have the commands find a Redis without workers, and soon notice one that does not answer."""
     monkeypatch.setattr(settings, "REDIS_PORT", redis_server.port)
     monkeypatch.setattr(models, "REDIS_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(models, "SETTLED_S", 0.0)
