@@ -18,7 +18,7 @@ from sightline_testing.hostile.measured import Measured
 
 SECONDS = 30.0 if IS_FULL else 2.0
 SLOWEST_PROBE_S = 0.5
-# A machine that stands still answers nobody for as long as a short attack takes: that is no effect of it.
+# A machine that stands still answers no one for as long as a short attack takes: that is no effect of it.
 TRIES = 1 if IS_FULL else 20
 SETTINGS: Mapping[str, str] = {} if IS_FULL else LONG_DEADLINE
 ATTACKS: Mapping[str, Attack] = {

@@ -12,6 +12,8 @@ from math import ceil
 
 from sightline_testing.faults.questions import Question
 
+# The codes of refusals that are no fault.
+OF_A_SLOW_MACHINE = frozenset({"no_worker", "queue_full", "overloaded"})
 _CODE = re.compile(rb'"code": "([a-z_]+)"')
 
 
@@ -82,15 +84,13 @@ class Ledger:
         return len(self.ended(*outcomes))
 
     def failed(self) -> list[Entry]:
-        """Those that were not answered right, without the refusals for want of a worker.
+        """Those that were not answered right, without refusals of what a slow machine cannot do in time.
 
-        The api waits three seconds for one, and on a slow machine a worker takes longer to start or to continue.
+        The api waits three seconds for a worker, which may take longer to start or to continue, and the queue takes
+        what can be done within the deadline, at the rate of the moment.
         """
-        return [
-            each
-            for each in self.entries
-            if each.outcome is not Outcome.RIGHT and not (each.outcome is Outcome.REFUSED and each.code == "no_worker")
-        ]
+        harmless = [each for each in self.ended(Outcome.REFUSED) if each.code in OF_A_SLOW_MACHINE]
+        return [each for each in self.entries if each.outcome is not Outcome.RIGHT and each not in harmless]
 
     def share(self, *outcomes: Outcome) -> float:
         """Which share of them all ended in one of these ways."""

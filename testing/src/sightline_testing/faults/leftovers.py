@@ -13,7 +13,7 @@ from sightline_testing.faults.system import System
 from sightline_testing.waiting import patience_s
 from wire import QueueUnavailable
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 MB = 1024 * 1024
 # An allocator keeps some memory after a storm; the soak test detects unbounded growth.
 SLACK_MB = 96.0
