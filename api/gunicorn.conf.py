@@ -1,6 +1,7 @@
 """Gunicorn's configuration of the api; the timeouts of clients are in server/client_timeouts.py."""
 
 import ctypes
+import gc
 import ipaddress
 import logging
 import math
@@ -103,6 +104,8 @@ def _is_loopback(host: str) -> bool:
 # Blocks of at least this many bytes go back to the system as soon as they are free.
 LARGE_BLOCK_BYTES = 256 * 1024
 M_MMAP_THRESHOLD = -3
+# How many objects are made before cycles are searched; a request makes some hundreds, and nearly all end with it.
+YOUNG_OBJECTS = 5_000
 
 
 def _give_large_blocks_back() -> None:
@@ -134,10 +137,18 @@ def post_worker_init(worker: Any) -> None:
     tracing.start()
     pushed_metrics.start(app)
     _check_schema()
+    _leave_alone_what_stays()
     gevent.spawn(_heal_reports)  # waits for the disk, as nothing else does here
     if settings.READY_FD:
         with suppress(OSError):  # a supervisor that was killed no longer reads
             os.write(settings.READY_FD, b"1")
+
+
+def _leave_alone_what_stays() -> None:
+    """Exempt what was loaded from garbage collection, which took 3 % of the processor time of a request."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _check_schema() -> None:
