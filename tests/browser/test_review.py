@@ -257,17 +257,17 @@ def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, reviewed_s
 def test_what_is_typed_while_the_script_is_loaded_stays_in_its_field(
     visitor: Visitor, reviewed_service: Service
 ) -> None:
-    reported(reviewed_service, 2, "early", label="serval")
+    reported(reviewed_service, 2, "early", label="margay")
     enter(visitor)
     before = decisions(reviewed_service)
-    with visitor.before_scripts("/review?label=serval", "review"):
+    with visitor.before_scripts("/review?label=margay", "review"):
         visitor.page.locator(".case [name=label]").last.focus()
-        visitor.page.keyboard.type("c")
-    visitor.page.keyboard.type("aracal")
-    expect(visitor.page.locator(".case [name=label]").last).to_have_value("caracal")
+        visitor.page.keyboard.type("j")
+    visitor.page.keyboard.type("aguarundi")
+    expect(visitor.page.locator(".case [name=label]").last).to_have_value("jaguarundi")
     visitor.page.keyboard.press("Enter")
     kept(visitor, 1)
-    assert decisions(reviewed_service) == [*before, ("correct", "caracal", "Ann")]
+    assert decisions(reviewed_service) == [*before, ("correct", "jaguarundi", "Ann")]
 
 
 def look(visitor: Visitor, page: str) -> None:
