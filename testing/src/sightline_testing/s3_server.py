@@ -77,7 +77,8 @@ class S3Server:
     def _serves(self) -> bool:
         until, bucket = time.monotonic() + START_TIMEOUT_S, self.bucket("s3://images")
         while time.monotonic() < until and self._process is not None and self._process.poll() is None:
-            with suppress(StorageError):
+            # Another program that has taken the port meanwhile may answer, too.
+            with suppress(StorageError, FileNotFoundError):
                 bucket.put("probe", b"\0")
                 return True
             time.sleep(0.05)
