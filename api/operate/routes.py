@@ -19,6 +19,7 @@ from operate import charts, figures
 from operate.figures import DRIFT, TRAFFIC, WINDOWS
 from operate.recorder import history
 from predict import job_queue
+from problems import Problem
 from reports import classes
 from reports import labels as reports_labels
 from reports.audit import audit_log
@@ -134,7 +135,7 @@ class Findings:
         """Return what `work` returns; where it cannot, add the reason and return something else."""
         try:
             return work()
-        except (OSError, StorageError, WireError) as error:
+        except (OSError, Problem, StorageError, WireError) as error:
             problem = error_handlers.problem_of(error)
             self.add(str(error) if problem is None else problem.detail)
             return otherwise

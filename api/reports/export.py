@@ -16,7 +16,7 @@ from functools import partial
 import offload
 from images import stored
 from reports import labels
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageUnavailable
 from storage.images.port import ImageStore
 from storage.reports.port import ReportStore, Row
 from wire.tables.csv_table import guarded
@@ -95,13 +95,18 @@ def _case_of(row: Row, label: str) -> Case:
 
 
 def content_of(images: ImageStore, row: Row) -> bytes | None:
-    """Return the bytes of a report's image; None where it is gone, cannot be read, or is another one by now."""
+    """Return the bytes of a report's image; None where it is gone, cannot be read, or is another one by now.
+
+    Raise StorageUnavailable where the place does not serve: an archive would lack all other images, too.
+    """
     try:
         opened = stored.open_stored(images, row["filename"])
         if opened is None:
             return None
         with opened[0] as file:
             content = file.read()
+    except StorageUnavailable:
+        raise
     except (OSError, StorageError) as error:
         LOG.warning("a case is left out of the export, its image cannot be read: %s", error)
         return None

@@ -2,10 +2,14 @@
 
 import math
 import os
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from flask import g, has_app_context
 
 import offload
 import settings
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 # How long a request, and other processes, wait for the index of the reports: short of what SQLite is waited for.
 INDEX_STEP_S = 2.0
+# An operation that fails after this part of its time has waited for a database that does not serve.
+WAITED_SHARE = 0.5
 
 
 def lines_path() -> Path:
@@ -75,5 +81,16 @@ def _opened(lines: Path, max_bytes: int, url: str, _: int) -> ReportStore:
     return FolderReports(lines, limits, offload.run_for_reports, INDEX_STEP_S if offload.is_served() else math.inf)
 
 
-def _limited(seconds: float) -> AbstractContextManager[None]:
-    return offload.limited(seconds, DatabaseUnavailable(f"no answer within {seconds:g} s"))
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Limit an operation of the database; a request that has waited for a silent database does not wait again."""
+    error, begin = DatabaseUnavailable(f"no answer within {seconds:g} s"), time.monotonic()
+    if has_app_context() and g.get("has_waited_for_database"):
+        raise error
+    try:
+        with offload.limited(seconds, error):
+            yield
+    except Exception:
+        if has_app_context() and time.monotonic() - begin > seconds * WAITED_SHARE:
+            g.has_waited_for_database = True
+        raise

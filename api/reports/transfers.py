@@ -13,7 +13,7 @@ from storage.transfers.opening import open_transfers
 from storage.transfers.port import Transfers
 
 Result = TypeVar("Result")
-# For each request to a bucket, and for all that a transfer takes: 128 MB come in many parts.
+# For each request to a bucket with content, and for all that a transfer takes: 128 MB come in many parts.
 REQUEST_TIMEOUT_S, TIMEOUT_S = 30.0, 120.0
 THREADS = 2
 
@@ -22,7 +22,7 @@ def transfers() -> Transfers:
     """Return the transfers; where images are in a bucket, so that api and trainer need no folder in common."""
     key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
     server = Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, REQUEST_TIMEOUT_S)
-    return open_transfers(record.folder(), settings.IMAGE_STORE, server, _threads().run)
+    return open_transfers(record.folder(), settings.IMAGE_STORE, server, _threads().run, settings.S3_TIMEOUT_S)
 
 
 def run(work: Callable[[], Result]) -> Result:

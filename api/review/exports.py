@@ -1,6 +1,7 @@
 """The exports of the review: reviewed cases as tables and as folders of images, and reports for Label Studio."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from flask import Blueprint, Response, request
 
@@ -63,7 +64,10 @@ def label_studio_zip() -> Response:
 
 
 def _file(pieces: Iterator[bytes], media_type: str, name: str) -> Response:
-    response = Response((piece for piece in pieces if piece), content_type=media_type)
+    whole = filter(None, pieces)
+    # Read before the response begins, so that a place that does not serve is an error and no broken file.
+    first = next(whole, b"")
+    response = Response(chain((first,), whole), content_type=media_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Content-Security-Policy"] = IMAGE_POLICY
     return response

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 import settings
@@ -52,6 +53,15 @@ def test_without_anything_it_says_what_is_missing(client: FlaskClient) -> None:
     assert 'role="alert"' in page
     assert "No answers and no reports yet." in page
     assert "No orders or decisions yet." in page
+
+
+def test_it_shows_that_images_cannot_be_stored(
+    client: FlaskClient, application: Flask, worker: EchoWorker, tmp_path: Path
+) -> None:
+    (tmp_path / "no folder").touch()
+    application.config["UPLOAD_FOLDER"] = str(tmp_path / "no folder")
+    wait_until(lambda: client.get("/readyz").headers.get("X-Error-Code") == "storage_unavailable", "it is noticed")
+    assert "Images cannot be stored." in page_of(client)
 
 
 def test_its_figures_are_those_of_what_was_done(client: FlaskClient, worker: EchoWorker) -> None:

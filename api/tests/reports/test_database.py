@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
+from sqlalchemy import Connection
 
+import settings
+from reports import export, record
 from review.suggestions import UPTO
 from sightline_testing import sample_images
 from sightline_testing.postgres_server import PostgresServer
@@ -20,6 +26,7 @@ from sightline_testing.redis_server import RedisServer
 from sightline_testing.s3_server import KEY as KEY_OF_S3
 from sightline_testing.s3_server import SECRET as SECRET_OF_S3
 from sightline_testing.s3_server import S3Server
+from storage.errors import DatabaseUnavailable, StorageUnavailable
 from storage.images.opening import open_images
 from storage.reports.postgres import transfer
 from storage.s3 import Server
@@ -144,7 +151,9 @@ def test_a_database_that_is_away_or_silent_is_a_503_that_keeps_nobody_else_waiti
         assert report(served, prediction)[0] == 201
         postgres_process.kill()
         assert report(served, prediction) == (503, "database_unavailable")
-        assert json.loads(ask(served, "GET", "/review")[1])["code"] == "database_unavailable"
+        for path in ("", "/cases.csv", "/cases.jsonl", "/cases.zip", "/label-studio.zip"):
+            status, body = ask(served, "GET", f"/review{path}")
+            assert (status, json.loads(body)["code"]) == (503, "database_unavailable"), path
         postgres_process.start()
         assert report(served, prediction)[0] == 201
         postgres_process.pause()
@@ -169,6 +178,33 @@ def test_a_database_that_is_away_or_silent_is_a_503_that_keeps_nobody_else_waiti
         wait_until(lambda: report(served, prediction)[0] == 201, "reports are kept again")
         assert "the database of the reports cannot be used: " in served.log
         assert "Traceback" not in served.log
+
+
+def test_a_request_waits_once_for_a_database_that_is_silent(
+    application: Flask, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "DATABASE_URL", database_url)
+    database = record.database(timeout_s=0.001)
+
+    def wait(_: Connection) -> None:
+        time.sleep(0.01)
+        raise DatabaseUnavailable("no answer")
+
+    with application.app_context():
+        with pytest.raises(DatabaseUnavailable):
+            database.run(wait)
+        with pytest.raises(DatabaseUnavailable):
+            database.run(lambda _: pytest.fail("it is queried again"))
+    with application.app_context():
+        assert database.run(lambda _: "another request") == "another request"
+
+
+def test_an_archive_without_its_images_is_refused_where_their_place_does_not_serve() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        nobody = Server(f"http://127.0.0.1:{taken.getsockname()[1]}", "us-east-1", "key", "secret", 30.0)
+    row = {"filename": f"{'0' * 32}.jpg", "image_sha256": ""}
+    with pytest.raises(StorageUnavailable):
+        export.content_of(open_images("s3://images/x", nobody), row)
 
 
 def test_a_service_begins_without_its_database(

@@ -1,11 +1,15 @@
 """Transfers in a bucket: what one host has stored, another one uses."""
 
 import secrets
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sightline_testing.s3_server import S3Server
+from storage.errors import StorageUnavailable
+from storage.s3 import Bucket, Server
 from storage.transfers.bucket import PIECE_BYTES, BucketTransfers
 
 FILES = {"model.onnx": secrets.token_bytes(3 * 1024**2), "labels.txt": b"cat\n"}
@@ -17,6 +21,17 @@ def hosts(s3_server: S3Server, tmp_path: Path) -> tuple[BucketTransfers, BucketT
     place = f"s3://images/{secrets.token_hex(4)}"
     api, trainer = (BucketTransfers(s3_server.bucket(place), tmp_path / name) for name in ("api", "trainer"))
     return api, trainer
+
+
+def test_a_server_that_is_away_shows_before_anything_is_sent(s3_server: S3Server, tmp_path: Path) -> None:
+    place = f"s3://images/{secrets.token_hex(4)}"
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        nobody = Server(f"http://127.0.0.1:{taken.getsockname()[1]}", "us-east-1", "key", "secret", 30.0)
+    transfers = BucketTransfers(s3_server.bucket(place), tmp_path, Bucket(place, nobody))
+    for work in (lambda: transfers.receive(FILES, 0), lambda: transfers.open_archive("1-0")):
+        with pytest.raises(StorageUnavailable):
+            work()
+    assert list(s3_server.bucket(place).keys("")) == []
 
 
 def test_an_upload_is_found_on_another_host_until_it_is_dropped(hosts: tuple[BucketTransfers, BucketTransfers]) -> None:

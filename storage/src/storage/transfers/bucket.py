@@ -22,15 +22,19 @@ PIECE_BYTES = 4 * 1024**2
 
 
 class BucketTransfers(Transfers):
-    """The transfers of a bucket; `feedback` is this host's folder of reports, for copies."""
+    """The transfers of a bucket; `feedback` is this host's folder of reports, for copies.
 
-    def __init__(self, bucket: Bucket, feedback: Path) -> None:
-        self._bucket = bucket
+    `quick` is the same bucket with a timeout for requests without content, so that a server that is away shows early.
+    """
+
+    def __init__(self, bucket: Bucket, feedback: Path, quick: Bucket | None = None) -> None:
+        self._bucket, self._quick = bucket, quick or bucket
         self._copies = FolderTransfers(feedback)
 
     def receive(self, files: Mapping[str, bytes], min_free_bytes: int) -> str:
         """Store uploaded files as objects; the server knows how much room there is."""
         transfer_id = secrets.token_hex(16)
+        self._quick.facts(f"{IMPORTS}/{transfer_id}")
         for name, content in files.items():
             self._bucket.put(f"{IMPORTS}/{transfer_id}/{name}", content)
         return transfer_id
@@ -65,7 +69,7 @@ class BucketTransfers(Transfers):
     def open_archive(self, name: str) -> BufferedReader | None:
         """Open the object, which is read in pieces."""
         key = f"{EXPORTS}/{name}.zip"
-        facts = self._bucket.facts(key) if is_id(name) else None
+        facts = self._quick.facts(key) if is_id(name) else None
         if facts is None:
             return None
         return BufferedReader(cast(io.RawIOBase, _Object(self._bucket, key, facts.size)), PIECE_BYTES)
@@ -80,10 +84,10 @@ class BucketTransfers(Transfers):
 
     def _remove(self, prefix: str, older_s: float = 0.0) -> int:
         count = 0
-        for name in list(self._bucket.keys(prefix)):
-            facts = self._bucket.facts(f"{prefix}/{name}") if older_s else None
+        for name in list(self._quick.keys(prefix)):
+            facts = self._quick.facts(f"{prefix}/{name}") if older_s else None
             if facts is None or (datetime.now(UTC) - facts.modified).total_seconds() > older_s:
-                count += self._bucket.delete(f"{prefix}/{name}")
+                count += self._quick.delete(f"{prefix}/{name}")
         return count
 
 
