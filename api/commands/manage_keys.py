@@ -5,7 +5,6 @@ A key is shown once, when it is made; the file holds its hash. A running api not
 
 import argparse
 import fcntl
-import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import settings
 from auth import api_keys
+from storage import files
 from wire import __version__
 
 PREFIX = "sk_"
@@ -86,18 +86,8 @@ def _alone_with(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Replace the file as a whole, once it is on the disk: a reader gets the old keys or the new ones."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+    """Replace the file as a whole: a reader gets the old keys or the new ones."""
+    files.replace(path, "".join(f"{line}\n" for line in lines).encode(), 0o600)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from storage.files import sync_folder
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
@@ -29,12 +31,3 @@ def opened(path: Path, *, append: bool = True) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-def sync_folder(path: Path) -> None:
-    """Write the entries of a folder to the disk: a new file's name must survive a power cut like its content."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from storage.files import sync_folder
 from storage.reports import files
-from storage.reports.descriptors import sync_folder
 from storage.reports.port import Erased
 from wire.tables.csv_reader import Row, TableReader
 from wire.tables.csv_table import Table
