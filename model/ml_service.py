@@ -23,8 +23,9 @@ from inference.model import load as load_model
 from registry import activation
 from registry.activation import Trial
 from registry.model_store import ModelStore
-from serving import health, stored_images
+from serving import stored_images
 from serving.model_mirror import ModelMirror
+from serving.readiness import Readiness
 from serving.version_watcher import Slot, VersionWatcher
 from serving.worker import Worker
 from storage.s3 import Bucket
@@ -65,8 +66,10 @@ def classify_process() -> None:
     faulthandler.dump_traceback_later(START_TIMEOUT_S, exit=True)
     cores = max(1, cpu.cores() // settings.MODEL_WORKERS)
     count = settings.CONSUMERS or cores
-    readiness = health.Readiness()
+    readiness = Readiness()
     if settings.METRICS_PORT:
+        from serving import health  # noqa: PLC0415  its HTTP server takes memory
+
         health.serve(settings.METRICS_HOST, settings.METRICS_PORT, readiness)
     mirror = _mirrored(ends)
     folder = _chosen_bundle()
@@ -142,7 +145,7 @@ def _report_ready() -> None:
             os.write(settings.READY_FD, b"1")
 
 
-def _may_join(worker: Worker, watcher: VersionWatcher, ends: SimpleQueue[str], readiness: health.Readiness) -> bool:
+def _may_join(worker: Worker, watcher: VersionWatcher, ends: SimpleQueue[str], readiness: Readiness) -> bool:
     """Wait until the queue's other workers serve what this one does; return False where there is a reason to end."""
     reported = ""
     while obstacle := worker.obstacle():

@@ -3,26 +3,18 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable
 from socketserver import ThreadingTCPServer
 from urllib.parse import urlsplit
 
 from prometheus_client import MetricsHandler
 
 from serving import metrics
+from serving.readiness import Readiness
 
 log = logging.getLogger("ml_service")
 
-LOADING = "the model is being loaded"
 # A client that sends nothing holds a thread no longer than this.
 CLIENT_TIMEOUT_S = 10.0
-
-
-class Readiness:
-    """Why a worker does not take jobs; empty where it does."""
-
-    def __init__(self) -> None:
-        self.reason: Callable[[], str] = lambda: LOADING
 
 
 def serve(host: str, port: int, readiness: Readiness) -> None:

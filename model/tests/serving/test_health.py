@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from serving import health
+from serving.readiness import LOADING, Readiness
 from sightline_testing.client import Client
 from sightline_testing.redis_server import RedisServer, free_port
 from sightline_testing.waiting import wait_until
@@ -14,22 +15,20 @@ from wire import Producer
 
 
 @pytest.fixture
-def readiness() -> health.Readiness:
-    return health.Readiness()
+def readiness() -> Readiness:
+    return Readiness()
 
 
 @pytest.fixture
-def client(readiness: health.Readiness) -> Client:
+def client(readiness: Readiness) -> Client:
     port = free_port()
     health.serve("127.0.0.1", port, readiness)
     return Client(f"http://127.0.0.1:{port}")
 
 
-def test_a_worker_lives_while_its_model_is_loaded_and_is_ready_after_that(
-    client: Client, readiness: health.Readiness
-) -> None:
+def test_a_worker_lives_while_its_model_is_loaded_and_is_ready_after_that(client: Client, readiness: Readiness) -> None:
     assert (client.get("/livez").status, client.get("/livez").text) == (200, "ok\n")
-    assert (client.get("/readyz").status, client.get("/readyz").text) == (503, f"{health.LOADING}\n")
+    assert (client.get("/readyz").status, client.get("/readyz").text) == (503, f"{LOADING}\n")
     readiness.reason = lambda: ""
     assert (client.get("/readyz?verbose").status, client.get("/readyz").text) == (200, "ready\n")
 
@@ -39,7 +38,7 @@ def test_other_paths_are_metrics_or_not_found(client: Client, path: str, status:
     assert client.get(path).status == status
 
 
-def test_an_ipv6_address_is_served(readiness: health.Readiness) -> None:
+def test_an_ipv6_address_is_served(readiness: Readiness) -> None:
     port = free_port()
     health.serve("::1", port, readiness)
     assert Client(f"http://[::1]:{port}").get("/livez").status == 200

@@ -1,7 +1,10 @@
 """The metrics of a worker, on its own port."""
 
 import socket
+import subprocess
+import sys
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -9,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import settings
 from serving import health, metrics
+from serving.readiness import Readiness
 from sightline_testing.redis_server import free_port
 from wire import Answer, Delivery, Failure, Job
 
@@ -37,7 +41,7 @@ def told(port: int) -> dict[tuple[str, tuple[str, ...]], float]:
 
 def test_a_batch_is_counted_by_size_outcome_and_stage() -> None:
     port = free_port()
-    health.serve("127.0.0.1", port, health.Readiness())
+    health.serve("127.0.0.1", port, Readiness())
     metrics.name("here:1", "net", "7", "openvino")
     before = told(port)
     answers = [Answer(str(number), (("tabby", 0.5),), "net", "7", TIMINGS) for number in range(3)]
@@ -54,7 +58,7 @@ def test_a_batch_is_counted_by_size_outcome_and_stage() -> None:
 
 def test_a_port_that_is_taken_is_told_and_the_work_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        health.serve("127.0.0.1", taken.getsockname()[1], health.Readiness())
+        health.serve("127.0.0.1", taken.getsockname()[1], Readiness())
     assert "METRICS_PORT=" in caplog.text
     assert "Address already in use" in caplog.text
 
@@ -75,3 +79,8 @@ def test_stages_of_traced_jobs_have_exemplars(
     found = exemplars()
     assert len(found) == count
     assert all(f'trace_id="{TRACE_ID}"' in line and f'span_id="{SPAN_ID}"' in line for line in found)
+
+
+def test_a_worker_whose_counters_no_one_reads_loads_no_http_server() -> None:
+    program = "import sys, ml_service; assert not {'prometheus_client', 'http.server', 'ssl'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).resolve().parents[2], check=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -236,7 +235,8 @@ class Bucket:
 
 def clock_ahead_s(server: Server) -> float | None:
     """Return how many seconds this host's clock is ahead of the server's, by the date of an answer; None: unknown."""
-    from urllib.error import HTTPError  # noqa: PLC0415  only where a clock is looked at
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  only where a clock is looked at
+    from urllib.error import HTTPError  # noqa: PLC0415  as above
     from urllib.request import Request, urlopen  # noqa: PLC0415  as above
 
     asked = Request(server.address, method="HEAD")  # noqa: S310  an address of the settings
