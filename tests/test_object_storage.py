@@ -26,7 +26,7 @@ from sightline_testing.waiting import wait_for_end, wait_until
 
 OPERATOR = {"OPERATOR_KEY": "k" * 40, "SECRET_KEY": "s" * 40}
 UNAVAILABLE = (503, "storage_unavailable")
-# Refusals of a slow machine, whatever the bucket does.
+# Refusals of a slow machine, in any state of the bucket.
 BUSY = {(503, "no_worker"), (503, "queue_full"), (503, "redis_unavailable")}
 SENDERS = 3
 
