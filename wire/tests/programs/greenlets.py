@@ -25,6 +25,8 @@ monkey.patch_all()
 
 import gevent  # noqa: E402  after the patch
 
+from wire.errors import NoWorker  # noqa: E402  after the patch
+
 in_flight = 0
 most_in_flight = 0
 ticks = 0
@@ -48,7 +50,12 @@ def tick() -> None:
         ticks += 1
 
 
-producer.submit("first.jpg", timeout_s=100)
+while True:
+    try:
+        producer.submit("first.jpg", timeout_s=100)
+        break
+    except NoWorker:  # the machine stood still as this process looked for one
+        gevent.sleep(0.05)
 gevent.spawn(tick)
 jobs = [gevent.spawn(ask, number) for number in range(GREENLETS)]
 gevent.joinall(jobs, raise_error=True)
