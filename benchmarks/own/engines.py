@@ -3,7 +3,8 @@
     python -m venv /tmp/engines
     /tmp/engines/bin/pip install numpy opencv-python-headless simplejpeg pillow onnx openvino onnxruntime \
         ncnn pnnx MNN ai-edge-litert litert-torch ai-edge-quantizer
-    PYTHONPATH=model:. /tmp/engines/bin/python -m benchmarks.own.engines FOLDER [--rounds 5] [--batches 1,2,4,8,16]
+    export PYTHONPATH=model:storage/src:.
+    /tmp/engines/bin/python -m benchmarks.own.engines FOLDER [--rounds 5] [--batches 1,2,4,8,16]
 
 FOLDER holds photographs; every other one calibrates what needs it. These engines are no part of the project, hence the
 environment of its own (5 GB). Graphs are converted once, into var/bench/engines. Each engine and precision is a process
