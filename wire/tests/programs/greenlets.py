@@ -54,7 +54,7 @@ while True:
     try:
         producer.submit("first.jpg", timeout_s=100)
         break
-    except NoWorker:  # the machine stood still as this process looked for one
+    except NoWorker:  # the machine stood still while this process searched for one
         gevent.sleep(0.05)
 gevent.spawn(tick)
 jobs = [gevent.spawn(ask, number) for number in range(GREENLETS)]
