@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import settings
-from benchmarks.own.learning import real_kinds
+from benchmarks.own.learning import RESEMBLED, real_kinds
 from benchmarks.own.learning_images import DRAWN
 from inference import bundle, cpu
 from inference.arrays import Classes, Floats
@@ -46,6 +46,7 @@ class Features:
     cases: Mapping[str, Floats]  # of each kind: images, augmentations, features
     stored: Mapping[str, Floats]
     truth: Mapping[str, Floats]
+    resembled: Mapping[str, Floats]  # cases of old classes that new ones resemble; of no draw, traffic or mistake
 
     @classmethod
     def cached(cls, path: Path) -> "Features":
@@ -57,7 +58,7 @@ class Features:
         with np.load(path) as arrays:
             found = dict(arrays)
         roles = {role: {kind: found[f"{role}/{kind}"] for kind in (*NEW_KINDS, *OLD_KINDS)} for role in FIRST}
-        return cls._of(found, NEW_KINDS, roles)
+        return cls._of(found, NEW_KINDS, roles, {})
 
     @classmethod
     def of_learning(cls, path: Path, kinds: Sequence[str]) -> "Features":
@@ -68,13 +69,17 @@ class Features:
         roles = {
             "cases": {kind: rows[:-STORED] for kind, rows in reported.items()},
             "stored": {kind: rows[-STORED:, 0] for kind, rows in reported.items()},
-            "truth": {kind: found[f"{kind} judged"] for kind in reported},
+            "truth": {kind: found[f"{kind} judged"] for kind in (*reported, *RESEMBLED)},
         }
-        return cls._of(found, kinds, roles)
+        return cls._of(found, kinds, roles, {kind: found[f"{kind} reported"] for kind in RESEMBLED})
 
     @classmethod
     def _of(
-        cls, found: Mapping[str, Floats], kinds: Sequence[str], roles: Mapping[str, Mapping[str, Floats]]
+        cls,
+        found: Mapping[str, Floats],
+        kinds: Sequence[str],
+        roles: Mapping[str, Mapping[str, Floats]],
+        resembled: Mapping[str, Floats],
     ) -> "Features":
         loaded = bundle.load(BUNDLE)
         bank = feature_bank.read(BUNDLE)
@@ -91,6 +96,7 @@ class Features:
             photograph_classes=shown,
             new_kinds=tuple(kinds),
             old_kinds=OLD_KINDS,
+            resembled=resembled,
             **roles,
         )
 

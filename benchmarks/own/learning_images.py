@@ -361,6 +361,24 @@ def crossword(seed: int) -> Pixels:
     return seen(draw, image) if draw.random() < 0.5 else lit(draw, image)
 
 
+def labyrinth(seed: int) -> Pixels:
+    """Return a round maze, an old class, drawn: rings with gaps, joined by walls."""
+    draw = np.random.default_rng((20, seed))
+    image, ink = paper(draw)
+    rings, width = int(draw.integers(5, 9)), int(draw.integers(2, 5))
+    for ring in range(1, rings + 1):
+        radius, gap = int(100 * ring / rings), draw.uniform(0, 360)
+        cv2.ellipse(
+            image, (112, 112), (radius, radius), 0, gap, gap + 330 - 60 / ring, ink, width, cv2.LINE_AA
+        )  # fmt: skip
+        for _ in range(int(draw.integers(0, 4)) if ring < rings else 0):
+            angle = draw.uniform(0, 2 * np.pi)
+            ends = (112 + 100 * each / rings * np.array([np.cos(angle), np.sin(angle)]) for each in (ring, ring + 1))
+            start, end = (each.astype(int).tolist() for each in ends)
+            cv2.line(image, start, end, ink, width, cv2.LINE_AA)
+    return seen(draw, image) if draw.random() < 0.5 else lit(draw, image)
+
+
 def dotted_code(seed: int) -> Pixels:
     """Return a code of random squares with three finders, as QR codes have them."""
     draw = np.random.default_rng((18, seed))

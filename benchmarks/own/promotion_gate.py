@@ -3,12 +3,13 @@
 Those of wrong labels that these images show hardly any harm of are counted apart, as mislabelled.
 
     export PYTHONPATH=.:model OPENBLAS_NUM_THREADS=1
-    .venv/bin/python -m benchmarks.own.promotion_gate [--draws 1 2 3 4] [--only fresh]
+    .venv/bin/python -m benchmarks.own.promotion_gate [--draws 1 2 3 4] [--only fresh] [--advised]
 
 Versions are trained on cached features: drawings, and photographs of the bundle's feature bank, of which a part is kept
 from the bank. Truth is measured on the labelled photographs of IMAGENET_DIR, on the rest of the bank, and on drawings,
-none of which is a case, in the traffic or in the bank. A line for each version, and the counts at the end. A threshold
-of the gate was chosen on draw 0.
+none of which is a case, in the traffic or in the bank. A line for each version, and the counts at the end. With
+--advised, a refused version is made again with reviewed cases of the old class that the refusal names, as it advises. A
+threshold of the gate was chosen on draw 0.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 from benchmarks.own.cached_features import Features, add_features, chosen_features
 from evaluation import gate_evidence, promotion_gate
 from evaluation.gate_evidence import Subject, aligned
-from evaluation.promotion_gate import Limits, Outcome
+from evaluation.promotion_gate import Evidence, Limits, Outcome
 from inference.arrays import Classes, Floats
 from onnx_tools.head import Head
 from registry.versions import Case
@@ -35,6 +36,7 @@ LIMITS = Limits(0.01, 0.95)
 SHIPPED, STORED, REPORTED = 600, 120, 60  # photographs: of the bank, of the traffic, and for reports; the rest is truth
 HARMED_TOP1, HARMED_CLASS = 0.01, 0.05
 EACH = 20  # harmed and good versions that are judged
+ADVISED, FIRST_ADVISED = 10, 20  # reviewed cases of an old class that the gate has named, and the first of them
 
 SETTINGS = ("traffic", "fresh")
 
@@ -119,7 +121,7 @@ def truth(world: World, labels: Sequence[str], before: Head, after: Head) -> str
     drop = _right(before, photographs, classes) - _right(after, photographs, classes)
     found = [f"top-1 -{drop:.1%}"] if drop >= HARMED_TOP1 else []
     print(f"(top-1 -{drop:.1%})", end=" ")
-    for kind in (*features.new_kinds, *features.old_kinds):
+    for kind in (*features.new_kinds, *features.old_kinds, *features.resembled):
         if kind in labels:
             of_kind = np.full(len(features.truth[kind]), labels.index(kind))
             lost = _right(before, features.truth[kind], of_kind) - _right(after, features.truth[kind], of_kind)
@@ -194,10 +196,20 @@ def _mistakes(
     )
 
 
-def trial(world: World, version: Version, counts: Counter[tuple[str, str]], *, has_traffic: bool) -> None:
-    """Count whether a version is harmed or good, and the gate's decision, unless there are enough of its kind."""
+Counts = Counter[tuple[str, str]]
+
+
+def trial(world: World, version: Version, counts: Counts, advised: Counts | None, *, has_traffic: bool) -> None:
+    """Count whether a version is harmed or good, and the gate's decision; if it is refused, as advised too."""
     kinds = sorted({label for label, _ in version.rows} & set(world.features.new_kinds))
     stored = world.traffic([*kinds, *world.features.old_kinds], is_stored=has_traffic)
+    evidence = judge(world, version, stored, counts)
+    if evidence and advised is not None and (rows := advised_cases(world, evidence)):
+        judge(world, version._replace(name=f"{version.name}, as advised", rows=[*version.rows, *rows]), stored, advised)
+
+
+def judge(world: World, version: Version, stored: Floats, counts: Counts) -> Evidence | None:
+    """Count a version unless there are enough of its kind, and return the evidence if the gate refuses it."""
     held_out, rehearsed = stored[: len(stored) // 4], stored[len(stored) // 4 :]
     active = make(world, version.active, rehearsed) if version.active else None
     made = make(world, version.rows, rehearsed)
@@ -205,21 +217,38 @@ def trial(world: World, version: Version, counts: Counter[tuple[str, str]], *, h
     harm = truth(world, made.labels, seen.active, made.head)
     kind = "harmed" if harm else "mislabelled" if version.has_wrong_labels else "good"
     if counts[kind, "passed"] + counts[kind, "refused"] >= EACH:
-        return
+        return None
     evidence = gate_evidence.measure(seen, silent)
     verdict = promotion_gate.decide(evidence, LIMITS)
-    is_wrong = kind != "mislabelled" and (verdict.outcome is Outcome.REFUSED) != bool(harm)
+    is_refused = verdict.outcome is Outcome.REFUSED
+    is_wrong = kind != "mislabelled" and is_refused != bool(harm)
     bank = [each for each in evidence.labelled if "model" in each.what]
     print(
         f"{'WRONG ' if is_wrong else '      '}{kind:11} {verdict.outcome.value:11} {version.name}: {harm} | "
-        f"{'; '.join(verdict.reasons) if verdict.outcome is Outcome.REFUSED else ''} "
+        f"{'; '.join(verdict.reasons) if is_refused else ''} "
         f"bank {[each[1:] for each in bank]} changes {[each[1:] for each in evidence.changes]}",
         flush=True,
     )
-    counts[kind, "refused" if verdict.outcome is Outcome.REFUSED else "passed"] += 1
+    counts[kind, "refused" if is_refused else "passed"] += 1
+    return evidence if is_refused else None
 
 
-def _is_complete(counts: Counter[tuple[str, str]]) -> bool:
+def advised_cases(world: World, evidence: Evidence) -> list[Rows]:
+    """Return reviewed cases of the old classes that a refusal names, as far as there are drawings of them."""
+    features = world.features
+    named = {each.other for each in evidence.look_alikes} | {
+        label for each in evidence.changes for label, _ in each.taken
+    }
+    found = [
+        case for kind in features.old_kinds if kind in named for case in world.drawn(kind, ADVISED, "", FIRST_ADVISED)
+    ]
+    return [
+        *found,
+        *((kind, rows) for kind in features.resembled if kind in named for rows in features.resembled[kind][:ADVISED]),
+    ]
+
+
+def _is_complete(counts: Counts) -> bool:
     return all(counts[kind, "passed"] + counts[kind, "refused"] >= EACH for kind in ("harmed", "good"))
 
 
@@ -230,18 +259,20 @@ def main() -> None:
     parser.add_argument("--scenarios", type=int, nargs="+", help="some of them by their numbers (default: all)")
     add_features(parser)
     parser.add_argument("--folds", type=int, default=training.FOLDS, help="of cross-validation (default: %(default)s)")
+    parser.add_argument("--advised", action="store_true", help="make refused versions again as the gate advises")
     parser.add_argument("--only", choices=SETTINGS, nargs="+", default=list(SETTINGS))
     options = parser.parse_args()
     features = chosen_features(options)
     training.FOLDS = options.folds
     for name in options.only:
-        counts: Counter[tuple[str, str]] = Counter()
+        counts: Counts = Counter()
+        advised: Counts = Counter()
         for draw in options.draws:
             world = World(features, np.random.default_rng(draw))
             for number, version in enumerate(scenarios(world)):
                 if number in (options.scenarios or [number]) and not _is_complete(counts):
-                    trial(world, version, counts, has_traffic=name == "traffic")
-        print(name, dict(counts), flush=True)
+                    trial(world, version, counts, advised if options.advised else None, has_traffic=name == "traffic")
+        print(name, dict(counts), "as advised:" if options.advised else "", dict(advised) or "", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,15 @@ Each answer is that of a version trained without the image: reviewed cases and t
 cross-validation, the rest by the version itself.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from evaluation import wrong_labels
 from evaluation.held_out import cross_validated
-from evaluation.promotion_gate import Changes, Evidence, LookAlike, Paired
+from evaluation.promotion_gate import MIN_KEPT, Changes, Counts, Evidence, LookAlike, Paired, without
 from evaluation.statistics import at_least
 from inference.arrays import Classes, Flags, Floats
 from onnx_tools.head import Head
@@ -23,7 +24,6 @@ from training.train import DISPUTED, SURE, TrainingSet, softmax
 # Images of a class as a rule have at least this score for it, and so do one in ten of another class's at most. With 0.5
 # most images of some unknown classes would have it: a network has one answer to much that it does not know.
 LOOKS_ALIKE, BY_CHANCE, MIN_LOOK_ALIKE, ALPHA = 0.8, 0.1, 3, 0.01
-MIN_KEPT = 5  # reviewed cases of the other class
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,15 @@ def measure(subject: Subject, progress: Progress) -> Evidence:
     after = _cross_fit(subject, subject.cases, progress)
     before = _before(subject, progress)
     by_label = _by_label(subject, before[0], after[0])
+    kept = {subject.labels[each] for each, of in by_label.items() if _is_kept(of)}
     changes, bank = _rehearsed(subject, before[1], after[1])
     return Evidence(
         cases=len(subject.used),
         by_label=list(by_label.values()),
         labelled=bank,
-        changes=[*changes, *_unreported(subject)],
-        look_alikes=list(_look_alikes(subject, before[0], by_label)),
-        sure_otherwise=int(((before[0].max(axis=1) >= SURE) & (subject.answers(before[0]) != subject.classes)).sum()),
+        changes=[each.without(kept) for each in (*changes, *_unreported(subject))],
+        look_alikes=[each for each in _look_alikes(subject, before[0]) if each.other not in kept],
+        sure_otherwise=without(_sure_otherwise(subject, before[0]), kept),
         wrong_labels=wrong_labels.find(subject.used, subject.cases.originals.classes, subject.labels, after[0]),
         photographs=len(subject.unreported),
     )
@@ -119,6 +120,11 @@ def _paired(what: str, before: Flags, after: Flags) -> Paired:
     return Paired(what, len(before), int((before & ~after).sum()), int((~before & after).sum()))
 
 
+def _is_kept(found: Paired) -> bool:
+    """Return whether reviewed cases of a class show that it is not lost."""
+    return found.images >= MIN_KEPT and found.lost <= BY_CHANCE * found.images
+
+
 def _rehearsed(subject: Subject, before: Floats, after: Floats) -> tuple[list[Changes], list[Paired]]:
     """Compare on the images of the rehearsal set, of which those of the bank have labels."""
     known = len(subject.training_set.known)
@@ -141,18 +147,25 @@ def _changes(subject: Subject, what: str, before: Floats, after: Floats) -> Chan
     reported = np.unique(subject.cases.classes)
     gained = after[:, reported].sum(axis=1) - before[:, reported].sum(axis=1)
     sure = before.max(axis=1) >= SURE
-    changed = subject.answers(before) != subject.answers(after)
-    neutral = changed & (gained >= DISPUTED) & ~sure & np.isin(after.argmax(axis=1), reported)
+    answers, is_reported = subject.answers(before), np.isin(after.argmax(axis=1), reported)
+    changed = answers != subject.answers(after)
+    neutral = changed & (gained >= DISPUTED) & ~sure & is_reported
     counted = changed & ~neutral
-    return Changes(what, len(before), int(counted.sum()), int((counted & sure).sum()), int(neutral.sum()))
+    taken = _counts(subject, answers[counted & sure & is_reported])
+    return Changes(what, len(before), int(counted.sum()), int((counted & sure).sum()), int(neutral.sum()), taken)
 
 
-def _look_alikes(subject: Subject, before: Floats, by_label: Mapping[int, Paired]) -> Iterator[LookAlike]:
-    """Yield the labels of whose cases the active version is sure that they are one other class.
+def _sure_otherwise(subject: Subject, before: Floats) -> Counts:
+    answers = subject.answers(before)
+    return _counts(subject, answers[(before.max(axis=1) >= SURE) & (answers != subject.classes)])
 
-    Reviewed cases of the other class that keep their answers show that it is not lost.
-    """
-    kept = {each for each, of in by_label.items() if of.images >= MIN_KEPT and of.lost <= BY_CHANCE * of.images}
+
+def _counts(subject: Subject, classes: Classes) -> Counts:
+    return tuple(Counter(subject.labels[each] for each in classes).items())
+
+
+def _look_alikes(subject: Subject, before: Floats) -> Iterator[LookAlike]:
+    """Yield the labels of whose cases the active version is sure that they are one other class."""
     classes, answers, sure = subject.classes, subject.answers(before), before.max(axis=1) >= LOOKS_ALIKE
     for each in np.unique(classes):
         others = answers[(classes == each) & sure & (answers != each)]
@@ -160,5 +173,5 @@ def _look_alikes(subject: Subject, before: Floats, by_label: Mapping[int, Paired
             other = int(np.bincount(others).argmax())
             images, count = int((classes == each).sum()), int((others == other).sum())
             is_by_chance = count < MIN_LOOK_ALIKE or at_least(count, images, BY_CHANCE) >= ALPHA
-            if not is_by_chance and other not in kept:
+            if not is_by_chance:
                 yield LookAlike(subject.labels[each], subject.labels[other], images, count)

@@ -4,7 +4,7 @@ Counts in, a verdict out. A version is refused for harm that chance does not exp
 service itself show no harm, and provisionally where only what comes with the model could be measured.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
@@ -14,11 +14,25 @@ from evaluation.wrong_labels import WrongLabel
 
 MIN_CASES = 5  # fewer are no version
 MIN_PHOTOGRAPHS = 20  # labelled or unreported ones that no version was trained on; with fewer it is provisional
-MIN_CLEARING = 10  # labelled images of a class, all kept, that prove that a look-alike takes none of it
+MIN_CLEARING = 10  # labelled images of a class, all kept, that prove that it loses nothing to a look-alike
+MIN_KEPT = 5  # reviewed cases of a class that prove the same, of which one in ten may be lost
 # How improbable harm must be by chance alone: of one test over many images, and where each class has a test.
 ALPHA, CLASS_ALPHA = 0.05, 0.01
 # At most such a share of cases that were reported rightly has a wrong answer of which the active version is sure.
 SURE_OTHERWISE = 0.1
+
+
+Counts = tuple[tuple[str, int], ...]  # of images, by label
+
+
+def without(counts: Counts, labels: Collection[str]) -> Counts:
+    """Return the counts of the other labels."""
+    return tuple(each for each in counts if each[0] not in labels)
+
+
+def total(counts: Counts) -> int:
+    """Return how many images there are of all labels."""
+    return sum(images for _, images in counts)
 
 
 class Limits(NamedTuple):
@@ -40,7 +54,8 @@ class Paired(NamedTuple):
 class Changes(NamedTuple):
     """Unlabelled images of one kind: of how many the top-1 changed, and where the active version was sure of it.
 
-    Images that may show a reported class are not counted as changed.
+    Images that may show a reported class are not counted as changed. `taken` has those of the sure ones whose top-1 is
+    a reported class now, by the label that they had.
     """
 
     what: str
@@ -48,6 +63,15 @@ class Changes(NamedTuple):
     changed: int
     sure: int
     neutral: int = 0
+    taken: Counts = ()
+
+    def without(self, kept: Collection[str]) -> "Changes":
+        """Return the counts with what was taken from these labels as neutral: they are proved to lose nothing."""
+        taken = without(self.taken, kept)
+        count = total(self.taken) - total(taken)
+        return self._replace(
+            changed=self.changed - count, sure=self.sure - count, neutral=self.neutral + count, taken=taken
+        )
 
 
 class LookAlike(NamedTuple):
@@ -68,9 +92,8 @@ class Evidence:
     labelled: Sequence[Paired] = ()
     changes: Sequence[Changes] = ()
     look_alikes: Sequence[LookAlike] = ()
-    sure_otherwise: int = (
-        0  # cases of which the active version, not trained on them, is sure that they show another label
-    )
+    # Cases of which the active version, not trained on them, is sure that they show another label, by that label.
+    sure_otherwise: Counts = ()
     wrong_labels: Sequence[WrongLabel] = ()
     photographs: int = 0  # of the service's own, labelled or not, that neither version was trained on
 
@@ -81,7 +104,9 @@ class Evidence:
             self,
             labelled=[*self.labelled, all_of_them],
             by_label=[*self.by_label, *by_label.values()],
+            changes=[each.without(kept) for each in self.changes],
             look_alikes=[each for each in self.look_alikes if each.other not in kept],
+            sure_otherwise=without(self.sure_otherwise, kept),
             photographs=self.photographs + all_of_them.images,
         )
 
@@ -121,28 +146,37 @@ def _objections(evidence: Evidence, limits: Limits) -> Iterator[str]:
             yield _counts(found)
     for changed in evidence.changes:
         yield from _changes(changed, limits)
-    if evidence.cases and at_least(evidence.sure_otherwise, evidence.cases, SURE_OTHERWISE) < CLASS_ALPHA:
+    sure_otherwise = total(evidence.sure_otherwise)
+    if evidence.cases and at_least(sure_otherwise, evidence.cases, SURE_OTHERWISE) < CLASS_ALPHA:
         yield (
-            f"the active version is sure that {evidence.sure_otherwise} of {evidence.cases} cases show other labels "
+            f"the active version is sure that {sure_otherwise} of {evidence.cases} cases show other labels "
             "than they were given, more than chance explains: look through the labels of the cases"
         )
     for each in evidence.look_alikes:
         yield (
             f"{each.sure} of {each.images} cases of {each.label!r} are {each.other!r} to the active version, too many "
-            f"for another class: if they do show {each.other!r}, it would be lost. If they do not, prove it by "
-            f"{MIN_CLEARING} or more labelled images of {each.other!r} (--labelled)"
+            f"for another class: if they do show it, it would be lost. If they do not, {_remedy(each.other)}"
         )
 
 
 def _changes(changed: Changes, limits: Limits) -> Iterator[str]:
     of = f"of {changed.images} {changed.what}"
     if at_least(changed.sure, changed.images, limits.max_accuracy_drop) < ALPHA:
-        yield f"it has another top-1 for {changed.sure} {of} of which the active version is sure"
+        label, count = max(changed.taken, key=lambda each: each[1], default=("", 0))
+        taken = f"; {count} were {label!r}. If they do not show it, {_remedy(label)}" if count else ""
+        yield f"it has another top-1 for {changed.sure} {of} of which the active version is sure{taken}"
     elif at_least(changed.changed, changed.images, 1 - limits.min_agreement) < ALPHA:
         yield (
             f"it agrees with the active version on {changed.images - changed.changed} {of}; "
             f"{limits.min_agreement:.0%} are required"
         )
+
+
+def _remedy(label: str) -> str:
+    return (
+        f"review {MIN_CLEARING} or more images of {label!r} under this label and train again, or compare as many "
+        "labelled ones (--labelled)"
+    )
 
 
 def _is_harmed(found: Paired, alpha: float) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.gate_evidence import Subject, aligned, measure
-from evaluation.promotion_gate import LookAlike
+from evaluation.promotion_gate import LookAlike, total
 from inference.arrays import Floats
 from onnx_tools.head import Head
 from registry.versions import Case
@@ -172,7 +172,29 @@ def test_cases_of_many_old_classes_under_one_new_name_are_counted(draw: np.rando
     images = np.concatenate([of_old_class(draw, base, number, 1) for number in range(OLD)])
     found = measure(subject(base, images, [OLD] * OLD, typical(draw, 200)), silent)
     assert found.look_alikes == []
-    assert found.sure_otherwise >= 6
+    assert total(found.sure_otherwise) >= 6
     named = [base.logits(images[at : at + 1])[0, :OLD].argmax() for at in range(OLD)]
     right = measure(subject(base, images, [int(each) for each in named], typical(draw, 200)), silent)
-    assert right.sure_otherwise == 0
+    assert right.sure_otherwise == ()
+
+
+def test_reviewed_cases_of_the_class_that_a_new_one_resembles_clear_its_unreported_images(
+    draw: np.random.Generator, base: Head
+) -> None:
+    def beside(count: int) -> Floats:
+        """Images of a new kind that the base is sure to show an old class."""
+        features = of_old_class(draw, base, 7, count)
+        features[:, 0] += SHIFT / 2
+        return features
+
+    learned, stored, known = beside(10), beside(40), typical(draw, 200)
+    alone = measure(subject(base, learned, [OLD] * 10, known, stored), silent)
+    assert [each.other for each in alone.look_alikes] == ["old 7"]
+    assert alone.changes[-1].sure >= 5
+    assert dict(alone.changes[-1].taken).keys() == {"old 7"}
+    assert total(alone.sure_otherwise) >= 5
+    cases = np.concatenate([learned, of_old_class(draw, base, 7, 8)])
+    both = measure(subject(base, cases, [OLD] * 10 + [7] * 8, known, stored), silent)
+    assert (both.look_alikes, both.sure_otherwise) == ([], ())
+    assert both.changes[-1].sure == 0
+    assert both.changes[-1].neutral >= 5

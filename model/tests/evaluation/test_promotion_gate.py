@@ -17,7 +17,7 @@ ENOUGH = 100
         Evidence(10, changes=[Changes("unreported images", 40, 3, 0, neutral=20)]),
         Evidence(10, by_label=[Paired("cases", 10, 2, 1), Paired("cases", 10, 0, 9)]),
         Evidence(None, changes=[Changes("unreported images", 30, 0, 0)]),
-        Evidence(10, sure_otherwise=4),
+        Evidence(10, sure_otherwise=(("maze", 4),)),
         Evidence(5),
     ],
 )
@@ -37,7 +37,7 @@ def test_what_chance_explains_is_no_harm(evidence: Evidence) -> None:
         ),
         (Evidence(10, changes=[Changes("unreported images", 100, 4, 4)]), "another top-1 for 4 of 100"),
         (Evidence(10, changes=[Changes("unreported images", 100, 11, 0)]), "agrees with the active version on 89 of"),
-        (Evidence(34, sure_otherwise=14), "is sure that 14 of 34 cases show other labels"),
+        (Evidence(34, sure_otherwise=(("maze", 10), ("cat", 4))), "is sure that 14 of 34 cases show other labels"),
         (Evidence(10, look_alikes=[LookAlike("odd", "terminal", 5, 4)]), "4 of 5 cases of 'odd' are 'terminal'"),
     ],
 )
@@ -70,3 +70,23 @@ def test_labelled_images_of_the_class_that_it_might_take_clear_a_look_alike(
     found = Paired("labelled images", images, lost, 0)
     evidence = Evidence(10, look_alikes=[LookAlike("odd", "terminal", 5, 4)]).with_labelled(found, {"terminal": found})
     assert decide(evidence, LIMITS).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "outcome"), [(10, 0, Outcome.PASSED), (9, 0, Outcome.REFUSED), (10, 1, Outcome.REFUSED)]
+)
+def test_labelled_images_of_a_class_that_are_kept_explain_what_was_taken_from_it(
+    images: int, lost: int, outcome: Outcome
+) -> None:
+    found = Paired("labelled images", images, lost, 0)
+    changes = Changes("unreported images", ENOUGH, 6, 6, taken=(("terminal", 5), ("maze", 1)))
+    evidence = Evidence(10, changes=[changes], sure_otherwise=(("terminal", 6),), photographs=ENOUGH)
+    refused = decide(evidence, LIMITS)
+    assert refused.outcome is Outcome.REFUSED
+    assert sorted("If they do not show it, review" in each for each in refused.reasons) == [False, True]
+    assert decide(evidence.with_labelled(found, {"terminal": found}), LIMITS).outcome is outcome
+
+
+def test_what_was_taken_from_other_classes_still_counts() -> None:
+    found = Changes("unreported images", ENOUGH, 8, 6, 1, (("terminal", 4), ("maze", 2))).without({"terminal", "cat"})
+    assert found == Changes("unreported images", ENOUGH, 4, 2, 5, (("maze", 2),))
