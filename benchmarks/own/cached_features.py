@@ -46,7 +46,7 @@ class Features:
     cases: Mapping[str, Floats]  # of each kind: images, augmentations, features
     stored: Mapping[str, Floats]
     truth: Mapping[str, Floats]
-    resembled: Mapping[str, Floats]  # cases images of the old classes that new ones resemble; in no draw, traffic or mistake
+    resembled: Mapping[str, Floats]  # cases of the classes that new ones resemble: in no draw, traffic or mistake
 
     @classmethod
     def cached(cls, path: Path) -> "Features":
