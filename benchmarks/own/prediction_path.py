@@ -4,7 +4,7 @@
 
 Calls the WSGI application with a form that holds one small JPEG, with a real Redis and a worker without a model. The
 first requests warm everything up; of the last ones, each counted with sys.setprofile, the shortest path is taken: a
-process that had to wait for a processor passes functions that look once more.
+process that had to wait for a processor passes functions that look again.
 """
 
 import argparse
