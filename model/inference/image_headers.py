@@ -23,6 +23,8 @@ WEBP_FRAME, WEBP_FRAME_HEADER_BYTES = b"ANMF", 16
 GIF_EXTENSION, GIF_IMAGE, GIF_GRAPHIC_CONTROL = b"!", b",", 0xF9
 BMP_CORE_HEADER = 12
 BMP_UNCOMPRESSED = 0
+# A JPEG or PNG in place of the pixels, as for printers, and the colours of inks.
+BMP_OF_PRINTERS = frozenset((4, 5, 11, 12, 13))
 # A run may paint nothing at all; so many take about a second.
 MAX_RUNS = 1_500_000
 RUNS_BETWEEN_CHECKS = 4096
@@ -240,6 +242,10 @@ def _bmp(content: bytes, budget: DecodeBudget) -> tuple[Size, bytes]:
         return (width, height), content
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
     size = width, abs(height)  # a negative height is an image stored from the top
+    if compression in BMP_OF_PRINTERS:
+        raise ImageError(
+            UNSUPPORTED_TYPE, f"BMP of the compression {compression}, for printers; save it as PNG or JPEG"
+        )
     if compression not in BMP_RUN_LENGTH:
         return size, content
     if bits != BMP_RUN_LENGTH[compression]:

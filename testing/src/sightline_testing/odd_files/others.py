@@ -149,6 +149,12 @@ def _bmps() -> Odd:
         shows = original().convert("L").point([value * most // 255 * 255 // most for value in range(256)])
         yield _file(f"runs of {depth} bits.bmp", content, shows.convert("RGB"), ROUNDED)
     yield _file("trailing zeros.bmp", encode(original(), "BMP") + bytes(99), original())
+    # A whole file in place of the pixels, as for printers, and the colours of inks.
+    for kind, compression in (("JPEG", 4), ("PNG", 5), ("CMYK", 11)):
+        body = encode(original(), kind) if compression < 11 else bytes(4 * SIZE[0] * SIZE[1])
+        depth = 0 if compression < 11 else 32
+        head = struct.pack("<2sI4xIIiiHHII16x", b"BM", 54 + len(body), 54, 40, *SIZE, 1, depth, compression, len(body))
+        yield OddFile(f"of {kind}.bmp", partial(bytes, head + body), code=UNSUPPORTED_TYPE)
 
 
 def _fifteen_bits(image: Image.Image) -> bytes:
