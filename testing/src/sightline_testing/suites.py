@@ -131,6 +131,7 @@ SUITES = (
             "tests/cli/test_evaluate.py",
             "tests/default_model/test_bundle_graphs.py",
         ),
+        processes=PROCESSES_THAT_WAIT,
     ),
     Suite(
         "api",

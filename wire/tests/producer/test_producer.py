@@ -110,6 +110,14 @@ def test_without_any_worker_a_job_is_not_even_queued(queue: QueueProbe) -> None:
     assert queue.depth() == 0
 
 
+def test_a_worker_that_has_come_since_the_last_look_is_no_reason_to_refuse(queue: QueueProbe) -> None:
+    producer = queue.producer(worker_grace_s=0.0)
+    wait_until(producer.snapshot, "the state is known")
+    queue.announce()
+    with pytest.raises(DeadlineExceeded):  # nobody answers, but the job was let in
+        producer.submit("cat.jpg", timeout_s=0.2)
+
+
 def test_a_worker_that_is_being_restarted_finds_the_jobs_that_came_meanwhile(queue: QueueProbe) -> None:
     producer = queue.producer(worker_grace_s=3600.0)
     with StandInWorker(queue.address, queue.name):

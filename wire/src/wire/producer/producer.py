@@ -159,7 +159,7 @@ class Producer:
         if stats.fault is not None:
             raise copy(stats.fault)
         if needs_worker and snapshot is not None and not snapshot.workers:
-            self._check_worker_seen(snapshot)
+            snapshot = self._with_workers(snapshot)
         capacity = UNKNOWN if snapshot is None else snapshot.capacity
         timeout_s = self._usual_timeout_s if timeout_s is None else timeout_s
         terms = terms_for(job, self.keys, capacity, timeout_s, self._max_queue_size)
@@ -277,9 +277,17 @@ class Producer:
         loop.stop()
         replies.close(self.exchange)
 
-    def _check_worker_seen(self, snapshot: QueueSnapshot) -> None:
-        if not self._stats.has_workers_within(self._worker_grace_s):
+    def _with_workers(self, snapshot: QueueSnapshot) -> QueueSnapshot:
+        """Return a snapshot that names no worker where one may come back, else what Redis says now; raise NoWorker.
+
+        Another process of the api may have told the client already that a worker is ready.
+        """
+        if self._stats.has_workers_within(self._worker_grace_s):
+            return snapshot
+        snapshot = self._stats.refresh()
+        if not snapshot.workers:
             raise NoWorker(snapshot.startup_error)
+        return snapshot
 
     def _fresh_snapshot(self) -> QueueSnapshot | None:
         latest = self._stats.latest
