@@ -278,9 +278,9 @@ class Producer:
         replies.close(self.exchange)
 
     def _with_workers(self, snapshot: QueueSnapshot) -> QueueSnapshot:
-        """Return a snapshot that names no worker where one may come back, else what Redis says now; raise NoWorker.
+        """Return a snapshot without workers where one may come back, else a new one; raise NoWorker.
 
-        Another process of the api may have told the client already that a worker is ready.
+        Another process of the api may have reported already that a worker is ready.
         """
         if self._stats.has_workers_within(self._worker_grace_s):
             return snapshot
