@@ -47,7 +47,7 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_service(Path(folder) / "service", {"MODEL_WORKERS": "1"}) as service,
+        running_service(Path(folder) / "service", {"MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "5"}) as service,
         running_chromium(needed_chromium()) as browser,
     ):
         visitor = Visitor(browser.new_page(viewport={"width": 1280, "height": 800}), service.url)
