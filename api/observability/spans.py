@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 import settings
 from observability.exemplars import EXEMPLAR
 from wire import WireError
-from wire.telemetry.spans import SpanExport
+from wire.telemetry.spans import SpanExport, epoch_offset_ns
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -101,10 +101,10 @@ class Spans:
         """Make the span of an upload's way from the client to the disk, which has ended."""
         traceparent = environ.get("HTTP_TRACEPARENT", "")
         if _is_recorded(traceparent):
-            now = time.time_ns()
-            begun = now - int((time.perf_counter() - started) * 1e9)
+            ended, offset_ns = time.perf_counter_ns(), epoch_offset_ns()
             context = _context_of(traceparent, environ.get("HTTP_TRACESTATE", ""))
-            self._tracer.start_span("upload", context, start_time=begun).end(now)
+            span = self._tracer.start_span("upload", context, start_time=int(started * 1e9) + offset_ns)
+            span.end(ended + offset_ns)
 
     def note_refusal(self, received: bytes, outcome: str) -> None:
         """Make the span of a request for /predict that was refused before it was read."""

@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 import settings
 from serving.tracing import Recorder, Traces
 from wire import Answer, Delivery, Failure
-from wire.telemetry.spans import SpanExport
+from wire.telemetry.spans import SpanExport, epoch_offset_ns
 
 _w3c = TraceContextTextMapPropagator()
 
@@ -42,11 +42,11 @@ class SpanTraces(Traces):
 
 
 class _Stage(NamedTuple):
-    """One stage of a job: when it began and ended, in nanoseconds since 1970, and how many were in it."""
+    """One stage of a job: when it began and ended by the performance counter, in seconds, and how many were in it."""
 
     name: str
-    begin: int
-    end: int
+    begin: float
+    end: float
     together: int
     fault: str
 
@@ -60,26 +60,26 @@ class SpanRecorder(Recorder):
 
     def note(self, stage: str, begin: float, jobs: Sequence[Delivery], fault: str = "") -> None:
         """Record a stage that ends now."""
-        end = time.time_ns()
-        noted = _Stage(stage, end - _ns_since(begin), end, len(jobs), fault)
+        noted = _Stage(stage, begin, time.perf_counter(), len(jobs), fault)
         for job in jobs:
             self._stages.setdefault(job.entry_id, []).append(noted)
 
     def end(self, outcomes: Sequence[tuple[Delivery, Answer | Failure]]) -> None:
         """Make the spans of these jobs, as far as their requests are traced."""
         stages, self._stages = self._stages, {}
+        offset_ns = epoch_offset_ns()
         for delivery, reply in outcomes:
             job = delivery.job
             state = {"tracestate": job.tracestate} if job.tracestate else {}
             context = _w3c.extract({"traceparent": job.traceparent, **state})
             # Whether there is a trace at all was decided where the request came in.
             if get_current_span(context).get_span_context().trace_flags.sampled:
-                self._waited(context, delivery)
+                self._waited(context, delivery, offset_ns)
                 for stage in stages.get(delivery.entry_id, []):
-                    self._done(context, stage, reply)
+                    self._done(context, stage, reply, offset_ns)
 
-    def _waited(self, context: Context, delivery: Delivery) -> None:
-        received = time.time_ns() - int((time.monotonic() - delivery.received_at) * 1e9)
+    def _waited(self, context: Context, delivery: Delivery, offset_ns: int) -> None:
+        received = _ns(delivery.received_at) + offset_ns  # of time.monotonic(), the same clock on Linux
         begin = received - int(delivery.waited_ms * 1e6)
         attributes: dict[str, str | int] = {
             "messaging.system": "redis",
@@ -89,8 +89,8 @@ class SpanRecorder(Recorder):
         }
         self._tracer.start_span("queue", context, SpanKind.CONSUMER, attributes, start_time=begin).end(received)
 
-    def _done(self, context: Context, stage: _Stage, reply: Answer | Failure) -> None:
-        span = self._tracer.start_span(stage.name, context, start_time=stage.begin)
+    def _done(self, context: Context, stage: _Stage, reply: Answer | Failure, offset_ns: int) -> None:
+        span = self._tracer.start_span(stage.name, context, start_time=_ns(stage.begin) + offset_ns)
         fault = stage.fault
         if stage.name == "infer":
             span.set_attributes({"sightline.batch_size": stage.together, "sightline.engine": self._traces.engine})
@@ -101,8 +101,8 @@ class SpanRecorder(Recorder):
         if fault:
             span.set_attribute("error.type", fault)
             span.set_status(StatusCode.ERROR)
-        span.end(stage.end)
+        span.end(_ns(stage.end) + offset_ns)
 
 
-def _ns_since(begin: float) -> int:
-    return int((time.perf_counter() - begin) * 1e9)
+def _ns(moment: float) -> int:
+    return int(moment * 1e9)

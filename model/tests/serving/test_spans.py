@@ -1,5 +1,6 @@
 """What becomes a span in a worker, as a collector has it; tests/test_traces.py tests the whole service."""
 
+import itertools
 import logging
 import math
 import os
@@ -118,6 +119,26 @@ def test_jobs_of_one_batch_share_its_inference_each_in_its_own_trace(
     if not threads:
         assert first["decode"].end <= second["decode"].start
     assert first["reply"].resource["service.instance.id"] == "worker-1"
+
+
+def test_stages_keep_their_order_where_the_process_is_stopped_between_two_clocks(
+    model: Model, uploads: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, readings = time.time_ns, itertools.count()
+
+    def stopped_after_every_second() -> int:
+        now = read()
+        if next(readings) % 2 == 0:
+            time.sleep(0.05)
+        return now
+
+    monkeypatch.setattr(time, "time_ns", stopped_after_every_second)
+    traced(model, uploads, deliveries("0.jpg", "1.jpg"))
+    first, second = by_name(collector.of(trace_id(0))), by_name(collector.of(trace_id(1)))
+    assert first["queue"].end <= first["decode"].start
+    assert first["decode"].end <= second["decode"].start
+    assert second["decode"].end <= first["infer"].start
+    assert first["infer"].end <= first["reply"].start
 
 
 def test_a_broken_image_has_no_inference_and_says_where_it_failed(

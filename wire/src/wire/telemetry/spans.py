@@ -6,6 +6,7 @@ room are dropped, and a collector that does not answer is one line in the log.
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -24,6 +25,20 @@ MAX_WAITING = 2048
 FLUSH_S = 2.0
 # Of the library, which repeats every few seconds that a collector is away or the queue of spans is full.
 LOGGERS = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
+# How often both clocks are read: the process can be stopped between the two.
+CLOCK_READINGS = 3
+
+
+def epoch_offset_ns() -> int:
+    """Return what to add to a moment of the performance counter for nanoseconds since 1970, the times of spans.
+
+    Moments that are converted with the same offset keep their order and their distances.
+    """
+    readings = []
+    for _ in range(CLOCK_READINGS):
+        before, now, after = time.perf_counter_ns(), time.time_ns(), time.perf_counter_ns()
+        readings.append((after - before, now - after))
+    return min(readings)[1]
 
 
 class SpanExport:
