@@ -2,6 +2,9 @@
 
 api/ and model/ are import roots with modules of the same names, so each suite is a run of its own. Three suites run at
 a time, since tests often wait; what each prints is shown when it ends, or when the whole run is stopped.
+
+Where few tests fail, they are repeated by themselves when everything else has ended. Those that pass then are named as
+unsteady and do not fail the run: docs/decisions/0039-unsteady-tests.md.
 """
 
 import os
@@ -44,6 +47,12 @@ class Suite:
     is_parallel: bool = True
     is_short: bool = False  # one process: others would take longer to import what it needs than to run their share
     processes: int = PROCESSES  # each of them collects all the tests, and starts servers of its own
+    is_repeated: bool = True  # what fails is repeated; not where an assertion must hold every time
+
+    @property
+    def report(self) -> Path:
+        """Return the place of pytest's JUnit report."""
+        return RESULTS / f"{self.name}.xml"
 
 
 @dataclass
@@ -55,6 +64,7 @@ class Totals:
     skipped: int = 0
     seconds: float = 0.0
     processor_s: float = 0.0
+    is_whole: bool = True  # it ran to its end
 
     def __iadd__(self, other: "Totals") -> "Totals":
         self.passed += other.passed
@@ -171,13 +181,17 @@ PYTEST_OPTIONS = ("--quiet", "--durations=5", *STRICT)
 TEST_LIMIT_S = 400
 # Ends a suite that its tests' limit cannot end; the longest takes ten minutes.
 SUITE_LIMIT_S = 2400
+# More failures than these are no accident of a busy machine.
+MAX_REPEATED = 3
+# pytest's exit status where tests ran to the end and some failed; a run that broke off has another.
+SOME_FAILED = 1
 # The long forms of faults and attacks take as long as they take.
 LONG_FORMS = ("FULL", "TWINS")
 _running: list[subprocess.Popen[bytes]] = []
 # Commands of their own, since they take minutes.
 # One at a time: they judge what a flood or a killed process does to everything else on the machine.
-FAULTS = Suite("faults", ".", "tests/faults", is_parallel=False)
-SECURITY = Suite("security", ".", "tests/security", is_parallel=False)
+FAULTS = Suite("faults", ".", "tests/faults", is_parallel=False, is_repeated=False)
+SECURITY = Suite("security", ".", "tests/security", is_parallel=False, is_repeated=False)
 # Clients of other projects, which are no part of the environment: `make test-clients`.
 CLIENTS = Suite("clients", ".", "tests/clients", is_parallel=False)
 # Needs PyTorch, which is no part of the environment: `make test-gpu`.
@@ -205,10 +219,14 @@ def main(names: list[str]) -> int:
     started = time.monotonic()
     suites = [known[name] for name in names] or SUITES
     totals = Totals()
-    for suite, found in zip(suites, run_all(suites), strict=True):
+    of_each = run_all(suites)
+    unsteady = repeat_failed(suites, of_each)
+    for suite, found in zip(suites, of_each, strict=True):
         _say(f"{suite.name:12}{found.timed(found.seconds)}")
         totals += found
     _say(totals.timed(time.monotonic() - started))
+    for name in unsteady:
+        _say(f"UNSTEADY, it failed and then passed by itself: {name}")
     if totals.skipped and os.environ.get("CI"):
         _say("a test was skipped, and in CI none may be")
         return 1
@@ -256,21 +274,86 @@ def run(suite: Suite, first: int = 0, output: IO[bytes] | None = None) -> Totals
     `first` is the number of its first process among those of all suites that run at the same time.
     """
     started = time.monotonic()
-    report = RESULTS / f"{suite.name}.xml"
     RESULTS.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
-    options = [*PYTEST_OPTIONS, f"--junitxml={report}", *suite.options]
+    suite.report.unlink(missing_ok=True)
+    options = list(suite.options)
     if suite.is_parallel and not suite.is_short:
         # A process that a test took along is not replaced: the same test would take the next one along, without end.
         options += ["--dist=loadfile", f"--numprocesses={suite.processes}", "--max-worker-restart=0"]
     if suite.is_parallel and suite.longest:
         options += ["--no-loadscope-reorder", *(f"--begin-with={file}" for file in suite.longest)]
         options += [f"--together={','.join(files)}" for files in suite.together]
+    returncode, processor_s = _pytest(suite, suite.report, options, first, output)
+    totals = read(suite.report)
+    if returncode != 0 and not totals.failed:
+        totals.failed = 1
+    totals.is_whole = returncode in {0, SOME_FAILED}
+    totals.seconds, totals.processor_s = time.monotonic() - started, processor_s
+    return totals
+
+
+def repeat_failed(suites: Sequence[Suite], totals: Sequence[Totals]) -> list[str]:
+    """Repeat the tests that failed, where they are few; return the names of those that passed and now count as such.
+
+    A suite that broke off, or whose assertions must hold every time, stays as it is.
+    """
+    if sum(found.failed for found in totals) > MAX_REPEATED:
+        return []
+    unsteady = []
+    for suite, found in zip(suites, totals, strict=True):
+        if not found.failed or not found.is_whole or not suite.is_repeated:
+            continue
+        _say(f"--- {suite.name}: what failed is repeated")
+        report = suite.report.with_suffix(".repeated")
+        _pytest(suite, report, ["--last-failed", "--last-failed-no-failures=none", *suite.options])
+        unsteady += settle(suite.report, report)
+        settled = read(suite.report)
+        found.passed, found.failed = settled.passed, settled.failed
+    return unsteady
+
+
+def settle(first: Path, repeated: Path) -> list[str]:
+    """Let what passed in the repetition count as passed in the first report; return the names of those tests."""
+    if not repeated.exists():
+        return []
+    report = _parse(first)
+    passed = {
+        _name(case) for case in _parse(repeated).iter("testcase") if not _faults(case) and case.find("skipped") is None
+    }
+    unsteady: dict[str, None] = {}
+    for suite in report.iter("testsuite"):
+        for case in suite.iter("testcase"):
+            for fault in _faults(case) if _name(case) in passed else ():
+                kind = f"{fault.tag}s"
+                suite.set(kind, str(int(suite.get(kind, "0")) - 1))
+                case.remove(fault)
+                unsteady[_name(case)] = None
+    report.write(first)
+    return list(unsteady)
+
+
+def _parse(report: Path) -> "ElementTree.ElementTree[ElementTree.Element]":
+    return ElementTree.parse(report)  # noqa: S314 - written by our own pytest a moment ago
+
+
+def _faults(case: ElementTree.Element) -> list[ElementTree.Element]:
+    return [child for child in case if child.tag in {"failure", "error"}]
+
+
+def _name(case: ElementTree.Element) -> str:
+    return f"{case.get('classname')}::{case.get('name')}"
+
+
+def _pytest(
+    suite: Suite, report: Path, options: Sequence[str], first: int = 0, output: IO[bytes] | None = None
+) -> tuple[int, float]:
+    """Run pytest in a suite's place; return its exit status and the seconds of processors that it took."""
     is_long = any(os.environ.get(name) for name in LONG_FORMS)
-    if not is_long:
-        options.append(f"--timeout={TEST_LIMIT_S}")
+    limits = () if is_long else (f"--timeout={TEST_LIMIT_S}",)
+    # The cache holds what failed; suites that run at the same time would overwrite each other's.
+    files = (f"--junitxml={report}", f"--override-ini=cache_dir={RESULTS / f'{suite.name}.cache'}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", suite.tests, *options],
+        [sys.executable, "-m", "pytest", suite.tests, *PYTEST_OPTIONS, *files, *limits, *options],
         cwd=REPOSITORY / suite.folder,
         env=environment() | {FIRST_PROCESS: str(first)},
         stdin=subprocess.DEVNULL,
@@ -285,11 +368,7 @@ def run(suite: Suite, first: int = 0, output: IO[bytes] | None = None) -> Totals
     _running.remove(process)
     limit.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
-    totals = read(report)
-    if process.returncode != 0 and not totals.failed:
-        totals.failed = 1
-    totals.seconds, totals.processor_s = time.monotonic() - started, spent.ru_utime + spent.ru_stime
-    return totals
+    return process.returncode, spent.ru_utime + spent.ru_stime
 
 
 def environment() -> dict[str, str]:
@@ -303,7 +382,7 @@ def read(report: Path) -> Totals:
     if not report.exists():
         return Totals()
     totals = Totals()
-    for found in ElementTree.parse(report).iter("testsuite"):  # noqa: S314 - written by our own pytest a moment ago
+    for found in _parse(report).iter("testsuite"):
         tests, failures, errors, skipped = (
             int(found.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")
         )
