@@ -7,9 +7,10 @@ from typing import cast
 import pytest
 
 from sightline_testing import suites
+from sightline_testing.junit import Totals, read
 from sightline_testing.plugin import FilesTogether
 from sightline_testing.service import REPOSITORY
-from sightline_testing.suites import MAX_REPEATED, SUITES, Suite, Totals, read, repeat_failed, run
+from sightline_testing.suites import MAX_REPEATED, SUITES, Suite, repeat_failed, run
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=[suite.name for suite in SUITES])
