@@ -198,8 +198,11 @@ def main(names: list[str]) -> int:
         _say(f"{suite.name:12}{found.timed(found.seconds)}")
         totals += found
     _say(totals.timed(time.monotonic() - started))
-    for name in unsteady:
-        _say(f"UNSTEADY, it failed and then passed by itself: {name}")
+    with (RESULTS / "unsteady.txt").open("a") as file:
+        for name in unsteady:
+            line = f"UNSTEADY, it failed and then passed by itself: {name}"
+            _say(line)
+            file.write(f"{line}\n")
     if totals.skipped and os.environ.get("CI"):
         _say("a test was skipped, and in CI none may be")
         return 1
