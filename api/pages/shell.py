@@ -1,4 +1,4 @@
-"""The header of every page: where it leads, who is signed in, and whether the service is ready."""
+"""The shell of every page: where it leads, who is signed in, whether the service is ready, how long it may take."""
 
 from typing import Literal, NamedTuple
 
@@ -33,6 +33,10 @@ PLACES = (
 )
 
 
+# How long after its deadline an answer may reach a page: slow connections, and servers between the two.
+LATE_S = 25
+
+
 class Status(NamedTuple):
     """Whether an image would be answered now, as one of four states and as text."""
 
@@ -41,12 +45,16 @@ class Status(NamedTuple):
 
 
 class Shell(NamedTuple):
-    """What the header shows. `reviewer` is who is signed in by cookie, empty for none."""
+    """What the header shows. `reviewer` is who is signed in by cookie, empty for none.
+
+    `answer_timeout_s` is how long the page waits for an answer once an image is sent, in seconds.
+    """
 
     places: tuple[Place, ...]
     status: Status
     reviewer: str
     can_sign_in: bool
+    answer_timeout_s: float
 
 
 def install(app: Flask) -> None:
@@ -63,7 +71,8 @@ def current() -> Shell:
         if place.endpoint in current_app.view_functions and (is_operator or not place.is_operators)
     )
     reviewer = operator_session.name_of(request) or ""
-    return Shell(places, status(), reviewer, bool(settings.OPERATOR_KEY) and not is_operator)
+    can_sign_in = bool(settings.OPERATOR_KEY) and not is_operator
+    return Shell(places, status(), reviewer, can_sign_in, settings.REQUEST_TIMEOUT_S + LATE_S)
 
 
 def status() -> Status:

@@ -3,8 +3,8 @@
 import { PageError, stopped } from "./errors.js";
 
 const TOP_K = 5;
-// The service answers within seconds or with an error; a connection silent for longer than this is lost.
-const ANSWER_TIMEOUT_MS = 30_000;
+// The service answers by its own timeout, with an error if need be; a connection silent for longer is lost.
+const ANSWER_TIMEOUT_MS = 1000 * document.body.dataset.answerTimeoutS;
 const DEFAULT_RETRY_S = 2;
 
 const UNREACHABLE = "The service cannot be reached. Check the connection, then try again.";

@@ -118,3 +118,9 @@ def test_the_dot_says_whether_an_image_would_be_answered(connected: Flask, queue
 
 def test_a_page_does_not_wait_for_the_state(client: FlaskClient) -> None:
     assert status_of(client.application) == "unknown"
+
+
+def test_the_page_waits_longer_than_the_service_may_take(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "REQUEST_TIMEOUT_S", 120.0)
+    waits_s = re.findall(r'<body data-answer-timeout-s="([^"]+)">', client.get("/", headers=HTML).text)
+    assert [float(seconds) for seconds in waits_s] == [120.0 + shell.LATE_S]
