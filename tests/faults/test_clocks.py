@@ -77,6 +77,8 @@ def test_work_that_nobody_waits_for_is_dropped_by_a_worker_that_is_behind(skewed
             for pid in held:
                 skewed.kill(pid, signal.SIGSTOP)
             time.sleep(1.2 * TOO_SHORT_MS / 1000)
+            # A busy worker was stopped with a batch in hand, and a busy api has not read every answer.
+            came_in_time = skewed.pending() + kinds_of_replies(skewed)["answer"]
         try:
             wait_until(lambda: skewed.queue_depth() == 0, "nothing is left to do")
             done = kinds_of_replies(skewed)
@@ -84,9 +86,9 @@ def test_work_that_nobody_waits_for_is_dropped_by_a_worker_that_is_behind(skewed
             for pid in held:
                 skewed.kill(pid, signal.SIGCONT)
         load.rate = 0.0
-    # These came in time.
-    consumers = len(skewed.worker_pids())
-    assert done["answer"] <= consumers, f"{done['answer']} jobs were done without a waiting client"
+    assert done["answer"] <= came_in_time, (
+        f"{done['answer']} jobs were done without a waiting client, and {came_in_time} came in time"
+    )
     assert done["failure"], "no job was left to be dropped: this proves nothing"
 
 
