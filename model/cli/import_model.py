@@ -20,8 +20,9 @@ import settings
 from cli import command
 from importing import adaptation, configurations, description, facts, labels, precisions, trial
 from importing.facts import Facts
-from inference import bundle, cpu, preprocessing
+from inference import bundle, preprocessing
 from inference.bundle import Bundle
+from inference.engines import Engine, probabilities
 from inference.errors import ImageError, ImportRefusedError
 from inference.model import Model
 from inference.preprocessing import Preprocessing
@@ -34,11 +35,12 @@ PRESETS = tuple(description.presets())
 
 
 class Imported(NamedTuple):
-    """A network as a bundle, the facts of its graph, and the table [preprocessing] of bundle.toml."""
+    """A network as a bundle, the facts of its graph, the table [preprocessing] of bundle.toml, and its raw outputs."""
 
     bundle: Bundle
     facts: Facts
     table: dict[str, Any]
+    engine: Engine  # from trial.load_raw()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,7 +57,7 @@ def import_network(options: argparse.Namespace) -> list[str]:
     if options.quantize and not options.calibration:
         raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual images")
     found = _imported(options, bundles)
-    _try(found.bundle, options.image)
+    _try(found, options.image)
     made = [found.bundle]
     if options.quantize or options.labelled:
         plan = precisions.plan_for(found.bundle, options.calibration, options.labelled)
@@ -85,7 +87,8 @@ def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
     version = _version(options, bundles, name, precision)
     known = preprocessing.from_table(table)
     draft = Bundle(name, version, precision, known, description.PROBABILITIES, named.labels, content)
-    numbers = trial.raw_outputs(draft, settings.ENGINE, cores=cpu.cores())
+    engine = trial.load_raw(draft, settings.ENGINE)
+    numbers = trial.raw_outputs(engine, known.size)
     description.check_outputs(numbers)
     labels.check_count(named.labels, path, numbers.shape[1])
     kind = description.output_kind(numbers, options.kind)
@@ -93,7 +96,7 @@ def _imported(options: argparse.Namespace, bundles: Path) -> Imported:
     remarks = [*found.remarks, *description.repeated_normalisation(found, known), *named.remarks]
     remarks += [] if options.kind else description.warnings(numbers, kind)
     command.say(*(f"Mind: {remark}" for remark in remarks))
-    return Imported(replace(draft, output=kind), facts.read(content, layout=found.layout), table)
+    return Imported(replace(draft, output=kind), facts.read(content, layout=found.layout), table, engine)
 
 
 def _preprocessing(options: argparse.Namespace, found: Facts) -> tuple[str, dict[str, Any]]:
@@ -132,9 +135,9 @@ def _shown(known: Preprocessing) -> str:
     return f"{part}, {known.interpolation} to {height}x{width}, {known.channels}, {normalised}"
 
 
-def _try(made: Bundle, image: Path | None) -> None:
+def _try(found: Imported, image: Path | None) -> None:
     """Print what the network predicts for an image, by default a synthetic one larger than its input."""
-    engine = trial.load(made, settings.ENGINE, streams=1, cores=1)
+    made, engine = found.bundle, found.engine
     model = Model(made, engine)
     pixels = model.new_batch(1)
     height, width = made.preprocessing.size
@@ -142,7 +145,7 @@ def _try(made: Bundle, image: Path | None) -> None:
         model.prepare(image.read_bytes() if image else _png(2 * height + 1, 2 * width + 1), pixels[0])
     except ImageError as fault:
         raise ImportRefusedError(f"--image {image}: {fault}; name another, or leave it out") from None
-    predictions = model.top_k(model.predict(pixels)[0], TOP_K)
+    predictions = model.top_k(probabilities(engine.predict(pixels), made.output)[0], TOP_K)
     took_ms = trial.latency_ms(engine, pixels)
     command.say(
         "", f"{image or 'a synthetic image'}, in {took_ms:.1f} ms on one core:", *precisions.answer(predictions)

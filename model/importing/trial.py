@@ -41,10 +41,14 @@ def load(bundle: Bundle, engine: str, *, streams: int, cores: int) -> Engine:
     return loaded
 
 
-def raw_outputs(bundle: Bundle, engine: str, *, cores: int) -> Scores:
-    """Return what the network itself computes for black, for white and for synthetic images."""
-    loaded = load(replace(bundle, output=PROBABILITIES), engine, streams=1, cores=cores)  # as they come
-    height, width = bundle.preprocessing.size
+def load_raw(bundle: Bundle, engine: str) -> Engine:
+    """Return the engine with a network whose outputs it gives as they come, on one core; see load()."""
+    return load(replace(bundle, output=PROBABILITIES), engine, streams=1, cores=1)
+
+
+def raw_outputs(loaded: Engine, size: tuple[int, int]) -> Scores:
+    """Return what a network from load_raw() computes for black, for white and for synthetic images."""
+    height, width = size
     plain = [np.full((height, width, 3), value, np.uint8) for value in (0, 255)]
     pixels = np.stack([*plain, *synthetic_images(2, height, width)])
     return np.concatenate([loaded.predict(pixels[at : at + 1]) for at in range(len(pixels))])

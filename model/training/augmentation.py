@@ -118,7 +118,7 @@ def synthetic_images(count: int, height: int, width: int) -> Iterator[Pixels]:
         yield _image(np.random.default_rng((SEED, 1, index)), height, width, textures)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # an import draws images of two sizes
 def _textures(height: int, width: int) -> list[Numbers]:
     return [_noise(np.random.default_rng((SEED, at)), height, width) for at in range(4)]
 
