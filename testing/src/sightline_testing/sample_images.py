@@ -7,6 +7,7 @@ the label of all; every bad one has the failure code (see wire's Failure) with w
 import io
 import math
 import random
+import re
 import struct
 import zipfile
 import zlib
@@ -40,6 +41,10 @@ STORED_BY_ORIENTATION = {
 # Options of the encoder that takes a fifth of the usual time.
 FAST_HEIC: Mapping[str, Any] = {"enc_params": {"preset": "ultrafast"}, "quality": 95}
 RESTART_ROWS = 8  # restart markers are numbered modulo 8
+MARKER = re.compile(rb"\xff[^\0\xd0-\xd7]", re.DOTALL)  # of a segment of a JPEG
+# Wider scenes are made of coarse shades at a part of the size, and of fine ones.
+LARGE_SIDE, COARSE, FINE_OCTAVES = 1_024, 4, 2
+TILE_WIDTH = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,15 @@ def scene(width: int = 480, height: int = 360, seed: int = 1) -> Image.Image:
     """A clock on a wall, with the statistics of a photograph: coarse shades, fine grain, edges, no symmetry."""
     draw_number = random.Random(seed)  # noqa: S311 -- images, not secrets
     image = Image.new("RGB", (width, height), WALL)
-    for octave in range(1, width.bit_length() - 3):
+    octaves = width.bit_length() - 4
+    if width > LARGE_SIDE:  # coarse shades need few pixels
+        image = image.resize((width // COARSE, height // COARSE))
+    for octave in range(1, octaves + 1):
+        if width > LARGE_SIDE and octave == octaves - FINE_OCTAVES + 1:
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
         cells = (2**octave * 2, 2**octave)
         noise = Image.frombytes("RGB", cells, draw_number.randbytes(cells[0] * cells[1] * 3))
-        image = Image.blend(image, noise.resize((width, height), Image.Resampling.BICUBIC), 0.12)
+        image = Image.blend(image, noise.resize(image.size, Image.Resampling.BICUBIC), 0.12)
     _draw_clock(ImageDraw.Draw(image), width * 0.49, height / 2, height * 0.4)
     return image
 
@@ -111,7 +121,11 @@ def jpeg(width: int = 480, height: int = 360, *, seed: int = 1, **options: Any) 
 def large_jpeg(width: int, height: int, *, quality: int = 85) -> bytes:
     """A baseline JPEG of many megapixels, made fast: one encoded strip, repeated between restart markers."""
     strip_height = 16 * RESTART_ROWS
-    strip = encode(scene(width, strip_height), "JPEG", quality=quality, subsampling="4:2:0", restart_marker_rows=1)
+    drawn = Image.new("RGB", (width, strip_height))
+    tile = scene(min(width, TILE_WIDTH), strip_height)
+    for left in range(0, width, tile.width):
+        drawn.paste(tile, (left, 0))
+    strip = encode(drawn, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_rows=1)
     scan_starts = _segments(strip)[-1][2]
     head, scan = bytearray(strip[:scan_starts]), strip[scan_starts:-2]
     count = -(-height // strip_height)
@@ -230,9 +244,7 @@ def _segments(content: bytes) -> list[tuple[int, int, int]]:
     while content[at + 1] != 0xD9:
         length = struct.unpack_from(">H", content, at + 2)[0]
         found.append((content[at + 1], at, at + 2 + length))
-        at += 2 + length
-        while content[at] != 0xFF or content[at + 1] == 0 or 0xD0 <= content[at + 1] <= 0xD7:
-            at += 1
+        at = next(MARKER.finditer(content, at + 2 + length)).start()
     return found
 
 
