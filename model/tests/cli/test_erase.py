@@ -11,10 +11,10 @@ from cli import erase, export
 from inference import bundle
 from registry import versions
 from registry.versions import Case, HeldImage, Record
-from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.queue_probe import QueueProbe
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.reviewed import FeedbackFiles
+from sightline_testing.sample_images import jpeg
 from storage.transfers.folder import FolderTransfers
 from tests.bundle_copies import NAME
 from tests.improving import work_on_a_copy
@@ -23,7 +23,7 @@ from wire.result_cache import Question, ResultCache
 from wire.worker_registry import Served
 
 SERVED = Served("m", "1", "p", "l", "d")
-MEANT, OTHER = drawing_jpeg("pie_chart", 1), drawing_jpeg("pie_chart", 2)
+MEANT, OTHER = jpeg(64, 48, seed=1), jpeg(64, 48, seed=2)
 
 
 @pytest.fixture

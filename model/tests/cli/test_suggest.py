@@ -21,9 +21,18 @@ from tests.bundle_copies import NAME
 from tests.improving import improved, train_on_less, work_on_a_copy
 from wire.orders.suggestions import Suggestions
 
-CASES = [drawing_jpeg("pie_chart", seed) for seed in range(5)]
-CHART, LIKE = drawing_jpeg("bar_chart", 1), drawing_jpeg("pie_chart", 30)
-PHOTOGRAPH = encode(photograph(), "PNG")
+
+# Drawn by the tests: at collection, every process of the suite would do so.
+def cases() -> list[bytes]:
+    return [drawing_jpeg("pie_chart", seed) for seed in range(5)]
+
+
+def chart() -> bytes:
+    return drawing_jpeg("bar_chart", 1)
+
+
+def look_alike() -> bytes:
+    return drawing_jpeg("pie_chart", 30)
 
 
 @pytest.fixture
@@ -41,12 +50,12 @@ def files(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fee
     files = FeedbackFiles(tmp_path / "uploads", tmp_path / "feedback")
     monkeypatch.setattr(settings, "UPLOAD_FOLDER", str(files.uploads))
     monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(files.feedback / "feedback"))
-    files.accept((content, "pie chart") for content in CASES)
-    for content in (CHART, LIKE, PHOTOGRAPH):
+    files.accept((content, "pie chart") for content in cases())
+    for content in (chart(), look_alike(), encode(photograph(), "PNG")):
         files.upload(content)
     (files.uploads / f"{'0' * 32}.jpg").write_bytes(b"no image")
     # Stored twice, under the name of a report and under another one.
-    (files.uploads / f"{'1' * 32}.jpg").write_bytes(CASES[0])
+    (files.uploads / f"{'1' * 32}.jpg").write_bytes(cases()[0])
     return files
 
 
@@ -63,8 +72,8 @@ def test_images_that_nobody_reported_are_listed_with_the_reasons(
     assert (search.looked_at, search.model, search.candidate) == (3, f"{NAME}/1-int8", "")
     assert list(search.notes) == ["near"]
     [unsure] = suggested
-    assert (unsure.image, unsure.reasons) == (sha256(CHART), {"unsure": ""})
-    assert (files.uploads / unsure.filename).read_bytes() == CHART
+    assert (unsure.image, unsure.reasons) == (sha256(chart()), {"unsure": ""})
+    assert (files.uploads / unsure.filename).read_bytes() == chart()
 
     train_on_less(monkeypatch, 16)
     assert improved(files) == 0
@@ -74,8 +83,8 @@ def test_images_that_nobody_reported_are_listed_with_the_reasons(
     assert search is not None
     assert (search.candidate, search.notes) == (f"{NAME}/2-int8", {})
     found = {each.image: each for each in suggested}
-    assert found[sha256(LIKE)].reasons == {"disputed": "pie chart", "near": "pie chart"}
-    assert suggested[0].image == sha256(LIKE)
+    assert found[sha256(look_alike())].reasons == {"disputed": "pie chart", "near": "pie chart"}
+    assert suggested[0].image == sha256(look_alike())
     before = len(suggested)
     assert erase.main([suggested[0].filename]) == 0
     assert len(listed.read().suggestions) == before - 1

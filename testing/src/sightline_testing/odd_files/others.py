@@ -1,7 +1,7 @@
 """GIF, BMP and WebP of odd kinds, and files that only resemble an image."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -64,29 +64,53 @@ def _gifs() -> Odd:
             yield _file(f"{name} 87a.gif", _edited(make, lambda content: b"GIF87a" + content[6:]), shown)
             yield _file(f"{name} 89a.gif", _edited(make, lambda content: b"GIF89a" + content[6:]), shown)
             yield _file(f"{name} without trailer.gif", _edited(make, lambda content: content.rstrip(b";")), shown)
-    indexed = original().quantize(256, Image.Quantize.FASTOCTREE)
-    still, shows = encode(indexed, "GIF"), indexed.convert("RGB")
-    colours_end = 13 + (3 << (still[10] & 7) + 1)
     extensions = {
         "comment": b"!\xfe\x05hello\0", "empty comment": b"!\xfe\0", "application": b"!\xff\x0bNETSCAPE2.0\3\1\0\0\0",
         "unknown": b"!\x42\1?\0", "text": b"!\1\x0c" + bytes(12) + b"\0",
     }  # fmt: skip
+    still, shown = partial(_gif, 256, 1), partial(_shown_gif, 256)
     for name, extension in extensions.items():
-        yield _file(f"{name}.gif", still[:colours_end] + extension + still[colours_end:], shows)
-    for name, trailer in {"zeros": bytes(99), "gif": still, "script": b"<script>"}.items():
-        yield _file(f"trailing {name}.gif", still + trailer, shows)
-    animated = encode(indexed, "GIF", save_all=True, append_images=[ImageOps.invert(original())], duration=50)
-    yield _file("animated.gif", animated, shows)
-    yield _file("animated, the second frame cut.gif", animated[: len(still) + 200], shows)
-    table, descriptor = still[13:colours_end], still.index(b",", colours_end)
-    flags = still[descriptor + 9] | 0x80 | still[10] & 7
-    local = bytes((*still[descriptor : descriptor + 9], flags)) + table + still[descriptor + 10 :]
-    yield _file("local colours.gif", still[:10] + bytes((still[10] & 0x7F, *still[11:13])) + local, shows)
-    hole = indexed.getpixel((0, 0))
-    white = Image.new("RGB", SIZE, (255, 255, 255))
+        yield _file(f"{name}.gif", _edited(still, partial(_extended, extension)), shown)
+    yield _file("trailing zeros.gif", _edited(still, lambda content: content + bytes(99)), shown)
+    yield _file("trailing gif.gif", _edited(still, lambda content: 2 * content), shown)
+    yield _file("trailing script.gif", _edited(still, lambda content: content + b"<script>"), shown)
+    yield _file("animated.gif", _animated_gif, shown)
+    yield _file("animated, the second frame cut.gif", lambda: _animated_gif()[: len(still()) + 200], shown)
+    yield _file("local colours.gif", _edited(still, _with_local_colours), shown)
+    yield _file("transparent.gif", _transparent_gif, _shown_transparent_gif)
+
+
+def _colours_end(gif: bytes) -> int:
+    return 13 + (3 << (gif[10] & 7) + 1)
+
+
+def _extended(extension: bytes, gif: bytes) -> bytes:
+    return gif[: _colours_end(gif)] + extension + gif[_colours_end(gif) :]
+
+
+@cache
+def _animated_gif() -> bytes:
+    return encode(_indexed(256), "GIF", save_all=True, append_images=[ImageOps.invert(original())], duration=50)
+
+
+def _with_local_colours(gif: bytes) -> bytes:
+    """Return a GIF whose colours belong to its frame."""
+    end = _colours_end(gif)
+    descriptor = gif.index(b",", end)
+    flags = gif[descriptor + 9] | 0x80 | gif[10] & 7
+    local = bytes((*gif[descriptor : descriptor + 9], flags)) + gif[13:end] + gif[descriptor + 10 :]
+    return gif[:10] + bytes((gif[10] & 0x7F, *gif[11:13])) + local
+
+
+def _transparent_gif() -> bytes:
+    return encode(_indexed(256), "GIF", transparency=_indexed(256).getpixel((0, 0)))
+
+
+def _shown_transparent_gif() -> Image.Image:
+    indexed = _indexed(256)
+    hole, white = indexed.getpixel((0, 0)), Image.new("RGB", SIZE, (255, 255, 255))
     mask = indexed.point([255 * (value != hole) for value in range(256)], "L")
-    seen = Image.composite(shows, white, mask)
-    yield _file("transparent.gif", encode(indexed, "GIF", transparency=hole), seen)
+    return Image.composite(indexed.convert("RGB"), white, mask)
 
 
 def _bmp(pixels: bytes, bits: int, colours: bytes = b"", *, header: int, is_top_down: bool) -> bytes:
@@ -109,52 +133,94 @@ def _rows(image: Image.Image, mode: str, *, is_top_down: bool) -> bytes:
 
 
 def _bmps() -> Odd:
-    grey_4 = original().convert("L").point([value // 17 * 17 for value in range(256)])
     for header, label in BMP_HEADERS.items():
         for is_top_down in (False, True) if header != 12 else (False,):
-            make = partial(_bmp, header=header, is_top_down=is_top_down)
+            form = {"header": header, "is_top_down": is_top_down}
             name = f"{label} {'down' if is_top_down else 'up'}"
-            yield _file(f"24 bits {name}.bmp", make(_rows(original(), "BGR", is_top_down=is_top_down), 24), original())
-            step = 3 if header == 12 else 4
-            greys = b"".join(bytes((value,) * 3 + (0,) * (step - 3)) for value in range(256))
-            grey = original().convert("L")
-            content = make(_rows(grey, "L", is_top_down=is_top_down), 8, greys)
-            yield _file(f"8 bits {name}.bmp", content, grey.convert("RGB"))
-            sixteen = b"".join(bytes((17 * value,) * 3 + (0,) * (step - 3)) for value in range(16))
-            values = _rows(grey_4.point([value // 17 for value in range(256)]), "L", is_top_down=is_top_down)
-            halves = bytes(high << 4 | low for high, low in zip(values[::2], values[1::2], strict=True))
-            yield _file(f"4 bits {name}.bmp", make(halves, 4, sixteen), grey_4.convert("RGB"))
-            bits = original().convert("1")
-            two = bytes(step) + b"\xff\xff\xff\0"[:step]
-            yield _file(
-                f"1 bit {name}.bmp",
-                make(_rows(bits, "1", is_top_down=is_top_down), 1, two),
-                bits.convert("RGB"),
-            )
+            yield _file(f"24 bits {name}.bmp", partial(_bmp_of_colours, "BGR", 24, **form), original())
+            yield _file(f"8 bits {name}.bmp", partial(_bmp_of_greys, **form), _grey)
+            yield _file(f"4 bits {name}.bmp", partial(_bmp_of_sixteen_greys, **form), _sixteen_greys)
+            yield _file(f"1 bit {name}.bmp", partial(_bmp_of_bits, **form), _bits)
             if header == 12:
                 continue
-            opaque = _rows(original(), "BGRX", is_top_down=is_top_down)
-            yield _file(f"32 bits {name}.bmp", make(opaque, 32), original())
+            yield _file(f"32 bits {name}.bmp", partial(_bmp_of_colours, "BGRX", 32, **form), original())
             masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0)[: 12 if header == 40 else 16]
             if header != 64:
-                yield _file(f"32 bits of fields {name}.bmp", make(opaque, 32, masks), original())
-            coarse = _fifteen_bits(original() if is_top_down else ImageOps.flip(original()))
-            yield _file(f"16 bits {name}.bmp", make(coarse, 16), original(), LOSSY)
-    for depth, most in ((4, 15), (8, 255)):
-        upside_down = ImageOps.flip(original().convert("L"))
-        numbers = [value * most // 255 for value in upside_down.tobytes()]
-        painted = [b"\1" + bytes((value << 4 if depth == 4 else value,)) for value in numbers]
-        runs = b"".join(b"".join(painted[at : at + SIZE[0]]) + b"\0\0" for at in range(0, len(painted), SIZE[0]))
-        content = sample_images.run_length_bmp(SIZE[0], SIZE[1], runs, depth)
-        shows = original().convert("L").point([value * most // 255 * 255 // most for value in range(256)])
-        yield _file(f"runs of {depth} bits.bmp", content, shows.convert("RGB"), ROUNDED)
-    yield _file("trailing zeros.bmp", encode(original(), "BMP") + bytes(99), original())
+                make = partial(_bmp_of_colours, "BGRX", 32, masks, **form)
+                yield _file(f"32 bits of fields {name}.bmp", make, original())
+            yield _file(f"16 bits {name}.bmp", partial(_bmp_of_fifteen_bits, **form), original(), LOSSY)
+    for depth in (4, 8):
+        yield _file(f"runs of {depth} bits.bmp", partial(_bmp_of_runs, depth), partial(_shown_runs, depth), ROUNDED)
+    yield _file("trailing zeros.bmp", lambda: encode(original(), "BMP") + bytes(99), original())
     # A whole file in place of the pixels, as for printers, and the colours of inks.
     for kind, compression in (("JPEG", 4), ("PNG", 5), ("CMYK", 11)):
-        body = encode(original(), kind) if compression < 11 else bytes(4 * SIZE[0] * SIZE[1])
-        depth = 0 if compression < 11 else 32
-        head = struct.pack("<2sI4xIIiiHHII16x", b"BM", 54 + len(body), 54, 40, *SIZE, 1, depth, compression, len(body))
-        yield OddFile(f"of {kind}.bmp", partial(bytes, head + body), code=UNSUPPORTED_TYPE)
+        yield OddFile(f"of {kind}.bmp", partial(_bmp_of_a_file, kind, compression), code=UNSUPPORTED_TYPE)
+
+
+def _bmp_of_colours(mode: str, bits: int, masks: bytes = b"", *, header: int, is_top_down: bool) -> bytes:
+    rows = _rows(original(), mode, is_top_down=is_top_down)
+    return _bmp(rows, bits, masks, header=header, is_top_down=is_top_down)
+
+
+def _palette(values: Iterable[int], header: int) -> bytes:
+    """Return a palette of these greys: the oldest header has three bytes for each, the others four."""
+    return b"".join(bytes((value,) * 3 + (0,) * (header != 12)) for value in values)
+
+
+def _grey() -> Image.Image:
+    return original().convert("L").convert("RGB")
+
+
+def _bmp_of_greys(*, header: int, is_top_down: bool) -> bytes:
+    rows = _rows(original().convert("L"), "L", is_top_down=is_top_down)
+    return _bmp(rows, 8, _palette(range(256), header), header=header, is_top_down=is_top_down)
+
+
+def _sixteen_greys() -> Image.Image:
+    return original().convert("L").point([value // 17 * 17 for value in range(256)]).convert("RGB")
+
+
+def _bmp_of_sixteen_greys(*, header: int, is_top_down: bool) -> bytes:
+    numbers = original().convert("L").point([value // 17 for value in range(256)])
+    values = np.frombuffer(_rows(numbers, "L", is_top_down=is_top_down), np.uint8)
+    halves = (values[::2] << 4 | values[1::2]).tobytes()
+    return _bmp(halves, 4, _palette(range(0, 256, 17), header), header=header, is_top_down=is_top_down)
+
+
+def _bits() -> Image.Image:
+    return original().convert("1").convert("RGB")
+
+
+def _bmp_of_bits(*, header: int, is_top_down: bool) -> bytes:
+    rows = _rows(original().convert("1"), "1", is_top_down=is_top_down)
+    return _bmp(rows, 1, _palette((0, 255), header), header=header, is_top_down=is_top_down)
+
+
+def _bmp_of_fifteen_bits(*, header: int, is_top_down: bool) -> bytes:
+    rows = _fifteen_bits(original() if is_top_down else ImageOps.flip(original()))
+    return _bmp(rows, 16, header=header, is_top_down=is_top_down)
+
+
+def _bmp_of_runs(depth: int) -> bytes:
+    """Return a BMP in which each pixel is a run of its own."""
+    most = 2**depth - 1
+    values = np.asarray(ImageOps.flip(original().convert("L"))).astype(np.uint16) * most // 255
+    runs = np.stack([np.ones_like(values), values << 4 if depth == 4 else values], axis=2).astype(np.uint8)
+    rows = b"".join(row.tobytes() + b"\0\0" for row in runs)
+    return sample_images.run_length_bmp(SIZE[0], SIZE[1], rows, depth)
+
+
+def _shown_runs(depth: int) -> Image.Image:
+    most = 2**depth - 1
+    return original().convert("L").point([value * most // 255 * 255 // most for value in range(256)]).convert("RGB")
+
+
+def _bmp_of_a_file(kind: str, compression: int) -> bytes:
+    body = encode(original(), kind) if compression < 11 else bytes(4 * SIZE[0] * SIZE[1])
+    depth = 0 if compression < 11 else 32
+    return (
+        struct.pack("<2sI4xIIiiHHII16x", b"BM", 54 + len(body), 54, 40, *SIZE, 1, depth, compression, len(body)) + body
+    )
 
 
 def _fifteen_bits(image: Image.Image) -> bytes:
@@ -176,10 +242,10 @@ def _webps() -> Odd:
     white.paste(clear, mask=clear.getchannel("A"))
     for is_lossless in (False, True):
         for is_exact in (False, True):
-            content = partial(encode, clear, "WEBP", lossless=is_lossless, exact=is_exact, quality=95)
+            content = partial(encode, clear, "WEBP", lossless=is_lossless, exact=is_exact, quality=95, method=0)
             yield _file(f"transparent {is_lossless} {is_exact}.webp", content, white, EXACT if is_lossless else LOSSY)
         others = [ImageOps.invert(original())]
-        animated = _webp(save_all=True, append_images=others, lossless=is_lossless, quality=95)
+        animated = _webp(save_all=True, append_images=others, lossless=is_lossless, quality=95, method=0)
         yield _file(f"animated {is_lossless}.webp", animated, original(), EXACT if is_lossless else LOSSY)
     for orientation in range(1, 9):
         stored = original()
@@ -212,7 +278,7 @@ def _small() -> Odd:
 
 def _cut() -> Odd:
     for kind in ("PNG", "GIF", "BMP", "WEBP"):
-        make = cache(partial(encode, original(), kind))
+        make = partial(_gif, 256, 1) if kind == "GIF" else cache(partial(encode, original(), kind))
         for share in CUTS:
             cut = _edited(make, partial(_cut_off, share))
             yield OddFile(f"cut at {share}.{kind.lower()}", cut, code=IMAGE_BROKEN)
