@@ -1,20 +1,53 @@
 """Workers as processes of their own, with a real Redis and a real model."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_until
-from wire import Address, Answer, Producer, QueueSnapshot, QueueUnavailable, WorkerInfo
+from wire import Address, Answer, JobFailed, Producer, QueueSnapshot, QueueUnavailable, WorkerInfo
 from wire.redis.keys import GROUP
 
 MODEL = Path(__file__).resolve().parents[1]
 QUEUE = "worker-test"
 TIMEOUT_S = 120.0
+GOOD_AND_BAD = ["0.jpg", "broken.jpg", "nowhere.jpg", "camera.png"]  # of write_images(), and none
+CODES = ["", "image_broken", "image_missing", ""]  # that they fail with
 Process = subprocess.Popen[str]
 Start = Callable[..., Process]
+
+
+def write_images(folder: Path) -> Path:
+    """Write images that have an answer, and one that has none, into a folder; return it."""
+    for seed in range(4):
+        (folder / f"{seed}.jpg").write_bytes(sample_images.jpeg(seed=seed))
+    (folder / "camera.png").write_bytes(sample_images.encode(sample_images.photograph(), "PNG"))
+    (folder / "broken.jpg").write_bytes(sample_images.bad("truncated.jpg").content)
+    return folder
+
+
+def started(
+    log: Path, redis: RedisServer, uploads: Path, bundles: Path, *arguments: str, **changes: str
+) -> subprocess.Popen[str]:
+    """Start a worker, or Python with other arguments, with these changes of its settings."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": ".",
+        "UPLOAD_FOLDER": str(uploads),
+        "BUNDLES_FOLDER": str(bundles),
+        "REDIS_PORT": str(redis.port),
+        "REDIS_QUEUE": QUEUE,
+        "CONSUMERS": "2",
+        **changes,
+    }
+    with log.open("w") as file:
+        command = [sys.executable, *(arguments or ("ml_service.py",))]
+        return subprocess.Popen(command, cwd=MODEL, env=environment, stderr=file, text=True)
 
 
 def patient_producer(port: int, queue: str = QUEUE) -> Producer:
@@ -58,6 +91,15 @@ def is_announced(producer: Producer, version: str) -> bool:
 
 def ask_all(pool: ThreadPoolExecutor, producer: Producer, images: list[str]) -> list[Future[Answer]]:
     return [pool.submit(producer.submit, image, timeout_s=TIMEOUT_S) for image in images]
+
+
+def codes_of(producer: Producer, images: list[str]) -> list[str]:
+    """Return the code that each image fails with, empty for an answer; all are asked for together."""
+    with ThreadPoolExecutor(8) as pool:
+        faults = [future.exception() for future in ask_all(pool, producer, images)]
+    return [
+        "" if fault is None else fault.failure.code if isinstance(fault, JobFailed) else repr(fault) for fault in faults
+    ]
 
 
 def is_queue_empty(redis_server: RedisServer) -> bool:

@@ -7,46 +7,30 @@ from pathlib import Path
 
 import pytest
 
-import ml_service
-import settings
 from inference import bundle, compiled
 from inference.bundle import ACTIVE_FILE
 from registry.activation import PROMOTED, activate
 from serving import heat_maps
-from sightline_testing.hostile import jpegs
 from sightline_testing.redis_server import RedisServer
 from sightline_testing.waiting import wait_for_end, wait_until
 from tests.bundle_copies import copied, link_compiled, sealed
 from tests.improving import FULL
 from tests.worker_processes import (
+    CODES,
+    GOOD_AND_BAD,
     QUEUE,
     TIMEOUT_S,
     Start,
     ask_all,
+    codes_of,
     is_announced,
     is_queue_empty,
     model_of,
     state_of,
     wait_for_workers,
 )
-from wire import Address, JobFailed, Producer, ResultCache
-from wire.decode_cost import decode_ms
+from wire import Address, Producer, ResultCache
 from wire.result_cache import Question
-
-
-def test_every_job_is_answered_as_predict_does_and_nothing_stays_behind(
-    start: Start, producer: Producer, redis_server: RedisServer, bundles: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start()
-    wait_for_workers(producer, 1)
-    images = ["0.jpg", "camera.png", "1.jpg", "2.jpg", "3.jpg"] * 12
-    with ThreadPoolExecutor(16) as pool:
-        answers = [future.result() for future in ask_all(pool, producer, images)]
-    monkeypatch.setattr(settings, "BUNDLES_FOLDER", str(bundles))
-    for image, answer in zip(images, answers, strict=True):
-        label, probability = answer.predictions[0]
-        assert (label, round(probability, 4)) == ml_service.predict(image)
-    wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
 
 
 def test_a_worker_says_what_it_serves_and_knows_its_speed_before_its_first_job(
@@ -64,16 +48,12 @@ def test_a_worker_says_what_it_serves_and_knows_its_speed_before_its_first_job(
     assert state.rate == pytest.approx(state.workers[0].rate)
 
 
-@pytest.mark.parametrize("threads", ["0", "3"])
-def test_a_bad_image_fails_and_its_neighbours_do_not(start: Start, producer: Producer, threads: str) -> None:
-    start(DECODE_THREADS=threads)
+def test_a_bad_image_fails_and_its_neighbours_do_not_where_they_are_decoded_together(
+    start: Start, producer: Producer
+) -> None:
+    start(DECODE_THREADS="3")
     wait_for_workers(producer, 1)
-    with ThreadPoolExecutor(8) as pool:
-        futures = ask_all(pool, producer, ["0.jpg", "broken.jpg", "nowhere.jpg", "camera.png"] * 4)
-        faults = [future.exception() for future in futures]
-    assert [fault is None for fault in faults] == [True, False, False, True] * 4
-    codes = {fault.failure.code for fault in faults if isinstance(fault, JobFailed)}
-    assert codes == {"image_broken", "image_missing"}
+    assert codes_of(producer, GOOD_AND_BAD * 4) == CODES * 4
 
 
 def test_a_worker_that_says_it_serves_another_version_answers_with_it_though_its_consumers_waited(
@@ -127,35 +107,6 @@ def test_other_weights_under_a_copied_description_do_not_get_the_answers_kept_fo
         worker.terminate()
         wait_for_end(worker, "the worker ended after SIGTERM")
     assert kept == [(None, True), (None, True)]
-
-
-def test_rubbish_in_the_queue_stops_nobody(start: Start, producer: Producer, redis_server: RedisServer) -> None:
-    start()
-    wait_for_workers(producer, 1)
-    for rubbish in (
-        b"",
-        b"{}",
-        b"\xff" * 100,
-        b'{"v":1,"id":"x","image":"../../etc/passwd","reply_to":"y","ttl_ms":9}',
-    ):
-        redis_server.command("XADD", f"{{{QUEUE}}}:jobs", "*", "job", rubbish)
-    assert producer.submit("0.jpg", timeout_s=TIMEOUT_S).predictions
-    wait_until(lambda: is_queue_empty(redis_server), "the queue was empty")
-
-
-def test_expensive_images_are_answered_one_after_the_other(start: Start, producer: Producer, folder: Path) -> None:
-    content = jpegs.refining_scans(5_000, 5_000, 43)
-    for number in range(2):
-        (folder / f"expensive{number}.jpg").write_bytes(content + bytes((number,)))
-    start()
-    wait_for_workers(producer, 1)
-    with ThreadPoolExecutor(8) as pool:
-        names = [f"expensive{number}.jpg" for number in range(2)]
-        asked = [
-            pool.submit(producer.submit, name, timeout_s=TIMEOUT_S, decode_ms=decode_ms(content)) for name in names
-        ]
-        usual = [pool.submit(producer.submit, "0.jpg", timeout_s=TIMEOUT_S) for _ in range(20)]
-        assert all(each.result().predictions for each in (*asked, *usual))
 
 
 def test_a_killed_worker_costs_no_answer(start: Start, producer: Producer, redis_server: RedisServer) -> None:

@@ -135,7 +135,7 @@ def _rows(image: Image.Image, mode: str, *, is_top_down: bool) -> bytes:
 def _bmps() -> Odd:
     for header, label in BMP_HEADERS.items():
         for is_top_down in (False, True) if header != 12 else (False,):
-            form = {"header": header, "is_top_down": is_top_down}
+            form: dict[str, Any] = {"header": header, "is_top_down": is_top_down}
             name = f"{label} {'down' if is_top_down else 'up'}"
             yield _file(f"24 bits {name}.bmp", partial(_bmp_of_colours, "BGR", 24, **form), original())
             yield _file(f"8 bits {name}.bmp", partial(_bmp_of_greys, **form), _grey)
