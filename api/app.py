@@ -5,10 +5,9 @@ import re
 import sys
 from pathlib import Path
 
-import settings
-
 if __name__ == "__main__":
     # Gunicorn takes this process over, rather than being called: gevent has to be there before the rest of this file.
+    # It reads the settings.
     CONFIGURATION = str(Path(__file__).resolve().with_name("gunicorn.conf.py"))
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION])  # noqa: S606
 
@@ -17,6 +16,7 @@ from flask import Flask
 
 import error_handlers
 import offload
+import settings
 import views
 from auth import access
 from images import uploads

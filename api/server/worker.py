@@ -13,6 +13,7 @@ import struct
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from importlib import metadata
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -79,6 +80,18 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             **{name: each.get() for name, each in self.cfg.settings.items()}, is_ssl=self.cfg.is_ssl
         )
         self._environ = wsgi.base_environ(self.cfg) | {"wsgi.multithread": True}
+
+    def patch(self) -> None:
+        """Patch the standard library; the installed packages are searched for plugins of gevent once.
+
+        gevent would read the metadata of each of them 25 times, which took a quarter of the processor time of a start.
+        """
+        found = metadata.entry_points
+        metadata.entry_points = found().select  # gevent names a group in each call
+        try:
+            super().patch()
+        finally:
+            metadata.entry_points = found
 
     def load_wsgi(self) -> None:
         """Load the application and its load shedder."""

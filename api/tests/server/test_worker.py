@@ -527,6 +527,26 @@ class TestStart:
         outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
         assert outcome.stdout == "[]\n"
 
+    def test_a_process_reads_once_which_packages_are_installed_and_lets_plugins_of_gevent_have_their_say(
+        self, tmp_path: Path
+    ) -> None:
+        packaged = tmp_path / "plugin-1.dist-info"
+        packaged.mkdir()
+        (packaged / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+        (packaged / "entry_points.txt").write_text("[gevent.plugins.monkey.did_patch_module]\nsay = plugin:say\n")
+        (tmp_path / "plugin.py").write_text("names = []\ndef say(event): names.append(event.module_name)\n")
+        program = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+            "from importlib import metadata\n"
+            "find, distributions, found = metadata.entry_points, metadata.distributions, []\n"
+            "metadata.distributions = lambda: found.append(1) or distributions()\n"
+            "from server.worker import Worker\n"
+            "worker = object.__new__(Worker); worker.sockets = []; worker.patch()\n"
+            "import plugin; print(len(found), metadata.entry_points is find, {'socket', 'ssl'} <= {*plugin.names})"
+        )
+        outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
+        assert outcome.stdout == "1 True True\n"
+
 
 BROKEN_APP = """
 import sys
