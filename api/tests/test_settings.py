@@ -1,28 +1,36 @@
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import settings
 from wire import Answer, Job
 from wire.process.limits import MAX_CLASSES, MAX_IMAGE_BYTES, MAX_TOP_K, MAX_TTL_MS
+from wire.settings_parser import SettingError
 
 API = Path(settings.__file__).parent
 
 
-def told(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Import the settings in a process of its own, with these variables and no other."""
-    program = "import settings; print(*(getattr(settings, row.name) for row in settings.SETTINGS), sep='|')"
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=API, env=environment, capture_output=True, text=True, check=False
-    )
+def read(**environment: str) -> dict[str, Any]:
+    """Read the settings anew, with these variables and no other."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "environ", environment)
+        return runpy.run_path(str(API / "settings.py"))
 
 
 def value(name: str, **environment: str) -> str:
-    outcome = told(**environment)
-    assert outcome.returncode == 0, outcome.stderr
-    return outcome.stdout.rstrip("\n").split("|")[[row.name for row in settings.SETTINGS].index(name)]
+    return str(read(**environment)[name])
+
+
+def refusal(**environment: str) -> str:
+    """Return why these variables are refused; tests/server/test_worker.py sees a process end with it."""
+    with pytest.raises(SettingError) as refused:
+        read(**environment)
+    return str(refused.value)
 
 
 def test_every_row_of_the_table_is_an_attribute_of_its_type() -> None:
@@ -71,9 +79,7 @@ def test_the_environment_sets_a_setting_and_an_empty_variable_does_not() -> None
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_its_key_and_itself(name: str, text: str) -> None:
-    outcome = told(**{name: text})
-    assert outcome.returncode != 0
-    last_line = outcome.stderr.strip().splitlines()[-1]
+    last_line = refusal(**{name: text}).splitlines()[-1]
     assert name in last_line
     assert text in last_line
 
@@ -93,7 +99,7 @@ def test_a_bare_import_gets_a_random_secret_key() -> None:
 def test_an_empty_secret_key_file_is_refused(tmp_path: Path) -> None:
     key_file = tmp_path / "secret_key"
     key_file.touch()
-    assert "is empty" in told(SECRET_KEY_FILE=str(key_file)).stderr
+    assert "is empty" in refusal(SECRET_KEY_FILE=str(key_file))
 
 
 def test_nothing_but_the_settings_reads_the_environment() -> None:
@@ -133,9 +139,7 @@ RANGES = {
 def test_what_the_other_side_would_refuse_is_refused_at_start(name: str) -> None:
     largest, beyond = map(str, RANGES[name])
     assert float(value(name, **{name: largest})) == float(largest)
-    outcome = told(**{name: beyond})
-    assert outcome.returncode != 0
-    assert f"{name}={beyond!r} is not" in outcome.stderr.strip().splitlines()[-1]
+    assert f"{name}={beyond!r} is not" in refusal(**{name: beyond}).splitlines()[-1]
 
 
 def test_a_job_with_the_largest_settings_is_read_by_a_worker() -> None:

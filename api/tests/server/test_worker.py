@@ -26,6 +26,7 @@ from tests.conftest import Serve
 from tests.serving import API, PATIENCE_S, EchoWorker, Served, raw_image, read_answer, serving, wait_until
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+READYZ = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # See IDLE_GRACE_S in server/worker.py.
 LONGER_THAN_IDLE_GRACE_S = 1.5
 # The producer checks every 0.1 s whether clients have disconnected.
@@ -57,6 +58,22 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without Redis that takes few connections, and keeps them for an hour."""
+    told = {"REDIS_PORT": 1, "MAX_CONNECTIONS": 20, "IDLE_TIMEOUT_S": 3600, "HEAD_TIMEOUT_S": 3600}
+    with serving(tmp_path_factory.mktemp("crowded"), told) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without Redis and with memory for a few uploads."""
+    told = {"REDIS_PORT": 1, "MAX_UPLOADS_BYTES": 2_000_000}
+    with serving(tmp_path_factory.mktemp("tight"), told) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def echo(redis_process: RedisServer) -> Iterator[EchoWorker]:
     redis_process.command("FLUSHALL")
     with EchoWorker(redis_process.port) as running:
@@ -69,7 +86,7 @@ def answering(tmp_path_factory: pytest.TempPathFactory, echo: EchoWorker) -> Ite
     told = {"REDIS_PORT": echo.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "API_WORKERS": 2, "RESULT_CACHE": 0}
     with serving(tmp_path_factory.mktemp("answering"), told) as running:
         wait_until(lambda: len(running.workers()) == 2, "both processes run")
-        wait_until(lambda: running.ask(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200, "the service is ready")
+        wait_until(lambda: running.ask(READYZ)[0] == 200, "the service is ready")
         yield running
 
 
@@ -307,11 +324,11 @@ class TestSlowClients:
             wait_until(lambda: json.loads(served.ask(late)[2])["code"] != "uploads_full", "the memory is free again")
 
     @pytest.mark.parametrize("is_json", [False, True])
-    def test_large_uploads_that_come_at_once_wait_for_each_other(self, serve: Serve, *, is_json: bool) -> None:
+    def test_large_uploads_that_come_at_once_wait_for_each_other(self, tight: Served, *, is_json: bool) -> None:
         content = sample_images.jpeg() + os.urandom(300_000)
         request = json_image(content) if is_json else raw_image(content)
-        with serve(REDIS_PORT=1, MAX_UPLOADS_BYTES=2_000_000) as served, ThreadPoolExecutor(32) as pool:
-            codes = {json.loads(body)["code"] for _, _, body in pool.map(served.ask, [request] * 64)}
+        with ThreadPoolExecutor(32) as pool:
+            codes = {json.loads(body)["code"] for _, _, body in pool.map(tight.ask, [request] * 64)}
         assert "uploads_full" not in codes
 
 
@@ -346,20 +363,18 @@ class TestFairness:
 
     @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", LIVEZ])
     def test_connections_that_are_held_for_nothing_make_room_for_those_that_ask(
-        self, serve: Serve, sent: bytes
+        self, crowded: Served, sent: bytes
     ) -> None:
-        with (
-            serve(REDIS_PORT=1, MAX_CONNECTIONS=20, IDLE_TIMEOUT_S=3600, HEAD_TIMEOUT_S=3600) as server,
-            ExitStack() as stack,
-        ):
+        wait_until(lambda: crowded.connections() == 0, "earlier connections have ended")
+        with ExitStack() as stack:
             for _ in range(10):
-                stack.enter_context(closing(server.connect())).sendall(sent)
-            regular = stack.enter_context(closing(server.connect()))
+                stack.enter_context(closing(crowded.connect())).sendall(sent)
+            regular = stack.enter_context(closing(crowded.connect()))
             for _ in range(30):
-                stack.enter_context(closing(server.connect())).sendall(sent)
+                stack.enter_context(closing(crowded.connect())).sendall(sent)
                 regular.sendall(LIVEZ)
                 assert read_answer(regular)[0] == 200
-                assert server.ask(LIVEZ)[0] == 200
+                assert crowded.ask(LIVEZ)[0] == 200
 
     def test_a_body_of_tiny_chunks_is_refused_with_the_reason(self, served: Served) -> None:
         body = b"3\r\n\xff\xd8\xff\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
@@ -434,6 +449,7 @@ class TestWithAWorker:
         replies = set(redis_process.command("KEYS", "*replies*").split())
         told = {"REDIS_PORT": worker.port, "REQUEST_TIMEOUT_S": PATIENCE_S, "IDLE_TIMEOUT_S": 3600}
         with serve(**told) as server, ExitStack() as stack:
+            wait_until(lambda: server.ask(READYZ)[0] == 200, "the service is ready")
             busy, idle = (stack.enter_context(closing(server.connect())) for _ in range(2))
             idle.sendall(LIVEZ)
             read_answer(idle)
@@ -454,6 +470,7 @@ class TestWithAWorker:
         # On a busy machine the process may have closed its connections before it can be stopped: then try again.
         while True:
             with serve(**told) as server, ExitStack() as stack:
+                wait_until(lambda: server.ask(READYZ)[0] == 200, "the service is ready")
                 connections = [stack.enter_context(closing(server.connect())) for _ in range(16)]
                 for idle in connections:
                     idle.sendall(LIVEZ)
@@ -553,37 +570,36 @@ import sys
 sys.path.insert(0, {api!r})
 from app import app
 
-def stream(before):
+def stream(error, before):
     yield from [b"begun"] * before
-    raise {error}
+    raise RuntimeError("a fault") if error == "fault" else OSError(5, "Input/output error")
 
-for before in (0, 1, 2):
-    def broken(before=before):
-        return app.response_class(stream(before))
-
-    app.add_url_rule(f"/broken/{{before}}", f"broken{{before}}", broken)
+@app.get("/broken/<error>/<int:before>")
+def broken(error, before):
+    return app.response_class(stream(error, before))
 """
 
 
-@pytest.fixture(scope="module", params=["RuntimeError('a fault')", "OSError(5, 'Input/output error')"])
-def breaking(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Served]:
-    """A server with responses that break off after so many pieces."""
+@pytest.fixture(scope="module")
+def breaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with responses that break off after so many pieces, by an error of ours or of a disk."""
     folder = tmp_path_factory.mktemp("breaking")
-    (folder / "broken.py").write_text(BROKEN_APP.format(api=str(API), error=request.param))
+    (folder / "broken.py").write_text(BROKEN_APP.format(api=str(API)))
     configuration = ["--config", str(API / "gunicorn.conf.py"), "--pythonpath", str(folder)]
     command = ["-m", "gunicorn", *configuration, "broken:app"]
     with serving(folder, {"REDIS_PORT": 1}, command=command) as running:
         yield running
 
 
+@pytest.mark.parametrize("error", ["fault", "disk"])
 @pytest.mark.parametrize("before", [1, 2])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_response_that_breaks_off_is_reset_and_gets_no_second_head(
-    breaking: Served, before: int, version: str
+    breaking: Served, error: str, before: int, version: str
 ) -> None:
     received = b""
     with closing(breaking.connect()) as connection:
-        connection.sendall(f"GET /broken/{before} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        connection.sendall(f"GET /broken/{error}/{before} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
         try:
             while data := connection.recv(65536):
                 received += data
@@ -598,5 +614,10 @@ def test_a_response_that_breaks_off_is_reset_and_gets_no_second_head(
 
 
 def test_a_response_that_breaks_before_it_began_is_500(breaking: Served) -> None:
-    if "RuntimeError" in (breaking.folder / "broken.py").read_text():
-        assert breaking.ask(b"GET /broken/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 500
+    assert breaking.ask(b"GET /broken/fault/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 500
+
+
+def test_a_response_that_a_disk_breaks_before_it_began_ends_its_connection_alone(breaking: Served) -> None:
+    with pytest.raises(ConnectionResetError):
+        breaking.ask(b"GET /broken/disk/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert breaking.is_live()
