@@ -16,7 +16,7 @@ API = Path(settings.__file__).parent
 
 
 def read(**environment: str) -> dict[str, Any]:
-    """Read the settings anew, with these variables and no other."""
+    """Read the settings again, with these variables and no other."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "environ", environment)
         return runpy.run_path(str(API / "settings.py"))
@@ -27,7 +27,7 @@ def value(name: str, **environment: str) -> str:
 
 
 def refusal(**environment: str) -> str:
-    """Return why these variables are refused; tests/server/test_worker.py sees a process end with it."""
+    """Return why these variables are refused; in tests/server/test_worker.py a process ends with it."""
     with pytest.raises(SettingError) as refused:
         read(**environment)
     return str(refused.value)

@@ -94,7 +94,7 @@ def ask_all(pool: ThreadPoolExecutor, producer: Producer, images: list[str]) -> 
 
 
 def codes_of(producer: Producer, images: list[str]) -> list[str]:
-    """Return the code that each image fails with, empty for an answer; all are asked for together."""
+    """Return the code that each image fails with, empty for an answer; all are requested together."""
     with ThreadPoolExecutor(8) as pool:
         faults = [future.exception() for future in ask_all(pool, producer, images)]
     return [
