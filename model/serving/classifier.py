@@ -23,6 +23,7 @@ from inference.preprocessing import is_of_one_colour
 from serving import fault_injection, previews, stored_images, tracing
 from serving.heat_maps import NotExplainableError, NotReadyError, explain
 from serving.shadow import Shadow
+from serving.slots import Slots
 from storage.images.port import ImageStore
 from wire import Answer, Delivery, Failure, Job
 from wire.decode_cost import min_ms
@@ -70,9 +71,9 @@ class Occupancy:
 class Classifier:
     """What one thread of a worker classifies with: a model, and room for one batch of pixels.
 
-    Where a `fetch_map` is given, images are fetched by it before the `slot` is taken, in which they are decoded and
-    classified. `decode_s` is how long decoding the images of the last batch took, `waited_s` how long it had waited for
-    them and for the slot.
+    Where a `fetch_map` is given, images are fetched by it before one of the `slots` is taken, in which they are decoded
+    and classified. `decode_s` is how long decoding the images of the last batch took, `waited_s` how long it had waited
+    for them and for the slot.
     """
 
     def __init__(  # noqa: PLR0913  what it is made of
@@ -84,7 +85,7 @@ class Classifier:
         decode_map: Map = map,
         *,
         fetch_map: Map | None = None,
-        slot: AbstractContextManager[object] | None = None,
+        slots: Slots | None = None,
         max_decode_ms: float = math.inf,
         recorder: tracing.Recorder = tracing.UNTRACED,
         candidate: Callable[[], Shadow | None] = lambda: None,
@@ -99,7 +100,7 @@ class Classifier:
         self.decode_s = self.waited_s = 0.0
         self._fetch_map = fetch_map
         self._candidate = candidate
-        self._slot = slot or nullcontext()
+        self._slots = slots
 
     def use(self, model: Model) -> None:
         """Classify with this model from now on, whose input may be of another size."""
@@ -111,7 +112,7 @@ class Classifier:
         try:
             begin = time.perf_counter()
             contents = self._fetched(batch)
-            with self._slot, self.busy:
+            with self._slot(len(batch), time.perf_counter() - begin), self.busy:
                 self.waited_s = time.perf_counter() - begin
                 return self._outcomes(batch, contents)
         except Exception:
@@ -135,7 +136,12 @@ class Classifier:
         """Return the bytes of each image where they come over the network, in parallel; else they are read later."""
         if self._fetch_map is None:
             return repeat(None, len(batch))
+        if self._slots is not None:
+            self._slots.fetch_begins(len(batch))
         return list(self._fetch_map(self._fetch, batch) if len(batch) > 1 else map(self._fetch, batch))
+
+    def _slot(self, jobs: int, fetch_s: float) -> AbstractContextManager[None]:
+        return nullcontext() if self._slots is None else self._slots.computing(jobs, fetch_s)
 
     def _fetch(self, delivery: Delivery) -> Content:
         try:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from queue import SimpleQueue
 from types import ModuleType
@@ -24,6 +24,7 @@ from inference.model import Model
 from serving import batching, heat_maps, stored_images, tracing
 from serving.classifier import Classifier, Occupancy
 from serving.shadow import Shadow
+from serving.slots import Slots
 from serving.watchdog import Watchdog
 from wire import Consumer, Delivery, Failure, Heartbeat, QueueUnavailable, WorkerInfo
 from wire.consumer.maintenance import Leases, Maintenance
@@ -73,10 +74,9 @@ class Worker:
         self.speed = measure_speed(model)
         self.images = stored_images.open_store()
         # Where images come over the network, others fetch theirs while as many as there are slots compute.
-        self.slots = count
+        self.slots = Slots(count)
         count *= FETCH_AHEAD if self.images.is_remote else 1
         self.fetchers = ThreadPoolExecutor(MAX_FETCHES, "fetcher") if self.images.is_remote else None
-        self.slot = threading.Semaphore(self.slots) if self.images.is_remote else nullcontext()
         isolation = threading.Lock()
         self.consumers = [self._new_consumer(isolation) for _ in range(count)]
         self.expensive = self._new_consumer(isolation, is_expensive=True)
@@ -182,15 +182,23 @@ class Worker:
         try:
             classifier = self._new_classifier(1 if is_expensive else settings.MAX_BATCH_SIZE, is_expensive=is_expensive)
             while not self.stopping.is_set():
-                worked_s = self._serve_once(consumer, classifier)
+                with self._turn(is_expensive) as is_due:
+                    worked_s = self._serve_once(consumer, classifier) if is_due else 0.0
                 if is_expensive:
                     self._pause(worked_s)
         finally:
             self.ends.put(f"the thread of consumer {consumer.name} has ended")
 
+    def _shares_slots(self, is_expensive: bool) -> bool:
+        return self.images.is_remote and not is_expensive
+
+    def _turn(self, is_expensive: bool) -> AbstractContextManager[bool]:
+        """Return the turn to receive a batch, which there always is where its images are near."""
+        return self.slots.turn(IDLE_MS / 1000) if self._shares_slots(is_expensive) else nullcontext(True)
+
     def _pause(self, worked_s: float) -> None:
         """Leave the processor to the other threads until they have had their part of it, or have nothing to do."""
-        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / (self.slots + 1) - 1, 0)
+        until = time.monotonic() + worked_s * max(EXPENSIVE_PART / (self.slots.count + 1) - 1, 0)
         while self.busy.count and time.monotonic() < until and not self.stopping.is_set():
             self.stopping.wait(PAUSE_POLL_S)
 
@@ -237,7 +245,7 @@ class Worker:
             max_decode_ms=1000 * settings.DECODE_BUDGET_S / self.speed.slowness,
             recorder=self.traces.recorder(),
             fetch_map=self.fetchers.map if self.fetchers is not None else None,
-            slot=nullcontext() if is_expensive else self.slot,
+            slots=self.slots if self._shares_slots(is_expensive) else None,
             candidate=lambda: self.shadow,
         )
 
@@ -247,7 +255,7 @@ class Worker:
             self.metrics.name(self.name, bundle.name, bundle.version, self.model.engine_name)
 
     def _has_idle_consumer(self) -> bool:
-        return self.busy.count < self.slots
+        return self.busy.count < self.slots.count
 
     def _shadow_counts(self) -> tuple[str, Mapping[str, float]]:
         shadow = self.shadow
@@ -257,7 +265,7 @@ class Worker:
         """Return the fields of WorkerInfo that are measured."""
         stretches = [consumer.stretch for consumer in self.consumers if consumer.stretch] or [0.0]
         return {
-            "rate": sum(consumer.rate for consumer in self.consumers) * self.slots / len(self.consumers),
+            "rate": sum(consumer.rate for consumer in self.consumers) * self.slots.count / len(self.consumers),
             "stretch": self.expensive.stretch,
             "usual_stretch": sum(stretches) / len(stretches),
         }
