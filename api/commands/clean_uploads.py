@@ -78,22 +78,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _clean_once(*, is_dry_run: bool) -> bool:
     """Clean up and print the result; return whether it came to its end."""
-    if not is_dry_run:
-        transfers().drop_old()
-    if settings.IMAGE_STORE:
-        sys.stdout.write(f"clean-up: images are in {settings.IMAGE_STORE}, where a rule of the bucket removes them\n")
-        return True
     try:
-        outcome = clean(Path(settings.UPLOAD_FOLDER), record.folder(), is_dry_run=is_dry_run)
+        if not is_dry_run:
+            transfers().drop_old()
+        result = _images_cleaned(is_dry_run)
     except (OSError, StorageError) as error:
         sys.stderr.write(f"clean-up: stopped: {error}\n")
         return False
-    verb = "would be removed" if is_dry_run else "removed"
-    sys.stdout.write(
-        f"clean-up: {outcome.removed} images ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept\n"
-    )
+    sys.stdout.write(f"clean-up: {result}\n")
     sys.stdout.flush()
     return True
+
+
+def _images_cleaned(is_dry_run: bool) -> str:
+    """Clean up the folder of images, if there is one; return what came of it, in words."""
+    if settings.IMAGE_STORE:
+        return f"images are in {settings.IMAGE_STORE}, where a rule of the bucket removes them"
+    outcome = clean(Path(settings.UPLOAD_FOLDER), record.folder(), is_dry_run=is_dry_run)
+    verb = "would be removed" if is_dry_run else "removed"
+    return f"{outcome.removed} images ({outcome.removed_bytes} bytes) {verb}, {outcome.kept} kept"
 
 
 def clean(folder: Path, feedback_folder: Path, *, is_dry_run: bool = False) -> Outcome:

@@ -16,6 +16,7 @@ from commands import clean_uploads
 from commands.clean_uploads import Outcome, clean
 from reports import record
 from sightline_testing import sample_images
+from sightline_testing.redis_server import free_port
 from sightline_testing.waiting import wait_until
 from storage.images.folder import ImageFolder
 from storage.images.names import collision_stem
@@ -269,6 +270,18 @@ def as_nobody_special(*given: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def test_a_bucket_that_cannot_be_reached_ends_one_clean_up_with_the_reason(
+    reports: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(settings, "FEEDBACK_FILEPATH", str(reports / "feedback"))
+    monkeypatch.setattr(settings, "IMAGE_STORE", "s3://images/x")
+    monkeypatch.setattr(settings, "S3_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(settings, "S3_ACCESS_KEY_ID", "key")
+    monkeypatch.setattr(settings, "S3_SECRET_ACCESS_KEY", "secret")
+    assert clean_uploads.main([]) == 1
+    assert "clean-up: stopped: s3://images/x: " in capsys.readouterr().err
 
 
 def test_sigterm_ends_the_repeated_clean_up_with_status_0(folder: Path, tmp_path: Path) -> None:
