@@ -91,7 +91,7 @@ def _clean_once(*, is_dry_run: bool) -> bool:
 
 
 def _images_cleaned(is_dry_run: bool) -> str:
-    """Clean up the folder of images, if there is one; return what came of it, in words."""
+    """Clean up the folder of images, if there is one; return the result as a text."""
     if settings.IMAGE_STORE:
         return f"images are in {settings.IMAGE_STORE}, where a rule of the bucket removes them"
     outcome = clean(Path(settings.UPLOAD_FOLDER), record.folder(), is_dry_run=is_dry_run)

@@ -6,9 +6,9 @@ Prints processor time of api and worker for each image, the median time at one c
 measured, and as if the S3 server (and the proxy) had processors of their own. The third service reads from the same
 server through a proxy that adds 15 ms to each GET.
 
-What runs beside a service on the same few cores makes it slower, by their caches. So the folder is measured once more
-while another process puts an image into the server and gets it for each that is answered: what the service of S3 takes
-in addition to that is the cost of its api and worker alone.
+What runs on the same few cores as a service makes it slower, by their caches. So the folder is measured again while
+another process puts an image into the server and gets it for each that is answered: what the service of S3 takes in
+addition to that is the cost of its api and worker alone.
 """
 
 import argparse

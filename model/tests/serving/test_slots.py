@@ -8,12 +8,12 @@ import pytest
 from serving.slots import ROUND_TRIP_S, Slots
 
 FETCH_S, JOB_S, JOBS = 0.01, 0.01, 4
-# Longer than any test takes: whoever waits so long is woken sooner.
+# Longer than any test takes: a thread that waits so long is woken sooner.
 PATIENCE_S = 300.0
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
