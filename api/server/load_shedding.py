@@ -60,18 +60,32 @@ class LoadShedder:
         paths = {"/predict", f"{settings.SCRIPT_NAME}/predict"}  # a proxy may have removed SCRIPT_NAME
         self._beginnings = tuple(f"{method} {path} ".encode() for method in ("POST", "PUT") for path in paths)
 
-    def refuse(
-        self, received: bytes, lag_s: float, connections: int, *, closes: bool, address: str | None = None
+    def is_image(self, received: bytes) -> bool:
+        """Return whether a request that begins with these bytes is probably an image for /predict."""
+        return received.startswith(self._beginnings)
+
+    def refuse(  # noqa: PLR0913  all but the first three go by keyword
+        self,
+        received: bytes,
+        lag_s: float,
+        connections: int,
+        *,
+        closes: bool,
+        address: str | None = None,
+        waiting: int = 0,
     ) -> Refusal | None:
         """Return the refusal of a request that begins with these bytes, None where it is to be read.
 
         `lag_s` is how far this process is behind, `connections` how many it holds; `closes` where the connection is to
         be closed in any case. `address` is the other end of the connection; behind a proxy the client is another one.
+        `waiting` is how many images this process has still to read, each of which will probably be a job.
         """
-        if not received.startswith(self._beginnings) or settings.ACCESS_LOG:
+        if not self.is_image(received) or settings.ACCESS_LOG:
             return None
         is_client = address and not settings.TRUSTED_PROXIES and not settings.API_KEYS_FILE
-        problem = self.problem(lag_s, connections, client_of(address) if is_client else None)
+        if settings.API_KEYS_FILE:
+            waiting = 0  # those who sent them may not have a key
+        problem = self.problem(lag_s, connections, client_of(address) if is_client else None, waiting)
         refusal = None if problem is None else refusal_of(received, problem, closes=closes)
         if problem is not None and refusal is not None:
             metrics.count_refusal()
@@ -79,15 +93,15 @@ class LoadShedder:
                 tracing.state.spans.note_refusal(received, problem.code)
         return refusal
 
-    def problem(self, lag_s: float, connections: int, client: str | None = "") -> Problem | None:
-        """Return why there is no room for another image of a client; None where there is."""
+    def problem(self, lag_s: float, connections: int, client: str | None = "", waiting: int = 0) -> Problem | None:
+        """Return why there is no room for another image of a client, after those that wait; None where there is."""
         if lag_s > LAG_SHARE * settings.REQUEST_TIMEOUT_S:
             bound = self._bound()
             # With few connections it is the machine that is busy, which passes.
             if bound is None or connections > bound:
                 detail = f"The service is overloaded: it is {lag_s:.1f} s behind with reading requests."
                 return Problem(503, "overloaded", detail, retry_after_s=problems.soon())
-        fault = self._room_fault(1, client)
+        fault = self._room_fault(waiting + 1, client)
         return None if fault is None else error_handlers.problem_of(fault)
 
 

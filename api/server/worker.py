@@ -30,6 +30,7 @@ import settings
 from problems import Problem
 from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Turns
 from server.messages import BoundedRequestParser, OneWriteResponse, SizedBody, environ_of, problem_response, send
+from server.read_turns import ReadTurns
 
 LOG = logging.getLogger("sightline.server")
 
@@ -74,6 +75,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         # Those whose last request is longest ago come first.
         self._readers: dict[PacedReader, None] = {}
         self._due_at = math.inf  # nothing measures the lag
+        self._read_turns = ReadTurns()
         self._closes_idle = False
         # Each look at gunicorn's own takes two calls, and a request takes twenty.
         self._settings = SimpleNamespace(
@@ -96,7 +98,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def load_wsgi(self) -> None:
         """Load the application and its load shedder."""
         super().load_wsgi()
-        self._refuse = self.wsgi.extensions["sightline.load_shedder"].refuse
+        self._load_shedder = self.wsgi.extensions["sightline.load_shedder"]
         self._fold_metrics = self.wsgi.extensions["sightline.fold_metrics"]
 
     def run(self) -> None:
@@ -214,10 +216,21 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         received = reader.read_head(self.cfg.limit_request_line)
         lag_s = max(monotonic() - self._due_at, 0.0)
         address = addr[0] if isinstance(addr, tuple) and addr else None
-        refusal = self._refuse(received, lag_s, len(self._readers), closes=not self.alive, address=address)
+        refusal = self._load_shedder.refuse(
+            received,
+            lag_s,
+            len(self._readers),
+            closes=not self.alive,
+            address=address,
+            waiting=self._read_turns.waiting,
+        )
         if refusal is None:
             reader.unread(received)
+            if self._load_shedder.is_image(received):
+                reader.is_unused = False
+                self._read_turns.take()
             return None
+        self._read_turns.note_refusal()
         client.sendall(refusal.response)
         if refusal.closes:
             _linger(client, reader)
