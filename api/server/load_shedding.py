@@ -4,8 +4,10 @@ Any request that is not plainly an image for /predict (below SCRIPT_NAME, too), 
 service must check first, is left to the application, which refuses by the same rule (predict.job_queue.check_room).
 """
 
+import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import error_handlers
@@ -29,6 +31,8 @@ _HEAD = re.compile(rb"(?:POST|PUT) [\w/.~-]*/predict HTTP/1\.1\r\n((?:[A-Za-z0-9
 _FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _MILLISECONDS = re.compile(rb"[1-9][0-9]{0,6}")
+# Neither an id nor anything else in a refusal has this character, and JSON does not escape it.
+_PLACE: Final = "~"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KNOWN_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 # Headers that another part of the service has to check.
@@ -118,10 +122,21 @@ def refusal_of(received: bytes, problem: Problem, *, closes: bool = False) -> Re
     unread = length - (len(received) - head.end())
     closes |= fields.get(b"connection", b"").lower() == b"close" or b"expect" in fields or unread > MAX_DISCARD_BYTES
     given = fields.get(b"x-request-id", b"")
-    request_id = given.decode() if _REQUEST_ID.fullmatch(given) else ""
+    request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
     instance = f"{settings.SCRIPT_NAME}/predict"
-    response = problem_response(problem, request_id=request_id, instance=instance, closes=closes)
-    return Refusal(response, unread, closes)
+    told = problem.status, problem.code, problem.detail, problem.retry_after_s
+    pieces = _around_request_id(*told, instance, closes, len(request_id))
+    return Refusal(request_id.join(pieces), unread, closes)
+
+
+@lru_cache(maxsize=256)
+def _around_request_id(  # noqa: PLR0913, PLR0917  all that a refusal depends on
+    status: int, code: str, detail: str, retry_after_s: int | None, instance: str, closes: bool, length: int
+) -> list[bytes]:
+    """Return a response without the request's id of this length; in a flood the same few are sent over and over."""
+    problem = Problem(status, code, detail, retry_after_s=retry_after_s)
+    place = _PLACE * length
+    return problem_response(problem, request_id=place, instance=instance, closes=closes).split(place.encode())
 
 
 def _fields(lines: bytes) -> dict[bytes, bytes] | None:
@@ -132,7 +147,7 @@ def _fields(lines: bytes) -> dict[bytes, bytes] | None:
     is_usual = (
         _CHECKED_ELSEWHERE.isdisjoint(fields)
         and b"host" in fields
-        and all(names.count(name) <= 1 for name in _SINGLE)
+        and (len(names) == len(fields) or all(names.count(name) <= 1 for name in _SINGLE))
         and _LENGTH.fullmatch(fields.get(b"content-length", b"")) is not None
         and fields.get(b"connection", b"close").lower() in _KNOWN_CONNECTIONS
         and fields.get(b"expect", b"100-continue").lower() == b"100-continue"

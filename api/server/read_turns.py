@@ -11,8 +11,8 @@ import gevent
 from gevent.lock import Semaphore
 
 # More are begun in a pass of the event loop only where so many were refused in it.
-IMAGES_PER_PASS: Final = 8
-REFUSALS_PER_IMAGE: Final = 8
+IMAGES_PER_PASS: Final = 4
+REFUSALS_PER_IMAGE: Final = 16
 
 
 class ReadTurns:

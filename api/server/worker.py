@@ -214,6 +214,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         Otherwise return whether another request may follow on this connection.
         """
         received = reader.read_head(self.cfg.limit_request_line)
+        if not received:
+            return False
         lag_s = max(monotonic() - self._due_at, 0.0)
         address = addr[0] if isinstance(addr, tuple) and addr else None
         refusal = self._load_shedder.refuse(

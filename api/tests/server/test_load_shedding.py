@@ -63,6 +63,20 @@ class TestRefusalOf:
         assert (problem["code"], problem["request_id"], problem["instance"]) == ("queue_full", "mine-7", "/predict")
         assert (found.unread, found.closes) == (len(request) - 8192, False)
 
+    @pytest.mark.parametrize("request_id", ["a", "mine-7", "_." * 64])
+    def test_each_request_is_refused_with_its_own_id(self, request_id: str) -> None:
+        answers = [refused(raw_image(LARGE, headers=f"X-Request-Id: {each}\r\n")) for each in (request_id, "other")]
+        for each, found in zip((request_id, "other"), answers, strict=True):
+            head, _, body = found.response.partition(b"\r\n\r\n")
+            headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+            assert headers["X-Request-Id"] == json.loads(body)["request_id"] == each
+            assert int(headers["Content-Length"]) == len(body)
+
+    def test_a_request_without_an_id_is_given_one(self) -> None:
+        given = [json.loads(refused(raw_image(LARGE)).response.partition(b"\r\n\r\n")[2])["request_id"] for _ in "ab"]
+        assert given[0] != given[1]
+        assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in given)
+
     def test_what_came_of_the_next_request_is_known_too(self) -> None:
         small = raw_image(b"\xff\xd8\xff" + bytes(100))
         assert refused(small + b"GET ").unread == -4

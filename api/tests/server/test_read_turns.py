@@ -69,7 +69,8 @@ class TestReadTurns:
         for _ in range(IMAGES_PER_PASS * REFUSALS_PER_IMAGE):
             turns.note_refusal()
         begun = Counter(at for at, _ in begun_by_pass(turns, MANY))
-        assert [*begun.values()] == [IMAGES_PER_PASS, 2 * IMAGES_PER_PASS, IMAGES_PER_PASS, IMAGES_PER_PASS]
+        share = IMAGES_PER_PASS
+        assert [*begun.values()] == [share, 2 * share, share, share]
 
     def test_what_arrives_is_read_before_the_last_of_them(self) -> None:
         turns, order = ReadTurns(), []
