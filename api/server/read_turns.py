@@ -10,7 +10,7 @@ from typing import Final
 import gevent
 from gevent.lock import Semaphore
 
-# More are begun in a pass of the event loop only where so many were refused in it.
+# Started in a pass of the event loop; and one more for so many refusals in it.
 IMAGES_PER_PASS: Final = 4
 REFUSALS_PER_IMAGE: Final = 16
 
