@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from io import BytesIO
@@ -33,6 +33,7 @@ del sys.modules["openvino.tools.ovc"]
 
 FAILURES = (GeneralFailure, InitializationFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure)
 Options = dict[str, object]
+Load = Callable[[Options], openvino.CompiledModel]
 # Also where the machine supports half precision: the same image has the same scores everywhere.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
@@ -49,20 +50,29 @@ def load(bundle: Bundle, *, streams: int, cores: int) -> "OpenVinoEngine":
     """
     core = openvino.Core()
     streams = min(streams, cores)
+    one = _threads(1, 1)
     threads = _threads(streams, streams), _threads(1, cores)
-    name = compiled.key(FORM, openvino.__version__, str(_threads(1, 1)), bundle.preprocessing.digest, bundle.model)
+    name = compiled.key(FORM, openvino.__version__, str(one), bundle.preprocessing.digest, bundle.model)
     form = compiled.kept(bundle.folder, name)
     if form is not None:
         with suppress(RuntimeError):  # not usable: compile again
-            return OpenVinoEngine(core, form, threads, bundle.output)
+            return OpenVinoEngine(_importer(core, form), threads, bundle.output)
     try:
-        graph = with_preprocessing(read(bundle.model), bundle)
-        form = core.compile_model(graph, "CPU", _threads(1, 1)).export_model().getvalue()
-        engine = OpenVinoEngine(core, form, threads, bundle.output)
+        graph = core.compile_model(with_preprocessing(read(bundle.model), bundle), "CPU", one)
+        is_done = threads == (one, one)  # as a draft is tried: its compiled form would be loaded as it is
+        form = b"" if is_done and bundle.folder is None else graph.export_model().getvalue()
+        engine = OpenVinoEngine((lambda _: graph) if is_done else _importer(core, form), threads, bundle.output)
     except RuntimeError as fault:
         raise EngineError(f"OpenVINO refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
     compiled.keep(bundle.folder, name, form)
     return engine
+
+
+def _importer(core: openvino.Core, form: bytes) -> Load:
+    """Return what loads a compiled form with other options; all graphs read their constants in one copy of it."""
+    tensor = openvino.Tensor(openvino.Type.u8, [len(form)])
+    tensor.data[:] = np.frombuffer(form, np.uint8)
+    return lambda options: core.import_model(tensor, "CPU", options)
 
 
 def _threads(streams: int, threads: int) -> Options:
@@ -83,17 +93,15 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, core: openvino.Core, form: bytes, threads: tuple[Options, Options], output: str) -> None:
-        self.core, self.threads, self.output = core, threads, output
-        self.form = openvino.Tensor(openvino.Type.u8, [len(form)])
-        self.form.data[:] = np.frombuffer(form, np.uint8)
-        self.narrow = _Requests(core.import_model(self.form, "CPU", threads[0]))
+    def __init__(self, load: Load, threads: tuple[Options, Options], output: str) -> None:
+        self.load, self.threads, self.output = load, threads, output
+        self.narrow = _Requests(load(threads[0]))
 
     @cached_property
     def wide(self) -> "_Requests":
         """Return the graph with all cores on one image, loaded at the first call: that of the warm-up."""
         several, alone = self.threads
-        return self.narrow if alone == several else _Requests(self.core.import_model(self.form, "CPU", alone))
+        return self.narrow if alone == several else _Requests(self.load(alone))
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Return probabilities for each image of the batch."""
