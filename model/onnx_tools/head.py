@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from onnx import NodeProto
@@ -73,14 +74,13 @@ class _Place:
 
 def read_head(model: bytes) -> Head:
     """Return the last layer in real numbers; raise HeadError where the graph does not end in one."""
-    place = _place(Graph(model))
+    _, place = _read(model)
     return Head(place.weights.astype(np.float32), place.biases.astype(np.float32))
 
 
 def with_head(model: bytes, head: Head) -> bytes:
     """Return the model with this last layer, in fp32 regardless of the precision of the rest."""
-    graph = Graph(model)
-    place = _place(graph)
+    graph, place = _read(model)
     if head.weights.shape[1] != place.weights.shape[1]:
         raise HeadError(f"a head for {head.weights.shape[1]} features; the graph has {place.weights.shape[1]}")
     added, own = GraphBuilder(), (WEIGHTS, BIASES)
@@ -98,14 +98,13 @@ def with_head(model: bytes, head: Head) -> bytes:
 
 def features_model(model: bytes) -> bytes:
     """Return the model without its last layer: its outputs are the pooled features, a row for each image."""
-    graph, added = Graph(model), GraphBuilder()
-    return graph.ending_in(_place(graph).vectors(graph, added), added)
+    (graph, place), added = _read(model), GraphBuilder()
+    return graph.ending_in(place.vectors(graph, added), added)
 
 
 def feature_map_model(model: bytes) -> bytes:
     """Return the model up to its last feature map, (N, features, height, width); HeadError where none is pooled."""
-    graph, added = Graph(model), GraphBuilder()
-    place = _place(graph)
+    (graph, place), added = _read(model), GraphBuilder()
     if place.mean is not None:
         return graph.ending_in(place.features)
     name, axes = _pooled(graph, place.features)
@@ -150,6 +149,13 @@ def _axes(graph: Graph, node: NodeProto) -> tuple[int, ...]:
     if shape is None or given is None:
         raise HeadError(f"the features are a mean over axes that the graph leaves open ({given} of {shape})")
     return tuple(axis % len(shape) for axis in given)
+
+
+@lru_cache(maxsize=1)  # a version is trained in three steps, each of which takes the same graph apart
+def _read(model: bytes) -> tuple[Graph, _Place]:
+    """Return the graph of a model and its last layer, neither of which is to be changed."""
+    graph = Graph(model)
+    return graph, _place(graph)
 
 
 def _place(graph: Graph) -> _Place:
