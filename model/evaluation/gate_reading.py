@@ -50,7 +50,7 @@ def read(
         gathered.training_set,
         np.array([sha256 in learned for sha256 in contents]),
         bank.classes if bank else np.empty(0, np.intp),
-        _features(extractor, uploads, unreported, progress),
+        _features(extractor, uploads, unreported, progress, gathered.cases.features.shape[1]),
     )
 
 
@@ -59,8 +59,9 @@ def _head(folder: Path) -> Head:
     return read_head(bundle.load(folder).model)
 
 
-def _features(extractor: FeatureExtractor, uploads: ImageStore, names: Sequence[str], progress: Progress) -> Floats:
+def _features(
+    extractor: FeatureExtractor, uploads: ImageStore, names: Sequence[str], progress: Progress, width: int
+) -> Floats:
     contents = (uploads.read_same(name) for name in names)
     rows = progress("unreported images", len(names), extractor.of_contents(contents))
-    width = read_head(extractor.bundle.model).weights.shape[1]
     return joined([row for row in rows if row is not None], width)
