@@ -67,7 +67,7 @@ def test_twelve_megapixels_of_a_camera_are_not_expensive_and_cost_more_than_smal
     [
         pytest.param(lambda: jpegs.refining_scans(5_000, 5_000, 43), id="many scans"),
         pytest.param(lambda: jpegs.progressive(5_000, 5_000, 50), id="many bits"),
-        pytest.param(lambda: sample_images.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000)), id="deep PNG"),
+        pytest.param(sample_images.deep_png, id="deep PNG"),
         pytest.param(lambda: sample_images.run_length_bmp(5_000, 5_000, b"\1\0\0\0" * 5_000), id="runs"),
         pytest.param(lambda: sample_images.encode(FLAT, "WEBP", lossless=True, method=0), id="WebP"),
         pytest.param(lambda: sample_images.encode(Image.new("P", (5_000, 5_000)), "GIF"), id="GIF"),

@@ -2,7 +2,6 @@ import hashlib
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -203,19 +202,13 @@ def idle_worker(queue: RedisServer) -> Iterator[None]:
     heartbeat.stop()
 
 
-@cache
-def expensive_image() -> bytes:
-    """Return a small file of 25 megapixels, which takes a second to make."""
-    return sample_images.png((5_000, 5_000), 16, 6, bytes(40_000 * 5_000))
-
-
 @pytest.mark.parametrize("is_cached", [True, False])
 def test_an_expensive_image_that_is_known_to_find_no_room_is_not_stored(
     application: Flask, idle_worker: None, uploads_folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_cached: bool
 ) -> None:
     monkeypatch.setattr(settings, "RESULT_CACHE", is_cached)
     monkeypatch.setattr(settings, "REQUEST_TIMEOUT_S", 2.0)
-    image = expensive_image()
+    image = sample_images.deep_png()
     images = [image + bytes((number,)) for number in range(3)]
     cost = decode_ms(image)
     job_queue.open_queue()

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
 from storage.reports import files as store
 from tests.conftest import Serve
-from tests.serving import CONFIDENCE, MODEL, VERSION, EchoWorker, Served, raw_image, wait_until
+from tests.serving import CONFIDENCE, MODEL, VERSION, EchoWorker, Served, raw_image, serving, wait_until
 from wire import Failure, JobFailed, QueueFull
 from wire.errors import Abandoned, DeadlineExceeded
 
@@ -313,20 +314,27 @@ def test_a_report_counts_once_however_often_it_is_sent(client: FlaskClient, aske
     assert grown(before, told(client))["sightline_feedback_total", ()] == 4
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of one process without Redis."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "feedback").mkdir()
+    with serving(folder, {"REDIS_PORT": 1, "API_WORKERS": 1}) as running:
+        yield running
+
+
 @pytest.mark.parametrize("header", ["Idempotency-Key: one\r\n", ""], ids=["with a key", "without"])
-def test_a_report_that_was_refused_is_not_kept_and_counts_once_with_its_retry(
-    serve: Serve, tmp_path: Path, header: str
-) -> None:
+def test_a_report_that_was_refused_is_not_kept_and_counts_once_with_its_retry(served: Served, header: str) -> None:
     """The lock is held for longer than a request waits: what is answered with 503 is not written later."""
-    body = b"report=late"
+    body = f"report=late {len(header)}".encode()
     head = f"Host: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n{header}"
     request = f"POST /feedback HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    folder = tmp_path / "feedback"
-    folder.mkdir()
-    with serve(API_WORKERS=1) as served:
-        with (folder / store.LOCK_NAME).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert served.ask(request)[0] == 503
-        assert served.ask(request)[0] == 200
-        assert (folder / "feedback").read_text() == "late\n"
-        assert samples(served.ask(METRICS)[2].decode())["sightline_feedback_total", ()] == 1
+    folder = served.folder / "feedback"
+    written = folder / "feedback"
+    lines, before = written.read_text() if written.exists() else "", metrics_of(served)
+    with (folder / store.LOCK_NAME).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert served.ask(request)[0] == 503
+    assert served.ask(request)[0] == 200
+    assert written.read_text() == f"{lines}late {len(header)}\n"
+    assert grown(before, metrics_of(served))["sightline_feedback_total", ()] == 1

@@ -23,7 +23,12 @@ from sightline_testing.redis_server import RedisServer, redis_binaries
 from sightline_testing.s3_server import S3Server
 from sightline_testing.service import kill_what_was_left
 
-EMPTY = "TRUNCATE lines, reports, decisions, renames, report_keys, audit, history RESTART IDENTITY"
+TABLES = ("lines", "reports", "decisions", "renames", "report_keys", "audit", "history")
+# With few rows, TRUNCATE takes three times as long.
+EMPTY = "; ".join(
+    [f"DELETE FROM {table}" for table in TABLES]  # noqa: S608  names of our own
+    + ["SELECT setval(oid, 1, false) FROM pg_class WHERE relkind = 'S'"]
+)
 
 # How many cases Hypothesis tries of each property.
 EXAMPLES = 100 if os.environ.get("FULL") else 30

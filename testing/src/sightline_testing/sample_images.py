@@ -176,8 +176,26 @@ def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, chunks: byt
     """A PNG from raw rows without filter bytes: for depths that Pillow does not write."""
     stride = len(rows) // size[1]
     filtered = b"".join(bytes((filtering,)) + rows[at : at + stride] for at in range(0, len(rows), stride))
+    return _png_of(size, depth, colour, zlib.compress(filtered, 6), chunks)
+
+
+def deep_png() -> bytes:
+    """A black PNG of 5,000 by 5,000 pixels with 16 bits a channel: of its 200 MB of rows, a tenth is compressed."""
+    side, pieces = 5_000, 10
+    rows = bytes((1 + 8 * side) * (side // pieces))
+    packer = zlib.compressobj(6, wbits=-zlib.MAX_WBITS)
+    piece = packer.compress(rows) + packer.flush(zlib.Z_FULL_FLUSH)
+    check_sum = 1
+    for _ in range(pieces):
+        check_sum = zlib.adler32(rows, check_sum)
+    end_of_data = b"\x03\x00"
+    data = b"\x78\x9c" + piece * pieces + end_of_data + struct.pack(">I", check_sum)
+    return _png_of((side, side), 16, 6, data)
+
+
+def _png_of(size: tuple[int, int], depth: int, colour: int, data: bytes, chunks: bytes = b"") -> bytes:
     header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
-    body = chunks + png_chunk(b"IDAT", zlib.compress(filtered, 6)) + png_chunk(b"IEND", b"")
+    body = chunks + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + body
 
 

@@ -316,9 +316,13 @@ def _pytest(
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a suite: every process that it starts keeps what it compiles for those after it."""
+    """Return the environment of a suite: every process that it starts keeps what it compiles for those after it.
+
+    Hypothesis keeps the constants of modules, and the classes of characters, in one folder for all suites.
+    """
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return inherited | PLUGINS | {"PYTHONPATH": "."}
+    kept = {"HYPOTHESIS_STORAGE_DIRECTORY": str(REPOSITORY / "var" / "hypothesis")}
+    return inherited | PLUGINS | kept | {"PYTHONPATH": "."}
 
 
 def _end(suite: Suite, process: subprocess.Popen[bytes]) -> None:
