@@ -1,9 +1,10 @@
-"""Services that tests share: one for all that need nothing special of it, and one whose versions they change."""
+"""Services that tests share: for all that need nothing special, for changes of version, and from a checkout."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from sightline_testing.checkout import Checkout, running_checkout
 from sightline_testing.feedback_loop import FeedbackLoop, running_loop
 from sightline_testing.service import Service, some_service
 
@@ -23,3 +24,10 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedbackLo
     """
     with running_loop(tmp_path_factory.mktemp("two-workers"), {"RESULT_CACHE": "0"}) as loop:
         yield loop
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A service of a checkout; the last of its documented commands have another network serve."""
+    with running_checkout(tmp_path_factory.mktemp("documented") / "checkout") as checkout:
+        yield checkout

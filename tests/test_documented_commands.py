@@ -13,7 +13,7 @@ import benchmarks.options
 import pytest
 import stress_test.options
 
-from sightline_testing.checkout import Checkout, report, running_checkout
+from sightline_testing.checkout import Checkout, report
 from sightline_testing.documents import SHELL, Block, blocks
 from sightline_testing.service import REPOSITORY
 
@@ -34,6 +34,11 @@ ELSEWHERE = (
     (r"cd (api|model|deploy) && PYTHONPATH=\. .*pytest tests.*", SUITES, '"{1}"'),
     (r".*-m pytest tests/test_integration\.py", SUITES, "tests/test_integration.py"),
     (r"SIGHTLINE_URL=\S+ make test SUITES=remote", ".ci/run", 'make --silent test SUITES="remote containers"'),
+    (
+        r'(make improve|make models DO="(?:shadow|promote) .*"|make models DO=rollback)',
+        "tests/browser/test_feedback_loop.py",
+        "{1}",
+    ),
     (
         r"make evaluate .*",
         "model/tests/cli/test_evaluate.py",
@@ -93,12 +98,6 @@ HARMLESS = re.compile(
     r"(curl|make (?!serve|test|bench|stress|fuzz)|(\.venv/bin/)?sightline|cd (api|model|deploy) &&|for|find|cat) ?.*"
 )
 COMMANDS = [command for block in blocks(*SHELL) for command in block.commands]
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    with running_checkout(tmp_path_factory.mktemp("documented") / "checkout") as checkout:
-        yield checkout
 
 
 def where_else(command: str) -> tuple[str, str] | None:

@@ -11,21 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
-from sightline_testing.checkout import Checkout, environment, make_checkout, report, running_checkout, settings, shell
+from sightline_testing.checkout import Checkout, environment, make_checkout, report, settings, shell
 from sightline_testing.client import Client
 from sightline_testing.documents import SHELL, blocks
 from sightline_testing.redis_server import free_port
 from sightline_testing.sample_images import good
 from sightline_testing.service import START_TIMEOUT_S, running_service
 from sightline_testing.waiting import wait_for_end, wait_until
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    with running_checkout(tmp_path_factory.mktemp("operated") / "checkout") as checkout:
-        yield checkout
 
 
 def commands_with(words: str) -> str:

@@ -1,5 +1,7 @@
 """The whole loop: a wrong answer, reported, reviewed, learned and promoted, is a right one.
 
+The operator's commands are those of docs/feedback-loop.md.
+
 STORY_IMAGES=docs/feedback-loop makes the images in docs/feedback-loop.md.
 """
 
@@ -12,9 +14,11 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from sightline_testing.browser import Visitor
+from sightline_testing.checkout import shell
 from sightline_testing.drawings import drawing_jpeg
 from sightline_testing.feedback_loop import BASE, MODEL, FeedbackLoop, running_loop
 from sightline_testing.palette import small_png
+from sightline_testing.service import REPOSITORY
 
 KEY = "the-key-of-these-tests"
 KIND, LABEL = "bar_chart", "bar chart"  # nothing that the model has a class for
@@ -71,19 +75,30 @@ def test_a_wrong_answer_reported_reviewed_learned_and_promoted_is_right(
         assert (name.lower() != LABEL, version) == (True, BASE)
         report(visitor, album if seed == FIRST else None)
     review(visitor, album)
-    made = loop.done("cli.improve")
+    made = operate(loop, "make improve")
     assert f"made {NEW}" in made
     if "STORY_IMAGES" in os.environ:
         compare(visitor, album, loop)
-    loop.done("cli.models", "shadow", "2-int8", "--share", "0.01")
+    operate(loop, 'make models DO="shadow 2-int8 --share 0.2"')
     see_the_other_version(visitor, images[UNSEEN])
-    promoted = loop.done("cli.models", "promote", "2-int8", "--provisional")
+    assert f"{NEW}: " in operate(loop, 'make models DO="shadow --status"')
+    promoted = operate(loop, 'make models DO="promote 2-int8 --provisional"')
     assert f"{NEW} is active" in promoted
     visitor.open()
     for seed in (UNSEEN, FIRST):
         name, version = answer_to(visitor, images[seed])
         assert (name.lower(), version) == (LABEL, NEW)
     album.keep("5-right", visitor.page, "#stage")
+    assert f"{BASE} is active" in operate(loop, "make models DO=rollback")
+    assert loop.ask(images[UNSEEN].read_bytes())[1] == BASE
+
+
+def operate(loop: FeedbackLoop, command: str) -> str:
+    """Run a command of the documentation, which has to succeed; return what it printed."""
+    told = {"STATE_DIR": str(loop.service.state_dir), "BUNDLES_FOLDER": str(loop.bundles)}
+    finished = shell(REPOSITORY, command, told)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 def see_the_other_version(visitor: Visitor, image: Path) -> None:

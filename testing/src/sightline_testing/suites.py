@@ -78,6 +78,7 @@ OF_THE_SHARED_SERVICE = (
     "tests/test_protocols.py",
 )
 OF_TWO_WORKERS = ("tests/test_promotion.py", "tests/test_own_models.py")
+OF_A_CHECKOUT = ("tests/test_operations.py", "tests/test_documented_commands.py")  # the latter have more to back up
 OF_A_BROWSER = tuple(f"tests/browser/test_{name}.py" for name in ("below_a_path", "feedback_loop", "review", "teach"))
 # In the order of their start: long ones first.
 SUITES = (
@@ -89,6 +90,7 @@ SUITES = (
         longest=(
             "tests/browser/test_teach.py",
             "tests/browser/test_access.py",
+            "tests/test_operations.py",
             "tests/test_documented_commands.py",
             "tests/test_promotion.py",
             "tests/test_own_models.py",
@@ -96,10 +98,9 @@ SUITES = (
             "tests/test_command_line.py",
             "tests/test_object_storage.py",
             "tests/test_traces.py",
-            "tests/test_operations.py",
             "tests/test_exercise.py",
         ),
-        together=(OF_THE_SHARED_SERVICE, OF_A_BROWSER, OF_TWO_WORKERS),
+        together=(OF_THE_SHARED_SERVICE, OF_A_BROWSER, OF_TWO_WORKERS, OF_A_CHECKOUT),
         processes=PROCESSES_THAT_WAIT,
     ),
     Suite(
