@@ -67,9 +67,22 @@ _TEXTS = """(element) => {
   return texts;
 }"""
 
-_BROKEN_IMAGES = """() => [...document.images]
-  .filter((image) => image.checkVisibility() && image.loading !== "lazy" && image.complete && !image.naturalWidth)
-  .map((image) => `no content: ${image.outerHTML}`)"""
+_PREDICTIONS = """() => [...document.querySelectorAll("#predictions .prediction")].map((line) => [
+  line.querySelector(".prediction-name").innerText,
+  line.querySelector(".prediction-percent").innerText,
+  line.querySelector("meter").getAttribute("value"),
+])"""
+
+_BARRIERS = """async (options) => {
+  const {violations} = await axe.run(options);
+  const broken = [...document.images].filter(
+    (image) => image.checkVisibility() && image.loading !== "lazy" && image.complete && !image.naturalWidth
+  );
+  return [
+    ...violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`)),
+    ...broken.map((image) => `no content: ${image.outerHTML}`),
+  ];
+}"""
 
 
 class ShownPrediction(NamedTuple):
@@ -248,15 +261,9 @@ class Visitor:
         """Wait for the answer and read its lines."""
         self.page.wait_for_selector("#answer:not([hidden]) .prediction")
         self.page.wait_for_load_state()  # where the server rendered it, its lines arrive one after the other
-        lines = self.page.locator("#predictions .prediction").all()
-        return [
-            ShownPrediction(
-                line.locator(".prediction-name").inner_text(),
-                line.locator(".prediction-percent").inner_text(),
-                float(line.locator("meter").get_attribute("value") or "nan"),
-            )
-            for line in lines
-        ]
+        # At once: each question to the page would take as long as the page takes to show the answer.
+        lines: list[tuple[str, str, str | None]] = self.page.evaluate(_PREDICTIONS)
+        return [ShownPrediction(name, percent, float(value or "nan")) for name, percent, value in lines]
 
     def answer_name(self) -> str:
         """Return the heading of the answer."""
@@ -319,9 +326,8 @@ class Visitor:
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
         options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": False} for rule in without}}
-        found: dict[str, Any] = self.page.evaluate("(options) => axe.run(options)", options)
-        broken: list[str] = self.page.evaluate(_BROKEN_IMAGES)
-        return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]] + broken
+        found: list[str] = self.page.evaluate(_BARRIERS, options)
+        return found
 
     def photograph(self, variable: str, name: str, **options: Any) -> None:
         """Write a screenshot to <name>.png in the folder that this environment variable names; without it, do nothing.
