@@ -26,7 +26,6 @@ def subject(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_can_be_looked_at(visit: Visit, subject: Path, tmp_path: Path, scheme: str, width: int) -> None:
-    folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path / "screenshots"))
     is_phone = width < 500
     visitor = visit(
         color_scheme=scheme,
@@ -37,14 +36,17 @@ def test_the_page_can_be_looked_at(visit: Visit, subject: Path, tmp_path: Path, 
         reduced_motion="reduce",
     )
 
-    def shoot(state: str) -> bytes:
-        return visitor.page.screenshot(path=folder / f"{state}-{width}-{scheme}.png", full_page=True)
+    def shoot(state: str) -> None:
+        visitor.photograph("SCREENSHOTS_DIR", f"{state}-{width}-{scheme}", full_page=True)
 
     shoot("start")
     visitor.choose(subject)
     visitor.answer()
     visitor.page.locator("#view img").evaluate("image => image.decode()")
-    answer = shoot("answer")
+    shoot("answer")
+    readme = os.environ.get("README_SCREENSHOT")
+    if readme and (width, scheme) == (1280, "light"):
+        visitor.page.screenshot(path=readme, full_page=True)
     visitor.report()
     visitor.reported()
     shoot("reported")
@@ -53,6 +55,3 @@ def test_the_page_can_be_looked_at(visit: Visit, subject: Path, tmp_path: Path, 
     visitor.choose(damaged)
     visitor.error()
     shoot("error")
-    readme = os.environ.get("README_SCREENSHOT")
-    if readme and (width, scheme) == (1280, "light"):
-        Path(readme).write_bytes(answer)
