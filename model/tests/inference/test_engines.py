@@ -105,7 +105,7 @@ def test_blue_first_and_channels_last_are_the_same_model_told_otherwise(
     uneven = replace(loaded.preprocessing, mean=(100.0, 120.0, 140.0), std=(50.0, 60.0, 70.0))
     turned = replace(uneven, channels="BGR")
     as_is, reversed_twice = (
-        engines.load(name, replace(loaded, preprocessing=told), streams=1, cores=1).predict(pixels)
+        engines.load(name, replace(loaded, preprocessing=told, folder=None), streams=1, cores=1).predict(pixels)
         for told, pixels in ((uneven, batch), (turned, np.ascontiguousarray(batch[..., ::-1])))
     )
     assert as_is == pytest.approx(reversed_twice, abs=1e-5)

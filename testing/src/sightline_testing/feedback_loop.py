@@ -17,7 +17,7 @@ from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_serv
 
 MODEL = "efficientnet-lite0"
 BASE = f"{MODEL}/1-int8"
-COMPILED_KEY = ".compiled-key"
+COMPILED, COMPILED_KEY = "compiled", ".compiled-key"
 COMMAND_TIMEOUT_S = 600.0
 # What a worker and `improve` compute of a version at its first use, which would be that of every test.
 FIRST_USE = """
@@ -76,10 +76,19 @@ class FeedbackLoop:
 def copy_default_bundle(bundles: Path, source: Path = BUNDLES) -> None:
     """Make a folder of bundles that holds the default one alone, with what was computed of it so far."""
     _use_once(source)
-    shutil.copytree(source / BASE, bundles / BASE, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(source / BASE, bundles / BASE, ignore=shutil.ignore_patterns(".*"), copy_function=_copy)
     with suppress(FileNotFoundError):
         shutil.copy2(source / COMPILED_KEY, bundles)  # without it, they are compiled again
     (bundles / "active").write_text(f"{BASE}\n")
+
+
+def _copy(source: str, target: str) -> None:
+    """Link what an engine has compiled, tens of megabytes that are replaced and never changed; copy anything else."""
+    if Path(source).parent.name == COMPILED:
+        with suppress(OSError):  # on another file system
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def _use_once(bundles: Path) -> None:
