@@ -13,7 +13,6 @@ import struct
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from importlib import metadata
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +30,7 @@ from problems import Problem
 from server.client_timeouts import Budget, ClientIdle, ClientTimeouts, PacedReader, Turns
 from server.messages import BoundedRequestParser, OneWriteResponse, SizedBody, environ_of, problem_response, send
 from server.read_turns import ReadTurns
+from wire.process import entry_points
 
 LOG = logging.getLogger("sightline.server")
 
@@ -84,16 +84,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         self._environ = wsgi.base_environ(self.cfg) | {"wsgi.multithread": True}
 
     def patch(self) -> None:
-        """Patch the standard library; the installed packages are searched for plugins of gevent once.
-
-        gevent would read the metadata of each of them 25 times, which took a quarter of the processor time of a start.
-        """
-        found = metadata.entry_points
-        metadata.entry_points = found().select  # gevent names a group in each call
-        try:
+        """Patch the standard library, in three quarters of the processor time that a start would take otherwise."""
+        with entry_points.read_once():
             super().patch()
-        finally:
-            metadata.entry_points = found
 
     def load_wsgi(self) -> None:
         """Load the application and its load shedder."""

@@ -6,7 +6,9 @@ from tests.serving import API
 
 # Locks and files as the operating system has them: gevent cannot switch while they block.
 UNDER_GEVENT = """
-from gevent import monkey; monkey.patch_all()
+from gevent import monkey
+from wire.process import entry_points
+with entry_points.read_once(): monkey.patch_all()
 import os, threading, gevent, error_handlers, offload
 from storage.errors import StorageStuck
 

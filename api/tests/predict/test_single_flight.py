@@ -179,7 +179,9 @@ def raising(fault: BaseException) -> Callable[[], str]:
 
 # Everything falls due in one round of gevent's loop: the answer, and the moment at which both followers look up.
 UNDER_GEVENT = """
-from gevent import monkey; monkey.patch_all()
+from gevent import monkey
+from wire.process import entry_points
+with entry_points.read_once(): monkey.patch_all()
 import time, gevent
 from predict.job_queue import ABANDONED_EVERY_S, SingleFlight
 

@@ -21,7 +21,10 @@ if os.fork():
 
 from gevent import monkey  # noqa: E402  after the fork, as the server does it
 
-monkey.patch_all()
+from wire.process import entry_points  # noqa: E402  as above
+
+with entry_points.read_once():
+    monkey.patch_all()
 
 import gevent  # noqa: E402  after the patch
 

@@ -2,17 +2,20 @@
 
 from gevent import monkey
 
-monkey.patch_all()
+from wire.process import entry_points
 
-import os  # noqa: E402  after the patch
-import sys  # noqa: E402  after the patch
-from contextlib import suppress  # noqa: E402  after the patch
+with entry_points.read_once():
+    monkey.patch_all()
 
-import gevent  # noqa: E402  after the patch
+import os
+import sys
+from contextlib import suppress
 
-from wire import Address, QueueUnavailable  # noqa: E402  after the patch
-from wire.redis.pipeline import Pipeline  # noqa: E402  after the patch
-from wire.redis.resp import pack  # noqa: E402  after the patch
+import gevent
+
+from wire import Address, QueueUnavailable
+from wire.redis.pipeline import Pipeline
+from wire.redis.resp import pack
 
 GREENLETS = 200
 line = Pipeline(Address(port=int(sys.argv[1])), "greenlets")

@@ -2,13 +2,16 @@
 
 from gevent import monkey
 
-monkey.patch_all()
+from wire.process import entry_points
 
-import os  # noqa: E402  after the patch
+with entry_points.read_once():
+    monkey.patch_all()
 
-import gevent  # noqa: E402  after the patch
+import os
 
-from wire.redis.loop import Loop  # noqa: E402  after the patch
+import gevent
+
+from wire.redis.loop import Loop
 
 others: list[int] = []
 loop = Loop("steps", lambda: None, interval_s=3600)

@@ -1,1 +1,1 @@
-"""What each process sets up first: the limits of its settings, misspelt settings, and its standard error."""
+"""What each process sets up first: the limits of its settings, misspelt settings, its plugins and standard error."""
