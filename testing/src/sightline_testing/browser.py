@@ -261,7 +261,7 @@ class Visitor:
         """Wait for the answer and read its lines."""
         self.page.wait_for_selector("#answer:not([hidden]) .prediction")
         self.page.wait_for_load_state()  # where the server rendered it, its lines arrive one after the other
-        # At once: each question to the page would take as long as the page takes to show the answer.
+        # All in one call: each question to the page would take as long as the page takes to show the answer.
         lines: list[tuple[str, str, str | None]] = self.page.evaluate(_PREDICTIONS)
         return [ShownPrediction(name, percent, float(value or "nan")) for name, percent, value in lines]
 
