@@ -31,6 +31,7 @@ def whole_passes() -> Iterator[None]:
     gevent.setswitchinterval(LONG_S)
     yield
     gevent.setswitchinterval(usual)
+    gevent.sleep(0.001)  # a pass keeps the interval with which it began: end this one
 
 
 def begun_by_pass(turns: ReadTurns, count: int) -> list[tuple[int, int]]:
