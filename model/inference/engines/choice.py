@@ -13,6 +13,9 @@ from inference import processor
 AUTO: Final = "auto"
 # Instructions that add up products of bytes: with them OpenVINO takes less, without them ONNX Runtime in batches.
 VNNI: Final = frozenset({"avx512_vnni", "avx_vnni"})
+# Instructions that multiply tiles of bytes: with them OpenVINO takes less for a few images together.
+AMX: Final = "amx_int8"
+TOGETHER: Final = 4
 INSTALL: Final = "pip install --require-hashes --no-deps -r requirements/onnxruntime.txt"
 
 
@@ -41,3 +44,9 @@ def choose(
     if is_installed("onnxruntime"):
         return Choice("onnxruntime", reason)
     return Choice("openvino", f"{reason}; ONNX Runtime, whose batches take less there, is not installed", INSTALL)
+
+
+def together(precision: str, features: frozenset[str] | None = None) -> int:
+    """Return how many images OpenVINO computes together, where as many wait: 1 unless more take less time each."""
+    found = processor.features() if features is None else features
+    return TOGETHER if precision == "int8" and AMX in found else 1
