@@ -8,11 +8,12 @@ in the folder of all bundles, outside each of them, and that a process of this i
 import contextlib
 import hashlib
 import hmac
+import mmap
 import os
 import secrets
 from pathlib import Path
 
-from inference import files, processor
+from inference import files, memory, processor
 from inference.errors import BundleError
 
 FOLDER, KEY_FILE = "compiled", ".compiled-key"
@@ -63,6 +64,22 @@ def keep(bundle: Path | None, name: str, form: bytes) -> None:
         _folder_of(bundle).mkdir(parents=True, exist_ok=True)
         secret = _secret(bundle) or _new_secret(bundle)
         files.replace(_folder_of(bundle) / name, _signature(secret, name, form) + form, PRIVATE)
+
+
+def mapped(bundle: Path | None, form: bytes) -> mmap.mmap | None:
+    """Return a form in memory that the system can take back and read again; None where it cannot be stored so.
+
+    It is a copy: an engine reads it for as long as it is in use, and the form's own file may be overwritten meanwhile.
+    """
+    if bundle is None:
+        return None
+    try:
+        _folder_of(bundle).mkdir(parents=True, exist_ok=True)
+        copy = files.mapped_copy(form, _folder_of(bundle))
+    except OSError:  # a file system that is read-only, full, or knows no files without a name
+        return None
+    memory.note_mapped(copy)
+    return copy
 
 
 def _signature(secret: bytes, name: str, form: bytes) -> bytes:

@@ -5,6 +5,7 @@ What is read is regular, of a bounded size, and never blocks. Writing is that of
 
 import errno
 import fcntl
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from pathlib import Path
 from inference.errors import BundleError
 from storage.files import beside, replace, sync_folder, write
 
-__all__ = ["LOCK_FILE", "alone_in", "below", "beside", "read", "read_regular", "replace", "sync_folder", "write"]
+__all__ = [
+    "LOCK_FILE", "alone_in", "below", "beside", "mapped_copy", "read", "read_regular", "replace", "sync_folder",
+    "write",
+]  # fmt: skip
 
 LOCK_FILE = ".lock"
 
@@ -56,6 +60,22 @@ def read_regular(path: Path, max_bytes: int, flags: int = 0) -> bytes:
         if len(content) > facts.st_size:
             raise OSError(errno.EAGAIN, "it grew while it was read")
         return content
+    finally:
+        os.close(descriptor)
+
+
+def mapped_copy(content: bytes, folder: Path) -> mmap.mmap:
+    """Return the content mapped from a new file without a name in this folder; raise OSError.
+
+    The system can take this memory back at any time and read it again. No name leads to the file, so nobody changes it
+    by replacing or restoring what is in the folder, and it ends with the process.
+    """
+    descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        rest = memoryview(content)
+        while rest:  # a page each time: Linux caches, and maps, what is written together as a whole
+            rest = rest[os.write(descriptor, rest[: mmap.PAGESIZE]) :]
+        return mmap.mmap(descriptor, len(content))
     finally:
         os.close(descriptor)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from inference import bundle, engines
+from inference import bundle, engines, memory
 from inference.arrays import Batch, Pixels, Scores
 from inference.bundle import Bundle
 from inference.engines import Engine
@@ -58,7 +58,10 @@ def load(folder: Path, engine_name: str, *, streams: int, cores: int) -> Model:
     loaded = bundle.load(folder)
     engine = engines.load(engine_name, loaded, streams=streams, cores=cores)
     engines.warm_up(engine, loaded)
-    return Model(replace(loaded, model=b""), engine)  # the engine has its own copy of the graph
+    model = Model(replace(loaded, model=b""), engine)  # the engine has its own copy of the graph
+    del loaded
+    memory.give_back()
+    return model
 
 
 def top_k(scores: npt.NDArray[np.float32], labels: Sequence[str], count: int) -> Predictions:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 FAILURES = (GeneralFailure, InitializationFailure, NotImplementedFailure, OpConversionFailure, OpValidationFailure)
 Options = dict[str, object]
-Load = Callable[[Options], openvino.CompiledModel]
+Load = Callable[[Options], "_Requests"]
 # Also where the machine supports half precision: the same image has the same scores everywhere.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # A pinned thread waits for its core while another core idles: the api and the decoders run on them too.
@@ -70,12 +70,12 @@ def load(bundle: Bundle, *, streams: int, cores: int, together: int = 0) -> "Ope
     form = compiled.kept(bundle.folder, name)
     if form is not None:
         with suppress(RuntimeError):  # not usable: compile again
-            return OpenVinoEngine(_importer(core, form), threads, bundle.output, several)
+            return OpenVinoEngine(_importer(core, form, bundle), threads, bundle.output, several)
     try:
         graph = _compile(core, bundle, 1)
         is_done = threads == (one, one)  # as a draft is tried: its compiled form would be loaded as it is
         form = b"" if is_done and bundle.folder is None else graph.export_model().getvalue()
-        graphs = (lambda _: graph) if is_done else _importer(core, form)
+        graphs = (lambda _: _Requests(graph)) if is_done else _importer(core, form, bundle)
         engine = OpenVinoEngine(graphs, threads, bundle.output, several)
     except RuntimeError as fault:
         raise EngineError(f"OpenVINO refuses the model of {bundle.name}/{bundle.version}: {fault}") from fault
@@ -83,11 +83,15 @@ def load(bundle: Bundle, *, streams: int, cores: int, together: int = 0) -> "Ope
     return engine
 
 
-def _importer(core: openvino.Core, form: bytes) -> Load:
+def _importer(core: openvino.Core, form: bytes, bundle: Bundle) -> Load:
     """Return what loads a compiled form with other options; all graphs read their constants in one copy of it."""
-    tensor = openvino.Tensor(openvino.Type.u8, [len(form)])
-    tensor.data[:] = np.frombuffer(form, np.uint8)
-    return lambda options: core.import_model(tensor, "CPU", options)
+    mapped = compiled.mapped(bundle.folder, form)
+    if mapped is None:
+        constants = openvino.Tensor(openvino.Type.u8, [len(form)])
+        constants.data[:] = np.frombuffer(form, np.uint8)
+    else:
+        constants = openvino.Tensor(np.frombuffer(mapped, np.uint8), shared_memory=True)
+    return lambda options: _Requests(core.import_model(constants, "CPU", options), constants)
 
 
 def _threads(streams: int, threads: int) -> Options:
@@ -120,13 +124,13 @@ class OpenVinoEngine:
         self, load: Load, threads: tuple[Options, Options], output: str, several: "_Several | None" = None
     ) -> None:
         self.load, self.threads, self.output, self.several = load, threads, output, several
-        self.narrow = _Requests(load(threads[0]))
+        self.narrow = load(threads[0])
 
     @cached_property
     def wide(self) -> "_Requests":
         """Return the graph with all cores on one image, loaded at the first call: that of the warm-up."""
         several, alone = self.threads
-        return self.narrow if alone == several else _Requests(self.load(alone))
+        return self.narrow if alone == several else self.load(alone)
 
     def predict(self, batch: Batch, *, is_alone: bool = False) -> Scores:
         """Return probabilities for each image of the batch."""
@@ -162,7 +166,7 @@ class _Several:
             form = compiled.kept(self._bundle.folder, self._name) or self._compiled()
             if form is None:
                 return
-            requests = _Requests(_importer(self._core, form)(self._threads))
+            requests = _importer(self._core, form, self._bundle)(self._threads)
             shape = self.count, *self._bundle.preprocessing.size, 3
             example = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
             # No answer may depend on what else was in the batch: a graph may be written for one image.
@@ -187,9 +191,11 @@ class _Several:
 class _Requests:
     """As many requests as there were concurrent calls; the graph and its weights are shared."""
 
-    def __init__(self, graph: openvino.CompiledModel) -> None:
+    def __init__(self, graph: openvino.CompiledModel, constants: openvino.Tensor | None = None) -> None:
         self.graph = graph
         self.idle: deque[openvino.InferRequest] = deque()
+        # OpenVINO reads memory that it shares without holding it; the attribute that is set last is freed last.
+        self.constants = constants
 
     @contextmanager
     def borrowed(self) -> Iterator[openvino.InferRequest]:

@@ -1,0 +1,32 @@
+"""Memory that the system gets back."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from inference import files, memory
+
+
+def _resident_kb(folder: Path) -> list[int]:
+    """Return how much of each mapped file without a name in this folder is in memory."""
+    mappings = re.split(r"^VmFlags:.*\n", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    found = [re.search(r"^Rss: +(\d+)", each, re.MULTILINE) for each in mappings if f"{folder}/#" in each]
+    return [int(match[1]) for match in found if match is not None]
+
+
+def test_a_mapped_copy_needs_no_memory_until_it_is_read_again(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096
+    mapped = files.mapped_copy(content, tmp_path)
+    memory.note_mapped(mapped)
+    assert mapped[:] == content
+    assert _resident_kb(tmp_path) == [len(content) // 1024]
+    memory.give_back()
+    assert _resident_kb(tmp_path) == [0]
+    assert mapped[:] == content
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_mapped_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="absent"):
+        files.mapped_copy(b"content", tmp_path / "absent")
