@@ -162,7 +162,7 @@ SUGGEST_EVERY_H = _setting(
 )
 NICENESS = _setting("NICENESS", 5, "Priority below that of other processes, as of `nice`.", at_most=19)
 COMMAND_NICENESS = _setting(
-    "COMMAND_NICENESS", 19, "The same for the commands improve, evaluate and models.", at_most=19
+    "COMMAND_NICENESS", 19, "The same for the commands improve, evaluate, suggest and, up to 10, models.", at_most=19
 )
 MAX_MEMORY_GROWTH_MB = _setting(
     "MAX_MEMORY_GROWTH_MB", 1024, "Memory growth (MB) after which a worker is restarted; 0: never."

@@ -157,7 +157,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=pass_fds,
-                preexec_fn=lambda: _prepare_child(launcher, program.niceness),  # noqa: PLW1509 - safe: the launcher has one thread
+                preexec_fn=lambda: prepare_child(launcher, program.niceness),  # noqa: PLW1509 - safe: the launcher has one thread
             )
             on_failure.pop_all()
 
@@ -291,7 +291,7 @@ def _soonest(*moments: float | None) -> float | None:
     return min(known) if known else None
 
 
-def _prepare_child(launcher: int, niceness: int) -> None:
+def prepare_child(launcher: int, niceness: int) -> None:
     """Between fork and exec: take signals again, give way to others, and be stopped should the launcher be killed."""
     if niceness:
         os.nice(niceness)

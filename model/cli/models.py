@@ -9,7 +9,10 @@ import settings
 from inference import cpu
 
 if __name__ == "__main__":
-    cpu.lower_priority(settings.COMMAND_NICENESS)  # before the other imports, which alone take most of a second
+    # An operator waits for it, and at the lowest priority it would take minutes on a busy machine.
+    MAX_NICENESS = 10
+    # Before the other imports, which alone take most of a second.
+    cpu.lower_priority(min(settings.COMMAND_NICENESS, MAX_NICENESS))
 
 import argparse
 import sys

@@ -26,8 +26,8 @@ AGAIN_AFTER_S = 30.0
 # Workers of one machine load one after the other, so that most of it continues to answer; but none waits longer.
 TURN_TIMEOUT_S = 1.5
 TURN_POLL_S = 0.02
-# By how much the priority of loading another version is below that of answering.
-NICENESS = 5
+# By how much the priority of loading another version is below that of answering: as far as it goes, by default.
+NICENESS = 14
 
 
 class _Version(NamedTuple):

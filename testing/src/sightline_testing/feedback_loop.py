@@ -56,6 +56,7 @@ class FeedbackLoop:
             text=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
+            start_new_session=True,  # as deploy/operate.py does
         )
 
     def done(self, *words: str) -> str:
