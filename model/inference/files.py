@@ -67,7 +67,7 @@ def read_regular(path: Path, max_bytes: int, flags: int = 0) -> bytes:
 def mapped_copy(content: bytes, folder: Path) -> mmap.mmap:
     """Return the content mapped from a new file without a name in this folder; raise OSError.
 
-    The system can take this memory back at any time and read it again. No name leads to the file, so nobody changes it
+    The system can take this memory back at any time and read it again. No name leads to the file, so no one changes it
     by replacing or restoring what is in the folder, and it ends with the process.
     """
     descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
