@@ -115,6 +115,12 @@ def _give_large_blocks_back() -> None:
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Leave what the master has loaded alone: garbage collection in a child would copy every page of it."""
+    gc.collect()
+    gc.freeze()
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """Let signals end a process that does not serve yet: the handlers that it inherits would swallow them."""
     for number in (signal.SIGTERM, signal.SIGINT):

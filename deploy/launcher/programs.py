@@ -1,5 +1,6 @@
 """What a local run consists of: the processes, their folders and their environment."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -71,18 +72,45 @@ def stages(settings: Settings, listener: int) -> list[list[Program]]:
     return [*_redis(settings, environment), [*workers, *others], [api]]
 
 
+# Both settings modules in one interpreter, each with the folder and the environment that its program has.
+READ_SETTINGS = """
+import json, os, runpy, sys
+for folder, environment in json.load(sys.stdin):
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    runpy.run_path("settings.py")
+"""
+
+
 def check(settings: Settings, stages: Sequence[Sequence[Program]]) -> None:
     """Raise SettingError where the api or a worker cannot use its settings: starting it again would not help."""
+    read = []
     for program in {program.folder: program for stage in stages for program in stage if program.says_ready}.values():
         given = {**program.environment, "FEEDBACK_FILEPATH": settings.environment.get("FEEDBACK_FILEPATH", "")}
-        module = "app" if program.name == "api" and any(map(given.get, OF_API_PARTS)) else "settings"
-        command = [program.command[0], "-c", f"import {module}"]
-        done = subprocess.run(  # noqa: S603 - our own interpreter
-            command, cwd=program.folder, env=dict(program.environment), capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            [*_, reason] = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise SettingError(reason.removeprefix("wire.settings_parser.SettingError: "))
+        if program.name == "api" and any(map(given.get, OF_API_PARTS)):
+            _run("import app", program)
+        else:
+            read.append((str(program.folder), dict(program.environment)))
+            last = program
+    if read:
+        _run(READ_SETTINGS, last, json.dumps(read))
+
+
+def _run(code: str, program: Program, given: str = "") -> None:
+    """Run code as a program is run; raise SettingError with the last line of what it says where it fails."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [program.command[0], "-c", code],
+        cwd=program.folder,
+        env=dict(program.environment),
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        [*_, reason] = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise SettingError(reason.removeprefix("wire.settings_parser.SettingError: "))
 
 
 def _niceness_of_commands(environment: Mapping[str, str]) -> int:

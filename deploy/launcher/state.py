@@ -2,10 +2,7 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import secrets
-import tempfile
 import time
 from pathlib import Path
 
@@ -74,10 +71,10 @@ def secret_file(state_dir: Path, name: str) -> Path:
     """Return the file with a secret of this machine, made once; a reader never gets half of it."""
     path = state_dir / name
     if not path.exists():
-        draft = state_dir / "run" / f"{name}.{secrets.token_hex(8)}"
+        draft = state_dir / "run" / f"{name}.{os.urandom(8).hex()}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(os.urandom(32).hex())
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()
@@ -89,6 +86,9 @@ def socket_path(state_dir: Path) -> Path:
     path = state_dir / "run" / "redis.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
+    import hashlib  # noqa: PLC0415  takes memory for as long as the service runs
+    import tempfile  # noqa: PLC0415  as above
+
     digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"sightline-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,32 @@ def test_a_host_that_is_not_of_this_machine_is_told() -> None:
 )
 def test_the_address_told_is_one_that_a_browser_can_open(host: str, url: str) -> None:
     assert readiness.base_url(host, 8000) == url
+
+
+@pytest.mark.parametrize(
+    ("response", "lacking"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", None),
+        (b'HTTP/1.1 503 SERVICE UNAVAILABLE\r\n\r\n{"detail": "no worker"}', "no worker"),
+        (b"HTTP/1.1 404 NOT FOUND\r\n\r\n", "/readyz answers 404"),
+        (b"HTTP/1.1", "the api does not answer yet"),
+        (b"", "the api does not answer yet"),
+    ],
+)
+def test_what_a_service_lacks_is_what_its_readyz_says(response: bytes, lacking: str | None) -> None:
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as request:
+            assert request.readline() == b"GET /readyz HTTP/1.0\r\n"
+            assert list(iter(request.readline, b"\r\n"))
+            connection.sendall(response)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        port = server.getsockname()[1]
+        answered = threads.submit(answer)
+        assert readiness.missing("0.0.0.0", port) == lacking  # noqa: S104
+        answered.result()
+    assert readiness.missing("127.0.0.1", port) == "the api does not answer yet"
 
 
 def test_a_state_folder_serves_one_run_at_a_time(tmp_path: Path) -> None:

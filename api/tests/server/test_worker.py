@@ -544,6 +544,16 @@ class TestStart:
         outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
         assert outcome.stdout == "[]\n"
 
+    def test_what_the_master_has_loaded_stays_out_of_its_children_s_garbage_collection(self) -> None:
+        """A collection writes to each object that it visits, and so makes a copy of its page for each process."""
+        program = (
+            "import gc, runpy, shutil; names = runpy.run_path('gunicorn.conf.py'); import settings\n"
+            "shutil.rmtree(settings.metrics_folder())\n"
+            "names['pre_fork'](None, None); print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)"
+        )
+        outcome = subprocess.run([sys.executable, "-c", program], cwd=API, capture_output=True, text=True, check=True)
+        assert outcome.stdout == "True True\n"
+
     def test_a_process_reads_once_which_packages_are_installed_and_lets_plugins_of_gevent_have_their_say(
         self, tmp_path: Path
     ) -> None:
