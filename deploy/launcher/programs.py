@@ -98,7 +98,7 @@ def check(settings: Settings, stages: Sequence[Sequence[Program]]) -> None:
 
 
 def _run(code: str, program: Program, given: str = "") -> None:
-    """Run code as a program is run; raise SettingError with the last line of what it says where it fails."""
+    """Run code as a program is run; raise SettingError with the last line of its output where it fails."""
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [program.command[0], "-c", code],
         cwd=program.folder,
