@@ -19,6 +19,7 @@ from reports import labels, submission
 from reports.record import report_store
 from reports.schema import MAX_LABEL, Report
 from reports.submission import Submission
+from storage.images.port import ImageStore
 from storage.reports.port import STATUS_OF, Decision, Filters, Row
 from wire.tables.feedback import ACCEPT, CORRECT
 from wire.tables.labels import key, tidy
@@ -51,21 +52,24 @@ def add(request: Request, file: FileStorage, label: str, by: str) -> Example:
 
     The same image of the same class again is the same example.
     """
-    image = uploads.store_file(file, uploads.image_store(), job_queue.check_expensive)
+    images = uploads.image_store()
+    if images.is_remote:
+        images.check_writable()  # else a known image would be waited for twice where the bucket is away
+    image = uploads.store_file(file, images, job_queue.check_expensive)
     prediction = views.classify(image, PredictOptions.of(request, reads_choices=False))
-    report_id = _report(prediction, label)
+    report_id = _report(prediction, label, images)
     row = report_store().find(report_id)
     if row is None or (row["status"], row["final_label"]) != (STATUS_OF[ACCEPT], label):
         report_store().decide(Decision(report_id, ACCEPT, label, by))
     return Example(report_id, prediction.filename, prediction.label, prediction.score)
 
 
-def _report(prediction: Prediction, label: str) -> str:
+def _report(prediction: Prediction, label: str, images: ImageStore) -> str:
     report = Report(prediction.filename, prediction.label, prediction.score)
     model, _, version = prediction.model_version.partition("/")
     details = {"label": label, "comment": "", "model": model, "model_version": version}
     known_by = f"teach\0{key(label)}\0{prediction.filename}"
-    return submission.save(Submission(report.text(), report, details, known_by), uploads.image_store())
+    return submission.save(Submission(report.text(), report, details, known_by), images)
 
 
 def of_class(label: str) -> list[Row]:

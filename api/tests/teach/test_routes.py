@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,12 +14,18 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import settings
+from images import uploads
 from reports import record
 from sightline_testing import sample_images
 from sightline_testing.redis_server import RedisServer
+from sightline_testing.s3_server import S3Server
 from sightline_testing.slow_redis import SlowRedis
 from storage.audit.log import AuditFile, AuditRow
+from storage.errors import StorageUnavailable
+from storage.images import bucket
+from storage.images.bucket import ImageBucket
 from storage.reports.port import Filters
+from storage.s3 import Bucket
 from storage.transfers.folder import FolderTransfers
 from teach import examples, imports, orders
 from tests.reports.test_json_reports import problem_of
@@ -133,6 +140,25 @@ def test_a_form_with_a_broken_image_says_which(operator: FlaskClient, asked: lis
     answer = give(operator, "lynx", image(0), (BytesIO(b"no image"), "bad.jpg"), Accept="text/html", **OWN)
     assert answer.status_code == 422
     assert "1 of 2 are kept. bad.jpg" in answer.text
+
+
+def test_a_bucket_that_is_away_is_waited_for_once_also_where_the_image_is_known(
+    operator: FlaskClient, asked: list[str], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ImageBucket(s3_server.bucket(f"s3://images/{secrets.token_hex(4)}"))
+    monkeypatch.setattr(uploads, "image_store", lambda: images)
+    for name in ("TRUSTED_S", "PROBE_EVERY_S"):
+        monkeypatch.setattr(bucket, name, 0.0)
+    assert give(operator, "lynx", image(0)).status_code == 200
+    waits: list[object] = []
+
+    def wait_in_vain(_: Bucket, work: object) -> None:
+        waits.append(work)
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(Bucket, "_call", wait_in_vain)
+    assert problem_of(give(operator, "lynx", image(0))) == (503, "storage_unavailable")
+    assert len(waits) == 1
 
 
 @pytest.mark.parametrize("label", ["", "  ", "_", "x" * 201, "\u200b"])
