@@ -53,3 +53,15 @@ def test_the_tables_of_another_version_are_refused(
         with pytest.raises(SchemaMismatch, match="run a newer version"):
             schema.migrate(empty_url)
     database.close()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_does_not_take_all_letters_is_refused(postgres_process: PostgresServer, encoding: str) -> None:
+    postgres_process.execute(f"CREATE DATABASE limited ENCODING '{encoding}' TEMPLATE template0")
+    url = postgres_process.url("limited")
+    database = Database(url)
+    for use in (database.check_schema, lambda: schema.migrate(url)):
+        with pytest.raises(SchemaMismatch, match=f"has the encoding {encoding}: create one with ENCODING 'UTF8'"):
+            use()
+    database.close()
+    postgres_process.execute("DROP DATABASE limited WITH (FORCE)")

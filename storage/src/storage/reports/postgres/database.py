@@ -107,9 +107,7 @@ class Database:
     def _connect(self) -> psycopg.Connection[Any]:
         timeout_s = max(MIN_CONNECT_S, round(self._timeout_s))
         # Poolers such as PgBouncer refuse options at the start, and lose prepared statements.
-        connection = psycopg.connect(
-            self._url, connect_timeout=timeout_s, autocommit=True, prepare_threshold=None, application_name="sightline"
-        )
+        connection = schema.connect(self._url, timeout_s, "sightline", autocommit=True, prepare_threshold=None)
         connection.execute(f"SET statement_timeout = {round(self._timeout_s * 1000)}")
         connection.autocommit = False
         return connection

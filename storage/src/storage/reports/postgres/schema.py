@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, exc, text
 
 from storage.errors import DatabaseUnavailable, SchemaMismatch
@@ -11,7 +12,18 @@ from storage.errors import DatabaseUnavailable, SchemaMismatch
 REVISION = "0004"
 MIGRATE = "`python -m commands.migrate`"
 MISSING = f"the database has no tables for reports: run {MIGRATE} once"
+ENCODING = "UTF8"
 _FOLDER = Path(__file__).with_name("migrations")
+
+
+def connect(url: str, timeout_s: int, name: str, **options: Any) -> psycopg.Connection[Any]:
+    """Open a connection; raise SchemaMismatch where the database does not take texts of all languages."""
+    connection = psycopg.connect(url, connect_timeout=timeout_s, application_name=name, **options)
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding is not None and encoding != ENCODING:
+        connection.close()
+        raise SchemaMismatch(f"the database has the encoding {encoding}: create one with ENCODING '{ENCODING}'")
+    return connection
 
 
 def check(connection: Connection) -> None:
@@ -42,15 +54,14 @@ def migrate(url: str) -> tuple[str, str]:
 
     Wait for a migration by another process. Raise SchemaMismatch where there is a newer revision.
     """
-    import psycopg  # noqa: PLC0415  for those who migrate alone, with Alembic
-    from alembic import command  # noqa: PLC0415  as above
+    from alembic import command  # noqa: PLC0415  for those who migrate alone, with Alembic
     from alembic.config import Config  # noqa: PLC0415  as above
     from sqlalchemy import NullPool, create_engine  # noqa: PLC0415  as above
 
-    def connect() -> psycopg.Connection[Any]:
-        return psycopg.connect(url, connect_timeout=10, application_name="sightline migrate")
+    def opened() -> psycopg.Connection[Any]:
+        return connect(url, 10, "sightline migrate")
 
-    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=opened, poolclass=NullPool)
     configuration = Config()
     configuration.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     try:
