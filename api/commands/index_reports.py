@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     index.remove()
     query = "SELECT status, count(*) FROM reports GROUP BY status"
     counts = dict(index.read(lambda database: database.execute(query).fetchall()))
-    unread, _ = index.read(lambda database: faults_in(database, 0))
+    unread = index.query(lambda ask: faults_in(ask, 0)).total
     by_status = ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES)
     sys.stdout.write(f"{index.path}: {sum(counts.values())} reports ({by_status})\n")
     if unread:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,9 @@ from storage.reports import erasure, files, port
 from storage.reports.appender import Appender
 from storage.reports.files import Addition, Once
 from storage.reports.index import ReportIndex
+from storage.reports.index_tables import faults_in
 from storage.reports.keys import Key, find_key
+from storage.reports.queries import Ask, Faults, QueriedReports, Result, reports_of
 from wire.tables.csv_reader import Row as TableRow
 from wire.tables.csv_reader import TableReader
 from wire.tables.feedback import RENAMES, RENAMES_FILE, REPORTS_FILE
@@ -35,8 +37,11 @@ def run_here(work: Callable[[], object]) -> object:
     return work()
 
 
-class FolderReports(port.ReportStore):
+class FolderReports(QueriedReports):
     """The reports next to a file of lines."""
+
+    # In SQLite, a column next to min() is that of the row which has it.
+    _LABELS = "SELECT final_label, min(decision) FROM reports WHERE final_key != '' GROUP BY final_key ORDER BY 2"
 
     def __init__(self, lines: Path, limits: Limits, run: port.Run = run_here, max_step_s: float = math.inf) -> None:
         """A use waits for `max_step_s` at most for the index to be made: see ReportIndex."""
@@ -70,21 +75,6 @@ class FolderReports(port.ReportStore):
         if reports:
             self._run(work)
 
-    def find(self, report_id: str) -> port.Row | None:
-        """Find it in the index."""
-        found: port.Row | None = self._run(lambda: self._index.find(report_id))
-        return found
-
-    def page(
-        self,
-        filters: port.Filters,
-        order: port.Order = port.Order(),  # noqa: B008  a tuple
-        place: port.Place | None = None,
-    ) -> port.Page:
-        """Read the index."""
-        page: port.Page = self._run(lambda: self._index.page(filters, order, place))
-        return page
-
     def decide(self, decision: port.Decision, seen: int | None = None) -> int:
         """Append it to the file of decisions."""
 
@@ -108,50 +98,18 @@ class FolderReports(port.ReportStore):
         kept: set[str] = set()
 
         def due() -> list[port.Decision]:
-            rows = self._index.reports_of(images)
+            rows = self._index.query(lambda ask: reports_of(ask, images))
             found = {each.image: port.due(each, rows[each.image]) for each in decisions}
             kept.update(image for image, some in found.items() if some is not None)
             return [each for some in found.values() for each in some or ()]
 
         def work() -> list[port.Outcome]:
             files.append_decisions(self._folder, due)
-            rows = self._index.reports_of(images)
+            rows = self._index.query(lambda ask: reports_of(ask, images))
             return [port.outcome(each, rows[each.image], is_kept=each.image in kept) for each in decisions]
 
         outcomes: list[port.Outcome] = self._run(work)
         return outcomes
-
-    def reported(self, images: Sequence[str]) -> set[str]:
-        """Read the index."""
-        if not images:
-            return set()
-        rows: dict[str, list[port.Row]] = self._run(lambda: self._index.reports_of(images))
-        return {image for image, found in rows.items() if found}
-
-    def cases(self, after: int) -> list[port.Row]:
-        """Read the index."""
-        cases: list[port.Row] = self._run(lambda: self._index.cases(after))
-        return cases
-
-    def reports(self, after: int) -> list[port.Row]:
-        """Read the index."""
-        reports: list[port.Row] = self._run(lambda: self._index.reports(after))
-        return reports
-
-    def quality(self) -> port.Quality:
-        """Ask the index."""
-        found: port.Quality = self._run(self._index.quality)
-        return found
-
-    def classes(self) -> list[port.CaseClass]:
-        """Read the index."""
-        found: list[port.CaseClass] = self._run(self._index.classes)
-        return found
-
-    def labels(self) -> list[str]:
-        """Read the index."""
-        labels: list[str] = self._run(self._index.labels)
-        return labels
 
     def renames(self) -> Sequence[tuple[str, str]]:
         """Read the file of names, where it is not the one that was read last."""
@@ -162,10 +120,6 @@ class FolderReports(port.ReportStore):
             return ()
         # Two changes may have the same time: it moves on in steps of milliseconds.
         return _renames(path, status.st_size, status.st_mtime_ns)
-
-    def image_names(self) -> Iterator[str]:
-        """Read the index."""
-        yield from self._run(self._index.image_names)
 
     def erase(self, names: Collection[str], sha256s: Collection[str]) -> port.Erased:
         """Rewrite the files without them; the index is rebuilt, so that it has no trace of them either."""
@@ -188,9 +142,16 @@ class FolderReports(port.ReportStore):
         while _size_of(self._rows) > LONG_BYTES and not self._is_indexed():
             pass
 
+    def _query(self, work: Callable[[Ask], Result]) -> Result:
+        found: Result = self._run(lambda: self._index.query(work))
+        return found
+
+    def _faults(self, ask: Ask) -> Faults:
+        return faults_in(ask, port.MAX_FAULTS_SHOWN)
+
     def _is_indexed(self) -> bool:
         try:
-            self._run(self._index.labels)
+            self.labels()
         except IndexUnfinished as unfinished:
             LOG.info("%s", unfinished)
             return False

@@ -11,16 +11,15 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from storage.errors import IndexUnfinished, StorageStuck
-from storage.reports import queries
-from storage.reports.index_tables import Mark, Source, add, begin_anew, count_reports, faults_in, is_ours, marks
-from storage.reports.port import MAX_FAULTS_SHOWN, MAX_LABELS, CaseClass, Filters, Order, Page, Place, Quality, Row
-from storage.reports.queries import Faults
+from storage.reports.index_tables import Mark, Source, add, begin_anew, count_reports, is_ours, marks
+from storage.reports.port import Row
+from storage.reports.queries import Ask, find
 from wire.tables.feedback import DECISIONS, DECISIONS_FILE, REPORTS, REPORTS_FILE
 
 LOG = logging.getLogger("sightline.reports")
@@ -32,8 +31,6 @@ LOCK_NAME = ".reports.lock"
 # Twice this is short of what a request waits for a disk: see offload.py.
 BUSY_S = 4.0
 RETRY_S = 0.05
-# In SQLite, a column next to min() is that of the row which has it.
-_LABELS = "SELECT final_label, min(decision) FROM reports WHERE final_key != '' GROUP BY final_key ORDER BY 2"
 
 
 class ReportIndex:
@@ -78,49 +75,13 @@ class ReportIndex:
         with self._locked(fcntl.LOCK_EX):
             self._remove_files()
 
+    def query(self, work: Callable[[Ask], Result]) -> Result:
+        """Return what `work` finds by its queries: see `read`."""
+        return self.read(lambda database: work(lambda query, values: database.execute(query, values).fetchall()))
+
     def find(self, report_id: str) -> Row | None:
         """Return a report by its id."""
-        found = self.read(lambda database: queries.find(_asking(database), report_id))
-        return None if found is None else dict(found)
-
-    def cases(self, after: int) -> list[Row]:
-        """Return the next reviewed cases: see the port."""
-        return self.read(lambda database: queries.cases(_asking(database), after))
-
-    def reports(self, after: int) -> list[Row]:
-        """Return the next reports: see the port."""
-        return self.read(lambda database: queries.reports(_asking(database), after))
-
-    def quality(self) -> Quality:
-        """Return what reports and decisions say of the answers."""
-        return self.read(lambda database: queries.quality(_asking(database)))
-
-    def classes(self) -> list[CaseClass]:
-        """Return the classes that reviewers have named."""
-        return self.read(lambda database: queries.classes(_asking(database)))
-
-    def labels(self) -> list[str]:
-        """Return the label of each class that reviewers have named, as it was written first."""
-        return self.read(_labels)
-
-    def reports_of(self, images: Sequence[str]) -> dict[str, list[Row]]:
-        """Return all reports of each image, for decisions."""
-        return self.read(lambda database: queries.reports_of(_asking(database), images))
-
-    def page(self, filters: Filters, order: Order, place: Place | None) -> Page:
-        """Return a page of the images that were reported."""
-
-        def work(database: sqlite3.Connection) -> Page:
-            faults = Faults(*faults_in(database, MAX_FAULTS_SHOWN))
-            page = queries.page(_asking(database), filters, order, place, faults)
-            return page._replace(labels=_labels(database)[:MAX_LABELS])
-
-        return self.read(work)
-
-    def image_names(self) -> list[str]:
-        """Return the name of each image that a report is about."""
-        query = "SELECT DISTINCT filename FROM reports"
-        return self.read(lambda database: [row[0] for row in database.execute(query)])
+        return self.query(lambda ask: find(ask, report_id))
 
     def _read_anew(self, work: Callable[[sqlite3.Connection], Result], *, is_busy: bool) -> Result:
         """Remove the files unless another process has rebuilt them meanwhile, and read."""
@@ -215,11 +176,3 @@ def _disk_errors_as_storage_errors() -> Iterator[None]:
         raise StorageStuck(f"The index of the reports cannot be used now: {error}.") from error
     except (PermissionError, IsADirectoryError) as error:
         raise StorageStuck(f"The reports cannot be read: {error}.") from error
-
-
-def _asking(database: sqlite3.Connection) -> queries.Ask:
-    return lambda query, values: database.execute(query, values).fetchall()
-
-
-def _labels(database: sqlite3.Connection) -> list[str]:
-    return [row[0] for row in database.execute(_LABELS)]

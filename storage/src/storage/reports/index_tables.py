@@ -19,6 +19,8 @@ from storage.reports.queries import (
     IMAGE,
     IMAGE_INDEX,
     REPORT_COLUMNS,
+    Ask,
+    Faults,
     Value,
     decision_values,
     report_values,
@@ -214,8 +216,8 @@ def _decision_of(row: Row) -> tuple[Value, ...]:
     return (*decision_values(row.cells, row.line), row.cells["report_id"])
 
 
-def faults_in(connection: sqlite3.Connection, limit: int) -> tuple[int, list[str]]:
+def faults_in(ask: Ask, limit: int) -> Faults:
     """Return how many lines of the CSV files cannot be read, and a description of the fault of the first."""
-    count = connection.execute("SELECT coalesce(sum(faults), 0) FROM sources").fetchone()[0]
-    rows = connection.execute("SELECT source, line, reason FROM faults ORDER BY source DESC, line LIMIT ?", (limit,))
-    return count, [f"{source}, line {line} {reason}" for source, line, reason in rows]
+    [total] = ask("SELECT coalesce(sum(faults), 0) AS total FROM sources", ())
+    rows = ask("SELECT source, line, reason FROM faults ORDER BY source DESC, line LIMIT ?", (limit,))
+    return Faults(total["total"], [f"{row['source']}, line {row['line']} {row['reason']}" for row in rows])

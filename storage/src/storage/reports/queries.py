@@ -4,13 +4,15 @@ A parameter stands as `?` in a query.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from storage.reports.port import (
     CASES_AT_ONCE,
     MAX_CLASSES,
     MAX_CONFUSED,
+    MAX_LABELS,
     MAX_MODELS,
     MAX_REPORTS_SHOWN,
     MAX_TEXT,
@@ -23,11 +25,13 @@ from storage.reports.port import (
     Page,
     Place,
     Quality,
+    ReportStore,
     Row,
 )
 from wire.tables.feedback import decided_label, image_name
 from wire.tables.labels import key
 
+Result = TypeVar("Result")
 Value: TypeAlias = str | float | int | None
 Ask: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Row]]
 
@@ -141,45 +145,84 @@ def decision_values(cells: Mapping[str, str], number: int) -> tuple[Value, ...]:
 
 def find(ask: Ask, report_id: str) -> Row | None:
     """Return a report by its id."""
-    return next(iter(ask(f"SELECT {_ALL} FROM reports WHERE report_id = ?", (report_id,))), None)  # noqa: S608  as above
+    found = ask(f"SELECT {_ALL} FROM reports WHERE report_id = ?", (report_id,))  # noqa: S608  as above
+    return dict(found[0]) if found else None
 
 
-def cases(ask: Ask, after: int) -> list[Row]:
-    """Return the next reviewed cases: see the port."""
-    return list(ask(_CASES, (after, CASES_AT_ONCE)))
+class QueriedReports(ReportStore):
+    """Reports in a database, which answers what only reads."""
 
+    # Finds each `final_label` that was written first, in their order.
+    _LABELS: ClassVar[str]
 
-def reports(ask: Ask, after: int) -> list[Row]:
-    """Return the next reports: see the port."""
-    return list(ask(_REPORTS, (after, CASES_AT_ONCE)))
+    @abstractmethod
+    def _query(self, work: Callable[[Ask], Result]) -> Result:
+        """Return what `work` finds by its queries."""
 
+    def find(self, report_id: str) -> Row | None:
+        """Find it by its index."""
+        return self._query(lambda ask: find(ask, report_id))
 
-def quality(ask: Ask) -> Quality:
-    """Return what reports and decisions say of the answers."""
-    return Quality(*(ask(query, ()) for query in (_REPORTED, _REVIEWED, _RELIABILITY, _CONFUSION)))
+    def page(self, filters: Filters, order: Order = Order(), place: Place | None = None) -> Page:  # noqa: B008  a tuple
+        """Read the page and what stands around it."""
 
+        def work(ask: Ask) -> Page:
+            images = _images(filters, order)
+            query = f"{images.text} SELECT status, count(*) AS count FROM images GROUP BY status"  # noqa: S608  as above
+            counts = dict.fromkeys(STATUSES, 0) | {row["status"]: row["count"] for row in ask(query, images.values)}
+            shown, has_earlier, has_later = _listed(ask, images, filters.status, order, place)
+            faults = self._faults(ask)
+            return Page(
+                _cards(ask, shown),
+                counts,
+                _models(ask),
+                self._named(ask)[:MAX_LABELS],
+                Place(shown[0]["value"], shown[0]["seq"], is_before=True) if shown and has_earlier else None,
+                Place(shown[-1]["value"], shown[-1]["seq"]) if shown and has_later else None,
+                faults.total,
+                list(faults.shown),
+            )
 
-def classes(ask: Ask) -> list[CaseClass]:
-    """Return the classes that reviewers have named."""
-    return [CaseClass(row["label"], row["images"], row["filename"]) for row in ask(_CLASSES, ())]
+        return self._query(work)
 
+    def reported(self, images: Sequence[str]) -> set[str]:
+        """Read their reports."""
+        rows = self._query(lambda ask: reports_of(ask, images)) if images else {}
+        return {image for image, found in rows.items() if found}
 
-def page(ask: Ask, filters: Filters, order: Order, place: Place | None, faults: Faults) -> Page:
-    """Return a page of images, without the labels of its classes: see the port."""
-    images = _images(filters, order)
-    found = ask(f"{images.text} SELECT status, count(*) AS count FROM images GROUP BY status", images.values)  # noqa: S608  as above
-    counts = dict.fromkeys(STATUSES, 0) | {row["status"]: row["count"] for row in found}
-    shown, has_earlier, has_later = _listed(ask, images, filters.status, order, place)
-    return Page(
-        _cards(ask, shown),
-        counts,
-        _models(ask),
-        [],
-        Place(shown[0]["value"], shown[0]["seq"], is_before=True) if shown and has_earlier else None,
-        Place(shown[-1]["value"], shown[-1]["seq"]) if shown and has_later else None,
-        faults.total,
-        list(faults.shown),
-    )
+    def cases(self, after: int) -> list[Row]:
+        """Read the next ones."""
+        return self._query(lambda ask: list(ask(_CASES, (after, CASES_AT_ONCE))))
+
+    def reports(self, after: int) -> list[Row]:
+        """Read the next ones."""
+        return self._query(lambda ask: list(ask(_REPORTS, (after, CASES_AT_ONCE))))
+
+    def quality(self) -> Quality:
+        """Count the reports."""
+        queries = (_REPORTED, _REVIEWED, _RELIABILITY, _CONFUSION)
+        return self._query(lambda ask: Quality(*(ask(query, ()) for query in queries)))
+
+    def classes(self) -> list[CaseClass]:
+        """Add them up."""
+        found = self._query(lambda ask: ask(_CLASSES, ()))
+        return [CaseClass(row["label"], row["images"], row["filename"]) for row in found]
+
+    def labels(self) -> list[str]:
+        """Read them."""
+        return self._query(self._named)
+
+    def image_names(self) -> Iterator[str]:
+        """Read all of them in one query."""
+        found = self._query(lambda ask: ask("SELECT DISTINCT filename FROM reports", ()))
+        yield from (row["filename"] for row in found)
+
+    def _named(self, ask: Ask) -> list[str]:
+        return [row["final_label"] for row in ask(self._LABELS, ())]
+
+    def _faults(self, _: Ask) -> Faults:
+        """Return what of the record cannot be read."""
+        return Faults()
 
 
 class _Query(NamedTuple):

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -11,13 +11,23 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from storage.errors import KeyReused, ReportsFull, StorageError
-from storage.reports import erasure, files, port, queries
+from storage.reports import erasure, files, port
 from storage.reports.appender import Appender
 from storage.reports.files import Addition, Once
 from storage.reports.folder import run_here
 from storage.reports.keys import Key, find_key
 from storage.reports.postgres.database import Database, ask
-from storage.reports.queries import DECISION_COLUMNS, REPORT_COLUMNS, Faults
+from storage.reports.queries import (
+    DECISION_COLUMNS,
+    REPORT_COLUMNS,
+    Ask,
+    QueriedReports,
+    Result,
+    decision_values,
+    find,
+    report_values,
+    reports_of,
+)
 from wire.tables.csv_table import UTF_8
 from wire.tables.feedback import REPORTS, REPORTS_FILE
 
@@ -55,11 +65,6 @@ FROM unnest(?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::bigint[], 
   AS new ({", ".join(DECISION_COLUMNS)}, report_id)
 WHERE reports.report_id = new.report_id
 """  # noqa: S608  as above
-_LABELS = """
-SELECT final_label FROM (
-  SELECT DISTINCT ON (final_key) final_label, decision FROM reports WHERE final_key != '' ORDER BY final_key, decision
-) AS named ORDER BY decision
-"""
 _PENDING = f"""
 SELECT report_id, line, record FROM lines LEFT JOIN reports USING (report_id)
 WHERE folder = ? AND NOT is_filed ORDER BY lines.seq LIMIT {PENDING_AT_ONCE}
@@ -68,8 +73,15 @@ _MEANT = "SELECT report_id, filename FROM reports WHERE filename = ANY(?) OR ima
 _SET_FILED = "UPDATE lines SET is_filed = true WHERE report_id = ANY(?)"
 
 
-class PostgresReports(port.ReportStore):
+class PostgresReports(QueriedReports):
     """The reports of all hosts; `lines` is this host's file of lines."""
+
+    _LABELS = """
+        SELECT final_label FROM (
+          SELECT DISTINCT ON (final_key) final_label, decision FROM reports WHERE final_key != ''
+          ORDER BY final_key, decision
+        ) AS named ORDER BY decision
+    """
 
     def __init__(self, database: Database, lines: Path, max_bytes: int, run: port.Run = run_here) -> None:
         self._database = database
@@ -118,24 +130,6 @@ class PostgresReports(port.ReportStore):
         if folder_id:
             self._file(reports)
 
-    def find(self, report_id: str) -> port.Row | None:
-        """Find it by its index."""
-        return self._database.run(lambda connection: queries.find(partial(ask, connection), report_id))
-
-    def page(
-        self,
-        filters: port.Filters,
-        order: port.Order = port.Order(),  # noqa: B008  a tuple
-        place: port.Place | None = None,
-    ) -> port.Page:
-        """Read the page and what stands around it."""
-
-        def work(connection: Connection) -> port.Page:
-            page = queries.page(partial(ask, connection), filters, order, place, Faults())
-            return page._replace(labels=_labels(connection)[: port.MAX_LABELS])
-
-        return self._database.run(work)
-
     def decide(self, decision: port.Decision, seen: int | None = None) -> int:
         """Keep it while no one else decides about the report."""
         cells = decision.cells()
@@ -158,41 +152,14 @@ class PostgresReports(port.ReportStore):
 
         def work(connection: Connection) -> list[port.Outcome]:
             asking = partial(ask, connection)
-            rows = queries.reports_of(asking, images, "FOR UPDATE")
+            rows = reports_of(asking, images, "FOR UPDATE")
             found = {each.image: port.due(each, rows[each.image]) for each in decisions}
             numbers = {row["report_id"]: row["decision"] for some in rows.values() for row in some}
             _decide(asking, [each.cells() for some in found.values() for each in some or ()], numbers)
-            rows = queries.reports_of(asking, images)
+            rows = reports_of(asking, images)
             return [port.outcome(each, rows[each.image], is_kept=found[each.image] is not None) for each in decisions]
 
         return self._database.run(work)
-
-    def reported(self, images: Sequence[str]) -> set[str]:
-        """Ask the table."""
-        if not images:
-            return set()
-        rows = self._database.run(lambda connection: queries.reports_of(partial(ask, connection), images))
-        return {image for image, found in rows.items() if found}
-
-    def cases(self, after: int) -> list[port.Row]:
-        """Read the next ones."""
-        return self._database.run(lambda connection: queries.cases(partial(ask, connection), after))
-
-    def reports(self, after: int) -> list[port.Row]:
-        """Read the next ones."""
-        return self._database.run(lambda connection: queries.reports(partial(ask, connection), after))
-
-    def quality(self) -> port.Quality:
-        """Ask the table."""
-        return self._database.run(lambda connection: queries.quality(partial(ask, connection)))
-
-    def classes(self) -> list[port.CaseClass]:
-        """Add them up."""
-        return self._database.run(lambda connection: queries.classes(partial(ask, connection)))
-
-    def labels(self) -> list[str]:
-        """Read them."""
-        return self._database.run(_labels)
 
     def renames(self) -> Sequence[tuple[str, str]]:
         """Read them, where they were not read lately; where that fails, return those that were read before."""
@@ -204,11 +171,6 @@ class PostgresReports(port.ReportStore):
                     raise
             self._renames_read_at = time.monotonic()
         return self._renames
-
-    def image_names(self) -> Iterator[str]:
-        """Read all of them in one query."""
-        query = "SELECT DISTINCT filename FROM reports"
-        yield from (row["filename"] for row in self._database.run(lambda connection: ask(connection, query)))
 
     def erase(self, names: Collection[str], sha256s: Collection[str]) -> port.Erased:
         """Delete the rows, and rewrite the files of this host without them."""
@@ -238,6 +200,9 @@ class PostgresReports(port.ReportStore):
         if self._identified():
             self._file_pending()
 
+    def _query(self, work: Callable[[Ask], Result]) -> Result:
+        return self._database.run(lambda connection: work(partial(ask, connection)))
+
     def _add(self, connection: Connection, report: port.Report, folder_id: str) -> bool:
         """Return False where the report is there already."""
         if report.content and not self._is_new(connection, report):
@@ -256,7 +221,7 @@ class PostgresReports(port.ReportStore):
         for each in reports:
             if each.report_id in added and each.cells is not None:
                 cells = dict.fromkeys(REPORTS.columns, "") | dict(each.cells)
-                rows.append((REPORTS.line(cells).encode(UTF_8, "replace"), *queries.report_values(cells)))
+                rows.append((REPORTS.line(cells).encode(UTF_8, "replace"), *report_values(cells)))
         if rows:
             asking(_ADD_REPORTS, [list(column) for column in zip(*rows, strict=True)])
         return added
@@ -268,7 +233,7 @@ class PostgresReports(port.ReportStore):
             [known] = asking("SELECT content FROM report_keys WHERE report_id = ?", [report.report_id])
             if bytes(known["content"]) == report.content:
                 return False
-        found = queries.find(asking, report.report_id)
+        found = find(asking, report.report_id)
         if found is None and not asking("SELECT FROM lines WHERE report_id = ?", [report.report_id]):
             return True
         if report.cells is None or found is None or port.statement(found) != report.statement():
@@ -338,7 +303,7 @@ def _key_of(report: port.Report) -> Key:
     return Key(UUID(report.report_id).bytes, report.content or NO_CONTENT)
 
 
-def _decide(asking: queries.Ask, decisions: Sequence[port.Cells], numbers: Mapping[str, int]) -> list[int]:
+def _decide(asking: Ask, decisions: Sequence[port.Cells], numbers: Mapping[str, int]) -> list[int]:
     """Add decisions about reports that are locked, whose last ones have these numbers; return the new numbers."""
     if not decisions:
         return []
@@ -346,7 +311,7 @@ def _decide(asking: queries.Ask, decisions: Sequence[port.Cells], numbers: Mappi
     now_ms, kept, values = time.time() * 1000, [], []
     for cells, place in zip(decisions, places, strict=True):
         number = max(number_of(now_ms, place["value"]), numbers[cells["report_id"]] + 1)
-        values.append((*queries.decision_values(cells, number), cells["report_id"]))
+        values.append((*decision_values(cells, number), cells["report_id"]))
         label_key = values[-1][DECISION_COLUMNS.index("final_key")]
         row = (cells["time"], cells["report_id"], cells["decision"], cells["label"], label_key, cells["reviewer"])
         kept.append((digest_of(cells), number, *row))
@@ -363,10 +328,6 @@ def digest_of(cells: port.Cells) -> bytes:
 def number_of(time_ms: float, place: int) -> int:
     """Return the number that orders a decision among all."""
     return (int(time_ms) << NUMBER_BITS) + place % (1 << NUMBER_BITS)
-
-
-def _labels(connection: Connection) -> list[str]:
-    return [row["final_label"] for row in ask(connection, _LABELS)]
 
 
 def _renames(connection: Connection) -> tuple[tuple[str, str], ...]:
