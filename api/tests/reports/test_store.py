@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from storage.reports import descriptors, keys
+from storage.files import locked
 from storage.reports import files as store
+from storage.reports import keys
 from tests.conftest import Serve
 from tests.serving import API, wait_until
 from wire.tables.feedback import REPORTS
@@ -232,7 +233,7 @@ def expected_comment(name: str) -> str:
 def test_a_writer_waits_for_the_one_before(files: tuple[Path, Path]) -> None:
     lines, rows = files
     store.append(lines, rows, "1", None)
-    with descriptors.locked(lines.with_name(store.LOCK_NAME)):
+    with locked(lines.with_name(store.LOCK_NAME)):
         waiting = threading.Thread(target=store.append, args=(lines, rows, "2", None))
         waiting.start()
         waiting.join(0.2)

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from storage.errors import StorageFull, StorageUnavailable
+from storage.files import Run, run_here
 
 Result = TypeVar("Result")
-# How to call code that waits for the network: directly, or in another thread while an event loop runs.
-Run = Callable[[Callable[[], Any]], Any]
 
 SCHEME = "s3://"
 _PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w!.*'()/-]*))?")
@@ -39,11 +38,6 @@ MAX_SKEW_S = 60.0
 _FULL = frozenset(
     {"InsufficientStorage", "QuotaExceeded", "ServiceQuotaExceeded", "StorageFull", "XMinioStorageFull", "507"}
 )
-
-
-def at_once(work: Callable[[], Any]) -> Any:
-    """Run work in this thread."""
-    return work()
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class Facts(NamedTuple):
 class Bucket:
     """The objects of a bucket below a prefix, by key; every method raises StorageUnavailable within the timeout."""
 
-    def __init__(self, place: str, server: Server, run: Run = at_once) -> None:
+    def __init__(self, place: str, server: Server, run: Run = run_here) -> None:
         """`place` is s3://bucket/prefix."""
         self.place = place.rstrip("/")
         self._name, self._prefix = parse(place)

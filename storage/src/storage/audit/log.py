@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from storage.files import Run, opened, run_here, write_to
 
 AUDIT_FILE = "audit.jsonl"
 # Of each text; a row names things and does not hold them.
@@ -16,8 +18,6 @@ BLOCK_BYTES = 64 * 1024
 # More than any row has.
 MAX_LINE_BYTES = 256 * 1024
 MAX_SHOWN = 1000
-
-Run = Callable[[Callable[[], Any]], Any]
 
 
 class AuditRow(NamedTuple):
@@ -58,11 +58,6 @@ class AuditLog(ABC):
         """Return at most so many rows, newest first."""
 
 
-def run_here(work: Callable[[], Any]) -> Any:
-    """Call work that waits for a disk, in this thread."""
-    return work()
-
-
 class AuditFile(AuditLog):
     """The audit log of a folder, to which any number of processes add."""
 
@@ -83,22 +78,15 @@ class AuditFile(AuditLog):
         return rows
 
     def _append(self, lines: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(self.path, flags, 0o640)
-        try:
+        with opened(self.path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             size = os.fstat(file).st_size
             whole = lines if not size or os.pread(file, 1, size - 1) == b"\n" else b"\n" + lines
             try:
-                while whole:
-                    whole = whole[os.write(file, whole) :]
-                os.fdatasync(file)
+                write_to(file, whole)
             except OSError:
                 os.ftruncate(file, size)
                 raise
-        finally:
-            os.close(file)
 
     def _newest(self, count: int) -> list[AuditRow]:
         found: list[AuditRow] = []

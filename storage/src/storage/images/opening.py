@@ -2,12 +2,13 @@
 
 from functools import cache
 
+from storage.files import Run, run_here
 from storage.images.folder import image_folder
 from storage.images.port import ImageStore
-from storage.s3 import SCHEME, Bucket, Run, Server, at_once
+from storage.s3 import SCHEME, Bucket, Server
 
 
-def open_images(place: str, server: Server, min_free_bytes: int = 0, run: Run = at_once) -> ImageStore:
+def open_images(place: str, server: Server, min_free_bytes: int = 0, run: Run = run_here) -> ImageStore:
     """Return the images of a folder, or of s3://bucket/prefix on a server; the same object each time."""
     if place.startswith(SCHEME):
         return _image_bucket(place, server, run)

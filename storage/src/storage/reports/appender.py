@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from storage.files import Run
 from storage.reports import files
 from storage.reports.files import MAX_TOGETHER, Addition, Appended
-from storage.reports.port import Run
 
 
 class _Waiting:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.reports.descriptors import locked, opened
+from storage.files import locked, opened, write_to
 from storage.reports.keys import KEY, Key, keep_keys, key_of
 from storage.reports.port import Cells, Decision, Report
 from wire.tables.csv_reader import HEAD_BYTES, form_of
@@ -252,7 +252,7 @@ def _write_all_or_none(lock: int, name: str, entries: list[_Entry], keys: Sequen
     os.pwrite(lock, intent.ljust(_INTENT_BYTES, b"\0"), 0)
     try:
         for entry in entries:
-            _write(entry.file, entry.data)
+            write_to(entry.file, entry.data)
             _write_header_again(entry)
     except BaseException:
         for entry in entries:
@@ -268,7 +268,7 @@ def _write_header_again(entry: _Entry) -> None:
     """Put the header before a row that stands first because log rotation emptied the file just before the row came."""
     if entry.start and entry.header and os.fstat(entry.file).st_size == len(entry.row):
         os.ftruncate(entry.file, 0)
-        _write(entry.file, entry.header + entry.row)
+        write_to(entry.file, entry.header + entry.row)
 
 
 def _id_of(name: str) -> int:
@@ -322,22 +322,13 @@ def _end_last_line(file: int, line_end: bytes = b"\n", table: Table | None = Non
         if table.is_torn(text):
             LOG.warning("removed a row that was not written to its end: %.*s", _SHOWN_CHARACTERS, text)
             return _truncated(file, start)
-    _write(file, line_end)
+    write_to(file, line_end)
     return size + len(line_end)
 
 
 def _truncated(file: int, size: int) -> int:
     os.ftruncate(file, size)
     return size
-
-
-def _write(file: int, data: bytes) -> None:
-    if not data:
-        return
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-    os.fdatasync(file)
 
 
 def _last_line_start(file: int, size: int) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from storage.errors import IndexUnfinished, KeyReused, ReportsFull
+from storage.files import Run, run_here
 from storage.reports import erasure, files, port
 from storage.reports.appender import Appender
 from storage.reports.files import Addition, Once
@@ -32,18 +33,13 @@ class Limits(NamedTuple):
     check_room: Callable[[Path], None]
 
 
-def run_here(work: Callable[[], object]) -> object:
-    """Call work that waits for a disk, in this thread."""
-    return work()
-
-
 class FolderReports(QueriedReports):
     """The reports next to a file of lines."""
 
     # In SQLite, a column next to min() is that of the row which has it.
     _LABELS = "SELECT final_label, min(decision) FROM reports WHERE final_key != '' GROUP BY final_key ORDER BY 2"
 
-    def __init__(self, lines: Path, limits: Limits, run: port.Run = run_here, max_step_s: float = math.inf) -> None:
+    def __init__(self, lines: Path, limits: Limits, run: Run = run_here, max_step_s: float = math.inf) -> None:
         """A use waits for `max_step_s` at most for the index to be made: see ReportIndex."""
         self._lines = lines
         self._rows = lines.with_name(REPORTS_FILE)

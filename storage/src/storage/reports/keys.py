@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.reports.descriptors import opened
+from storage.files import opened
 
 LOG = logging.getLogger("sightline.reports")
 

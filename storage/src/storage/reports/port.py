@@ -13,8 +13,6 @@ from wire.tables.labels import key as label_key
 Cells: TypeAlias = Mapping[str, str]
 # A report or a case with all that is known of it, by column.
 Row: TypeAlias = Mapping[str, Any]
-# How work that waits for a disk is called; the api keeps it away from its event loop.
-Run: TypeAlias = Callable[[Callable[[], Any]], Any]
 
 OPEN = "open"
 STATUS_OF = {ACCEPT: "accepted", CORRECT: "corrected", REJECT: "rejected", REOPEN: OPEN}

@@ -5,13 +5,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from storage.s3 import SCHEME, Bucket, Run, Server, at_once
+from storage.files import Run, run_here
+from storage.s3 import SCHEME, Bucket, Server
 from storage.transfers.folder import FolderTransfers
 from storage.transfers.port import Transfers
 
 
 def open_transfers(
-    feedback: Path, images: str, server: Server, run: Run = at_once, small_timeout_s: float = math.inf
+    feedback: Path, images: str, server: Server, run: Run = run_here, small_timeout_s: float = math.inf
 ) -> Transfers:
     """Return the transfers next to the images where these are in a bucket, else below the folder of reports.
 

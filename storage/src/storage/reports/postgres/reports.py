@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from storage.errors import KeyReused, ReportsFull, StorageError
+from storage.files import Run, run_here
 from storage.reports import erasure, files, port
 from storage.reports.appender import Appender
 from storage.reports.files import Addition, Once
-from storage.reports.folder import run_here
 from storage.reports.keys import Key, find_key
 from storage.reports.postgres.database import Database, ask
 from storage.reports.queries import (
@@ -83,7 +83,7 @@ class PostgresReports(QueriedReports):
         ) AS named ORDER BY decision
     """
 
-    def __init__(self, database: Database, lines: Path, max_bytes: int, run: port.Run = run_here) -> None:
+    def __init__(self, database: Database, lines: Path, max_bytes: int, run: Run = run_here) -> None:
         self._database = database
         self._lines = lines
         self._rows = lines.with_name(REPORTS_FILE)
