@@ -5,6 +5,7 @@ before the application is loaded.
 """
 
 import errno
+import gc
 import logging
 import math
 import os
@@ -89,8 +90,15 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             super().patch()
 
     def load_wsgi(self) -> None:
-        """Load the application and its load shedder."""
-        super().load_wsgi()
+        """Load the application and its load shedder.
+
+        Nearly all objects stay. To search for garbage meanwhile took a tenth of the processor time of loading.
+        """
+        gc.disable()
+        try:
+            super().load_wsgi()
+        finally:
+            gc.enable()
         self._load_shedder = self.wsgi.extensions["sightline.load_shedder"]
         self._fold_metrics = self.wsgi.extensions["sightline.fold_metrics"]
 

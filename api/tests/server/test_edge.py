@@ -1,9 +1,11 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
+from werkzeug.routing import Map, Rule
 from werkzeug.test import TestResponse
 
 import settings
@@ -229,3 +231,20 @@ def test_forwarded_headers_count_only_behind_the_proxies_told(
     app.add_url_rule("/address", view_func=lambda: Response(request.remote_addr))
     edge.install(app)
     assert app.test_client().get("/address", headers={"X-Forwarded-For": "203.0.113.7"}).text == expected
+
+
+def test_what_builds_an_address_is_compiled_once_when_it_is_first_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, compile_builder = [], Rule._compile_builder
+
+    def counted(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compiled.append((rule.rule, append_unknown))
+        return compile_builder(rule, append_unknown)
+
+    monkeypatch.setattr(Rule, "_compile_builder", counted)
+    rules = [edge.Site.url_rule_class(f"/{name}/<name>", endpoint=name) for name in ("one", "other")]
+    routes = Map(rules).bind("localhost")
+    assert compiled == []
+    addresses = [routes.build("one", {"name": name, "more": "1 2"}) for name in ("a b", "c")]
+    assert addresses == ["/one/a%20b?more=1+2", "/one/c?more=1+2"]
+    assert routes.build("one", {"name": "a b", "more": "1 2"}, append_unknown=False) == "/one/a%20b"
+    assert compiled == [("/one/<name>", True), ("/one/<name>", False)]
