@@ -28,7 +28,7 @@ from serving.model_mirror import ModelMirror
 from serving.readiness import Readiness
 from serving.version_watcher import Slot, VersionWatcher
 from serving.worker import Worker
-from storage.s3 import Bucket
+from storage.s3 import Bucket, server_of
 from wire import QueueUnavailable, __version__
 from wire.process import captured_stderr
 from wire.worker_registry import report_startup_error
@@ -115,7 +115,7 @@ def model_store() -> ModelStore | None:
     """Return the versions that all hosts share; None where each has its own."""
     if not settings.MODEL_STORE:
         return None
-    return ModelStore(Bucket(settings.MODEL_STORE, stored_images.server(MODEL_TIMEOUT_S)), bundles_folder())
+    return ModelStore(Bucket(settings.MODEL_STORE, server_of(settings, MODEL_TIMEOUT_S)), bundles_folder())
 
 
 def _chosen_bundle() -> Path:

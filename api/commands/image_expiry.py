@@ -14,7 +14,7 @@ import settings
 from storage.errors import StorageError
 from storage.images.bucket import IMAGES, OWNERS
 from storage.images.lifecycle import Lifecycle, Rule
-from storage.s3 import Server
+from storage.s3 import server_of
 from wire import __version__
 
 
@@ -31,8 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not settings.IMAGE_STORE:
         sys.stderr.write("IMAGE_STORE is not set: images are in a folder, which clean_uploads cleans up\n")
         return 1
-    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
-    lifecycle = Lifecycle(settings.IMAGE_STORE, Server(settings.S3_ENDPOINT, settings.S3_REGION, *key))
+    lifecycle = Lifecycle(settings.IMAGE_STORE, server_of(settings))
     days = wanted_days()
     if options.json:
         sys.stdout.write(f"{json.dumps(lifecycle.document(days), indent=2)}\n")

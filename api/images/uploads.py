@@ -25,7 +25,7 @@ from storage.errors import StorageError, StorageUnavailable
 from storage.images.folder import image_folder
 from storage.images.opening import open_images
 from storage.images.port import Identity, ImageStore
-from storage.s3 import Server
+from storage.s3 import server_of
 from wire import QueueFull
 from wire.decode_cost import decode_ms
 
@@ -80,9 +80,7 @@ def image_store() -> ImageStore:
 
 @cache
 def _image_bucket() -> ImageStore:
-    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
-    server = Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, settings.S3_TIMEOUT_S)
-    return open_images(settings.IMAGE_STORE, server, run=_s3_threads().run)
+    return open_images(settings.IMAGE_STORE, server_of(settings), run=_s3_threads().run)
 
 
 @cache
@@ -180,13 +178,18 @@ def limit_json_body(request: Request) -> None:
     request.max_content_length = int(settings.MAX_UPLOAD_BYTES * _BASE64_GROWTH) + json_stream.MAX_REST_BYTES
 
 
-def _json_files(request: Request) -> tuple[list[FileStorage], bool]:
-    """Return the images of `{"image": "…"}` or `{"images": ["…", …]}`, and whether it is the list."""
+def read_json(request: Request) -> Any:
+    """Return the JSON of a body, whose images are LongString; raise UnusableFile."""
     limit_json_body(request)
     try:
-        document = json_stream.read(request.stream)
+        return json_stream.read(request.stream)
     except MalformedJson as error:
         raise UnusableFile(f"The body is not JSON that can be used: {error}.") from None
+
+
+def _json_files(request: Request) -> tuple[list[FileStorage], bool]:
+    """Return the images of `{"image": "…"}` or `{"images": ["…", …]}`, and whether it is the list."""
+    document = read_json(request)
     if not isinstance(document, dict):
         raise UnusableFile(f"The body is no JSON object. {_EXPECTED_JSON}")
     if others := sorted(set(document) - {"image", "images"}):

@@ -8,7 +8,7 @@ import offload
 import settings
 from reports import record
 from storage.errors import StorageUnavailable
-from storage.s3 import Server
+from storage.s3 import server_of
 from storage.transfers.opening import open_transfers
 from storage.transfers.port import Transfers
 
@@ -20,8 +20,7 @@ THREADS = 2
 
 def transfers() -> Transfers:
     """Return the transfers; where images are in a bucket, so that api and trainer need no folder in common."""
-    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
-    server = Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, REQUEST_TIMEOUT_S)
+    server = server_of(settings, REQUEST_TIMEOUT_S)
     return open_transfers(record.folder(), settings.IMAGE_STORE, server, _threads().run, settings.S3_TIMEOUT_S)
 
 

@@ -58,7 +58,7 @@ def _images() -> str:
 
 
 def _expiry() -> str:
-    days = Lifecycle(settings.IMAGE_STORE, stored_images.server()).days(IMAGES)
+    days = Lifecycle(settings.IMAGE_STORE, s3.server_of(settings)).days(IMAGES)
     return f"{days} days after an image was sent last" if days else ""
 
 
@@ -69,7 +69,7 @@ def _models() -> str:
 
 
 def _clock() -> dict[str, str]:
-    ahead_s = s3.clock_ahead_s(stored_images.server())
+    ahead_s = s3.clock_ahead_s(s3.server_of(settings))
     state = {"subject": "clock of S3", "said": "it and this machine's agree"}
     if ahead_s is None:
         return state | {"said": "the server's answer has no date"}

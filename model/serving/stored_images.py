@@ -8,7 +8,7 @@ from inference.errors import IMAGE_MISSING, IMAGE_TOO_LARGE, STORAGE_UNAVAILABLE
 from storage.errors import ImageMissing, ImageTooLarge, StorageUnavailable
 from storage.images.opening import open_images
 from storage.images.port import ImageStore
-from storage.s3 import Server
+from storage.s3 import server_of
 from storage.transfers.opening import open_transfers
 from storage.transfers.port import Transfers
 
@@ -33,16 +33,10 @@ def read(images: ImageStore, name: str) -> bytes:
 
 def open_store(place: str = "") -> ImageStore:
     """Return the images at a place, a folder or s3://bucket/prefix; without one, those of the settings."""
-    return open_images(place or settings.IMAGE_STORE or settings.UPLOAD_FOLDER, server())
+    return open_images(place or settings.IMAGE_STORE or settings.UPLOAD_FOLDER, server_of(settings))
 
 
 def transfers() -> Transfers:
     """Return the files on their way between the operator's browser and the trainer."""
     folder = Path(settings.FEEDBACK_FILEPATH).parent
-    return open_transfers(folder, settings.IMAGE_STORE, server(TRANSFER_TIMEOUT_S))
-
-
-def server(timeout_s: float = 0.0) -> Server:
-    """Return the S3 server of the settings."""
-    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
-    return Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, timeout_s or settings.S3_TIMEOUT_S)
+    return open_transfers(folder, settings.IMAGE_STORE, server_of(settings, TRANSFER_TIMEOUT_S))

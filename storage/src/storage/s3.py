@@ -56,6 +56,12 @@ class Server:
         return self.endpoint.rstrip("/") or f"https://s3.{self.region}.amazonaws.com"
 
 
+def server_of(settings: Any, timeout_s: float = 0.0) -> Server:
+    """Return the server that the settings of a module name, with their timeout or another one."""
+    key = settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY
+    return Server(settings.S3_ENDPOINT, settings.S3_REGION, *key, timeout_s or settings.S3_TIMEOUT_S)
+
+
 class Facts(NamedTuple):
     """What is known of an object: `sha256` as noted by its writer, else empty."""
 
