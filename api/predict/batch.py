@@ -72,6 +72,11 @@ def predict(
     return items
 
 
+def headers_of(results: Sequence[Prediction]) -> dict[str, str]:
+    """Return the response headers: of several images, the first one's own facts would be taken for those of all."""
+    return results[0].headers() if len(results) == 1 else {"X-Model-Version": results[0].model_version}
+
+
 def _stored(file: FileStorage, images: ImageStore) -> BatchItem:
     name = file.filename or ""
     try:

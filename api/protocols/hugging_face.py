@@ -1,13 +1,12 @@
 """Hugging Face's inference clients: an image, or base64 in JSON, to a list of labels with their scores."""
 
 from dataclasses import replace
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from flask import Blueprint, Response, request
 
 import views
-from images import json_stream, uploads
-from images.json_stream import MalformedJson
+from images import uploads
 from openapi.operation import JSON, OF_AN_IMAGE, Answer, Body, Operation
 from openapi.response_headers import OF_A_PREDICTION
 from openapi.schemas import ClassScore
@@ -59,11 +58,7 @@ def classify(model: str) -> Response:
 
 
 def _with_parameters() -> tuple[bytes, int | None]:
-    uploads.limit_json_body(request)
-    try:
-        document: Any = json_stream.read(request.stream)
-    except MalformedJson as error:
-        raise UnusableFile(f"The body is not JSON that can be used: {error}.") from None
+    document = uploads.read_json(request)
     if not isinstance(document, dict) or "inputs" not in document:
         raise UnusableFile(f"The JSON has no inputs. {EXPECTED}")
     parameters = document.get("parameters") or {}

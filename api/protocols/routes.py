@@ -15,21 +15,18 @@ from openapi.operation import JSON, OF_AN_IMAGE, OF_THE_QUEUE, Answer, Body, Ope
 from openapi.response_headers import OF_A_PREDICTION
 from openapi.schemas import Score
 from predict import batch, job_queue
-from predict.prediction import TIMEOUT_MS, TOP_K, PredictOptions, json_response
+from predict.prediction import TIMEOUT_MS, TOP_K, USUAL_TOP_K, PredictOptions, json_response
 from problems import Problem
 from protocols import hugging_face, open_inference, tf_serving, triton
-from protocols.served import ANY_MODEL, served, serving
+from protocols.served import ANY_MODEL, OF_A_MODEL, route, served, serving
 from wire import __version__
 from wire.process.limits import MAX_CLASSES
 
 router = Blueprint("protocols", __name__)
 
-MODEL_PATHS = ("/v2/models/<model>", "/v2/models/<model>/versions/<version>")
-OF_A_MODEL = (404, *OF_THE_QUEUE)
 LENGTH_HEADER = "Inference-Header-Content-Length"
 # What clients of TorchServe call the image in a form.
 FIELDS = ("data", "body", "file")
-USUAL_CLASSES = 5
 
 Parameters = dict[str, str | int | float | bool]
 
@@ -228,8 +225,7 @@ def infer(model: str, version: str = "") -> Response:
     name, _, answered_version = results[0].model_version.partition("/")
     classes = [[(str(label), float(score)) for label, score in result.predictions[:top_k]] for result in results]
     content, length = open_inference.answer(asked, name, answered_version, classes, labels)
-    # Of several, the first one's own facts would be taken for those of all.
-    headers = results[0].headers() if len(results) == 1 else {"X-Model-Version": results[0].model_version}
+    headers = batch.headers_of(results)
     if length is None:
         return Response(content, headers=headers, content_type=JSON)
     return Response(content, headers=headers | {LENGTH_HEADER: str(length)}, content_type="application/octet-stream")
@@ -256,7 +252,7 @@ def predictions(model: str, version: str = "") -> Response:
     options = PredictOptions.of(request)
     file, check_cost = uploads.file_of(request, FIELDS), job_queue.check_expensive
     options = options.with_form(request)
-    top_k = options.top_k or USUAL_CLASSES
+    top_k = options.top_k or USUAL_TOP_K
     image = uploads.store_file(file, uploads.image_store(), check_cost)
     uploads.forget_body(request)
     prediction = views.classify(image, replace(options, top_k=top_k))
@@ -266,10 +262,7 @@ def predictions(model: str, version: str = "") -> Response:
 for protocol in (triton, tf_serving, hugging_face):
     protocol.add_to(router)
 router.add_url_rule("/invocations", "invocations", views.predict, methods=["POST"])
-for number, path in enumerate(MODEL_PATHS):
-    suffix = "_of_version" if number else ""
-    router.add_url_rule(path, f"metadata{suffix}", metadata)
-    router.add_url_rule(f"{path}/ready", f"model_ready{suffix}", model_ready)
-    router.add_url_rule(f"{path}/infer", f"infer{suffix}", infer, methods=["POST"])
-router.add_url_rule("/predictions/<model>", "predictions", predictions, methods=["POST", "PUT"])
-router.add_url_rule("/predictions/<model>/<version>", "predictions_of_version", predictions, methods=["POST", "PUT"])
+route(router, "/v2/models/<model>{}", "metadata", metadata)
+route(router, "/v2/models/<model>{}/ready", "model_ready", model_ready)
+route(router, "/v2/models/<model>{}/infer", "infer", infer, "POST")
+route(router, "/predictions/<model>{}", "predictions", predictions, "POST", "PUT", version="/<version>")

@@ -1,7 +1,11 @@
 """Which model is served under a name that a client of another system requests."""
 
-from flask import url_for
+from collections.abc import Callable
+from typing import Any
 
+from flask import Blueprint, url_for
+
+from openapi.operation import OF_THE_QUEUE
 from predict import job_queue
 from problems import Problem
 from wire import QueueSnapshot
@@ -9,6 +13,16 @@ from wire.errors import NoWorker
 
 # A name that matches any served model, for clients that have to name a model.
 ANY_MODEL = "default"
+OF_A_VERSION = "/versions/<version>"
+OF_A_MODEL = (404, *OF_THE_QUEUE)
+
+
+def route(
+    router: Blueprint, path: str, name: str, view: Callable[..., Any], *methods: str, version: str = OF_A_VERSION
+) -> None:
+    """Add a view at a path in which {} is the place of a version: without one, and with one."""
+    for suffix, part in (("", ""), ("_of_version", version)):
+        router.add_url_rule(path.format(part), name + suffix, view, methods=methods or ("GET",))
 
 
 def serving(model: str, version: str = "") -> QueueSnapshot:

@@ -7,8 +7,7 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 import views
-from images import json_stream, uploads
-from images.json_stream import MalformedJson
+from images import uploads
 from images.multipart import MAX_IMAGES
 from openapi.operation import OF_AN_IMAGE, OF_THE_QUEUE, Answer, Body, Operation
 from openapi.response_headers import OF_A_PREDICTION
@@ -16,9 +15,8 @@ from openapi.schemas import ClassScore, Label, Score
 from predict import batch, job_queue
 from predict.prediction import TIMEOUT_MS, TOP_K, USUAL_TOP_K, PredictOptions, json_response
 from problems import UnusableFile
-from protocols.served import served, serving
+from protocols.served import ANY_MODEL, OF_A_MODEL, route, served, serving
 
-OF_A_MODEL = (404, *OF_THE_QUEUE)
 # A number for clients that expect one of a version.
 VERSION_NUMBER = "1"
 # Around base64, by what exported models call their input.
@@ -84,7 +82,7 @@ class ModelNames(TypedDict):
 @Operation("GET", "KServe v1: list models", {200: Answer("the active model", ModelNames)}, problems=OF_THE_QUEUE)
 def models() -> ModelNames:
     """Return the name of the model that is served."""
-    return {"models": [serving("default").model]}
+    return {"models": [serving(ANY_MODEL).model]}
 
 
 @Operation(
@@ -110,7 +108,6 @@ def status(model: str, version: str = "") -> dict[str, Any]:
 def predict(model: str, version: str = "") -> Response:
     """Answer for the images of `instances`; one that cannot be answered fails them all."""
     job_queue.check_room_early(request)
-    uploads.limit_json_body(request)
     options = PredictOptions.of(request)
     top_k = options.top_k or USUAL_TOP_K
     options = replace(options, top_k=top_k, explain=0)
@@ -126,15 +123,11 @@ def predict(model: str, version: str = "") -> Response:
         }
         for result in results
     ]
-    headers = results[0].headers() if len(results) == 1 else {"X-Model-Version": results[0].model_version}
-    return json_response({"predictions": found}, headers=headers)
+    return json_response({"predictions": found}, headers=batch.headers_of(results))
 
 
 def _images() -> list[bytes]:
-    try:
-        document = json_stream.read(request.stream)
-    except MalformedJson as error:
-        raise UnusableFile(f"The body is not JSON that can be used: {error}.") from None
+    document = uploads.read_json(request)
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_IMAGES:
         raise UnusableFile(f"The body has no list of instances that can be used. {EXPECTED}")
@@ -159,7 +152,6 @@ def add_to(router: Blueprint) -> None:
     """Add these routes to the blueprint of protocols."""
     router.record_once(lambda state: state.app.url_map.converters.update(name=NameWithoutVerb))
     router.add_url_rule("/v1/models", "models_v1", models)
-    for number, path in enumerate(("/v1/models/<name:model>", "/v1/models/<name:model>/versions/<name:version>")):
-        suffix = "_of_version" if number else ""
-        router.add_url_rule(path, f"status_v1{suffix}", status)
-        router.add_url_rule(f"{path}:predict", f"predict_v1{suffix}", predict, methods=["POST"])
+    version = "/versions/<name:version>"
+    route(router, "/v1/models/<name:model>{}", "status_v1", status, version=version)
+    route(router, "/v1/models/<name:model>{}:predict", "predict_v1", predict, "POST", version=version)

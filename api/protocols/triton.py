@@ -5,10 +5,9 @@ from typing import Any, Literal, TypedDict
 from flask import Blueprint
 
 from observability import metrics
-from openapi.operation import OF_THE_QUEUE, Answer, Operation
-from protocols.served import serving
+from openapi.operation import Answer, Operation
+from protocols.served import ANY_MODEL, OF_A_MODEL, route, serving
 
-OF_A_MODEL = (404, *OF_THE_QUEUE)
 NS = 1_000_000_000
 
 
@@ -97,14 +96,14 @@ def configuration(model: str, version: str = "") -> dict[str, Any]:
 @Operation("POST", "Triton: list models", {200: Answer("the active model", list[IndexedModel])}, problems=(503,))
 def index() -> list[IndexedModel]:
     """Return the model that is served."""
-    state = serving("default")
+    state = serving(ANY_MODEL)
     return [{"name": state.model, "version": state.version, "state": "READY", "reason": ""}]
 
 
 @Operation(
     "GET", "Triton: get statistics", {200: Answer("the statistics of the model", Statistics)}, problems=OF_A_MODEL
 )
-def statistics(model: str = "default", version: str = "") -> Statistics:
+def statistics(model: str = ANY_MODEL, version: str = "") -> Statistics:
     """Return how many images were answered, and in which time."""
     state = serving(model, version)
     of_version = {"model_version": f"{state.model}/{state.version}"}
@@ -131,9 +130,7 @@ def statistics(model: str = "default", version: str = "") -> Statistics:
 
 def add_to(router: Blueprint) -> None:
     """Add these routes to the blueprint of protocols."""
-    for number, path in enumerate(("/v2/models/<model>", "/v2/models/<model>/versions/<version>")):
-        suffix = "_of_version" if number else ""
-        router.add_url_rule(f"{path}/config", f"configuration{suffix}", configuration)
-        router.add_url_rule(f"{path}/stats", f"statistics{suffix}", statistics)
+    route(router, "/v2/models/<model>{}/config", "configuration", configuration)
+    route(router, "/v2/models/<model>{}/stats", "statistics", statistics)
     router.add_url_rule("/v2/models/stats", "statistics_of_all", statistics)
     router.add_url_rule("/v2/repository/index", "repository_index", index, methods=["POST"])
