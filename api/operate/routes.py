@@ -20,7 +20,6 @@ from operate.figures import DRIFT, TRAFFIC, WINDOWS
 from operate.recorder import history
 from predict import job_queue
 from problems import Problem
-from reports import classes
 from reports import labels as reports_labels
 from reports.audit import audit_log
 from reports.record import folder, report_store
@@ -113,7 +112,7 @@ def operate() -> str:
         drift=figures.drift(now, sums(DAY, 14 * DAY, DRIFT)),
         distance=figures.feature_distance(() if book is None else book.orders),
         book=book,
-        classes=_classes(year, findings.attempt(classes.reviewed, ()), CLASS.read(request) or ""),
+        classes=_classes(year, findings.attempt(reports_labels.reviewed, ()), CLASS.read(request) or ""),
         wanted_class=CLASS.read(request) or "",
         actions=findings.attempt(lambda: audit_log().newest(MAX_ACTIONS), ()),
         teach_is_there="teach.teach" in current_app.view_functions,

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from predict import job_queue
 from reports.record import report_store
+from storage.reports.port import CaseClass
 from wire.tables.labels import Spelling
 
 Labels = tuple[str, ...]
@@ -32,6 +33,18 @@ def newness() -> Callable[[str], bool]:
     labels, renames = current(), report_store().renames()
     spelled, names = _spelling(labels, renames), _names(labels, renames)
     return lambda label: bool(labels) and spelled.of(label) not in names
+
+
+def reviewed() -> list[CaseClass]:
+    """Return the classes that reviewers have named, by their names now: most images first, what was merged as one."""
+    found: dict[str, CaseClass] = {}
+    known = report_store().classes()
+    known_as = spelling().extended(each.label for each in known)
+    for each in known:
+        label = known_as.of(each.label)
+        images = each.images + (found[label].images if label in found else 0)
+        found[label] = CaseClass(label, images, found[label].filename if label in found else each.filename)
+    return sorted(found.values(), key=lambda each: (-each.images, each.label))
 
 
 @lru_cache(maxsize=2)

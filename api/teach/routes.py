@@ -1,7 +1,6 @@
 """The page to teach the model: examples of a class, training, what came of it, and the versions to go back to."""
 
 from collections import Counter
-from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -20,7 +19,7 @@ from openapi.negotiation import sent_texts, wants_page
 from openapi.operation import HTML, JSON, OF_AN_IMAGE, Answer, Body, Operation, Text
 from openapi.schemas import Score
 from problems import Problem
-from reports import audit, classes, idempotency, transfers
+from reports import audit, idempotency, labels, transfers
 from reports.schema import MAX_LABEL
 from server import edge
 from storage.errors import StorageError
@@ -132,7 +131,7 @@ def teach() -> str:
         max_upload_bytes=settings.MAX_UPLOAD_BYTES,
         formats=settings.FORMATS.split(","),
         accepted=utils.accepted(),
-        classes=classes.reviewed()[: MAX_CHOICES + 1],
+        classes=labels.reviewed()[: MAX_CHOICES + 1],
         max_choices=MAX_CHOICES,
         presets=imports.PRESETS,
         max_model_bytes=imports.MAX_MODEL_BYTES,
@@ -267,7 +266,7 @@ def _chosen(form: MultiDict[str, str]) -> dict[str, str]:
     only = form.getlist("only")
     if form.get("choose") and not only:
         raise Problem(400, "invalid_order", "No class is chosen to train on. Choose one at least.")
-    is_all = {each.label for each in classes.reviewed()}.issubset(only) if only else True
+    is_all = {each.label for each in labels.reviewed()}.issubset(only) if only else True
     return {**form, "only": "" if is_all else "\n".join(only)}
 
 
@@ -339,7 +338,7 @@ def download_archive(order_id: str) -> AnyResponse:
     audit.note("download", {}, "sent", known.order.id)
     response = views.file_response(opened)
     response.content_type = "application/zip"
-    response.headers["Content-Disposition"] = f'attachment; filename="reviewed-cases-{_moment(known)[:10]}.zip"'
+    response.headers["Content-Disposition"] = f'attachment; filename="reviewed-cases-{known.order.at[:10]}.zip"'
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -358,7 +357,7 @@ def _shown(known: Known) -> OrderState:
         "kind": order.kind,
         "state": known.state,
         "by": order.by,
-        "at": _moment(known),
+        "at": order.at,
         "arguments": dict(order.arguments),
         "attempt": progress.attempt if progress else 0,
         "step": progress.step if progress else 0,
@@ -371,8 +370,3 @@ def _shown(known: Known) -> OrderState:
         "reason": outcome.reason if outcome else "",
         "result": dict(outcome.result) if outcome else {},
     }
-
-
-def _moment(known: Known) -> str:
-    """Return when it was ordered."""
-    return datetime.fromtimestamp(known.order.at_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Self
 
 from wire.codec import Fields, bytes_of
@@ -57,6 +58,11 @@ class Order:
         return cls(kind, fields.text("by"), fields.text("address"), fields.texts("arguments"), entry_id)
 
     @property
+    def at(self) -> str:
+        """Return when it was ordered, in ISO 8601."""
+        return datetime.fromtimestamp(self.at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+    @property
     def subject(self) -> dict[str, str]:
         """Return what the order is about, for a log that is never erased: an image to be erased by a digest alone."""
         if self.kind != ERASE:
@@ -67,7 +73,7 @@ class Order:
 
     @property
     def at_ms(self) -> int:
-        """Return when it was ordered."""
+        """Return when it was ordered, by Redis' clock."""
         return int(self.id.partition("-")[0])
 
 
