@@ -105,25 +105,20 @@ def _mirrored(ends: SimpleQueue[str]) -> ModelMirror | None:
     return mirror
 
 
-def bundles_folder() -> Path:
-    """Return the folder of bundles: as set, else that of the container, else that of a local set-up."""
-    return settings.bundles_folder()
-
-
 @functools.cache
 def model_store() -> ModelStore | None:
     """Return the versions that all hosts share; None where each has its own."""
     if not settings.MODEL_STORE:
         return None
-    return ModelStore(Bucket(settings.MODEL_STORE, server_of(settings, MODEL_TIMEOUT_S)), bundles_folder())
+    return ModelStore(Bucket(settings.MODEL_STORE, server_of(settings, MODEL_TIMEOUT_S)), settings.bundles_folder())
 
 
 def _chosen_bundle() -> Path:
-    return bundle.choose(bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
+    return bundle.choose(settings.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
 
 
 def _wanted() -> tuple[Path, Trial | None]:
-    return _chosen_bundle(), activation.tried_beside(bundles_folder())
+    return _chosen_bundle(), activation.tried_beside(settings.bundles_folder())
 
 
 def _loaded(folder: Path, engine: str, streams: int, cores: int) -> Model:

@@ -8,7 +8,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import ml_service
 import settings
 from cli import command
 from evaluation import batch_prediction, comparison
@@ -21,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     return command.run(lambda: _run(options), "cannot measure")
 
 
-def _run(options: argparse.Namespace) -> int:
-    folder = bundle.choose(ml_service.bundles_folder(), options.bundle, settings.PRECISION)
+def _run(options: argparse.Namespace) -> None:
+    folder = bundle.choose(settings.bundles_folder(), options.bundle, settings.PRECISION)
     loaded = model.load(folder, options.engine, streams=cpu.cores(), cores=cpu.cores())
     images = batch_prediction.images_of(loaded.bundle, options.folder)
     predicted = batch_prediction.predict(loaded, (path.read_bytes() for path, _ in images))
@@ -30,7 +29,6 @@ def _run(options: argparse.Namespace) -> int:
     found = comparison.figures(pairs)
     named = f"{loaded.bundle.name}/{loaded.bundle.version} with {loaded.engine_name}"
     command.say(f"{named}: top-1 {found.top1.share:.1%}, top-5 {found.top5.share:.1%}, of {len(pairs)} images")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

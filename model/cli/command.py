@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import ml_service
 import settings
 from cli import reports_database
 from inference import bundle
@@ -135,7 +134,7 @@ def add_renamed(parser: argparse.ArgumentParser, name: str, old: str, kind: Call
 
 def known_labels() -> tuple[str, ...]:
     """Return the labels that classes of the active version and its relatives have; none where there is no version."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     try:
         active = bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION)
         return versions.class_labels(bundles, versions.base_of(bundles, active))
@@ -143,13 +142,14 @@ def known_labels() -> tuple[str, ...]:
         return ()
 
 
-def run(action: Callable[[], int], failure: str) -> int:
-    """Return the exit status of an action: 1 with the reason on standard error where it raises."""
+def run(action: Callable[[], object], failure: str) -> int:
+    """Return the status of an action, 0 if it returns none; 1 with the reason on standard error where it raises."""
     try:
-        return action()
+        status = action()
     except (ModelError, QueueUnavailable, StorageError, OSError) as fault:
         warn(f"{failure}: {fault}")
         return 1
+    return status if isinstance(status, int) else 0
 
 
 def say(*lines: str) -> None:

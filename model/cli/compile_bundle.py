@@ -7,7 +7,6 @@ it fails, each worker compiles for itself and reports what is wrong. Whether the
 import sys
 import time
 
-import ml_service
 import settings
 from cli import command
 from evaluation import batch_prediction
@@ -21,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.parser(__doc__).parse_args(arguments)
     begin = time.monotonic()
     try:
-        folder = bundle.choose(ml_service.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
+        folder = bundle.choose(settings.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
         heat_maps.check(batch_prediction.load(folder).bundle).result()
     except (InferenceError, OSError) as fault:
         command.warn(f"not compiled: {fault}")

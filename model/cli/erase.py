@@ -48,12 +48,7 @@ class Erasure(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Erase an image; return the exit status."""
     options = parser().parse_args(arguments)
-    return command.run(lambda: _run(options), "not everything was erased; do it again")
-
-
-def _run(options: argparse.Namespace) -> int:
-    erase(options)
-    return 0
+    return command.run(lambda: erase(options), "not everything was erased; do it again")
 
 
 def erase(options: argparse.Namespace) -> Erasure:
@@ -111,7 +106,7 @@ def _reports() -> ReportStore:
 
 def _forget_in_versions(names: Collection[str], sha256: str) -> list[str]:
     """Take the image out of the records of versions; return those that were trained on it."""
-    bundles, store, trained = ml_service.bundles_folder(), ml_service.model_store(), []
+    bundles, store, trained = settings.bundles_folder(), ml_service.model_store(), []
     for folder in versions.folders(bundles):
         try:
             is_changed = versions.forget(folder, names, [sha256])
@@ -127,7 +122,7 @@ def _forget_in_versions(names: Collection[str], sha256: str) -> list[str]:
 
 def _remove_evaluations() -> int:
     """Remove the pages of evaluations, which hold images; `evaluate` makes them again."""
-    pages = list(ml_service.bundles_folder().glob(f"*/*/{EVALUATION_FILE}"))
+    pages = list(settings.bundles_folder().glob(f"*/*/{EVALUATION_FILE}"))
     for page in pages:
         page.unlink(missing_ok=True)
     return len(pages)

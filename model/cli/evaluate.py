@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import ml_service
 from cli import command
 from evaluation import batch_prediction, domains, report
 from evaluation.comparison import Comparison
@@ -44,17 +43,12 @@ class Evaluation(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Print the table and write the page; return the exit status."""
     options = parser().parse_args(arguments)
-    return command.run(lambda: _run(options), "nothing was compared")
-
-
-def _run(options: argparse.Namespace) -> int:
-    evaluate(options)
-    return 0
+    return command.run(lambda: evaluate(options), "nothing was compared")
 
 
 def evaluate(options: argparse.Namespace) -> Evaluation:
     """Compare two versions, print the table and write the page; return what was found."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     command.warn(*cases.unread(options.feedback))
     second = versions.find(bundles, options.version) if options.version else _newest(bundles)
     first = versions.find(bundles, options.against) if options.against else _other(bundles, second)
@@ -67,7 +61,7 @@ def evaluate(options: argparse.Namespace) -> Evaluation:
 
 
 def _comparisons(first: Path, second: Path, options: argparse.Namespace) -> list[Comparison]:
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     loaded = batch_prediction.load(first), batch_prediction.load(second)
     models, names = batch_prediction.same_names(loaded, bundles, options.feedback)
     reviewed = (case._replace(label=names.of(case.label)) for case in cases.reviewed(options.feedback))

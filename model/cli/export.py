@@ -50,12 +50,7 @@ class Exported(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Write the folder; return the exit status."""
     options = parser().parse_args(arguments)
-    return command.run(lambda: _run(options), "nothing was exported")
-
-
-def _run(options: argparse.Namespace) -> int:
-    export(options)
-    return 0
+    return command.run(lambda: export(options), "nothing was exported")
 
 
 def export(options: argparse.Namespace) -> Exported:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import cv2
 
-import ml_service
 import settings
 from cli import command
 from importing import adaptation, configurations, description, facts, labels, precisions, trial
@@ -53,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 def import_network(options: argparse.Namespace) -> list[str]:
     """Check, try, show and write a network; return its versions, and raise ImportRefusedError where it is refused."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     if options.quantize and not options.calibration:
         raise ImportRefusedError("--quantize needs --calibration FOLDER, with a hundred or so usual images")
     found = _imported(options, bundles)

@@ -18,7 +18,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import ml_service
 from cli import command
 from inference import bundle
 from inference.bundle import Bundle
@@ -42,12 +41,7 @@ SHOWN = 3
 def main(arguments: list[str] | None = None) -> int:
     """Write a new version; return the exit status."""
     options = parser().parse_args(arguments)
-    return command.run(lambda: _run(options), "nothing was improved")
-
-
-def _run(options: argparse.Namespace) -> int:
-    say_made(improve(options))
-    return 0
+    return command.run(lambda: say_made(improve(options)), "nothing was improved")
 
 
 def say_made(folder: Path) -> None:
@@ -60,7 +54,7 @@ def say_made(folder: Path) -> None:
 
 def improve(options: argparse.Namespace) -> Path:
     """Return the folder of the new version."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     base = versions.base_of(bundles, bundle.choose(bundles, options.bundle, settings.PRECISION))
     command.warn(*cases.unread(options.feedback))
     known = versions.class_labels(bundles, base)

@@ -10,7 +10,6 @@ import fcntl
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,11 +26,10 @@ MAX_CHARACTERS = 200  # as of a reviewer's label
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     options = _parser().parse_args(arguments)
-    action: Callable[[argparse.Namespace], int] = options.action
-    return command.run(lambda: action(options), "nothing was changed")
+    return command.run(lambda: options.action(options), "nothing was changed")
 
 
-def show(options: argparse.Namespace) -> int:
+def show(options: argparse.Namespace) -> None:
     """Print the classes that have cases or were renamed, with the numbers of their class and of their cases."""
     labels = command.known_labels()
     names = _names(options.feedback, labels)
@@ -42,10 +40,9 @@ def show(options: argparse.Namespace) -> int:
         others = [each for each in names.keys(name) if each != key(name)]
         known_as = f"  (also {', '.join(others)})" if others else ""
         command.say(f"{number_of.get(name, 'new'):>6} {counts[name]:6} cases  {name}{known_as}")
-    return 0
 
 
-def rename(options: argparse.Namespace) -> int:
+def rename(options: argparse.Namespace) -> None:
     """Give a class a name that no class has."""
     names, old = _class_of(options)
     new = tidy(options.name)
@@ -57,10 +54,9 @@ def rename(options: argparse.Namespace) -> int:
         raise CasesError(f"{names.of(new)!r} is a class already: `merge` makes one class of both")
     _append(options.feedback, old, new)
     command.say(f"{old!r} is called {new!r} from now on; `improve` makes a version that answers so")
-    return 0
 
 
-def merge(options: argparse.Namespace) -> int:
+def merge(options: argparse.Namespace) -> None:
     """Make a class part of another one."""
     names, old = _class_of(options)
     if options.name not in names:
@@ -70,7 +66,6 @@ def merge(options: argparse.Namespace) -> int:
         raise CasesError(f"{options.label!r} and {options.name!r} are one class already, {old!r}")
     _append(options.feedback, old, new)
     command.say(f"{old!r} is part of {new!r} from now on; `improve` makes a version without it")
-    return 0
 
 
 def _class_of(options: argparse.Namespace) -> tuple[Spelling, str]:

@@ -66,7 +66,7 @@ def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespac
 def show(options: argparse.Namespace) -> int:
     """Print every version with its origin, and which one is served."""
     del options
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     folders = versions.folders(bundles)
     if not folders:
         raise VersionError(f"there is no version in {bundles}; `make install` builds the default one")
@@ -102,7 +102,7 @@ def _described(folder: Path) -> str:
 
 def promote(options: argparse.Namespace) -> int:
     """Have workers serve another version, unless the promotion gate objects."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     before, version = activation.active(bundles), versions.identity(versions.find(bundles, options.version))
     active = _active(bundles) if before else ""
     candidate = batch_prediction.load(bundles / version)  # whole, and the engine takes it; keeps its compiled form
@@ -128,7 +128,7 @@ def _activate(version: str, before: str, action: str, note: str = "") -> None:
     """Have this host serve a version, and all hosts where they share their versions."""
     store = ml_service.model_store()
     if store is None:
-        activation.activate(ml_service.bundles_folder(), version, before, action, note)
+        activation.activate(settings.bundles_folder(), version, before, action, note)
     else:
         store.activate(version, before, action, note)
 
@@ -136,13 +136,13 @@ def _activate(version: str, before: str, action: str, note: str = "") -> None:
 def _share_trial() -> None:
     store = ml_service.model_store()
     if store is not None:
-        trial = activation.tried_beside(ml_service.bundles_folder())
+        trial = activation.tried_beside(settings.bundles_folder())
         store.share_trial("" if trial is None else trial.version)
 
 
 def push(options: argparse.Namespace) -> int:
     """Store versions where all hosts find them, the active one if none is named."""
-    store, bundles = _shared(), ml_service.bundles_folder()
+    store, bundles = _shared(), settings.bundles_folder()
     for named in options.versions:
         store.push(versions.identity(versions.find(bundles, named)))
     if not options.versions:
@@ -190,7 +190,7 @@ def served(bundles: Path, active: str) -> Model:
 def roll_back(options: argparse.Namespace) -> int:
     """Have workers serve what they served before the last promotion."""
     del options
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     now = activation.active(bundles)
     version = versions.identity(versions.find(bundles, activation.served_before(bundles)))
     before = batch_prediction.load(bundles / version)
@@ -200,7 +200,7 @@ def roll_back(options: argparse.Namespace) -> int:
 
 def discard(options: argparse.Namespace) -> int:
     """Remove a version that was made by improving another, and that nothing needs."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     folder = versions.find(bundles, options.version)
     version = versions.identity(folder)
     if version == _active(bundles):
@@ -216,7 +216,7 @@ def discard(options: argparse.Namespace) -> int:
 
 def shadow(options: argparse.Namespace) -> int:
     """Start or end the trial of a version as shadow of the active one, or print what it has shown."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     if options.version:
         version = versions.identity(versions.find(bundles, options.version))
         if version == _active(bundles):

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import ml_service
+import settings
 from cli import command
 from evaluation import batch_prediction, gate_evidence, gate_reading, promotion_gate, wrong_labels
 from evaluation.batch_prediction import Models
@@ -28,7 +28,7 @@ class Judged(NamedTuple):
 
 def judge(models: Models, options: argparse.Namespace) -> Judged:
     """Compare a candidate with the active version, print the figures, and return the gate's result."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     models, names = batch_prediction.same_names(models, bundles, options.feedback)
     records = [versions.record_of(bundles / each.bundle.name / each.bundle.version) for each in models]
     trained_on = TrainedOn.of(*records)

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import ml_service
 from cli import command
 from evaluation import batch_prediction, suggestions
 from evaluation.suggestions import Distances, Found, Known, Look
@@ -66,17 +65,12 @@ class _Versions(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Look for images and replace the list; return the exit status."""
     options = parser().parse_args(arguments)
-    return command.run(lambda: _run(options), "the list stays as it was")
-
-
-def _run(options: argparse.Namespace) -> int:
-    suggest(options)
-    return 0
+    return command.run(lambda: suggest(options), "the list stays as it was")
 
 
 def suggest(options: argparse.Namespace) -> Suggested:
     """Search a random sample of stored images without a report, and list those to review."""
-    bundles, notes = ml_service.bundles_folder(), dict[str, str]()
+    bundles, notes = settings.bundles_folder(), dict[str, str]()
     folder = bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION)
     loaded = _load(bundles, folder, options.feedback, notes)
     known = _known(bundles, folder, loaded, options.uploads, notes)

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import ml_service
 import settings
 from cli import improve
 from evaluation.batch_prediction import labelled_images
@@ -31,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write a new version; return the exit status."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     base = versions.base_of(bundles, bundle.choose(bundles, options.bundle, settings.PRECISION))
     names = cases.spelling(options.feedback, versions.class_labels(bundles, base))
     wanted = cases.choose(labelled_cases(options.folder, names), options.max_cases)

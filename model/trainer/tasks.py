@@ -62,7 +62,7 @@ def train(order: Order, reporter: Reporter) -> Result:
 
 def _made(reporter: Reporter, only: Sequence[str]) -> str:
     """Return the version that was made, by the attempt before where that one had come to its end."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     versions.remove_drafts(bundles, DRAFT_KEPT_S)
     if reporter.note and (bundles / reporter.note).is_dir():
         return reporter.note
@@ -82,7 +82,7 @@ def evaluate_version(order: Order, reporter: Reporter) -> Result:
 
 
 def _compared(version: str) -> Result:
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     found = evaluate.evaluate(evaluate.parser().parse_args([version]))
     first, second = (bundle.load(bundles / name) for name in (found.first, found.second))
     return {
@@ -95,7 +95,7 @@ def _compared(version: str) -> Result:
 
 def _verdict(version: str) -> Result:
     """Return the gate's result, before a promotion of the version."""
-    bundles = ml_service.bundles_folder()
+    bundles = settings.bundles_folder()
     arguments = ["promote", version]
     candidate = batch_prediction.load(bundles / version)
     judged = promotion.judge((models.served(bundles, ""), candidate), models.parser(arguments).parse_args(arguments))
@@ -147,7 +147,7 @@ def shadow(order: Order, _: Reporter) -> Result:
 def discard(order: Order, _: Reporter) -> Result:
     """Remove a version, as `cli.models discard` does."""
     version = order.arguments.get("version", "")
-    if bundle.is_identity(version) and not (ml_service.bundles_folder() / version).exists():
+    if bundle.is_identity(version) and not (settings.bundles_folder() / version).exists():
         return {"version": version}  # likewise
     return _by_command(version, "discard", version)
 
@@ -173,7 +173,7 @@ def import_network(order: Order, reporter: Reporter) -> Result:
     """Make a version of a network that the operator has uploaded, as `cli.models import` does."""
     from cli import import_model  # noqa: PLC0415  OpenVINO is slow to load, and other orders need none
 
-    given, bundles = order.arguments, ml_service.bundles_folder()
+    given, bundles = order.arguments, settings.bundles_folder()
     if reporter.note and (made := _imported(reporter.note)):
         return {"version": made}  # the attempt before has come to its end
     transfers = stored_images.transfers()
@@ -206,7 +206,7 @@ def import_network(order: Order, reporter: Reporter) -> Result:
 
 def _imported(note: str) -> str:
     """Return the version of a number, in whichever precision; empty where there is none."""
-    found = ml_service.bundles_folder().glob(f"{note}-*") if bundle.is_identity(note) else ()
+    found = settings.bundles_folder().glob(f"{note}-*") if bundle.is_identity(note) else ()
     return next((versions.identity(folder) for folder in found), "")
 
 
@@ -248,13 +248,13 @@ class _Told:
 
 def _named(order: Order) -> str:
     """Return the version that an order names; raise VersionError."""
-    return versions.identity(versions.find(ml_service.bundles_folder(), order.arguments.get("version", "")))
+    return versions.identity(versions.find(settings.bundles_folder(), order.arguments.get("version", "")))
 
 
 def _active() -> str:
     """Return the active version, "" where that is not known."""
     try:
-        return versions.identity(bundle.choose(ml_service.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION))
+        return versions.identity(bundle.choose(settings.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION))
     except (ModelError, OSError):
         return ""
 
