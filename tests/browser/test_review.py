@@ -4,10 +4,9 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, ViewportSize, expect
+from playwright.sync_api import Locator, expect
 
 from sightline_testing.browser import Visitor
 from sightline_testing.client import Client
@@ -23,7 +22,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def reviewed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of its own: an operator key that the tests know, and an inbox that no other test fills."""
     told = {"OPERATOR_KEY": KEY, "MODEL_WORKERS": "1", "REQUEST_TIMEOUT_S": "60", "TRAINER": "1"}
     with running_service(tmp_path_factory.mktemp("reviewed"), told) as service:
@@ -31,17 +30,10 @@ def reviewed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servi
 
 
 @pytest.fixture
-def visitor(browser: Browser, reviewed_service: Service) -> Iterator[Visitor]:
-    yield from visiting(browser, reviewed_service, viewport=ViewportSize(width=1280, height=800))
-
-
-def visiting(browser: Browser, service: Service, **options: Any) -> Iterator[Visitor]:
-    context = browser.new_context(**options)
-    visitor = Visitor(context.new_page(), service.url)
-    visitor.open()
-    yield visitor
-    context.close()
-    assert visitor.complaints == []
+def visitor(visit: Visit) -> Visitor:
+    visitor = visit()
+    visitor.page.set_viewport_size({"width": 1280, "height": 800})
+    return visitor
 
 
 def report(visitor: Visitor, folder: Path, seed: int, label: str) -> None:
@@ -79,7 +71,7 @@ def kept(visitor: Visitor, count: int) -> None:
     )
 
 
-def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_service: Service, tmp_path: Path) -> None:
+def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, service: Service, tmp_path: Path) -> None:
     for seed, label in enumerate(["tiger cat", HOSTILE, "", "lynx"]):
         report(visitor, tmp_path, seed, label)
     enter(visitor)
@@ -104,7 +96,7 @@ def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_servi
     visitor.page.keyboard.press("k")
     expect(current(visitor)).to_contain_text(HOSTILE)
     visitor.page.keyboard.press("j")
-    assert decisions(reviewed_service) == [
+    assert decisions(service) == [
         ("accept", "lynx", "Ann"),
         ("correct", "bar chart", "Ann"),
         ("reject", "", "Ann"),
@@ -136,8 +128,8 @@ def test_reports_are_reviewed_by_keyboard_alone(visitor: Visitor, reviewed_servi
 SHOWN = "number => document.querySelectorAll('.case .view img')[number].naturalWidth > 0"
 
 
-def test_images_that_no_browser_shows_are_seen_in_the_inbox(visitor: Visitor, reviewed_service: Service) -> None:
-    client = Client(reviewed_service.url)
+def test_images_that_no_browser_shows_are_seen_in_the_inbox(visitor: Visitor, service: Service) -> None:
+    client = Client(service.url)
     # The second one has the name of a format that browsers show.
     for name, content in (("a.heic", encode(scene(), "HEIF", **FAST_HEIC)), ("b.jpg", encode(scene(64, 48), "TIFF"))):
         found = client.upload("/predict?top_k=1", content, name).json()
@@ -174,11 +166,9 @@ def has_cards(visitor: Visitor, status: str, count: int) -> None:
     expect(visitor.page.locator(f'.case[data-status="{status}"]')).to_have_count(count)
 
 
-def test_five_hundred_images_are_decided_about_at_once_and_taken_back(
-    visitor: Visitor, reviewed_service: Service
-) -> None:
-    reported(reviewed_service, MANY, "many", label="lynx")
-    before = len(decisions(reviewed_service))
+def test_five_hundred_images_are_decided_about_at_once_and_taken_back(visitor: Visitor, service: Service) -> None:
+    reported(service, MANY, "many", label="lynx")
+    before = len(decisions(service))
     enter(visitor)
     visitor.open("/review?label=ynx&view=grid&size=500")
     has_cards(visitor, "open", MANY)
@@ -187,11 +177,11 @@ def test_five_hundred_images_are_decided_about_at_once_and_taken_back(
     visitor.page.locator("#bulk").get_by_role("button", name="Accept").click()
     visitor.page.locator("#bulk-status", has_text="500 images: accepted.").wait_for()
     has_cards(visitor, "accepted", MANY)
-    assert decisions(reviewed_service)[before:] == [("accept", "lynx", "Ann")] * MANY
+    assert decisions(service)[before:] == [("accept", "lynx", "Ann")] * MANY
     visitor.page.keyboard.press("z")
     visitor.page.locator("#bulk-status", has_text="500 images: open.").wait_for()
     has_cards(visitor, "open", MANY)
-    assert decisions(reviewed_service)[before + MANY :] == [("reopen", "", "Ann")] * MANY
+    assert decisions(service)[before + MANY :] == [("reopen", "", "Ann")] * MANY
     visitor.page.locator("#bulk").get_by_label("What the selected images are").fill("puma")
     for number in range(3):
         visitor.page.locator(".case-select input").nth(number).check()
@@ -203,37 +193,37 @@ def test_five_hundred_images_are_decided_about_at_once_and_taken_back(
 
 
 def test_of_two_people_with_the_same_list_nobody_overrules_the_other_unseen(
-    browser: Browser, reviewed_service: Service, visitor: Visitor
+    visit: Visit, service: Service, visitor: Visitor
 ) -> None:
-    reported(reviewed_service, 6, "both", label="ocelot")
+    reported(service, 6, "both", label="ocelot")
     path = "/review?label=ocelot"
     enter(visitor)
     visitor.open(path)
-    for other in visiting(browser, reviewed_service):
-        enter(other, "Bob")
-        other.open(path)
-        for _ in range(2):
-            other.page.keyboard.press("r")
-            kept(other, _ + 1)
-        visitor.page.get_by_role("button", name="Select all on this page").click()
-        visitor.page.locator("#bulk").get_by_role("button", name="Accept").click()
-        visitor.page.locator("#bulk-status", has_text="2 images: someone else has decided meanwhile.").wait_for()
-        has_cards(visitor, "accepted", 4)
-        has_cards(visitor, "rejected", 2)
-        told = visitor.page.get_by_text("Bob has decided meanwhile: rejected.")
-        expect(told).to_have_count(2)
-        told.first.scroll_into_view_if_needed()
-        visitor.page.locator('.case[data-status="rejected"]').first.focus()
-        visitor.page.keyboard.press("a")
-        visitor.page.get_by_text("Saved: accepted as ocelot.").nth(4).wait_for()
-        other.page.keyboard.press("z")
-        other.page.get_by_text("Saved: open.").wait_for()
-    last = decisions(reviewed_service)[-8:]
+    other = visit()
+    enter(other, "Bob")
+    other.open(path)
+    for _ in range(2):
+        other.page.keyboard.press("r")
+        kept(other, _ + 1)
+    visitor.page.get_by_role("button", name="Select all on this page").click()
+    visitor.page.locator("#bulk").get_by_role("button", name="Accept").click()
+    visitor.page.locator("#bulk-status", has_text="2 images: someone else has decided meanwhile.").wait_for()
+    has_cards(visitor, "accepted", 4)
+    has_cards(visitor, "rejected", 2)
+    told = visitor.page.get_by_text("Bob has decided meanwhile: rejected.")
+    expect(told).to_have_count(2)
+    told.first.scroll_into_view_if_needed()
+    visitor.page.locator('.case[data-status="rejected"]').first.focus()
+    visitor.page.keyboard.press("a")
+    visitor.page.get_by_text("Saved: accepted as ocelot.").nth(4).wait_for()
+    other.page.keyboard.press("z")
+    other.page.get_by_text("Saved: open.").wait_for()
+    last = decisions(service)[-8:]
     assert last == [("reject", "", "Bob")] * 2 + [("accept", "ocelot", "Ann")] * 5 + [("reopen", "", "Bob")]
 
 
-def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, reviewed_service: Service) -> None:
-    reported(reviewed_service, 2, "keys", label="caracal")
+def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, service: Service) -> None:
+    reported(service, 2, "keys", label="caracal")
     enter(visitor)
     visitor.open("/review?label=caracal")
     visitor.page.get_by_label("Shortcuts").uncheck()
@@ -254,12 +244,10 @@ def test_shortcuts_can_be_switched_off_and_stay_off(visitor: Visitor, reviewed_s
     kept(visitor, 1)
 
 
-def test_what_is_typed_while_the_script_is_loaded_stays_in_its_field(
-    visitor: Visitor, reviewed_service: Service
-) -> None:
-    reported(reviewed_service, 2, "early", label="margay")
+def test_what_is_typed_while_the_script_is_loaded_stays_in_its_field(visitor: Visitor, service: Service) -> None:
+    reported(service, 2, "early", label="margay")
     enter(visitor)
-    before = decisions(reviewed_service)
+    before = decisions(service)
     with visitor.before_scripts("/review?label=margay", "review"):
         visitor.page.locator(".case [name=label]").last.focus()
         visitor.page.keyboard.type("j")
@@ -267,7 +255,7 @@ def test_what_is_typed_while_the_script_is_loaded_stays_in_its_field(
     expect(visitor.page.locator(".case [name=label]").last).to_have_value("jaguarundi")
     visitor.page.keyboard.press("Enter")
     kept(visitor, 1)
-    assert decisions(reviewed_service) == [*before, ("correct", "jaguarundi", "Ann")]
+    assert decisions(service) == [*before, ("correct", "jaguarundi", "Ann")]
 
 
 def look(visitor: Visitor, page: str) -> None:
@@ -279,7 +267,7 @@ def look(visitor: Visitor, page: str) -> None:
 
 
 def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
-    visitor: Visitor, reviewed_service: Service, tmp_path: Path
+    visitor: Visitor, service: Service, tmp_path: Path
 ) -> None:
     report(visitor, tmp_path, 7, "a name that is so long that it can hardly be the name of anything " * 2)
     visitor.open("/review/login")
@@ -289,8 +277,8 @@ def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
     visitor.page.locator('.case[aria-current="true"] .case-map').click()
     visitor.page.locator(".case .map").wait_for()
     look(visitor, "review")
-    reported(reviewed_service, FEW, "grid", label="a name that is so long that it takes several lines in a small card")
-    reported(reviewed_service, 2, "rtl", label="قطة فارسية", comment="هذه قطة", prediction="كلب")
+    reported(service, FEW, "grid", label="a name that is so long that it takes several lines in a small card")
+    reported(service, 2, "rtl", label="قطة فارسية", comment="هذه قطة", prediction="كلب")
     visitor.open(f"/review?view=grid&size={2 * FEW}")
     for shown in ("several lines", "قطة"):
         visitor.page.locator(".case", has_text=shown).first.wait_for()
@@ -305,10 +293,8 @@ def test_the_inbox_has_no_barrier_and_scrolls_sideways_nowhere(
     look(visitor, "review-empty")
 
 
-def test_images_that_nobody_reported_are_found_decided_about_and_erased(
-    visitor: Visitor, reviewed_service: Service
-) -> None:
-    page, client, before = visitor.page, Client(reviewed_service.url), len(decisions(reviewed_service))
+def test_images_that_nobody_reported_are_found_decided_about_and_erased(visitor: Visitor, service: Service) -> None:
+    page, client, before = visitor.page, Client(service.url), len(decisions(service))
     for seed in range(40, 46):
         assert client.upload("/predict", jpeg(64, 48, seed=seed), f"{seed}.jpg").status == 200
     enter(visitor)
@@ -334,7 +320,7 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
     kept(visitor, 2)
     page.keyboard.press("z")
     kept(visitor, 1)
-    assert [(kind, label) for kind, label, _ in decisions(reviewed_service)[before + 1 :]] == [
+    assert [(kind, label) for kind, label, _ in decisions(service)[before + 1 :]] == [
         ("correct", "bar chart"),
         ("reopen", ""),
     ]
@@ -352,24 +338,24 @@ def test_images_that_nobody_reported_are_found_decided_about_and_erased(
 
 
 def test_without_scripts_the_inbox_decides_by_its_forms(
-    browser: Browser, reviewed_service: Service, visitor: Visitor, tmp_path: Path
+    visit: Visit, service: Service, visitor: Visitor, tmp_path: Path
 ) -> None:
     report(visitor, tmp_path, 9, "puma")
-    before = decisions(reviewed_service)
-    for plain in visiting(browser, reviewed_service, java_script_enabled=False):
-        enter(plain)
-        case = plain.page.locator(".case").first
-        expect(case.locator(".case-proposed")).to_contain_text("puma")
-        with plain.navigation():
-            case.get_by_role("button", name="Accept").click()
-        plain.page.get_by_text("1 image: accepted.").wait_for()
-        reported(reviewed_service, 2, "plain", label="serval")
-        plain.open("/review?label=serval&view=grid")
-        for box in plain.page.locator(".case-select input").all():
-            box.check()
-        plain.page.get_by_label("What the selected images are").fill("bobcat")
-        with plain.navigation():
-            plain.page.locator("#bulk").get_by_role("button", name="Relabel").click()
-        plain.page.get_by_text("2 images: relabelled.").wait_for()
-        assert "view=grid" in plain.page.url
-    assert decisions(reviewed_service) == [*before, ("accept", "puma", "Ann"), *[("correct", "bobcat", "Ann")] * 2]
+    before = decisions(service)
+    plain = visit(java_script_enabled=False)
+    enter(plain)
+    case = plain.page.locator(".case").first
+    expect(case.locator(".case-proposed")).to_contain_text("puma")
+    with plain.navigation():
+        case.get_by_role("button", name="Accept").click()
+    plain.page.get_by_text("1 image: accepted.").wait_for()
+    reported(service, 2, "plain", label="serval")
+    plain.open("/review?label=serval&view=grid")
+    for box in plain.page.locator(".case-select input").all():
+        box.check()
+    plain.page.get_by_label("What the selected images are").fill("bobcat")
+    with plain.navigation():
+        plain.page.locator("#bulk").get_by_role("button", name="Relabel").click()
+    plain.page.get_by_text("2 images: relabelled.").wait_for()
+    assert "view=grid" in plain.page.url
+    assert decisions(service) == [*before, ("accept", "puma", "Ann"), *[("correct", "bobcat", "Ann")] * 2]

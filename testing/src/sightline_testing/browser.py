@@ -18,6 +18,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Route,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -47,6 +48,8 @@ Scheme = Literal["light", "dark"]
 VIEWS: tuple[tuple[Scheme, int], ...] = (("dark", 360), ("light", 1280))
 if os.environ.get("FULL"):
     VIEWS += (("light", 360), ("dark", 1280))
+# Playwright's own.
+WINDOW = ViewportSize(width=1280, height=720)
 # Generous: other work may share the machine. A test waits for what it needs, never for the clock.
 TIMEOUT_MS = 60_000
 # Chromium aborts all open requests when an address of the machine comes or goes, such as that of a container: a page
@@ -83,6 +86,10 @@ _BARRIERS = """async (options) => {
     ...broken.map((image) => `no content: ${image.outerHTML}`),
   ];
 }"""
+
+
+def _ignore(_: object) -> None:
+    """Listen to an event, which is all that it is for."""
 
 
 class ShownPrediction(NamedTuple):
@@ -165,13 +172,14 @@ class Visitor:
         self.page = page
         self.url = url
         self.complaints: list[str] = []
+        self.is_clock_stopped = False
         self._is_interrupted = False
         page.set_default_timeout(TIMEOUT_MS)
         page.on("console", self._hear)
         page.on("requestfailed", self._note_failure)
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.on("pageerror", self._note_error)
         # File dialogs are intercepted from the first listener on; when a key is pressed, it can be too late for that.
-        page.on("filechooser", lambda _: None)
+        page.on("filechooser", _ignore)
 
     def open(self, path: str = "/") -> None:
         """Go to a page of the service, and wait until its scripts listen."""
@@ -226,8 +234,34 @@ class Visitor:
         """Load the page again, and wait until its scripts listen."""
         self._load(self.page.reload)
 
+    def leave(self) -> None:
+        """End the visit, so that the next visitor finds nothing of it but scripts and images in the browser's cache.
+
+        A stopped clock is not started again.
+        """
+        page, context = self.page, self.page.context
+        page.unroute_all(behavior="ignoreErrors")
+        context.set_offline(False)
+        # Of the same site, for which the browser keeps the process of the page: a new one takes most of a visit's time.
+        page.goto(f"{self.url}/livez")
+        for other in context.pages:
+            if other is not page:
+                other.close()
+        session = context.new_cdp_session(page)
+        session.send("Storage.clearDataForOrigin", {"origin": self.url, "storageTypes": "all"})
+        session.detach()
+        context.clear_cookies()
+        context.clear_permissions()
+        page.set_viewport_size(WINDOW)
+        page.emulate_media(media="null", color_scheme="null", reduced_motion="null")
+        page.remove_listener("console", self._hear)
+        page.remove_listener("requestfailed", self._note_failure)
+        page.remove_listener("pageerror", self._note_error)
+        page.remove_listener("filechooser", _ignore)
+
     def stop_clock(self) -> None:
         """Let time pass for the page by `page.clock.run_for` alone."""
+        self.is_clock_stopped = True
         self.page.clock.install(time=0)
         self.page.clock.pause_at(3_600)
 
@@ -336,6 +370,9 @@ class Visitor:
         """
         if folder := os.environ.get(variable):
             self.page.screenshot(path=Path(folder, f"{name}.png"), **options)
+
+    def _note_error(self, error: Error) -> None:
+        self.complaints.append(f"uncaught: {error}")
 
     def _note_failure(self, request: Request) -> None:
         self._is_interrupted |= request.failure == NETWORK_CHANGED

@@ -70,6 +70,7 @@ OF_THE_SHARED_SERVICE = (
             "operate",
             "report",
             "screenshots",
+            "visitors",
             "without_scripts",
             "words",
         )
