@@ -40,8 +40,9 @@ class Head:
 
     def logits(self, features: Floats | Doubles) -> Floats:
         """Return the logits of each row of features."""
-        logits: Floats = (features @ self.weights.T + self.biases).astype(np.float32)
-        return logits
+        logits: Floats | Doubles = features @ self.weights.T
+        logits += self.biases
+        return logits.astype(np.float32, copy=False)
 
     def extended(self, count: int) -> "Head":
         """Return the same head with rows of zeros for so many more classes."""

@@ -126,10 +126,13 @@ def _chunks(parts: Iterable[Floats]) -> Iterator[Floats]:
 
 
 def _collapsed(logits: Floats, moving: Classes, old_count: int) -> Floats:
-    """Return the logits of the moving classes, and in the last column one for all the others."""
-    others = np.setdiff1d(np.arange(old_count), moving)
-    last = log_sum_exp(logits[:, others]) if len(others) else np.full(len(logits), NEVER, np.float32)
-    return np.concatenate([logits[:, moving], last[:, None]], axis=1)
+    """Return the logits of the moving classes, and in the last column one for all the others; overwrite `logits`."""
+    chosen = logits[:, moving]
+    known = moving[moving < old_count]
+    others = logits[:, :old_count]
+    others[:, known] = -np.inf
+    last = log_sum_exp(others) if len(known) < old_count else np.full(len(logits), NEVER, np.float32)
+    return np.concatenate([chosen, last[:, None]], axis=1)
 
 
 def _weights(cases: Cases, rehearsed: int) -> Floats:
@@ -197,7 +200,9 @@ def _covariance(features: Floats, centres: Floats, positions: Classes) -> Double
 def log_sum_exp(logits: Floats) -> Floats:
     """Return the logarithm of the sum of the exponentials of each row, without overflow."""
     highest = logits.max(axis=-1, keepdims=True)
-    result: Floats = (highest + np.log(np.exp(logits - highest).sum(axis=-1, keepdims=True)))[..., 0]
+    shares = logits - highest
+    np.exp(shares, out=shares)  # a second array of this size would take longer than the exponentials
+    result: Floats = (highest + np.log(shares.sum(axis=-1, keepdims=True)))[..., 0]
     return result
 
 

@@ -24,6 +24,7 @@ PSEUDO, PSEUDO_SURE = 500, (0.99, 0.999)
 # So many more, of the classes that the old head puts first in reported images.
 LIKELY, LIKELY_CLASSES = 300, 3
 MAX_MOVES = 8
+MAX_LOGITS = 2**20  # at a time: more would not stay in the cache of the processor
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,21 @@ def _moved(head: Head, features: Floats, classes: Classes, sure: Doubles, lowest
     """
     rows = head.weights - head.weights.mean(axis=0)
     directions = rows[classes] / (rows[classes] ** 2).sum(axis=1, keepdims=True)
-    wanted, each = np.log(sure / (1 - sure)), np.arange(len(features))
-    for _ in range(MAX_MOVES):
-        logits = head.logits(features)
-        own = logits[each, classes]
-        logits[each, classes] = NEVER
-        missing = np.maximum(0, wanted - (own - log_sum_exp(logits)))
-        features = np.maximum(lowest, features + missing[:, None] * directions).astype(np.float32)
-    return features
+    wanted, moved = np.log(sure / (1 - sure)), features.copy()
+    together = max(1, MAX_LOGITS // len(head.weights))
+    for at in range(0, len(features), together):
+        rows = np.arange(at, min(at + together, len(features)))
+        for _ in range(MAX_MOVES):
+            missing = wanted[rows] - _lead(head.logits(moved[rows]), classes[rows])
+            rows, missing = rows[missing > 0], missing[missing > 0]
+            moved[rows] = np.maximum(lowest, moved[rows] + missing[:, None] * directions[rows])
+    return moved
+
+
+def _lead(logits: Floats, classes: Classes) -> Floats:
+    """Return how far the logit of each row's class is above that of all others together; overwrite `logits`."""
+    each = np.arange(len(logits))
+    own = logits[each, classes]
+    logits[each, classes] = NEVER
+    lead: Floats = own - log_sum_exp(logits)
+    return lead

@@ -7,9 +7,11 @@ import pytest
 
 from inference.arrays import Floats
 from onnx_tools.head import Head
+from training import train as train_module
 from training.fitting import Cases, inverse_of_triangle
 from training.train import (
     FOLDS,
+    PSEUDO_SURE,
     SURE,
     TrainingSet,
     cross_validate,
@@ -175,6 +177,16 @@ def test_features_below_zero_are_replayed_as_the_network_gives_them(draw: np.ran
     assert pseudo.min() >= signed.min()
     positive = np.abs(signed)
     assert pseudo_features(head, positive, positive[:20], 100).min() >= 0
+
+
+def test_generated_features_are_surely_of_a_class_however_many_are_moved_at_a_time(
+    draw: np.random.Generator, head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, reported = typical(draw, 200), typical(draw, 20)
+    pseudo = pseudo_features(head, usual, reported, 100)
+    assert np.median(softmax(head.logits(pseudo)).max(axis=1)) >= PSEUDO_SURE[0]
+    monkeypatch.setattr(train_module, "MAX_LOGITS", 3 * OLD)
+    np.testing.assert_allclose(pseudo_features(head, usual, reported, 100), pseudo, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("classes", "width"), [(2, 16), (3, 16), (20_000, 64), (10, 2_048)])
