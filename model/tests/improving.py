@@ -9,6 +9,7 @@ import pytest
 
 import settings
 from cli import improve
+from evaluation import batch_prediction
 from inference import engines, model
 from inference.arrays import Batch, Scores
 from inference.bundle import Bundle
@@ -21,6 +22,7 @@ from training import gathering, train
 
 FULL = bool(os.environ.get("FULL"))
 SHARED_ENGINES = 6
+COMPARED_IMAGES = 32
 
 
 def work_on_a_copy(bundles: Path, folder: Path, patched: pytest.MonkeyPatch) -> Path:
@@ -69,9 +71,10 @@ def _shared(name: str, bundle: Bundle, *, streams: int, cores: int) -> Engine:
 
 
 def train_on_less(patched: pytest.MonkeyPatch, synthetic_images: int, folds: int = 2) -> None:
-    """Fit on fewer synthetic images and generated features, and in fewer folds, than the commands do."""
+    """Fit and compare on fewer synthetic images and generated features, and in fewer folds, than the commands do."""
     if not FULL:
         patched.setattr(gathering, "SYNTHETIC_IMAGES", synthetic_images)
+        patched.setattr(batch_prediction, "SYNTHETIC_IMAGES", min(synthetic_images, COMPARED_IMAGES))
         patched.setattr(train, "FOLDS", folds)
         patched.setattr(train, "PSEUDO", 100)
         patched.setattr(train, "LIKELY", 100)

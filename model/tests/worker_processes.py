@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from sightline_testing import sample_images
@@ -24,11 +25,16 @@ Start = Callable[..., Process]
 
 def write_images(folder: Path) -> Path:
     """Write images that have an answer, and one that has none, into a folder; return it."""
-    for seed in range(4):
-        (folder / f"{seed}.jpg").write_bytes(sample_images.jpeg(seed=seed))
-    (folder / "camera.png").write_bytes(sample_images.encode(sample_images.photograph(), "PNG"))
-    (folder / "broken.jpg").write_bytes(sample_images.bad("truncated.jpg").content)
+    for name, content in _images().items():
+        (folder / name).write_bytes(content)
     return folder
+
+
+@cache
+def _images() -> dict[str, bytes]:
+    drawn = {f"{seed}.jpg": sample_images.jpeg(seed=seed) for seed in range(4)}
+    camera = sample_images.encode(sample_images.photograph(), "PNG")
+    return drawn | {"camera.png": camera, "broken.jpg": sample_images.bad("truncated.jpg").content}
 
 
 def started(

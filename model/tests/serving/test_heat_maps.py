@@ -24,7 +24,7 @@ from serving.classifier import Classifier, Occupancy
 from serving.heat_maps import COLOURS, LONGEST_SIDE, UNSEEN, NotExplainableError, drawn, explain
 from sightline_testing import sample_images
 from storage.images.folder import image_folder
-from tests.bundle_copies import copied, of_graph, sealed
+from tests.bundle_copies import NAME, copied, link_compiled, of_graph, sealed
 from wire import ActivationMap, Answer, Delivery, Failure, Job
 
 Drawn = NDArray[np.uint8]
@@ -67,20 +67,6 @@ def test_the_mean_of_each_class_s_map_is_its_logit(
     # The softmax determines logits up to a constant; int8 rounds the features on their way.
     found = probabilities(np.array([means], np.float32), "logits")[0]
     assert found == pytest.approx(np.array(told) / sum(told), abs=1e-3 if model.bundle.precision == "fp32" else 0.05)
-
-
-def test_a_worker_that_explains_has_no_onnx_library(model: Model) -> None:
-    program = (
-        "import sys\n"
-        "from inference import bundle\n"
-        "from pathlib import Path\n"
-        "from serving.heat_maps import Maps\n"
-        "folder = Path(sys.argv[1])\n"
-        "Maps(folder, bundle.load(folder).digest, 'openvino')\n"
-        "assert not {'onnx', 'google.protobuf', 'onnx_tools'} & sys.modules.keys()\n"
-    )
-    command = [sys.executable, "-c", program, str(model.bundle.folder)]
-    subprocess.run(command, check=True, cwd=heat_maps.MODEL, env=os.environ | {"PYTHONPATH": "."})
 
 
 def test_a_rank_stands_for_the_class_at_that_place(model: Model, photograph: bytes) -> None:
@@ -295,7 +281,8 @@ def test_all_jobs_of_a_batch_wait_for_what_is_being_loaded_no_longer_than_one(
 def test_a_bundle_that_was_replaced_meanwhile_explains_no_answer_of_the_first(
     bundles: Path, folder: Path, tmp_path: Path
 ) -> None:
-    own = copied(bundles, tmp_path / "bundle", "1-fp32")
+    own = copied(bundles, tmp_path / "bundles" / NAME / "1-fp32", "1-fp32")
+    link_compiled(bundles, tmp_path / "bundles")
     served = load(own, "openvino", streams=1, cores=1)
     labels = (own / "labels.txt").read_bytes().splitlines(keepends=True)
     sealed(own, labels=b"".join(labels[::-1]))
@@ -308,6 +295,22 @@ def test_a_bundle_that_was_replaced_meanwhile_explains_no_answer_of_the_first(
 HEAD = np.diag([3.0, 2.0, 1.0]).astype(np.float32)
 MATRIX = helper.make_node("MatMul", ["features", "head"], ["scores"])
 FAR_APART = helper.make_node("Relu", ["image"], ["map"])
+
+
+def test_a_worker_that_explains_has_no_onnx_library(tmp_path: Path) -> None:
+    mean = helper.make_node("ReduceMean", ["map"], ["features"], axes=[2, 3], keepdims=0)
+    own = served(tmp_path, FAR_APART, mean, MATRIX, head=HEAD)
+    program = (
+        "import sys\n"
+        "from inference import bundle\n"
+        "from pathlib import Path\n"
+        "from serving.heat_maps import Maps\n"
+        "folder = Path(sys.argv[1])\n"
+        "Maps(folder, bundle.load(folder).digest, 'openvino')\n"
+        "assert not {'onnx', 'google.protobuf', 'onnx_tools'} & sys.modules.keys()\n"
+    )
+    command = [sys.executable, "-c", program, str(own.bundle.folder)]
+    subprocess.run(command, check=True, cwd=heat_maps.MODEL, env=os.environ | {"PYTHONPATH": "."})
 
 
 def outcome(served: Model, folder: Path, **wishes: Any) -> Answer | Failure:

@@ -6,11 +6,13 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
+from inference import compiled
 from inference.bundle import ACTIVE_FILE
 from registry.activation import PROMOTED, activate
 from sightline_testing.client import Client
 from sightline_testing.redis_server import RedisServer, free_port
 from sightline_testing.waiting import wait_until
+from tests.bundle_copies import link_compiled
 from tests.worker_processes import (
     QUEUE,
     TIMEOUT_S,
@@ -24,6 +26,7 @@ from tests.worker_processes import (
 from wire import Producer
 
 INT8, FP32 = (f"efficientnet-lite0/1-{precision}" for precision in ("int8", "fp32"))
+COMPILED = shutil.ignore_patterns(compiled.FOLDER)
 
 
 def test_a_worker_of_another_precision_waits_and_says_why_until_the_queue_is_free(
@@ -60,8 +63,9 @@ def test_a_worker_that_waits_joins_once_it_is_promoted_to_what_the_others_serve(
     own = [tmp_path / name for name in ("one", "other")]
     for folder, active in zip(own, (INT8, FP32), strict=True):
         for version in (INT8, FP32):
-            shutil.copytree(bundles / version, folder / version, copy_function=os.link)
+            shutil.copytree(bundles / version, folder / version, copy_function=os.link, ignore=COMPILED)
         (folder / ACTIVE_FILE).write_text(f"{active}\n")
+        link_compiled(bundles, folder)
     start(BUNDLES_FOLDER=str(own[0]))
     wait_for_workers(producer, 1)
     waiting = start(BUNDLES_FOLDER=str(own[1]))

@@ -21,7 +21,7 @@ from wire.messages import CandidateAnswer
 THREADS, OFFERS = 4, 5_000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ready(bundles: Path) -> Model:
     return model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", streams=1, cores=1)
 

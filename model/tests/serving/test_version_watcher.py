@@ -48,9 +48,13 @@ class Seen:
         return VersionWatcher(self.want, serving, *self.slots(), report=report)
 
 
+@pytest.fixture(scope="module")
+def ready(bundles: Path) -> Model:
+    return model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", streams=1, cores=1)
+
+
 @pytest.fixture
-def seen(bundles: Path) -> Seen:
-    ready = model.load(bundles / "efficientnet-lite0" / "1-int8", "openvino", streams=1, cores=1)
+def seen(ready: Model) -> Seen:
     return Seen(ready, (Path("b/m/1"), None))
 
 
