@@ -106,6 +106,7 @@ class Worker:
 
     def start(self) -> None:
         """Take jobs, with leases and watchdog from the first one on; only then publish that."""
+        memory.unmap_code()
         self.leases.start()
         self.maintenance.start()
         self.watchdog.start()
