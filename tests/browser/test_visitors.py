@@ -1,4 +1,4 @@
-"""Visitors of these tests share pages, and each finds one that nobody has used."""
+"""Visitors of these tests share pages, and each finds one that no one has used."""
 
 from playwright.sync_api import Browser
 
