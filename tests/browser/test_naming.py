@@ -53,6 +53,13 @@ def test_an_image_that_was_chosen_before_the_script_ran_is_classified(visitor: V
     assert len(visitor.answer()) == FIVE
 
 
+def test_an_image_that_was_dropped_before_the_script_ran_is_classified(visitor: Visitor, image: Path) -> None:
+    with visitor.before_scripts("/", "main"):
+        visitor.page.locator("#prompt-line").wait_for()
+        visitor.drop(image)
+    assert len(visitor.answer()) == FIVE
+
+
 def test_an_image_can_be_dropped_anywhere(visitor: Visitor, image: Path) -> None:
     visitor.drop(image)
     assert len(visitor.answer()) == FIVE

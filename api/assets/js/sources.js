@@ -24,20 +24,19 @@ function choosing(input, onFiles) {
 // The whole page is the target: visitors need not aim.
 function dropping(onFiles, onNothing) {
   const dragging = (on) => document.documentElement.classList.toggle("dragging", on);
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    dragging(true);
-  });
+  document.addEventListener("dragover", () => dragging(true));
   document.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) dragging(false);
   });
   document.addEventListener("drop", (event) => {
-    event.preventDefault();
     dragging(false);
     const files = [...event.dataTransfer.files];
     if (files.length) onFiles(files);
     else onNothing("That was not a file. Save the image first, or copy it and paste it here.");
   });
+  const early = globalThis.droppedEarly;
+  globalThis.droppedEarly = null;
+  if (early.length) onFiles(early);
 }
 
 function pasting(onFiles, onNothing) {

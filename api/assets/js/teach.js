@@ -22,13 +22,14 @@ dropping();
 offerLabels();
 
 function dropping() {
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    const files = [...event.dataTransfer.files];
+  const take = (files) => {
     if (!form.elements.label.reportValidity()) return;
     if (files.length) add(files);
-  });
+  };
+  document.addEventListener("drop", (event) => take([...event.dataTransfer.files]));
+  const early = globalThis.droppedEarly;
+  globalThis.droppedEarly = null;
+  if (early.length) take(early);
 }
 
 async function add(files) {
