@@ -67,7 +67,7 @@ def test_make_serve_runs_in_a_folder_of_any_name_that_is_a_link_and_given_from_h
     folder.symlink_to(tmp_path / "target")
     (folder / "bundles").symlink_to(BUNDLES)
     given = os.path.relpath(folder, REPOSITORY)
-    command = ["make", "--silent", "serve", f"STATE_DIR={given}", f"PORT={free_port()}", "MODEL_WORKERS=1", "TRAINER=0"]
+    command = ["make", "--silent", "serve", f"STATE_DIR={given}", f"PORT={free_port()}", "MODEL_WORKERS=1"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "REDIS"))}
     log = tmp_path / "log"
     with log.open("wb") as output:
