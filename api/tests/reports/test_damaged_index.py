@@ -15,7 +15,7 @@ from storage.reports import index as reports_index
 
 KEY = "the operator's key"
 HEADERS = {"X-API-Key": KEY}
-REPORTS = 60
+REPORTS = 30
 # The first meets the damage, and shows most of the reports; to render each takes most of the time.
 PAGES = (
     "/review?status=all",
@@ -55,7 +55,7 @@ def index_path(
 def report_all(client: FlaskClient) -> None:
     for number in range(REPORTS):
         report = f"{{'filename': 'a{number}.jpg', 'prediction': 'tabby', 'score': 0.5}}"
-        more = {"label": "lynx", "comment": f"report {number} " + "x" * 1500, "model": "net", "model_version": "7"}
+        more = {"label": "lynx", "comment": f"report {number} " + "x" * 1980, "model": "net", "model_version": "7"}
         assert client.post("/feedback", data={"report": report, **more}).status_code == 200
 
 

@@ -1,5 +1,4 @@
 import csv
-import itertools
 import os
 import resource
 import signal
@@ -7,9 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +14,7 @@ from storage.files import locked
 from storage.reports import files as store
 from storage.reports import keys
 from tests.conftest import Serve
+from tests.reports.killed_writer import KEY, OTHER_KEY, KilledWriters
 from tests.serving import API, wait_until
 from wire.tables.feedback import REPORTS
 
@@ -251,48 +249,16 @@ def kept_in(files: tuple[Path, Path]) -> tuple[list[str], list[str]]:
     return [text.split()[0] for text in kept], [text.split()[0] for text in comments]
 
 
-CALLS = ("open", "read", "pread", "write", "pwrite", "ftruncate", "fdatasync", "fsync", "fstat", "close")
-KEY, OTHER_KEY = keys.Key(b"k" * 16, b"c" * 16), keys.Key(b"o" * 16, b"c" * 16)
-
-
-def kill(files: tuple[Path, Path], moment: str, at: int) -> bool:
-    """Let a process append two reports together and end itself with SIGKILL at a step; return whether it did.
-
-    That is before a call of the system, after it, or when half of what it writes is written.
-    """
-    pid = os.fork()
-    if pid == 0:
-        steps = itertools.count(1)
-        for name in CALLS:
-            setattr(os, name, killed_at(at, steps, moment, getattr(os, name)))
-        texts, keys = ("second " * 20, "with it " * 20), (KEY, OTHER_KEY)
-        together = [
-            store.Addition(text, row(number, text), store.Once(key, lambda: False))
-            for number, (text, key) in enumerate(zip(texts, keys, strict=True), 2)
-        ]
-        store.append_due(*files, lambda: together)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-
-
-def killed_at(at: int, steps: Iterator[int], moment: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    def step(*arguments: Any, **named: Any) -> Any:
-        if next(steps) == at:
-            if moment == "half" and "write" in call.__name__:
-                call(arguments[0], arguments[1][: len(arguments[1]) // 2], *arguments[2:])
-            elif moment == "after":
-                with suppress(OSError):
-                    call(*arguments, **named)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **named)
-
-    return step
+@pytest.fixture(scope="module")
+def writers() -> Iterator[KilledWriters]:
+    with KilledWriters() as running:
+        yield running
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("moment", ["before", "half", "after"])
 def test_reports_are_in_both_files_or_in_none_whenever_their_writer_is_killed(
-    tmp_path: Path, moment: str, is_first: bool
+    writers: KilledWriters, tmp_path: Path, moment: str, is_first: bool
 ) -> None:
     outcomes: list[tuple[bool, bool]] = []
     before = [] if is_first else ["first"]
@@ -301,7 +267,7 @@ def test_reports_are_in_both_files_or_in_none_whenever_their_writer_is_killed(
         files = folder / "feedback", folder / "feedback.csv"
         for name in before:
             store.append(*files, name, row(1, name))
-        if not kill(files, moment, at):
+        if not writers.kill(files, moment, at):
             break
         store.heal(*files)
         is_kept = "second" in kept_in(files)[0]
@@ -316,19 +282,21 @@ def test_reports_are_in_both_files_or_in_none_whenever_their_writer_is_killed(
     assert {(False, False), (True, True)} <= set(outcomes)
 
 
-def test_a_process_that_starts_takes_back_what_a_killed_one_has_written(serve: Serve, tmp_path: Path) -> None:
+def test_a_process_that_starts_takes_back_what_a_killed_one_has_written(
+    writers: KilledWriters, serve: Serve, tmp_path: Path
+) -> None:
     folder = tmp_path / "feedback"
     files = folder / "feedback", folder / "feedback.csv"
     store.append(*files, "first", row(1, "first"))
-    at = next(at for at in range(1, 200) if kill(files, "half", at) and kept_in(files)[0] != ["first"])
+    at = next(at for at in range(1, 200) if writers.kill(files, "half", at) and kept_in(files)[0] != ["first"])
     assert kept_in(files) != (["first"], ["first"]), f"killed at step {at}"
     with serve():
         wait_until(lambda: kept_in(files) == (["first"], ["first"]), "the files agree")
 
 
-def test_what_a_person_has_written_since_is_not_taken_back(files: tuple[Path, Path]) -> None:
+def test_what_a_person_has_written_since_is_not_taken_back(writers: KilledWriters, files: tuple[Path, Path]) -> None:
     store.append(*files, "first", row(1, "first"))
-    at = next(at for at in range(1, 200) if kill(files, "after", at) and len(kept_in(files)[0]) == 3)
+    at = next(at for at in range(1, 200) if writers.kill(files, "after", at) and len(kept_in(files)[0]) == 3)
     assert len(kept_in(files)[1]) == 1, f"killed at step {at}"
     for path in files:
         with path.open("a") as file:
@@ -338,9 +306,9 @@ def test_what_a_person_has_written_since_is_not_taken_back(files: tuple[Path, Pa
     assert [path.read_text().count("by hand") for path in files] == [100, 100]
 
 
-def test_a_report_that_was_taken_back_is_not_taken_back_again(files: tuple[Path, Path]) -> None:
+def test_a_report_that_was_taken_back_is_not_taken_back_again(writers: KilledWriters, files: tuple[Path, Path]) -> None:
     store.append(*files, "first", row(1, "first"))
-    next(at for at in range(1, 200) if kill(files, "half", at) and kept_in(files)[0] != ["first"])
+    next(at for at in range(1, 200) if writers.kill(files, "half", at) and kept_in(files)[0] != ["first"])
     store.heal(*files)
     with files[0].open("a") as file:
         file.write("x\n")
