@@ -3,6 +3,7 @@ import fcntl
 import gzip
 import io
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -39,12 +40,18 @@ OPEN_INFERENCE = {
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
+SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
 def samples(text: str) -> Samples:
-    """Read what Prometheus would read: values by name and labels, the latter in their names' order."""
+    """Return the values by name and labels, the latter in their names' order.
+
+    Prometheus's own parser, which reads the same, takes many times as long.
+    """
     return {
-        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        (name, tuple(value for _, value in sorted(LABEL.findall(labels)))): float(value)
+        for name, labels, value in SAMPLE.findall(text)
     }
 
 
@@ -58,6 +65,18 @@ def told(client: FlaskClient) -> Samples:
 def grown(before: Samples, after: Samples) -> Samples:
     changes = {key: value - before.get(key, 0) for key, value in after.items()}
     return {key: change for key, change in changes.items() if change and not key[0].endswith("_created")}
+
+
+def test_prometheus_reads_the_same_samples(client: FlaskClient, asked: list[str], image: bytes) -> None:
+    client.post("/predict", data=image, content_type="image/jpeg")
+    text = client.get("/metrics").text
+    families = list(text_string_to_metric_families(text))
+    assert samples(text) == {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    assert {("sightline_requests_total", ("200", "/predict", ""))} <= samples(text).keys()
 
 
 def test_answers_are_counted_by_route_and_status(client: FlaskClient, asked: list[str], image: bytes) -> None:
