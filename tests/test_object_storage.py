@@ -5,6 +5,7 @@ import re
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ UNAVAILABLE = (503, "storage_unavailable")
 # Refusals of a slow machine, in any state of the bucket.
 BUSY = {(503, "no_worker"), (503, "queue_full"), (503, "redis_unavailable")}
 SENDERS = 3
+# Between the images of a sender: refusals come at once, thousands of them while the bucket is away.
+PAUSE_S = 0.05
 
 
 class Hosts(NamedTuple):
@@ -83,10 +86,10 @@ class Upload(NamedTuple):
 def uploads(host: System) -> Iterator[list[Upload]]:
     """Send images one after the other from several threads until the block ends; yield what has come of them so far."""
     found: list[Upload] = []
-    stopping: list[bool] = []
+    stopping = threading.Event()
 
     def send() -> None:
-        while not stopping:
+        while not stopping.wait(PAUSE_S):
             content = sample_images.jpeg(64, 48, seed=secrets.randbelow(2**31))
             begin = time.monotonic()
             with suppress(OSError, HTTPException):
@@ -100,7 +103,7 @@ def uploads(host: System) -> Iterator[list[Upload]]:
         try:
             yield found
         finally:
-            stopping.append(True)
+            stopping.set()
     for each in sending:
         each.result()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -186,19 +186,53 @@ def test_two_runs_cannot_share_a_state_folder(service: Service, state_dir: Path)
     assert Client(service.url).get("/readyz").status == 200
 
 
-def test_no_process_survives_a_killed_launcher_and_the_next_start_works_at_once(tmp_path: Path) -> None:
-    port = free_port()
-    launcher = launch(tmp_path, port)
-    wait_until_ready(tmp_path, launcher)
+class NextStart(NamedTuple):
+    """A start on a terminal after one whose launcher was killed: what it wrote until Ctrl-C, and its exit status."""
+
+    state_dir: Path
+    written: str
+    status: int
+
+
+@pytest.fixture(scope="module")
+def next_start(tmp_path_factory: pytest.TempPathFactory) -> NextStart:
+    state_dir, port = tmp_path_factory.mktemp("next"), free_port()
+    launcher = launch(state_dir, port)
+    wait_until_ready(state_dir, launcher)
     launcher.kill()
     launcher.wait()
-    (tmp_path / "launcher.log").unlink()
-    again = launch(tmp_path, port)
-    try:
-        wait_until_ready(tmp_path, again)
-    finally:
-        assert stop(again) == 0
-    eventually(lambda: programs(tmp_path) == {}, "no process is left")
+    return NextStart(state_dir, *on_a_terminal(environment(state_dir, port)))
+
+
+def on_a_terminal(told: dict[str, str]) -> tuple[str, int]:
+    """Run the launcher until it has shown where the key is; return what it has written, and its exit status."""
+    ours, theirs = pty.openpty()
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "launcher"], env=told, stdout=theirs, stderr=theirs, cwd=REPOSITORY
+    )
+    os.close(theirs)
+    text, is_told = "", False
+    # The last process closes it, which is an OSError here.
+    with ended_within(launcher, "the launcher has stopped", 2 * PATIENCE_S), contextlib.suppress(OSError):
+        while piece := os.read(ours, 4096).decode():
+            text += piece
+            if not is_told and "Operator key" in text and text.endswith("\n"):
+                is_told = True
+                launcher.terminate()
+    os.close(ours)
+    return text, launcher.wait(PATIENCE_S)
+
+
+def test_no_process_survives_a_killed_launcher_and_the_next_start_works_at_once(next_start: NextStart) -> None:
+    assert "sightline: ready: " in next_start.written
+    assert next_start.status == 0
+    eventually(lambda: programs(next_start.state_dir) == {}, "no process is left")
+
+
+def test_on_a_terminal_lines_are_plain_and_the_key_is_shown(next_start: NextStart) -> None:
+    [line] = [line.strip() for line in next_start.written.splitlines() if "Operator key" in line]
+    assert line.startswith("sightline: ")
+    assert line.endswith(f": {(next_start.state_dir / 'operator_key').read_text()}")
 
 
 def test_a_killed_worker_costs_no_request_and_leaves_nothing_in_redis(service: Service, state_dir: Path) -> None:
@@ -327,24 +361,3 @@ def parsed(line: str) -> dict[str, Any]:
     except ValueError:
         pytest.fail(f"no JSON object: {line!r}")
     return found
-
-
-def test_on_a_terminal_lines_are_plain_and_the_key_is_shown(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    told = environment(tmp_path, free_port())
-    launcher = subprocess.Popen(
-        [sys.executable, "-m", "launcher"], env=told, stdout=theirs, stderr=theirs, cwd=REPOSITORY
-    )
-    os.close(theirs)
-    text, is_told = "", False
-    # The last process closes it, which is an OSError here.
-    with ended_within(launcher, "the launcher has stopped", 2 * PATIENCE_S), contextlib.suppress(OSError):
-        while piece := os.read(ours, 4096).decode():
-            text += piece
-            if not is_told and "Operator key" in text and text.endswith("\n"):
-                is_told = True
-                launcher.terminate()
-    assert launcher.wait(PATIENCE_S) == 0
-    [line] = [line.strip() for line in text.splitlines() if "Operator key" in line]
-    assert line.startswith("sightline: ")
-    assert line.endswith(f": {(tmp_path / 'operator_key').read_text()}")

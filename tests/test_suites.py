@@ -1,5 +1,6 @@
 """`make test` begins with the files that take longest, keeps together what belongs together, and repeats failures."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -64,10 +65,10 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
-def ran(folder: Path, *, unsteady: int = 1, is_sound: bool = True, is_repeated: bool = True) -> tuple[Suite, Totals]:
+def ran(folder: Path, *, unsteady: int = 1, is_sound: bool = True) -> tuple[Suite, Totals]:
     """Run a suite of this many unsteady tests, one that passes, and one that fails if it is not sound."""
     (folder / "test_it.py").write_text(UNSTEADY.format(unsteady=unsteady, is_sound=is_sound))
-    suite = Suite("repeated", str(folder), ".", is_parallel=False, is_repeated=is_repeated)
+    suite = Suite("repeated", str(folder), ".", is_parallel=False)
     return suite, run(suite)
 
 
@@ -85,19 +86,21 @@ def test_what_fails_again_fails_the_run(tmp_path: Path, results: Path) -> None:
 
 
 def test_many_failures_and_assertions_that_must_hold_every_time_are_not_repeated(tmp_path: Path, results: Path) -> None:
-    for number, options in enumerate(({"unsteady": MAX_REPEATED}, {"is_repeated": False})):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        suite, totals = ran(folder, **options)  # type: ignore[arg-type]
-        before = totals.failed
-        assert before > 0
-        assert repeat_failed([suite], [totals]) == []
-        assert totals.failed == before
+    suite, totals = ran(tmp_path, unsteady=MAX_REPEATED)
+    before = totals.failed
+    assert before > MAX_REPEATED
+    assert repeat_failed([suite], [totals]) == []
+    assert totals.failed == before
+    once = Totals(passed=1, failed=1, is_whole=True)
+    assert repeat_failed([replace(suite, is_repeated=False)], [once]) == []
+    assert once.failed == 1
 
 
 def test_a_suite_that_broke_off_is_not_repeated(tmp_path: Path, results: Path) -> None:
-    suite, totals = ran(tmp_path)
-    totals.is_whole = False
-    assert repeat_failed([suite], [totals]) == []
     (tmp_path / "test_it.py").write_text("import os\ndef test_it(): os._exit(3)\n")
-    assert not run(suite).is_whole
+    suite = Suite("broken-off", str(tmp_path), ".", is_parallel=False)
+    totals = run(suite)
+    assert (totals.is_whole, totals.failed) == (False, 1)
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    assert repeat_failed([suite], [totals]) == []
+    assert totals.failed == 1
