@@ -271,11 +271,10 @@ def feature_distance(orders: Iterable[Known]) -> FeatureDistance:
     for known in orders:
         if known.order.kind == SUGGEST and known.outcome is not None and known.outcome.state == DONE:
             result = known.outcome.result
+            at = datetime.fromtimestamp(known.order.at_ms / 1000, UTC).isoformat(timespec="seconds")
             if found := result.get("distance"):
-                return FeatureDistance("", known.order.at, *(found[name] for name in FeatureDistance._fields[2:]))
-            return FeatureDistance(
-                result.get("notes", {}).get("unlike", "there are too few images to compare"), known.order.at
-            )
+                return FeatureDistance("", at, *(found[name] for name in FeatureDistance._fields[2:]))
+            return FeatureDistance(result.get("notes", {}).get("unlike", "there are too few images to compare"), at)
     return FeatureDistance("the trainer has not searched stored images yet")
 
 

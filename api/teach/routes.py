@@ -1,6 +1,7 @@
 """The page to teach the model: examples of a class, training, what came of it, and the versions to go back to."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -338,7 +339,7 @@ def download_archive(order_id: str) -> AnyResponse:
     audit.note("download", {}, "sent", known.order.id)
     response = views.file_response(opened)
     response.content_type = "application/zip"
-    response.headers["Content-Disposition"] = f'attachment; filename="reviewed-cases-{known.order.at[:10]}.zip"'
+    response.headers["Content-Disposition"] = f'attachment; filename="reviewed-cases-{_moment(known)[:10]}.zip"'
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -357,7 +358,7 @@ def _shown(known: Known) -> OrderState:
         "kind": order.kind,
         "state": known.state,
         "by": order.by,
-        "at": order.at,
+        "at": _moment(known),
         "arguments": dict(order.arguments),
         "attempt": progress.attempt if progress else 0,
         "step": progress.step if progress else 0,
@@ -370,3 +371,8 @@ def _shown(known: Known) -> OrderState:
         "reason": outcome.reason if outcome else "",
         "result": dict(outcome.result) if outcome else {},
     }
+
+
+def _moment(known: Known) -> str:
+    """Return when it was ordered."""
+    return datetime.fromtimestamp(known.order.at_ms / 1000, UTC).isoformat(timespec="seconds")

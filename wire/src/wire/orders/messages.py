@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Self
 
 from wire.codec import Fields, bytes_of
@@ -46,8 +45,8 @@ class Order:
 
     def encode(self) -> bytes:
         """Return the bytes that are kept."""
-        fields = {"kind": self.kind, "by": self.by, "address": self.address, "arguments": dict(self.arguments)}
-        return bytes_of(dict(fields))
+        arguments = dict(self.arguments)
+        return bytes_of({"kind": self.kind, "by": self.by, "address": self.address, "arguments": arguments})
 
     @classmethod
     def decode(cls, data: bytes, entry_id: str) -> Self:
@@ -56,11 +55,6 @@ class Order:
         if (kind := fields.text("kind")) not in KINDS:
             fields.refuse(f"kind {kind[:40]!r} is no order")
         return cls(kind, fields.text("by"), fields.text("address"), fields.texts("arguments"), entry_id)
-
-    @property
-    def at(self) -> str:
-        """Return when it was ordered, in ISO 8601."""
-        return datetime.fromtimestamp(self.at_ms / 1000, UTC).isoformat(timespec="seconds")
 
     @property
     def subject(self) -> dict[str, str]:
@@ -73,7 +67,7 @@ class Order:
 
     @property
     def at_ms(self) -> int:
-        """Return when it was ordered, by Redis' clock."""
+        """Return when it was ordered."""
         return int(self.id.partition("-")[0])
 
 
