@@ -35,22 +35,22 @@ class Fields:
     def __init__(self, data: bytes, max_bytes: int) -> None:
         self._data = data
         if len(data) > max_bytes:
-            self._fail(f"a message of {len(data)} bytes, where {max_bytes} are the limit")
+            self.refuse(f"a message of {len(data)} bytes, where {max_bytes} are the limit")
         try:
-            values = json.loads(data, parse_constant=self._fail)
+            values = json.loads(data, parse_constant=self.refuse)
         except (ValueError, RecursionError) as error:
             raise MessageError(f"not JSON ({error})", evidence_of(data)) from error
         if not isinstance(values, dict):
-            self._fail("not a JSON object")
+            self.refuse("not a JSON object")
         self._values: dict[str, Any] = values
         if self._values.get("v") != VERSION:
-            self._fail(f"message version {self._values.get('v')!r}, this side reads {VERSION}")
+            self.refuse(f"message version {self._values.get('v')!r}, this side reads {VERSION}")
 
     def text(self, name: str, *, default: str | None = None) -> str:
         """Return a text field."""
         value = self._values.get(name, default)
         if not isinstance(value, str):
-            self._fail(f"field {name!r} is not text")
+            self.refuse(f"field {name!r} is not text")
         return value
 
     def base64(self, name: str) -> bytes:
@@ -58,34 +58,34 @@ class Fields:
         try:
             return b64decode(self.text(name, default=""), validate=True)
         except ValueError:
-            self._fail(f"field {name!r} is not base64")
+            self.refuse(f"field {name!r} is not base64")
 
     def token(self, name: str) -> str:
         """Return a field that may become part of a key or a log line."""
         value = self.text(name)
         if not is_token(value):
-            self._fail(f"field {name!r} is not a token")
+            self.refuse(f"field {name!r} is not a token")
         return value
 
     def file_name(self, name: str) -> str:
         """Return a field that names a file in a folder, and can name nothing outside of it."""
         value = self.text(name)
         if value in {"", ".", ".."} or "/" in value or not value.isprintable() or len(value.encode()) > MAX_NAME_BYTES:
-            self._fail(f"field {name!r} is not a plain file name")
+            self.refuse(f"field {name!r} is not a plain file name")
         return value
 
     def integer(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
         """Return a whole number within its limits."""
         value = self._values.get(name, default)
         if type(value) is not int or not low <= value <= high:
-            self._fail(f"field {name!r} is not a whole number from {low} to {high}")
+            self.refuse(f"field {name!r} is not a whole number from {low} to {high}")
         return value
 
     def number(self, name: str, *, default: float | None = None) -> float:
         """Return a finite number."""
         value = self._values.get(name, default)
         if not _is_number(value):
-            self._fail(f"field {name!r} is not a number")
+            self.refuse(f"field {name!r} is not a number")
         return float(value)  # type: ignore[arg-type]  # a number by now
 
     def pairs(self, name: str) -> tuple[tuple[str, float], ...]:
@@ -94,47 +94,47 @@ class Fields:
         try:
             for label, score in self._values[name]:
                 if not (isinstance(label, str) and _is_number(score)):
-                    self._fail(f"field {name!r} does not hold pairs of label and score")
+                    self.refuse(f"field {name!r} does not hold pairs of label and score")
                 pairs.append((label, score))
         except (KeyError, TypeError, ValueError):
-            self._fail(f"field {name!r} is not a list of pairs")
+            self.refuse(f"field {name!r} is not a list of pairs")
         return tuple(pairs)
 
     def numbers(self, name: str) -> dict[str, float]:
         """Return an object of numbers; absent means empty."""
         values = self._values.get(name, {})
         if not isinstance(values, dict) or not all(map(_is_number, values.values())):
-            self._fail(f"field {name!r} is not an object of numbers")
+            self.refuse(f"field {name!r} is not an object of numbers")
         return values
 
     def texts(self, name: str) -> dict[str, str]:
         """Return an object of texts; absent means empty."""
         values = self.mapping(name)
         if not all(isinstance(value, str) for value in values.values()):
-            self._fail(f"field {name!r} is not an object of texts")
+            self.refuse(f"field {name!r} is not an object of texts")
         return values
 
     def mapping(self, name: str) -> dict[str, Any]:
         """Return an object of any values; absent means empty."""
         values = self._values.get(name, {})
         if not isinstance(values, dict):
-            self._fail(f"field {name!r} is not an object")
+            self.refuse(f"field {name!r} is not an object")
         return values
 
     def number_list(self, name: str, count: int) -> tuple[float, ...]:
         """Return a list of so many finite numbers."""
         value = self._values.get(name)
         if not isinstance(value, list) or len(value) != count or not all(map(_is_number, value)):
-            self._fail(f"field {name!r} is not a list of {count} numbers")
+            self.refuse(f"field {name!r} is not a list of {count} numbers")
         return tuple(map(float, value))
 
     def integers(self, name: str, count: int, low: int, high: int) -> tuple[int, ...]:
         """Return a list of so many whole numbers within their limits."""
         value = self._values.get(name)
         if not isinstance(value, list) or len(value) != count:
-            self._fail(f"field {name!r} is not a list of {count} whole numbers")
+            self.refuse(f"field {name!r} is not a list of {count} whole numbers")
         if not all(type(each) is int and low <= each <= high for each in value):
-            self._fail(f"field {name!r} is not a list of whole numbers from {low} to {high}")
+            self.refuse(f"field {name!r} is not a list of whole numbers from {low} to {high}")
         return tuple(value)
 
     def inner(self, name: str) -> Fields | None:
@@ -143,16 +143,13 @@ class Fields:
         if values is None:
             return None
         if not isinstance(values, dict):
-            self._fail(f"field {name!r} is not an object")
+            self.refuse(f"field {name!r} is not an object")
         inner = object.__new__(Fields)
         inner._data, inner._values = self._data, values
         return inner
 
     def refuse(self, reason: str) -> NoReturn:
-        """Say what is wrong beyond a field's type; raises MessageError."""
-        self._fail(reason)
-
-    def _fail(self, reason: str) -> NoReturn:
+        """Say what is wrong; raises MessageError."""
         raise MessageError(reason, evidence_of(self._data))
 
 

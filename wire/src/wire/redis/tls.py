@@ -88,9 +88,8 @@ def _context(tls: Tls) -> ssl.SSLContext:
         if tls.certificate_file:
             context.load_cert_chain(tls.certificate_file, tls.key_file or None)
     except OSError as error:
-        names = ", ".join(filter(None, (tls.ca_file, tls.certificate_file, tls.key_file)))
         raise TlsFault(
-            f"{names}: {error}", "the files of REDIS_URL cannot be used: check the paths and rights"
+            f"{', '.join(tls.files)}: {error}", "the files of REDIS_URL cannot be used: check the paths and rights"
         ) from error
     context.check_hostname = tls.checks_host
     if not tls.verifies:
