@@ -132,12 +132,16 @@ def add_renamed(parser: argparse.ArgumentParser, name: str, old: str, kind: Call
     parser.add_argument(old, dest=option.dest, type=kind, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def active_bundle() -> Path:
+    """Return the folder of the active version; raise ModelError where there is none."""
+    return bundle.choose(settings.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
+
+
 def known_labels() -> tuple[str, ...]:
     """Return the labels that classes of the active version and its relatives have; none where there is no version."""
     bundles = settings.bundles_folder()
     try:
-        active = bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION)
-        return versions.class_labels(bundles, versions.base_of(bundles, active))
+        return versions.class_labels(bundles, versions.base_of(bundles, active_bundle()))
     except (ModelError, OSError):
         return ()
 

@@ -7,10 +7,8 @@ it fails, each worker compiles for itself and reports what is wrong. Whether the
 import sys
 import time
 
-import settings
 from cli import command
 from evaluation import batch_prediction
-from inference import bundle
 from inference.errors import InferenceError
 from serving import heat_maps
 
@@ -20,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.parser(__doc__).parse_args(arguments)
     begin = time.monotonic()
     try:
-        folder = bundle.choose(settings.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION)
+        folder = command.active_bundle()
         heat_maps.check(batch_prediction.load(folder).bundle).result()
     except (InferenceError, OSError) as fault:
         command.warn(f"not compiled: {fault}")

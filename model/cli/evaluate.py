@@ -22,7 +22,6 @@ from cli import command
 from evaluation import batch_prediction, domains, report
 from evaluation.comparison import Comparison
 from evaluation.independent import TrainedOn, unreported
-from inference import bundle
 from inference.errors import VersionError
 from inference.model import Model
 from registry import versions
@@ -96,7 +95,7 @@ def _newest(bundles: Path) -> Path:
 
 def _other(bundles: Path, second: Path) -> Path:
     """Return the active version; where that is the one to compare, the one that it was made from."""
-    active = bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION)
+    active = command.active_bundle()
     return active if active != second else versions.base_of(bundles, second)
 
 

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 def suggest(options: argparse.Namespace) -> Suggested:
     """Search a random sample of stored images without a report, and list those to review."""
     bundles, notes = settings.bundles_folder(), dict[str, str]()
-    folder = bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION)
+    folder = command.active_bundle()
     loaded = _load(bundles, folder, options.feedback, notes)
     known = _known(bundles, folder, loaded, options.uploads, notes)
     names = _sample(options.uploads, cases.reported_images(options.feedback), options.max_images)

@@ -66,7 +66,7 @@ def _made(reporter: Reporter, only: Sequence[str]) -> str:
     versions.remove_drafts(bundles, DRAFT_KEPT_S)
     if reporter.note and (bundles / reporter.note).is_dir():
         return reporter.note
-    base = versions.base_of(bundles, bundle.choose(bundles, settings.MODEL_BUNDLE, settings.PRECISION))
+    base = versions.base_of(bundles, command.active_bundle())
     name = versions.next_version(base.parent, base.name)
     reporter.remember(f"{base.parent.name}/{name}")
     return versions.identity(
@@ -254,7 +254,7 @@ def _named(order: Order) -> str:
 def _active() -> str:
     """Return the active version, "" where that is not known."""
     try:
-        return versions.identity(bundle.choose(settings.bundles_folder(), settings.MODEL_BUNDLE, settings.PRECISION))
+        return versions.identity(command.active_bundle())
     except (ModelError, OSError):
         return ""
 
