@@ -65,18 +65,18 @@ def image_of(seed: int, size: int = IMAGE_BYTES) -> bytes:
 
 
 def in_json(seed: int) -> bytes:
-    return post("/predict", json.dumps({"image": base64.b64encode(image_of(seed)).decode()}).encode())
+    return post("/predict", b'{"image": "' + base64.b64encode(image_of(seed)) + b'"}')
 
 
 def beside_a_broken_one(seed: int) -> bytes:
     small = image_of(seed, 0)
-    images = [base64.b64encode(content).decode() for content in (small, b"no image".ljust(IMAGE_BYTES))]
-    return post("/predict", json.dumps({"images": images}).encode())
+    images = [base64.b64encode(content) for content in (small, b"no image".ljust(IMAGE_BYTES))]
+    return post("/predict", b'{"images": ["' + b'", "'.join(images) + b'"]}')
 
 
 def in_a_tensor(seed: int) -> bytes:
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(image_of(seed)).decode()]}
-    return post("/v2/models/default/infer", json.dumps({"inputs": [tensor]}).encode())
+    tensor = b'{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["%b"]}' % base64.b64encode(image_of(seed))
+    return post("/v2/models/default/infer", b'{"inputs": [' + tensor + b"]}")
 
 
 def in_a_binary_tensor(seed: int) -> bytes:
