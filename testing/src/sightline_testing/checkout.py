@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline_testing.client import Client
 from sightline_testing.drawings import drawing_jpeg
-from sightline_testing.feedback_loop import MODEL, copy_default_bundle
+from sightline_testing.feedback_loop import BASE, copy_default_bundle
 from sightline_testing.reviewed import FeedbackFiles
 from sightline_testing.sample_images import good, jpeg
 from sightline_testing.service import BUNDLES, REPOSITORY, Service, running_service
@@ -110,17 +110,17 @@ def _put_networks(folder: Path) -> None:
         (folder / f"{name}.onnx").write_bytes(network())
     write_labels(folder / "labels.txt")
     write_images(folder / "TEST", 3)
-    # A network of ImageNet's classes at 224 by 224, whichever it is.
-    delivered = BUNDLES / MODEL / "1-fp32"
-    shutil.copy(delivered / "model.onnx", folder / "resnet50.onnx")
-    _put_folder_of_a_library(folder / "vit", delivered)
+    # A network of as many classes as ImageNet has, at 224 by 224, whichever it is: a small one is imported sooner.
+    labels = (BUNDLES / BASE / "labels.txt").read_text().splitlines()
+    content = network(size=(224, 224), classes=len(labels))
+    (folder / "resnet50.onnx").write_bytes(content)
+    _put_folder_of_a_library(folder / "vit", content, labels)
 
 
-def _put_folder_of_a_library(folder: Path, delivered: Path) -> None:
+def _put_folder_of_a_library(folder: Path, content: bytes, labels: list[str]) -> None:
     """Put a network with its configurations into a folder as Hugging Face's exporter does."""
     folder.mkdir()
-    shutil.copy(delivered / "model.onnx", folder)
-    labels = (delivered / "labels.txt").read_text().splitlines()
+    (folder / "model.onnx").write_bytes(content)
     (folder / "config.json").write_text(json.dumps({"id2label": dict(enumerate(labels))}))
     processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))

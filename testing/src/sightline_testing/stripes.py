@@ -25,8 +25,12 @@ def network(  # noqa: PLR0913  each goes by keyword
     is_nhwc: bool = False,
     ends: tuple[str, ...] = (),
     kind: int = TensorProto.FLOAT,
+    classes: int = len(LABELS),
 ) -> bytes:
-    """An ONNX file: differences between neighbouring pixels, how large they are on the whole, and which are larger."""
+    """An ONNX file: differences between neighbouring pixels, how large they are on the whole, and which are larger.
+
+    Classes after the first two take turns with them.
+    """
     shape = [batch, *size, 3] if is_nhwc else [batch, 3, *size]
     first = [helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2])] if is_nhwc else []
     names = ["scores", *(f"after.{operation}" for operation in ends)]
@@ -44,8 +48,8 @@ def network(  # noqa: PLR0913  each goes by keyword
         nodes,
         "stripes",
         [helper.make_tensor_value_info("image", kind, shape)],
-        [helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, [batch, len(LABELS)])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in _weights().items()],
+        [helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, [batch, classes])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in _weights(classes).items()],
     )
     content: bytes = helper.make_model(
         graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)]
@@ -53,15 +57,15 @@ def network(  # noqa: PLR0913  each goes by keyword
     return content
 
 
-def _weights() -> dict[str, np.ndarray[Any, Any]]:
+def _weights(classes: int) -> dict[str, np.ndarray[Any, Any]]:
     down = np.zeros((3, 3, 3))
     down[:, 0, 1], down[:, 2, 1] = -1, 1
     right = down.transpose(0, 2, 1)
     # Of the fifth filter nothing is left: a channel of zeros, as trained networks have them.
     edges = np.stack([down, -down, right, -right, np.zeros((3, 3, 3))])
     mix = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 0]])[:, :, None, None]
-    which = SURENESS * np.array([[1, -1], [-1, 1]])
-    return {"edges": edges, "none": np.zeros(5), "mix": mix, "which": which, "bias": np.zeros(2)}
+    which = SURENESS * np.resize([[1, -1], [-1, 1]], (classes, 2))
+    return {"edges": edges, "none": np.zeros(5), "mix": mix, "which": which, "bias": np.zeros(classes)}
 
 
 @lru_cache(maxsize=256)

@@ -81,7 +81,7 @@ OF_THE_SHARED_SERVICE = (
 OF_TWO_WORKERS = ("tests/test_promotion.py", "tests/test_own_models.py")
 OF_A_CHECKOUT = ("tests/test_operations.py", "tests/test_documented_commands.py")  # the latter have more to back up
 OF_A_BROWSER = tuple(f"tests/browser/test_{name}.py" for name in ("below_a_path", "feedback_loop", "review", "teach"))
-# In the order of their start: long ones first.
+# In the order of their start: long ones first, short ones last.
 SUITES = (
     Suite(
         "system",
@@ -118,6 +118,8 @@ SUITES = (
         ),
         processes=PROCESSES_THAT_WAIT,
     ),
+    # It waits for most of its time, and would leave a core idle at the end.
+    Suite("launcher", "deploy", "tests", longest=("tests/test_supervision.py",)),
     Suite(
         "api",
         "api",
@@ -139,7 +141,6 @@ SUITES = (
         processes=PROCESSES_THAT_WAIT,
     ),
     Suite("storage", "storage", "tests", longest=("tests/test_s3.py",)),
-    Suite("launcher", "deploy", "tests", longest=("tests/test_supervision.py",)),
     Suite("client", "client", "tests", is_short=True),
     Suite("benchmarks", ".", "benchmarks/tests", is_short=True),
     Suite("stress", ".", "stress_test/tests", is_short=True),
