@@ -30,7 +30,7 @@ UNAVAILABLE = (503, "storage_unavailable")
 # Refusals of a slow machine, in any state of the bucket.
 BUSY = {(503, "no_worker"), (503, "queue_full"), (503, "redis_unavailable")}
 SENDERS = 3
-# Between the images of a sender: refusals come at once, thousands of them while the bucket is away.
+# Between the images of a sender: refusals come immediately, thousands of them while the bucket is away.
 PAUSE_S = 0.05
 
 
