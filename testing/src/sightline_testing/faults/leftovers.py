@@ -15,8 +15,8 @@ from wire import QueueUnavailable
 
 PATIENCE_S = 200.0
 MB = 1024 * 1024
-# Of each process. An allocator keeps some memory after a storm, code of libraries is mapped again, and a worker that was
-# busy has another form of its model; the soak test detects unbounded growth.
+# Of each process. An allocator keeps some memory after a storm, code of libraries is mapped again, and a worker that
+# was busy has another form of its model; the soak test detects unbounded growth.
 SLACK_MB = 96.0
 SLACK_FILES = 24
 SLACK_THREADS = 8
